@@ -1,0 +1,44 @@
+"""Dilation schedules in the papers' own notation, `(1,1)+(1,2)+4*(1,4)+7*(1,14)`.
+
+A schedule is a tuple of entries, one a block; an entry is a tuple of dilation rates, one a branch.
+"""
+
+import re
+from itertools import groupby
+
+from nasseg.errors import UserError
+
+Schedule = tuple[tuple[int, ...], ...]
+
+_TERM = re.compile(r"(?:(\d+)\*)?\((\d+(?:,\d+)*)\)")
+
+
+def parse_schedule(text: str) -> Schedule:
+    """Entries of a schedule written as a sum of terms `n*(d1,d2,...)`; n * may be left out.
+
+    Raises:
+        UserError: a term does not parse, a count or a rate is below 1, or there is no entry at all.
+    """
+    entries: list[tuple[int, ...]] = []
+    for term in text.replace(" ", "").split("+"):
+        match = _TERM.fullmatch(term)
+        if match is None:
+            raise UserError(f"a schedule is a sum of terms like 4*(1,14), got {term!r} in {text!r}")
+        count = int(match[1]) if match[1] else 1
+        rates = tuple(int(rate) for rate in match[2].split(","))
+        if min(rates) < 1:
+            raise UserError(f"dilation rates start at 1, got {term!r} in {text!r}")
+        entries += [rates] * count
+    if not entries:
+        raise UserError(f"a schedule needs at least one entry, got {text!r}")
+    return tuple(entries)
+
+
+def format_schedule(schedule: Schedule) -> str:
+    """The papers' notation, equal neighbours joined: the inverse of `parse_schedule`."""
+    terms = []
+    for entry, run in groupby(schedule):
+        count = len(list(run))
+        rates = "(" + ",".join(map(str, entry)) + ")"
+        terms.append(rates if count == 1 else f"{count}*{rates}")
+    return "+".join(terms)
