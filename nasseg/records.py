@@ -7,7 +7,11 @@ that each can be reused, or taken again, apart from the others. `None` means not
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Size = tuple[int, int]  # height, width
 
@@ -88,7 +92,7 @@ class LatencyProtocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Milliseconds a batch: percentiles over n replicates. `disturbed`: other load was seen and a repeat did not help."""
+    """Milliseconds a batch: percentiles over n replicates. `disturbed`: other load was seen, also in repeats."""
 
     protocol: LatencyProtocol
     environment: Environment
@@ -144,11 +148,81 @@ class Measurement:
 
     @classmethod
     def from_json(cls, text: str) -> "Measurement":
-        from pydantic import TypeAdapter  # slow to import, and only readers of stored figures need it
+        return _reader().validate_json(text)
 
-        return TypeAdapter(cls).validate_json(text)
+
+@cache
+def _reader() -> "TypeAdapter[Measurement]":
+    from pydantic import TypeAdapter  # slow to import, and only readers of stored figures need it
+
+    return TypeAdapter(Measurement)
 
 
 def eval_key(arch_id: str, protocol: AccuracyProtocol) -> str:
     """The identity of a trained figure: two trials that share it would train the same thing twice."""
     return digest([arch_id, asdict(protocol)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A figure that a study makes small or large."""
+
+    name: str
+    unit: str
+    direction: Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedPoint:
+    """A published network beside a study's own. `figures` holds only what compares: same data, input size and rule."""
+
+    name: str
+    citation: str
+    family: str
+    params: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRow:
+    """One trial as it ended. `arch`: family and fields as plain data; `params`: what the sampler chose.
+
+    `reason`: why it was pruned or failed, in the same words for the same cause, for reasons are counted.
+    `reused_from`: the trial whose figures were copied; such a trial is neither counted nor drawn again.
+    """
+
+    number: int
+    state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
+    arch: dict[str, Any] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)  # by objective
+    reason: str | None = None
+    rung: int = 0
+    reused_from: int | None = None
+    measurement: Measurement | None = None
+    started: str | None = None  # ISO 8601
+    finished: str | None = None
+    seed: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """A whole study as plain data: all that an analysis or a report reads.
+
+    `limits`: figure -> {"min": ..., "max": ...}. `identity`: space, protocols, data fingerprint. `command`: what
+    continues the study. `study_file`: its text.
+    """
+
+    name: str
+    question: str
+    objectives: tuple[Objective, ...]
+    limits: dict[str, dict[str, float]] = field(default_factory=dict)
+    trials: tuple[TrialRow, ...] = ()
+    published: tuple[PublishedPoint, ...] = ()
+    identity: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+    created: str = ""
+    environment: dict[str, Any] = field(default_factory=dict)
+    study_file: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)

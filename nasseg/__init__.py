@@ -1,0 +1,46 @@
+"""nasseg: explore design spaces of real-time segmentation networks.
+
+Names load when they are first used, so importing nasseg is quick and a report needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nasseg.analyse.front import pareto_front
+    from nasseg.families import build_model, make_arch
+    from nasseg.measure.cost import measure_cost
+    from nasseg.measure.latency import measure_latency
+    from nasseg.report import write_report
+    from nasseg.space import load_space
+    from nasseg.study.file import load_study
+    from nasseg.study.read import read_study
+    from nasseg.study.run import run_study
+
+_HOMES = {
+    "make_arch": "nasseg.families",
+    "build_model": "nasseg.families",
+    "measure_cost": "nasseg.measure.cost",
+    "measure_latency": "nasseg.measure.latency",
+    "load_space": "nasseg.space",
+    "load_study": "nasseg.study.file",
+    "read_study": "nasseg.study.read",
+    "run_study": "nasseg.study.run",
+    "pareto_front": "nasseg.analyse.front",
+    "write_report": "nasseg.report",
+}
+
+__all__ = [
+    "build_model", "load_space", "load_study", "make_arch", "measure_cost", "measure_latency", "pareto_front",
+    "read_study", "run_study", "write_report",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nasseg' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""python -m nasseg"""
+
+from nasseg.cli import main
+
+main()

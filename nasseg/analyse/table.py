@@ -1,0 +1,123 @@
+"""Finished trials as tables: one row a trial, the front, and what became of all the others."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from nasseg.analyse.front import Floats, Mask, pareto_front
+from nasseg.records import StudyRecord, TrialRow
+
+Outcome = Literal["finished", "reused", "stopped", "rejected", "failed", "running", "waiting"]
+
+
+def outcome(trial: TrialRow) -> Outcome:
+    """What became of a trial.
+
+    finished: measured to the end; reused: copied from such a one; stopped: trained, but not to the top rung;
+    rejected: never trained, for it broke a limit; failed: an error.
+    """
+    if trial.state == "COMPLETE":
+        return "finished" if trial.reused_from is None else "reused"
+    if trial.state == "PRUNED":
+        return "rejected" if trial.measurement is None or trial.measurement.accuracy is None else "stopped"
+    rest: dict[str, Outcome] = {"FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
+    return rest[trial.state]
+
+
+def progress(record: StudyRecord) -> dict[Outcome, int]:
+    """How many trials came to each outcome, zeros too."""
+    counts = Counter(map(outcome, record.trials))
+    order: tuple[Outcome, ...] = ("finished", "stopped", "rejected", "failed", "reused", "running", "waiting")
+    return {name: counts[name] for name in order}
+
+
+def networks_trained(record: StudyRecord) -> int:
+    """Different architectures with an accuracy, at whatever fidelity."""
+    return len({t.measurement.arch_id for t in record.trials if t.measurement and t.measurement.accuracy})
+
+
+def reasons(record: StudyRecord, of: Outcome) -> dict[str, int]:
+    """First line of each reason for an outcome -> how often, the most frequent first."""
+    found = Counter(
+        (t.reason or "no reason recorded").strip().partition("\n")[0] for t in record.trials if outcome(t) == of
+    )
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def rejections(record: StudyRecord) -> dict[str, int]:
+    """Why architectures were never trained: reason -> how often, the most frequent first."""
+    return reasons(record, "rejected")
+
+
+def directions(record: StudyRecord) -> list[str]:
+    return [objective.direction for objective in record.objectives]
+
+
+def objective_values(record: StudyRecord, trials: Sequence[TrialRow] | None = None) -> Floats:
+    """Objective values [n, m] of the trials (all, unless given); NaN where there is none."""
+    chosen = record.trials if trials is None else trials
+    rows = [[trial.values.get(objective.name, math.nan) for objective in record.objectives] for trial in chosen]
+    return np.array(rows, dtype=np.float64).reshape(len(chosen), len(record.objectives))
+
+
+def on_front(record: StudyRecord) -> Mask:
+    """Which of all trials are on the front of the finished ones: [n]. A copy is never on it beside its original."""
+    values = objective_values(record)
+    values[[outcome(trial) != "finished" for trial in record.trials]] = np.nan
+    return pareto_front(values, directions(record))
+
+
+def trial_figures(trial: TrialRow) -> dict[str, float]:
+    """Every figure known of a trial, by the names that objectives and limits use; objective values come first."""
+    figures = {name: value for name, value in trial.values.items() if math.isfinite(value)}
+    m = trial.measurement
+    if m is None:
+        return figures
+    known: dict[str, float] = {}
+    if m.latency:
+        known |= {"latency_ms": m.latency.p50_ms}
+    if m.accuracy:
+        known |= {"miou": m.accuracy.miou, "pixel_accuracy": m.accuracy.pixel_accuracy}
+    if m.cost:
+        cost = m.cost
+        known |= {"macs": cost.macs, "params": cost.params, "activations": cost.activations}
+        known |= {"fvcore_flops": cost.fvcore_flops, "field_of_view": cost.field_of_view}
+    known |= {name: float(entry["value"]) for name, entry in m.custom.items()}
+    return {**known, **figures}
+
+
+def trials_frame(record: StudyRecord) -> pd.DataFrame:
+    """One row a trial, in the order of the study.
+
+    Columns: number, family, state, the objectives, then macs, params, latency_ms (median) and miou where they are not
+    objectives, on_front, reason, reused_from, rung, seed, arch_id, arch (its fields as JSON).
+    """
+    names = [objective.name for objective in record.objectives]
+    names += [name for name in ("macs", "params", "latency_ms", "miou") if name not in names]
+    rows = []
+    for trial, front in zip(record.trials, on_front(record).tolist(), strict=True):
+        arch, figures = dict(trial.arch or {}), trial_figures(trial)
+        row: dict[str, Any] = {"number": trial.number, "family": arch.pop("family", None), "state": trial.state}
+        row |= {name: figures.get(name) for name in names}
+        row |= {"on_front": front, "reason": trial.reason, "reused_from": trial.reused_from}
+        row |= {"rung": trial.rung, "seed": trial.seed}
+        row |= {"arch_id": trial.measurement.arch_id if trial.measurement else None}
+        row |= {"arch": json.dumps(arch) if trial.arch else None}
+        rows.append(row)
+    fixed = ["on_front", "reason", "reused_from", "rung", "seed", "arch_id", "arch"]
+    frame = pd.DataFrame(rows, columns=["number", "family", "state", *names, *fixed])
+    frame[names] = frame[names].astype(float)
+    return frame.astype({"on_front": bool, "reused_from": "Int64", "rung": "Int64", "seed": "Int64"})
+
+
+def front_frame(record: StudyRecord) -> pd.DataFrame:
+    """The rows of `trials_frame` that are on the front, best first by the first objective."""
+    frame = trials_frame(record)
+    first = record.objectives[0]
+    front = frame[frame["on_front"]].sort_values(first.name, ascending=first.direction == "minimize", kind="stable")
+    return front.reset_index(drop=True)

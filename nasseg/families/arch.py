@@ -1,0 +1,138 @@
+"""What the five families share: an architecture is a frozen set of facts that builds a model and knows its identity."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nasseg.errors import UserError, unknown
+from nasseg.families.graph import fingerprint, record
+
+# arch.id is taken of the network as it would run on a Cityscapes frame.
+ID_INPUT_SIZE = (1024, 2048)
+ID_CLASSES = 19
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What a feature map is: its channels and how many input pixels one of its steps spans."""
+
+    channels: int
+    stride: int
+
+
+class Segmenter(nn.Module):
+    """encoder -> (context) -> decoder -> head, and logits resized to the input: [B, 3, H, W] -> [B, classes, H, W].
+
+    encoder: image -> {name: feature map}, with `.features`, the `Feature` of each name.
+    context: {name: map} -> {name: map}, with `.features` too; the identity where a family has none.
+    decoder: {name: map} -> one map, with `.feature`. head: map -> logits at its stride.
+    input_scale: the image is resized by it first, so that cost, latency and accuracy are all taken at the camera's size.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        head: nn.Module,
+        *,
+        context: nn.Module | None = None,
+        input_scale: float = 1.0,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.context, self.decoder, self.head = encoder, context, decoder, head
+        self.input_scale, self.align_corners = input_scale, align_corners
+
+    def forward(self, image: Tensor) -> Tensor:
+        size = image.shape[-2:]
+        features = self.forward_features(image)
+        return self.resize(self.head(self.decoder(features)), size)
+
+    def forward_features(self, image: Tensor) -> dict[str, Tensor]:
+        """The features after the context: what decoders and training heads read."""
+        if self.input_scale != 1.0:
+            image = self.resize(image, [max(1, round(side * self.input_scale)) for side in image.shape[-2:]])
+        features: dict[str, Tensor] = self.encoder(image)
+        return features if self.context is None else self.context(features)
+
+    def resize(self, x: Tensor, size: Any) -> Tensor:
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arch(ABC):
+    """A validated architecture. Fields are primary facts, their defaults the published network.
+
+    A family subclasses it as a frozen, keyword-only dataclass, names itself in `family`, checks its fields in
+    `check` and builds in `build`.
+    """
+
+    family: ClassVar[str]
+
+    input_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _coerce(self.family, field, getattr(self, field.name)))
+        self.require(0 < self.input_scale <= 4, "input_scale must be above 0 and at most 4", self.input_scale)
+        self.check()
+
+    def check(self) -> None:
+        """Raise UserError (use `require`) where fields contradict each other."""
+
+    @abstractmethod
+    def build(self, num_classes: int) -> Segmenter:
+        """The model in its inference form, initialised as the paper says."""
+
+    def require(self, holds: bool, rule: str, value: object) -> None:
+        if not holds:
+            raise UserError(f"{self.family}: {rule}, got {value}")
+
+    def params(self) -> dict[str, Any]:
+        """The fields as plain data: `make_arch(arch.family, **arch.params())` is this arch again."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def build_meta(self, num_classes: int) -> Segmenter:
+        """The model in eval mode on the meta device: shapes without numbers."""
+        with torch.device("meta"):
+            return self.build(num_classes).eval()
+
+    @cached_property
+    def id(self) -> str:
+        """A hash of the inference graph: equal exactly where the networks are, whatever family or fields built them."""
+        return fingerprint(record(self.build_meta(ID_CLASSES), ID_INPUT_SIZE))
+
+
+def _coerce(family: str, field: dataclasses.Field[Any], value: Any) -> Any:
+    """A field's value as its declared type: YAML has lists for tuples and 1 for 1.0; anything else is an error."""
+    kind = field.type if isinstance(field.type, type) else getattr(field.type, "__origin__", None)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is tuple and isinstance(value, list):
+        return tuple(tuple(item) if isinstance(item, list) else item for item in value)
+    if isinstance(kind, type) and (not isinstance(value, kind) or (kind is not bool and isinstance(value, bool))):
+        raise UserError(f"{family}: {field.name} must be of type {kind.__name__}, got {value!r}")
+    return value
+
+
+def field_names(arch_class: type[Arch]) -> list[str]:
+    return [field.name for field in dataclasses.fields(arch_class)]
+
+
+def create(arch_class: type[Arch], params: dict[str, Any]) -> Arch:
+    """An arch from its fields by name.
+
+    Raises:
+        UserError: a field does not exist (nearest name offered), or its value is refused.
+    """
+    known = field_names(arch_class)
+    for name in params:
+        if name not in known:
+            raise unknown(f"parameter of {arch_class.family}", name, known)
+    return arch_class(**params)

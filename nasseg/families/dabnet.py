@@ -1,0 +1,220 @@
+"""DABNet: Li and Kim, "DABNet: Depth-wise Asymmetric Bottleneck for Real-time Semantic Segmentation", BMVC 2019.
+
+Two blocks of Depth-wise Asymmetric Bottleneck (DAB) modules at strides 4 and 8, the image injected before each
+downsampling and before the classifier, no decoder.
+
+The paper prints parameters and no FLOPs; 0.76 M, 1.02 M and 3.22 M of Table 2 decide what they can of the following, the
+released network the rest:
+
+- Channels: stem 32 (+ 3 of the image), ENet's downsampling to 64 (a convolution to 64 - 35 = 29 beside the max-pooling),
+  block 1 64, concatenation 64 + 64 + 3 = 131, downsampling to 128 (convolution only), block 2 128, concatenation
+  128 + 128 + 3 = 259, classifier. BatchNorm and PReLU follow every concatenation and every downsampling.
+- The text stacks the first DAB module of a block with its last one; the network concatenates the output of the
+  downsampling instead.
+- The image is injected by average-pooling it 3x3 with stride 2 once, twice and three times.
+- PReLU has one weight a channel; the epsilon of BatchNorm is 1e-3. No convolution has a bias, the classifier neither.
+- DAB module: BatchNorm-PReLU also stands between the 3x1 and the 1x3 convolution of a branch.
+- Dilation changes no parameter, so all dilation rows of Table 2 print 0.76 M. The row "First 3x3 conv(r=2)" dilates the
+  3x3 convolution of every DAB module of the baseline.
+- Decoder of ERFNet: 259 -> 64 -> 16 -> classes, with ERFNet's biases; its last deconvolution is the head.
+- SPP head: that of PSPNet, bins 1, 2, 3, 6 with ceil(259 / 4) = 65 channels each, a 3x3 convolution of everything to 512,
+  classifier. 64 channels a bin give 3.20 M.
+
+Two misprints that touch no number here: "4.2% times more parameters" of the SPP head is 4.2 times, and CamVid's "0.76" of
+Table 4 is of 11 classes, which print the same.
+
+The paper names no initialisation: it is torch's.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nasseg.errors import unknown
+from nasseg.families.arch import Arch, Feature, Segmenter
+from nasseg.families.layers import SingleValueBatchNorm2d, scale_width
+from nasseg.schedule import format_schedule, parse_schedule
+
+CHOICES = {"context": ("none", "spp"), "decoder": ("none", "erfnet")}
+EPSILON = 1e-3  # of every BatchNorm
+BINS = (1, 2, 3, 6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DABNetArch(Arch):
+    """DABNet by Table 1 and its ablations. A dilation schedule has one rate a DAB module and gives the block's depth."""
+
+    family: ClassVar[str] = "dabnet"
+
+    block1_dilations: str = "3*(2)"
+    block2_dilations: str = "2*(4)+2*(8)+2*(16)"
+    first_dilation: int = 1  # of the 3x3 convolution that opens every DAB module
+    stem_width: int = 32
+    block1_width: int = 64
+    block2_width: int = 128
+    input_injection: bool = True
+    context: str = "none"
+    context_width: int = 512  # what the SPP head's 3x3 convolution gives
+    decoder: str = "none"
+    decoder_width: int = 64  # of ERFNet's decoder at stride 4; a quarter of it at stride 2
+    width: float = 1.0  # multiplies every width above
+
+    def check(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise unknown(f"{self.family} {name}", getattr(self, name), choices)
+        for name in ("block1_dilations", "block2_dilations"):
+            schedule = parse_schedule(getattr(self, name))
+            self.require(all(len(entry) == 1 for entry in schedule), f"{name} has one rate an entry", getattr(self, name))
+            object.__setattr__(self, name, format_schedule(schedule))
+        self.require(self.first_dilation >= 1, "first_dilation must be at least 1", self.first_dilation)
+        self.require(0 < self.width <= 8, "width must be above 0 and at most 8", self.width)
+        for name in ("stem_width", "context_width"):
+            self.require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+        for name, multiple in (("block1_width", 2), ("block2_width", 2), ("decoder_width", 4)):
+            value = getattr(self, name)
+            self.require(value >= 1 and value % multiple == 0, f"{name} must be a multiple of {multiple}", value)
+        stem = self._stem + self._image
+        rule = f"block1_width must be above the {stem} channels that the first downsampling keeps by pooling"
+        self.require(self._block1 > stem, f"{rule} (both after width)", self._block1)
+
+    @property
+    def _image(self) -> int:
+        return 3 if self.input_injection else 0
+
+    @property
+    def _stem(self) -> int:
+        return scale_width(self.stem_width, self.width)
+
+    @property
+    def _block1(self) -> int:
+        return scale_width(self.block1_width, self.width, 2)
+
+    def build(self, num_classes: int) -> Segmenter:
+        dilations = [[rate for (rate,) in parse_schedule(text)] for text in (self.block1_dilations, self.block2_dilations)]
+        encoder = DABNet(
+            (self._stem, self._block1, scale_width(self.block2_width, self.width, 2)),
+            dilations=dilations,
+            first_dilation=self.first_dilation,
+            image_channels=self._image,
+        )
+        context, source = None, "block2"
+        if self.context == "spp":
+            context = SpatialPyramidPooling(encoder.features, source, scale_width(self.context_width, self.width))
+            source = "spp"
+        features = (context or encoder).features
+        decoder: nn.Module
+        head: nn.Module
+        if self.decoder == "erfnet":
+            decoder = ERFNetDecoder(features, source, scale_width(self.decoder_width, self.width, 4))
+            head = nn.ConvTranspose2d(decoder.feature.channels, num_classes, 2, stride=2)
+        else:
+            decoder = Select(features, source)
+            head = nn.Conv2d(decoder.feature.channels, num_classes, 1, bias=False)
+        return Segmenter(encoder, decoder, head, context=context, input_scale=self.input_scale)
+
+
+def conv(
+    c_in: int, c_out: int, kernel: tuple[int, int], *, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    """A convolution without bias that keeps ceil(size / stride)."""
+    padding = (dilation * (kernel[0] // 2), dilation * (kernel[1] // 2))
+    return nn.Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
+
+
+def bn_prelu(c: int) -> nn.Sequential:
+    return nn.Sequential(SingleValueBatchNorm2d(c, eps=EPSILON), nn.PReLU(c))
+
+
+def depthwise_asymmetric(c: int, dilation: int) -> nn.Sequential:
+    """3x1 and 1x3 depthwise convolution, BatchNorm and PReLU behind each."""
+    return nn.Sequential(
+        conv(c, c, (3, 1), dilation=dilation, groups=c),
+        bn_prelu(c),
+        conv(c, c, (1, 3), dilation=dilation, groups=c),
+        bn_prelu(c),
+    )
+
+
+class DABModule(nn.Module):
+    """Depth-wise Asymmetric Bottleneck (Figure 2c): [B, c, H, W] -> the same shape."""
+
+    def __init__(self, c: int, dilation: int, *, first_dilation: int = 1) -> None:
+        super().__init__()
+        half = c // 2
+        self.reduce = nn.Sequential(bn_prelu(c), conv(c, half, (3, 3), dilation=first_dilation), bn_prelu(half))
+        self.local = depthwise_asymmetric(half, 1)
+        self.dilated = depthwise_asymmetric(half, dilation)
+        self.restore = nn.Sequential(bn_prelu(half), conv(half, c, (1, 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        reduced = self.reduce(x)
+        restored: Tensor = self.restore(self.local(reduced) + self.dilated(reduced))
+        return restored + x
+
+
+class InitialDownsampling(nn.Module):
+    """ENet's initial block: a strided 3x3 convolution beside 2x2 max-pooling, c_out > c_in channels together."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv = conv(c_in, c_out - c_in, (3, 3), stride=2)
+        self.pool = nn.MaxPool2d(2, stride=2, ceil_mode=True)
+        self.norm = bn_prelu(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        joined: Tensor = self.norm(torch.cat([self.conv(x), self.pool(x)], dim=1))
+        return joined
+
+
+class DABNet(nn.Module):
+    """Layers 1 to 14 of Table 1: stem, block1, block2 at strides 2, 4, 8, as they are after the concatenations.
+
+    widths: of the stem and both blocks. dilations: of the DAB modules of both blocks. image_channels: 3, or 0 for none.
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, int, int],
+        *,
+        dilations: list[list[int]],
+        first_dilation: int = 1,
+        image_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        stem, c1, c2 = widths
+        channels = (stem + image_channels, 2 * c1 + image_channels, 2 * c2 + image_channels)
+
+        def block(c: int, rates: list[int]) -> nn.Sequential:
+            return nn.Sequential(*(DABModule(c, rate, first_dilation=first_dilation) for rate in rates))
+
+        self.stem = nn.Sequential(
+            *(conv(3, stem, (3, 3), stride=2), bn_prelu(stem)),
+            *(conv(stem, stem, (3, 3)), bn_prelu(stem)),
+            *(conv(stem, stem, (3, 3)), bn_prelu(stem)),
+        )
+        self.down1 = InitialDownsampling(channels[0], c1)
+        self.block1 = block(c1, dilations[0])
+        self.down2 = nn.Sequential(conv(channels[1], c2, (3, 3), stride=2), bn_prelu(c2))
+        self.block2 = block(c2, dilations[1])
+        self.shrink = nn.AvgPool2d(3, stride=2, padding=1) if image_channels else None
+        self.norms = nn.ModuleList(bn_prelu(c) for c in channels)
+        names = ("stem", "block1", "block2")
+        self.features = {name: Feature(c, 2**i) for i, (name, c) in enumerate(zip(names, channels, strict=True), 1)}
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        images: list[list[Tensor]] = [[], [], []]
+        if self.shrink:
+            for level in images:
+                image_before = level is images[0] and image or images[images.index(level) - 1][0]
+                level.append(self.shrink(image_before))
+        stem = self.norms[0](torch.cat([self.stem(image), *images[0]], dim=1))
+        down = self.down1(stem)
+        block1 = self.norms[1](torch.cat([self.block1(down), down, *images[1]], dim=1))
+        down = self.down2(block1)
+        block2 = self.norms[2](torch.cat([self.block2(down), down, *images[2]], dim=1))
+        return {"stem": stem, "block1": block1, "block2": block2}

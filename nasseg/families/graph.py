@@ -1,0 +1,250 @@
+"""The inference graph of a model, recorded operator by operator without computing anything.
+
+One record serves everything that is known before training: arch.id (here) and multiply-adds, parameters, activations
+and field of view (nasseg.measure). The model is run once on meta tensors (shapes, no numbers); every torch function
+that it calls becomes a node. Names of modules and tensors leave no trace in it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils._pytree import tree_leaves
+
+Edge = tuple[int, int]  # (index of the producing operator, -1 for the image; which of its outputs)
+IMAGE: Edge = (-1, 0)
+COMMUTATIVE = frozenset({"add", "mul"})
+# Called as different functions, the same operator.
+_SAME = {
+    "conv2d": "conv",
+    "conv_transpose2d": "conv_transpose",
+    "iadd": "add",
+    "imul": "mul",
+    "radd": "add",
+    "rmul": "mul",
+}
+_IDENTITIES = frozenset({"dropout", "dropout2d", "contiguous", "identity", "clone", "detach"})
+_NOT_IN_INFERENCE = frozenset({"momentum", "training", "inplace"})
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A parameter or buffer, once however often it is used."""
+
+    index: int
+    shape: tuple[int, ...]
+    trainable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One call of a torch function. Shapes include the batch: [1, C, H, W]."""
+
+    kind: str
+    inputs: tuple[Edge, ...]
+    input_shapes: tuple[tuple[int, ...], ...]
+    weights: tuple[Weight | None, ...]
+    attributes: tuple[tuple[str, Any], ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+
+    def attribute(self, name: str) -> Any:
+        return dict(self.attributes)[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Operators in the order of the run; `outputs` names the edges that were asked for."""
+
+    image_shape: tuple[int, ...]
+    operators: tuple[Operator, ...]
+    outputs: dict[str, Edge]
+
+    def reachable(self, name: str = "logits") -> list[Operator]:
+        """The operators that the named output depends on, in order."""
+        needed, stack = set(), [self.outputs[name][0]]
+        while stack:
+            index = stack.pop()
+            if index >= 0 and index not in needed:
+                needed.add(index)
+                stack += [source for source, _ in self.operators[index].inputs]
+        return [self.operators[index] for index in sorted(needed)]
+
+
+# How the arguments of the functions that networks are made of are called, so that positional and keyword calls agree.
+_SIGNATURES: dict[str, tuple[str, ...]] = {
+    "conv": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    "conv_transpose": ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+    "batch_norm": ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
+    "linear": ("input", "weight", "bias"),
+    "max_pool2d": ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+    "avg_pool2d": ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
+    "interpolate": ("input", "size", "scale_factor", "mode", "align_corners"),
+    "cat": ("tensors", "dim"),
+}
+# What torch assumes where an argument is left out (None: not an argument of that operator).
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "conv": {"stride": 1, "padding": 0, "dilation": 1, "groups": 1},
+    "conv_transpose": {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1},
+    "batch_norm": {"eps": 1e-5},
+    "max_pool2d": {"padding": 0, "dilation": 1, "ceil_mode": False},
+    "avg_pool2d": {"padding": 0, "ceil_mode": False, "count_include_pad": True, "divisor_override": None},
+    "interpolate": {"mode": "nearest", "align_corners": None},
+    "cat": {"dim": 0},
+}
+_PAIRS = frozenset({"stride", "padding", "dilation", "output_padding", "kernel_size"})
+
+
+def _plain(name: str, value: Any) -> Any:
+    """An argument as hashable plain data; an int that stands for a pair becomes the pair."""
+    if name in _PAIRS and isinstance(value, int):
+        return (value, value)
+    if isinstance(value, list | tuple):
+        return tuple(_plain("", item) for item in value)
+    if isinstance(value, torch.dtype | torch.device | torch.memory_format | slice):
+        return str(value)
+    return value
+
+
+class _Recorder(TorchFunctionMode):
+    def __init__(self, image: Tensor, weights: Mapping[int, Weight]) -> None:
+        super().__init__()
+        self.weights = weights
+        self.operators: list[Operator] = []
+        self.edges: dict[int, Edge] = {id(image): IMAGE}
+        self.keep: list[Any] = [image]  # so that ids stay unique
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if outputs:
+            self._record(_kind(func), args, kwargs, outputs)
+        return result
+
+    def _record(self, kind: str, args: Any, kwargs: Any, outputs: list[Tensor]) -> None:
+        names = _SIGNATURES.get(kind, ())
+        arguments = {names[i] if i < len(names) else f"arg{i}": value for i, value in enumerate(args)}
+        arguments = {**_DEFAULTS.get(kind, {}), **arguments, **kwargs}
+        inputs: list[Edge] = []
+        shapes: list[tuple[int, ...]] = []
+        weights: list[Weight | None] = []
+        attributes: list[tuple[str, Any]] = []
+        for name, value in arguments.items():
+            tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+            for tensor in tensors:
+                if id(tensor) in self.edges:
+                    inputs.append(self.edges[id(tensor)])
+                    shapes.append(tuple(tensor.shape))
+                elif id(tensor) in self.weights:
+                    weights.append(self.weights[id(tensor)])
+            if not tensors and name not in _NOT_IN_INFERENCE:
+                attributes.append((name, _plain(name, value)))
+        self.keep += outputs
+        if kind in _IDENTITIES and len(inputs) == 1:
+            self.edges[id(outputs[0])] = inputs[0]
+            return
+        if kind == "interpolate":  # the output shape says it, and scale_factor and size are two ways to ask for it
+            attributes = [item for item in attributes if item[0] in ("mode", "align_corners", "antialias")]
+        operator = Operator(
+            kind=kind,
+            inputs=tuple(inputs),
+            input_shapes=tuple(shapes),
+            weights=tuple(weights),
+            attributes=tuple(sorted(attributes)),
+            output_shapes=tuple(tuple(output.shape) for output in outputs),
+        )
+        self.operators.append(operator)
+        for number, output in enumerate(outputs):
+            self.edges[id(output)] = (len(self.operators) - 1, number)
+
+
+def _kind(func: Any) -> str:
+    name = (resolve_name(func) or getattr(func, "__name__", str(func))).rsplit(".", 1)[-1]
+    name = name.strip("_")
+    return _SAME.get(name, name)
+
+
+@torch.no_grad()
+def record(model: nn.Module, input_size: tuple[int, int]) -> Graph:
+    """The graph of a model on the meta device in eval mode, for an image [1, 3, *input_size].
+
+    Named outputs are `logits`, and `encoder.<name>` for every feature of a `model.encoder`.
+    """
+    weights: dict[int, Weight] = {}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        weights[id(tensor)] = Weight(len(weights), tuple(tensor.shape), isinstance(tensor, nn.Parameter))
+    image = torch.empty(1, 3, *input_size, device="meta")
+    features: dict[str, Tensor] = {}
+    encoder = getattr(model, "encoder", None)
+    handle = encoder.register_forward_hook(lambda _m, _i, out: features.update(out)) if encoder is not None else None
+    recorder = _Recorder(image, weights)
+    try:
+        with recorder:
+            logits = model(image)
+    finally:
+        if handle is not None:
+            handle.remove()
+    outputs = {"logits": recorder.edges[id(logits)]}
+    outputs |= {f"encoder.{name}": recorder.edges[id(tensor)] for name, tensor in features.items()}
+    return Graph(tuple(image.shape), tuple(recorder.operators), outputs)
+
+
+def fingerprint(graph: Graph) -> str:
+    """A hash of what the logits depend on: operators, attributes, weight shapes and edges.
+
+    Operators are numbered in the order in which a walk from the output meets them, inputs of sums and products in the
+    order of their own hashes, so neither the order of definition nor that of the run matters. Weights are numbered the
+    same way: sharing one differs from having two.
+    """
+    local: dict[int, str] = {}  # a hash of everything above a node, blind to sharing; orders commutative inputs
+
+    def source_key(edge: Edge) -> str:
+        return f"{local[edge[0]] if edge[0] >= 0 else 'image'}:{edge[1]}"
+
+    needed = {id(operator) for operator in graph.reachable()}
+    for index, operator in enumerate(graph.operators):
+        if id(operator) not in needed:
+            continue
+        above = [source_key(edge) for edge in operator.inputs]
+        if operator.kind in COMMUTATIVE:
+            above.sort()
+        local[index] = _hash(_describe(operator), above)
+
+    numbers: dict[int, int] = {}
+    weight_numbers: dict[int, int] = {}
+    lines: list[str] = [repr(graph.image_shape)]
+
+    def ordered(operator: Operator) -> list[Edge]:
+        edges = list(operator.inputs)
+        return sorted(edges, key=source_key) if operator.kind in COMMUTATIVE else edges
+
+    stack: list[tuple[int, bool]] = [(graph.outputs["logits"][0], False)]
+    while stack:
+        index, inputs_done = stack.pop()
+        if index < 0 or index in numbers:
+            continue
+        operator = graph.operators[index]
+        if not inputs_done:
+            stack.append((index, True))
+            stack += [(source, False) for source, _ in reversed(ordered(operator))]
+            continue
+        numbers[index] = len(numbers)
+        edges = [(numbers.get(source, -1), output) for source, output in ordered(operator)]
+        weights = [
+            weight and weight_numbers.setdefault(weight.index, len(weight_numbers)) for weight in operator.weights
+        ]
+        lines.append(f"{_describe(operator)} {edges} {weights}")
+    return _hash(*lines)
+
+
+def _describe(operator: Operator) -> str:
+    weights = [weight and weight.shape for weight in operator.weights]
+    return f"{operator.kind} {operator.attributes} {weights} {operator.output_shapes}"
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]

@@ -1,0 +1,44 @@
+"""Layers that two families or more share."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SingleValueBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm that also trains on one value a channel (batch 1, map 1 x 1), where batch statistics do not exist.
+
+    There it normalises with its running statistics and leaves them as they are; everywhere else it is nn.BatchNorm2d.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and input.numel() == input.shape[1]:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
+
+
+def conv_bn(
+    c_in: int, c_out: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    """A convolution without bias that keeps ceil(size / stride), and its BatchNorm, to be put into a Sequential."""
+    padding = dilation * (kernel // 2)
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
+    return [conv, SingleValueBatchNorm2d(c_out)]
+
+
+def conv_bn_relu(
+    c_in: int, c_out: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """Conv-BN-ReLU; size becomes ceil(size / stride)."""
+    return nn.Sequential(
+        *conv_bn(c_in, c_out, kernel, stride=stride, dilation=dilation, groups=groups), nn.ReLU(inplace=True)
+    )
+
+
+def conv_head(c_in: int, c_mid: int, c_out: int, *, bias: bool = False) -> nn.Sequential:
+    """A 3x3 Conv-BN-ReLU and a 1x1 convolution, as segmentation, auxiliary and detail heads: logits at the input's stride."""
+    return nn.Sequential(conv_bn_relu(c_in, c_mid), nn.Conv2d(c_mid, c_out, 1, bias=bias))
+
+
+def scale_width(channels: int, ratio: float, multiple: int = 1) -> int:
+    """channels * ratio, rounded to the nearest multiple above 0; `channels` itself where ratio is 1 and it is one."""
+    return max(1, round(channels * ratio / multiple)) * multiple

@@ -1,0 +1,247 @@
+"""RegSeg: Gao, "Rethink Dilated Convolution for Real-time Semantic Segmentation", 2021.
+
+One RegNet-like branch down to stride 16 whose D blocks split their 3x3 group convolution over several dilation rates, so
+that the schedule of rates alone sets the field of view, and a light decoder over strides 4, 8 and 16.
+
+What the paper leaves open, settled by its parameters and GFLOPs (3.34 M and 39.1 at 1024 x 2048, counted by fvcore's rule:
+convolution multiply-adds, BatchNorm 2 and bilinear 4 an output element, pooling 1 an input element), its fields of view
+(Table 4) and the authors' release:
+
+- Group width 16 everywhere, in each branch of a split too. Equal rates, as in (1,1), are one group convolution.
+- Squeeze-and-excitation (SE) follows the 3x3 and its ReLU: two biased 1x1 convolutions, input channels // 4 between them.
+- Shortcut: 1x1 Conv-BN where stride or width changes, behind the average pooling (ceil_mode) where the stride is 2. The
+  bottleneck ratio is 1. The stem has BatchNorm and ReLU, the classifier a bias; upsampling is bilinear.
+- Schedules list the stride-1 blocks at stride 16: 13 in the paper, 12 of 256 channels and the last of 320. The strided
+  block before them is not listed.
+- Table 4 was run with the decoder "sum + 3x3" of Table 5, Table 5 with the backbone of Table 4's row 2.
+- Foreign decoders: LRASPP has 128 channels and classifies stride 8 directly; its two classifiers, summed, are one 1x1
+  convolution on the concatenation here (one bias instead of two). SFNet pools to 1, 2, 3, 6 with 64 channels and aligns at
+  32; as released, the grid of the flow spans the pixel centres but is sampled with align_corners=False. BiSeNet takes stride
+  8 as it is for detail, and its fusion's attention has biases.
+
+Disagreements inside the paper: Table 5's row "concat + 1x1" was run as sum + 1x1 (both are variants). Table 4's row 10
+prints 607 as the field of view of the dilated RegNetY-600MF; Equations 1 and 2 give 479 for that network (stem 32, widths
+48, 112, 256, 608, depths 1, 3, 7, 4, last stage with stride 1 and rates 1, 2, 2, 2). That row's schedule, 8*(1,1)+3*(2,2),
+lists the strided block; here it is 7*(1,1)+3*(2,2). Its blocks have no pooling in the shortcut.
+
+Not of the paper: `width` scales all widths, and each is rounded to the nearest multiple of what its blocks need: the group
+width, at stride 16 times the least common multiple of the schedule's numbers of branches; 1 for the stem and the decoders.
+
+Initialisation is PyTorch's default.
+"""
+
+from dataclasses import dataclass
+from math import lcm
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nasseg.errors import unknown
+from nasseg.families.arch import Arch, Feature, Segmenter
+from nasseg.families.layers import AttentionRefinement, conv_bn, conv_bn_relu, scale_width
+from nasseg.schedule import Schedule, format_schedule, parse_schedule
+
+# Table 5 from best to worst; sum-1x1 is what was run under the name of concat-1x1.
+DECODERS = ("regseg", "sum-3x3", "concat-y", "concat-3x3", "concat-1x1", "sum-1x1", "lraspp", "sfnet", "bisenet")
+SHORTCUTS = ("pool", "stride")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegSegArch(Arch):
+    """RegSeg by Table 2 and Figure 5. Stage n has stride 2^n."""
+
+    family: ClassVar[str] = "regseg"
+
+    dilations: str = "(1,1)+(1,2)+4*(1,4)+7*(1,14)"  # the stride-1 blocks of stage 4, one rate a branch
+    stem_width: int = 32
+    stage2_width: int = 48
+    stage3_width: int = 128
+    stage4_width: int = 256
+    last_width: int = 320  # of the last `last_depth` blocks of stage 4
+    stage2_depth: int = 1  # blocks, the strided one included
+    stage3_depth: int = 3
+    last_depth: int = 1
+    group_width: int = 16
+    se_ratio: float = 0.25  # of a block's input channels; 0: no SE
+    shortcut: str = "pool"  # how a strided block's shortcut goes down: 2x2 average pooling, or the 1x1 convolution's stride
+    decoder: str = "regseg"
+    width: float = 1.0  # multiplies all widths
+
+    def check(self) -> None:
+        for name, choices in (("decoder", DECODERS), ("shortcut", SHORTCUTS)):
+            if getattr(self, name) not in choices:
+                raise unknown(f"{name} of {self.family}", getattr(self, name), choices)
+        schedule = parse_schedule(self.dilations)
+        object.__setattr__(self, "dilations", format_schedule(schedule))
+        for name in ("group_width", "stem_width", "stage2_depth", "stage3_depth"):
+            self.require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+        blocks = len(schedule)
+        self.require(1 <= self.last_depth <= blocks, f"last_depth must be 1 to the {blocks} listed blocks", self.last_depth)
+        self.require(0 <= self.se_ratio <= 1, "se_ratio must be 0 to 1", self.se_ratio)
+        self.require(0 < self.width <= 4, "width must be above 0 and at most 4", self.width)
+        for name in ("stage2_width", "stage3_width", "stage4_width", "last_width"):
+            value, multiple = getattr(self, name), self._multiple(name)
+            self.require(value >= 1 and value % multiple == 0, f"{name} must be a multiple of {multiple}", value)
+
+    def _multiple(self, name: str) -> int:
+        """What a width is a multiple of: group width, times branches at stride 16."""
+        if name not in ("stage4_width", "last_width"):
+            return self.group_width
+        return self.group_width * lcm(*(branches(rates) for rates in parse_schedule(self.dilations)))
+
+    def build(self, num_classes: int) -> Segmenter:
+        def scaled(name: str) -> int:
+            return scale_width(getattr(self, name), self.width, self._multiple(name))
+
+        encoder = RegSegEncoder(
+            scale_width(self.stem_width, self.width),
+            (scaled("stage2_width"), scaled("stage3_width"), scaled("stage4_width"), scaled("last_width")),
+            depths=(self.stage2_depth, self.stage3_depth),
+            schedule=parse_schedule(self.dilations),
+            last_depth=self.last_depth,
+            group_width=self.group_width,
+            se_ratio=self.se_ratio,
+            pool=self.shortcut == "pool",
+        )
+        decoder = self._decoder(encoder.features)
+        head = nn.Conv2d(decoder.feature.channels, num_classes, 1)
+        return Segmenter(encoder, decoder, head, input_scale=self.input_scale)
+
+    def _decoder(self, features: dict[str, Feature]) -> "Decoder":
+        if self.decoder == "regseg":
+            return RegSegDecoder(features, "stage2", "stage3", "stage4", width=self.width)
+        foreign = {"lraspp": LRASPPDecoder, "sfnet": SFNetDecoder, "bisenet": BiSeNetDecoder}
+        if self.decoder in foreign:
+            return foreign[self.decoder](features, "stage3", "stage4", width=self.width)
+        mode, last = self.decoder.split("-")
+        fine, coarse = scale_width(128 if mode == "sum" else 32, self.width), scale_width(128, self.width)
+        joined = coarse if mode == "sum" else fine + coarse
+        conv: nn.Module
+        if last == "y":
+            out = scale_width(128, self.width, self.group_width)
+            conv = DBlock(joined, out, (1,), group_width=self.group_width, se_ratio=self.se_ratio)
+        else:
+            out = coarse
+            conv = conv_bn_relu(joined, out, int(last[0]))
+        return FusionDecoder(features, "stage3", "stage4", (fine, coarse), conv, Feature(out, 8), mode=mode)
+
+
+def branches(rates: tuple[int, ...]) -> int:
+    """Into how many convolutions a D block splits its 3x3: equal rates are one."""
+    return len(rates) if len(set(rates)) > 1 else 1
+
+
+class DilatedConv(nn.Module):
+    """The 3x3 convolution of a D block (Figure 3b): each branch convolves its share of the groups at its own rate."""
+
+    def __init__(self, c: int, rates: tuple[int, ...], *, group_width: int, stride: int = 1) -> None:
+        super().__init__()
+        n = branches(rates)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(c // n, c // n, 3, stride, rate, rate, groups=c // n // group_width, bias=False)
+            for rate in rates[:n]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(self.convs) == 1:
+            y: Tensor = self.convs[0](x)
+            return y
+        parts = x.chunk(len(self.convs), dim=1)
+        return torch.cat([conv(part) for conv, part in zip(self.convs, parts, strict=True)], dim=1)
+
+
+class SqueezeExcite(nn.Sequential):
+    """SE: [B, c, H, W] weighted channel by channel; `hidden` channels between the two 1x1 convolutions."""
+
+    def __init__(self, c: int, hidden: int) -> None:
+        super().__init__(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(c, hidden, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, c, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * super().forward(x)
+
+
+class DBlock(nn.Module):
+    """D block (Figures 3b, 4), at equal rates Y block: [B, c_in, H, W] -> [B, c_out, ceil(H / s), ceil(W / s)]."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        rates: tuple[int, ...],
+        *,
+        group_width: int,
+        se_ratio: float,
+        stride: int = 1,
+        pool: bool = True,
+    ) -> None:
+        super().__init__()
+        se = [SqueezeExcite(c_out, max(1, int(c_in * se_ratio)))] if se_ratio else []
+        dilated = DilatedConv(c_out, rates, group_width=group_width, stride=stride)
+        self.main = nn.Sequential(
+            conv_bn_relu(c_in, c_out, 1),
+            *(dilated, BatchNorm(c_out), nn.ReLU(inplace=True)),
+            *se,
+            *conv_bn(c_out, c_out, 1),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 and pool:
+            self.shortcut = nn.Sequential(nn.AvgPool2d(2, stride, ceil_mode=True), *conv_bn(c_in, c_out, 1))
+        elif stride > 1 or c_in != c_out:
+            self.shortcut = nn.Sequential(*conv_bn(c_in, c_out, 1, stride=stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.main(x) + self.shortcut(x), inplace=True)
+
+
+class RegSegEncoder(nn.Module):
+    """The backbone (Table 2): stem, stage2, stage3, stage4 at strides 2, 4, 8, 16.
+
+    widths: of stages 2, 3, 4 and of the last `last_depth` blocks. depths: of stages 2 and 3. schedule: the blocks of stage 4
+    behind the strided one.
+    """
+
+    def __init__(
+        self,
+        stem_width: int,
+        widths: tuple[int, int, int, int],
+        *,
+        depths: tuple[int, int],
+        schedule: Schedule,
+        last_depth: int,
+        group_width: int,
+        se_ratio: float,
+        pool: bool,
+    ) -> None:
+        super().__init__()
+
+        def stage(c_in: int, c_out: tuple[int, ...], rates: Schedule) -> nn.Sequential:
+            """A strided Y block and one block an entry of `rates`; c_out: of each block."""
+            blocks, strides = [], [2] + [1] * len(rates)
+            for c, rate, stride in zip(c_out, ((1,), *rates), strides, strict=True):
+                block = DBlock(c_in, c, rate, group_width=group_width, se_ratio=se_ratio, stride=stride, pool=pool)
+                blocks.append(block)
+                c_in = c
+            return nn.Sequential(*blocks)
+
+        c2, c3, c4, last = widths
+        self.stem = conv_bn_relu(3, stem_width, stride=2)
+        self.stage2 = stage(stem_width, (c2,) * depths[0], ((1,),) * (depths[0] - 1))
+        self.stage3 = stage(c2, (c3,) * depths[1], ((1,),) * (depths[1] - 1))
+        self.stage4 = stage(c3, (c4,) * (len(schedule) + 1 - last_depth) + (last,) * last_depth, schedule)
+        self.features = {
+            "stem": Feature(stem_width, 2), "stage2": Feature(c2, 4), "stage3": Feature(c3, 8), "stage4": Feature(last, 16),
+        }  # fmt: skip
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        stem = self.stem(image)
+        stage2 = self.stage2(stem)
+        stage3 = self.stage3(stage2)
+        return {"stem": stem, "stage2": stage2, "stage3": stage3, "stage4": self.stage4(stage3)}

@@ -1,0 +1,160 @@
+"""Where space and study files are found, and how they are read: YAML, safely, with file and line in every error."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from nasseg.errors import UserError, unknown
+
+Kind = Literal["spaces", "studies"]
+Model = TypeVar("Model", bound=BaseModel)
+KeyPath = tuple[str | int, ...]
+
+
+def _shipped(kind: Kind) -> Path:
+    """The folder that comes with nasseg: inside an installed wheel, else the checkout's own."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_data" / kind
+    return installed if installed.is_dir() else package.parent / kind
+
+
+def list_files(kind: Kind) -> dict[str, Path]:
+    """Names and paths of the files in ./spaces or ./studies and of those shipped; the user's own come first."""
+    found: dict[str, Path] = {}
+    for folder in (Path.cwd() / kind, _shipped(kind)):
+        for path in sorted(folder.glob("**/*.yaml")):
+            found.setdefault(str(path.relative_to(folder).with_suffix("")), path)
+    return found
+
+
+def find_file(kind: Kind, name: str | Path) -> Path:
+    """The file of that path or name.
+
+    Raises:
+        UserError: there is none; the nearest name is offered.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+        raise UserError(f"no such file: {path}")
+    known = list_files(kind)
+    if str(name) not in known:
+        raise unknown({"spaces": "space", "studies": "study"}[kind], str(name), known)
+    return known[str(name)]
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which 1e9 is a number (YAML 1.2) and a key that occurs twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"key {key.value!r} occurs twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file as plain data, and the line on which each part of it begins."""
+
+    path: Path
+    text: str
+    data: dict[str, Any]
+    lines: dict[KeyPath, int]
+
+    def error(self, where: KeyPath, message: str) -> UserError:
+        """An error that points at the innermost part of `where` that the file holds."""
+        while where and where not in self.lines:
+            where = where[:-1]
+        return UserError(f"{self.path}:{self.lines.get(where, 1)}: {message}")
+
+    def validate(self, model: type[Model]) -> Model:
+        """The data as a pydantic model; the first thing wrong with it becomes a UserError."""
+        try:
+            return model.model_validate(self.data)
+        except ValidationError as error:
+            # A typo is both an unknown key and a missing one: the unknown one says more.
+            first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+            where = tuple(first["loc"])
+            name = ".".join(map(str, where))
+            if first["type"] == "extra_forbidden":
+                known = _fields_at(model, where[:-1])
+                message = str(unknown("key", where[-1], known)) if known else f"unknown key {name!r}"
+            elif first["type"] == "missing":
+                message = f"key {name!r} is missing"
+            else:
+                message = f"{name}: {first['msg']}, got {first['input']!r}"
+            raise self.error(where, message) from None
+
+
+def _fields_at(model: Any, where: Iterable[str | int]) -> list[str]:
+    for part in where:
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        if field is None:
+            return []
+        model = next(
+            (t for t in [field.annotation, *getattr(field.annotation, "__args__", ())]
+             if isinstance(t, type) and issubclass(t, BaseModel)), None,
+        )  # fmt: skip
+    return list(model.model_fields) if model else []
+
+
+def read_yaml(path: Path) -> Document:
+    """A YAML mapping from a file.
+
+    Raises:
+        UserError: the file cannot be read, does not parse (file and line), or is no mapping.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Path) -> Document:
+    """`read_yaml` for text that is already here; `path` is only what errors name."""
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        data = loader.construct_document(node) if node is not None else None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not valid YAML: {problem}") from None
+    except (ValueError, RecursionError, TypeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}:1: a mapping (key: value) is needed, got {type(data).__name__}")
+    lines: dict[KeyPath, int] = {}
+    _collect_lines(node, (), lines, depth=0)
+    return Document(path, text, data, lines)
+
+
+def _collect_lines(node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int], depth: int) -> None:
+    lines.setdefault(where, node.start_mark.line + 1)
+    if depth > 20:  # no file of ours is that deep; aliases may be endless
+        return
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                lines[(*where, key.value)] = key.start_mark.line + 1
+                _collect_lines(value, (*where, key.value), lines, depth + 1)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _collect_lines(value, (*where, index), lines, depth + 1)

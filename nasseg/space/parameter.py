@@ -1,0 +1,142 @@
+"""The parts of a search space: parameters with conditions, schedules with holes, excluded combinations."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nasseg.errors import UserError
+from nasseg.schedule import parse_schedule
+
+Scalar = bool | int | float | str
+Params = dict[str, Scalar]  # a sampled point: active parameter -> value
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Finitely many values, and when it is active.
+
+    `step`: the distance of the values where they are numbers in order (a sampler may then use the order), else None.
+    `when`: parameter -> values; active where every one of them is active and has one of its values. The condition
+    never changes the values.
+    """
+
+    name: str
+    values: tuple[Scalar, ...]
+    step: int | float | None = None
+    when: tuple[tuple[str, tuple[Scalar, ...]], ...] = ()
+
+    def active(self, params: Mapping[str, Scalar]) -> bool:
+        return all(name in params and params[name] in values for name, values in self.when)
+
+
+_HOLE = re.compile(r"\{(\w+)\}")
+_TERM = re.compile(r"(?:(\d+|\{\w+\})\*)?\(([^()]+)\)")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A dilation schedule with holes, `(1,1)+{a}*(1,{d})`; hole `a` of `dilations` is the parameter `dilations.a`."""
+
+    name: str
+    text: str
+    when: tuple[tuple[str, tuple[Scalar, ...]], ...] = ()
+
+    @property
+    def holes(self) -> list[str]:
+        return list(dict.fromkeys(_HOLE.findall(self.text)))
+
+    def fill(self, params: Mapping[str, Scalar]) -> str:
+        return _HOLE.sub(lambda match: str(params[f"{self.name}.{match[1]}"]), self.text)
+
+    def solve(self, schedule: str, values: Mapping[str, tuple[Scalar, ...]]) -> Params | None:
+        """Values of the holes that give this schedule, or None where none do."""
+        target = parse_schedule(schedule)
+        terms = [_TERM.fullmatch(term) for term in self.text.replace(" ", "").split("+")]
+        parts = [(term[1] or "1", term[2].split(",")) for term in terms if term is not None]
+
+        def options(expression: str, known: dict[str, Scalar]) -> Iterator[tuple[int, dict[str, Scalar]]]:
+            hole = _HOLE.fullmatch(expression)
+            if hole is None:
+                yield int(expression), known
+            elif hole[1] in known:
+                yield int(known[hole[1]]), known
+            else:
+                for value in values[hole[1]]:
+                    yield int(value), {**known, hole[1]: value}
+
+        def match(index: int, position: int, known: dict[str, Scalar]) -> dict[str, Scalar] | None:
+            if index == len(parts):
+                return known if position == len(target) else None
+            count_text, rates = parts[index]
+            for count, with_count in options(count_text, known):
+                entries = target[position : position + count]
+                if len(entries) < count or any(entry != entries[0] for entry in entries):
+                    continue
+                candidates = [with_count]
+                for place, rate in enumerate(rates):
+                    candidates = [
+                        new for old in candidates for value, new in options(rate, old)
+                        if not entries or (len(entries[0]) == len(rates) and value == entries[0][place])
+                    ]  # fmt: skip
+                for candidate in candidates:
+                    found = match(index + 1, position + count, candidate)
+                    if found is not None:
+                        return found
+            return None
+
+        found = match(0, 0, {})
+        return None if found is None else {f"{self.name}.{hole}": value for hole, value in found.items()}
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A combination that is excluded: it applies where every named parameter is active and fits its test.
+
+    A test is a tuple of values, or (low, high) bounds as a `Bounds`.
+    """
+
+    tests: tuple[tuple[str, "tuple[Scalar, ...] | Bounds"], ...]
+
+    def names(self) -> set[str]:
+        return {name for name, _ in self.tests}
+
+    def excludes(self, params: Mapping[str, Scalar]) -> bool:
+        return all(name in params and _fits(params[name], test) for name, test in self.tests)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {test}" for name, test in self.tests)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    low: float = float("-inf")
+    high: float = float("inf")
+
+    def __str__(self) -> str:
+        return f"in [{self.low}, {self.high}]"
+
+
+def _fits(value: Scalar, test: "tuple[Scalar, ...] | Bounds") -> bool:
+    if isinstance(test, Bounds):
+        return not isinstance(value, str) and test.low <= value <= test.high
+    return value in test
+
+
+def range_values(low: Any, high: Any, step: Any) -> tuple[int | float, ...]:
+    """low, low + step, ... up to and with high.
+
+    Raises:
+        UserError: not numbers, high below low, a step that is not above 0, or that high is not a whole number of steps.
+    """
+    numbers = (low, high, step)
+    if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+        raise UserError(f"a range is [low, high] of numbers with a step, got {list(numbers)}")
+    if not (float("-inf") < low <= high < float("inf")) or not step > 0:
+        raise UserError(f"a range needs low <= high and a step above 0, got [{low}, {high}] with step {step}")
+    count = (high - low) / step
+    if abs(count - round(count)) > 1e-9 or count > 100_000:
+        raise UserError(
+            f"a range's length must be a whole number (up to 100,000) of steps, got [{low}, {high}] with step {step}"
+        )
+    return tuple(round(low + index * step, 12) for index in range(round(count) + 1))

@@ -1,0 +1,173 @@
+"""A search space: which architectures there are. It samples, suggests to a sampler, counts and locates."""
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from nasseg.errors import UserError
+from nasseg.schedule import format_schedule, parse_schedule
+from nasseg.space.parameter import Clause, Parameter, Params, Scalar, Template
+
+MAX_REDRAWS = 10_000
+
+
+class Suggester(Protocol):
+    """What a space needs of an Optuna trial."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int: ...
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None) -> float: ...
+
+
+@dataclass(frozen=True)
+class Space:
+    """Parameters in an order in which conditions follow what they name; `limits` are figure -> {min, max}.
+
+    A parameter's name is a field of the Arch, `field.hole` for a hole of a template, and either may follow a family's
+    name and a dot where families of one space give a field different values: `regseg.width`.
+    """
+
+    name: str
+    about: str
+    citation: str
+    parameters: dict[str, Parameter]
+    templates: dict[str, Template]
+    forbid: tuple[Clause, ...] = ()
+    limits: dict[str, dict[str, float]] = field(default_factory=dict)
+    source: str = ""
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return tuple(map(str, self.parameters["family"].values))
+
+    def sample(self, rng: random.Random) -> Params:
+        """A point, each active parameter drawn evenly in turn, so that families come evenly too."""
+        family = rng.choice(self.families)
+        for _ in range(MAX_REDRAWS):
+            params: Params = {}
+            for parameter in self.parameters.values():
+                if parameter.active(params):
+                    params[parameter.name] = family if parameter.name == "family" else rng.choice(parameter.values)
+            if self.excluded_by(params) is None:
+                return params
+        raise UserError(f"space {self.name}: forbid excludes all of {MAX_REDRAWS} draws of family {family}; loosen it")
+
+    def suggest(self, trial: Suggester) -> Params:
+        """A point asked of an Optuna trial. It may be one that `forbid` excludes: ask `excluded_by`."""
+        params: Params = {}
+        for parameter in self.parameters.values():
+            if not parameter.active(params):
+                continue
+            name, values, step = parameter.name, parameter.values, parameter.step
+            if len(values) == 1:
+                params[name] = values[0]
+            elif step is None:
+                params[name] = trial.suggest_categorical(name, values)
+            elif isinstance(step, int) and isinstance(values[0], int):
+                params[name] = trial.suggest_int(name, values[0], int(values[-1]), step=step)
+            else:
+                low, high = float(values[0]), float(values[-1])
+                drawn = trial.suggest_float(name, low, high, step=float(step))
+                params[name] = min(values, key=lambda value: abs(float(value) - drawn))
+        return params
+
+    def excluded_by(self, params: Mapping[str, Scalar]) -> Clause | None:
+        return next((clause for clause in self.forbid if clause.excludes(params)), None)
+
+    def settings(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """A point as {"family": ..., field of the Arch: value}: templates filled, prefixes dropped."""
+        result: dict[str, Scalar] = {"family": params["family"]}
+        for template in self.templates.values():
+            if all(f"{template.name}.{hole}" in params for hole in template.holes):
+                filled = template.fill(params)
+                result[self._field(template.name)] = format_schedule(parse_schedule(filled))
+        for name, value in params.items():
+            if name != "family" and name not in self._holes:
+                result[self._field(name)] = value
+        return result
+
+    def locate(self, settings: Mapping[str, Scalar], defaults: Mapping[str, Scalar]) -> Params | None:
+        """The point that gives these settings (what they leave out has its default), or None: not in this space."""
+        wanted = {**defaults, **settings}
+        params: Params = {}
+        covered = {"family"}
+        for template in self.templates.values():
+            prefix, _, _ = template.name.rpartition(".")
+            if prefix in ("", wanted["family"]):
+                values = {hole: self.parameters[f"{template.name}.{hole}"].values for hole in template.holes}
+                solved = template.solve(str(wanted.get(self._field(template.name), "")), values)
+                if solved is None:
+                    return None
+                params |= solved
+                covered.add(self._field(template.name))
+        point: Params = {}
+        for parameter in self.parameters.values():
+            if not parameter.active(point):
+                continue
+            if parameter.name in self._holes:
+                value: Scalar | None = params.get(parameter.name)
+            else:
+                value = wanted.get(self._field(parameter.name))
+                covered.add(self._field(parameter.name))
+            if value is None or value not in parameter.values:
+                return None
+            point[parameter.name] = value
+        fixed = all(wanted[name] == defaults.get(name) for name in wanted if name not in covered)
+        return point if fixed and self.excluded_by(point) is None else None
+
+    def count(self) -> int:
+        """How many points there are, exactly, without listing them.
+
+        Parameters are counted one after the other; what was chosen before matters only as far as a later condition
+        or an undecided forbid clause names it, so equal remainders are counted once.
+        """
+        parameters = list(self.parameters.values())
+        later: list[set[str]] = []  # names that parameters from here on, or clauses about them, look back at
+        for index in range(len(parameters) + 1):
+            ahead = {parameter.name for parameter in parameters[index:]}
+            names = {name for parameter in parameters[index:] for name, _ in parameter.when}
+            names |= {name for clause in self.forbid if clause.names() & ahead for name in clause.names()}
+            later.append(names)
+        known: dict[tuple[Any, ...], int] = {}
+
+        def count(index: int, params: Params) -> int:
+            if index == len(parameters):
+                return 1
+            key = (index, *((name, params[name]) for name in sorted(params) if name in later[index]))
+            if key not in known:
+                parameter = parameters[index]
+                if parameter.active(params):
+                    choices = [{**params, parameter.name: value} for value in parameter.values]
+                else:
+                    choices = [params]
+                kept = (choice for choice in choices if not self._just_excluded(parameter.name, choice))
+                known[key] = sum(count(index + 1, choice) for choice in kept)
+            return known[key]
+
+        return count(0, {})
+
+    def schedules(self, template: str) -> Iterator[str]:
+        """Every schedule that a template gives, with repeats, for counting the distinct ones."""
+        holes = [self.parameters[f"{template}.{hole}"] for hole in self.templates[template].holes]
+
+        def fill(index: int, params: Params) -> Iterator[str]:
+            if index == len(holes):
+                yield format_schedule(parse_schedule(self.templates[template].fill(params)))
+                return
+            for value in holes[index].values:
+                yield from fill(index + 1, {**params, holes[index].name: value})
+
+        yield from fill(0, {})
+
+    def _just_excluded(self, name: str, params: Params) -> bool:
+        return any(clause.excludes(params) for clause in self.forbid if name in clause.names())
+
+    @cached_property
+    def _holes(self) -> set[str]:
+        return {f"{template.name}.{hole}" for template in self.templates.values() for hole in template.holes}
+
+    def _field(self, name: str) -> str:
+        prefix, _, rest = name.partition(".")
+        return rest if prefix in self.families and rest else name

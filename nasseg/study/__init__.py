@@ -1,0 +1,1 @@
+"""Studies: a file that asks a question, a driver that decides, engines that run jobs, and an Optuna record."""

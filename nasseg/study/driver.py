@@ -1,0 +1,404 @@
+"""The driver decides: what to try, what to measure next, what to keep. Engines only run jobs.
+
+Cheapest first: cost -> limits -> the same network again? -> latency -> limits -> training. A candidate becomes a
+running trial, with a lease, when it has passed all that costs milliseconds; what fails a limit is recorded with its
+reason and never trained.
+"""
+
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
+
+from nasseg.families import make_arch
+from nasseg.records import Measurement, eval_key
+from nasseg.space import Params
+from nasseg.study.figures import FIGURES, Figure, Stage
+from nasseg.study.file import Study
+from nasseg.study.jobs import Context, Job, Kind, Result, arch_of
+from nasseg.study.lease import RENEW_SECONDS, LeaseWatch
+from nasseg.study.record import INTERRUPTED, Candidate, Record
+from nasseg.study.sampler import Proposal, Proposer
+
+MAX_ATTEMPTS = 3  # of a job whose worker dies
+MAX_REJECTIONS = 2_000  # in a row
+HOUSEKEEPING_SECONDS = 2.0
+STANDARD = {name: FIGURES[name] for name in ("params", "macs", "latency_ms", "miou")}  # flat in every trial
+
+
+class Engine(Protocol):
+    """What the driver needs of an engine."""
+
+    @property
+    def idle(self) -> int: ...
+    def submit(self, job: Job) -> None: ...
+    def wait(self, timeout: float) -> list[Result]: ...
+    def cancel(self, candidate: int) -> None: ...
+
+
+@dataclass
+class _Active:
+    """A candidate on its way."""
+
+    candidate: Candidate
+    trial: FrozenTrial | None = None
+    key: str = ""
+    attempts: int = 0
+    step: int = 0
+
+
+@dataclass
+class Driver:
+    """Takes a study to its number of trained trials. `run` returns why it stopped."""
+
+    study: Study
+    record: Record
+    engine: Engine
+    context: Context
+    proposer: Proposer
+    trials: int
+    seed: int
+    on_change: Callable[[], None] = lambda: None
+
+    active: dict[int, _Active] = field(default_factory=dict)
+    parked: dict[int, _Active] = field(default_factory=dict)  # wait for a running trial of the same network
+    ready: deque[Job] = field(default_factory=deque)
+    rejections: int = 0  # in a row
+    _numbers: int = 0
+    _learned: set[int] = field(default_factory=set)
+    _watch: LeaseWatch = field(default_factory=LeaseWatch)
+    _renewed: float = 0.0
+    _kept: float = -math.inf
+    _space_empty: bool = False
+
+    def run(self) -> str:
+        """Work until the study has its trials; a sentence that says why it ended."""
+        self._sync()
+        self._start_published()
+        while True:
+            self._housekeeping()
+            self._fill()
+            if not self.active and not self.parked and not self.ready:
+                ended = self._ended()
+                if ended:
+                    return ended
+            for result in self.engine.wait(0.5) if self.active else self._pause():
+                self._handle(result)
+
+    def stop(self, reason: str) -> int:
+        """Cancel what runs and re-queue it; returns how many trials that were."""
+        count = 0
+        for number, item in [*self.active.items(), *self.parked.items()]:
+            self.engine.cancel(number)
+            if item.trial is not None:
+                count += self.record.requeue(item.trial, reason)
+        self.active.clear()
+        self.parked.clear()
+        return count
+
+    # What to do next
+
+    def _ended(self) -> str | None:
+        if self._counted() >= self.trials:
+            running = self.record.trials(TrialState.RUNNING, TrialState.WAITING)
+            return None if running else f"all {self.trials} trials are done"
+        if self._space_empty:
+            return "every architecture of the space was tried"
+        if self.rejections >= MAX_REJECTIONS:
+            return f"the last {self.rejections} candidates were all over a limit (the report lists them): loosen the limits"
+        return None
+
+    def _counted(self) -> int:
+        """Trials of the budget: trained or failed in the search itself, and those on their way, of all processes."""
+        count = 0
+        for trial in self.record.trials(TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING):
+            attributes = trial.user_attrs
+            interrupted = str(attributes.get("reason", "")).startswith(INTERRUPTED)
+            count += not (interrupted or "reused_from" in attributes or "published" in attributes)
+        return count
+
+    def _fill(self) -> None:
+        while self.engine.idle > 0:
+            if self.ready:
+                self.engine.submit(self.ready.popleft())
+                continue
+            job = self._resume_waiting() or self._propose()
+            if job is None:
+                return
+            self.engine.submit(job)
+
+    def _propose(self) -> Job | None:
+        pending = sum(item.trial is None and not item.candidate.label for item in self.active.values())
+        if self._space_empty or self.rejections >= MAX_REJECTIONS or self._counted() + pending >= self.trials:
+            return None
+        self._sync()
+        proposal = self.proposer.propose()
+        if proposal is None:
+            self._space_empty = True
+            return None
+        settings = self.study.space.settings(proposal.params)
+        return self._start(proposal, settings)
+
+    def _start(self, proposal: Proposal, settings: dict[str, Any], label: str = "") -> Job:
+        arch = arch_of(settings)
+        candidate = Candidate(proposal, {"family": arch.family, **arch.params()}, None, self.seed, label)
+        return self._activate(_Active(candidate), "cost")
+
+    def _start_published(self) -> None:
+        """Networks that the study wants measured beside its own, where that has not been done."""
+        there = {trial.user_attrs.get("published") for trial in self.record.trials() if trial.state != TrialState.FAIL}
+        for name in self.study.file.published:
+            if name not in there:
+                arch = make_arch(name)
+                proposal = Proposal({}, {}, {}, -1)
+                self.ready.append(self._start(proposal, {"family": arch.family, **arch.params()}, name))
+
+    def _resume_waiting(self) -> Job | None:
+        trial = self.record.take_waiting()
+        if trial is None:
+            return None
+        attributes = trial.user_attrs
+        if "measurement" not in attributes:
+            self.record.fail(trial, "enqueued by hand; start it with `nasseg search` instead")
+            return None
+        proposal = Proposal({}, trial.params, trial.distributions, -1)
+        measurement = Measurement.from_json(attributes["measurement"])
+        label = attributes.get("published", "")
+        candidate = Candidate(proposal, json.loads(attributes["arch"]), measurement, attributes["seed"], label)
+        item = _Active(candidate, trial, attributes["eval_key"])
+        return self._activate(item, "train" if measurement.latency else "latency")
+
+    def _activate(self, item: _Active, kind: Kind) -> Job:
+        self._numbers += 1
+        self.active[self._numbers] = item
+        return self._job(self._numbers, item, kind)
+
+    @staticmethod
+    def _job(number: int, item: _Active, kind: Kind) -> Job:
+        candidate = item.candidate
+        return Job(number, kind, candidate.settings, candidate.measurement, item.key, candidate.seed)
+
+    # What came back
+
+    def _handle(self, result: Result) -> None:
+        item = self.active.pop(result.candidate, None)
+        if item is None:
+            return
+        if result.error is not None:
+            self._failed(result, item)
+        else:
+            assert result.measurement is not None
+            item.attempts = 0
+            item.candidate = replace(item.candidate, measurement=result.measurement)
+            {"cost": self._costed, "latency": self._timed, "train": self._trained}[result.kind](result, item)
+        self.on_change()
+
+    def _failed(self, result: Result, item: _Active) -> None:
+        item.attempts += 1
+        if str(result.error).startswith("worker died") and item.attempts < MAX_ATTEMPTS:
+            self.ready.append(self._activate(item, result.kind))
+            return
+        if item.trial is None:
+            self.record.add_failed(item.candidate, str(result.error))
+        else:
+            self.record.fail(item.trial, str(result.error))
+
+    def _costed(self, _result: Result, item: _Active) -> None:
+        measurement = item.candidate.measurement
+        assert measurement is not None
+        broken = None if item.candidate.label else self._over_limit(measurement, "cost")
+        if broken:
+            self.rejections += 1
+            trial = self.record.add_rejected(
+                item.candidate, broken, self._constraints(measurement), self._figures(measurement)
+            )
+            self._learn(trial, item)
+            return
+        self.rejections = 0
+        item.key = eval_key(measurement.arch_id, replace(self.context.accuracy, seed=item.candidate.seed))
+        if not self._settle_duplicate(item):
+            item.trial = self.record.claim(
+                item.candidate, item.key, self._constraints(measurement), self._figures(measurement)
+            )
+            self._go_on(item)
+
+    def _go_on(self, item: _Active) -> None:
+        """From a claimed trial to its next job, unless another process claimed the same network first."""
+        assert item.trial is not None
+        rivals = [t for t in self._of_key(item.key, TrialState.RUNNING) if t.number < item.trial.number]
+        if rivals:
+            self._numbers += 1
+            self.parked[self._numbers] = item
+        else:
+            kind: Kind = "train" if item.candidate.measurement and item.candidate.measurement.latency else "latency"
+            self.ready.append(self._activate(item, kind))
+
+    def _timed(self, _result: Result, item: _Active) -> None:
+        measurement, trial = item.candidate.measurement, item.trial
+        assert measurement is not None
+        assert trial is not None
+        broken = None if item.candidate.label else self._over_limit(measurement, "latency")
+        attributes = {**self._figures(measurement), "measurement": measurement.to_json()}
+        if broken:
+            self.rejections += 1
+            self.record.constrain(trial, self._constraints(measurement))
+            if self.record.prune(trial, broken, attributes):
+                self._learn(self.record.reread(trial), item)
+        elif self.record.update(trial, attributes):
+            self.ready.append(self._activate(item, "train"))
+
+    def _trained(self, result: Result, item: _Active) -> None:
+        measurement, trial = item.candidate.measurement, item.trial
+        assert measurement is not None
+        assert trial is not None
+        figures = {**self._figures(measurement), "measurement": measurement.to_json(), **result.extra}
+        values = [figure.of(measurement) for figure in self.study.objectives]
+        missing = [
+            f.name for f, v in zip(self.study.objectives, values, strict=True) if v is None or not math.isfinite(v)
+        ]
+        broken = None if item.candidate.label else self._over_limit(measurement, "trained")
+        if missing:
+            self.record.fail(trial, f"objective {missing[0]} is not a number")
+        elif broken:
+            self.record.constrain(trial, self._constraints(measurement))
+            self.record.prune(trial, broken, figures)
+        else:
+            self.record.complete(trial, [float(v) for v in values if v is not None], figures)
+        self._learn(self.record.reread(trial), item)
+
+    # Rules
+
+    def _over_limit(self, measurement: Measurement, stage: Stage) -> str | None:
+        """The first limit on a figure of this stage that is broken, as a sentence."""
+        for name, limit in self.study.limits.items():
+            figure = self.study.figures[name]
+            value = figure.of(measurement) if figure.stage == stage else None
+            if value is None:
+                continue
+            if value > limit.get("max", math.inf):
+                return f"{name} {value:.6g} is over the limit of {limit['max']:.6g}"
+            if value < limit.get("min", -math.inf) or math.isnan(value):
+                return f"{name} {value:.6g} is under the limit of {limit.get('min', -math.inf):.6g}"
+        return None
+
+    def _constraints(self, measurement: Measurement) -> dict[str, float]:
+        """How far each limit is kept (at most 0) or broken, relative to the limit, for the sampler."""
+        constraints: dict[str, float] = {}
+        for name, limit in self.study.limits.items():
+            value = self.study.figures[name].of(measurement)
+            if value is not None:
+                constraints |= {
+                    f"{name} {side}": (value - bound if side == "max" else bound - value) / (abs(bound) or 1.0)
+                    for side, bound in limit.items()
+                }
+        return constraints
+
+    def _figures(self, measurement: Measurement) -> dict[str, float]:
+        wanted: dict[str, Figure] = {**STANDARD, **self.study.figures}
+        found = {name: figure.of(measurement) for name, figure in wanted.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    # The same network again
+
+    def _of_key(self, key: str, *states: TrialState) -> list[FrozenTrial]:
+        return [trial for trial in self.record.trials(*states) if trial.user_attrs.get("eval_key") == key]
+
+    def _finished_twin(self, key: str) -> FrozenTrial | None:
+        twins = self._of_key(key, TrialState.COMPLETE)
+        return next((trial for trial in twins if "reused_from" not in trial.user_attrs), None)
+
+    def _settle_duplicate(self, item: _Active) -> bool:
+        """Answer a candidate from the record if its network is there; wait for it if it is being trained."""
+        twin = self._finished_twin(item.key)
+        if twin is not None:
+            known = Measurement.from_json(twin.user_attrs["measurement"])
+            candidate = replace(item.candidate, measurement=known)
+            trial = self.record.add_reused(candidate, twin, dict(twin.constraints), self._figures(known))
+            self._learn(trial, item)
+            return True
+        if self._of_key(item.key, TrialState.RUNNING):
+            self._numbers += 1
+            self.parked[self._numbers] = item
+            return True
+        return False
+
+    def _unpark(self) -> None:
+        for number, item in list(self.parked.items()):
+            twin = self._finished_twin(item.key)
+            rivals = [
+                t
+                for t in self._of_key(item.key, TrialState.RUNNING)
+                if item.trial is None or t.number < item.trial.number
+            ]
+            if twin is None and rivals:
+                continue
+            del self.parked[number]
+            if item.trial is None:
+                if not self._settle_duplicate(item):
+                    measurement = item.candidate.measurement
+                    assert measurement is not None
+                    item.trial = self.record.claim(
+                        item.candidate, item.key, self._constraints(measurement), self._figures(measurement)
+                    )
+                    self._go_on(item)
+            elif twin is not None:
+                known = Measurement.from_json(twin.user_attrs["measurement"])
+                more = {
+                    "reused_from": twin.number,
+                    "measurement": twin.user_attrs["measurement"],
+                    **self._figures(known),
+                }
+                self.record.complete(item.trial, twin.values, more)
+            else:
+                self._go_on(item)
+
+    # Other processes
+
+    def _sync(self) -> None:
+        """Show the sampler what others finished."""
+        for trial in self.record.trials():
+            if trial.number not in self._learned and trial.state.is_finished():
+                self._learn(trial, None)
+
+    def _learn(self, trial: FrozenTrial, item: _Active | None) -> None:
+        self._learned.add(trial.number)
+        params = self._point(trial)
+        if params is not None:
+            self.proposer.seen(params)
+        self.proposer.learn(trial, item.candidate.proposal.number if item else None)
+
+    def _point(self, trial: FrozenTrial) -> Params | None:
+        if not trial.params:
+            return None
+        try:
+            return self.study.space.suggest(FixedTrial(trial.params))
+        except ValueError:
+            return None
+
+    def _housekeeping(self) -> None:
+        now = time.monotonic()
+        if now - self._renewed > RENEW_SECONDS:
+            self._renewed = now
+            for number, item in list(self.active.items()):
+                if item.trial is not None and not self.record.renew(item.trial):
+                    self.engine.cancel(number)  # another process judged us gone and re-queued it
+                    del self.active[number]
+            for number, item in list(self.parked.items()):
+                if item.trial is not None and not self.record.renew(item.trial):
+                    del self.parked[number]
+        if now - self._kept > HOUSEKEEPING_SECONDS:
+            self._kept = now
+            self._unpark()
+            ours = {item.trial.number for item in [*self.active.values(), *self.parked.values()] if item.trial}
+            for trial in self.record.trials(TrialState.RUNNING):
+                if trial.number not in ours and self._watch.is_stale(trial.number, trial.user_attrs.get("lease")):
+                    self.record.requeue(trial, "its process is gone")
+
+    def _pause(self) -> list[Result]:
+        time.sleep(0.5)
+        return []

@@ -1,0 +1,143 @@
+"""Study files: the question, what is measured how, and how the search runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nasseg.errors import UserError, unknown
+from nasseg.files import Document, KeyPath, find_file, read_yaml
+from nasseg.records import LatencyProtocol
+from nasseg.space import Space, load_space
+from nasseg.space.load import check_limit
+from nasseg.study.data import DataFile
+from nasseg.study.figures import FIGURES, Figure, Stage, find_figure, load_function
+from nasseg.train.recipe import Recipe
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class FigureFile(BaseModel):
+    """A user's own figure."""
+
+    model_config = _STRICT
+
+    function: str
+    unit: str = ""
+    direction: Literal["minimize", "maximize"]
+    stage: Stage
+
+
+class LatencyFile(BaseModel):
+    """The latency protocol without what the data decide (input size, classes)."""
+
+    model_config = _STRICT
+
+    device: str = "cpu"
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    memory_format: Literal["channels_last", "contiguous"] = "channels_last"
+    threads: int = Field(1, ge=1)
+    warmup: int = Field(5, ge=0)
+    min_replicates: int = Field(20, ge=1)
+    min_seconds: float = Field(0.5, ge=0)
+
+    def protocol(self, input_size: tuple[int, int], num_classes: int) -> LatencyProtocol:
+        return LatencyProtocol(input_size=input_size, num_classes=num_classes, **self.model_dump())
+
+
+class StudyFile(BaseModel):
+    """The keys of a study file. Below `trials`, run settings: they may change while a study goes on."""
+
+    model_config = _STRICT
+
+    question: str
+    expected: str
+    space: str
+    objectives: list[str] = Field(min_length=1)
+    figures: dict[str, FigureFile] = {}
+    limits: dict[str, dict[str, float]] = {}
+    data: DataFile
+    recipe: Recipe
+    latency: LatencyFile = LatencyFile()
+    published: list[str] = []
+    sampler: dict[str, Any] | str = "tpe"
+    trials: int = Field(24, ge=1)
+    workers: int = Field(1, ge=1)
+    seed: int = Field(0, ge=0)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file whose rules hold, with its space and figures."""
+
+    name: str
+    file: StudyFile
+    space: Space
+    objectives: tuple[Figure, ...]
+    limits: dict[str, dict[str, float]]
+    figures: dict[str, Figure]  # all that objectives and limits name
+    folder: Path
+    text: str
+
+
+def load_study(name: str | Path) -> Study:
+    """The study of that name (./studies, then those shipped) or path.
+
+    Raises:
+        UserError: no such study, or a rule of the format is broken (file and line).
+    """
+    path = find_file("studies", name)
+    study_name = str(name) if Path(name).suffix not in (".yaml", ".yml") else path.stem
+    return study_from(read_yaml(path), study_name)
+
+
+def study_from(document: Document, name: str) -> Study:
+    file = document.validate(StudyFile)
+    folder = document.path.parent
+    try:
+        space = load_space(_beside(folder, file.space))
+    except UserError as error:
+        raise document.error(("space",), str(error)) from None
+    limits = {**space.limits, **file.limits}
+    for figure, limit in file.limits.items():
+        check_limit(document, ("limits", figure), limit)
+    own = {label: _own_figure(document, label, entry) for label, entry in file.figures.items()}
+    figures: dict[str, Figure] = {}
+    places: list[tuple[KeyPath, str]] = [(("objectives", i), label) for i, label in enumerate(file.objectives)]
+    places += [(("limits", label), label) for label in limits]
+    for where, label in places:
+        try:
+            figures[label] = own.get(label) or find_figure(label)
+        except UserError as error:
+            raise document.error(where, str(error)) from None
+    if len(set(file.objectives)) < len(file.objectives):
+        raise document.error(("objectives",), f"an objective occurs twice in {file.objectives}")
+    objectives = tuple(figures[label] for label in file.objectives)
+    return Study(name, file, space, objectives, limits, figures, folder, document.text)
+
+
+def _beside(folder: Path, name: str) -> str:
+    """A space given by path is looked for beside the study first."""
+    return str(folder / name) if Path(name).suffix and (folder / name).is_file() else name
+
+
+def _own_figure(document: Document, label: str, entry: FigureFile) -> Figure:
+    where = ("figures", label)
+    if label in FIGURES or label.startswith("iou."):
+        raise document.error(where, f"{label} is a figure of nasseg's own; choose another name")
+    try:
+        load_function(entry.function, document.path.parent)
+    except UserError as error:
+        raise document.error(where, str(error)) from None
+    return Figure(label, entry.unit, entry.direction, entry.stage, entry.function)
+
+
+def sampler_name(setting: dict[str, Any] | str) -> tuple[str, dict[str, Any]]:
+    """The sampler's name and options of `sampler: tpe` or `sampler: {name: NSGAIISampler, population_size: 20}`."""
+    if isinstance(setting, str):
+        return setting, {}
+    options = dict(setting)
+    if "name" not in options:
+        raise unknown("sampler without a name; keys", ", ".join(options), ["name"])
+    return str(options.pop("name")), options

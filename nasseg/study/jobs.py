@@ -1,0 +1,148 @@
+"""What a worker does: one job of one architecture. Jobs are plain data, and so are their results."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from nasseg.families import Arch, make_arch
+from nasseg.measure.cost import measure_cost
+from nasseg.measure.device_lock import DeviceLock
+from nasseg.measure.environment import environment
+from nasseg.measure.latency import measure_latency
+from nasseg.records import Accuracy, AccuracyProtocol, CostProtocol, LatencyProtocol, Measurement
+from nasseg.study.data import DataFile
+from nasseg.study.figures import Figure, Stage, custom_entry, load_function
+from nasseg.train.data import DataSet
+from nasseg.train.loop import Diverged, train
+from nasseg.train.recipe import Recipe
+from nasseg.train.weights import save_weights
+
+Kind = Literal["cost", "latency", "train"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all jobs of a study share; sent to a worker once."""
+
+    data: DataFile
+    recipe: Recipe
+    latency: LatencyProtocol
+    cost: CostProtocol
+    accuracy: AccuracyProtocol
+    figures: tuple[Figure, ...]  # users' own
+    folder: Path  # that their sources are relative to
+    weights: Path  # a folder an eval_key below it
+    device: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work on one candidate. `settings`: family and fields; `measurement`: what is known so far."""
+
+    candidate: int
+    kind: Kind
+    settings: dict[str, Any]
+    measurement: Measurement | None = None
+    key: str = ""  # eval_key, the folder of the weights
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """A job's outcome: a measurement with one more part, or an error as one line."""
+
+    candidate: int
+    kind: Kind
+    measurement: Measurement | None = None
+    error: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def arch_of(settings: dict[str, Any]) -> Arch:
+    return make_arch(settings["family"], **{name: value for name, value in settings.items() if name != "family"})
+
+
+class Workshop:
+    """Does jobs, one at a time, in the process that it is made in."""
+
+    def __init__(self, context: Context, on_step: Callable[[int, int, float], None] = lambda _c, _s, _l: None) -> None:
+        self.context, self.on_step = context, on_step
+        self.lock = DeviceLock(context.device)
+
+    @cached_property
+    def data(self) -> DataSet:
+        return self.context.data.load()
+
+    def run(self, job: Job) -> Result:
+        """The job's result. What goes wrong with one candidate is its result, never this process's end."""
+        try:
+            return getattr(self, f"_{job.kind}")(job)
+        except Diverged as error:
+            return Result(job.candidate, job.kind, error=f"diverged: {error}")
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            return Result(job.candidate, job.kind, error=f"out of memory: {_line(error)}")
+        except (
+            Exception
+        ) as error:  # a candidate's failure is a figure of the search: it is recorded, and the search goes on
+            memory = "out of memory: " if "can't allocate memory" in str(error) else ""
+            return Result(job.candidate, job.kind, error=f"{memory}{type(error).__name__}: {_line(error)}")
+
+    def _cost(self, job: Job) -> Result:
+        arch, protocol = arch_of(job.settings), self.context.cost
+        with self.lock.computing():
+            cost = measure_cost(arch, protocol.input_size, protocol.num_classes)
+            measurement = Measurement(arch_id=arch.id, cost=cost)
+            model = arch.build_meta(protocol.num_classes) if self._own("cost") else None
+            return self._done(job, measurement, "cost", model)
+
+    def _latency(self, job: Job) -> Result:
+        arch, before = arch_of(job.settings), _known(job)
+        measurement = replace(before, latency=measure_latency(arch, self.context.latency, self.lock.measuring))
+        model = arch.build(self.context.latency.num_classes).eval() if self._own("latency") else None
+        return self._done(job, measurement, "latency", model)
+
+    def _train(self, job: Job) -> Result:
+        context, before = self.context, _known(job)
+        torch.manual_seed(job.seed)
+        model = arch_of(job.settings).build(context.cost.num_classes)
+        trained = train(
+            model, self.data, context.recipe, seed=job.seed, device=context.device, guard=self.lock.computing,
+            on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
+        )  # fmt: skip
+        accuracy = Accuracy(
+            protocol=replace(context.accuracy, seed=job.seed),
+            environment=environment(),
+            miou=trained.miou,
+            pixel_accuracy=trained.pixel_accuracy,
+            class_iou=trained.class_iou,
+            train_seconds=trained.train_seconds,
+            curve=trained.curve,
+        )
+        sha = save_weights(model, context.weights / job.key / "last.pt")
+        result = self._done(job, replace(before, accuracy=accuracy), "trained", model.eval())
+        return replace(result, extra={"weights_sha256": sha})
+
+    def _own(self, stage: Stage) -> list[Figure]:
+        return [figure for figure in self.context.figures if figure.stage == stage]
+
+    def _done(self, job: Job, measurement: Measurement, stage: Stage, model: nn.Module | None) -> Result:
+        """The measurement with users' own figures of this stage."""
+        custom = dict(measurement.custom)
+        for figure in self._own(stage):
+            function, source_hash = load_function(figure.source, self.context.folder)
+            custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
+        return Result(job.candidate, job.kind, replace(measurement, custom=custom))
+
+
+def _known(job: Job) -> Measurement:
+    assert job.measurement is not None, "cost comes first"
+    return job.measurement
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,54 @@
+"""Measure one architecture, wherever it comes from: what `nasseg measure` prints."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from nasseg.measure.cost import measure_cost
+from nasseg.measure.device_lock import DeviceLock
+from nasseg.measure.latency import measure_latency
+from nasseg.records import LatencyProtocol, Size
+from nasseg.study.address import resolve
+
+DEFAULT_SIZE = (1024, 2048)
+DEFAULT_CLASSES = 19
+
+
+def measure_address(
+    address: str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    input_size: Size | None = None,
+    num_classes: int | None = None,
+    latency: bool = False,
+    device: str = "cpu",
+    precision: str = "fp32",
+    storage: str | None = None,
+) -> dict[str, Any]:
+    """Figures of the arch at an address as plain data.
+
+    Input size and classes: as given, else as the trial at the address was measured, else 1024 x 2048 and 19.
+
+    Raises:
+        UserError: nothing is at the address, a field is refused, or the device is not to be had.
+    """
+    resolved = resolve(address, overrides, storage)
+    known = resolved.measurement.cost.protocol if resolved.measurement and resolved.measurement.cost else None
+    size = input_size or (known.input_size if known else DEFAULT_SIZE)
+    classes = num_classes or (known.num_classes if known else DEFAULT_CLASSES)
+    cost = asdict(measure_cost(resolved.arch, size, classes))
+    protocol = cost.pop("protocol")
+    report = {
+        "family": resolved.arch.family,
+        "variant": resolved.variant,
+        "arch": resolved.arch.params(),
+        "arch_id": resolved.arch.id,
+        "input_size": list(size),
+        "num_classes": classes,
+        "form": protocol["form"],
+        **cost,
+    }
+    if latency:
+        asked = LatencyProtocol(device=device, input_size=size, num_classes=classes, precision=precision)
+        report["latency"] = asdict(measure_latency(resolved.arch, asked, DeviceLock(device).measuring))
+    return report

@@ -1,0 +1,52 @@
+"""Published networks and spaces: which fields a space may name, and which published points lie in it."""
+
+from nasseg.errors import UserError, unknown
+from nasseg.families import FAMILIES, Variant, create, field_names, get_family, make_arch, variants
+from nasseg.space import Params, Space
+
+
+def check_space(space: Space) -> None:
+    """Check what the space language cannot know: that families and fields exist.
+
+    Raises:
+        UserError: a family or field that does not exist (nearest name offered).
+    """
+    for family in space.families:
+        if family not in FAMILIES:
+            raise unknown(f"family in space {space.name}", family, FAMILIES)
+    holes = {f"{template.name}.{hole}" for template in space.templates.values() for hole in template.holes}
+    for name in [*(set(space.parameters) - holes - {"family"}), *space.templates]:
+        prefix, _, rest = name.partition(".")
+        families = [prefix] if prefix in space.families and rest else _families_of(space, name)
+        field = rest if prefix in space.families and rest else name
+        known = {field for family in families for field in field_names(get_family(family))}
+        if field not in known:
+            raise unknown(f"parameter in space {space.name} (a field of {' or '.join(families)})", field, known)
+
+
+def _families_of(space: Space, name: str) -> list[str]:
+    """Families for which a parameter may be active."""
+    when = dict(space.templates[name].when if name in space.templates else space.parameters[name].when)
+    return [str(value) for value in when.get("family", space.families)]
+
+
+def published_in(space: Space) -> dict[str, Params]:
+    """The variants that are points of the space, with their points."""
+    check_space(space)
+    found: dict[str, Params] = {}
+    for variant in variants().values():
+        point = locate(space, variant)
+        if point is not None:
+            found[variant.name] = point
+    return found
+
+
+def locate(space: Space, variant: Variant) -> Params | None:
+    if variant.family not in space.families:
+        return None
+    defaults = {"family": variant.family, **create(get_family(variant.family), {}).params()}
+    settings = {"family": variant.family, **make_arch(variant.name).params()}
+    try:
+        return space.locate(settings, defaults)
+    except UserError:  # a value that is no schedule where the space has a template
+        return None

@@ -1,0 +1,79 @@
+"""Read a study from its storage as plain data, for analysis and reports. Nothing here needs torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nasseg.records import Measurement, Objective, PublishedPoint, StudyRecord, TrialRow
+from nasseg.study.record import Record
+from nasseg.study.storage import default_url, open_storage
+
+_FLAT = {"arch", "measurement", "reason", "rung", "reused_from", "seed"}
+
+
+def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
+    """The record of a study by name, or by the path of its file.
+
+    Raises:
+        UserError: nothing is stored there.
+    """
+    return record_of(open_record(str(name), storage))
+
+
+def open_record(name: str, storage: str | None = None) -> Record:
+    label = Path(name).stem if Path(name).suffix in (".yaml", ".yml") else name
+    return Record.load(open_storage(storage or default_url(label), create=False), label)
+
+
+def record_of(record: Record) -> StudyRecord:
+    attributes = record.attributes()
+    objectives = tuple(Objective(name=n, unit=u, direction=d) for n, u, d in attributes["objectives"])
+    names = [objective.name for objective in objectives]
+    trials = record.trials()
+    return StudyRecord(
+        name=record.name,
+        question=attributes["question"],
+        objectives=objectives,
+        limits=attributes["limits"],
+        trials=tuple(_row(trial, names) for trial in trials),
+        published=tuple(PublishedPoint(**point) for point in _published(attributes["published"], trials, names)),
+        identity=attributes["identity"],
+        command=attributes["command"],
+        created=attributes["created"],
+        environment=attributes["environment"],
+        study_file=attributes["study_file"],
+        extra={"space_file": attributes["space_file"]},
+    )
+
+
+def _row(trial: FrozenTrial, objectives: list[str]) -> TrialRow:
+    attributes = trial.user_attrs
+    text = attributes.get("measurement")
+    return TrialRow(
+        number=trial.number,
+        state=trial.state.name,  # type: ignore[arg-type]
+        arch=json.loads(attributes["arch"]) if "arch" in attributes else None,
+        params=dict(trial.params),
+        values=dict(zip(objectives, trial.values, strict=True)) if trial.state == TrialState.COMPLETE else {},
+        reason=attributes.get("reason"),
+        rung=attributes.get("rung", 0),
+        reused_from=attributes.get("reused_from"),
+        measurement=Measurement.from_json(text) if text else None,
+        started=trial.datetime_start.isoformat() if trial.datetime_start else None,
+        finished=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
+        seed=attributes.get("seed"),
+        extra={name: value for name, value in attributes.items() if name not in _FLAT},
+    )
+
+
+def _published(points: list[dict[str, Any]], trials: list[FrozenTrial], objectives: list[str]) -> list[dict[str, Any]]:
+    """Published networks with their costs, and with the study's own figures where they were run under its protocols."""
+    run = {t.user_attrs.get("published"): t for t in trials if t.state == TrialState.COMPLETE}
+    result = []
+    for point in points:
+        trial = run.get(point["name"])
+        own = dict(zip(objectives, trial.values, strict=True)) if trial else {}
+        result.append({**point, "figures": {**point["figures"], **own}})
+    return result

@@ -1,0 +1,148 @@
+"""What to try next: an Optuna sampler that looks at a bounded view of the study.
+
+The view is a study in memory with the front, the latest finished trials and the latest rejected ones, so asking costs
+the same after 100 trials and after 100,000, and rejections cannot crowd out what was measured.
+"""
+
+import inspect
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nasseg.analyse.front import pareto_front
+from nasseg.errors import UserError, unknown
+from nasseg.space import Params, Space
+from nasseg.study.figures import Figure
+
+MAX_FINISHED = 800
+MAX_REJECTED = 200
+REBUILD_ABOVE = 1_400
+REASKS = 20
+
+_SHORT = {
+    "tpe": "TPESampler", "random": "RandomSampler", "nsga2": "NSGAIISampler", "nsga3": "NSGAIIISampler",
+    "gp": "GPSampler", "qmc": "QMCSampler",
+}  # fmt: skip
+
+
+def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> optuna.samplers.BaseSampler:
+    """An Optuna sampler by class name or short name. TPE is multivariate and grouped unless the options say otherwise.
+
+    Raises:
+        UserError: no such sampler, or an option it does not take.
+    """
+    classes = {n: c for n, c in vars(optuna.samplers).items() if inspect.isclass(c) and n.endswith("Sampler")}
+    class_name = _SHORT.get(name.lower(), name)
+    if class_name not in classes or class_name == "BaseSampler":
+        raise unknown("sampler", name, [*_SHORT, *classes])
+    sampler: Callable[..., optuna.samplers.BaseSampler] = classes[class_name]
+    known = inspect.signature(sampler).parameters
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {class_name}", option, known)
+    merged: dict[str, Any] = {"seed": seed} if "seed" in known else {}
+    if class_name == "TPESampler":
+        merged |= {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8}
+    try:
+        return sampler(**{**merged, **options})
+    except (TypeError, ValueError, ImportError) as error:
+        raise UserError(f"sampler {class_name} refuses its options {dict(options)}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A point to try, with what a storage needs to keep it as an Optuna trial."""
+
+    params: Params
+    sampled: dict[str, Any]
+    distributions: dict[str, optuna.distributions.BaseDistribution]
+    number: int  # in the view
+
+
+class Proposer:
+    """Asks a sampler for points of a space that were not drawn before."""
+
+    def __init__(
+        self, space: Space, objectives: Sequence[Figure], sampler: optuna.samplers.BaseSampler, seed: int
+    ) -> None:
+        self.space, self.sampler = space, sampler
+        self.directions = [figure.direction for figure in objectives]
+        self.drawn: set[tuple[tuple[str, Any], ...]] = set()
+        self._random = random.Random(seed)
+        self._finished: list[FrozenTrial] = []
+        self._view = optuna.create_study(directions=self.directions, sampler=sampler)
+        self._points = space.count()
+
+    def propose(self) -> Proposal | None:
+        """A new point, or None once every point of the space was drawn.
+
+        A point drawn before, or one that forbid excludes, is asked again; after 20 of those an even draw, then a walk.
+        """
+        if len(self.drawn) >= self._points:
+            return None
+        for _ in range(REASKS):
+            trial = self._view.ask()
+            params = self.space.suggest(trial)
+            if self.space.excluded_by(params) is None and self._new(params):
+                return Proposal(params, trial.params, trial.distributions, trial.number)
+            self._view.tell(trial, state=TrialState.FAIL)
+        for _ in range(50 * REASKS):
+            params = self.space.sample(self._random)
+            if self._new(params):
+                return self._fixed(params)
+        return None
+
+    def seen(self, params: Params) -> None:
+        """Count a point as drawn (by another process, or earlier)."""
+        self._new(params)
+
+    def learn(self, trial: FrozenTrial, proposal_number: int | None = None) -> None:
+        """Show the sampler a finished or rejected trial; its own proposal is then no longer pending."""
+        if proposal_number is not None and proposal_number < len(self._view.trials):
+            self._view.tell(proposal_number, state=TrialState.FAIL, skip_if_finished=True)
+        if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not trial.params:
+            return
+        copied = create_trial(
+            state=trial.state, values=trial.values, params=trial.params,
+            distributions=trial.distributions, constraints=dict(trial.constraints),
+        )  # fmt: skip
+        self._finished.append(copied)
+        self._view.add_trial(copied)
+        if len(self._finished) > REBUILD_ABOVE:
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        complete = [trial for trial in self._finished if trial.state == TrialState.COMPLETE]
+        rejected = [trial for trial in self._finished if trial.state != TrialState.COMPLETE]
+        on_front = pareto_front(
+            np.array([trial.values for trial in complete]).reshape(-1, len(self.directions)), self.directions
+        )
+        front = [trial for trial, on in zip(complete, on_front, strict=True) if on][:MAX_FINISHED]
+        rest = [trial for trial, on in zip(complete, on_front, strict=True) if not on]
+        kept = rest[max(0, len(rest) - (MAX_FINISHED - len(front))) :] if len(front) < MAX_FINISHED else []
+        self._finished = front + kept + rejected[-MAX_REJECTED:]
+        pending = [trial for trial in self._view.trials if trial.state == TrialState.RUNNING]
+        self._view = optuna.create_study(directions=self.directions, sampler=self.sampler)
+        self._view.add_trials([*self._finished, *pending])
+
+    def _new(self, params: Params) -> bool:
+        key = tuple(sorted(params.items()))
+        if key in self.drawn:
+            return False
+        self.drawn.add(key)
+        return True
+
+    def _fixed(self, params: Params) -> Proposal:
+        fixed = optuna.trial.FixedTrial(dict(params))
+        self.space.suggest(fixed)
+        return Proposal(params, fixed.params, fixed.distributions, 1 << 30)
+
+    def proposal(self, params: Params) -> Proposal:
+        """A given point of the space as a proposal."""
+        self._new(params)
+        return self._fixed(params)

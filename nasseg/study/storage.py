@@ -1,0 +1,75 @@
+"""Opening Optuna storages, and keeping their passwords out of everything that is printed or stored."""
+
+import re
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from nasseg.errors import UserError
+
+SQLITE_TIMEOUT_S = 60
+_JOURNAL_SUFFIXES = (".log", ".journal")
+
+
+def default_url(study: str) -> str:
+    """Where a study is kept unless the user says otherwise: an SQLite file of its own under ./runs."""
+    return f"sqlite:///{runs_folder(study) / 'study.db'}"
+
+
+def runs_folder(study: str) -> Path:
+    """The folder of a study's files; siblings, `<name>@<purpose>`, live in their study's."""
+    return Path("runs") / study.partition("@")[0]
+
+
+def redact(text: str) -> str:
+    """The text with passwords of URLs in it replaced by ***."""
+    return re.sub(r"(\w+://[^:/?#@\s]*):[^@/\s]*@", r"\1:***@", text)
+
+
+def open_storage(url: str, *, create: bool) -> BaseStorage:
+    """The storage behind any Optuna URL, or behind the path of a journal (.log, .journal).
+
+    Raises:
+        UserError: it cannot be opened; or `create` is False and there is none yet.
+    """
+    path = _local_path(url)
+    if path is not None:
+        if create:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"cannot make the folder of {path}: {error}; use --storage to keep the study elsewhere"
+                ) from None
+        elif not path.exists():
+            raise UserError(f"no study is stored in {path} yet; run `nasseg search` first, or name another --storage")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        if path is not None and not url.startswith("sqlite:"):
+            # Absolute: a relative path with a folder hangs on a stale lock.
+            return JournalStorage(JournalFileBackend(str(path.resolve())))
+        options = (
+            {"connect_args": {"timeout": SQLITE_TIMEOUT_S}} if url.startswith("sqlite:") else {"pool_pre_ping": True}
+        )
+        return RDBStorage(url, engine_kwargs=options)
+    except (SQLAlchemyError, ArgumentError, ImportError, OSError, ValueError) as error:
+        reason = redact(str(error).splitlines()[0])
+        raise UserError(
+            f"cannot open storage {redact(url)}: {reason}; check the URL, the server or the permissions"
+        ) from None
+
+
+def _local_path(url: str) -> Path | None:
+    """The file behind an SQLite URL or a journal; None for a server."""
+    if url.startswith("sqlite:///"):
+        return Path(url.removeprefix("sqlite:///"))
+    if "://" not in url:
+        if not url.endswith(_JOURNAL_SUFFIXES):
+            raise UserError(
+                f"a storage is a URL (sqlite:///study.db) or a journal file (*.log, *.journal), got {redact(url)!r}"
+            )
+        return Path(url)
+    return None
