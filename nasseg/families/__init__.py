@@ -15,7 +15,8 @@ from nasseg.errors import UserError, unknown
 from nasseg.families.arch import Arch, Feature, Segmenter, create, field_names
 
 __all__ = [
-    "FAMILIES", "Arch", "Feature", "Segmenter", "Variant", "create", "field_names", "get_family", "make_arch", "variants",
+    "FAMILIES", "Arch", "Feature", "Segmenter", "Variant",
+    "build_model", "create", "field_names", "get_family", "make_arch", "variants",
 ]  # fmt: skip
 
 FAMILIES = {

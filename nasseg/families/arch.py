@@ -32,7 +32,7 @@ class Segmenter(nn.Module):
     encoder: image -> {name: feature map}, with `.features`, the `Feature` of each name.
     context: {name: map} -> {name: map}, with `.features` too; the identity where a family has none.
     decoder: {name: map} -> one map, with `.feature`. head: map -> logits at its stride.
-    input_scale: the image is resized by it first, so that cost, latency and accuracy are all taken at the camera's size.
+    input_scale: the image is resized by it first, so that cost, latency and accuracy are taken at the camera's size.
     """
 
     def __init__(
@@ -62,6 +62,8 @@ class Segmenter(nn.Module):
         return features if self.context is None else self.context(features)
 
     def resize(self, x: Tensor, size: Any) -> Tensor:
+        if tuple(x.shape[-2:]) == tuple(size):
+            return x  # a decoder may end at the input's size; interpolating to the same size costs and changes nothing
         return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
 
 
@@ -83,7 +85,7 @@ class Arch(ABC):
         self.require(0 < self.input_scale <= 4, "input_scale must be above 0 and at most 4", self.input_scale)
         self.check()
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027  (optional)
         """Raise UserError (use `require`) where fields contradict each other."""
 
     @abstractmethod

@@ -3,25 +3,25 @@
 Two blocks of Depth-wise Asymmetric Bottleneck (DAB) modules at strides 4 and 8, the image injected before each
 downsampling and before the classifier, no decoder.
 
-The paper prints parameters and no FLOPs; 0.76 M, 1.02 M and 3.22 M of Table 2 decide what they can of the following, the
-released network the rest:
+The paper prints parameters and no FLOPs. Table 2's 0.76 M, 1.02 M and 3.22 M, and where those are too coarse the
+released network, settle what it leaves open:
 
-- Channels: stem 32 (+ 3 of the image), ENet's downsampling to 64 (a convolution to 64 - 35 = 29 beside the max-pooling),
-  block 1 64, concatenation 64 + 64 + 3 = 131, downsampling to 128 (convolution only), block 2 128, concatenation
-  128 + 128 + 3 = 259, classifier. BatchNorm and PReLU follow every concatenation and every downsampling.
+- Channels: stem 32 + 3 of the image = 35; ENet's downsampling, a convolution to 29 beside max-pooling of the 35, to 64;
+  block 1 and concatenation, 64 + 64 + 3 = 131; downsampling by convolution only, to 128; block 2 and concatenation,
+  128 + 128 + 3 = 259; classifier. BatchNorm and PReLU follow every concatenation and every downsampling.
 - The text stacks the first DAB module of a block with its last one; the network concatenates the output of the
   downsampling instead.
-- The image is injected by average-pooling it 3x3 with stride 2 once, twice and three times.
+- The image is injected average-pooled 3x3 with stride 2 once, twice and three times.
 - PReLU has one weight a channel; the epsilon of BatchNorm is 1e-3. No convolution has a bias, the classifier neither.
 - DAB module: BatchNorm-PReLU also stands between the 3x1 and the 1x3 convolution of a branch.
-- Dilation changes no parameter, so all dilation rows of Table 2 print 0.76 M. The row "First 3x3 conv(r=2)" dilates the
-  3x3 convolution of every DAB module of the baseline.
+- Dilation changes no parameter, so all dilation rows of Table 2 print 0.76 M. The row "First 3x3 conv(r=2)" dilates
+  the 3x3 convolution of every DAB module of the baseline.
 - Decoder of ERFNet: 259 -> 64 -> 16 -> classes, with ERFNet's biases; its last deconvolution is the head.
-- SPP head: that of PSPNet, bins 1, 2, 3, 6 with ceil(259 / 4) = 65 channels each, a 3x3 convolution of everything to 512,
-  classifier. 64 channels a bin give 3.20 M.
+- SPP head: PSPNet's, bins 1, 2, 3, 6 with ceil(259 / 4) = 65 channels each (64 would print 3.20 M), all of it by a 3x3
+  convolution to 512, classifier.
 
-Two misprints that touch no number here: "4.2% times more parameters" of the SPP head is 4.2 times, and CamVid's "0.76" of
-Table 4 is of 11 classes, which print the same.
+Numbers that do not reproduce: Table 4 repeats 0.76 M for CamVid, whose 11 classes give 0.75 M; the text has "1%" of
+DeepLab-v2's parameters for 1.7 % and "4.2% times more parameters" for 4.2 times as many.
 
 The paper names no initialisation: it is torch's.
 """
@@ -46,7 +46,7 @@ BINS = (1, 2, 3, 6)
 
 @dataclass(frozen=True, kw_only=True)
 class DABNetArch(Arch):
-    """DABNet by Table 1 and its ablations. A dilation schedule has one rate a DAB module and gives the block's depth."""
+    """DABNet by Table 1 and its ablations. A dilation schedule has one rate a DAB module and so gives the depth."""
 
     family: ClassVar[str] = "dabnet"
 
@@ -69,7 +69,9 @@ class DABNetArch(Arch):
                 raise unknown(f"{self.family} {name}", getattr(self, name), choices)
         for name in ("block1_dilations", "block2_dilations"):
             schedule = parse_schedule(getattr(self, name))
-            self.require(all(len(entry) == 1 for entry in schedule), f"{name} has one rate an entry", getattr(self, name))
+            self.require(
+                all(len(entry) == 1 for entry in schedule), f"{name} has one rate an entry", getattr(self, name)
+            )
             object.__setattr__(self, name, format_schedule(schedule))
         self.require(self.first_dilation >= 1, "first_dilation must be at least 1", self.first_dilation)
         self.require(0 < self.width <= 8, "width must be above 0 and at most 8", self.width)
@@ -95,10 +97,12 @@ class DABNetArch(Arch):
         return scale_width(self.block1_width, self.width, 2)
 
     def build(self, num_classes: int) -> Segmenter:
-        dilations = [[rate for (rate,) in parse_schedule(text)] for text in (self.block1_dilations, self.block2_dilations)]
+        dilations = [
+            [rate for (rate,) in parse_schedule(text)] for text in (self.block1_dilations, self.block2_dilations)
+        ]
         encoder = DABNet(
             (self._stem, self._block1, scale_width(self.block2_width, self.width, 2)),
-            dilations=dilations,
+            dilations=[[rate for (rate,) in schedule] for schedule in schedules],
             first_dilation=self.first_dilation,
             image_channels=self._image,
         )
@@ -107,7 +111,7 @@ class DABNetArch(Arch):
             context = SpatialPyramidPooling(encoder.features, source, scale_width(self.context_width, self.width))
             source = "spp"
         features = (context or encoder).features
-        decoder: nn.Module
+        decoder: ERFNetDecoder | Select
         head: nn.Module
         if self.decoder == "erfnet":
             decoder = ERFNetDecoder(features, source, scale_width(self.decoder_width, self.width, 4))
@@ -128,6 +132,11 @@ def conv(
 
 def bn_prelu(c: int) -> nn.Sequential:
     return nn.Sequential(SingleValueBatchNorm2d(c, eps=EPSILON), nn.PReLU(c))
+
+
+def bn_relu(c: int) -> list[nn.Module]:
+    """BatchNorm and ReLU, as in the context and decoder that Table 2 takes from other papers."""
+    return [SingleValueBatchNorm2d(c, eps=EPSILON), nn.ReLU(inplace=True)]
 
 
 def depthwise_asymmetric(c: int, dilation: int) -> nn.Sequential:
@@ -207,14 +216,102 @@ class DABNet(nn.Module):
         self.features = {name: Feature(c, 2**i) for i, (name, c) in enumerate(zip(names, channels, strict=True), 1)}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        images: list[list[Tensor]] = [[], [], []]
-        if self.shrink:
-            for level in images:
-                image_before = level is images[0] and image or images[images.index(level) - 1][0]
-                level.append(self.shrink(image_before))
+        images = self._shrunk(image)
         stem = self.norms[0](torch.cat([self.stem(image), *images[0]], dim=1))
         down = self.down1(stem)
         block1 = self.norms[1](torch.cat([self.block1(down), down, *images[1]], dim=1))
         down = self.down2(block1)
         block2 = self.norms[2](torch.cat([self.block2(down), down, *images[2]], dim=1))
         return {"stem": stem, "block1": block1, "block2": block2}
+
+    def _shrunk(self, image: Tensor) -> list[list[Tensor]]:
+        """The image at strides 2, 4, 8, each in a list to be concatenated, or empty lists without injection."""
+        images: list[list[Tensor]] = []
+        for _ in range(3):
+            image = self.shrink(image) if self.shrink else image
+            images.append([image] if self.shrink else [])
+        return images
+
+
+class SpatialPyramidPooling(nn.Module):
+    """PSPNet's head up to its classifier, on the named feature; adds the feature spp, with c channels at its stride."""
+
+    def __init__(self, features: dict[str, Feature], source: str, c: int) -> None:
+        super().__init__()
+        self.source = source
+        c_in, stride = features[source].channels, features[source].stride
+        each = math.ceil(c_in / len(BINS))
+        self.bins = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(size), conv(c_in, each, (1, 1)), *bn_relu(each)) for size in BINS
+        )
+        self.fuse = nn.Sequential(conv(c_in + len(BINS) * each, c, (3, 3)), *bn_relu(c))
+        self.features = {**features, "spp": Feature(c, stride)}
+
+    def forward(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
+        x = maps[self.source]
+        pooled = [F.interpolate(pool(x), size=x.shape[-2:], mode="bilinear", align_corners=False) for pool in self.bins]
+        return {**maps, "spp": self.fuse(torch.cat([x, *pooled], dim=1))}
+
+
+class NonBottleneck1D(nn.Module):
+    """ERFNet's residual layer of 3x1 and 1x3 convolutions: [B, c, H, W] -> the same shape."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+
+        def pair() -> list[nn.Module]:
+            vertical, horizontal = nn.Conv2d(c, c, (3, 1), padding=(1, 0)), nn.Conv2d(c, c, (1, 3), padding=(0, 1))
+            return [vertical, nn.ReLU(inplace=True), horizontal]
+
+        self.layers = nn.Sequential(*pair(), *bn_relu(c), *pair(), SingleValueBatchNorm2d(c, eps=EPSILON))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.layers(x) + x, inplace=True)
+
+
+class Upsampler(nn.Module):
+    """ERFNet's deconvolution to a finer feature's size: twice the input's height and width, less one where odd."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(c_in, c_out, 3, stride=2, padding=1)
+        self.norm = nn.Sequential(*bn_relu(c_out))
+
+    def forward(self, x: Tensor, size: torch.Size) -> Tensor:
+        finer: Tensor = self.norm(self.conv(x, output_size=list(size)))
+        return finer
+
+
+class ERFNetDecoder(nn.Module):
+    """ERFNet's decoder up to its last deconvolution: two upsamplings from the named feature at stride 8.
+
+    It has c channels at stride 4 and c / 4 at stride 2; the features `finer` give the sizes only.
+    """
+
+    def __init__(
+        self, features: dict[str, Feature], source: str, c: int, finer: tuple[str, str] = ("block1", "stem")
+    ) -> None:
+        super().__init__()
+        self.source, self.finer = source, finer
+        self.up4 = Upsampler(features[source].channels, c)
+        self.layers4 = nn.Sequential(NonBottleneck1D(c), NonBottleneck1D(c))
+        self.up2 = Upsampler(c, c // 4)
+        self.layers2 = nn.Sequential(NonBottleneck1D(c // 4), NonBottleneck1D(c // 4))
+        self.feature = Feature(c // 4, features[finer[1]].stride)
+
+    def forward(self, maps: dict[str, Tensor]) -> Tensor:
+        size4, size2 = (maps[name].shape[-2:] for name in self.finer)
+        x = self.layers4(self.up4(maps[self.source], size4))
+        finest: Tensor = self.layers2(self.up2(x, size2))
+        return finest
+
+
+class Select(nn.Module):
+    """No decoder: the named feature as it is."""
+
+    def __init__(self, features: dict[str, Feature], source: str) -> None:
+        super().__init__()
+        self.source, self.feature = source, features[source]
+
+    def forward(self, maps: dict[str, Tensor]) -> Tensor:
+        return maps[self.source]

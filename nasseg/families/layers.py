@@ -35,10 +35,24 @@ def conv_bn_relu(
 
 
 def conv_head(c_in: int, c_mid: int, c_out: int, *, bias: bool = False) -> nn.Sequential:
-    """A 3x3 Conv-BN-ReLU and a 1x1 convolution, as segmentation, auxiliary and detail heads: logits at the input's stride."""
+    """A 3x3 Conv-BN-ReLU and a 1x1 convolution: segmentation, auxiliary and detail heads, at the input's stride."""
     return nn.Sequential(conv_bn_relu(c_in, c_mid), nn.Conv2d(c_mid, c_out, 1, bias=bias))
 
 
 def scale_width(channels: int, ratio: float, multiple: int = 1) -> int:
     """channels * ratio, rounded to the nearest multiple above 0; `channels` itself where ratio is 1 and it is one."""
     return max(1, round(channels * ratio / multiple)) * multiple
+
+
+class AttentionRefinement(nn.Module):
+    """BiSeNet's ARM: a 3x3 Conv-BN-ReLU, weighted channel by channel by its global average: [B, c_out, H, W]."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv = conv_bn_relu(c_in, c_out)
+        self.attention = nn.Sequential(nn.AdaptiveAvgPool2d(1), *conv_bn(c_out, c_out, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        y: Tensor = x * self.attention(x)
+        return y

@@ -40,7 +40,7 @@ from torch.nn import functional as F
 
 from nasseg.errors import unknown
 from nasseg.families.arch import Arch, Feature, Segmenter
-from nasseg.families.layers import AttentionRefinement, conv_bn, conv_bn_relu, scale_width
+from nasseg.families.layers import AttentionRefinement, SingleValueBatchNorm2d, conv_bn, conv_bn_relu, scale_width
 from nasseg.schedule import Schedule, format_schedule, parse_schedule
 
 # Table 5 from best to worst; sum-1x1 is what was run under the name of concat-1x1.
@@ -187,7 +187,7 @@ class DBlock(nn.Module):
         dilated = DilatedConv(c_out, rates, group_width=group_width, stride=stride)
         self.main = nn.Sequential(
             conv_bn_relu(c_in, c_out, 1),
-            *(dilated, BatchNorm(c_out), nn.ReLU(inplace=True)),
+            *(dilated, SingleValueBatchNorm2d(c_out), nn.ReLU(inplace=True)),
             *se,
             *conv_bn(c_out, c_out, 1),
         )
@@ -245,3 +245,139 @@ class RegSegEncoder(nn.Module):
         stage2 = self.stage2(stem)
         stage3 = self.stage3(stage2)
         return {"stem": stem, "stage2": stage2, "stage3": stage3, "stage4": self.stage4(stage3)}
+
+
+def upsample(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class Decoder(nn.Module):
+    """{name: map} -> one map at the stride of `feature`."""
+
+    feature: Feature
+
+
+class RegSegDecoder(Decoder):
+    """Figure 5, over strides 4, 8 and 16: [B, 64, H / 4, W / 4]."""
+
+    def __init__(self, features: dict[str, Feature], fine: str, middle: str, coarse: str, *, width: float) -> None:
+        super().__init__()
+        c, detail, out = scale_width(128, width), scale_width(8, width), scale_width(64, width)
+        self.names = fine, middle, coarse
+        self.fine = conv_bn_relu(features[fine].channels, detail, 1)
+        self.middle = conv_bn_relu(features[middle].channels, c, 1)
+        self.coarse = conv_bn_relu(features[coarse].channels, c, 1)
+        self.fuse_middle = conv_bn_relu(c, out)
+        self.fuse_fine = conv_bn_relu(out + detail, out)
+        self.feature = Feature(out, features[fine].stride)
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        fine, middle, coarse = (features[name] for name in self.names)
+        x = self.fuse_middle(upsample(self.coarse(coarse), middle) + self.middle(middle))
+        y: Tensor = self.fuse_fine(torch.cat([upsample(x, fine), self.fine(fine)], dim=1))
+        return y
+
+
+class FusionDecoder(Decoder):
+    """The rows "sum" and "concat" of Table 5: strides 16 and 8 joined, then one convolution or block, at stride 8."""
+
+    def __init__(
+        self,
+        features: dict[str, Feature],
+        fine: str,
+        coarse: str,
+        widths: tuple[int, int],
+        conv: nn.Module,
+        feature: Feature,
+        *,
+        mode: str,
+    ) -> None:
+        super().__init__()
+        self.names, self.mode, self.feature = (fine, coarse), mode, feature
+        self.fine = conv_bn_relu(features[fine].channels, widths[0], 1)
+        self.coarse = conv_bn_relu(features[coarse].channels, widths[1], 1)
+        self.conv = conv
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        fine, coarse = (features[name] for name in self.names)
+        up, lateral = upsample(self.coarse(coarse), fine), self.fine(fine)
+        y: Tensor = self.conv(up + lateral if self.mode == "sum" else torch.cat([up, lateral], dim=1))
+        return y
+
+
+class LRASPPDecoder(Decoder):
+    """LRASPP (Table 5): stride 16 gated by its global average, beside stride 8 as it is."""
+
+    def __init__(self, features: dict[str, Feature], fine: str, coarse: str, *, width: float) -> None:
+        super().__init__()
+        c_in, c = features[coarse].channels, scale_width(128, width)
+        self.names = fine, coarse
+        self.coarse = conv_bn_relu(c_in, c, 1)
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(c_in, c, 1, bias=False), nn.Sigmoid())
+        self.feature = Feature(c + features[fine].channels, features[fine].stride)
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        fine, coarse = (features[name] for name in self.names)
+        return torch.cat([upsample(self.coarse(coarse) * self.gate(coarse), fine), fine], dim=1)
+
+
+class SFNetDecoder(Decoder):
+    """SFNet (Table 5): pyramid pooling on stride 16, aligned to stride 8 by a learned flow, summed."""
+
+    BINS = (1, 2, 3, 6)
+
+    def __init__(self, features: dict[str, Feature], fine: str, coarse: str, *, width: float) -> None:
+        super().__init__()
+        c_in, c, pooled, flow = features[coarse].channels, *(scale_width(n, width) for n in (128, 64, 32))
+        self.names = fine, coarse
+        self.pools = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(size), conv_bn_relu(c_in, pooled, 1)) for size in self.BINS
+        )
+        self.coarse = conv_bn_relu(c_in + len(self.BINS) * pooled, c)
+        self.fine = conv_bn_relu(features[fine].channels, c, 1)
+        self.down_coarse = nn.Conv2d(c, flow, 1, bias=False)
+        self.down_fine = nn.Conv2d(c, flow, 1, bias=False)
+        self.flow = nn.Conv2d(2 * flow, 2, 3, padding=1, bias=False)
+        self.conv = conv_bn_relu(c, c)
+        self.feature = Feature(c, features[fine].stride)
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        fine, coarse = (features[name] for name in self.names)
+        coarse = self.coarse(torch.cat([coarse, *(upsample(pool(coarse), coarse) for pool in self.pools)], dim=1))
+        fine = self.fine(fine)
+        flow = self.flow(torch.cat([upsample(self.down_coarse(coarse), fine), self.down_fine(fine)], dim=1))
+        y: Tensor = self.conv(warp(coarse, flow) + fine)
+        return y
+
+
+def warp(x: Tensor, flow: Tensor) -> Tensor:
+    """x [B, C, h, w] sampled at each pixel of flow [B, 2, H, W], moved by it in pixels: [B, C, H, W]."""
+    height, width = flow.shape[-2:]
+    rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype).view(1, height, 1, 1).expand(1, height, width, 1)
+    columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype).view(1, 1, width, 1).expand(1, height, width, 1)
+    moved = flow.permute(0, 2, 3, 1) / torch.tensor([width, height], device=x.device, dtype=x.dtype)
+    return F.grid_sample(x, torch.cat([columns, rows], dim=3) + moved, align_corners=False)
+
+
+class BiSeNetDecoder(Decoder):
+    """BiSeNet (Table 5): attention refinement and a global branch on stride 16, feature fusion with stride 8."""
+
+    def __init__(self, features: dict[str, Feature], fine: str, coarse: str, *, width: float) -> None:
+        super().__init__()
+        c_in, c = features[coarse].channels, scale_width(128, width)
+        self.names = fine, coarse
+        self.refine = AttentionRefinement(c_in, c)
+        self.globe = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv_bn_relu(c_in, c, 1))
+        self.context = conv_bn_relu(c, c)
+        self.fuse = conv_bn_relu(features[fine].channels + c, c, 1)
+        self.attend = SqueezeExcite(c, max(1, c // 4))
+        self.conv = conv_bn_relu(c, c)
+        self.feature = Feature(c, features[fine].stride)
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        fine, coarse = (features[name] for name in self.names)
+        context = self.refine(coarse) + self.globe(coarse)
+        context = self.context(F.interpolate(context, size=fine.shape[-2:], mode="nearest"))
+        fused = self.fuse(torch.cat([fine, context], dim=1))
+        y: Tensor = self.conv(self.attend(fused) + fused)
+        return y

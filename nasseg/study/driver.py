@@ -110,7 +110,7 @@ class Driver:
         if self._space_empty:
             return "every architecture of the space was tried"
         if self.rejections >= MAX_REJECTIONS:
-            return f"the last {self.rejections} candidates were all over a limit (the report lists them): loosen the limits"
+            return f"the last {self.rejections} candidates were all over a limit (the report says which)"
         return None
 
     def _counted(self) -> int:

@@ -107,8 +107,8 @@ class Record:
         ]
         if differences:
             raise UserError(
-                f"study {self.name!r} was begun with other settings ({'; '.join(differences)}); figures of both would not "
-                "compare. Give the study file another name, or use another --storage"
+                f"study {self.name!r} was begun with other settings ({'; '.join(differences)}); figures of "
+                "both would not compare. Give the study file another name, or use another --storage"
             )
 
     def attributes(self) -> dict[str, Any]:
@@ -149,8 +149,9 @@ class Record:
         figures: Mapping[str, float | None], more: dict[str, Any],
     ) -> FrozenTrial:  # fmt: skip
         trial = create_trial(
-            state=state, values=values, params=candidate.proposal.sampled, distributions=candidate.proposal.distributions,
-            constraints=constraints, user_attrs={**candidate.attributes(figures), **more},
+            state=state, values=values, constraints=constraints,
+            params=candidate.proposal.sampled, distributions=candidate.proposal.distributions,
+            user_attrs={**candidate.attributes(figures), **more},
         )  # fmt: skip
         trial_id = self.storage.create_new_trial(self.study_id, template_trial=trial)
         return self.storage.get_trial(trial_id)

@@ -73,7 +73,9 @@ class SegNetFolder:
     def _files(self, folder: str) -> dict[str, Path]:
         path = self.root / folder
         if not path.is_dir():
-            raise UserError(f"no folder {path}: a data set has train, trainannot, val and valannot (and test, testannot)")
+            raise UserError(
+                f"no folder {path}: a data set has train, trainannot, val and valannot (and test, testannot)"
+            )
         found: dict[str, Path] = {}
         for file in sorted(path.iterdir()):
             if file.suffix.lower() in _IMAGES and not file.name.startswith("."):
@@ -87,7 +89,9 @@ class SegNetFolder:
         files = [file for pairs in self.pairs.values() for pair in pairs for file in pair]
         with ThreadPoolExecutor() as pool:
             checks = list(pool.map(_size_and_crc, files))
-        return digest(sorted([file.relative_to(self.root).as_posix(), *check] for file, check in zip(files, checks, strict=True)))
+        return digest(
+            sorted([file.relative_to(self.root).as_posix(), *check] for file, check in zip(files, checks, strict=True))
+        )
 
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Images uint8 [N, H, W, 3] and labels uint8 [N, H, W] of a split.
@@ -103,7 +107,9 @@ class SegNetFolder:
         def fill(number: int) -> None:
             image, label = _read_image(pairs[number][0]), _read_label(pairs[number][1], len(self.classes))
             if label.shape != image.shape[:2]:
-                raise UserError(f"{pairs[number][1]} is {_size(label)} but its image {pairs[number][0].name} is {_size(image)}")
+                raise UserError(
+                    f"{pairs[number][1]} is {_size(label)} but its image {pairs[number][0].name} is {_size(image)}"
+                )
             if image.shape[:2] != (height, width):
                 raise UserError(
                     f"images of a split must be of one size: {pairs[number][0]} is {_size(image)}, "
@@ -149,7 +155,9 @@ def _read_label(path: Path, num_classes: int) -> NDArray[np.uint8]:
     except _UNREADABLE as error:
         raise UserError(f"cannot read label {path}: {error}") from None
     if mode not in ("L", "P"):
-        raise UserError(f"{path} is no one-byte label map but of mode {mode}: colours must be turned into class numbers")
+        raise UserError(
+            f"{path} is no one-byte label map but of mode {mode}: colours must be turned into class numbers"
+        )
     label[label == VOID] = IGNORE
     if bad := sorted({int(value) for value in np.unique(label)} - {*range(num_classes), IGNORE}):
         raise UserError(f"{path} holds label {bad[0]}: 0..{num_classes - 1}, {VOID} (void) and {IGNORE} are known")

@@ -25,7 +25,9 @@ class Diverged(RuntimeError):  # noqa: N818  (an outcome of a trial rather than 
     """The loss is no longer a finite number."""
 
     def __init__(self, step: int, loss: float) -> None:
-        super().__init__(f"training diverged: the loss of step {step} is {loss}; try a lower learning_rate or more warmup_steps")
+        super().__init__(
+            f"training diverged: the loss of step {step} is {loss}; try a lower learning_rate or more warmup_steps"
+        )
         self.step, self.loss = step, loss
 
 

@@ -32,7 +32,8 @@ _FAR = 80.0  # where the street ends
 _BLOCKS = 12  # houses a side
 _FACADES = np.array([[128, 126, 122], [150, 90, 70], [196, 176, 140], [210, 208, 204], [96, 92, 96]], np.float32)
 _PAINTS = np.array(
-    [[200, 30, 30], [30, 60, 170], [225, 225, 225], [35, 35, 40], [130, 132, 135], [230, 180, 30], [40, 110, 60]], np.float32
+    [[200, 30, 30], [30, 60, 170], [225, 225, 225], [35, 35, 40], [130, 132, 135], [230, 180, 30], [40, 110, 60]],
+    np.float32,
 )
 _SKIES = np.array([[120, 170, 230], [190, 192, 196], [150, 150, 156], [225, 170, 130]], np.float32)
 _SKINS = np.array([[225, 180, 150], [160, 110, 80], [95, 65, 50]], np.float32)
@@ -118,14 +119,18 @@ class _Scene:
             self._cloud(sky, clouds)
 
     def _houses(
-        self, wall_z: NDArray[np.float32], wall_y: NDArray[np.float32], right: NDArray[np.bool_], shops: NDArray[np.bool_]
+        self,
+        wall_z: NDArray[np.float32],
+        wall_y: NDArray[np.float32],
+        right: NDArray[np.bool_],
+        shops: NDArray[np.bool_],
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Rows of houses along both walls: their materials and where they stand, [H, W] each."""
         draws = self.rng.random((5, 2 * _BLOCKS)).astype(np.float32)
         ends = np.cumsum(draws[0].reshape(2, -1) * np.float32(8) + np.float32(5), axis=1)
-        block = np.where(
-            right, np.searchsorted(ends[1], wall_z) + _BLOCKS, np.searchsorted(ends[0], wall_z)
-        ).clip(0, 2 * _BLOCKS - 1)
+        block = np.where(right, np.searchsorted(ends[1], wall_z) + _BLOCKS, np.searchsorted(ends[0], wall_z)).clip(
+            0, 2 * _BLOCKS - 1
+        )
         tall = np.where(draws[1] < 0.25, np.float32(4), np.float32(5) + draws[2] * np.float32(12))[block]
         walls = []
         for _ in range(2 * _BLOCKS // 4):  # houses in a row repeat four colours a few times; windows follow the wall
@@ -180,7 +185,9 @@ class _Scene:
         self.shade[where] = 0
         return where
 
-    def _disc(self, x: float, z: float, y: float, radius: float, paint: int, *, tall: float = 1, ragged: float = 0) -> None:
+    def _disc(
+        self, x: float, z: float, y: float, radius: float, paint: int, *, tall: float = 1, ragged: float = 0
+    ) -> None:
         pixels = self.focal * radius / z
         self._ellipse(self._column(x, z), self._row(y, z), max(pixels, 0.8), max(pixels * tall, 0.8), paint, ragged)
 
@@ -235,7 +242,10 @@ class _Scene:
                 self._box(centre, z, bay * 0.5, low, low + 0.7, panes)
 
     def _person(self, x: float, z: float) -> None:
-        coat, trousers = self.material(PERSON, self.pick(_PAINTS), 6), self.material(PERSON, self.pick(_PAINTS) * 0.5, 6)
+        coat, trousers = (
+            self.material(PERSON, self.pick(_PAINTS), 6),
+            self.material(PERSON, self.pick(_PAINTS) * 0.5, 6),
+        )
         skin = self.material(PERSON, self.pick(_SKINS), 4)
         tall = self.between(0.85, 1.1)
         for side in (-0.16, 0.16):
