@@ -97,9 +97,7 @@ class DABNetArch(Arch):
         return scale_width(self.block1_width, self.width, 2)
 
     def build(self, num_classes: int) -> Segmenter:
-        dilations = [
-            [rate for (rate,) in parse_schedule(text)] for text in (self.block1_dilations, self.block2_dilations)
-        ]
+        schedules = map(parse_schedule, (self.block1_dilations, self.block2_dilations))
         encoder = DABNet(
             (self._stem, self._block1, scale_width(self.block2_width, self.width, 2)),
             dilations=[[rate for (rate,) in schedule] for schedule in schedules],

@@ -65,7 +65,9 @@ class RegSegArch(Arch):
     last_depth: int = 1
     group_width: int = 16
     se_ratio: float = 0.25  # of a block's input channels; 0: no SE
-    shortcut: str = "pool"  # how a strided block's shortcut goes down: 2x2 average pooling, or the 1x1 convolution's stride
+    shortcut: str = (
+        "pool"  # how a strided block's shortcut goes down: 2x2 average pooling, or the 1x1 convolution's stride
+    )
     decoder: str = "regseg"
     width: float = 1.0  # multiplies all widths
 
@@ -78,7 +80,9 @@ class RegSegArch(Arch):
         for name in ("group_width", "stem_width", "stage2_depth", "stage3_depth"):
             self.require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
         blocks = len(schedule)
-        self.require(1 <= self.last_depth <= blocks, f"last_depth must be 1 to the {blocks} listed blocks", self.last_depth)
+        self.require(
+            1 <= self.last_depth <= blocks, f"last_depth must be 1 to the {blocks} listed blocks", self.last_depth
+        )
         self.require(0 <= self.se_ratio <= 1, "se_ratio must be 0 to 1", self.se_ratio)
         self.require(0 < self.width <= 4, "width must be above 0 and at most 4", self.width)
         for name in ("stage2_width", "stage3_width", "stage4_width", "last_width"):
@@ -353,8 +357,12 @@ class SFNetDecoder(Decoder):
 def warp(x: Tensor, flow: Tensor) -> Tensor:
     """x [B, C, h, w] sampled at each pixel of flow [B, 2, H, W], moved by it in pixels: [B, C, H, W]."""
     height, width = flow.shape[-2:]
-    rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype).view(1, height, 1, 1).expand(1, height, width, 1)
-    columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype).view(1, 1, width, 1).expand(1, height, width, 1)
+    rows = (
+        torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype).view(1, height, 1, 1).expand(1, height, width, 1)
+    )
+    columns = (
+        torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype).view(1, 1, width, 1).expand(1, height, width, 1)
+    )
     moved = flow.permute(0, 2, 3, 1) / torch.tensor([width, height], device=x.device, dtype=x.dtype)
     return F.grid_sample(x, torch.cat([columns, rows], dim=3) + moved, align_corners=False)
 

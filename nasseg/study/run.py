@@ -14,8 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 from nasseg.analyse.front import hypervolume, pareto_front, reference_box
 from nasseg.families import make_arch, variants
 from nasseg.measure.cost import measure_cost
+from nasseg.measure.device_lock import DeviceLock
 from nasseg.measure.environment import environment
-from nasseg.measure.latency import check_protocol
+from nasseg.measure.latency import check_protocol, measure_latency
 from nasseg.records import AccuracyProtocol, CostProtocol, StudyRecord, digest
 from nasseg.study.data import DataFile
 from nasseg.study.driver import Driver
@@ -189,15 +190,17 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 def _published(study: Study, context: Context) -> list[dict[str, Any]]:
-    """The networks that the space's families are named after, and those the study runs, costed under its protocol.
+    """The networks that the space's families are named after, and those the study runs, under its protocols.
 
     Kept with the study, so that reading it needs no torch.
     """
     points = []
     for variant in variants().values():
         if variant.name in (*study.space.families, *study.file.published):
-            cost = measure_cost(make_arch(variant.name), context.cost.input_size, context.cost.num_classes)
+            arch = make_arch(variant.name)
+            cost = measure_cost(arch, context.cost.input_size, context.cost.num_classes)
             figures = {name: getattr(cost, name) for name in ("params", "macs", "fvcore_flops", "field_of_view")}
+            figures["latency_ms"] = measure_latency(arch, context.latency, DeviceLock(context.device).measuring).p50_ms
             points.append({"name": variant.name, "citation": variant.citation, "family": variant.family,
                            "params": variant.params, "figures": figures})  # fmt: skip
     return points

@@ -6,6 +6,7 @@ the same after 100 trials and after 100,000, and rejections cannot crowd out wha
 
 import inspect
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,10 @@ def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> optuna.sam
     if class_name == "TPESampler":
         merged |= {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8}
     try:
-        return sampler(**{**merged, **options})
+        # What is experimental in Optuna is its own affair: options named here were chosen on purpose.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return sampler(**{**merged, **options})
     except (TypeError, ValueError, ImportError) as error:
         raise UserError(f"sampler {class_name} refuses its options {dict(options)}: {error}") from None
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from nasseg.errors import UserError
 
 SQLITE_TIMEOUT_S = 60
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # its notes on every study and trial are not a user's
 _JOURNAL_SUFFIXES = (".log", ".journal")
 
 
@@ -46,7 +47,6 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
                 ) from None
         elif not path.exists():
             raise UserError(f"no study is stored in {path} yet; run `nasseg search` first, or name another --storage")
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         if path is not None and not url.startswith("sqlite:"):
             # Absolute: a relative path with a folder hangs on a stale lock.
