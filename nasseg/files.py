@@ -103,7 +103,7 @@ class Document:
 
 def _fields_at(model: Any, where: Iterable[str | int]) -> list[str]:
     for part in where:
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        field = model.model_fields.get(str(part)) if isinstance(model, type) and issubclass(model, BaseModel) else None
         if field is None:
             return []
         model = next(
@@ -142,6 +142,7 @@ def parse_yaml(text: str, path: Path) -> Document:
     if not isinstance(data, dict):
         raise UserError(f"{path}:1: a mapping (key: value) is needed, got {type(data).__name__}")
     lines: dict[KeyPath, int] = {}
+    assert node is not None
     _collect_lines(node, (), lines, depth=0)
     return Document(path, text, data, lines)
 

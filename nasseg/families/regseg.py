@@ -1,31 +1,33 @@
 """RegSeg: Gao, "Rethink Dilated Convolution for Real-time Semantic Segmentation", 2021.
 
-One RegNet-like branch down to stride 16 whose D blocks split their 3x3 group convolution over several dilation rates, so
-that the schedule of rates alone sets the field of view, and a light decoder over strides 4, 8 and 16.
+One RegNet-like branch down to stride 16 whose D blocks split their 3x3 group convolution over several dilation rates,
+so that the schedule of rates alone sets the field of view, and a light decoder over strides 4, 8 and 16.
 
-What the paper leaves open, settled by its parameters and GFLOPs (3.34 M and 39.1 at 1024 x 2048, counted by fvcore's rule:
-convolution multiply-adds, BatchNorm 2 and bilinear 4 an output element, pooling 1 an input element), its fields of view
-(Table 4) and the authors' release:
+What the paper leaves open, settled by its parameters and GFLOPs (3.34 M and 39.1 at 1024 x 2048, counted by fvcore's
+rule: convolution multiply-adds, BatchNorm 2 and bilinear 4 an output element, pooling 1 an input element), its fields
+of view (Table 4) and the authors' release:
 
 - Group width 16 everywhere, in each branch of a split too. Equal rates, as in (1,1), are one group convolution.
-- Squeeze-and-excitation (SE) follows the 3x3 and its ReLU: two biased 1x1 convolutions, input channels // 4 between them.
-- Shortcut: 1x1 Conv-BN where stride or width changes, behind the average pooling (ceil_mode) where the stride is 2. The
-  bottleneck ratio is 1. The stem has BatchNorm and ReLU, the classifier a bias; upsampling is bilinear.
-- Schedules list the stride-1 blocks at stride 16: 13 in the paper, 12 of 256 channels and the last of 320. The strided
-  block before them is not listed.
+- Squeeze-and-excitation (SE) follows the 3x3 and its ReLU: two biased 1x1 convolutions, input channels // 4 between
+  them.
+- Shortcut: 1x1 Conv-BN where stride or width changes, behind the average pooling (ceil_mode) where the stride is 2.
+  The bottleneck ratio is 1. The stem has BatchNorm and ReLU, the classifier a bias; upsampling is bilinear.
+- Schedules list the stride-1 blocks at stride 16: 13 in the paper, 12 of 256 channels and the last of 320. The
+  strided block before them is not listed.
 - Table 4 was run with the decoder "sum + 3x3" of Table 5, Table 5 with the backbone of Table 4's row 2.
 - Foreign decoders: LRASPP has 128 channels and classifies stride 8 directly; its two classifiers, summed, are one 1x1
-  convolution on the concatenation here (one bias instead of two). SFNet pools to 1, 2, 3, 6 with 64 channels and aligns at
-  32; as released, the grid of the flow spans the pixel centres but is sampled with align_corners=False. BiSeNet takes stride
-  8 as it is for detail, and its fusion's attention has biases.
+  convolution on the concatenation here (one bias instead of two). SFNet pools to 1, 2, 3, 6 with 64 channels and
+  aligns at 32; as released, the grid of the flow spans the pixel centres but is sampled with align_corners=False.
+  BiSeNet takes stride 8 as it is for detail, and its fusion's attention has biases.
 
-Disagreements inside the paper: Table 5's row "concat + 1x1" was run as sum + 1x1 (both are variants). Table 4's row 10
-prints 607 as the field of view of the dilated RegNetY-600MF; Equations 1 and 2 give 479 for that network (stem 32, widths
-48, 112, 256, 608, depths 1, 3, 7, 4, last stage with stride 1 and rates 1, 2, 2, 2). That row's schedule, 8*(1,1)+3*(2,2),
-lists the strided block; here it is 7*(1,1)+3*(2,2). Its blocks have no pooling in the shortcut.
+Disagreements inside the paper: Table 5's row "concat + 1x1" was run as sum + 1x1 (both are variants). Table 4's row
+10 prints 607 as the field of view of the dilated RegNetY-600MF; Equations 1 and 2 give 479 for that network (stem 32,
+widths 48, 112, 256, 608, depths 1, 3, 7, 4, last stage with stride 1 and rates 1, 2, 2, 2). That row's schedule,
+8*(1,1)+3*(2,2), lists the strided block; here it is 7*(1,1)+3*(2,2). Its blocks have no pooling in the shortcut.
 
-Not of the paper: `width` scales all widths, and each is rounded to the nearest multiple of what its blocks need: the group
-width, at stride 16 times the least common multiple of the schedule's numbers of branches; 1 for the stem and the decoders.
+Not of the paper: `width` scales all widths, and each is rounded to the nearest multiple of what its blocks need: the
+group width, at stride 16 times the least common multiple of the schedule's numbers of branches; 1 for the stem and
+the decoders.
 
 Initialisation is PyTorch's default.
 """
@@ -65,9 +67,7 @@ class RegSegArch(Arch):
     last_depth: int = 1
     group_width: int = 16
     se_ratio: float = 0.25  # of a block's input channels; 0: no SE
-    shortcut: str = (
-        "pool"  # how a strided block's shortcut goes down: 2x2 average pooling, or the 1x1 convolution's stride
-    )
+    shortcut: str = "pool"  # how a shortcut goes down: 2x2 average pooling, or the stride of its 1x1 convolution
     decoder: str = "regseg"
     width: float = 1.0  # multiplies all widths
 
@@ -208,8 +208,8 @@ class DBlock(nn.Module):
 class RegSegEncoder(nn.Module):
     """The backbone (Table 2): stem, stage2, stage3, stage4 at strides 2, 4, 8, 16.
 
-    widths: of stages 2, 3, 4 and of the last `last_depth` blocks. depths: of stages 2 and 3. schedule: the blocks of stage 4
-    behind the strided one.
+    widths: of stages 2, 3, 4 and of the last `last_depth` blocks. depths: of stages 2 and 3. schedule: the blocks of
+    stage 4 behind the strided one.
     """
 
     def __init__(
@@ -241,7 +241,8 @@ class RegSegEncoder(nn.Module):
         self.stage3 = stage(c2, (c3,) * depths[1], ((1,),) * (depths[1] - 1))
         self.stage4 = stage(c3, (c4,) * (len(schedule) + 1 - last_depth) + (last,) * last_depth, schedule)
         self.features = {
-            "stem": Feature(stem_width, 2), "stage2": Feature(c2, 4), "stage3": Feature(c3, 8), "stage4": Feature(last, 16),
+            "stem": Feature(stem_width, 2), "stage2": Feature(c2, 4),
+            "stage3": Feature(c3, 8), "stage4": Feature(last, 16),
         }  # fmt: skip
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:

@@ -107,7 +107,7 @@ class Proposer:
 
     def learn(self, trial: FrozenTrial, proposal_number: int | None = None) -> None:
         """Show the sampler a finished or rejected trial; its own proposal is then no longer pending."""
-        if proposal_number is not None and proposal_number < len(self._view.trials):
+        if proposal_number is not None and 0 <= proposal_number < len(self._view.trials):
             self._view.tell(proposal_number, state=TrialState.FAIL, skip_if_finished=True)
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not trial.params:
             return

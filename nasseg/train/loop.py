@@ -69,7 +69,8 @@ def train(
         UserError: model and data do not fit each other.
     """
     guard = guard or nullcontext
-    model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     split = data.train.to(device)
     average = _Average(model, recipe.ema_decay) if recipe.ema_decay else None
     with torch.random.fork_rng(devices=_cuda_devices(device)):

@@ -159,6 +159,16 @@ def test_context_and_decoder(fields: dict[str, Any], part: str, printed: list[An
     assert [(conv.in_channels, conv.out_channels, conv.kernel_size) for conv in convs] == printed
 
 
+@pytest.mark.parametrize("name", list(ROWS))
+def test_biases_and_epsilon(name: str) -> None:
+    """Only ERFNet's decoder has biases, all of its layers; every BatchNorm has epsilon 1e-3."""
+    for path, layer in variant(name).build_meta(19).named_modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            assert (layer.bias is not None) == (name == "dabnet-t2-erfnet-decoder" and not path.startswith("encoder"))
+        if isinstance(layer, nn.BatchNorm2d):
+            assert layer.eps == 1e-3
+
+
 def test_variants_differ() -> None:
     assert len({variant(name).id for name in ROWS}) == len(ROWS)
 

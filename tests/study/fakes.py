@@ -1,0 +1,112 @@
+"""A study whose jobs take no time: the driver and the record are real, what workers would measure is made up."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from nasseg.files import parse_yaml
+from nasseg.measure.environment import environment
+from nasseg.records import (
+    Accuracy,
+    AccuracyProtocol,
+    Cost,
+    CostProtocol,
+    Latency,
+    LatencyProtocol,
+    Measurement,
+    digest,
+)
+from nasseg.study.driver import Driver
+from nasseg.study.file import study_from
+from nasseg.study.jobs import Context, Result
+from nasseg.study.record import Record
+from nasseg.study.run import identity
+from nasseg.study.sampler import Proposer, make_sampler
+from nasseg.study.storage import open_storage
+
+STUDY = """
+question: Does the driver do its job?
+expected: no time
+space: {space}
+data: {{name: scenes, size: [64, 128]}}
+objectives: [miou, macs]
+limits: {{macs: {{max: {max_macs}}}, latency_ms: {{max: 50}}}}
+recipe: {{steps: 10}}
+trials: 6
+"""
+
+COST = CostProtocol(input_size=(64, 128), num_classes=3)
+LATENCY = LatencyProtocol(device="cpu", input_size=(64, 128), num_classes=3)
+ACCURACY = AccuracyProtocol(data="scenes", data_fingerprint="f", recipe="r", recipe_hash="h", steps=10, seed=0)
+
+
+def make_study(space="quickstart", max_macs="1.0e+12", name="fake", **replacements):
+    text = STUDY.format(space=space, max_macs=max_macs)
+    for old, new in replacements.items():
+        text += f"{old}: {new}\n"
+    return study_from(parse_yaml(text, Path("fake.yaml")), name)
+
+
+def make_context(study):
+    return Context(
+        data=study.file.data, recipe=study.file.recipe, latency=LATENCY, cost=COST, accuracy=ACCURACY, figures=(),
+        folder=Path(), weights=Path(), device="cpu",
+    )  # fmt: skip
+
+
+class FakeEngine:
+    """Jobs are done at once, in order. `spoil(job)` may return an error, or raise as a killed driver would."""
+
+    def __init__(self, workers=2, spoil=lambda job: None, macs=None, arch_id=None):
+        self.workers, self.spoil, self.jobs, self.done = workers, spoil, [], []
+        self.macs = macs or (lambda settings: 1_000 + int(digest(settings, 6), 16))
+        self.arch_id = arch_id or (lambda settings: digest(settings))
+
+    @property
+    def idle(self):
+        return self.workers - len(self.jobs)
+
+    def submit(self, job):
+        assert self.idle > 0
+        self.jobs.append(job)
+
+    def cancel(self, candidate):
+        self.jobs = [job for job in self.jobs if job.candidate != candidate]
+
+    def wait(self, timeout):
+        job = self.jobs.pop(0)
+        self.done.append(job)
+        error = self.spoil(job)
+        if error:
+            return [Result(job.candidate, job.kind, error=error)]
+        return [Result(job.candidate, job.kind, self.measure(job))]
+
+    def measure(self, job):
+        here, macs = environment(), self.macs(job.settings)
+        if job.kind == "cost":
+            cost = Cost(
+                protocol=COST, environment=here, params=macs // 10, macs=macs, fvcore_flops=macs, activations=1,
+                field_of_view=63,
+            )  # fmt: skip
+            return Measurement(arch_id=self.arch_id(job.settings), cost=cost)
+        if job.kind == "latency":
+            ms = macs / 1e6
+            latency = Latency(protocol=LATENCY, environment=here, p50_ms=ms, p90_ms=ms, p99_ms=ms, iqr_ms=0, n=9)
+            return replace(job.measurement, latency=latency)
+        accuracy = Accuracy(
+            protocol=replace(ACCURACY, seed=job.seed), environment=here, miou=100 * macs / (macs + 1e7), pixel_accuracy=50,
+            class_iou={"road": 1.0, "car": None}, train_seconds=0.1,
+        )  # fmt: skip
+        return replace(job.measurement, accuracy=accuracy)
+
+    def trained(self):
+        return [job for job in self.done if job.kind == "train"]
+
+
+def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0):
+    study = study or make_study()
+    context = make_context(study)
+    record = Record.create(
+        open_storage(url, create=True), study.name, [f.direction for f in study.objectives], identity(study, context)
+    )
+    proposer = Proposer(study.space, study.objectives, make_sampler(sampler, {}, seed), seed)
+    return Driver(study, record, engine or FakeEngine(), context, proposer, trials, seed)
