@@ -281,9 +281,9 @@ class Driver:
             if value is None:
                 continue
             if value > limit.get("max", math.inf):
-                return f"{name} {value:.6g} is over the limit of {limit['max']:.6g}"
+                return f"{name} is over the limit of {limit['max']:.6g}"
             if value < limit.get("min", -math.inf) or math.isnan(value):
-                return f"{name} {value:.6g} is under the limit of {limit.get('min', -math.inf):.6g}"
+                return f"{name} is under the limit of {limit.get('min', -math.inf):.6g}"
         return None
 
     def _constraints(self, measurement: Measurement) -> dict[str, float]:

@@ -115,7 +115,7 @@ def load_data(name: str | Path, **options: Any) -> DataSet:
     path = Path(name).expanduser()
     if not path.is_dir():
         raise UserError(
-            f"no data set {str(name)!r}: give `scenes`, or the path of a folder that holds train, trainannot, val, valannot"
+            f"no data set {str(name)!r}: give `scenes`, or a folder that holds train, trainannot, val, valannot"
         )
     if options:
         raise UserError(f"a data set from a folder takes no options, got {', '.join(options)}")

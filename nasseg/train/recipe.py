@@ -14,8 +14,8 @@ class Recipe(BaseModel):
     crop_size: [height, width] at the camera's scale, null for the whole image.
     momentum: of SGD; AdamW's betas are (0.9, 0.999). weight_decay: not on biases, BatchNorm and other vectors.
     power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper.
-    scale_range: bounds of the random zoom. flip: left-right, every second image. jitter: brightness and contrast vary by
-    up to this fraction. ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead; null for none.
+    scale_range: bounds of the random zoom. flip: left-right, every second image. jitter: brightness and contrast vary
+    by up to this fraction. ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

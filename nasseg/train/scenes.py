@@ -1,4 +1,4 @@
-"""Procedural street scenes, so that everything runs without a data set: many, labelled exactly, the same on every machine.
+"""Procedural street scenes, so that everything runs without a download: many, labelled exactly, equal on every machine.
 
 A pinhole camera 1.5 m above the ground looks down a street. Lengths are metres (X to the right, Y up, Z ahead), sizes
 on the image follow by perspective, so objects span a wide range of scales. A scene is a map of materials; a material

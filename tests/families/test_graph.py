@@ -109,7 +109,7 @@ def test_attributes_of_a_convolution_count(field):
 
 @pytest.mark.slow
 def test_the_field_of_view_is_the_extent_of_the_input_gradient():
-    """Positive weights, BN and activations as identity, global pooling bypassed, in float64; input wider than the field."""
+    """Positive weights, BN and activations as identity, no global pooling, in float64; input wider than the field."""
     arch = make_arch("regseg", dilations="(1,1)+2*(1,3)+(1,5)", width=0.25, se_ratio=0.0)
     expected = field_of_view(record(arch.build_meta(19), (1024, 2048)))
     encoder = arch.build(19).encoder.double()

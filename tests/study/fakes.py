@@ -93,8 +93,8 @@ class FakeEngine:
             latency = Latency(protocol=LATENCY, environment=here, p50_ms=ms, p90_ms=ms, p99_ms=ms, iqr_ms=0, n=9)
             return replace(job.measurement, latency=latency)
         accuracy = Accuracy(
-            protocol=replace(ACCURACY, seed=job.seed), environment=here, miou=100 * macs / (macs + 1e7), pixel_accuracy=50,
-            class_iou={"road": 1.0, "car": None}, train_seconds=0.1,
+            protocol=replace(ACCURACY, seed=job.seed), environment=here, miou=100 * macs / (macs + 1e7),
+            pixel_accuracy=50, class_iou={"road": 1.0, "car": None}, train_seconds=0.1,
         )  # fmt: skip
         return replace(job.measurement, accuracy=accuracy)
 
