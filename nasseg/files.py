@@ -1,7 +1,9 @@
 """Where space and study files are found, and how they are read: YAML, safely, with file and line in every error."""
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -47,6 +49,20 @@ def find_file(kind: Kind, name: str | Path) -> Path:
     if str(name) not in known:
         raise unknown({"spaces": "space", "studies": "study"}[kind], str(name), known)
     return known[str(name)]
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `target` when the block ends, and leaves nothing behind when it fails."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield partial
+        os.replace(partial, target)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
 
 
 class _Loader(yaml.SafeLoader):

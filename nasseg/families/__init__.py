@@ -21,7 +21,9 @@ __all__ = [
 
 FAMILIES = {
     "bisenetv2": "nasseg.families.bisenetv2:BiSeNetV2Arch",
+    "stdc": "nasseg.families.stdc:STDCArch",
     "regseg": "nasseg.families.regseg:RegSegArch",
+    "dabnet": "nasseg.families.dabnet:DABNetArch",
 }
 
 

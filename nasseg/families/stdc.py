@@ -37,7 +37,7 @@ from torch.nn import functional as F
 
 from nasseg.errors import unknown
 from nasseg.families.arch import Arch, Feature, Segmenter
-from nasseg.families.layers import conv_bn, conv_bn_relu, conv_head, scale_width
+from nasseg.families.layers import AttentionRefinement, conv_bn, conv_bn_relu, conv_head, scale_width
 
 CHOICES = {"form": ("segmentation", "classifier"), "module": ("released", "printed")}
 
@@ -199,19 +199,6 @@ class STDCNet(nn.Module):
         if self.spatial:
             maps["spatial"] = self.spatial(image)
         return maps
-
-
-class AttentionRefinement(nn.Module):
-    """ARM: [B, c_in, H, W] -> [B, c_out, H, W], each channel weighted by what is in it globally."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.conv = conv_bn_relu(c_in, c_out)
-        self.attention = nn.Sequential(nn.AdaptiveAvgPool2d(1), *conv_bn(c_out, c_out, 1), nn.Sigmoid())
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        return x * self.attention(x)
 
 
 class ContextPath(nn.Module):

@@ -3,7 +3,6 @@
 import base64
 import gzip
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from html import escape
@@ -14,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from nasseg.analyse.table import front_frame, networks_trained, progress, reasons, trial_figures, trials_frame
 from nasseg.errors import UserError
+from nasseg.files import written_whole
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.report.figures import finished_points, front_figures, hypervolume_figure, number
 
@@ -27,15 +27,12 @@ def write_report(record: StudyRecord, path: Path | str) -> Path:
         UserError: the file cannot be written.
     """
     target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    page = render(record)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(render(record), encoding="utf-8")
-        os.replace(partial, target)
+        with written_whole(target) as partial:
+            partial.write_text(page, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the report {target}: {error.strerror}; choose another place with -o") from None
-    finally:
-        partial.unlink(missing_ok=True)
     return target
 
 
@@ -109,8 +106,7 @@ def _headline(record: StudyRecord) -> str:
     best = []
     for objective in record.objectives:
         if not front.empty:
-            column = front[objective.name]
-            row = front.loc[column.idxmin() if objective.direction == "minimize" else column.idxmax()]
+            row = front.sort_values(objective.name, ascending=objective.direction == "minimize").iloc[0]
             value = f"{number(row[objective.name])} {objective.unit}".strip()
             best.append(
                 f"{escape(objective.name)} <b>{escape(value)}</b> (trial {row['number']}, {escape(str(row['family']))})"

@@ -3,8 +3,8 @@
     train/NAME.png  trainannot/NAME.png    and the same for val and, optionally, test
 
 Images are PNG or JPEG; labels are one-byte PNGs of the same stem, 0..10 the classes and 11 (or 255) ignored. Where
-there is a list `train.txt`, `val.txt` or `test.txt`, its lines (image and label, under whatever folder they once were) choose
-among the files by name.
+there is a list `train.txt`, `val.txt` or `test.txt`, its lines (image and label, under whatever folder they once
+were) choose among the files by name.
 """
 
 import zlib

@@ -170,7 +170,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 class _Average:
-    """An exponential moving average of a model's weights and statistics; the first steps weigh more, as it starts cold."""
+    """An exponential moving average of a model's weights and statistics; its first steps weigh more."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay

@@ -33,10 +33,10 @@ def test_every_finished_trial_is_a_point_and_the_front_stands_out(record):
     ]
     assert sorted(bright) == sorted(front_frame(record)["number"])
     position = {
-        n: (px, py) for t in figure.data if t.customdata is not None for n, px, py in zip(t.customdata, t.x, t.y)
+        n: at for t in figure.data if t.customdata is not None for n, *at in zip(t.customdata, t.x, t.y, strict=True)
     }
     for trial in finished:
-        assert position[trial.number] == (trial.values[x.name], trial.values[y.name])
+        assert position[trial.number] == [trial.values[x.name], trial.values[y.name]]
 
 
 def test_published_networks_are_named_where_both_figures_are_known(record):
@@ -132,7 +132,8 @@ def test_in_a_browser_nothing_is_fetched_and_nothing_fails(page):
 def test_in_a_browser_a_click_shows_the_network(page, record):
     target = page.evaluate("""() => {
         const chart = document.getElementById('front'), trace = chart.data.findIndex((t) => t.marker.opacity === 0.35);
-        const t = chart.data[trace], l = chart._fullLayout, box = chart.querySelector('.nsewdrag').getBoundingClientRect();
+        const t = chart.data[trace], l = chart._fullLayout;
+        const box = chart.querySelector('.nsewdrag').getBoundingClientRect();
         return {number: t.customdata[0], x: box.x + l.xaxis.d2p(t.x[0]), y: box.y + l.yaxis.d2p(t.y[0])};
     }""")
     page.mouse.move(target["x"], target["y"])

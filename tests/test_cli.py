@@ -1,0 +1,226 @@
+"""The command line, run for real in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TINY_STUDY = """
+question: Does it run?
+expected: seconds
+space: {space}
+data: {{name: scenes, size: [32, 64], train: 16, val: 8}}
+objectives: [miou, macs, latency_ms]
+limits: {{macs: {{max: 3.0e+7}}}}
+recipe: {{steps: 3, batch_size: 2}}
+latency: {{min_seconds: 0.0, min_replicates: 2, warmup: 1}}
+trials: 3
+workers: {workers}
+"""
+
+
+def nasseg(*arguments, cwd, code=0, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "nasseg", *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, timeout=280, env={**os.environ, "COLUMNS": "200", **environment},
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def fails(*arguments, cwd, **environment):
+    done = nasseg(*arguments, cwd=cwd, code=2, **environment)
+    assert "Traceback" not in done.stderr + done.stdout
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A folder in which a tiny study was run."""
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "tiny.yaml").write_text(TINY_STUDY.format(space="quickstart", workers=1))
+    done = nasseg("search", "tiny.yaml", cwd=folder)
+    return folder, done.stdout
+
+
+def test_search_ends_with_the_front_and_the_report(searched):
+    folder, output = searched
+    assert "3 of 3 trained" in output
+    assert "front of tiny" in output
+    last = output.strip().splitlines()[-1]
+    assert last == "report: runs/tiny/report.html"
+    assert (folder / "runs/tiny/report.html").stat().st_size > 1_000_000
+
+
+def test_search_resumes(searched):
+    folder, _ = searched
+    assert "all 3 trials are done" in nasseg("search", "tiny.yaml", cwd=folder).stdout
+
+
+def test_front_and_report_read_the_storage(searched, tmp_path):
+    folder, _ = searched
+    rows = json.loads(nasseg("front", "tiny", "--json", cwd=folder).stdout)
+    assert rows
+    assert {"number", "family", "miou", "macs", "latency_ms", "arch_id"} <= set(rows[0])
+    url = f"sqlite:///{folder}/runs/tiny/study.db"
+    done = nasseg("report", "tiny", "-o", "r.html", cwd=tmp_path, NASSEG_STORAGE=url)
+    assert done.stdout == "report: r.html\n"
+    assert "front of tiny" in nasseg("front", "tiny.yaml", "--storage", url, cwd=tmp_path).stdout
+
+
+def test_a_trial_is_an_address(searched):
+    folder, _ = searched
+    rows = json.loads(nasseg("front", "tiny", "--json", cwd=folder).stdout)
+    figures = json.loads(nasseg("measure", f"tiny#{rows[0]['number']}", "--json", cwd=folder).stdout)
+    assert figures["arch_id"] == rows[0]["arch_id"]
+    assert figures["macs"] == rows[0]["macs"]
+    assert figures["input_size"] == [32, 64]
+    assert "has no trial 99" in fails("measure", "tiny#99", cwd=folder)
+
+
+def test_another_identity_is_refused(searched, tmp_path):
+    folder, _ = searched
+    text = TINY_STUDY.format(space="quickstart", workers=1).replace("steps: 3", "steps: 4")
+    (tmp_path / "tiny.yaml").write_text(text)
+    url = f"sqlite:///{folder}/runs/tiny/study.db"
+    assert "begun with other settings" in fails("search", "tiny.yaml", "--storage", url, cwd=tmp_path)
+
+
+def test_spaces_works_from_any_folder(tmp_path):
+    assert "quickstart" in nasseg("spaces", cwd=tmp_path).stdout
+    shown = nasseg("spaces", "regseg", cwd=tmp_path).stdout
+    assert "distinct schedules" in shown
+    assert "regseg-t4-1" in shown
+
+
+def test_own_spaces_come_first(tmp_path):
+    (tmp_path / "spaces").mkdir()
+    (tmp_path / "spaces" / "regseg.yaml").write_text("about: mine\nparameters: {family: regseg, width: [0.25, 0.5]}\n")
+    assert "2 points" in nasseg("spaces", "regseg", cwd=tmp_path).stdout
+
+
+def test_sample_is_seeded(tmp_path):
+    first = nasseg("sample", "quickstart", "-n", 4, "--seed", 3, "--json", cwd=tmp_path).stdout
+    assert first == nasseg("sample", "quickstart", "-n", 4, "--seed", 3, "--json", cwd=tmp_path).stdout
+    assert len([json.loads(line) for line in first.splitlines()]) == 4
+
+
+def test_measure_tells_all_figures(tmp_path):
+    arguments = (
+        "measure",
+        "bisenetv2",
+        "--input",
+        "64x128",
+        "--classes",
+        "11",
+        "--set",
+        "width=0.25",
+        "--latency",
+        "--json",
+    )
+    figures = json.loads(nasseg(*arguments, cwd=tmp_path).stdout)
+    assert {"family", "variant", "arch", "arch_id", "input_size", "form", "params", "macs", "fvcore_flops"} <= set(
+        figures
+    )
+    assert figures["field_of_view"] > 0
+    assert figures["variant"] is None
+    assert {"p50_ms", "p90_ms", "p99_ms", "n", "protocol", "environment"} <= set(figures["latency"])
+    assert figures["latency"]["protocol"]["num_classes"] == 11
+
+
+def test_an_architecture_can_be_a_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text("variant: regseg\nwidth: 0.5\n")
+    figures = json.loads(nasseg("measure", "mine.yaml", "--input", "64x64", "--json", cwd=tmp_path).stdout)
+    assert (figures["family"], figures["arch"]["width"]) == ("regseg", 0.5)
+
+
+def test_published_networks_are_recognised(tmp_path):
+    figures = json.loads(nasseg("measure", "regseg", "--set", "width=1.0", "--json", cwd=tmp_path).stdout)
+    assert figures["variant"] == "regseg"
+    assert figures["fvcore_flops"] == 39_077_228_288
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["spaces", "quikstart"], "unknown space 'quikstart': did you mean 'quickstart'?"),
+        (["search", "quikstart"], "unknown study 'quikstart': did you mean 'quickstart'?"),
+        (["search", "none.yaml"], "no such file: none.yaml"),
+        (["measure", "bisenet2"], "did you mean 'bisenetv2'?"),
+        (["measure", "regseg", "--set", "widht=1"], "did you mean 'width'?"),
+        (["measure", "regseg", "--set", "width"], "--set takes KEY=VALUE"),
+        (["measure", "regseg", "--input", "64"], "a size is HEIGHTxWIDTH"),
+        (["measure", "regseg", "--latency", "--device", "tpu"], "device must be cpu, cuda"),
+        (["measure", "regseg", "--latency", "--precision", "int3"], "precision must be one of"),
+        (["report", "quickstart"], "run `nasseg search` first"),
+        (["report", "quickstart", "--storage", "nowhere"], "a storage is a URL"),
+        (["search", "quickstart", "--data", "x"], "--data does not apply"),
+        (["search", "camvid-quick", "--data", "nowhere"], "no data set 'nowhere'"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments, message, tmp_path):
+    assert message in fails(*arguments, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("question", "qestion", "did you mean 'question'?"),
+        ("steps: 3", "steps: many", "recipe.steps"),
+        ("space: quickstart", "space: quikstart", "did you mean 'quickstart'?"),
+        ("miou, macs", "moiu, macs", "did you mean 'miou'?"),
+        ("miou, macs", "iou.rood, macs", "did you mean 'iou.road'?"),
+        ("trials: 3", "sampler: tpee", "did you mean 'tpe'?"),
+        ("trials: 3", "sampler: {name: tpe, multivariat: true}", "did you mean 'multivariate'?"),
+        ("trials: 3", "published: [regsegg]", "did you mean 'regseg'?"),
+        ("max: 3.0e+7", "mx: 3.0e+7", "min: x"),
+    ],
+)
+def test_bad_study_files_say_what_is_wrong(old, new, message, tmp_path):
+    text = TINY_STUDY.format(space="quickstart", workers=1)
+    assert old in text
+    (tmp_path / "bad.yaml").write_text(text.replace(old, new))
+    assert message in fails("search", "bad.yaml", cwd=tmp_path)
+
+
+def test_own_figures_can_be_objectives_and_limits(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "def memory(model, measurement):\n    return measurement.cost.activations * 4 / 1e6\n"
+        "def bias(model, measurement):\n    return sum(p.abs().sum().item() for p in model.parameters())\n"
+    )
+    text = TINY_STUDY.format(space="quickstart", workers=1).replace(
+        "[miou, macs, latency_ms]", "[miou, memory_mb, norm]"
+    )
+    text = text.replace("macs: {max: 3.0e+7}", "memory_mb: {max: 50}, latency_p99_ms: {max: 1000}")
+    text += (
+        "figures:\n  memory_mb: {function: mine.py:memory, unit: MB, direction: minimize, stage: cost}\n"
+        "  norm: {function: mine.py:bias, direction: minimize, stage: trained}\n"
+    )
+    (tmp_path / "own.yaml").write_text(text)
+    nasseg("search", "own.yaml", cwd=tmp_path)
+    rows = json.loads(nasseg("front", "own", "--json", cwd=tmp_path).stdout)
+    assert all(row["memory_mb"] > 0 and row["norm"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_two_workers_and_a_journal(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY_STUDY.format(space="quickstart", workers=2))
+    done = nasseg("search", "tiny.yaml", "--storage", "study.log", cwd=tmp_path)
+    assert "3 of 3 trained" in done.stdout
+
+
+def test_import_is_quick_and_light():
+    """What `import nasseg` and a report load; times are for tests/benchmarks."""
+    code = "import sys, nasseg, nasseg.report; print(sorted({'torch', 'optuna', 'ray'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    code = "import sys, nasseg; print(sorted({'pandas', 'plotly', 'pydantic', 'yaml'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
