@@ -22,6 +22,7 @@ __all__ = [
 FAMILIES = {
     "bisenetv2": "nasseg.families.bisenetv2:BiSeNetV2Arch",
     "stdc": "nasseg.families.stdc:STDCArch",
+    "eseg": "nasseg.families.eseg:ESegArch",
     "regseg": "nasseg.families.regseg:RegSegArch",
     "dabnet": "nasseg.families.dabnet:DABNetArch",
 }

@@ -1,3 +1,32 @@
+"""ESeg.
+
+Meng et al., "Revisiting Multi-Scale Feature Fusion for Semantic Segmentation", 2022. EfficientNet, pooled further down
+to P9 (Pn has stride 2^n), and a BiFPN over all levels, instead of atrous convolutions or a high internal resolution.
+
+What the paper leaves open is settled by its five parameter counts (Tables 1 and 4) and eight FLOPs, which one network
+gives at once (1024 x 2048, 19 classes; the rule is `nasseg.measure.cost.eseg_flops`):
+
+- Encoder: EfficientNet without its last convolution and classifier. P6 to P9 are only a 3x3 pooling of the level
+  above with stride 2, average as in Figure 3; EfficientDet's convolution at P6 would contradict the counts.
+- BiFPN: one lateral a level, 1x1 with bias and BatchNorm, shared by all nodes; n levels have 2(n - 1) nodes a cell,
+  each weighted sum -> depthwise 3x3 -> pointwise -> BatchNorm -> activation. Resampling between levels has no weights.
+- FPN (Table 2): one top-down pass with a dense 3x3 convolution after each sum, none at the top; 96 channels too, though
+  the paper adjusts "the filter sizes". No parameter count is printed for it: a guess that fits both FLOPs.
+- Head: one separable 3x3 and a separable 3x3 to the classes, with bias, at the lowest level.
+- Lite: a fused block's convolution keeps the kernel of the depthwise one, and a block of expansion 1 its projection.
+
+Nothing decides, and EfficientDet's choice was taken: nodes weigh by fast normalised fusion; between levels, maps are
+upsampled to the nearest and downsampled by 3x3 max pooling. The weights of the final sum are not kept above 0 (the
+paper calls them "non-negative"): its softmax makes that superfluous.
+
+Disagreements. ESeg-Lite-S is printed as 17B and computed as 17.8; no other number describes a Lite network. Table 4
+prints ESeg-L as 343B, Section 3.2 as 342B, which is what this network has (342.49). The FLOPs leave no room for the
+products with the weights of sums: ESeg-S would have 34.6.
+
+Initialisation is PyTorch's default where the paper loads ImageNet checkpoints. BatchNorm at a level of 1 x 1 with one
+image in training normalises by its running statistics; levels above log2 of the input's size are 1 x 1 copies.
+"""
+
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,33 +39,35 @@ from nasseg.families.arch import Arch, Feature, Segmenter
 from nasseg.families.efficientnet import ACTIVATIONS, BLOCKS, BN_EPS, EfficientNet, activate, conv_bn
 from nasseg.families.layers import SingleValueBatchNorm2d
 
-FUSIONS = ("bifpn", "fpn")
+FUSION_EPS = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
 class ESegArch(Arch):
+    """ESeg by Table 3; the defaults are ESeg-S. The Lite form is fused, without SE, with ReLU, from P3."""
+
     family: ClassVar[str] = "eseg"
 
-    width: float = 1.0
-    depth: float = 1.1
-    lowest: int = 2
-    highest: int = 9
+    width: float = 1.0  # of EfficientNet
+    depth: float = 1.1  # of EfficientNet
+    lowest_level: int = 2
+    highest_level: int = 9
     fusion: str = "bifpn"
-    decoder_channels: int = 96
+    decoder_width: int = 96
     decoder_repeats: int = 4
-    block: str = "mbconv"
+    block: str = "mbconv"  # of EfficientNet
     squeeze_excitation: bool = True
-    activation: str = "silu"
+    activation: str = "silu"  # everywhere
 
     def check(self) -> None:
-        for name, choices in {"fusion": FUSIONS, "block": BLOCKS, "activation": tuple(ACTIVATIONS)}.items():
+        for name, choices in {"fusion": tuple(FUSIONS), "block": BLOCKS, "activation": tuple(ACTIVATIONS)}.items():
             if getattr(self, name) not in choices:
                 raise unknown(f"{name} of {self.family}", getattr(self, name), choices)
-        self.require(0 < self.width <= 4, "width must be above 0 and at most 4", self.width)
-        self.require(0 < self.depth <= 8, "depth must be above 0 and at most 8", self.depth)
-        self.require(self.lowest in (2, 3), "lowest must be 2 or 3", self.lowest)
-        self.require(5 <= self.highest <= 9, "highest must be 5 to 9", self.highest)
-        for name in ("decoder_channels", "decoder_repeats"):
+        for name in ("width", "depth"):
+            self.require(0 < getattr(self, name) <= 4, f"{name} must be above 0 and at most 4", getattr(self, name))
+        self.require(self.lowest_level in (2, 3), "lowest_level must be 2 or 3", self.lowest_level)
+        self.require(5 <= self.highest_level <= 9, "highest_level must be from 5 to 9", self.highest_level)
+        for name in ("decoder_width", "decoder_repeats"):
             self.require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
 
     def build(self, num_classes: int) -> Segmenter:
@@ -47,94 +78,103 @@ class ESegArch(Arch):
             squeeze_excitation=self.squeeze_excitation,
             activation=self.activation,
         )
-        encoder = PooledLevels(backbone, "p5", self.highest)
+        encoder = PooledLevels(backbone, backbone.features, "p5", self.highest_level)
         decoder = PyramidDecoder(
             encoder.features,
-            tuple(f"p{level}" for level in range(self.lowest, self.highest + 1)),
-            channels=self.decoder_channels,
+            tuple(f"p{level}" for level in range(self.lowest_level, self.highest_level + 1)),
+            channels=self.decoder_width,
             repeats=self.decoder_repeats,
             fusion=self.fusion,
             activation=self.activation,
         )
-        head = Head(self.decoder_channels, num_classes, self.activation)
+        head = Head(self.decoder_width, num_classes, self.activation)
         return Segmenter(encoder, decoder, head, input_scale=self.input_scale)
 
 
 class PooledLevels(nn.Module):
-    """An encoder with coarser features of the same channels, by 3x3 average pooling with stride 2."""
+    """An encoder and coarser features, pooled from its feature `source` with the same channels.
 
-    def __init__(self, encoder: nn.Module, source: str, highest: int) -> None:
+    They are called p<level>, up to p<highest>, the feature at stride 2^level: [B, C, ceil(H / 2^level), ...].
+    """
+
+    def __init__(self, encoder: nn.Module, features: dict[str, Feature], source: str, highest: int) -> None:
         super().__init__()
-        self.backbone, self.source = encoder, source
-        features: dict[str, Feature] = dict(encoder.features)  # type: ignore[arg-type]
-        top = features[source]
-        level = top.stride.bit_length()
-        self.pooled = tuple(f"p{n}" for n in range(level, highest + 1))
-        features |= {f"p{n}": Feature(top.channels, 2**n) for n in range(level, highest + 1)}
-        self.features = features
+        self.encoder, self.source = encoder, source
+        channels, stride = features[source].channels, features[source].stride
+        pooled = {f"p{level}": Feature(channels, 2**level) for level in range(stride.bit_length(), highest + 1)}
+        self.pooled = tuple(pooled)
+        self.features = {**features, **pooled}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        maps: dict[str, Tensor] = self.backbone(image)
+        maps: dict[str, Tensor] = dict(self.encoder(image))
         x = maps[self.source]
         for name in self.pooled:
+            # Padding must not count: it would darken the borders, which at 1 x 1 is the whole map.
             x = maps[name] = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
         return maps
 
 
-class Lateral(nn.Sequential):
-    def __init__(self, c_in: int, c: int) -> None:
-        super().__init__(nn.Conv2d(c_in, c, 1), SingleValueBatchNorm2d(c, eps=BN_EPS))
-
-
 def separable(c: int, activation: str) -> list[nn.Module]:
+    """Depthwise 3x3, pointwise, BatchNorm, activation: the shape stays."""
     depthwise = nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False)
     return [depthwise, *conv_bn(c, c, 1), activate(activation)]
 
 
 def weighted_sum(maps: list[Tensor], weights: Tensor) -> Tensor:
-    total, *rest = weights.unbind()
-    y = maps[0] * total
+    """Sum of maps of one shape, weights [len(maps)]. addcmul marks it off, in the cost, from a plain sum."""
+    first, *rest = weights.unbind()
+    total = maps[0] * first
     for x, weight in zip(maps[1:], rest, strict=True):
-        y = torch.addcmul(y, x, weight)
-    return y
+        total = torch.addcmul(total, x, weight)
+    return total
+
+
+def fast_normalised(weights: Tensor) -> Tensor:
+    """EfficientDet's fast normalised fusion, along the last axis."""
+    positive = F.relu(weights)
+    return positive / (positive.sum(-1, keepdim=True) + FUSION_EPS)
 
 
 def upsample(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="nearest")
 
 
-class BiFPNNode(nn.Module):
-    def __init__(self, c: int, inputs: int, activation: str) -> None:
-        super().__init__()
-        self.weights = nn.Parameter(torch.ones(inputs))
-        self.conv = nn.Sequential(*separable(c, activation))
-
-    def forward(self, *maps: Tensor) -> Tensor:
-        weights = F.relu(self.weights)
-        y: Tensor = self.conv(weighted_sum(list(maps), weights / (weights.sum() + 1e-4)))
-        return y
-
-
 class BiFPN(nn.Module):
+    """One cell on maps of `levels` levels, finest first, c channels each: a pass top-down, then one bottom-up.
+
+    The weights of all nodes with two inputs, and of those with three, lie in one tensor each, normalised at once.
+    """
+
     def __init__(self, c: int, levels: int, activation: str) -> None:
         super().__init__()
-        self.top_down = nn.ModuleList(BiFPNNode(c, 2, activation) for _ in range(levels - 1))
-        self.bottom_up = nn.ModuleList(
-            BiFPNNode(c, 3 if level < levels - 1 else 2, activation) for level in range(1, levels)
-        )
+
+        def nodes() -> nn.ModuleList:
+            return nn.ModuleList(nn.Sequential(*separable(c, activation)) for _ in range(levels - 1))
+
+        self.top_down, self.bottom_up = nodes(), nodes()
+        self.two_weights = nn.Parameter(torch.ones(levels, 2))  # of the top-down nodes and of the last bottom-up one
+        self.three_weights = nn.Parameter(torch.ones(levels - 2, 3))
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        two, three = fast_normalised(self.two_weights).unbind(), fast_normalised(self.three_weights).unbind()
+        top = len(maps) - 1
         down = list(maps)
-        for level in reversed(range(len(maps) - 1)):
-            down[level] = self.top_down[level](maps[level], upsample(down[level + 1], maps[level]))
-        out = [down[0]]
+        for level in reversed(range(top)):
+            inputs = [maps[level], upsample(down[level + 1], maps[level])]
+            down[level] = self.top_down[level](weighted_sum(inputs, two[level]))
+        out = down[:1]
         for level, node in enumerate(self.bottom_up, start=1):
-            inputs = [maps[level]] if level == len(maps) - 1 else [maps[level], down[level]]
-            out.append(node(*inputs, F.max_pool2d(out[-1], 3, stride=2, padding=1)))
+            below = F.max_pool2d(out[-1], 3, stride=2, padding=1)
+            if level == top:
+                out.append(node(weighted_sum([maps[level], below], two[level])))
+            else:
+                out.append(node(weighted_sum([maps[level], down[level], below], three[level - 1])))
         return out
 
 
 class FPN(nn.Module):
+    """One cell like BiFPN, top-down only, with plain sums and a dense 3x3 convolution; the top level stays as it is."""
+
     def __init__(self, c: int, levels: int, activation: str) -> None:
         super().__init__()
         self.convs = nn.ModuleList(nn.Sequential(*conv_bn(c, c, 3), activate(activation)) for _ in range(levels - 1))
@@ -146,7 +186,15 @@ class FPN(nn.Module):
         return out
 
 
+FUSIONS: dict[str, type[BiFPN] | type[FPN]] = {"bifpn": BiFPN, "fpn": FPN}
+
+
 class PyramidDecoder(nn.Module):
+    """Named features, finest first -> laterals -> fusion cells -> softmax-weighted sum at the finest one's stride.
+
+    The sum is the equation of Section 3.1; the result has `channels` channels.
+    """
+
     def __init__(
         self,
         features: dict[str, Feature],
@@ -154,29 +202,31 @@ class PyramidDecoder(nn.Module):
         *,
         channels: int,
         repeats: int,
-        fusion: str = "bifpn",
-        activation: str = "silu",
+        fusion: str,
+        activation: str,
     ) -> None:
         super().__init__()
         self.names = names
         self.feature = Feature(channels, features[names[0]].stride)
-        self.laterals = nn.ModuleList(Lateral(features[name].channels, channels) for name in names)
-        cell = {"bifpn": BiFPN, "fpn": FPN}[fusion]
-        self.cells = nn.Sequential(*(cell(channels, len(names), activation) for _ in range(repeats)))
+        self.laterals = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(features[name].channels, channels, 1), SingleValueBatchNorm2d(channels, eps=BN_EPS))
+            for name in names
+        )
+        self.cells = nn.ModuleList(FUSIONS[fusion](channels, len(names), activation) for _ in range(repeats))
         self.level_weights = nn.Parameter(torch.ones(len(names)))
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         maps = [lateral(features[name]) for lateral, name in zip(self.laterals, self.names, strict=True)]
-        maps = self.cells(maps)
+        for cell in self.cells:
+            maps = cell(maps)
         size = maps[0].shape[-2:]
         maps[1:] = [F.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in maps[1:]]
         return weighted_sum(maps, self.level_weights.softmax(0))
 
 
 class Head(nn.Sequential):
+    """[B, c, H, W] -> logits [B, num_classes, H, W]."""
+
     def __init__(self, c: int, num_classes: int, activation: str) -> None:
-        super().__init__(
-            *separable(c, activation),
-            nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False),
-            nn.Conv2d(c, num_classes, 1),
-        )
+        depthwise = nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False)
+        super().__init__(*separable(c, activation), depthwise, nn.Conv2d(c, num_classes, 1))

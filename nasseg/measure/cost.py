@@ -6,7 +6,7 @@ count different elementwise work besides; the rules below are those of the paper
 """
 
 from collections import Counter, defaultdict
-from math import prod
+from math import ceil, prod
 
 from nasseg.families.arch import Arch
 from nasseg.families.graph import Graph, Operator, record
@@ -55,6 +55,40 @@ def bisenetv2_flops(operator: Operator) -> int:
     if operator.kind in ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"):
         return first
     return macs(operator)
+
+
+def eseg_flops(operator: Operator) -> int:
+    """ESeg's rule, the halved float operations of TensorFlow's profiler: multiply-adds and half of some other work.
+
+    That is bias and SiLU 1, the mean and the product of squeeze-and-excitation 1, weighted sums of n maps n - 1 and
+    pooling its kernel's area, an output element; an input element for means. Plain sums, products with the weights of
+    sums, BatchNorm, ReLU, sigmoid and resizing are free. An atrous convolution pays for its grid padded to a multiple
+    of the dilation. Inferred: the paper states no rule.
+    """
+    out = prod(operator.output_shapes[0])
+    if operator.kind == "conv":
+        return _padded_macs(operator) + (out // 2 if len(operator.weights) > 1 else 0)
+    if operator.kind in ("silu", "addcmul"):
+        return out // 2
+    if operator.kind == "mul" and all(len(shape) == 4 for shape in operator.input_shapes):
+        return out // 2
+    if operator.kind == "adaptive_avg_pool2d":
+        return prod(operator.input_shapes[0]) // 2
+    if operator.kind in ("max_pool2d", "avg_pool2d"):
+        return prod(operator.attribute("kernel_size")) * out // 2
+    return macs(operator)
+
+
+def _padded_macs(operator: Operator) -> int:
+    """Multiply-adds of a convolution run through SpaceToBatch, as TensorFlow runs atrous ones; else its own."""
+    weight, dilation = operator.weights[0], operator.attribute("dilation")
+    assert weight is not None
+    batch, channels, *sides = operator.output_shapes[0]
+    grid = [
+        (ceil((side + (k - 1) * d) / d) - (k - 1)) * d if d > 1 else side
+        for side, k, d in zip(sides, weight.shape[2:], dilation, strict=True)
+    ]
+    return batch * channels * prod(grid) * prod(weight.shape[1:])
 
 
 FVCORE_COUNTS = frozenset(

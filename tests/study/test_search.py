@@ -1,0 +1,106 @@
+"""Searches as users run them, with real workers: stopped, killed, taken up again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from optuna.trial import TrialState
+
+from nasseg.study.read import open_record, read_study
+
+STUDY = """
+question: Does it survive?
+expected: a minute
+space: quickstart
+data: {name: scenes, size: [32, 64], train: 32, val: 8}
+objectives: [miou, macs, latency_ms]
+recipe: {steps: 60, batch_size: 2}
+latency: {min_seconds: 0.0, min_replicates: 2, warmup: 1}
+trials: 5
+workers: 2
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def start(folder):
+    (folder / "s.yaml").write_text(STUDY)
+    command = [sys.executable, "-m", "nasseg", "search", "s.yaml"]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_training(folder, process, count=1):
+    url = f"sqlite:///{folder}/runs/s/study.db"
+    deadline = time.time() + 120
+    while time.time() < deadline:
+        assert process.poll() is None, process.stdout.read()
+        try:
+            trials = open_record("s", url).trials(TrialState.RUNNING, TrialState.COMPLETE)
+            if len([t for t in trials if "latency_ms" in t.user_attrs]) >= count:
+                return
+        except (ValueError, KeyError):  # not there yet
+            pass
+        time.sleep(0.3)
+    raise AssertionError("no trial began to train")
+
+
+def finish(folder):
+    """Run the study to its end; its trials must then be whole."""
+    process = start(folder)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    record = read_study("s", f"sqlite:///{folder}/runs/s/study.db")
+    states = [trial.state for trial in record.trials]
+    assert "RUNNING" not in states
+    assert "WAITING" not in states
+    complete = [trial for trial in record.trials if trial.state == "COMPLETE" and trial.reused_from is None]
+    assert len(complete) == 5
+    keys = [trial.extra["eval_key"] for trial in complete]
+    assert len(set(keys)) == len(keys)
+    assert all((folder / "runs" / "s" / key / "last.pt").exists() for key in keys)
+    return record
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_search_says_how_to_go_on_and_does(tmp_path, number):
+    process = start(tmp_path)
+    wait_for_training(tmp_path, process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "To go on: nasseg search s.yaml" in output
+    assert "Traceback" not in output
+    finish(tmp_path)
+
+
+def test_a_killed_search_is_taken_up(tmp_path):
+    process = start(tmp_path)
+    wait_for_training(tmp_path, process)
+    process.kill()
+    process.communicate()
+    record = finish(tmp_path)
+    assert [t for t in record.trials if str(t.reason).startswith("interrupted")]
+
+
+def test_a_killed_worker_loses_nothing(tmp_path):
+    process = start(tmp_path)
+    wait_for_training(tmp_path, process)
+    children = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True)
+    os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    record = finish(tmp_path)
+    assert "FAIL" not in [trial.state for trial in record.trials]
+
+
+def test_two_searches_share_one_study(tmp_path):
+    first = start(tmp_path)
+    wait_for_training(tmp_path, first)
+    second = start(tmp_path)
+    outputs = [process.communicate(timeout=240)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    record = finish(tmp_path)
+    assert "FAIL" not in [trial.state for trial in record.trials]
