@@ -66,7 +66,7 @@ def render(record: StudyRecord) -> str:
 def detail(record: StudyRecord, trial: TrialRow) -> dict[str, Any]:
     """What the panel of one trial shows."""
     arch, m = dict(trial.arch or {}), trial.measurement
-    groups = []
+    chosen, groups = set(_chosen(trial)), []  # what the search chose comes first
     if m and m.cost:
         c = m.cost
         rows = [("parameters", number(c.params)), ("multiply-adds", number(c.macs)),
@@ -88,7 +88,7 @@ def detail(record: StudyRecord, trial: TrialRow) -> dict[str, Any]:
         groups.append({"name": "Own figures", "rows": own, "protocol": ""})
     return {
         "title": f"Trial {trial.number}: {arch.pop('family', 'unknown')}",
-        "arch": [(name, str(value)) for name, value in arch.items()],
+        "arch": [(name, str(arch[name])) for name in sorted(arch, key=lambda name: name not in chosen)],
         "groups": groups,
         "iou": list(m.accuracy.class_iou.items()) if m and m.accuracy else [],
         "curve": m.accuracy.curve if m and m.accuracy else [],
