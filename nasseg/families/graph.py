@@ -6,6 +6,7 @@ that it calls becomes a node. Names of modules and tensors leave no trace in it.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +96,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "interpolate": {"mode": "nearest", "align_corners": None},
     "cat": {"dim": 0},
 }
+_POOLS = frozenset({"max_pool2d", "avg_pool2d"})
 _PAIRS = frozenset({"stride", "padding", "dilation", "output_padding", "kernel_size"})
 
 
@@ -120,7 +122,9 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        # Writing to a part of a tensor returns nothing: its output is the tensor written to.
+        written = args[0] if func is Tensor.__setitem__ else result
+        outputs = [leaf for leaf in tree_leaves(written) if isinstance(leaf, Tensor)]
         if outputs:
             self._record(_kind(func), args, kwargs, outputs)
         return result
@@ -133,20 +137,27 @@ class _Recorder(TorchFunctionMode):
         shapes: list[tuple[int, ...]] = []
         weights: list[Weight | None] = []
         attributes: list[tuple[str, Any]] = []
+        operands = ""
+        if kind in _POOLS and arguments.get("stride") is None:
+            arguments["stride"] = arguments["kernel_size"]
         for name, value in arguments.items():
             tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
             for tensor in tensors:
                 if id(tensor) in self.edges:
                     inputs.append(self.edges[id(tensor)])
                     shapes.append(tuple(tensor.shape))
+                    operands += "i"
                 elif id(tensor) in self.weights:
                     weights.append(self.weights[id(tensor)])
+                    operands += "w"
             if not tensors and name not in _NOT_IN_INFERENCE:
                 attributes.append((name, _plain(name, value)))
         self.keep += outputs
         if kind in _IDENTITIES and len(inputs) == 1:
             self.edges[id(outputs[0])] = inputs[0]
             return
+        if "wi" in operands and kind not in COMMUTATIVE:  # p - x and not x - p
+            attributes.append(("operands", operands))
         if kind == "interpolate":  # the output shape says it, and scale_factor and size are two ways to ask for it
             attributes = [item for item in attributes if item[0] in ("mode", "align_corners", "antialias")]
         operator = Operator(
@@ -160,11 +171,13 @@ class _Recorder(TorchFunctionMode):
         self.operators.append(operator)
         for number, output in enumerate(outputs):
             self.edges[id(output)] = (len(self.operators) - 1, number)
+        if args and outputs[0] is args[0] and outputs[0]._base is not None:  # in place on a view: its base changes too
+            self.edges[id(outputs[0]._base)] = (len(self.operators) - 1, 0)
 
 
 def _kind(func: Any) -> str:
-    name = (resolve_name(func) or getattr(func, "__name__", str(func))).rsplit(".", 1)[-1]
-    name = name.strip("_")
+    path = resolve_name(func) or getattr(func, "__name__", str(func))
+    name = path.removesuffix(".__get__").rsplit(".", 1)[-1].strip("_")  # x.mT is a property
     return _SAME.get(name, name)
 
 
@@ -178,18 +191,22 @@ def record(model: nn.Module, input_size: tuple[int, int]) -> Graph:
     for tensor in [*model.parameters(), *model.buffers()]:
         weights[id(tensor)] = Weight(len(weights), tuple(tensor.shape), isinstance(tensor, nn.Parameter))
     image = torch.empty(1, 3, *input_size, device="meta")
-    features: dict[str, Tensor] = {}
-    encoder = getattr(model, "encoder", None)
-    handle = encoder.register_forward_hook(lambda _m, _i, out: features.update(out)) if encoder is not None else None
     recorder = _Recorder(image, weights)
+    outputs: dict[str, Edge] = {}
+
+    def note_features(_module: nn.Module, _inputs: Any, features: dict[str, Tensor]) -> None:
+        """At once: a decoder may go on to write to them."""
+        outputs.update({f"encoder.{name}": recorder.edges[id(tensor)] for name, tensor in features.items()})
+
+    encoder = getattr(model, "encoder", None)
+    handle = encoder.register_forward_hook(note_features) if encoder is not None else None
     try:
         with recorder:
             logits = model(image)
     finally:
         if handle is not None:
             handle.remove()
-    outputs = {"logits": recorder.edges[id(logits)]}
-    outputs |= {f"encoder.{name}": recorder.edges[id(tensor)] for name, tensor in features.items()}
+    outputs["logits"] = recorder.edges[id(logits)]
     return Graph(tuple(image.shape), tuple(recorder.operators), outputs)
 
 
@@ -200,28 +217,23 @@ def fingerprint(graph: Graph) -> str:
     order of their own hashes, so neither the order of definition nor that of the run matters. Weights are numbered the
     same way: sharing one differs from having two.
     """
-    local: dict[int, str] = {}  # a hash of everything above a node, blind to sharing; orders commutative inputs
-
-    def source_key(edge: Edge) -> str:
-        return f"{local[edge[0]] if edge[0] >= 0 else 'image'}:{edge[1]}"
-
     needed = {id(operator) for operator in graph.reachable()}
-    for index, operator in enumerate(graph.operators):
-        if id(operator) not in needed:
-            continue
-        above = [source_key(edge) for edge in operator.inputs]
-        if operator.kind in COMMUTATIVE:
-            above.sort()
-        local[index] = _hash(_describe(operator), above)
+    indices = [index for index, operator in enumerate(graph.operators) if id(operator) in needed]
+    above: dict[int, str] = {-1: "image"}  # a hash of what leads to a node, blind to sharing
+    for index in indices:
+        operator = graph.operators[index]
+        inputs = [f"{above[source]}:{output}" for source, output in operator.inputs]
+        above[index] = _hash(_describe(operator), sorted(inputs) if _commutative(operator) else inputs)
+    around = _around(graph, indices, above)
+
+    def ordered(operator: Operator) -> list[Edge]:
+        if not _commutative(operator):
+            return list(operator.inputs)
+        return sorted(operator.inputs, key=lambda edge: (f"{above[edge[0]]}:{edge[1]}", around[edge[0]]))
 
     numbers: dict[int, int] = {}
     weight_numbers: dict[int, int] = {}
     lines: list[str] = [repr(graph.image_shape)]
-
-    def ordered(operator: Operator) -> list[Edge]:
-        edges = list(operator.inputs)
-        return sorted(edges, key=source_key) if operator.kind in COMMUTATIVE else edges
-
     stack: list[tuple[int, bool]] = [(graph.outputs["logits"][0], False)]
     while stack:
         index, inputs_done = stack.pop()
@@ -239,6 +251,35 @@ def fingerprint(graph: Graph) -> str:
         ]
         lines.append(f"{_describe(operator)} {edges} {weights}")
     return _hash(*lines)
+
+
+def _around(graph: Graph, indices: list[int], above: dict[int, str]) -> dict[int, str]:
+    """Hashes of nodes that tell apart, by what uses them and their weights, what looks alike from above.
+
+    Each round adds what is one step further away, until no round tells more nodes apart (colour refinement).
+    """
+    colours = dict(above)
+    while True:
+        users: dict[Any, list[str]] = defaultdict(list)  # of a node or of a weight
+        for index in indices:
+            operator = graph.operators[index]
+            for position, (source, output) in enumerate(operator.inputs):
+                place = "" if _commutative(operator) else position
+                users[source].append(f"{colours[index]} {place} {output}")
+            for position, weight in enumerate(operator.weights):
+                users["weight", weight and weight.index].append(f"{colours[index]} {position}")
+        refined = {-1: "image"}
+        for index in indices:
+            shared = [sorted(users["weight", weight and weight.index]) for weight in graph.operators[index].weights]
+            sources = sorted(refined[source] for source, _ in graph.operators[index].inputs)
+            refined[index] = _hash(colours[index], sorted(users[index]), shared, sources)
+        if len(set(refined.values())) == len(set(colours.values())):
+            return refined
+        colours = refined
+
+
+def _commutative(operator: Operator) -> bool:
+    return operator.kind in COMMUTATIVE and "alpha" not in dict(operator.attributes)  # add(a, b, alpha=2) is a + 2 b
 
 
 def _describe(operator: Operator) -> str:
