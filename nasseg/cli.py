@@ -73,6 +73,22 @@ def spaces(name: Annotated[str | None, typer.Argument(help="A space by name or p
     out.print("published networks in it: " + (", ".join(published_in(space)) or "none"), markup=False)
 
 
+@app.command("variants")
+def list_variants(as_json: JsonOption = False) -> None:
+    """List the published architectures, each with its citation."""
+    from dataclasses import asdict
+
+    from nasseg.families import variants
+
+    if as_json:
+        print(json.dumps([asdict(variant) for variant in variants().values()]))
+        return
+    table = Table("variant", "family", "citation", "note")
+    for variant in variants().values():
+        table.add_row(variant.name, variant.family, variant.citation, variant.note.strip())
+    out.print(table)
+
+
 @app.command()
 def sample(
     space: Annotated[str, typer.Argument(help="A space by name or path.")],

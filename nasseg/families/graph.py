@@ -229,7 +229,7 @@ def fingerprint(graph: Graph) -> str:
     def ordered(operator: Operator) -> list[Edge]:
         if not _commutative(operator):
             return list(operator.inputs)
-        return sorted(operator.inputs, key=lambda edge: (f"{above[edge[0]]}:{edge[1]}", around[edge[0]]))
+        return sorted(operator.inputs, key=lambda edge: (f"{above[edge[0]]}:{edge[1]}", around.get(edge[0], 0)))
 
     numbers: dict[int, int] = {}
     weight_numbers: dict[int, int] = {}
@@ -253,29 +253,38 @@ def fingerprint(graph: Graph) -> str:
     return _hash(*lines)
 
 
-def _around(graph: Graph, indices: list[int], above: dict[int, str]) -> dict[int, str]:
-    """Hashes of nodes that tell apart, by what uses them and their weights, what looks alike from above.
+def _around(graph: Graph, indices: list[int], above: dict[int, str]) -> dict[int, int]:
+    """Ranks of nodes that tell apart, by what uses them and their weights, what looks alike from above.
 
-    Each round adds what is one step further away, until no round tells more nodes apart (colour refinement).
+    Each round looks one step further, until no round tells more nodes apart (colour refinement). Empty where no
+    commutative operator has two inputs that look alike.
     """
-    colours = dict(above)
+    operators = {index: graph.operators[index] for index in indices}
+    pairs = [{source for source, _ in operator.inputs} for operator in operators.values() if _commutative(operator)]
+    if all(len({above[source] for source in sources}) == len(sources) for sources in pairs):
+        return {}
+    ranks = _ranked(above)
     while True:
-        users: dict[Any, list[str]] = defaultdict(list)  # of a node or of a weight
-        for index in indices:
-            operator = graph.operators[index]
+        users: dict[Any, list[tuple[int, ...]]] = defaultdict(list)  # of a node; of a weight
+        for index, operator in operators.items():
             for position, (source, output) in enumerate(operator.inputs):
-                place = "" if _commutative(operator) else position
-                users[source].append(f"{colours[index]} {place} {output}")
+                users[source].append((ranks[index], -1 if _commutative(operator) else position, output))
             for position, weight in enumerate(operator.weights):
-                users["weight", weight and weight.index].append(f"{colours[index]} {position}")
-        refined = {-1: "image"}
-        for index in indices:
-            shared = [sorted(users["weight", weight and weight.index]) for weight in graph.operators[index].weights]
-            sources = sorted(refined[source] for source, _ in graph.operators[index].inputs)
-            refined[index] = _hash(colours[index], sorted(users[index]), shared, sources)
-        if len(set(refined.values())) == len(set(colours.values())):
+                users["weight", weight and weight.index].append((ranks[index], position))
+        looks: dict[int, Any] = {-1: (ranks[-1],)}
+        for index, operator in operators.items():
+            sources = sorted(ranks[source] for source, _ in operator.inputs)
+            shared = [sorted(users["weight", weight and weight.index]) for weight in operator.weights]
+            looks[index] = (ranks[index], sorted(users[index]), sources, shared)
+        refined = _ranked({index: repr(look) for index, look in looks.items()})
+        if max(refined.values()) == max(ranks.values()):
             return refined
-        colours = refined
+        ranks = refined
+
+
+def _ranked(looks: dict[int, str]) -> dict[int, int]:
+    order = {look: rank for rank, look in enumerate(sorted(set(looks.values())))}
+    return {index: order[look] for index, look in looks.items()}
 
 
 def _commutative(operator: Operator) -> bool:

@@ -6,6 +6,7 @@ count different elementwise work besides; the rules below are those of the paper
 """
 
 from collections import Counter, defaultdict
+from fractions import Fraction
 from math import ceil, prod
 
 from nasseg.families.arch import Arch
@@ -17,16 +18,21 @@ from nasseg.records import Cost, CostProtocol, Size, Stage
 def macs(operator: Operator) -> int:
     """Multiply-adds of convolutions and linear layers, without bias. One multiply-add = 1."""
     if operator.kind in ("conv", "linear"):
-        weight = operator.weights[0]
-        assert weight is not None
-        return prod(operator.output_shapes[0]) * prod(weight.shape[1:])
+        return prod(operator.output_shapes[0]) * prod(_weight_shape(operator)[1:])
     if operator.kind == "conv_transpose":
-        weight = operator.weights[0]
-        assert weight is not None
-        return prod(operator.input_shapes[0]) * prod(weight.shape[1:])
+        return prod(operator.input_shapes[0]) * prod(_weight_shape(operator)[1:])
     if operator.kind in ("matmul", "bmm"):
         return prod(operator.output_shapes[0]) * operator.input_shapes[0][-1]
     return 0
+
+
+def _weight_shape(operator: Operator) -> tuple[int, ...]:
+    """Of a convolution or linear layer, whose weight may be the result of other operators."""
+    if len(operator.input_shapes) > 1:
+        return operator.input_shapes[1]
+    weight = operator.weights[0]
+    assert weight is not None
+    return weight.shape
 
 
 def fvcore_flops(operator: Operator) -> int:
@@ -81,14 +87,13 @@ def eseg_flops(operator: Operator) -> int:
 
 def _padded_macs(operator: Operator) -> int:
     """Multiply-adds of a convolution run through SpaceToBatch, as TensorFlow runs atrous ones; else its own."""
-    weight, dilation = operator.weights[0], operator.attribute("dilation")
-    assert weight is not None
+    weight, dilation = _weight_shape(operator), operator.attribute("dilation")
     batch, channels, *sides = operator.output_shapes[0]
     grid = [
         (ceil((side + (k - 1) * d) / d) - (k - 1)) * d if d > 1 else side
-        for side, k, d in zip(sides, weight.shape[2:], dilation, strict=True)
+        for side, k, d in zip(sides, weight[2:], dilation, strict=True)
     ]
-    return batch * channels * prod(grid) * prod(weight.shape[1:])
+    return batch * channels * prod(grid) * prod(weight[1:])
 
 
 FVCORE_COUNTS = frozenset(
@@ -109,27 +114,30 @@ FVCORE_COUNTS = frozenset(
 def field_of_view(graph: Graph) -> int:
     """RegSeg's Eqs 1-2, k <- k + (k' - 1) s and s <- s s', along the longest path to any feature of the encoder.
 
-    Global pooling is passed by: it sees everything and says nothing of the convolutions.
+    In pixels of the image that the model is given: where it resizes it first (input_scale), that is a layer as well.
+    What comes out of adaptive pooling is passed by: it sees everything and says nothing of the convolutions.
     """
-    extent: dict[int, tuple[int, int]] = {-1: (1, 1)}  # operator -> (k, s)
+    extent: dict[int, tuple[Fraction, Fraction]] = {-1: (Fraction(1), Fraction(1))}  # operator -> (k, s)
     for index, operator in enumerate(graph.operators):
-        k, s = max((extent[source] for source, _ in operator.inputs), default=(1, 1))
-        kernel, stride = _kernel(operator)
-        extent[index] = (k + (kernel - 1) * s, s * stride)
+        sources = [extent[source] for source, _ in operator.inputs if source in extent]
+        if sources and not operator.kind.startswith("adaptive_"):
+            k, s = max(sources)
+            kernel, stride = _kernel(operator)
+            extent[index] = (k + (kernel - 1) * s, s * stride)
     ends = [edge[0] for name, edge in graph.outputs.items() if name.startswith("encoder.")]
-    return max(extent[end][0] for end in ends)
+    return max(ceil(extent[end][0]) for end in ends if end in extent)
 
 
-def _kernel(operator: Operator) -> tuple[int, int]:
+def _kernel(operator: Operator) -> tuple[int, int | Fraction]:
     """The larger side of the kernel, dilation included, and the stride."""
     if operator.kind == "conv":
-        weight, dilation = operator.weights[0], operator.attribute("dilation")
-        assert weight is not None
-        return max((k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)), operator.attribute(
-            "stride"
-        )[0]
+        sides = zip(_weight_shape(operator)[2:], operator.attribute("dilation"), strict=True)
+        return max((k - 1) * d + 1 for k, d in sides), operator.attribute("stride")[0]
     if operator.kind in ("max_pool2d", "avg_pool2d"):
         return operator.attribute("kernel_size")[0], operator.attribute("stride")[0]
+    if operator.kind == "interpolate":
+        stride = Fraction(operator.input_shapes[0][-2], operator.output_shapes[0][-2])
+        return 2 if operator.attribute("mode") == "bilinear" and stride != 1 else 1, stride
     return 1, 1
 
 

@@ -82,6 +82,11 @@ def test_the_fingerprint_is_of_the_content(tmp_path):
     assert load_data(root).fingerprint != before
 
 
+def read_all(root):
+    data = load_data(root)
+    return data.train, data.val
+
+
 def spoil_truncate(root):
     path = root / "train" / "f1.png"
     path.write_bytes(path.read_bytes()[:200])
@@ -137,8 +142,7 @@ SPOILERS = [
 def test_what_is_wrong_with_a_folder_is_said_and_the_file_named(tmp_path, spoil):
     message = spoil(write_camvid(tmp_path))
     with pytest.raises(UserError) as error:
-        data = load_data(tmp_path)
-        assert data.train, data.val
+        read_all(tmp_path)
     assert message in str(error.value)
 
 
