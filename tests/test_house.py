@@ -1,7 +1,9 @@
 """The house itself: import rules, and that every file shipped loads."""
 
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,24 @@ def test_every_space_loads_and_names_fields_that_exist(name):
     space = load_space(name)
     check_space(space)
     assert space.count() > 1_000
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_its_spaces_and_studies(tmp_path):
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = "import nasseg, nasseg.files as f; print(nasseg.__file__, *f.list_files('spaces'), *f.list_files('studies'))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=environment
+    )
+    where, *names = done.stdout.split()
+    assert where.startswith(str(tmp_path))
+    assert {*list_files("spaces"), *list_files("studies")} == set(names)
+    assert (tmp_path / "site/nasseg/report/page.js").exists()
 
 
 @pytest.mark.parametrize("name", list_files("studies"))

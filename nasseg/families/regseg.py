@@ -16,9 +16,10 @@ of view (Table 4) and the authors' release:
   strided block before them is not listed.
 - Table 4 was run with the decoder "sum + 3x3" of Table 5, Table 5 with the backbone of Table 4's row 2.
 - Foreign decoders: LRASPP has 128 channels and classifies stride 8 directly; its two classifiers, summed, are one 1x1
-  convolution on the concatenation here (one bias instead of two). SFNet pools to 1, 2, 3, 6 with 64 channels and
-  aligns at 32; as released, the grid of the flow spans the pixel centres but is sampled with align_corners=False.
-  BiSeNet takes stride 8 as it is for detail, and its fusion's attention has biases.
+  convolution on the concatenation here (one bias instead of two). SFNet pools to 1, 2, 3, 6 (no ReLU) and decodes
+  with 64 channels and aligns at 32; as released, the grid of the flow runs from -1 to 1 as with align_corners=True but
+  is sampled without, and the last concatenation takes stride 16 upsampled with align_corners=True. BiSeNet takes
+  stride 8 as it is for detail, and its fusion's attention has biases.
 
 Disagreements inside the paper: Table 5's row "concat + 1x1" was run as sum + 1x1 (both are variants). Table 4's row
 10 prints 607 as the field of view of the dilated RegNetY-600MF; Equations 1 and 2 give 479 for that network (stem 32,
@@ -327,23 +328,22 @@ class LRASPPDecoder(Decoder):
 
 
 class SFNetDecoder(Decoder):
-    """SFNet (Table 5): pyramid pooling on stride 16, aligned to stride 8 by a learned flow, summed."""
+    """SFNet (Table 5): pyramid pooling on stride 16, aligned to stride 8 by a learned flow, then joined by itself."""
 
     BINS = (1, 2, 3, 6)
 
     def __init__(self, features: dict[str, Feature], fine: str, coarse: str, *, width: float) -> None:
         super().__init__()
-        c_in, c, pooled, flow = features[coarse].channels, *(scale_width(n, width) for n in (128, 64, 32))
+        c_in, c, flow = features[coarse].channels, scale_width(64, width), scale_width(32, width)
         self.names = fine, coarse
-        self.pools = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(size), conv_bn_relu(c_in, pooled, 1)) for size in self.BINS
-        )
-        self.coarse = conv_bn_relu(c_in + len(self.BINS) * pooled, c)
+        self.pools = nn.ModuleList(nn.Sequential(nn.AdaptiveAvgPool2d(n), *conv_bn(c_in, c, 1)) for n in self.BINS)
+        self.coarse = conv_bn_relu(c_in + len(self.BINS) * c, c, 1)
         self.fine = conv_bn_relu(features[fine].channels, c, 1)
         self.down_coarse = nn.Conv2d(c, flow, 1, bias=False)
         self.down_fine = nn.Conv2d(c, flow, 1, bias=False)
         self.flow = nn.Conv2d(2 * flow, 2, 3, padding=1, bias=False)
         self.conv = conv_bn_relu(c, c)
+        self.fuse = conv_bn_relu(2 * c, c)
         self.feature = Feature(c, features[fine].stride)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
@@ -351,21 +351,19 @@ class SFNetDecoder(Decoder):
         coarse = self.coarse(torch.cat([coarse, *(upsample(pool(coarse), coarse) for pool in self.pools)], dim=1))
         fine = self.fine(fine)
         flow = self.flow(torch.cat([upsample(self.down_coarse(coarse), fine), self.down_fine(fine)], dim=1))
-        y: Tensor = self.conv(warp(coarse, flow) + fine)
+        aligned = self.conv(warp(coarse, flow) + fine)
+        plain = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=True)
+        y: Tensor = self.fuse(torch.cat([aligned, plain], dim=1))
         return y
 
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:
-    """x [B, C, h, w] sampled at each pixel of flow [B, 2, H, W], moved by it in pixels: [B, C, H, W]."""
+    """x [B, C, h, w] sampled at the pixels of flow [B, 2, H, W], moved by it in halves of a pixel: [B, C, H, W]."""
     height, width = flow.shape[-2:]
-    rows = (
-        torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype).view(1, height, 1, 1).expand(1, height, width, 1)
-    )
-    columns = (
-        torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype).view(1, 1, width, 1).expand(1, height, width, 1)
-    )
+    rows, columns = (torch.linspace(-1, 1, n, device=x.device, dtype=x.dtype) for n in (height, width))
+    grid = torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], dim=2)
     moved = flow.permute(0, 2, 3, 1) / torch.tensor([width, height], device=x.device, dtype=x.dtype)
-    return F.grid_sample(x, torch.cat([columns, rows], dim=3) + moved, align_corners=False)
+    return F.grid_sample(x, grid + moved, align_corners=False)
 
 
 class BiSeNetDecoder(Decoder):

@@ -1,14 +1,16 @@
 """The driver and the record: cheapest first, no network trained twice, nothing lost, identity kept."""
 
 import json
+from wsgiref.util import setup_testing_defaults
 
 import optuna
+import optuna_dashboard
 import pytest
 from optuna.trial import TrialState
 
 from nasseg.errors import UserError
 from nasseg.records import Measurement
-from nasseg.study import lease
+from nasseg.study import lease, sampler
 from nasseg.study.record import Record
 from nasseg.study.storage import open_storage, redact
 from tests.study.fakes import FakeEngine, make_driver, make_study
@@ -239,7 +241,43 @@ def test_stopping_requeues_what_runs(url):
     assert states(again).count(COMPLETE) == 6
 
 
-def test_dashboards_and_optuna_read_the_study(url):
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "QMCSampler", "NSGAIIISampler"])
+def test_any_sampler_of_optuna_drives_a_search(tmp_path, sampler):
+    study = make_study(space="quickstart", max_macs=str(float(0xC00000)))
+    driver = make_driver(f"sqlite:///{tmp_path}/s.db", study, trials=14, sampler=sampler)
+    driver.run()
+    assert states(driver).count(COMPLETE) == 14
+
+
+def test_rejections_cannot_swamp_the_sampler(tmp_path):
+    """However many candidates are over a limit, the sampler sees the front, the latest finished and few rejected."""
+    driver = make_driver(f"sqlite:///{tmp_path}/s.db", trials=4)
+    driver.run()
+    proposer = driver.proposer
+    template = driver.record.trials()[0]
+    rejected = optuna.trial.create_trial(
+        state=PRUNED, params=template.params, distributions=template.distributions, constraints={"macs max": 1.0}
+    )
+    for _ in range(3 * sampler.REBUILD_ABOVE):
+        proposer.learn(rejected)
+    view = proposer._view.trials
+    assert len(view) <= sampler.REBUILD_ABOVE + sampler.MAX_REJECTED
+    assert sum(trial.state == COMPLETE for trial in view) == 4
+    assert proposer.propose() is not None
+
+
+def test_the_dashboard_opens_the_study(url):
+    make_driver(url).run()
+    app = optuna_dashboard.wsgi(optuna.storages.get_storage(open_storage(url, create=False)))
+    environ = {"PATH_INFO": "/api/studies"}
+    setup_testing_defaults(environ)
+    statuses = []
+    body = b"".join(app(environ, lambda status, headers, *_: statuses.append(status)))
+    assert statuses == ["200 OK"]
+    assert b'"fake"' in body
+
+
+def test_optuna_reads_the_study(url):
     driver = make_driver(url)
     driver.run()
     study = optuna.load_study(study_name="fake", storage=optuna.storages.get_storage(open_storage(url, create=False)))
