@@ -204,9 +204,10 @@ class Driver:
             self.ready.append(self._activate(item, result.kind))
             return
         if item.trial is None:
-            self.record.add_failed(item.candidate, str(result.error))
+            item.trial = self.record.add_failed(item.candidate, str(result.error))
         else:
             self.record.fail(item.trial, str(result.error))
+        self._learn(self.record.reread(item.trial), item)
 
     def _costed(self, _result: Result, item: _Active) -> None:
         measurement = item.candidate.measurement
@@ -219,7 +220,6 @@ class Driver:
             )
             self._learn(trial, item)
             return
-        self.rejections = 0
         item.key = eval_key(measurement.arch_id, replace(self.context.accuracy, seed=item.candidate.seed))
         if not self._settle_duplicate(item):
             item.trial = self.record.claim(
@@ -250,6 +250,7 @@ class Driver:
             if self.record.prune(trial, broken, attributes):
                 self._learn(self.record.reread(trial), item)
         elif self.record.update(trial, attributes):
+            self.rejections = 0
             self.ready.append(self._activate(item, "train"))
 
     def _trained(self, result: Result, item: _Active) -> None:

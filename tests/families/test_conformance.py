@@ -1,8 +1,14 @@
-"""What every family must do. A family that is added to FAMILIES is tested here without a new line."""
+"""What every family must do. A family that is added to FAMILIES is tested here without a new line.
+
+Networks that run have a quarter of the width; every published one is recorded on the meta device.
+"""
 
 import dataclasses
 import json
 import os
+from collections import defaultdict
+from functools import cache
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -10,12 +16,29 @@ import torch
 
 from nasseg.errors import UserError
 from nasseg.families import FAMILIES, build_model, field_names, get_family, make_arch, variants
+from nasseg.families.arch import ID_INPUT_SIZE
+from nasseg.families.graph import fingerprint, record
 
 CHEAP = {"width": 0.25}  # a field of every family
 SIZES = [(32, 32), (33, 47), (97, 161)]
 COMMITTED_IDS = Path(__file__).parent / "variant_ids.json"
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
+every_variant = pytest.mark.parametrize("name", variants())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Networks this small lose more by threads than they gain, most of all beside other tests."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@cache
+def ids():
+    return {name: make_arch(name).id for name in variants()}
 
 
 def cheap(family, **params):
@@ -35,10 +58,16 @@ def test_logits_have_the_size_of_the_input(family, size, scale):
 
 
 @every_family
-@pytest.mark.parametrize(("batch", "size"), [(2, (64, 96)), (1, (32, 32)), (1, (97, 161))])
-def test_gradients_reach_every_weight(family, batch, size):
+@pytest.mark.parametrize(
+    ("batch", "size", "scale"), [(2, (64, 96), 1.0), (1, (32, 32), 1.0), (1, (97, 161), 1.0), (1, (33, 47), 0.5)]
+)
+def test_gradients_reach_every_weight(family, batch, size, scale):
+    trains(cheap(family, input_scale=scale), batch, size)
+
+
+def trains(arch, batch, size):
     torch.manual_seed(0)
-    model = cheap(family).build(3).train()
+    model = arch.build(3).train()
     logits = model(torch.randn(batch, 3, *size))
     logits.square().mean().backward()
     missing = [name for name, weight in model.named_parameters() if weight.grad is None]
@@ -46,12 +75,46 @@ def test_gradients_reach_every_weight(family, batch, size):
     assert all(weight.grad.isfinite().all() for weight in model.parameters())
 
 
+@pytest.mark.slow
+@every_variant
+def test_gradients_reach_every_weight_of_what_is_published(name):
+    """The published networks a quarter as wide, so that each option of a family is trained once."""
+    if "width" in field_names(type(make_arch(name))):
+        trains(make_arch(name, width=0.25 * make_arch(name).width), 2, (64, 64))
+
+
+@every_variant
+def test_a_published_network_on_an_odd_size(name):
+    """Logits at input size, features as they are declared, and no weight that the logits do not depend on."""
+    size, arch = (97, 161), make_arch(name)
+    model = arch.build_meta(5)
+    graph = record(model, size)
+    logits, number = graph.outputs["logits"]
+    shape = graph.operators[logits].output_shapes[number]
+    assert shape == ((1, 5) if getattr(arch, "form", "") == "classifier" else (1, 5, *size))
+    used = {
+        weight.index for operator in graph.reachable() for weight in operator.weights if weight and weight.trainable
+    }
+    assert len(used) == len(list(model.parameters()))
+    maps = model.forward_features(torch.empty(1, 3, *size, device="meta"))
+    features = (model.context or model.encoder).features
+    assert set(maps) == set(features)
+    sides = [max(1, round(side * arch.input_scale)) for side in size]
+    for feature, declared in features.items():
+        assert maps[feature].shape == (1, declared.channels, *(ceil(side / declared.stride) for side in sides)), feature
+    if hasattr(model.decoder, "feature"):
+        decoded = model.decoder(maps).shape
+        declared = model.decoder.feature
+        assert decoded == (1, declared.channels, *(ceil(side / declared.stride) for side in sides))
+
+
 @every_family
-def test_eval_mode_does_not_mix_images(family):
+def test_eval_mode_is_deterministic_and_does_not_mix_images(family):
     torch.manual_seed(0)
     model, images = build_model(cheap(family), 4), torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         together = model(images)
+        assert torch.equal(together, model(images))
         alone = torch.cat([model(images[:1]), model(images[1:])])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
@@ -87,6 +150,32 @@ def test_bad_params_are_refused(family, params, message):
     assert family in str(error.value)
 
 
+def test_published_rows_that_are_one_network_say_so():
+    """A shared id is a fact that a row's note states; else a field that should matter does not."""
+    rows = defaultdict(list)
+    for name, identity in ids().items():
+        rows[identity].append(name)
+    for names in rows.values():
+        assert len(names) == 1 or any(variants()[name].note for name in names), f"{names} are one network: note it"
+
+
+@pytest.mark.slow
+def test_ids_are_equal_where_the_graphs_are():
+    """Whatever the number of classes: the same rows are one network with 7 as with the 19 of the id."""
+    graphs = {name: fingerprint(record(make_arch(name).build_meta(7), ID_INPUT_SIZE)) for name in variants()}
+    for one in variants():
+        for other in variants():
+            assert (ids()[one] == ids()[other]) == (graphs[one] == graphs[other]), (one, other)
+
+
+@every_family
+def test_the_id_is_not_of_the_classes_or_of_a_build(family):
+    arch, other = cheap(family), cheap(family)
+    build_model(other, num_classes=3)
+    torch.manual_seed(1)
+    assert other.id == arch.id
+
+
 @every_family
 def test_the_id_is_of_the_network(family):
     arch = cheap(family)
@@ -97,7 +186,7 @@ def test_the_id_is_of_the_network(family):
 
 def test_ids_of_the_variants_are_as_committed():
     """A changed id says that a published network changed. On purpose? NASSEG_REFRESH_IDS=1 writes the list anew."""
-    found = {name: make_arch(name).id for name in variants()}
+    found = ids()
     if os.environ.get("NASSEG_REFRESH_IDS"):
         COMMITTED_IDS.write_text(json.dumps(found, indent=1) + "\n")
     committed = json.loads(COMMITTED_IDS.read_text())

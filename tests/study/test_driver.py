@@ -76,9 +76,11 @@ def test_latency_limits_come_before_training(url):
     assert all(reason.startswith("latency_ms is over the limit of 50") for reason in reasons)
 
 
-def test_limits_that_nothing_passes_end_the_search(url, monkeypatch):
+@pytest.mark.parametrize("over", ["macs", "latency_ms"])
+def test_limits_that_nothing_passes_end_the_search(url, monkeypatch, over):
     monkeypatch.setattr("nasseg.study.driver.MAX_REJECTIONS", 30)
-    driver = make_driver(url, make_study(max_macs="1.0"))
+    study = make_study(max_macs="1.0") if over == "macs" else make_study()
+    driver = make_driver(url, study, FakeEngine(macs=lambda settings: 10**9))
     assert "all over a limit" in driver.run()
     assert set(states(driver)) == {PRUNED}
 
