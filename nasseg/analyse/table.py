@@ -41,11 +41,14 @@ def networks_trained(record: StudyRecord) -> int:
     return len({t.measurement.arch_id for t in record.trials if t.measurement and t.measurement.accuracy})
 
 
+def reason_of(trial: TrialRow) -> str:
+    """The first line of a trial's reason: what reasons are counted by."""
+    return (trial.reason or "no reason recorded").strip().partition("\n")[0]
+
+
 def reasons(record: StudyRecord, of: Outcome) -> dict[str, int]:
-    """First line of each reason for an outcome -> how often, the most frequent first."""
-    found = Counter(
-        (t.reason or "no reason recorded").strip().partition("\n")[0] for t in record.trials if outcome(t) == of
-    )
+    """Reason for an outcome -> how often, the most frequent first."""
+    found = Counter(reason_of(trial) for trial in record.trials if outcome(trial) == of)
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -1,171 +1,177 @@
-"""The report's figures: numbers of a record in, Plotly figures out."""
+"""The two figures. They only draw what nasseg.report.view computed.
 
-import math
-from dataclasses import dataclass
-from html import escape
-from itertools import permutations
+Every trace names its rows in `customdata` and its part in `meta`; the page swaps figures and marks the chosen row.
+"""
+
+import html
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from nasseg.analyse.front import hypervolume_history, reference_box
-from nasseg.analyse.table import directions, objective_values, on_front, outcome, trial_figures
-from nasseg.records import Objective, StudyRecord, TrialRow
+from nasseg.report.view import Axis, History, View
+from nasseg.report.words import number, sentence
 
-# Okabe and Ito's colours, told apart with any colour vision; shapes tell families apart in print too.
+# Okabe and Ito's colours, told apart by colour-blind readers too; shapes say the same once more.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "star")
-INK, PALE, GRID = "#1f2933", "#9aa5b1", "#e4e7eb"
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "triangle-down")
+INK, MUTED, GRID, PUBLISHED = "#1d2733", "#5d6977", "#e7eaee", "#1d2733"
+HALO = ", ".join(["0 0 3px white"] * 3)
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+CONFIG = {
+    "responsive": True,
+    "displaylogo": False,
+    "showSendToCloud": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+}
 
 
-@dataclass(frozen=True)
-class Point:
-    """A trial that has all objectives."""
-
-    trial: TrialRow
-    family: str
-    on_front: bool
-    figures: dict[str, float]
+def mark(index: int) -> tuple[str, str]:
+    """Colour and symbol of the family at that index; no two alike for 36 families."""
+    return COLOURS[index % len(COLOURS)], SYMBOLS[(index + index // len(COLOURS)) % len(SYMBOLS)]
 
 
-def finished_points(record: StudyRecord) -> list[Point]:
-    """The finished trials, copies left out."""
-    front = on_front(record)
+def escape(text: str) -> str:
+    """For Plotly's texts, which know some markup and &lt; &gt; &amp;, but not &quot;."""
+    return html.escape(text, quote=False)
+
+
+def front_figures(view: View) -> dict[str, dict[str, go.Figure]]:
+    """The front over each ordered pair of axes: x -> y -> figure."""
+    return {x: {y: front_figure(view, x, y) for y in view.axes if y != x} for x in view.axes}
+
+
+def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.Figure:
+    """Finished trials over two figures: the front in full, dominated trials dimmed, published networks, limits."""
+    across, up = view.axes[x or view.x], view.axes[y or view.y]
+    traces = [_steps(view, across, up)]
+    for dimmed, rows_by_family in ((True, view.dominated), (False, view.front)):
+        for index, family in enumerate(view.families):
+            traces.append(_family(view, across, up, family, index, rows_by_family[family], dimmed))
+    traces.append(_published(view, across, up))
+    traces.append(_scatter(view, across, up, [], "selected", marker=_ring(INK), hoverinfo="skip", showlegend=False))
+    layout = _layout(axis_layout(across), axis_layout(up))
+    return go.Figure(data=traces, layout={**layout, "shapes": limit_shapes(across, "x") + limit_shapes(up, "y")})
+
+
+def hypervolume_figure(history: History) -> go.Figure:
+    """Hypervolume over the study's trials, as a share of the box."""
+    share = history.share
+    gains = [i for i, value in enumerate(share) if value > (share[i - 1] if i else 0)]
+    line = go.Scatter(
+        x=history.numbers, y=share, mode="lines", line={"shape": "hv", "color": COLOURS[0], "width": 2},
+        fill="tozeroy", fillcolor="rgba(0,114,178,0.08)", hoverinfo="skip", name="hypervolume",
+    )  # fmt: skip
+    points = go.Scatter(
+        x=[history.numbers[i] for i in gains], y=[share[i] for i in gains], customdata=[history.rows[i] for i in gains],
+        mode="markers", name="trials that added to it", marker={"color": COLOURS[0], "size": 6},
+        text=[f"<b>#{history.numbers[i]}</b> raised it to {share[i]:.4f}" for i in gains],
+        hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
+    layout = _layout({"title": {"text": "Trial"}}, {"title": {"text": "Hypervolume"}, "rangemode": "tozero"})
+    layout["xaxis"] |= {"range": [0, max(1, history.numbers[-1])]}
+    return go.Figure(data=[line, points], layout=layout)
+
+
+def axis_layout(axis: Axis) -> dict[str, Any]:
+    unit = f", {axis.unit}" if axis.unit else ""
+    layout: dict[str, Any] = {
+        "title": {"text": escape(sentence(axis.label) + unit)},
+        "type": "log" if axis.log else "linear",
+    }
+    layout["tickformat"] = "~s" if axis.thousands else ""
+    return layout
+
+
+def limit_shapes(axis: Axis, letter: str) -> list[dict[str, Any]]:
+    """A dashed line for each limit of an axis across the whole plot, with its value beside it."""
+    other = "y" if letter == "x" else "x"
+    place = ("end", "right") if letter == "x" else ("start", "left")
+    label: dict[str, Any] = {"textposition": place[0], "xanchor": place[1], "yanchor": "bottom", "textangle": 0}
+    label["font"] = {"size": 11, "color": MUTED}
+    line = {"type": "line", "layer": "below", "line": {"color": MUTED, "width": 1.2, "dash": "dash"}}
+    across = {f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
     return [
-        Point(trial, str((trial.arch or {}).get("family", "unknown")), bool(on), trial_figures(trial))
-        for trial, on in zip(record.trials, front, strict=True)
-        if outcome(trial) == "finished"
-    ]
+        {
+            **line, **across, f"{letter}0": value, f"{letter}1": value,
+            "label": {"text": escape(f"limit: {side} {number(value, axis.unit)}"), **label},
+        }
+        for side, value in axis.limit.items()
+    ]  # fmt: skip
 
 
-def axis_title(objective: Objective) -> str:
-    unit = f" ({escape(objective.unit)})" if objective.unit else ""
-    better = "lower is better" if objective.direction == "minimize" else "higher is better"
-    return f"{escape(objective.name)}{unit}, {better}"
-
-
-def front_figures(record: StudyRecord) -> dict[str, go.Figure]:
-    """The front seen along each ordered pair of objectives, by `x|y`; `x|x` where there is only one."""
-    points = finished_points(record)
-    names = {objective.name: objective for objective in record.objectives}
-    pairs = list(permutations(names, 2)) or [(name, name) for name in names]
-    return {f"{x}|{y}": front_figure(record, names[x], names[y], points) for x, y in pairs}
-
-
-def front_figure(record: StudyRecord, x: Objective, y: Objective, points: list[Point] | None = None) -> go.Figure:
-    """Finished trials by two objectives: the front of all objectives stands out, limits and published networks shown.
-
-    Each point's customdata is its trial's number.
-    """
-    points = finished_points(record) if points is None else points
-    figure = go.Figure()
-    families = sorted({point.family for point in points} | {p.family for p in record.published})
-    for index, family in enumerate(families):
-        style = {"color": COLOURS[index % len(COLOURS)], "symbol": SHAPES[index % len(SHAPES)]}
-        for on in (False, True):
-            chosen = [point for point in points if point.family == family and point.on_front == on]
-            if chosen:
-                figure.add_trace(_scatter(chosen, x, y, family, on, style))
-        _add_published(figure, record, x, y, family, style)
-    _add_limits(figure, record, x, y)
-    figure.update_layout(
-        **_layout(), xaxis=_axis(axis_title(x)), yaxis=_axis(axis_title(y)),
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
-        hovermode="closest", margin={"l": 64, "r": 16, "t": 48, "b": 56},
-    )  # fmt: skip
-    return figure
-
-
-def _scatter(
-    chosen: list[Point], x: Objective, y: Objective, family: str, on: bool, style: dict[str, Any]
-) -> go.Scatter:
-    label = f"{escape(family)}, {'on the front' if on else 'dominated'}"
-    marker = {**style, "size": 12 if on else 8, "opacity": 1.0 if on else 0.35}
-    marker["line"] = {"width": 1 if on else 0, "color": "white"}
+def _scatter(view: View, x: Axis, y: Axis, rows: Sequence[int], role: str, **more: Any) -> go.Scatter:
     return go.Scatter(
-        x=[point.trial.values.get(x.name) for point in chosen],
-        y=[point.trial.values.get(y.name) for point in chosen],
-        customdata=[point.trial.number for point in chosen],
-        text=[hover_text(point) for point in chosen],
-        mode="markers", name=label, marker=marker, hovertemplate="%{text}<extra></extra>",
+        x=[view.columns[x.name][row] for row in rows],
+        y=[view.columns[y.name][row] for row in rows],
+        customdata=list(rows),
+        meta=role,
+        **{"mode": "markers", **more},
+    )
+
+
+def _family(view: View, x: Axis, y: Axis, family: str, index: int, rows: list[int], dimmed: bool) -> go.Scatter:
+    colour, symbol = mark(index)
+    marker: dict[str, Any] = {"color": colour, "symbol": symbol, "size": 7, "opacity": 0.3}
+    if not dimmed:
+        marker |= {"size": 11, "opacity": 1, "line": {"color": "white", "width": 1.2}}
+    return _scatter(
+        view, x, y, rows, "trials", name=escape(family), legendgroup=str(index), showlegend=not dimmed, marker=marker,
+        **_hover(view, rows),
     )  # fmt: skip
 
 
-def hover_text(point: Point) -> str:
-    lines = [f"<b>trial {point.trial.number}</b>, {escape(point.family)}"]
-    lines += [f"{escape(name)} {value:,.4g}" for name, value in point.figures.items() if name in point.trial.values]
-    return "<br>".join(lines)
-
-
-def _add_published(
-    figure: go.Figure, record: StudyRecord, x: Objective, y: Objective, family: str, style: dict[str, Any]
-) -> None:
-    """Published networks, where both figures are known under the study's own protocols."""
-    known = [p for p in record.published if p.family == family and x.name in p.figures and y.name in p.figures]
-    if known:
-        names = [escape(p.name) for p in known]
-        marker = {**style, "symbol": "star", "size": 15, "line": {"width": 1, "color": INK}}
-        figure.add_trace(
-            go.Scatter(
-                x=[p.figures[x.name] for p in known], y=[p.figures[y.name] for p in known], text=names,
-                mode="markers+text", textposition="top center", textfont={"size": 11, "color": INK}, marker=marker,
-                name=f"{escape(family)}, as published", hovertemplate="%{text}, as published<extra></extra>",
-            )
-        )  # fmt: skip
-
-
-def _add_limits(figure: go.Figure, record: StudyRecord, x: Objective, y: Objective) -> None:
-    line = {"color": PALE, "dash": "dash", "width": 1}
-    for objective, add in ((x, figure.add_vline), (y, figure.add_hline)):
-        for side, bound in record.limits.get(objective.name, {}).items():
-            add(
-                bound,
-                line=line,
-                annotation_text=f"{side} {bound:,.4g}",
-                annotation_font={"size": 11, "color": "#52606d"},
-            )
-
-
-def hypervolume_figure(record: StudyRecord) -> go.Figure:
-    """The share of the box between the worst and the best values that the front covers, trial by trial."""
-    points = finished_points(record)
-    figure = go.Figure()
-    values = objective_values(record, [point.trial for point in points])
-    if len(values):
-        box = reference_box(values, directions(record))
-        history = hypervolume_history(values, box.reference, directions(record)) / box.volume
-        figure.add_trace(
-            go.Scatter(
-                x=list(range(1, len(points) + 1)), y=[float(v) for v in history], mode="lines",
-                line={"color": COLOURS[0], "width": 2, "shape": "hv"},
-                hovertemplate="%{x} networks: %{y:.3f}<extra></extra>",
-            )
-        )  # fmt: skip
-    figure.update_layout(
-        **_layout(), xaxis=_axis("networks trained"), yaxis=_axis("hypervolume (share of the box)"),
-        showlegend=False, margin={"l": 64, "r": 16, "t": 16, "b": 56},
+def _published(view: View, x: Axis, y: Axis) -> go.Scatter:
+    """Named networks, where both figures are known."""
+    marker = {"symbol": "star", "size": 13, "color": "white", "line": {"color": PUBLISHED, "width": 1.6}}
+    known = [r for r in view.published if view.columns[x.name][r] is not None and view.columns[y.name][r] is not None]
+    names = [escape(view.names[row - view.published[0]]) for row in known]
+    return _scatter(
+        view, x, y, known, "published", mode="markers+text", name="published", marker=marker,
+        text=names, textposition="top center", textfont={"size": 12, "color": INK, "shadow": HALO},
+        hovertext=_hover(view, known)["text"], hovertemplate="%{hovertext}<extra></extra>",
     )  # fmt: skip
-    figure.update_yaxes(range=[0, 1])
-    return figure
 
 
-def _layout() -> dict[str, Any]:
-    font = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK}
-    return {"font": font, "paper_bgcolor": "white", "plot_bgcolor": "white"}
+def _steps(view: View, x: Axis, y: Axis) -> go.Scatter:
+    """The best trade-off of two objectives alone: what the trials reached with at most, or at least, that much of x."""
+    rows = view.steps.get(x.name, {}).get(y.name, [])
+    line = {"shape": "vh" if x.direction == "maximize" else "hv", "color": "#9aa5b1", "width": 1.2}
+    return _scatter(
+        view, x, y, rows, "steps", mode="lines", line=line, name="best trade-off of these two", hoverinfo="skip"
+    )
 
 
-def _axis(title: str) -> dict[str, Any]:
+def _ring(colour: str) -> dict[str, Any]:
+    return {"symbol": "circle-open", "size": 21, "color": colour, "line": {"width": 2.2}}
+
+
+def _hover(view: View, rows: Sequence[int]) -> dict[str, Any]:
+    texts = []
+    for row in rows:
+        first, *rest = escape(view.hover[row]).split("\n")
+        texts.append("<br>".join([f"<b>{first}</b>", *rest]))
+    return {"text": texts, "hovertemplate": "%{text}<extra></extra>"}
+
+
+def _layout(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
+    axis = {"gridcolor": GRID, "linecolor": "#c3cad2", "showline": True, "zeroline": False, "automargin": True}
+    axis |= {"ticks": "outside", "tickcolor": "#c3cad2", "ticklen": 4}
     return {
-        "title": {"text": title, "standoff": 12}, "gridcolor": GRID, "zeroline": False, "linecolor": PALE,
-        "ticks": "outside", "exponentformat": "SI", "tickcolor": PALE, "automargin": True,
-    }  # fmt: skip
-
-
-def number(value: float | None) -> str:
-    """A figure as people read it: thousands and millions by suffix, four digits."""
-    if value is None or not math.isfinite(value):
-        return "-"
-    for size, suffix in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if suffix == ' k' else size):,.4g}{suffix}"
-    return f"{value:,.4g}"
+        "template": None,
+        "font": {"family": FONT, "size": 13, "color": INK},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "margin": {"l": 62, "r": 18, "t": 26, "b": 56},
+        "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(255,255,255,0.9)", "color": "#9aa5b1", "activecolor": INK},
+        "hoverlabel": {
+            "bgcolor": "white",
+            "bordercolor": "#c3cad2",
+            "font": {"size": 13, "color": INK},
+            "align": "left",
+        },
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "xaxis": {**axis, **x},
+        "yaxis": {**axis, **y},
+    }

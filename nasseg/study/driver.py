@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
@@ -18,17 +19,16 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from nasseg.families import make_arch
 from nasseg.records import Measurement, eval_key
 from nasseg.space import Params
-from nasseg.study.figures import FIGURES, Figure, Stage
 from nasseg.study.file import Study
 from nasseg.study.jobs import Context, Job, Kind, Result, arch_of
 from nasseg.study.lease import RENEW_SECONDS, LeaseWatch
 from nasseg.study.record import INTERRUPTED, Candidate, Record
+from nasseg.study.rules import Rules
 from nasseg.study.sampler import Proposal, Proposer
 
 MAX_ATTEMPTS = 3  # of a job whose worker dies
 MAX_REJECTIONS = 2_000  # in a row
 HOUSEKEEPING_SECONDS = 2.0
-STANDARD = {name: FIGURES[name] for name in ("params", "macs", "latency_ms", "miou")}  # flat in every trial
 
 
 class Engine(Protocol):
@@ -100,6 +100,10 @@ class Driver:
         self.active.clear()
         self.parked.clear()
         return count
+
+    @cached_property
+    def rules(self) -> Rules:
+        return Rules(self.study)
 
     # What to do next
 
@@ -212,18 +216,18 @@ class Driver:
     def _costed(self, _result: Result, item: _Active) -> None:
         measurement = item.candidate.measurement
         assert measurement is not None
-        broken = None if item.candidate.label else self._over_limit(measurement, "cost")
+        broken = None if item.candidate.label else self.rules.over_limit(measurement, "cost")
         if broken:
             self.rejections += 1
             trial = self.record.add_rejected(
-                item.candidate, broken, self._constraints(measurement), self._figures(measurement)
+                item.candidate, broken, self.rules.constraints(measurement), self.rules.figures(measurement)
             )
             self._learn(trial, item)
             return
         item.key = eval_key(measurement.arch_id, replace(self.context.accuracy, seed=item.candidate.seed))
         if not self._settle_duplicate(item):
             item.trial = self.record.claim(
-                item.candidate, item.key, self._constraints(measurement), self._figures(measurement)
+                item.candidate, item.key, self.rules.constraints(measurement), self.rules.figures(measurement)
             )
             self._go_on(item)
 
@@ -242,11 +246,11 @@ class Driver:
         measurement, trial = item.candidate.measurement, item.trial
         assert measurement is not None
         assert trial is not None
-        broken = None if item.candidate.label else self._over_limit(measurement, "latency")
-        attributes = {**self._figures(measurement), "measurement": measurement.to_json()}
+        broken = None if item.candidate.label else self.rules.over_limit(measurement, "latency")
+        attributes = {**self.rules.figures(measurement), "measurement": measurement.to_json()}
         if broken:
             self.rejections += 1
-            self.record.constrain(trial, self._constraints(measurement))
+            self.record.constrain(trial, self.rules.constraints(measurement))
             if self.record.prune(trial, broken, attributes):
                 self._learn(self.record.reread(trial), item)
         elif self.record.update(trial, attributes):
@@ -257,52 +261,20 @@ class Driver:
         measurement, trial = item.candidate.measurement, item.trial
         assert measurement is not None
         assert trial is not None
-        figures = {**self._figures(measurement), "measurement": measurement.to_json(), **result.extra}
+        figures = {**self.rules.figures(measurement), "measurement": measurement.to_json(), **result.extra}
         values = [figure.of(measurement) for figure in self.study.objectives]
         missing = [
             f.name for f, v in zip(self.study.objectives, values, strict=True) if v is None or not math.isfinite(v)
         ]
-        broken = None if item.candidate.label else self._over_limit(measurement, "trained")
+        broken = None if item.candidate.label else self.rules.over_limit(measurement, "trained")
         if missing:
             self.record.fail(trial, f"objective {missing[0]} is not a number")
         elif broken:
-            self.record.constrain(trial, self._constraints(measurement))
+            self.record.constrain(trial, self.rules.constraints(measurement))
             self.record.prune(trial, broken, figures)
         else:
             self.record.complete(trial, [float(v) for v in values if v is not None], figures)
         self._learn(self.record.reread(trial), item)
-
-    # Rules
-
-    def _over_limit(self, measurement: Measurement, stage: Stage) -> str | None:
-        """The first limit on a figure of this stage that is broken, as a sentence."""
-        for name, limit in self.study.limits.items():
-            figure = self.study.figures[name]
-            value = figure.of(measurement) if figure.stage == stage else None
-            if value is None:
-                continue
-            if value > limit.get("max", math.inf):
-                return f"{name} is over the limit of {limit['max']:.6g}"
-            if value < limit.get("min", -math.inf) or math.isnan(value):
-                return f"{name} is under the limit of {limit.get('min', -math.inf):.6g}"
-        return None
-
-    def _constraints(self, measurement: Measurement) -> dict[str, float]:
-        """How far each limit is kept (at most 0) or broken, relative to the limit, for the sampler."""
-        constraints: dict[str, float] = {}
-        for name, limit in self.study.limits.items():
-            value = self.study.figures[name].of(measurement)
-            if value is not None:
-                constraints |= {
-                    f"{name} {side}": (value - bound if side == "max" else bound - value) / (abs(bound) or 1.0)
-                    for side, bound in limit.items()
-                }
-        return constraints
-
-    def _figures(self, measurement: Measurement) -> dict[str, float]:
-        wanted: dict[str, Figure] = {**STANDARD, **self.study.figures}
-        found = {name: figure.of(measurement) for name, figure in wanted.items()}
-        return {name: value for name, value in found.items() if value is not None}
 
     # The same network again
 
@@ -319,7 +291,7 @@ class Driver:
         if twin is not None:
             known = Measurement.from_json(twin.user_attrs["measurement"])
             candidate = replace(item.candidate, measurement=known)
-            trial = self.record.add_reused(candidate, twin, dict(twin.constraints), self._figures(known))
+            trial = self.record.add_reused(candidate, twin, dict(twin.constraints), self.rules.figures(known))
             self._learn(trial, item)
             return True
         if self._of_key(item.key, TrialState.RUNNING):
@@ -344,7 +316,7 @@ class Driver:
                     measurement = item.candidate.measurement
                     assert measurement is not None
                     item.trial = self.record.claim(
-                        item.candidate, item.key, self._constraints(measurement), self._figures(measurement)
+                        item.candidate, item.key, self.rules.constraints(measurement), self.rules.figures(measurement)
                     )
                     self._go_on(item)
             elif twin is not None:
@@ -352,7 +324,7 @@ class Driver:
                 more = {
                     "reused_from": twin.number,
                     "measurement": twin.user_attrs["measurement"],
-                    **self._figures(known),
+                    **self.rules.figures(known),
                 }
                 self.record.complete(item.trial, twin.values, more)
             else:

@@ -224,7 +224,9 @@ def _progress(
     values = np.array([trial.values for trial in complete]).reshape(-1, len(directions))
     volume = 0.0
     if len(values):
-        box = reference_box(values, directions)
+        # Published networks may be far over the limits: they do not stretch the box.
+        own = np.array([t.values for t in complete if "published" not in t.user_attrs]).reshape(-1, len(directions))
+        box = reference_box(own if len(own) else values, directions)
         volume = hypervolume(values, box.reference, directions) / box.volume
     counted = [trial for trial in complete if "published" not in trial.user_attrs]
     new = len(complete) - before

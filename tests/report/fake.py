@@ -63,7 +63,7 @@ def fake_record(trials: int = 400, seed: int = 0) -> StudyRecord:
         trials=tuple(rows),
         published=PUBLISHED,
         identity={"space": "regseg-or-bisenetv2 (9f3c61aa07d2be14)", "data": "street scenes, 1d3f00c2a94e7b65"},
-        command="nasseg run street-scenes/cpu-front --trials 400 --workers 2",
+        command="nasseg search street-scenes/cpu-front --trials 400 --workers 2",
         created="2026-03-02T08:00:00",
         environment={"nasseg": "0.1.0", "commit": "ce69c53", "python": "3.11.7", "torch": "2.13.0", "optuna": "5.0.0"},
         study_file=STUDY_FILE,
@@ -176,7 +176,7 @@ def _trial(number: int, rng: random.Random) -> TrialRow:
     cost = _cost(int(macs), arch)
     measurement = Measurement(arch_id=digest([arch, "graph"]), cost=cost)
     if macs > LIMITS["macs"]["max"]:
-        return replace(row, state="PRUNED", reason="macs above 7e+09", measurement=measurement)
+        return replace(row, state="PRUNED", reason="macs is over the limit of 7e+09", measurement=measurement)
     p50 = (4 + 9.5 * macs / 1e9 * (1.25 if arch["family"] == "regseg" else 1.0)) * rng.lognormvariate(0, 0.07)
     latency = Latency(
         protocol=LATENCY, environment=ENVIRONMENT, p50_ms=p50, p90_ms=1.05 * p50, p99_ms=1.12 * p50, iqr_ms=0.03 * p50,
@@ -184,7 +184,7 @@ def _trial(number: int, rng: random.Random) -> TrialRow:
     )  # fmt: skip
     measurement = replace(measurement, latency=latency)
     if p50 > LIMITS["latency_ms"]["max"]:
-        return replace(row, state="PRUNED", reason="latency_ms above 80", measurement=measurement)
+        return replace(row, state="PRUNED", reason="latency_ms is over the limit of 80", measurement=measurement)
     rung = 1 if rng.random() < 0.6 else 0
     measurement = replace(measurement, accuracy=_accuracy(limit_miou - (0 if rung else 9), rung, p50, rng))
     assert measurement.accuracy is not None

@@ -1,0 +1,27 @@
+"""HTML that is escaped by construction: whatever is not an `Html` already is text."""
+
+from html import escape
+
+
+class Html(str):
+    """Markup that is safe to put into a page as it is."""
+
+    __slots__ = ()
+
+
+def text(*children: object) -> Html:
+    """Children one after the other; None is left out."""
+    return Html("".join(c if isinstance(c, Html) else escape(str(c)) for c in children if c is not None))
+
+
+def tag(name: str, *children: object, **attributes: object) -> Html:
+    """An element. `class_` stands for class, `data_row` for data-row; True is a bare attribute, None and False none."""
+    parts = [name]
+    for key, value in attributes.items():
+        if value is True:
+            parts.append(key.rstrip("_").replace("_", "-"))
+        elif value is not None and value is not False:
+            parts.append(f'{key.rstrip("_").replace("_", "-")}="{escape(str(value))}"')
+    if name in ("input", "br", "path", "circle"):
+        return Html(f"<{' '.join(parts)}>")
+    return Html(f"<{' '.join(parts)}>{text(*children)}</{name}>")

@@ -1,0 +1,169 @@
+"""The numbers that the front's figure shows: axes to choose from, one column an axis, and which rows stand where.
+
+Rows are the study's trials in their order, then the published networks. Nothing here draws.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nasseg.analyse.front import hypervolume_history, pareto_front, reference_box
+from nasseg.analyse.table import directions, objective_values, on_front, outcome, trial_figures
+from nasseg.records import StudyRecord, TrialRow
+from nasseg.report import words
+
+Column = list[float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """An objective, or the trial's number (no direction), as an axis. `log`: better drawn so."""
+
+    name: str
+    label: str
+    unit: str
+    direction: Literal["minimize", "maximize"] | None
+    log: bool
+    thousands: bool  # ticks like 5G
+    limit: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Everything that the front's figure needs. Lists of rows are indices into the columns."""
+
+    axes: dict[str, Axis]
+    columns: dict[str, Column]
+    hover: list[str]
+    families: tuple[str, ...]
+    front: dict[str, list[int]]  # family -> rows
+    dominated: dict[str, list[int]]
+    published: list[int]
+    names: list[str]  # of the published rows
+    steps: dict[str, dict[str, list[int]]]  # x -> y -> rows of the best trade-off of these two alone, by x
+    x: str
+    y: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Hypervolume over finished trials, as a share of the box between reference point and best values: 0..1."""
+
+    numbers: list[int]
+    rows: list[int]
+    share: list[float]
+    reference: dict[str, float]
+
+
+def family_of(trial: TrialRow) -> str:
+    return str((trial.arch or {}).get("family", "unknown"))
+
+
+def finished_rows(record: StudyRecord) -> list[int]:
+    """Rows of the trials that are drawn: finished ones that are no copies."""
+    return [row for row, trial in enumerate(record.trials) if outcome(trial) == "finished"]
+
+
+def view_of(record: StudyRecord) -> View:
+    figures = [trial_figures(trial) for trial in record.trials]
+    everything = figures + [dict(point.figures) for point in record.published]
+    drawn = finished_rows(record)
+    names = [objective.name for objective in record.objectives]
+    columns = {name: [_finite(row.get(name)) for row in everything] for name in names}
+    if len(names) == 1:
+        columns["number"] = [float(trial.number) for trial in record.trials] + [None] * len(record.published)
+    front_mask = on_front(record)
+    families = tuple(sorted({family_of(record.trials[row]) for row in drawn}))
+    front: dict[str, list[int]] = {family: [] for family in families}
+    dominated: dict[str, list[int]] = {family: [] for family in families}
+    for row in drawn:
+        (front if front_mask[row] else dominated)[family_of(record.trials[row])].append(row)
+    published = list(range(len(record.trials), len(everything)))
+    x, y = _first_pair(record)
+    return View(
+        axes={name: _axis(record, name, [columns[name][row] for row in drawn]) for name in columns},
+        columns=columns,
+        hover=[_hover(record, t, f) for t, f in zip(record.trials, figures, strict=True)]
+        + [f"{point.name}\n{point.citation}" for point in record.published],
+        families=families,
+        front=front,
+        dominated=dominated,
+        published=published,
+        names=[point.name for point in record.published],
+        steps=_steps(record, drawn),
+        x=x,
+        y=y,
+    )
+
+
+def history_of(record: StudyRecord) -> History | None:
+    """None where no trial is finished."""
+    rows = finished_rows(record)
+    trials = [record.trials[row] for row in rows]
+    values = objective_values(record, trials)
+    if not np.isfinite(values).all(axis=1).any():
+        return None
+    # Published networks may be far over the limits: they do not stretch the box.
+    own = np.array(["published" not in trial.extra for trial in trials])
+    box = reference_box(values[own] if own.any() else values, directions(record))
+    share = hypervolume_history(values, box.reference, directions(record)) / box.volume
+    return History(
+        numbers=[trial.number for trial in trials],
+        rows=rows,
+        share=share.tolist(),
+        reference=dict(zip([o.name for o in record.objectives], box.reference.tolist(), strict=True)),
+    )
+
+
+def _first_pair(record: StudyRecord) -> tuple[str, str]:
+    """What is spent across, what is gained upwards; with a single objective, over the trials."""
+    names = [objective.name for objective in record.objectives]
+    if len(names) == 1:
+        return "number", names[0]
+    gains = [o.name for o in record.objectives if o.direction == "maximize"]
+    y = gains[0] if gains else names[0]
+    costs = [o.name for o in record.objectives if o.name != y]
+    return next((name for name in costs if name not in gains), costs[0]), y
+
+
+def _axis(record: StudyRecord, name: str, values: Column) -> Axis:
+    objective = next((o for o in record.objectives if o.name == name), None)
+    known = [value for value in values if value is not None]
+    positive = bool(known) and min(known) > 0
+    return Axis(
+        name=name,
+        label=words.label(name),
+        unit=objective.unit if objective else words.unit(name),
+        direction=objective.direction if objective else None,
+        log=name != "number" and positive and max(known) / min(known) > 30,
+        thousands=name != "number" and bool(known) and max(map(abs, known)) >= 1e4,
+        limit=dict(record.limits.get(name, {})),
+    )
+
+
+def _steps(record: StudyRecord, drawn: list[int]) -> dict[str, dict[str, list[int]]]:
+    values = objective_values(record, [record.trials[row] for row in drawn])
+    steps: dict[str, dict[str, list[int]]] = {}
+    for i, x in enumerate(record.objectives):
+        for j, y in enumerate(record.objectives):
+            if i != j:
+                best = np.flatnonzero(pareto_front(values[:, [i, j]], [x.direction, y.direction]))
+                ordered = best[np.argsort(values[best, i], kind="stable")]
+                steps.setdefault(x.name, {})[y.name] = [drawn[k] for k in ordered]
+    return steps
+
+
+def _hover(record: StudyRecord, trial: TrialRow, figures: dict[str, float]) -> str:
+    """Lines of plain text: the trial, its objectives, and cost where that is none of them."""
+    lines = [f"#{trial.number} {family_of(trial)}"]
+    units = {objective.name: objective.unit for objective in record.objectives}
+    for name in dict.fromkeys([*units, "macs", "params", "latency_ms", "miou"]):
+        if name in figures:
+            lines.append(f"{words.label(name)}: {words.number(figures[name], units.get(name, words.unit(name)))}")
+    return "\n".join(lines)
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
