@@ -196,7 +196,7 @@ def test_own_figures_can_be_objectives_and_limits(tmp_path):
         "def bias(model, measurement):\n    return sum(p.abs().sum().item() for p in model.parameters())\n"
     )
     text = TINY_STUDY.format(space="quickstart", workers=1).replace(
-        "[miou, macs, latency_ms]", "[miou, memory_mb, norm]"
+        "[miou, macs, latency_ms]", "[miou, memory_mb, norm, iou.road]"
     )
     text = text.replace("macs: {max: 3.0e+7}", "memory_mb: {max: 50}, latency_p99_ms: {max: 1000}")
     text += (
@@ -206,7 +206,7 @@ def test_own_figures_can_be_objectives_and_limits(tmp_path):
     (tmp_path / "own.yaml").write_text(text)
     nasseg("search", "own.yaml", cwd=tmp_path)
     rows = json.loads(nasseg("front", "own", "--json", cwd=tmp_path).stdout)
-    assert all(row["memory_mb"] > 0 and row["norm"] > 0 for row in rows)
+    assert all(row["memory_mb"] > 0 and row["norm"] > 0 and row["iou.road"] >= 0 for row in rows)
 
 
 @pytest.mark.slow
