@@ -205,6 +205,32 @@ def front(
 
 
 @app.command()
+def status(
+    study: Annotated[str, typer.Argument(help="A study by name or path.")],
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What of a study is done, runs, failed or was rejected, and why; read from the storage alone."""
+    from nasseg.analyse.table import progress, reasons
+    from nasseg.study.read import read_study
+
+    record = read_study(study, _storage(storage))
+    counts = progress(record)
+    why = {kind: reasons(record, kind) for kind in ("rejected", "failed", "stopped")}
+    if as_json:
+        print(json.dumps({"study": record.name, "trials": counts, "reasons": why}))
+        return
+    out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), markup=False)
+    for trial in record.trials:
+        if trial.state == "RUNNING":
+            family = (trial.arch or {}).get("family", "unknown")
+            out.print(f"running: trial {trial.number}, {family}, since {trial.started}", markup=False)
+    for kind, counted in why.items():
+        for reason, n in counted.items():
+            out.print(f"{kind}: {n} x {reason}", markup=False)
+
+
+@app.command()
 def report(
     study: Annotated[str, typer.Argument(help="A study by name or path.")],
     output: Annotated[Path | None, typer.Option("-o", help="Default: runs/STUDY/report.html.")] = None,

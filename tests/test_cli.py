@@ -75,6 +75,14 @@ def test_front_and_report_read_the_storage(searched, tmp_path):
     assert "front of tiny" in nasseg("front", "tiny.yaml", "--storage", url, cwd=tmp_path).stdout
 
 
+def test_status_reads_the_storage_alone(searched):
+    folder, _ = searched
+    told = json.loads(nasseg("status", "tiny", "--json", cwd=folder).stdout)
+    assert told["trials"]["finished"] == 3
+    assert told["trials"]["rejected"] == sum(told["reasons"]["rejected"].values())
+    assert "3 finished" in nasseg("status", "tiny", cwd=folder).stdout
+
+
 def test_a_trial_is_an_address(searched):
     folder, _ = searched
     rows = json.loads(nasseg("front", "tiny", "--json", cwd=folder).stdout)
