@@ -234,7 +234,10 @@ def fingerprint(graph: Graph) -> str:
     numbers: dict[int, int] = {}
     weight_numbers: dict[int, int] = {}
     lines: list[str] = [repr(graph.image_shape)]
-    stack: list[tuple[int, bool]] = [(graph.outputs["logits"][0], False)]
+    last, number = graph.outputs["logits"]
+    if number:  # of an operator with several outputs, not the first
+        lines.append(f"output {number}")
+    stack: list[tuple[int, bool]] = [(last, False)]
     while stack:
         index, inputs_done = stack.pop()
         if index < 0 or index in numbers:
