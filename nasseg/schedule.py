@@ -14,10 +14,10 @@ _TERM = re.compile(r"(?:(\d+)\*)?\((\d+(?:,\d+)*)\)")
 
 
 def parse_schedule(text: str) -> Schedule:
-    """Entries of a schedule written as a sum of terms `n*(d1,d2,...)`; n * may be left out.
+    """Entries of a schedule written as a sum of terms `n*(d1,d2,...)`; n * may be left out, and n may be 0.
 
     Raises:
-        UserError: a term does not parse, a count or a rate is below 1, or there is no entry at all.
+        UserError: a term does not parse, a rate is below 1, or there is no entry at all.
     """
     entries: list[tuple[int, ...]] = []
     for term in text.replace(" ", "").split("+"):
