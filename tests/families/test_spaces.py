@@ -43,7 +43,7 @@ def test_samples_build_on_meta(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_many_samples_build_on_meta(name):
-    check_on_meta(name, 200, seed=1)
+    check_on_meta(name, 100, seed=1)
 
 
 @pytest.mark.slow
