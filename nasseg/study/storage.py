@@ -1,16 +1,19 @@
 """Opening Optuna storages, and keeping their passwords out of everything that is printed or stored."""
 
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from nasseg.errors import UserError
 
 SQLITE_TIMEOUT_S = 60
+TABLE_ATTEMPTS = 25
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # its notes on every study and trial are not a user's
 _JOURNAL_SUFFIXES = (".log", ".journal")
 
@@ -54,12 +57,24 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
         options = (
             {"connect_args": {"timeout": SQLITE_TIMEOUT_S}} if url.startswith("sqlite:") else {"pool_pre_ping": True}
         )
-        return RDBStorage(url, engine_kwargs=options)
+        return _open_database(url, options)
     except (SQLAlchemyError, ArgumentError, ImportError, OSError, ValueError) as error:
         reason = redact(str(error).splitlines()[0])
         raise UserError(
             f"cannot open storage {redact(url)}: {reason}; check the URL, the server or the permissions"
         ) from None
+
+
+def _open_database(url: str, options: dict[str, Any]) -> RDBStorage:
+    """A database, whose tables another process may be making at this moment: then they are there a little later."""
+    for _ in range(TABLE_ATTEMPTS - 1):
+        try:
+            return RDBStorage(url, engine_kwargs=options)
+        except (IntegrityError, OperationalError, ProgrammingError) as error:
+            if not isinstance(error, IntegrityError) and "already exists" not in str(error):
+                raise
+            time.sleep(0.2)
+    return RDBStorage(url, engine_kwargs=options)
 
 
 def _local_path(url: str) -> Path | None:

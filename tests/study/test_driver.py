@@ -1,6 +1,7 @@
 """The driver and the record: cheapest first, no network trained twice, nothing lost, identity kept."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from wsgiref.util import setup_testing_defaults
 
 import optuna
@@ -292,6 +293,13 @@ def test_passwords_are_never_shown():
     with pytest.raises(UserError) as error:
         open_storage("postgresql://me:secret@localhost:1/db", create=True)
     assert "secret" not in str(error.value)
+
+
+def test_many_may_open_a_new_storage_at_once(tmp_path):
+    url = f"sqlite:///{tmp_path}/new.db"
+    with ThreadPoolExecutor(8) as pool:
+        storages = list(pool.map(lambda _: open_storage(url, create=True), range(8)))
+    assert [storage.get_all_studies() for storage in storages] == [[]] * 8
 
 
 def test_missing_studies_say_what_to_do(tmp_path):
