@@ -6,6 +6,7 @@ amended. `optuna-dashboard` opens any of it.
 """
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from nasseg.study.lease import new_owner
 from nasseg.study.sampler import Proposal
 
 INTERRUPTED = "interrupted"
+IDENTITY_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,12 @@ class Record:
         return cls(storage, name)
 
     def _check_identity(self, identity: dict[str, Any]) -> None:
-        stored = self.attributes().get("identity")
+        stored = None
+        for _ in range(IDENTITY_ATTEMPTS):  # another process may have made the study a moment ago
+            stored = self.attributes().get("identity")
+            if stored is not None:
+                break
+            time.sleep(0.2)
         if stored is None:
             raise UserError(
                 f"the storage holds a study {self.name!r} that is not nasseg's; use another name or --storage"
