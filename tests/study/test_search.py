@@ -8,6 +8,7 @@ import time
 
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from nasseg.study.read import open_record, read_study
 
@@ -41,7 +42,7 @@ def wait_for_training(folder, process, count=1):
             trials = open_record("s", url).trials(TrialState.RUNNING, TrialState.COMPLETE)
             if len([t for t in trials if "latency_ms" in t.user_attrs]) >= count:
                 return
-        except (ValueError, KeyError):  # not there yet
+        except (ValueError, KeyError, SQLAlchemyError):  # not there yet, or just being made
             pass
         time.sleep(0.3)
     raise AssertionError("no trial began to train")
