@@ -5,6 +5,7 @@ the same after 100 trials and after 100,000, and rejections cannot crowd out wha
 """
 
 import inspect
+import itertools
 import random
 import warnings
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,7 @@ class Proposal:
     params: Params
     sampled: dict[str, Any]
     distributions: dict[str, optuna.distributions.BaseDistribution]
-    number: int  # in the view
+    token: int = -1  # of what the sampler was asked; -1 if it was not
 
 
 class Proposer:
@@ -79,6 +80,8 @@ class Proposer:
         self.drawn: set[tuple[tuple[str, Any], ...]] = set()
         self._random = random.Random(seed)
         self._finished: list[FrozenTrial] = []
+        self._asked: dict[int, int] = {}  # token -> number in the view, of what is on its way
+        self._tokens = itertools.count()
         self._view = optuna.create_study(directions=self.directions, sampler=sampler)
         self._points = space.count()
 
@@ -93,7 +96,9 @@ class Proposer:
             trial = self._view.ask()
             params = self.space.suggest(trial)
             if self.space.excluded_by(params) is None and self._new(params):
-                return Proposal(params, trial.params, trial.distributions, trial.number)
+                token = next(self._tokens)
+                self._asked[token] = trial.number
+                return Proposal(params, trial.params, trial.distributions, token)
             self._view.tell(trial, state=TrialState.FAIL)
         for _ in range(50 * REASKS):
             params = self.space.sample(self._random)
@@ -105,10 +110,13 @@ class Proposer:
         """Count a point as drawn (by another process, or earlier)."""
         self._new(params)
 
-    def learn(self, trial: FrozenTrial, proposal_number: int | None = None) -> None:
-        """Show the sampler a finished or rejected trial; its own proposal is then no longer pending."""
-        if proposal_number is not None and 0 <= proposal_number < len(self._view.trials):
-            self._view.tell(proposal_number, state=TrialState.FAIL, skip_if_finished=True)
+    def drop(self, token: int) -> None:
+        """What was proposed is no longer on its way."""
+        if token in self._asked:
+            self._view.tell(self._asked.pop(token), state=TrialState.FAIL)
+
+    def learn(self, trial: FrozenTrial) -> None:
+        """Show the sampler a finished or rejected trial."""
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not trial.params:
             return
         copied = create_trial(
@@ -130,9 +138,11 @@ class Proposer:
         rest = [trial for trial, on in zip(complete, on_front, strict=True) if not on]
         kept = rest[max(0, len(rest) - (MAX_FINISHED - len(front))) :] if len(front) < MAX_FINISHED else []
         self._finished = front + kept + rejected[-MAX_REJECTED:]
-        pending = [trial for trial in self._view.trials if trial.state == TrialState.RUNNING]
+        before = self._view.get_trials(deepcopy=False)
+        pending = {token: before[number] for token, number in self._asked.items()}
         self._view = optuna.create_study(directions=self.directions, sampler=self.sampler)
-        self._view.add_trials([*self._finished, *pending])
+        self._view.add_trials([*self._finished, *pending.values()])
+        self._asked = {token: len(self._finished) + place for place, token in enumerate(pending)}
 
     def _new(self, params: Params) -> bool:
         key = tuple(sorted(params.items()))
@@ -144,7 +154,7 @@ class Proposer:
     def _fixed(self, params: Params) -> Proposal:
         fixed = optuna.trial.FixedTrial(dict(params))
         self.space.suggest(fixed)
-        return Proposal(params, fixed.params, fixed.distributions, 1 << 30)
+        return Proposal(params, fixed.params, fixed.distributions)
 
     def proposal(self, params: Params) -> Proposal:
         """A given point of the space as a proposal."""
