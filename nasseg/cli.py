@@ -14,7 +14,8 @@ from nasseg.errors import UserError
 
 if TYPE_CHECKING:
     from nasseg.records import StudyRecord
-    from nasseg.study.run import Progress
+    from nasseg.study.preview import Preview
+    from nasseg.study.progress import Progress
 
 app = typer.Typer(
     help="Explore design spaces of real-time segmentation networks: search, measure, compare.",
@@ -154,6 +155,9 @@ def measure(
 def search(
     study: Annotated[str, typer.Argument(help="A study by name or path.")],
     trials: Annotated[int | None, typer.Option(min=1, help="Trained trials in all. Default: the study's.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0.001, help="Begin nothing new after so many hours of searching.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes of one thread. Default: the study's.")
     ] = None,
@@ -161,6 +165,9 @@ def search(
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the study's.")] = None,
     storage: StorageOption = None,
     report_path: Annotated[Path | None, typer.Option("-o", "--report", help="Default: runs/STUDY/report.html.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be sampled and how long it would take.")
+    ] = False,
 ) -> None:
     """Run a study, or go on with it. Ctrl-C stops it cleanly."""
     from nasseg.report import write_report
@@ -170,10 +177,17 @@ def search(
 
     loaded = load_study(study)
     out.print(f"{loaded.name}: {loaded.file.question.strip()}\nexpected: {loaded.file.expected.strip()}", markup=False)
+    settings: dict[str, Any] = {"trials": trials, "hours": hours, "workers": workers, "data": data, "seed": seed}
+    if dry_run:
+        from nasseg.study.preview import preview
+
+        with out.status("sampling, costing, timing, training a few steps"):
+            _print_preview(preview(loaded, storage=_storage(storage), **settings))
+        return
     with _Ticker() as ticker:
         ended = run_study(
-            loaded, storage=_storage(storage), trials=trials, workers=workers, data=data, seed=seed,
-            on_progress=ticker, command=" ".join(["nasseg", *sys.argv[1:]]),
+            loaded, storage=_storage(storage), **settings, on_progress=ticker,
+            command=" ".join(["nasseg", *sys.argv[1:]]),
         )  # fmt: skip
     out.print(ended.reason, markup=False)
     if ended.interrupted:
@@ -183,6 +197,8 @@ def search(
     _print_front(ended.record)
     path = write_report(ended.record, report_path or runs_folder(loaded.name) / "report.html")
     out.print(f"report: {path}", markup=False)
+    if ended.fault:
+        raise UserError(f"{ended.fault}; what was measured is kept: mend this and run the same command again")
     if ended.interrupted:
         raise typer.Exit(130)
 
@@ -287,6 +303,24 @@ def _print_front(record: "StudyRecord") -> None:
     for _, row in frame.sort_values(names[0], ascending=False).iterrows():
         table.add_row(str(row["number"]), str(row["family"]), *(f"{row[name]:,.4g}" for name in names))
     out.print(table)
+
+
+def _print_preview(found: "Preview") -> None:
+    table = Table("family", "macs", "params", "latency_ms", "verdict", title="candidates: a few that would be drawn")
+    for sample in [*found.timed, *(s for s in found.samples if s.verdict)][:10]:
+        cost = sample.measurement.cost if sample.measurement else None
+        latency = sample.measurement.latency if sample.measurement else None
+        table.add_row(
+            str(sample.settings["family"]),
+            f"{cost.macs:,.4g}" if cost else "",
+            f"{cost.params:,}" if cost else "",
+            f"{latency.p50_ms:.3g}" if latency else "",
+            sample.verdict or "would be trained",
+        )
+    out.print(table)
+    for line in found.lines():
+        out.print(line, markup=False)
+    out.print("dry run: nothing was stored", markup=False)
 
 
 class _Ticker:

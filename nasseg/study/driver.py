@@ -16,9 +16,11 @@ from typing import Any, Protocol
 
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
+from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.records import Measurement, eval_key
 from nasseg.space import Params
+from nasseg.study.budget import Budget
 from nasseg.study.file import Study
 from nasseg.study.jobs import Context, Job, Kind, Result, arch_of
 from nasseg.study.lease import RENEW_SECONDS, LeaseWatch
@@ -27,6 +29,7 @@ from nasseg.study.rules import Rules
 from nasseg.study.sampler import Proposal, Proposer
 
 MAX_ATTEMPTS = 3  # of a job whose worker dies
+KILLED = "exit code -9"
 MAX_REJECTIONS = 2_000  # in a row
 HOUSEKEEPING_SECONDS = 2.0
 
@@ -49,7 +52,7 @@ class _Active:
     trial: FrozenTrial | None = None
     key: str = ""
     attempts: int = 0
-    step: int = 0
+    since: float = math.inf  # when its job was given to a worker
 
 
 @dataclass
@@ -61,7 +64,7 @@ class Driver:
     engine: Engine
     context: Context
     proposer: Proposer
-    trials: int
+    budget: Budget
     seed: int
     on_change: Callable[[], None] = lambda: None
 
@@ -108,37 +111,31 @@ class Driver:
     # What to do next
 
     def _ended(self) -> str | None:
-        if self._counted() >= self.trials:
+        trials, counted = self.budget.trials, self.budget.counted()
+        if counted >= trials:
             running = self.record.trials(TrialState.RUNNING, TrialState.WAITING)
-            return None if running else f"all {self.trials} trials are done"
+            return None if running else f"all {trials} trials are done"
+        if self.budget.hours_over:
+            return f"the {self.budget.hours:g} hours are over: {counted} of {trials} trials are done"
         if self._space_empty:
             return "every architecture of the space was tried"
         if self.rejections >= MAX_REJECTIONS:
             return f"the last {self.rejections} candidates were all over a limit (the report says which)"
         return None
 
-    def _counted(self) -> int:
-        """Trials of the budget: trained or failed in the search itself, and those on their way, of all processes."""
-        count = 0
-        for trial in self.record.trials(TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING):
-            attributes = trial.user_attrs
-            interrupted = str(attributes.get("reason", "")).startswith(INTERRUPTED)
-            count += not (interrupted or "reused_from" in attributes or "published" in attributes)
-        return count
-
     def _fill(self) -> None:
         while self.engine.idle > 0:
-            if self.ready:
-                self.engine.submit(self.ready.popleft())
-                continue
-            job = self._resume_waiting() or self._propose()
+            job = self.ready.popleft() if self.ready else self._resume_waiting() or self._propose()
             if job is None:
                 return
+            self.active[job.candidate].since = time.monotonic()
             self.engine.submit(job)
 
     def _propose(self) -> Job | None:
         pending = sum(item.trial is None and not item.candidate.label for item in self.active.values())
-        if self._space_empty or self.rejections >= MAX_REJECTIONS or self._counted() + pending >= self.trials:
+        if self._space_empty or self.rejections >= MAX_REJECTIONS or self.budget.hours_over:
+            return None
+        if self.budget.counted() + pending >= self.budget.trials:
             return None
         self._sync()
         proposal = self.proposer.propose()
@@ -159,18 +156,18 @@ class Driver:
         for name in self.study.file.published:
             if name not in there:
                 arch = make_arch(name)
-                proposal = Proposal({}, {}, {}, -1)
+                proposal = Proposal({}, {}, {})
                 self.ready.append(self._start(proposal, {"family": arch.family, **arch.params()}, name))
 
     def _resume_waiting(self) -> Job | None:
-        trial = self.record.take_waiting()
+        trial = None if self.budget.hours_over else self.record.take_waiting()
         if trial is None:
             return None
         attributes = trial.user_attrs
         if "measurement" not in attributes:
             self.record.fail(trial, "enqueued by hand; start it with `nasseg search` instead")
             return None
-        proposal = Proposal({}, trial.params, trial.distributions, -1)
+        proposal = Proposal({}, trial.params, trial.distributions)
         measurement = Measurement.from_json(attributes["measurement"])
         label = attributes.get("published", "")
         candidate = Candidate(proposal, json.loads(attributes["arch"]), measurement, attributes["seed"], label)
@@ -179,6 +176,7 @@ class Driver:
 
     def _activate(self, item: _Active, kind: Kind) -> Job:
         self._numbers += 1
+        item.since = math.inf
         self.active[self._numbers] = item
         return self._job(self._numbers, item, kind)
 
@@ -190,6 +188,8 @@ class Driver:
     # What came back
 
     def _handle(self, result: Result) -> None:
+        if result.stop and result.measurement is None:
+            raise UserError(result.stop)  # its trial is still active, and so re-queued
         item = self.active.pop(result.candidate, None)
         if item is None:
             return
@@ -201,16 +201,22 @@ class Driver:
             item.candidate = replace(item.candidate, measurement=result.measurement)
             {"cost": self._costed, "latency": self._timed, "train": self._trained}[result.kind](result, item)
         self.on_change()
+        if result.stop:
+            raise UserError(result.stop)
 
     def _failed(self, result: Result, item: _Active) -> None:
         item.attempts += 1
         if str(result.error).startswith("worker died") and item.attempts < MAX_ATTEMPTS:
             self.ready.append(self._activate(item, result.kind))
             return
+        hint = ": it was killed, most likely for memory; try fewer workers" if KILLED in str(result.error) else ""
+        self._fail(item, f"{result.error}{hint}")
+
+    def _fail(self, item: _Active, reason: str) -> None:
         if item.trial is None:
-            item.trial = self.record.add_failed(item.candidate, str(result.error))
+            item.trial = self.record.add_failed(item.candidate, reason)
         else:
-            self.record.fail(item.trial, str(result.error))
+            self.record.fail(item.trial, reason)
         self._learn(self.record.reread(item.trial), item)
 
     def _costed(self, _result: Result, item: _Active) -> None:
@@ -226,9 +232,15 @@ class Driver:
             return
         item.key = eval_key(measurement.arch_id, replace(self.context.accuracy, seed=item.candidate.seed))
         if not self._settle_duplicate(item):
-            item.trial = self.record.claim(
-                item.candidate, item.key, self.rules.constraints(measurement), self.rules.figures(measurement)
-            )
+            self._claim(item, measurement)
+
+    def _claim(self, item: _Active, measurement: Measurement) -> None:
+        """Make the candidate a running trial and go on with it, unless another process filled the budget first."""
+        constraints, figures = self.rules.constraints(measurement), self.rules.figures(measurement)
+        item.trial = self.record.claim(item.candidate, item.key, constraints, figures)
+        if not item.candidate.label and self.budget.counted(before=item.trial.number) >= self.budget.trials:
+            self._fail(item, f"{INTERRUPTED}: another process began the last trial")
+        else:
             self._go_on(item)
 
     def _go_on(self, item: _Active) -> None:
@@ -315,10 +327,7 @@ class Driver:
                 if not self._settle_duplicate(item):
                     measurement = item.candidate.measurement
                     assert measurement is not None
-                    item.trial = self.record.claim(
-                        item.candidate, item.key, self.rules.constraints(measurement), self.rules.figures(measurement)
-                    )
-                    self._go_on(item)
+                    self._claim(item, measurement)
             elif twin is not None:
                 known = Measurement.from_json(twin.user_attrs["measurement"])
                 more = {
@@ -343,7 +352,9 @@ class Driver:
         params = self._point(trial)
         if params is not None:
             self.proposer.seen(params)
-        self.proposer.learn(trial, item.candidate.proposal.number if item else None)
+        if item is not None:
+            self.proposer.drop(item.candidate.proposal.token)
+        self.proposer.learn(trial)
 
     def _point(self, trial: FrozenTrial) -> Params | None:
         if not trial.params:
@@ -357,13 +368,20 @@ class Driver:
         now = time.monotonic()
         if now - self._renewed > RENEW_SECONDS:
             self._renewed = now
+            self.budget.tick()
             for number, item in list(self.active.items()):
                 if item.trial is not None and not self.record.renew(item.trial):
                     self.engine.cancel(number)  # another process judged us gone and re-queued it
-                    del self.active[number]
+                    self.proposer.drop(self.active.pop(number).candidate.proposal.token)
             for number, item in list(self.parked.items()):
                 if item.trial is not None and not self.record.renew(item.trial):
                     del self.parked[number]
+        for number, item in list(self.active.items()):
+            too_long = self.budget.too_long(now - item.since)
+            if too_long:
+                self.engine.cancel(number)
+                del self.active[number]
+                self._fail(item, too_long)
         if now - self._kept > HOUSEKEEPING_SECONDS:
             self._kept = now
             self._unpark()

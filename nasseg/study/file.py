@@ -63,6 +63,8 @@ class StudyFile(BaseModel):
     published: list[str] = []
     sampler: dict[str, Any] | str = "tpe"
     trials: int = Field(24, ge=1)
+    hours: float | None = Field(None, gt=0)
+    max_trial_minutes: float | None = Field(None, gt=0)
     workers: int = Field(1, ge=1)
     seed: int = Field(0, ge=0)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from nasseg.errors import UserError
 from nasseg.families import Arch, make_arch
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.device_lock import DeviceLock
@@ -54,12 +55,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """A job's outcome: a measurement with one more part, or an error as one line."""
+    """A job's outcome: a measurement with one more part, or an error as one line.
+
+    `stop` says what is wrong with the data or the disk rather than with the candidate: no other would fare better.
+    """
 
     candidate: int
     kind: Kind
     measurement: Measurement | None = None
     error: str | None = None
+    stop: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -108,10 +113,16 @@ class Workshop:
 
     def _train(self, job: Job) -> Result:
         context, before = self.context, _known(job)
-        torch.manual_seed(job.seed)
-        model = arch_of(job.settings).build(context.cost.num_classes)
+        with self.lock.computing():
+            try:
+                data = self.data
+                data.train, data.val  # read now  # noqa: B018
+            except UserError as error:
+                return Result(job.candidate, job.kind, stop=str(error))
+            torch.manual_seed(job.seed)
+            model = arch_of(job.settings).build(context.cost.num_classes)
         trained = train(
-            model, self.data, context.recipe, seed=job.seed, device=context.device, guard=self.lock.computing,
+            model, data, context.recipe, seed=job.seed, device=context.device, guard=self.lock.computing,
             on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
         )  # fmt: skip
         accuracy = Accuracy(
@@ -123,9 +134,13 @@ class Workshop:
             train_seconds=trained.train_seconds,
             curve=trained.curve,
         )
-        sha = save_weights(model, context.weights / job.key / "last.pt")
         result = self._done(job, replace(before, accuracy=accuracy), "trained", model.eval())
-        return replace(result, extra={"weights_sha256": sha})
+        path = context.weights / job.key / "last.pt"
+        try:
+            return replace(result, extra={"weights_sha256": save_weights(model, path)})
+        except OSError as error:  # what was measured is kept
+            stop = f"cannot write the weights {path}: {error.strerror}"
+            return replace(result, extra={"weights_error": str(error.strerror)}, stop=stop)
 
     def _own(self, stage: Stage) -> list[Figure]:
         return [figure for figure in self.context.figures if figure.stage == stage]

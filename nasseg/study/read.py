@@ -7,8 +7,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.records import Measurement, Objective, PublishedPoint, StudyRecord, TrialRow
-from nasseg.study.record import Record
-from nasseg.study.storage import default_url, open_storage
+from nasseg.study.record import Record, study_names
+from nasseg.study.storage import default_url, is_there, open_storage
 
 _FLAT = {"arch", "measurement", "reason", "rung", "reused_from", "seed"}
 
@@ -25,6 +25,15 @@ def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
 def open_record(name: str, storage: str | None = None) -> Record:
     label = Path(name).stem if Path(name).suffix in (".yaml", ".yml") else name
     return Record.load(open_storage(storage or default_url(label), create=False), label)
+
+
+def find_record(name: str, storage: str | None = None) -> Record | None:
+    """The study of that name, or None where nothing was stored yet."""
+    url = storage or default_url(name)
+    if not is_there(url):
+        return None
+    opened = open_storage(url, create=False)
+    return Record(opened, name) if name in study_names(opened) else None
 
 
 def record_of(record: Record) -> StudyRecord:

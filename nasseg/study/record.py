@@ -90,7 +90,7 @@ class Record:
         Raises:
             UserError: it is not; the nearest name is offered.
         """
-        names = [storage.get_study_name_from_id(frozen._study_id) for frozen in storage.get_all_studies()]
+        names = study_names(storage)
         if name not in names:
             raise unknown("study in this storage", name, names)
         return cls(storage, name)
@@ -235,7 +235,8 @@ class Record:
             return False
         try:
             for key, value in values.items():
-                self.storage.set_trial_user_attr(trial._trial_id, key, value)
+                if current.user_attrs.get(key) != value:  # a write is a transaction
+                    self.storage.set_trial_user_attr(trial._trial_id, key, value)
         except UpdateFinishedTrialError:
             return False
         return True
@@ -245,6 +246,10 @@ class Record:
             return self.storage.set_trial_state_values(trial._trial_id, state, values)
         except UpdateFinishedTrialError:
             return False
+
+
+def study_names(storage: BaseStorage) -> list[str]:
+    return [storage.get_study_name_from_id(frozen._study_id) for frozen in storage.get_all_studies()]
 
 
 def now() -> str:

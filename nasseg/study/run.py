@@ -1,29 +1,30 @@
 """Run a study: set it up in its storage, start workers, let the driver work, and hand back the record."""
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from optuna.trial import FrozenTrial, TrialState
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
-from nasseg.analyse.front import hypervolume, pareto_front, reference_box
+from nasseg.errors import UserError
 from nasseg.families import make_arch, variants
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.device_lock import DeviceLock
 from nasseg.measure.environment import environment
 from nasseg.measure.latency import check_protocol, measure_latency
 from nasseg.records import AccuracyProtocol, CostProtocol, StudyRecord, digest
+from nasseg.study.budget import Budget
 from nasseg.study.data import DataFile
 from nasseg.study.driver import Driver
 from nasseg.study.figures import find_figure, load_function
 from nasseg.study.file import Study, sampler_name
 from nasseg.study.jobs import Context
 from nasseg.study.local import LocalEngine, Step
+from nasseg.study.progress import Progress, ProgressWatch
 from nasseg.study.published import check_space
 from nasseg.study.read import record_of
 from nasseg.study.record import Record, now
@@ -39,36 +40,7 @@ class Ended:
     reason: str
     interrupted: bool = False
     requeued: int = 0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A search as it goes."""
-
-    done: int
-    trials: int
-    rejected: int
-    failed: int
-    front: int
-    hypervolume: float
-    running: tuple[tuple[str, int], ...]  # family, step
-    steps: int
-    seconds_left: float | None
-
-    def line(self) -> str:
-        left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
-        running = ", ".join(f"{family} {step}/{self.steps}" for family, step in self.running)
-        failed = f", {self.failed} failed" if self.failed else ""
-        return (
-            f"{self.done} of {self.trials} trained, {self.rejected} over a limit{failed}; front {self.front}, "
-            f"hypervolume {self.hypervolume:.3f}{left}" + (f" ({running})" if running else "")
-        )
-
-
-def duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+    fault: str = ""  # what must be mended before the search can go on
 
 
 def run_study(
@@ -76,26 +48,24 @@ def run_study(
     *,
     storage: str | None = None,
     trials: int | None = None,
+    hours: float | None = None,
     workers: int | None = None,
     data: Path | None = None,
     seed: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
     command: str = "",
 ) -> Ended:
-    """Take a study to its number of trained trials, going on where it stands.
+    """Take a study to its number of trained trials, or of hours, going on where it stands.
 
-    Ctrl-C and SIGTERM end it cleanly: what runs is re-queued. What is not given is taken from the study file.
+    Ctrl-C and SIGTERM end it cleanly: what runs is re-queued; so does a fault of the data or the disk. What is not
+    given is taken from the study file.
 
     Raises:
-        UserError: the study cannot run here (data, device, sampler, storage), or was begun with other settings.
+        UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its
+            storage failed.
     """
-    check_space(study.space)
     seed = study.file.seed if seed is None else seed
-    sampler = make_sampler(*sampler_name(study.file.sampler), seed=seed)
-    proposer = Proposer(study.space, study.objectives, sampler, seed)
-    for name in study.file.published:
-        make_arch(name)
-    context = make_context(study, study.file.data if data is None else study.file.data.at(data))
+    context, proposer = prepare(study, data, seed)
     url = storage or default_url(study.name)
     opened = open_storage(url, create=True)
     record = Record.create(opened, study.name, [f.direction for f in study.objectives], identity(study, context))
@@ -110,22 +80,23 @@ def run_study(
             "environment": vars(environment()),
         }
     )
-    if "published" not in record.attributes():
-        record.set_attributes({"published": _published(study, context), "created": now()})
-    begun, done_before = time.monotonic(), -1
-    steps: dict[int, int] = {}
+    stored = record.attributes()
+    if {point["name"] for point in stored.get("published", [])} != _wanted(study):
+        record.set_attributes({"published": _published(study, context)})
+    if "created" not in stored:
+        record.set_attributes({"created": now()})
 
     def on_step(step: Step) -> None:
-        steps[step[0]] = step[1]
+        watch.steps[step[0]] = step[1]
 
     engine = LocalEngine(context, workers or study.file.workers, on_step)
-    driver = Driver(study, record, engine, context, proposer, trials or study.file.trials, seed)
+    budget = Budget(record, trials or study.file.trials, hours or study.file.hours, study.file.max_trial_minutes)
+    driver = Driver(study, record, engine, context, proposer, budget, seed)
+
+    watch = ProgressWatch(driver)
 
     def tell() -> None:
-        nonlocal done_before
-        complete = _trained(record)
-        done_before = len(complete) if done_before < 0 else done_before
-        on_progress(_progress(study, record, driver, steps, complete, time.monotonic() - begun, done_before))
+        on_progress(watch.look())
 
     driver.on_change = tell
     try:
@@ -136,8 +107,30 @@ def run_study(
     except KeyboardInterrupt:
         requeued = driver.stop("the search was stopped")
         return Ended(record_of(record), "stopped", interrupted=True, requeued=requeued)
+    except UserError as error:
+        requeued = driver.stop(str(error))
+        return Ended(record_of(record), "stopped", requeued=requeued, fault=str(error))
+    except (StorageInternalError, SQLAlchemyError, OSError) as error:
+        reason = redact(str(error.__cause__ or error).splitlines()[0])
+        raise UserError(
+            f"storage {redact(url)} failed: {reason}; what it holds is kept: mend it and run the same command again"
+        ) from None
     finally:
         engine.close()
+
+
+def prepare(study: Study, data: Path | None, seed: int) -> tuple[Context, Proposer]:
+    """What a search works with, everything checked that can be before it starts.
+
+    Raises:
+        UserError: the study cannot run here.
+    """
+    check_space(study.space)
+    sampler = make_sampler(*sampler_name(study.file.sampler), seed=seed)
+    proposer = Proposer(study.space, study.objectives, sampler, seed)
+    for name in study.file.published:
+        make_arch(name)
+    return make_context(study, study.file.data if data is None else study.file.data.at(data)), proposer
 
 
 def make_context(study: Study, data: DataFile) -> Context:
@@ -189,66 +182,24 @@ def _plain(value: Any) -> dict[str, Any]:
     return {name: list(item) if isinstance(item, tuple) else item for name, item in vars(value).items()}
 
 
-def _published(study: Study, context: Context) -> list[dict[str, Any]]:
-    """The networks that the space's families are named after, and those the study runs, under its protocols.
+def _wanted(study: Study) -> set[str]:
+    """The published networks to show beside a study's own."""
+    return {*study.space.families, *study.file.published} & {*variants()}
 
-    Kept with the study, so that reading it needs no torch.
-    """
-    points = []
+
+def _published(study: Study, context: Context) -> list[dict[str, Any]]:
+    """Those networks under the study's protocols, kept with the study, so that reading it needs no torch."""
+    points, lock = [], DeviceLock(context.device)
     for variant in variants().values():
-        if variant.name in (*study.space.families, *study.file.published):
+        if variant.name in _wanted(study):
             arch = make_arch(variant.name)
-            cost = measure_cost(arch, context.cost.input_size, context.cost.num_classes)
+            with lock.computing():
+                cost = measure_cost(arch, context.cost.input_size, context.cost.num_classes)
             figures = {name: getattr(cost, name) for name in ("params", "macs", "fvcore_flops", "field_of_view")}
-            figures["latency_ms"] = measure_latency(arch, context.latency, DeviceLock(context.device).measuring).p50_ms
+            figures["latency_ms"] = measure_latency(arch, context.latency, lock.measuring).p50_ms
             points.append({"name": variant.name, "citation": variant.citation, "family": variant.family,
                            "params": variant.params, "figures": figures})  # fmt: skip
     return points
-
-
-def _trained(record: Record) -> list[FrozenTrial]:
-    complete = record.trials(TrialState.COMPLETE)
-    return [t for t in complete if "reused_from" not in t.user_attrs]
-
-
-def _progress(
-    study: Study,
-    record: Record,
-    driver: Driver,
-    steps: dict[int, int],
-    complete: list[FrozenTrial],
-    elapsed: float,
-    before: int,
-) -> Progress:
-    directions = [figure.direction for figure in study.objectives]
-    values = np.array([trial.values for trial in complete]).reshape(-1, len(directions))
-    volume = 0.0
-    if len(values):
-        # Published networks may be far over the limits: they do not stretch the box.
-        own = np.array([t.values for t in complete if "published" not in t.user_attrs]).reshape(-1, len(directions))
-        box = reference_box(own if len(own) else values, directions)
-        volume = hypervolume(values, box.reference, directions) / box.volume
-    counted = [trial for trial in complete if "published" not in trial.user_attrs]
-    new = len(complete) - before
-    left = elapsed / new * max(0, driver.trials - len(counted)) if new else None
-    running = tuple(
-        (str(item.candidate.settings["family"]), steps.get(number, 0))
-        for number, item in driver.active.items()
-        if item.trial
-    )
-    return Progress(
-        done=len(counted),
-        trials=driver.trials,
-        rejected=len(record.trials(TrialState.PRUNED)),
-        failed=len(
-            [t for t in record.trials(TrialState.FAIL) if not str(t.user_attrs.get("reason")).startswith("interr")]
-        ),
-        front=int(pareto_front(values, directions).sum()),
-        hypervolume=volume,
-        running=running,
-        steps=study.file.recipe.steps,
-        seconds_left=left,
-    )
 
 
 @contextmanager

@@ -33,6 +33,12 @@ def redact(text: str) -> str:
     return re.sub(r"(\w+://[^:/?#@\s]*):[^@/\s]*@", r"\1:***@", text)
 
 
+def is_there(url: str) -> bool:
+    """Whether there is a storage behind a URL; a server counts as one."""
+    path = _local_path(url)
+    return path is None or path.exists()
+
+
 def open_storage(url: str, *, create: bool) -> BaseStorage:
     """The storage behind any Optuna URL, or behind the path of a journal (.log, .journal).
 

@@ -15,6 +15,7 @@ from nasseg.records import (
     Measurement,
     digest,
 )
+from nasseg.study.budget import Budget
 from nasseg.study.driver import Driver
 from nasseg.study.file import study_from
 from nasseg.study.jobs import Context, Result
@@ -54,10 +55,13 @@ def make_context(study):
 
 
 class FakeEngine:
-    """Jobs are done at once, in order. `spoil(job)` may return an error, or raise as a killed driver would."""
+    """Jobs are done at once, in order. `spoil(job)` may return an error, or raise as a killed driver would.
 
-    def __init__(self, workers=2, spoil=lambda job: None, macs=None, arch_id=None):
-        self.workers, self.spoil, self.jobs, self.done = workers, spoil, [], []
+    Jobs for which `hang(job)` holds never end.
+    """
+
+    def __init__(self, workers=2, spoil=lambda job: None, hang=lambda job: False, macs=None, arch_id=None):
+        self.workers, self.spoil, self.hang, self.jobs, self.done = workers, spoil, hang, [], []
         self.macs = macs or (lambda settings: 1_000 + int(digest(settings, 6), 16))
         self.arch_id = arch_id or (lambda settings: digest(settings))
 
@@ -73,7 +77,10 @@ class FakeEngine:
         self.jobs = [job for job in self.jobs if job.candidate != candidate]
 
     def wait(self, timeout):
-        job = self.jobs.pop(0)
+        job = next((job for job in self.jobs if not self.hang(job)), None)
+        if job is None:
+            return []
+        self.jobs.remove(job)
         self.done.append(job)
         error = self.spoil(job)
         if error:
@@ -102,11 +109,11 @@ class FakeEngine:
         return [job for job in self.done if job.kind == "train"]
 
 
-def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0):
+def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0, **budget):
     study = study or make_study()
     context = make_context(study)
     record = Record.create(
         open_storage(url, create=True), study.name, [f.direction for f in study.objectives], identity(study, context)
     )
     proposer = Proposer(study.space, study.objectives, make_sampler(sampler, {}, seed), seed)
-    return Driver(study, record, engine or FakeEngine(), context, proposer, trials, seed)
+    return Driver(study, record, engine or FakeEngine(), context, proposer, Budget(record, trials, **budget), seed)
