@@ -36,12 +36,10 @@ def measure_latency(
     threads = torch.get_num_threads()
     torch.set_num_threads(protocol.threads)
     try:
-        torch.manual_seed(0)
-        model = arch.build(protocol.num_classes).eval()
-        run = _runner(model, protocol)
-        attempts = []
+        run, attempts = None, []
         for _ in range(ATTEMPTS):
             with exclusive():
+                run = run or _runner(arch, protocol)  # building is work on the device, too
                 wall, cpu = _time(run, protocol)
             spread = float(np.subtract(*np.percentile(wall, [75, 25])) / np.median(wall))
             load = float(wall.sum() / cpu) if protocol.device == "cpu" and protocol.threads == 1 else 1.0
@@ -76,7 +74,9 @@ def check_protocol(protocol: LatencyProtocol) -> None:
         raise UserError("fp16 is not timed on a CPU; use fp32 or bf16")
 
 
-def _runner(model: nn.Module, protocol: LatencyProtocol) -> Callable[[], Tensor]:
+def _runner(arch: Arch, protocol: LatencyProtocol) -> Callable[[], Tensor]:
+    torch.manual_seed(0)
+    model: nn.Module = arch.build(protocol.num_classes).eval()
     layout = torch.channels_last if protocol.memory_format == "channels_last" else torch.contiguous_format
     device, dtype = torch.device(protocol.device), DTYPES[protocol.precision]
     model = model.to(device=device, dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
