@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -47,6 +48,30 @@ def test_the_wheel_brings_its_spaces_and_studies(tmp_path):
     assert where.startswith(str(tmp_path))
     assert {*list_files("spaces"), *list_files("studies")} == set(names)
     assert (tmp_path / "site/nasseg/report/page.js").exists()
+
+
+@pytest.mark.slow
+def test_the_wheel_searches_in_a_clean_environment(tmp_path):
+    """Its own environment, where the wheel is installed; what it depends on is lent by this one."""
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "clean", symlinks=True)
+    (site,) = (tmp_path / "clean").glob("lib/python*/site-packages")
+    python = str(tmp_path / "clean/bin/python")
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    # A .pth file inside a folder that a .pth file names is not read: the checkout's own nasseg stays out.
+    (site / "lent.pth").write_text(str(Path(pytest.__file__).resolve().parents[1]))
+    where = [python, "-c", "import nasseg; print(nasseg.__file__)"]
+    home = tmp_path / "home"
+    home.mkdir()
+    assert subprocess.run(where, cwd=home, capture_output=True, text=True, check=True).stdout.startswith(str(site))
+    search = [str(tmp_path / "clean/bin/nasseg"), "search", "quickstart", "--trials", "2"]
+    done = subprocess.run(search, cwd=home, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all 2 trials are done" in done.stdout
+    assert (home / "runs/quickstart/report.html").exists()
 
 
 @pytest.mark.parametrize("name", list_files("studies"))

@@ -18,7 +18,7 @@ from nasseg.records import (
 from nasseg.study.budget import Budget
 from nasseg.study.driver import Driver
 from nasseg.study.file import study_from
-from nasseg.study.jobs import Context, Result
+from nasseg.study.jobs import Context, Result, Workshop
 from nasseg.study.record import Record
 from nasseg.study.run import identity
 from nasseg.study.sampler import Proposer, make_sampler
@@ -105,8 +105,24 @@ class FakeEngine:
         )  # fmt: skip
         return replace(job.measurement, accuracy=accuracy)
 
+    def close(self):
+        pass
+
     def trained(self):
         return [job for job in self.done if job.kind == "train"]
+
+
+class InlineEngine(FakeEngine):
+    """Jobs are really done, one after another in this process."""
+
+    def __init__(self, context, workers, on_step):
+        super().__init__(workers)
+        self.workshop = Workshop(context)
+
+    def wait(self, timeout):
+        job = self.jobs.pop(0)
+        self.done.append(job)
+        return [self.workshop.run(job)]
 
 
 def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0, **budget):

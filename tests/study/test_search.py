@@ -97,6 +97,15 @@ def test_a_killed_worker_loses_nothing(tmp_path):
     assert "FAIL" not in [trial.state for trial in record.trials]
 
 
+def test_a_study_may_be_started_twice_at_once(tmp_path):
+    both = [start(tmp_path), start(tmp_path)]
+    outputs = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    record = finish(tmp_path)
+    failed = [trial.reason for trial in record.trials if trial.state == "FAIL"]
+    assert set(failed) <= {"interrupted: another process began the last trial"}
+
+
 def test_two_searches_share_one_study(tmp_path):
     first = start(tmp_path)
     wait_for_training(tmp_path, first)
@@ -104,4 +113,5 @@ def test_two_searches_share_one_study(tmp_path):
     outputs = [process.communicate(timeout=240)[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     record = finish(tmp_path)
-    assert "FAIL" not in [trial.state for trial in record.trials]
+    failed = [trial.reason for trial in record.trials if trial.state == "FAIL"]
+    assert set(failed) <= {"interrupted: another process began the last trial"}
