@@ -3,9 +3,17 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST = 1_500
+
 
 class UserError(ValueError):
-    """Bad input. The command line prints the message and exits with code 2; no traceback."""
+    """Bad input. The command line prints the message and exits with code 2; no traceback.
+
+    A message that quotes too much of what it got keeps its beginning (the rule) and its end (the next step).
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message if len(message) <= LONGEST else f"{message[: LONGEST - 300]} ... {message[-290:]}")
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:

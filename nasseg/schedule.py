@@ -10,6 +10,7 @@ from nasseg.errors import UserError
 
 Schedule = tuple[tuple[int, ...], ...]
 
+MAX_ENTRIES = 1_000
 _TERM = re.compile(r"(?:(\d+)\*)?\((\d+(?:,\d+)*)\)")
 
 
@@ -17,7 +18,7 @@ def parse_schedule(text: str) -> Schedule:
     """Entries of a schedule written as a sum of terms `n*(d1,d2,...)`; n * may be left out, and n may be 0.
 
     Raises:
-        UserError: a term does not parse, a rate is below 1, or there is no entry at all.
+        UserError: a term does not parse, a rate is below 1, or there is no entry at all, or too many.
     """
     entries: list[tuple[int, ...]] = []
     for term in text.replace(" ", "").split("+"):
@@ -28,6 +29,8 @@ def parse_schedule(text: str) -> Schedule:
         rates = tuple(int(rate) for rate in match[2].split(","))
         if min(rates) < 1:
             raise UserError(f"dilation rates start at 1, got {term!r} in {text!r}")
+        if len(entries) + count > MAX_ENTRIES:
+            raise UserError(f"a schedule has at most {MAX_ENTRIES} entries, got {text!r}")
         entries += [rates] * count
     if not entries:
         raise UserError(f"a schedule needs at least one entry, got {text!r}")

@@ -131,7 +131,8 @@ def _read_template(
             raise UserError(f"hole {hole} takes whole numbers, got {choices!r}")
         parameters[name] = parameter
     templates[key] = template
-    parse_schedule(template.fill({name: parameter.values[-1] for name, parameter in parameters.items()}))
+    for extreme in (min, max):  # what is no schedule at all shows at the ends of the holes' values
+        parse_schedule(template.fill({f"{key}.{hole}": extreme(parameters[f"{key}.{hole}"].values) for hole in holes}))
 
 
 def _read_when(when: Any) -> tuple[tuple[str, tuple[Scalar, ...]], ...]:

@@ -1,0 +1,161 @@
+"""Mutated space and study files: a clear error or something valid, never a traceback, never a hang.
+
+A failure prints the number of its mutation and the text: `mutated(number)` gives it again.
+"""
+
+import random
+import signal
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nasseg.errors import UserError
+from nasseg.families import make_arch
+from nasseg.files import list_files, parse_yaml
+from nasseg.space.load import space_from
+from nasseg.study.file import sampler_name, study_from
+from nasseg.study.published import check_space
+from nasseg.study.sampler import make_sampler
+
+SECONDS = 5
+HOSTILE = [
+    None, True, -1, 0, 1e308, float("nan"), float("inf"), 10**30, 10**9, "", " ", "{a}", "family", "width", "☃", "\x00",
+    "a" * 10_000, "!!python/object:os.system", "../../etc/passwd", "<script>", [], {}, [[]], {"range": [0, 10**9]},
+    {"range": [1, 0]}, {"range": [0, 1], "step": 0}, {"choices": []}, {"template": "{x}", "holes": {}},
+    {"choices": [1], "when": {"nothing": 1}}, {"max": float("nan")}, {"min": 2, "max": 1}, [1, "1", 1.0, True],
+    "regseg", ["regseg", "stdc"], "2026-11-21", 0.1, "1e9", "tpe", {"name": 3}, "./x.py:Y", "miou", ["miou", "miou"],
+]  # fmt: skip
+ODD = list("{}[]:-#&*!|>'\"%@`,?\t\n \\\x07é\u2028")
+
+
+@cache
+def shipped() -> tuple[tuple[str, str], ...]:
+    return tuple((kind, path.read_text()) for kind in ("spaces", "studies") for path in list_files(kind).values())
+
+
+def mutated(number: int) -> tuple[str, str]:
+    """The kind and the text of a mutation."""
+    rng = random.Random(number)
+    kind, text = rng.choice(shipped())
+    for _ in range(rng.choice([1, 1, 1, 2, 4])):
+        text = (_of_text if rng.random() < 0.4 else _of_tree)(rng, text)
+    return kind, text
+
+
+def _of_text(rng: random.Random, text: str) -> str:
+    lines = text.splitlines() or [""]
+    at, other = rng.randrange(len(lines)), rng.randrange(len(lines))
+    place = rng.randrange(len(text) + 1)
+    change = rng.randrange(7)
+    if change == 0:
+        del lines[at]
+    elif change == 1:
+        lines.insert(at, lines[other])
+    elif change == 2:
+        lines[at], lines[other] = lines[other], lines[at]
+    elif change == 3:
+        lines[at] = rng.choice(["  ", "\t", " "]) + lines[at]
+    elif change == 4:
+        return text[:place]
+    elif change == 5:
+        return text[:place] + rng.choice(ODD) + text[place + rng.randrange(2) :]
+    else:
+        lines[at] = lines[at].lstrip()
+    return "\n".join(lines)
+
+
+def _of_tree(rng: random.Random, text: str) -> str:
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return text
+    places = list(_places(tree))
+    if not places:
+        return text
+    parent, key = rng.choice(places)
+    change = rng.randrange(5)
+    if change <= 1:
+        parent[key] = rng.choice(HOSTILE)
+    elif change == 2:
+        del parent[key]
+    elif change == 3 and isinstance(parent, dict):
+        parent[rng.choice([f"{key}s", key[:-1] if isinstance(key, str) else "x", "family", 7, ""])] = parent.pop(key)
+    else:
+        other, name = rng.choice(places)
+        parent[key] = _copied(other.get(name) if isinstance(other, dict) else None)
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def _places(tree):
+    if isinstance(tree, dict | list):
+        for key in list(tree) if isinstance(tree, dict) else range(len(tree)):
+            yield tree, key
+            yield from _places(tree[key])
+
+
+def _copied(value):
+    return yaml.safe_load(yaml.safe_dump(value))
+
+
+def refused(message: str) -> str:
+    assert message.strip()
+    assert len(message) <= 1_500
+    return "refused"
+
+
+def check(kind: str, text: str) -> str:
+    """Load as a command would, and use what was loaded once. Which of the two it came to."""
+    try:
+        document = parse_yaml(text, Path("fuzz.yaml"))
+        if kind == "studies":
+            study = study_from(document, "fuzz")
+            make_sampler(*sampler_name(study.file.sampler), seed=0)
+            space = study.space
+        else:
+            space = space_from(document, "fuzz")
+        check_space(space)
+    except UserError as error:
+        return refused(str(error))
+    assert space.count() > 0
+    settings = space.settings(space.sample(random.Random(0)))
+    try:
+        make_arch(settings.pop("family"), **settings)
+    except UserError:  # a field of the right name whose value the family refuses: known when it is drawn
+        return "refused when drawn"
+    return "valid"
+
+
+def fuzz(numbers) -> dict[str, int]:
+    outcomes: dict[str, int] = {}
+
+    def hang(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, hang)
+    try:
+        for number in numbers:
+            kind, text = mutated(number)
+            signal.alarm(SECONDS)
+            try:
+                outcome = check(kind, text)
+            except BaseException as error:
+                raise AssertionError(f"mutation {number} ({kind}): {error!r}\n{text[:4000]}") from error
+            finally:
+                signal.alarm(0)
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    return outcomes
+
+
+def test_two_thousand_mutated_files():
+    outcomes = fuzz(range(2_000))
+    assert outcomes["valid"] > 100  # else nothing but the parser is tested
+    assert outcomes["refused"] > 500
+
+
+@pytest.mark.slow
+def test_ten_thousand_mutated_files():
+    fuzz(range(2_000, 12_000))
