@@ -15,6 +15,7 @@ from nasseg.errors import UserError, unknown
 
 Kind = Literal["spaces", "studies"]
 Model = TypeVar("Model", bound=BaseModel)
+MAX_VALUES = 20_000  # of a file
 KeyPath = tuple[str | int, ...]
 
 
@@ -150,7 +151,7 @@ def parse_yaml(text: str, path: Path) -> Document:
         data = loader.construct_document(node) if node is not None else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error)
+        problem = " ".join((getattr(error, "problem", None) or str(error)).split())
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not valid YAML: {problem}") from None
     except (ValueError, RecursionError, TypeError) as error:
@@ -159,19 +160,22 @@ def parse_yaml(text: str, path: Path) -> Document:
         raise UserError(f"{path}:1: a mapping (key: value) is needed, got {type(data).__name__}")
     lines: dict[KeyPath, int] = {}
     assert node is not None
-    _collect_lines(node, (), lines, depth=0)
+    if not _collect_lines(node, (), lines):
+        raise UserError(f"{path}: its aliases expand to more than {MAX_VALUES:,} values; write out what is meant")
     return Document(path, text, data, lines)
 
 
-def _collect_lines(node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int], depth: int) -> None:
+def _collect_lines(node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int]) -> bool:
+    """Note where each key is; False once the file is too large, for aliases may expand without end."""
     lines.setdefault(where, node.start_mark.line + 1)
-    if depth > 20:  # no file of ours is that deep; aliases may be endless
-        return
+    if len(lines) > MAX_VALUES:
+        return False
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode):
                 lines[(*where, key.value)] = key.start_mark.line + 1
-                _collect_lines(value, (*where, key.value), lines, depth + 1)
+                if not _collect_lines(value, (*where, key.value), lines):
+                    return False
     elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            _collect_lines(value, (*where, index), lines, depth + 1)
+        return all(_collect_lines(value, (*where, index), lines) for index, value in enumerate(node.value))
+    return True

@@ -1,6 +1,6 @@
 """Space files: YAML -> Space, with every rule checked before anything is sampled."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,10 @@ def space_from(document: Document, name: str) -> Space:
     for figure, limit in file.limits.items():
         check_limit(document, ("limits", figure), limit)
     ordered = _in_order(document, parameters)
-    return Space(name, file.about, file.citation, ordered, templates, clauses, file.limits, document.text)
+    space = Space(name, file.about, file.citation, ordered, templates, clauses, file.limits, document.text)
+    if not space.count():
+        raise document.error(("forbid",), "forbid excludes every point of the space: drop or narrow a clause")
+    return space
 
 
 def check_limit(document: Document, where: tuple[str | int, ...], limit: Mapping[str, float]) -> None:
@@ -205,4 +208,19 @@ def _in_order(document: Document, parameters: dict[str, Parameter]) -> dict[str,
     place("family", ())
     for name in parameters:
         place(name, ())
+    for name in parameters:
+        allowed: dict[str, set[Scalar]] = {}
+        for other, values in _conditions(parameters, name):
+            allowed[other] = allowed.get(other, set(values)) & set(values)
+            if not allowed[other]:
+                raise document.error(
+                    ("parameters", name), f"{name}: its conditions on {other} contradict each other, so it never holds"
+                )
     return ordered
+
+
+def _conditions(parameters: dict[str, Parameter], name: str) -> Iterator[tuple[str, tuple[Scalar, ...]]]:
+    """The conditions of a parameter, and those of what they name."""
+    for other, values in parameters[name].when:
+        yield other, values
+        yield from _conditions(parameters, other)

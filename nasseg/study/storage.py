@@ -1,13 +1,16 @@
 """Opening Optuna storages, and keeping their passwords out of everything that is printed or stored."""
 
+import json
 import re
 import time
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import get_lock_file
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from nasseg.errors import UserError
@@ -58,17 +61,46 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
             raise UserError(f"no study is stored in {path} yet; run `nasseg search` first, or name another --storage")
     try:
         if path is not None and not url.startswith("sqlite:"):
-            # Absolute: a relative path with a folder hangs on a stale lock.
-            return JournalStorage(JournalFileBackend(str(path.resolve())))
-        options = (
-            {"connect_args": {"timeout": SQLITE_TIMEOUT_S}} if url.startswith("sqlite:") else {"pool_pre_ping": True}
-        )
-        return _open_database(url, options)
-    except (SQLAlchemyError, ArgumentError, ImportError, OSError, ValueError) as error:
-        reason = redact(str(error).splitlines()[0])
+            opened: BaseStorage = JournalStorage(_Journal(path))
+        else:
+            options = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}} if path else {"pool_pre_ping": True}
+            opened = _open_database(url, options)
+        opened.get_all_studies()  # what is no storage of Optuna's shows when it is read
+        return opened
+    except (OptunaError, SQLAlchemyError, ArgumentError, ImportError, OSError, ValueError, LookupError) as error:
+        reason = redact(str(error.__cause__ or error).splitlines()[0])
         raise UserError(
             f"cannot open storage {redact(url)}: {reason}; check the URL, the server or the permissions"
         ) from None
+
+
+class _Journal(JournalFileBackend):
+    """A journal without torn lines: what a full disk or a kill cut off was never said, and must not spoil what follows.
+
+    Raises:
+        ValueError: the file is something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path.resolve()))  # a relative path with a folder hangs on a stale lock
+        with path.open("rb") as file:
+            first = file.readline()
+        if first.endswith(b"\n") and "op_code" not in json.loads(first):
+            raise ValueError("it is no journal of Optuna's")
+        self._drop_torn_line()
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        try:
+            super().append_logs(logs)
+        except OSError:
+            self._drop_torn_line()
+            raise
+
+    def _drop_torn_line(self) -> None:
+        with get_lock_file(self._lock), open(self._file_path, "rb+") as file:
+            content = file.read()
+            if not content.endswith(b"\n"):
+                file.truncate(content.rfind(b"\n") + 1)
 
 
 def _open_database(url: str, options: dict[str, Any]) -> RDBStorage:

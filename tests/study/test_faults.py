@@ -218,6 +218,32 @@ def test_a_clock_that_is_moved_back_changes_nothing(url, monkeypatch, tmp_path):
     assert write_report(record, tmp_path / "report.html").stat().st_size > 1_000_000
 
 
+def test_a_journal_that_was_cut_off_goes_on(tmp_path):
+    url = str(tmp_path / "s.log")
+    make_driver(url, trials=3).run()
+    with open(url, "ab") as file:
+        file.write(b'{"op_code":8,"worker_id":"x","trial')
+    again = make_driver(url, trials=5)
+    again.run()
+    assert [trial.state for trial in open_record("fake", url).trials()] == [TrialState.COMPLETE] * 5
+
+
+def test_a_journal_on_a_full_disk_keeps_what_it_has(tmp_path):
+    url = str(tmp_path / "s.log")
+    driver = make_driver(url, trials=3)
+    driver.run()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(url) + 200, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            make_driver(url, trials=5).run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    make_driver(url, trials=5).run()
+    found = open_record("fake", url).trials()
+    assert [trial.state for trial in found].count(TrialState.COMPLETE) == 5
+
+
 def test_two_studies_share_a_storage(url):
     one = make_driver(url, make_study(name="one"), trials=5)
     other = make_driver(url, make_study(space="dabnet", name="other"), trials=7)

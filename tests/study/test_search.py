@@ -30,7 +30,11 @@ pytestmark = pytest.mark.slow
 def start(folder):
     (folder / "s.yaml").write_text(STUDY)
     command = [sys.executable, "-m", "nasseg", "search", "s.yaml"]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # What a shell runs in the background, and all below it, ignores Ctrl-C: this search must not.
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
 
 
 def wait_for_training(folder, process, count=1):
