@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from nasseg.errors import UserError, unknown
 from nasseg.families.graph import fingerprint, record
+from nasseg.families.shapes import NoInitialisation
 
 # arch.id is taken of the network as it would run on a Cityscapes frame.
 ID_INPUT_SIZE = (1024, 2048)
@@ -102,7 +103,7 @@ class Arch(ABC):
 
     def build_meta(self, num_classes: int) -> Segmenter:
         """The model in eval mode on the meta device: shapes without numbers."""
-        with torch.device("meta"):
+        with torch.device("meta"), NoInitialisation():
             return self.build(num_classes).eval()
 
     @cached_property

@@ -9,12 +9,15 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_leaves
+
+from nasseg.families.shapes import infer
 
 Edge = tuple[int, int]  # (index of the producing operator, -1 for the image; which of its outputs)
 IMAGE: Edge = (-1, 0)
@@ -121,18 +124,19 @@ class _Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        kind = _kind(func)
+        arguments = _arguments(kind, args, kwargs)
+        result = None if func in _IN_PLACE else infer(kind, arguments)
+        if result is None:
+            result = func(*args, **kwargs)
         # Writing to a part of a tensor returns nothing: its output is the tensor written to.
         written = args[0] if func is Tensor.__setitem__ else result
         outputs = [leaf for leaf in tree_leaves(written) if isinstance(leaf, Tensor)]
         if outputs:
-            self._record(_kind(func), args, kwargs, outputs)
+            self._record(kind, args, arguments, outputs)
         return result
 
-    def _record(self, kind: str, args: Any, kwargs: Any, outputs: list[Tensor]) -> None:
-        names = _SIGNATURES.get(kind, ())
-        arguments = {names[i] if i < len(names) else f"arg{i}": value for i, value in enumerate(args)}
-        arguments = {**_DEFAULTS.get(kind, {}), **arguments, **kwargs}
+    def _record(self, kind: str, args: Any, arguments: dict[str, Any], outputs: list[Tensor]) -> None:
         inputs: list[Edge] = []
         shapes: list[tuple[int, ...]] = []
         weights: list[Weight | None] = []
@@ -175,6 +179,17 @@ class _Recorder(TorchFunctionMode):
             self.edges[id(outputs[0]._base)] = (len(self.operators) - 1, 0)
 
 
+_IN_PLACE = frozenset({Tensor.__iadd__, Tensor.add_, torch.relu_, Tensor.relu_, Tensor.sigmoid_, torch.sigmoid_})
+
+
+def _arguments(kind: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by name, with what torch assumes for those left out."""
+    names = _SIGNATURES.get(kind, ())
+    given = {names[i] if i < len(names) else f"arg{i}": value for i, value in enumerate(args)}
+    return {**_DEFAULTS.get(kind, {}), **given, **kwargs}
+
+
+@cache
 def _kind(func: Any) -> str:
     path = resolve_name(func) or getattr(func, "__name__", str(func))
     name = path.removesuffix(".__get__").rsplit(".", 1)[-1].strip("_")  # x.mT is a property
