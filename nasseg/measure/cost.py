@@ -115,28 +115,33 @@ def field_of_view(graph: Graph) -> int:
     """RegSeg's Eqs 1-2, k <- k + (k' - 1) s and s <- s s', along the longest path to any feature of the encoder.
 
     In pixels of the image that the model is given: where it resizes it first (input_scale), that is a layer as well.
-    What comes out of adaptive pooling is passed by: it sees everything and says nothing of the convolutions.
+    What comes out of adaptive pooling is passed by: it sees everything and says nothing of the convolutions. Height and
+    width are followed apart, for a 3x1 convolution widens one of them only; the larger field counts.
     """
+    return max(_field_of_view(graph, axis) for axis in (0, 1))
+
+
+def _field_of_view(graph: Graph, axis: int) -> int:
     extent: dict[int, tuple[Fraction, Fraction]] = {-1: (Fraction(1), Fraction(1))}  # operator -> (k, s)
     for index, operator in enumerate(graph.operators):
         sources = [extent[source] for source, _ in operator.inputs if source in extent]
         if sources and not operator.kind.startswith("adaptive_"):
             k, s = max(sources)
-            kernel, stride = _kernel(operator)
+            kernel, stride = _kernel(operator, axis)
             extent[index] = (k + (kernel - 1) * s, s * stride)
     ends = [edge[0] for name, edge in graph.outputs.items() if name.startswith("encoder.")]
     return max(ceil(extent[end][0]) for end in ends if end in extent)
 
 
-def _kernel(operator: Operator) -> tuple[int, int | Fraction]:
-    """The larger side of the kernel, dilation included, and the stride."""
+def _kernel(operator: Operator, axis: int) -> tuple[int, int | Fraction]:
+    """The kernel along an axis, dilation included, and the stride."""
     if operator.kind == "conv":
-        sides = zip(_weight_shape(operator)[2:], operator.attribute("dilation"), strict=True)
-        return max((k - 1) * d + 1 for k, d in sides), operator.attribute("stride")[0]
+        kernel, dilation = _weight_shape(operator)[2 + axis], operator.attribute("dilation")[axis]
+        return (kernel - 1) * dilation + 1, operator.attribute("stride")[axis]
     if operator.kind in ("max_pool2d", "avg_pool2d"):
-        return operator.attribute("kernel_size")[0], operator.attribute("stride")[0]
+        return operator.attribute("kernel_size")[axis], operator.attribute("stride")[axis]
     if operator.kind == "interpolate":
-        stride = Fraction(operator.input_shapes[0][-2], operator.output_shapes[0][-2])
+        stride = Fraction(operator.input_shapes[0][-2 + axis], operator.output_shapes[0][-2 + axis])
         return 2 if operator.attribute("mode") == "bilinear" and stride != 1 else 1, stride
     return 1, 1
 
