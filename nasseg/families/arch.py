@@ -4,7 +4,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -81,8 +81,10 @@ class Arch(ABC):
     input_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        kinds = get_type_hints(type(self))  # also where annotations are kept as text
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _coerce(self.family, field, getattr(self, field.name)))
+            value = _coerce(f"{self.family}: {field.name}", kinds[field.name], getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         self.require(0 < self.input_scale <= 4, "input_scale must be above 0 and at most 4", self.input_scale)
         self.check()
 
@@ -112,15 +114,15 @@ class Arch(ABC):
         return fingerprint(record(self.build_meta(ID_CLASSES), ID_INPUT_SIZE))
 
 
-def _coerce(family: str, field: dataclasses.Field[Any], value: Any) -> Any:
-    """A field's value as its declared type: YAML has lists for tuples and 1 for 1.0; anything else is an error."""
-    kind = field.type if isinstance(field.type, type) else getattr(field.type, "__origin__", None)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+def _coerce(name: str, kind: Any, value: Any) -> Any:
+    """A value as its declared type: YAML has lists for tuples and 1 for 1.0; anything else is an error."""
+    plain = get_origin(kind) or kind
+    if plain is tuple and isinstance(value, list | tuple):
+        return tuple(_coerce(f"an item of {name}", get_args(kind)[0], item) for item in value)
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if kind is tuple and isinstance(value, list):
-        return tuple(tuple(item) if isinstance(item, list) else item for item in value)
-    if isinstance(kind, type) and (not isinstance(value, kind) or (kind is not bool and isinstance(value, bool))):
-        raise UserError(f"{family}: {field.name} must be of type {kind.__name__}, got {value!r}")
+    if not isinstance(value, plain) or (plain is not bool and isinstance(value, bool)):
+        raise UserError(f"{name} must be of type {plain.__name__}, got {value!r}")
     return value
 
 

@@ -10,17 +10,20 @@ from collections import defaultdict
 from functools import cache
 from math import ceil
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
+from torch import nn
 
 from nasseg.errors import UserError
 from nasseg.families import FAMILIES, build_model, field_names, get_family, make_arch, variants
-from nasseg.families.arch import ID_INPUT_SIZE
+from nasseg.families.arch import ID_INPUT_SIZE, Arch
 from nasseg.families.graph import fingerprint, record
+from nasseg.study.measure import measure_address
 
 CHEAP = {"width": 0.25}  # a field of every family
-SIZES = [(32, 32), (33, 47), (97, 161)]
+SIZES = [(32, 32), (33, 47), (97, 161), (360, 480), (33, 500)]
 COMMITTED_IDS = Path(__file__).parent / "variant_ids.json"
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -59,8 +62,12 @@ def test_logits_have_the_size_of_the_input(family, size, scale):
 
 @every_family
 @pytest.mark.parametrize(
-    ("batch", "size", "scale"), [(2, (64, 96), 1.0), (1, (32, 32), 1.0), (1, (97, 161), 1.0), (1, (33, 47), 0.5)]
-)
+    ("batch", "size", "scale"),
+    [
+        (2, (64, 96), 1.0), (1, (32, 32), 1.0), (1, (97, 161), 1.0), (1, (33, 47), 0.5), (1, (360, 480), 1.0),
+        (2, (33, 500), 1.0),
+    ],
+)  # fmt: skip
 def test_gradients_reach_every_weight(family, batch, size, scale):
     trains(cheap(family, input_scale=scale), batch, size)
 
@@ -106,6 +113,25 @@ def test_a_published_network_on_an_odd_size(name):
         decoded = model.decoder(maps).shape
         declared = model.decoder.feature
         assert decoded == (1, declared.channels, *(ceil(side / declared.stride) for side in sides))
+
+
+@every_family
+def test_training_heads_leave_the_main_output_alone(family):
+    """A head on any feature trains beside the network; the logits of the inference form stay what they are."""
+    torch.manual_seed(0)
+    model, image = cheap(family).build(3), torch.randn(2, 3, 64, 96)
+    features = (model.context or model.encoder).features
+    heads = {name: nn.Conv2d(feature.channels, 3, 1) for name, feature in features.items()}
+    maps = model.train().forward_features(image)
+    extra = sum(head(maps[name]).square().mean() for name, head in heads.items())
+    (model.resize(model.head(model.decoder(maps)), image.shape[-2:]).square().mean() + extra).backward()
+    assert not [name for name, weight in model.named_parameters() if weight.grad is None]
+    model.eval()
+    with torch.inference_mode():
+        maps = model.forward_features(image)
+        for name, head in heads.items():
+            head(maps[name])
+        assert torch.equal(model.resize(model.head(model.decoder(maps)), image.shape[-2:]), model(image))
 
 
 @every_family
@@ -193,6 +219,38 @@ def test_ids_of_the_variants_are_as_committed():
     committed = json.loads(COMMITTED_IDS.read_text())
     changed = sorted(name for name in {*found, *committed} if found.get(name) != committed.get(name))
     assert not changed, f"{changed} differ; if that is meant, run this test once with NASSEG_REFRESH_IDS=1"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Typed(Arch):
+    """A family whose annotations are text, as under `from __future__ import annotations`."""
+
+    family: ClassVar[str] = "typed"
+    widths: "tuple[int, ...]" = (1, 2)
+    ratio: "float" = 1.0
+
+    def build(self, num_classes):
+        raise NotImplementedError
+
+
+def test_items_and_textual_annotations_are_checked_too():
+    assert Typed(widths=[3, 4], ratio=2).params() == {"input_scale": 1.0, "widths": (3, 4), "ratio": 2.0}
+    with pytest.raises(UserError, match="an item of typed: widths must be of type int, got 'x'"):
+        Typed(widths=[3, "x"])
+    with pytest.raises(UserError, match="typed: ratio must be of type float, got 'x'"):
+        Typed(ratio="x")
+    with pytest.raises(UserError, match="typed: widths must be of type tuple, got 3"):
+        Typed(widths=3)
+
+
+@pytest.mark.slow
+@every_variant
+def test_every_variant_is_measured_by_name(name):
+    figures = measure_address(name)
+    assert figures["variant"]
+    assert figures["params"] > 0
+    assert figures["macs"] > 0
+    assert figures["arch_id"] == ids()[name]
 
 
 def test_unknown_names_offer_the_nearest():

@@ -56,7 +56,7 @@ def extent(model, width):
         middle = feature[..., feature.shape[-1] // 2].sum()
         (gradient,) = torch.autograd.grad(middle, image, retain_graph=True)
         seen = gradient.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
-        assert 0 < seen[0], "the image is not wide enough to see the field"
+        assert seen[0] > 0, "the image is not wide enough to see the field"
         assert seen[-1] < width - 1
         widest = max(widest, int(seen[-1] - seen[0]) + 1)
     return widest

@@ -4,14 +4,17 @@ import random
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from nasseg.families import make_arch
+from nasseg.families.graph import fingerprint, record
 from nasseg.files import list_files
-from nasseg.measure.cost import measure_cost
+from nasseg.measure.cost import cost_of, measure_cost
+from nasseg.records import CostProtocol
 from nasseg.space import load_space
 
 SPACES = list(list_files("spaces"))
-SIZE = (97, 161)
+SIZE, CLASSES = (512, 1024), 7  # neither those of an arch's id
 
 
 def archs(space, count, seed):
@@ -24,36 +27,53 @@ def archs(space, count, seed):
 
 
 def check_on_meta(name, count, seed):
-    space, ids = load_space(name), {}
+    """Each sample builds and costs; equal ids, equal graphs, equal figures, at another size than that of the id."""
+    space = load_space(name)
+    graphs, ids = {}, {}
     for arch in archs(space, count, seed):
-        cost = measure_cost(arch, SIZE, 5)
-        model = arch.build_meta(5)
-        assert model(torch.empty(1, 3, *SIZE, device="meta")).shape == (1, 5, *SIZE)
-        assert cost.params == sum(p.numel() for p in model.parameters())
-        assert cost.macs > 0
-        ids.setdefault(arch.id, set()).add((cost.params, cost.macs, cost.field_of_view))
-    assert all(len(figures) == 1 for figures in ids.values())
+        graph = record(arch.build_meta(CLASSES), SIZE)
+        cost = cost_of(graph, CostProtocol(input_size=SIZE, num_classes=CLASSES))
+        for figure, limit in space.limits.items():
+            assert limit.get("min", 0) <= getattr(cost, figure) <= limit.get("max", float("inf"))
+        mark = fingerprint(graph)
+        graphs.setdefault(arch.id, set()).add((mark, cost.params, cost.macs, cost.field_of_view))
+        ids.setdefault(mark, set()).add(arch.id)
+    assert all(len(found) == 1 for found in [*graphs.values(), *ids.values()])
+
+
+def check_prediction(name, count, seed):
+    """What costing says is what torch counts on the built model, odd sizes too."""
+    for arch, size in zip(archs(load_space(name), count, seed), [SIZE, (97, 161)] * count, strict=False):
+        cost, model = measure_cost(arch, size, CLASSES), arch.build_meta(CLASSES)
+        with FlopCounterMode(display=False) as counter:
+            logits = model(torch.empty(1, 3, *size, device="meta"))
+        assert logits.shape == (1, CLASSES, *size)
+        assert counter.get_total_flops() == 2 * cost.macs
+        assert cost.params == sum(parameter.numel() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("name", SPACES)
 def test_samples_build_on_meta(name):
-    check_on_meta(name, 12, seed=0)
+    check_on_meta(name, 60, seed=0)
+    check_prediction(name, 4, seed=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
-def test_many_samples_build_on_meta(name):
-    check_on_meta(name, 100, seed=1)
+def test_a_thousand_samples_build_on_meta(name):
+    check_on_meta(name, 1_000, seed=1)
+    check_prediction(name, 50, seed=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_samples_run_forward_and_backward(name):
-    for index, arch in enumerate(archs(load_space(name), 4, seed=2)):
+    for index, arch in enumerate(archs(load_space(name), 30, seed=2)):
         torch.manual_seed(index)
         model = arch.build(3)
         model(torch.randn(2, 3, 64, 96)).square().mean().backward()
         assert not [n for n, p in model.named_parameters() if p.grad is None], arch
+        assert all(p.grad.isfinite().all() for p in model.parameters()), arch
 
 
 def test_the_union_of_the_papers_is_sampled_evenly_over_families():

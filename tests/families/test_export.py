@@ -1,0 +1,93 @@
+"""Published networks leave PyTorch: by torch.export and by ONNX, with the numbers they had."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from nasseg.families import FAMILIES, make_arch, variants
+
+SIZE, CLASSES = (96, 160), 5
+
+
+def named():
+    """Networks that have a name, and are more than the row of a table (`stdc-t3-2`)."""
+    return [name for name in variants() if not any(part[:1] in "tf" and part[1:].isdigit() for part in name.split("-"))]
+
+
+def built(arch):
+    """In eval mode, with statistics and scales as after training: no two layers alike."""
+    torch.manual_seed(0)
+    model = arch.build(CLASSES).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return model, torch.randn(1, 3, *SIZE)
+
+
+def close(found, expected):
+    """Equal up to the rounding of float32 sums in another order."""
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * max(1.0, float(np.abs(expected).max())))
+
+
+def by_torch_export(arch):
+    model, image = built(arch)
+    with torch.no_grad():
+        program = torch.export.export(model, (image,))
+        close(program.module()(image).numpy(), model(image).numpy())
+
+
+def by_onnx(arch, folder):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model, image = built(arch)
+    path = folder / "model.onnx"
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (image,), path, dynamo=True, verbose=False)
+        expected = model(image).numpy()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    close(found, expected)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_every_network_with_a_name_is_exported():
+    assert set(named()) > {
+        "bisenetv2",
+        "bisenetv2-large",
+        "stdc1",
+        "stdc2-seg",
+        "eseg-l",
+        "eseg-lite-s",
+        "regseg",
+        "dabnet",
+    }
+    assert len(named()) >= 16
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_exported_by_torch(family):
+    by_torch_export(make_arch(family, width=0.25))
+
+
+def test_a_network_is_exported_to_onnx(tmp_path):
+    by_onnx(make_arch("stdc", width=0.25), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", named())
+def test_a_published_network_is_exported(name, tmp_path):
+    by_torch_export(make_arch(name))
+    by_onnx(make_arch(name), tmp_path)
