@@ -228,15 +228,18 @@ def status(
 ) -> None:
     """What of a study is done, runs, failed or was rejected, and why; read from the storage alone."""
     from nasseg.analyse.table import progress, reasons
+    from nasseg.study.budget import duration
     from nasseg.study.read import read_study
 
     record = read_study(study, _storage(storage))
     counts = progress(record)
     why = {kind: reasons(record, kind) for kind in ("rejected", "failed", "stopped")}
     if as_json:
-        print(json.dumps({"study": record.name, "trials": counts, "reasons": why}))
+        seconds = record.extra["searched_seconds"]
+        print(json.dumps({"study": record.name, "trials": counts, "reasons": why, "searched_seconds": seconds}))
         return
     out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), markup=False)
+    out.print(f"searched for {duration(record.extra['searched_seconds'])}", markup=False)
     for trial in record.trials:
         if trial.state == "RUNNING":
             family = (trial.arch or {}).get("family", "unknown")

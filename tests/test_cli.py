@@ -80,7 +80,10 @@ def test_status_reads_the_storage_alone(searched):
     told = json.loads(nasseg("status", "tiny", "--json", cwd=folder).stdout)
     assert told["trials"]["finished"] == 3
     assert told["trials"]["rejected"] == sum(told["reasons"]["rejected"].values())
-    assert "3 finished" in nasseg("status", "tiny", cwd=folder).stdout
+    assert told["searched_seconds"] > 0
+    shown = nasseg("status", "tiny", cwd=folder).stdout
+    assert "3 finished" in shown
+    assert "searched for " in shown
 
 
 def test_a_trial_is_an_address(searched):

@@ -1,6 +1,7 @@
 """The house itself: import rules, and that every file shipped loads."""
 
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -72,6 +73,16 @@ def test_the_wheel_searches_in_a_clean_environment(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all 2 trials are done" in done.stdout
     assert (home / "runs/quickstart/report.html").exists()
+
+
+def test_nothing_runs_what_is_in_a_file():
+    """YAML is read safely, weights as weights only; users' own figures are the one kind of code that a study names."""
+    loads = re.compile(
+        r"pickle|yaml\.(load|unsafe_load|full_load)\(|torch\.load\((?!.*weights_only=True)|\b(eval|exec)\("
+    )
+    for path in (ROOT / "nasseg").rglob("*.py"):
+        found = [line.strip() for line in path.read_text().splitlines() if loads.search(line)]
+        assert not [line for line in found if ".eval(" not in line], f"{path}: {found}"
 
 
 @pytest.mark.parametrize("name", list_files("studies"))

@@ -10,6 +10,12 @@ from nasseg.study.record import INTERRUPTED, Record
 SECONDS = "searched_seconds"  # attribute of the study
 
 
+def duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
 class Stopwatch:
     """How long a value that several processes share has been kept running by at least one of them.
 

@@ -36,7 +36,9 @@ def measure_address(
     known = resolved.measurement.cost.protocol if resolved.measurement and resolved.measurement.cost else None
     size = input_size or (known.input_size if known else DEFAULT_SIZE)
     classes = num_classes or (known.num_classes if known else DEFAULT_CLASSES)
-    cost = asdict(measure_cost(resolved.arch, size, classes))
+    lock = DeviceLock(device)
+    with lock.computing():
+        cost = asdict(measure_cost(resolved.arch, size, classes))
     protocol = cost.pop("protocol")
     report = {
         "family": resolved.arch.family,
@@ -50,5 +52,5 @@ def measure_address(
     }
     if latency:
         asked = LatencyProtocol(device=device, input_size=size, num_classes=classes, precision=precision)
-        report["latency"] = asdict(measure_latency(resolved.arch, asked, DeviceLock(device).measuring))
+        report["latency"] = asdict(measure_latency(resolved.arch, asked, lock.measuring))
     return report

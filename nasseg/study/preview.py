@@ -13,10 +13,9 @@ from scipy.stats import binomtest
 
 from nasseg.families import Arch, make_arch
 from nasseg.records import Measurement
-from nasseg.study.budget import counts
+from nasseg.study.budget import counts, duration
 from nasseg.study.file import Study
 from nasseg.study.jobs import Job, Workshop, arch_of
-from nasseg.study.progress import duration
 from nasseg.study.read import find_record
 from nasseg.study.rules import Rules
 from nasseg.study.run import prepare

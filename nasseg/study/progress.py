@@ -7,6 +7,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.analyse.front import hypervolume, pareto_front, reference_box
+from nasseg.study.budget import duration
 from nasseg.study.driver import Driver
 from nasseg.study.record import INTERRUPTED
 
@@ -33,12 +34,6 @@ class Progress:
             f"{self.done} of {self.trials} trained, {self.rejected} over a limit{failed}; front {self.front}, "
             f"hypervolume {self.hypervolume:.3f}{left}" + (f" ({running})" if running else "")
         )
-
-
-def duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
 @dataclass

@@ -30,15 +30,6 @@ every_family = pytest.mark.parametrize("family", FAMILIES)
 every_variant = pytest.mark.parametrize("name", variants())
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small lose more by threads than they gain, most of all beside other tests."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @cache
 def ids():
     return {name: make_arch(name).id for name in variants()}

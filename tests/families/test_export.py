@@ -55,14 +55,6 @@ def by_onnx(arch, folder):
     close(found, expected)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_every_network_with_a_name_is_exported():
     assert set(named()) > {
         "bisenetv2",
