@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.records import Measurement, eval_key
-from nasseg.space import Params
 from nasseg.study.budget import Budget
 from nasseg.study.file import Study
 from nasseg.study.jobs import Context, Job, Kind, Result, arch_of
@@ -152,6 +151,8 @@ class Driver:
 
     def _start_published(self) -> None:
         """Networks that the study wants measured beside its own, where that has not been done."""
+        if self.budget.hours_over:
+            return
         there = {trial.user_attrs.get("published") for trial in self.record.trials() if trial.state != TrialState.FAIL}
         for name in self.study.file.published:
             if name not in there:
@@ -349,20 +350,9 @@ class Driver:
 
     def _learn(self, trial: FrozenTrial, item: _Active | None) -> None:
         self._learned.add(trial.number)
-        params = self._point(trial)
-        if params is not None:
-            self.proposer.seen(params)
         if item is not None:
             self.proposer.drop(item.candidate.proposal.token)
         self.proposer.learn(trial)
-
-    def _point(self, trial: FrozenTrial) -> Params | None:
-        if not trial.params:
-            return None
-        try:
-            return self.study.space.suggest(FixedTrial(trial.params))
-        except ValueError:
-            return None
 
     def _housekeeping(self) -> None:
         now = time.monotonic()

@@ -110,6 +110,8 @@ def run_study(
     except UserError as error:
         requeued = driver.stop(str(error))
         return Ended(record_of(record), "stopped", requeued=requeued, fault=str(error))
+    except BrokenPipeError:  # of who reads our output
+        raise
     except (StorageInternalError, SQLAlchemyError, OSError) as error:
         reason = redact(str(error.__cause__ or error).splitlines()[0])
         raise UserError(

@@ -9,6 +9,7 @@ import itertools
 import random
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,17 +107,16 @@ class Proposer:
                 return self._fixed(params)
         return None
 
-    def seen(self, params: Params) -> None:
-        """Count a point as drawn (by another process, or earlier)."""
-        self._new(params)
-
     def drop(self, token: int) -> None:
         """What was proposed is no longer on its way."""
         if token in self._asked:
             self._view.tell(self._asked.pop(token), state=TrialState.FAIL)
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Show the sampler a finished or rejected trial."""
+        """Show the sampler a finished or rejected trial; its point is not drawn again."""
+        if trial.params:
+            with suppress(ValueError):  # a point of another space: the study's file was changed
+                self._new(self.space.suggest(optuna.trial.FixedTrial(trial.params)))
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not trial.params:
             return
         copied = create_trial(
