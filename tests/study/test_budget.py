@@ -98,11 +98,11 @@ def test_a_job_that_takes_too_long_fails_its_trial_and_the_search_goes_on(url):
         return job.kind == "train" and job.candidate == hung[0]
 
     engine = FakeEngine(hang=hang)
-    driver = make_driver(url, engine=engine, trials=6, max_trial_minutes=0.005)
+    driver = make_driver(url, engine=engine, trials=6, max_trial_minutes=0.05)
     driver.run()
     trials = driver.record.trials()
     assert [trial.user_attrs["reason"] for trial in trials if trial.state == FAIL] == [
-        "longer than max_trial_minutes of 0.005"
+        "longer than max_trial_minutes of 0.05"
     ]
     assert [trial.state for trial in trials].count(COMPLETE) == 5
     assert not engine.jobs

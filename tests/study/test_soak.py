@@ -37,8 +37,7 @@ def soak(url, trials):
     )
     assert len(rest) < trials / 10 + PROCESSES * 2
     owners = Counter(trial.user_attrs["lease"].rpartition(":")[0] for trial in finished)
-    assert len(owners) > 1
-    if trials > 1_000:  # else the last process may start when all is done
+    if trials > 1_000:  # else one process may be done before the next has started
         assert len(owners) == PROCESSES
         assert min(owners.values()) > trials / PROCESSES / 3
 
