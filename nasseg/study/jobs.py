@@ -25,6 +25,10 @@ from nasseg.train.weights import save_weights
 
 Kind = Literal["cost", "latency", "train"]
 
+# What torch's CPU allocator says, and what oneDNN says when the scratch memory of a convolution cannot be had: of 37
+# limits on memory from 380 MB to 1.1 GB, BiSeNetV2's training step met the second at one.
+_OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive")
+
 
 @dataclass(frozen=True)
 class Context:
@@ -94,7 +98,7 @@ class Workshop:
         except (
             Exception
         ) as error:  # a candidate's failure is a figure of the search: it is recorded, and the search goes on
-            memory = "out of memory: " if "can't allocate memory" in str(error) else ""
+            memory = "out of memory: " if any(sign in str(error) for sign in _OUT_OF_MEMORY) else ""
             return Result(job.candidate, job.kind, error=f"{memory}{type(error).__name__}: {_line(error)}")
 
     def _cost(self, job: Job) -> Result:

@@ -301,6 +301,18 @@ def test_a_network_that_does_not_fit_into_memory_fails_and_the_next_one_trains(i
     assert trained
 
 
+def test_onednn_without_memory_for_its_scratch_is_out_of_memory(inline, tmp_path, monkeypatch):
+    def train(*_arguments, **_options):
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr("nasseg.study.jobs.train", train)
+    context, _ = run.prepare(tiny(tmp_path), None, 0)
+    workshop = Workshop(context)
+    cost = workshop.run(Job(0, "cost", {"family": "regseg", "width": 0.25}))
+    failed = workshop.run(Job(0, "train", {"family": "regseg", "width": 0.25}, cost.measurement, "key"))
+    assert failed.error == "out of memory: RuntimeError: could not create a primitive"
+
+
 def test_a_dry_run_measures_and_stores_nothing(inline, tmp_path):
     found = preview(tiny(tmp_path, macs="1.0e+7"), trials=50, workers=2)
     assert not list(tmp_path.glob("runs/**/*"))
