@@ -12,11 +12,12 @@ from typing import Any
 import yaml
 
 from nasseg.errors import UserError, unknown
-from nasseg.families.arch import Arch, Feature, Segmenter, create, field_names
+from nasseg.families.arch import Arch, Feature, Segmenter
+from nasseg.files import load_attribute
 
 __all__ = [
     "FAMILIES", "Arch", "Feature", "Segmenter", "Variant",
-    "build_model", "create", "field_names", "get_family", "make_arch", "variants",
+    "build_model", "get_family", "make_arch", "variants",
 ]  # fmt: skip
 
 FAMILIES = {
@@ -25,7 +26,10 @@ FAMILIES = {
     "eseg": "nasseg.families.eseg:ESegArch",
     "regseg": "nasseg.families.regseg:RegSegArch",
     "dabnet": "nasseg.families.dabnet:DABNetArch",
+    "backbone": "nasseg.families.backbones:BackboneArch",
+    "composed": "nasseg.families.composed:ComposedArch",
 }
+PAPERS = ("bisenetv2", "stdc", "eseg", "regseg", "dabnet")
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,21 @@ class Variant:
 
 
 def get_family(name: str) -> type[Arch]:
-    """The Arch class of a family.
+    """The Arch class of a family, or of `file.py:Class` or `package.module:Class`, a family of a user's own.
 
     Raises:
-        UserError: no family has that name.
+        UserError: no family has that name, or what is there is no Arch.
     """
+    if ":" in name:
+        arch_class, _ = load_attribute(name)
+        if not (isinstance(arch_class, type) and issubclass(arch_class, Arch)):
+            raise UserError(f"{name} is no family: it must be a subclass of nasseg.Arch, see the README")
+        return arch_class
     if name not in FAMILIES:
         raise unknown("family", name, FAMILIES)
     module, _, attribute = FAMILIES[name].partition(":")
-    arch_class: type[Arch] = getattr(importlib.import_module(module), attribute)
-    return arch_class
+    known: type[Arch] = getattr(importlib.import_module(module), attribute)
+    return known
 
 
 @cache
@@ -57,7 +66,8 @@ def variants() -> dict[str, Variant]:
     """Every published architecture by name, family by family."""
     found: dict[str, Variant] = {}
     for family in FAMILIES:
-        rows = yaml.safe_load((Path(__file__).parent / "variants" / f"{family}.yaml").read_text())
+        path = Path(__file__).parent / "variants" / f"{family}.yaml"
+        rows = yaml.safe_load(path.read_text()) if path.is_file() else {}
         for name, row in rows.items():
             if name in found:
                 raise AssertionError(f"two variants are called {name}")
@@ -65,7 +75,7 @@ def variants() -> dict[str, Variant]:
     return found
 
 
-def make_arch(name: str, **params: Any) -> Arch:
+def make_arch(name: str, /, **params: Any) -> Arch:
     """The arch of a variant or a family, with fields replaced by `params`.
 
     Raises:
@@ -73,9 +83,9 @@ def make_arch(name: str, **params: Any) -> Arch:
     """
     known = variants()
     if name in known:
-        return create(get_family(known[name].family), {**known[name].params, **params})
-    if name in FAMILIES:
-        return create(get_family(name), params)
+        return get_family(known[name].family).from_params({**known[name].params, **params})
+    if name in FAMILIES or ":" in name:
+        return get_family(name).from_params(params)
     raise unknown("variant or family", name, [*known, *FAMILIES])
 
 

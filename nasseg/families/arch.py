@@ -2,9 +2,10 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+from functools import cache, cached_property
+from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -27,22 +28,38 @@ class Feature:
     stride: int
 
 
+class Encoder(nn.Module):
+    """Image [B, 3, H, W] -> {name: feature map}; `features` says what each map is."""
+
+    features: dict[str, Feature]
+
+
+class Context(nn.Module):
+    """{name: map} -> {name: map} with more of them; `features` says what each is."""
+
+    features: dict[str, Feature]
+
+
+class Decoder(nn.Module):
+    """{name: map} -> one map, which is `feature`."""
+
+    feature: Feature
+
+
 class Segmenter(nn.Module):
     """encoder -> (context) -> decoder -> head, and logits resized to the input: [B, 3, H, W] -> [B, classes, H, W].
 
-    encoder: image -> {name: feature map}, with `.features`, the `Feature` of each name.
-    context: {name: map} -> {name: map}, with `.features` too; the identity where a family has none.
-    decoder: {name: map} -> one map, with `.feature`. head: map -> logits at its stride.
+    context: None where a family has none. head: map -> logits at its stride.
     input_scale: the image is resized by it first, so that cost, latency and accuracy are taken at the camera's size.
     """
 
     def __init__(
         self,
-        encoder: nn.Module,
-        decoder: nn.Module,
+        encoder: Encoder,
+        decoder: Decoder,
         head: nn.Module,
         *,
-        context: nn.Module | None = None,
+        context: Context | None = None,
         input_scale: float = 1.0,
         align_corners: bool = False,
     ) -> None:
@@ -81,7 +98,7 @@ class Arch(ABC):
     input_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        kinds = get_type_hints(type(self))  # also where annotations are kept as text
+        kinds = _kinds(type(self))
         for field in dataclasses.fields(self):
             value = _coerce(f"{self.family}: {field.name}", kinds[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)
@@ -95,13 +112,35 @@ class Arch(ABC):
     def build(self, num_classes: int) -> Segmenter:
         """The model in its inference form, initialised as the paper says."""
 
+    def build_encoder(self) -> Encoder:
+        """The encoder alone, as `composed` takes it."""
+        encoder: Encoder = self.build(1).encoder
+        return encoder
+
     def require(self, holds: bool, rule: str, value: object) -> None:
         if not holds:
             raise UserError(f"{self.family}: {rule}, got {value}")
 
     def params(self) -> dict[str, Any]:
-        """The fields as plain data: `make_arch(arch.family, **arch.params())` is this arch again."""
+        """The parameters as plain data: `make_arch(arch.family, **arch.params())` is this arch again."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def param_names(cls) -> list[str]:
+        """The names that `params` may have: the fields."""
+        return [field.name for field in dataclasses.fields(cls)]
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> Self:
+        """The inverse of `params`; what is left out has its default.
+
+        Raises:
+            UserError: a parameter does not exist (nearest name offered), or its value is refused.
+        """
+        for name in params:
+            if name not in cls.param_names():
+                raise unknown(f"parameter of {cls.family}", name, cls.param_names())
+        return cls(**params)
 
     def build_meta(self, num_classes: int) -> Segmenter:
         """The model in eval mode on the meta device: shapes without numbers."""
@@ -114,6 +153,12 @@ class Arch(ABC):
         return fingerprint(record(self.build_meta(ID_CLASSES), ID_INPUT_SIZE))
 
 
+@cache
+def _kinds(arch_class: type[Arch]) -> dict[str, Any]:
+    """The declared types of the fields, also where annotations are kept as text."""
+    return get_type_hints(arch_class)
+
+
 def _coerce(name: str, kind: Any, value: Any) -> Any:
     """A value as its declared type: YAML has lists for tuples and 1 for 1.0; anything else is an error."""
     plain = get_origin(kind) or kind
@@ -124,20 +169,3 @@ def _coerce(name: str, kind: Any, value: Any) -> Any:
     if not isinstance(value, plain) or (plain is not bool and isinstance(value, bool)):
         raise UserError(f"{name} must be of type {plain.__name__}, got {value!r}")
     return value
-
-
-def field_names(arch_class: type[Arch]) -> list[str]:
-    return [field.name for field in dataclasses.fields(arch_class)]
-
-
-def create(arch_class: type[Arch], params: dict[str, Any]) -> Arch:
-    """An arch from its fields by name.
-
-    Raises:
-        UserError: a field does not exist (nearest name offered), or its value is refused.
-    """
-    known = field_names(arch_class)
-    for name in params:
-        if name not in known:
-            raise unknown(f"parameter of {arch_class.family}", name, known)
-    return arch_class(**params)

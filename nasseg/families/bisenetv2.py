@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import UserError, unknown
-from nasseg.families.arch import Arch, Feature, Segmenter
+from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
 from nasseg.families.layers import SingleValueBatchNorm2d, conv_bn, conv_bn_relu
 
 CHOICES = {
@@ -77,7 +77,7 @@ class BiSeNetV2Arch(Arch):
         for name in ("expansion", "depth", "head_width"):
             self.require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
 
-    def build(self, num_classes: int) -> Segmenter:
+    def build_encoder(self) -> "Branches":
         detail = DetailBranch(self._widths(64, 64, 128)) if self.branches != "semantic" else None
         semantic = None
         if self.branches != "detail":
@@ -88,8 +88,11 @@ class BiSeNetV2Arch(Arch):
                 gather=self.gather,
                 depthwise=self.depthwise,
             )
-        encoder = Branches(detail, semantic)
-        context = ContextEmbedding(encoder.features, "s5") if self.context and semantic else None
+        return Branches(detail, semantic)
+
+    def build(self, num_classes: int) -> Segmenter:
+        encoder = self.build_encoder()
+        context = ContextEmbedding(encoder.features, "s5") if self.context and "s5" in encoder.features else None
         decoder = self._decoder((context or encoder).features)
         head = Head(decoder.feature.channels, self.head_width, num_classes, gather=self.gather)
         return Segmenter(encoder, decoder, head, context=context, input_scale=self.input_scale)
@@ -97,7 +100,7 @@ class BiSeNetV2Arch(Arch):
     def _widths(self, *channels: float) -> tuple[int, ...]:
         return tuple(max(1, int(c * self.width)) for c in channels)
 
-    def _decoder(self, features: dict[str, Feature]) -> "BilateralGuidedAggregation | PlainAggregation":
+    def _decoder(self, features: dict[str, Feature]) -> Decoder:
         semantic = "ce" if "ce" in features else "s5"
         if self.branches == "detail":
             return PlainAggregation(features, ("detail3",), at="detail3")
@@ -170,7 +173,7 @@ class Stem(nn.Module):
         return self.fuse(torch.cat([self.left(x), self.right(x)], dim=1))
 
 
-class DetailBranch(nn.Module):
+class DetailBranch(Encoder):
     """S1 to S3 of Table 1's left half: detail1, detail2, detail3 at strides 2, 4, 8."""
 
     def __init__(self, widths: tuple[int, ...]) -> None:
@@ -188,7 +191,7 @@ class DetailBranch(nn.Module):
         return {"detail1": detail1, "detail2": detail2, "detail3": self.detail3(detail2)}
 
 
-class SemanticBranch(nn.Module):
+class SemanticBranch(Encoder):
     """Stem and S3 to S5 of Table 1's right half, without CE: stem, s3, s4, s5 at strides 4, 8, 16, 32.
 
     widths: of the stem, S3, S4, S5. depths: GE layers of S3, S4, S5, the first of each with stride 2.
@@ -217,7 +220,7 @@ class SemanticBranch(nn.Module):
         return {"stem": stem, "s3": s3, "s4": s4, "s5": self.s5(s4)}
 
 
-class Branches(nn.Module):
+class Branches(Encoder):
     """The encoder: both branches on the same image, or the one there is."""
 
     def __init__(self, detail: DetailBranch | None, semantic: SemanticBranch | None) -> None:
@@ -230,7 +233,7 @@ class Branches(nn.Module):
         return {**maps, **self.semantic(image)} if self.semantic else maps
 
 
-class ContextEmbedding(nn.Module):
+class ContextEmbedding(Context):
     """Context Embedding Block (Figure 4b) on the named feature; adds the feature ce, of the same shape."""
 
     def __init__(self, features: dict[str, Feature], source: str) -> None:
@@ -247,7 +250,7 @@ class ContextEmbedding(nn.Module):
         return {**maps, "ce": self.conv(x + self.pool(x))}
 
 
-class BilateralGuidedAggregation(nn.Module):
+class BilateralGuidedAggregation(Decoder):
     """BGA (Figure 6) of a detail feature and a semantic one at four times its stride; the result is like the former."""
 
     def __init__(self, features: dict[str, Feature], detail: str, semantic: str) -> None:
@@ -277,7 +280,7 @@ class BilateralGuidedAggregation(nn.Module):
         return self.conv(fine + _resize(coarse, size))
 
 
-class PlainAggregation(nn.Module):
+class PlainAggregation(Decoder):
     """The baselines of Table 2: a separable layer on each source, resized to the size of feature `at`.
 
     One source goes on as it is. Several are summed or concatenated (mode: sum, concat) and go through a 3x3 Conv-BN to

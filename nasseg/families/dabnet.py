@@ -35,8 +35,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import unknown
-from nasseg.families.arch import Arch, Feature, Segmenter
-from nasseg.families.layers import SingleValueBatchNorm2d, scale_width
+from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
+from nasseg.families.layers import Select, SingleValueBatchNorm2d, scale_width
 from nasseg.schedule import format_schedule, parse_schedule
 
 CHOICES = {"context": ("none", "spp"), "decoder": ("none", "erfnet")}
@@ -96,14 +96,17 @@ class DABNetArch(Arch):
     def _block1(self) -> int:
         return scale_width(self.block1_width, self.width, 2)
 
-    def build(self, num_classes: int) -> Segmenter:
+    def build_encoder(self) -> "DABNet":
         schedules = map(parse_schedule, (self.block1_dilations, self.block2_dilations))
-        encoder = DABNet(
+        return DABNet(
             (self._stem, self._block1, scale_width(self.block2_width, self.width, 2)),
             dilations=[[rate for (rate,) in schedule] for schedule in schedules],
             first_dilation=self.first_dilation,
             image_channels=self._image,
         )
+
+    def build(self, num_classes: int) -> Segmenter:
+        encoder = self.build_encoder()
         context, source = None, "block2"
         if self.context == "spp":
             context = SpatialPyramidPooling(encoder.features, source, scale_width(self.context_width, self.width))
@@ -178,7 +181,7 @@ class InitialDownsampling(nn.Module):
         return joined
 
 
-class DABNet(nn.Module):
+class DABNet(Encoder):
     """Layers 1 to 14 of Table 1: stem, block1, block2 at strides 2, 4, 8, as they are after the concatenations.
 
     widths: of the stem and both blocks. dilations: of the DAB modules of both blocks. image_channels: 3, or 0 for none.
@@ -231,7 +234,7 @@ class DABNet(nn.Module):
         return images
 
 
-class SpatialPyramidPooling(nn.Module):
+class SpatialPyramidPooling(Context):
     """PSPNet's head up to its classifier, on the named feature; adds the feature spp, with c channels at its stride."""
 
     def __init__(self, features: dict[str, Feature], source: str, c: int) -> None:
@@ -280,7 +283,7 @@ class Upsampler(nn.Module):
         return finer
 
 
-class ERFNetDecoder(nn.Module):
+class ERFNetDecoder(Decoder):
     """ERFNet's decoder up to its last deconvolution: two upsamplings from the named feature at stride 8.
 
     It has c channels at stride 4 and c / 4 at stride 2; the features `finer` give the sizes only.
@@ -302,14 +305,3 @@ class ERFNetDecoder(nn.Module):
         x = self.layers4(self.up4(maps[self.source], size4))
         finest: Tensor = self.layers2(self.up2(x, size2))
         return finest
-
-
-class Select(nn.Module):
-    """No decoder: the named feature as it is."""
-
-    def __init__(self, features: dict[str, Feature], source: str) -> None:
-        super().__init__()
-        self.source, self.feature = source, features[source]
-
-    def forward(self, maps: dict[str, Tensor]) -> Tensor:
-        return maps[self.source]

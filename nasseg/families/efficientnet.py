@@ -15,8 +15,7 @@ from math import ceil
 
 from torch import Tensor, nn
 
-from nasseg.families.arch import Feature
-from nasseg.families.layers import SingleValueBatchNorm2d
+from nasseg.families.layers import Levels, SingleValueBatchNorm2d
 
 BN_EPS = 1e-3
 ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU}
@@ -106,7 +105,7 @@ class InvertedBottleneck(nn.Module):
         return x + y if self.residual else y
 
 
-class EfficientNet(nn.Module):
+class EfficientNet(Levels):
     """Image -> {p1, ..., p5}, the last block's output at strides 2, ..., 32.
 
     width and depth scale STAGES (B0 is 1.0, 1.0; B1 1.0, 1.1; B4 1.4, 1.8; B7 2.0, 3.1).
@@ -121,34 +120,16 @@ class EfficientNet(nn.Module):
         squeeze_excitation: bool = True,
         activation: str = "silu",
     ) -> None:
-        super().__init__()
         c_in = round_channels(STEM_CHANNELS * width)
-        layers: list[nn.Module] = [nn.Sequential(*conv_bn(3, c_in, 3, stride=2), activate(activation))]
-        levels: list[list[nn.Module]] = [layers]
-        self.features: dict[str, Feature] = {}
+        stem = nn.Sequential(*conv_bn(3, c_in, 3, stride=2), activate(activation))
+        blocks: list[tuple[nn.Module, int, int]] = [(stem, c_in, 2)]
         for expansion, kernel, stride, channels, count in STAGES:
-            if stride == 2:
-                levels.append([])
             c_out = round_channels(channels * width)
-            for number in range(ceil(depth * count)):
-                levels[-1].append(
-                    InvertedBottleneck(
-                        c_in,
-                        c_out,
-                        expansion=expansion,
-                        kernel=kernel,
-                        stride=stride if number == 0 else 1,
-                        block=block,
-                        squeeze_excitation=squeeze_excitation,
-                        activation=activation,
-                    )
-                )
+            for s in [stride] + [1] * (ceil(depth * count) - 1):
+                bottleneck = InvertedBottleneck(
+                    c_in, c_out, expansion=expansion, kernel=kernel, stride=s, block=block,
+                    squeeze_excitation=squeeze_excitation, activation=activation,
+                )  # fmt: skip
+                blocks.append((bottleneck, c_out, s))
                 c_in = c_out
-            self.features[f"p{len(levels)}"] = Feature(c_out, 2 ** len(levels))
-        self.levels = nn.ModuleList(nn.Sequential(*blocks) for blocks in levels)
-
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        maps, x = {}, image
-        for name, level in zip(self.features, self.levels, strict=True):
-            x = maps[name] = level(x)
-        return maps
+        super().__init__(blocks)

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import unknown
-from nasseg.families.arch import Arch, Feature, Segmenter
+from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
 from nasseg.families.efficientnet import ACTIVATIONS, BLOCKS, BN_EPS, EfficientNet, activate, conv_bn
 from nasseg.families.layers import SingleValueBatchNorm2d
 
@@ -70,15 +70,18 @@ class ESegArch(Arch):
         for name in ("decoder_width", "decoder_repeats"):
             self.require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
 
-    def build(self, num_classes: int) -> Segmenter:
-        backbone = EfficientNet(
+    def build_encoder(self) -> EfficientNet:
+        return EfficientNet(
             self.width,
             self.depth,
             block=self.block,
             squeeze_excitation=self.squeeze_excitation,
             activation=self.activation,
         )
-        encoder = PooledLevels(backbone, backbone.features, "p5", self.highest_level)
+
+    def build(self, num_classes: int) -> Segmenter:
+        backbone = self.build_encoder()
+        encoder = PooledEncoder(backbone, PooledLevels(backbone.features, "p5", self.highest_level))
         decoder = PyramidDecoder(
             encoder.features,
             tuple(f"p{level}" for level in range(self.lowest_level, self.highest_level + 1)),
@@ -91,26 +94,38 @@ class ESegArch(Arch):
         return Segmenter(encoder, decoder, head, input_scale=self.input_scale)
 
 
-class PooledLevels(nn.Module):
-    """An encoder and coarser features, pooled from its feature `source` with the same channels.
+class PooledLevels(Context):
+    """Coarser features, pooled from the feature `source` with the same channels.
 
     They are called p<level>, up to p<highest>, the feature at stride 2^level: [B, C, ceil(H / 2^level), ...].
     """
 
-    def __init__(self, encoder: nn.Module, features: dict[str, Feature], source: str, highest: int) -> None:
+    def __init__(self, features: dict[str, Feature], source: str, highest: int) -> None:
         super().__init__()
-        self.encoder, self.source = encoder, source
+        self.source = source
         channels, stride = features[source].channels, features[source].stride
         pooled = {f"p{level}": Feature(channels, 2**level) for level in range(stride.bit_length(), highest + 1)}
         self.pooled = tuple(pooled)
         self.features = {**features, **pooled}
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        maps: dict[str, Tensor] = dict(self.encoder(image))
+    def forward(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
+        maps = dict(maps)
         x = maps[self.source]
         for name in self.pooled:
             # Padding must not count: it would darken the borders, which at 1 x 1 is the whole map.
             x = maps[name] = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+        return maps
+
+
+class PooledEncoder(Encoder):
+    """The backbone with its pooled levels: image -> {p1, ..., p<highest>}."""
+
+    def __init__(self, backbone: EfficientNet, levels: PooledLevels) -> None:
+        super().__init__()
+        self.backbone, self.levels, self.features = backbone, levels, levels.features
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        maps: dict[str, Tensor] = self.levels(self.backbone(image))
         return maps
 
 
@@ -189,7 +204,7 @@ class FPN(nn.Module):
 FUSIONS: dict[str, type[BiFPN] | type[FPN]] = {"bifpn": BiFPN, "fpn": FPN}
 
 
-class PyramidDecoder(nn.Module):
+class PyramidDecoder(Decoder):
     """Named features, finest first -> laterals -> fusion cells -> softmax-weighted sum at the finest one's stride.
 
     The sum is the equation of Section 3.1; the result has `channels` channels.

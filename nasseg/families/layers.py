@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasseg.families.arch import Decoder, Encoder, Feature
+
 
 class SingleValueBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm that also trains on one value a channel (batch 1, map 1 x 1), where batch statistics do not exist.
@@ -56,3 +58,38 @@ class AttentionRefinement(nn.Module):
         x = self.conv(x)
         y: Tensor = x * self.attention(x)
         return y
+
+
+class Levels(Encoder):
+    """Blocks in one line, image -> {p1, ..., p5}: the last block's output at strides 2, ..., 32.
+
+    blocks: each with its output's channels and its stride; one with stride 2 starts a level.
+    """
+
+    def __init__(self, blocks: list[tuple[nn.Module, int, int]]) -> None:
+        super().__init__()
+        levels: list[list[nn.Module]] = []
+        self.features = {}
+        for block, channels, stride in blocks:
+            if stride == 2:
+                levels.append([])
+            levels[-1].append(block)
+            self.features[f"p{len(levels)}"] = Feature(channels, 2 ** len(levels))
+        self.levels = nn.ModuleList(nn.Sequential(*level) for level in levels)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        maps, x = {}, image
+        for name, level in zip(self.features, self.levels, strict=True):
+            x = maps[name] = level(x)
+        return maps
+
+
+class Select(Decoder):
+    """No decoder: the named feature as it is."""
+
+    def __init__(self, features: dict[str, Feature], source: str) -> None:
+        super().__init__()
+        self.source, self.feature = source, features[source]
+
+    def forward(self, maps: dict[str, Tensor]) -> Tensor:
+        return maps[self.source]

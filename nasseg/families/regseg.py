@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import unknown
-from nasseg.families.arch import Arch, Feature, Segmenter
+from nasseg.families.arch import Arch, Decoder, Encoder, Feature, Segmenter
 from nasseg.families.layers import AttentionRefinement, SingleValueBatchNorm2d, conv_bn, conv_bn_relu, scale_width
 from nasseg.schedule import Schedule, format_schedule, parse_schedule
 
@@ -96,11 +96,11 @@ class RegSegArch(Arch):
             return self.group_width
         return self.group_width * lcm(*(branches(rates) for rates in parse_schedule(self.dilations)))
 
-    def build(self, num_classes: int) -> Segmenter:
+    def build_encoder(self) -> "RegSegEncoder":
         def scaled(name: str) -> int:
             return scale_width(getattr(self, name), self.width, self._multiple(name))
 
-        encoder = RegSegEncoder(
+        return RegSegEncoder(
             scale_width(self.stem_width, self.width),
             (scaled("stage2_width"), scaled("stage3_width"), scaled("stage4_width"), scaled("last_width")),
             depths=(self.stage2_depth, self.stage3_depth),
@@ -110,11 +110,14 @@ class RegSegArch(Arch):
             se_ratio=self.se_ratio,
             pool=self.shortcut == "pool",
         )
+
+    def build(self, num_classes: int) -> Segmenter:
+        encoder = self.build_encoder()
         decoder = self._decoder(encoder.features)
         head = nn.Conv2d(decoder.feature.channels, num_classes, 1)
         return Segmenter(encoder, decoder, head, input_scale=self.input_scale)
 
-    def _decoder(self, features: dict[str, Feature]) -> "Decoder":
+    def _decoder(self, features: dict[str, Feature]) -> Decoder:
         if self.decoder == "regseg":
             return RegSegDecoder(features, "stage2", "stage3", "stage4", width=self.width)
         foreign = {"lraspp": LRASPPDecoder, "sfnet": SFNetDecoder, "bisenet": BiSeNetDecoder}
@@ -206,7 +209,7 @@ class DBlock(nn.Module):
         return F.relu(self.main(x) + self.shortcut(x), inplace=True)
 
 
-class RegSegEncoder(nn.Module):
+class RegSegEncoder(Encoder):
     """The backbone (Table 2): stem, stage2, stage3, stage4 at strides 2, 4, 8, 16.
 
     widths: of stages 2, 3, 4 and of the last `last_depth` blocks. depths: of stages 2 and 3. schedule: the blocks of
@@ -255,12 +258,6 @@ class RegSegEncoder(nn.Module):
 
 def upsample(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
-
-
-class Decoder(nn.Module):
-    """{name: map} -> one map at the stride of `feature`."""
-
-    feature: Feature
 
 
 class RegSegDecoder(Decoder):

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import unknown
-from nasseg.families.arch import Arch, Feature, Segmenter
+from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
 from nasseg.families.layers import AttentionRefinement, conv_bn, conv_bn_relu, conv_head, scale_width
 
 CHOICES = {"form": ("segmentation", "classifier"), "module": ("released", "printed")}
@@ -84,9 +84,9 @@ class STDCArch(Arch):
         """How often the last block's filters go into the module's output: 2^(n - 1)."""
         return int(2 ** (self.blocks - 1))
 
-    def build(self, num_classes: int) -> Segmenter:
+    def build_encoder(self) -> "STDCNet":
         stage_widths = (self.stage3_width, self.stage4_width, self.stage5_width)
-        encoder = STDCNet(
+        return STDCNet(
             scale_width(self.stage1_width, self.width),
             scale_width(self.stage2_width, self.width),
             tuple(scale_width(c, self.width, self._halvings) for c in stage_widths),
@@ -95,6 +95,9 @@ class STDCArch(Arch):
             form=self.module,
             spatial_path=scale_width(64, self.width) if self.spatial_path and self.form == "segmentation" else None,
         )
+
+    def build(self, num_classes: int) -> Segmenter:
+        encoder = self.build_encoder()
         if self.form == "classifier":
             c = scale_width(self.classifier_width, self.width)
             stage6 = ConvX6(encoder.features, "stage5", c)
@@ -156,7 +159,7 @@ class SpatialPath(nn.Sequential):
         )
 
 
-class STDCNet(nn.Module):
+class STDCNet(Encoder):
     """The encoder, Stages 1 to 5 of Table 2: stage1 to stage5 at strides 2 to 32, and `spatial` at 8 if there is one.
 
     widths, modules: of Stages 3, 4, 5. spatial_path: channels of the Spatial Path's strided layers.
@@ -201,7 +204,7 @@ class STDCNet(nn.Module):
         return maps
 
 
-class ContextPath(nn.Module):
+class ContextPath(Context):
     """Context Path (Figure 4a) over a middle and a deep feature, at strides 16 and 32 in the paper.
 
     Adds `context16`, of the middle feature's size, and `context8`, of twice that size.
@@ -228,7 +231,7 @@ class ContextPath(nn.Module):
         return {**maps, "context16": context16, "context8": self.conv_middle(_nearest(x, maps[self.fine]))}
 
 
-class FeatureFusion(nn.Module):
+class FeatureFusion(Decoder):
     """Feature Fusion Module (FFM) of a detail and a context feature of one stride; the result has c channels."""
 
     def __init__(self, features: dict[str, Feature], detail: str, context: str, c: int) -> None:
@@ -257,7 +260,7 @@ class Classifier(Segmenter):
         return logits
 
 
-class ConvX6(nn.Module):
+class ConvX6(Decoder):
     """Stage 6's convolution on the named feature, before the pooling: c channels at its stride."""
 
     def __init__(self, features: dict[str, Feature], source: str, c: int) -> None:

@@ -145,13 +145,14 @@ def _read_when(when: Any) -> tuple[tuple[str, tuple[Scalar, ...]], ...]:
 
 
 def _add_family_conditions(parameters: dict[str, Parameter]) -> None:
-    """`regseg.width` is active where the family is regseg."""
-    families = parameters["family"].values
-    for name, parameter in parameters.items():
-        prefix = name.partition(".")[0]
-        if prefix in families and "family" not in dict(parameter.when):
-            condition = (("family", (prefix,)),)
-            parameters[name] = Parameter(name, parameter.values, parameter.step, condition + parameter.when)
+    """`regseg.width` is active where the family is regseg, or, of a composed network, the encoder."""
+    for gate in ("family", "encoder"):
+        prefixes = parameters[gate].values if gate in parameters else ()
+        for name, parameter in parameters.items():
+            prefix = name.partition(".")[0]
+            if prefix in prefixes and gate not in dict(parameter.when):
+                condition = ((gate, (prefix,)),)
+                parameters[name] = Parameter(name, parameter.values, parameter.step, condition + parameter.when)
 
 
 def _check_conditions(document: Document, parameters: dict[str, Parameter]) -> None:

@@ -26,7 +26,8 @@ class Space:
     """Parameters in an order in which conditions follow what they name; `limits` are figure -> {min, max}.
 
     A parameter's name is a field of the Arch, `field.hole` for a hole of a template, and either may follow a family's
-    name and a dot where families of one space give a field different values: `regseg.width`.
+    name and a dot where families of one space give a field different values: `regseg.width`. In a space of composed
+    networks such a name is a field of the encoder.
     """
 
     name: str
@@ -94,8 +95,8 @@ class Space:
         params: Params = {}
         covered = {"family"}
         for template in self.templates.values():
-            prefix, _, _ = template.name.rpartition(".")
-            if prefix in ("", wanted["family"]):
+            gates = self.parameters[f"{template.name}.{template.holes[0]}"].when
+            if all(wanted.get(self._field(name)) in allowed for name, allowed in gates):
                 values = {hole: self.parameters[f"{template.name}.{hole}"].values for hole in template.holes}
                 solved = template.solve(str(wanted.get(self._field(template.name), "")), values)
                 if solved is None:

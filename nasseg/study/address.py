@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nasseg.errors import UserError
-from nasseg.families import Arch, create, get_family, make_arch, variants
+from nasseg.families import Arch, get_family, make_arch, variants
 from nasseg.files import read_yaml
 from nasseg.records import Measurement
 
@@ -31,7 +31,7 @@ def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: s
     measurement = None
     if "#" in address:
         settings, measurement = _of_trial(address, storage)
-        arch = create(get_family(settings.pop("family")), {**settings, **overrides})
+        arch = get_family(settings.pop("family")).from_params({**settings, **overrides})
     elif Path(address).suffix in (".yaml", ".yml"):
         settings = dict(read_yaml(_file(address)).data)
         name = settings.pop("variant", None) or settings.pop("family", None)

@@ -146,7 +146,7 @@ class Driver:
 
     def _start(self, proposal: Proposal, settings: dict[str, Any], label: str = "") -> Job:
         arch = arch_of(settings)
-        candidate = Candidate(proposal, {"family": arch.family, **arch.params()}, None, self.seed, label)
+        candidate = Candidate(proposal, {"family": settings["family"], **arch.params()}, None, self.seed, label)
         return self._activate(_Active(candidate), "cost")
 
     def _start_published(self) -> None:
@@ -157,8 +157,8 @@ class Driver:
         for name in self.study.file.published:
             if name not in there:
                 arch = make_arch(name)
-                proposal = Proposal({}, {}, {})
-                self.ready.append(self._start(proposal, {"family": arch.family, **arch.params()}, name))
+                settings = {"family": name if ":" in name else arch.family, **arch.params()}
+                self.ready.append(self._start(Proposal({}, {}, {}), settings, name))
 
     def _resume_waiting(self) -> Job | None:
         trial = None if self.budget.hours_over else self.record.take_waiting()

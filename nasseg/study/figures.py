@@ -1,13 +1,13 @@
 """The figures that objectives and limits may name: what each is, when it is known, where a Measurement has it."""
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nasseg.errors import UserError, unknown
-from nasseg.records import Measurement, digest
+from nasseg.errors import unknown
+from nasseg.files import load_attribute
+from nasseg.records import Measurement
 
 Stage = Literal["cost", "latency", "trained"]
 STAGES: tuple[Stage, ...] = ("cost", "latency", "trained")
@@ -80,22 +80,7 @@ def load_function(source: str, folder: Path) -> tuple[Callable[..., float], str]
     Raises:
         UserError: the file or the function is not there, or the file does not import.
     """
-    file, _, name = source.rpartition(":")
-    path = next((base / file for base in (folder, Path.cwd()) if (base / file).is_file()), None)
-    if not file or path is None:
-        raise UserError(f"a function is written file.py:function; no file {file or source!r} beside the study or here")
-    spec = importlib.util.spec_from_file_location(f"nasseg_user_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file raises is the user's to read
-        raise UserError(f"{path} does not import: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise unknown(f"function in {path}", name, [n for n in vars(module) if callable(getattr(module, n))])
-    return function, digest(path.read_text())
+    return load_attribute(source, folder)
 
 
 def custom_entry(figure: Figure, value: Any, source_hash: str) -> dict[str, Any]:

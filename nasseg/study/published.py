@@ -1,7 +1,7 @@
 """Published networks and spaces: which fields a space may name, and which published points lie in it."""
 
 from nasseg.errors import UserError, unknown
-from nasseg.families import FAMILIES, Variant, create, field_names, get_family, make_arch, variants
+from nasseg.families import FAMILIES, Variant, get_family, make_arch, variants
 from nasseg.space import Params, Space
 
 
@@ -12,14 +12,17 @@ def check_space(space: Space) -> None:
         UserError: a family or field that does not exist (nearest name offered).
     """
     for family in space.families:
-        if family not in FAMILIES:
+        if family not in FAMILIES and ":" not in family:
             raise unknown(f"family in space {space.name}", family, FAMILIES)
     holes = {f"{template.name}.{hole}" for template in space.templates.values() for hole in template.holes}
     for name in [*(set(space.parameters) - holes - {"family"}), *space.templates]:
         prefix, _, rest = name.partition(".")
         families = [prefix] if prefix in space.families and rest else _families_of(space, name)
         field = rest if prefix in space.families and rest else name
-        known = {field for family in families for field in field_names(get_family(family))}
+        known = {field for family in families for field in get_family(family).param_names()}
+        encoders = space.parameters["encoder"].values if "encoder" in space.parameters else ()
+        for encoder in map(get_family, map(str, encoders)):
+            known |= {f"{encoder.family}.{field}" for field in encoder.param_names()}
         if field not in known:
             raise unknown(f"parameter in space {space.name} (a field of {' or '.join(families)})", field, known)
 
@@ -44,7 +47,8 @@ def published_in(space: Space) -> dict[str, Params]:
 def locate(space: Space, variant: Variant) -> Params | None:
     if variant.family not in space.families:
         return None
-    defaults = {"family": variant.family, **create(get_family(variant.family), {}).params()}
+    encoder = {name: value for name, value in variant.params.items() if name == "encoder"}  # has its own defaults
+    defaults = {"family": variant.family, **get_family(variant.family).from_params(encoder).params()}
     settings = {"family": variant.family, **make_arch(variant.name).params()}
     try:
         return space.locate(settings, defaults)

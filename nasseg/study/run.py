@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nasseg.errors import UserError
 from nasseg.families import make_arch, variants
+from nasseg.files import load_attribute
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.device_lock import DeviceLock
 from nasseg.measure.environment import environment
@@ -167,7 +168,9 @@ def make_context(study: Study, data: DataFile) -> Context:
 def identity(study: Study, context: Context) -> dict[str, Any]:
     """What may not change under a study's name. Limit values, comments and run settings may."""
     space = study.space
-    sources = {f.name: load_function(f.source, study.folder)[1] for f in study.figures.values() if f.source}
+    code = {f.name: load_function(f.source, study.folder)[1] for f in study.figures.values() if f.source}
+    parts = (space.parameters[name].values for name in ("family", "encoder", "decoder") if name in space.parameters)
+    code |= {str(part): load_attribute(str(part))[1] for values in parts for part in values if ":" in str(part)}
     return {
         "space": f"{space.name} {digest([repr(space.parameters), repr(space.templates), repr(space.forbid)])}",
         "objectives": [[figure.name, figure.direction] for figure in study.objectives],
@@ -176,7 +179,7 @@ def identity(study: Study, context: Context) -> dict[str, Any]:
         "latency protocol": _plain(context.latency),
         "accuracy protocol": _plain(replace(context.accuracy, recipe="", seed=0)),
         "recipe": study.file.recipe.model_dump(mode="json"),
-        "own figures": sources,
+        "own code": code,
     }
 
 

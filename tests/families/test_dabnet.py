@@ -10,7 +10,6 @@ import yaml
 from torch import nn
 
 from nasseg.errors import UserError
-from nasseg.families.arch import create
 from nasseg.families.dabnet import DABNetArch
 from nasseg.families.graph import record
 from nasseg.space import load_space
@@ -20,7 +19,7 @@ ROWS: dict[str, Any] = yaml.safe_load((ROOT / "nasseg/families/variants/dabnet.y
 
 
 def variant(name: str) -> DABNetArch:
-    arch = create(DABNetArch, ROWS[name]["params"])
+    arch = DABNetArch.from_params(ROWS[name]["params"])
     assert isinstance(arch, DABNetArch)
     return arch
 
@@ -154,7 +153,7 @@ PARTS = [
 
 @pytest.mark.parametrize(("fields", "part", "printed"), PARTS)
 def test_context_and_decoder(fields: dict[str, Any], part: str, printed: list[Any]) -> None:
-    module = create(DABNetArch, fields).build_meta(19).get_submodule(part)
+    module = DABNetArch.from_params(fields).build_meta(19).get_submodule(part)
     convs = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
     assert [(conv.in_channels, conv.out_channels, conv.kernel_size) for conv in convs] == printed
 
@@ -179,13 +178,13 @@ def test_variants_differ() -> None:
     [{}, {"decoder": "erfnet"}, {"context": "spp"}, {"context": "spp", "decoder": "erfnet", "input_scale": 0.4}],
 )
 def test_logits_have_the_input_size(fields: dict[str, Any], size: tuple[int, int]) -> None:
-    model = create(DABNetArch, fields).build_meta(11)
+    model = DABNetArch.from_params(fields).build_meta(11)
     assert model(torch.empty(2, 3, *size, device="meta")).shape == (2, 11, *size)
 
 
 @pytest.mark.parametrize("fields", [{}, {"input_injection": False}, {"context": "spp", "decoder": "erfnet"}])
 def test_trains_at_a_quarter_of_the_width(fields: dict[str, Any]) -> None:
-    model = create(DABNetArch, {"width": 0.25, **fields}).build(5).train()
+    model = DABNetArch.from_params({"width": 0.25, **fields}).build(5).train()
     logits = model(torch.randn(1, 3, 33, 45))
     assert logits.shape == (1, 5, 33, 45)
     assert torch.isfinite(logits).all()
@@ -225,7 +224,7 @@ BAD = [
 @pytest.mark.parametrize(("fields", "message"), BAD)
 def test_bad_values_are_user_errors(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        create(DABNetArch, fields)
+        DABNetArch.from_params(fields)
 
 
 def test_the_space_holds_the_variants_and_builds() -> None:
@@ -237,5 +236,5 @@ def test_the_space_holds_the_variants_and_builds() -> None:
     rng = random.Random(0)
     for _ in range(10):
         settings = space.settings(space.sample(rng))
-        model = create(DABNetArch, {k: v for k, v in settings.items() if k != "family"}).build_meta(19)
+        model = DABNetArch.from_params({k: v for k, v in settings.items() if k != "family"}).build_meta(19)
         assert model(torch.empty(1, 3, 64, 96, device="meta")).shape == (1, 19, 64, 96)

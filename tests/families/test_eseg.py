@@ -13,7 +13,7 @@ import yaml
 from torch import nn
 
 from nasseg.errors import UserError
-from nasseg.families.arch import Feature, create
+from nasseg.families.arch import Feature
 from nasseg.families.efficientnet import EfficientNet
 from nasseg.families.eseg import ESegArch, PooledLevels, weighted_sum
 from nasseg.families.graph import Graph, Operator, Weight, record
@@ -66,7 +66,7 @@ EFFICIENTNETS = {
 
 
 def variant(name: str) -> ESegArch:
-    arch = create(ESegArch, ROWS[name].get("params") or {})
+    arch = ESegArch.from_params(ROWS[name].get("params") or {})
     assert isinstance(arch, ESegArch)
     return arch
 
@@ -133,7 +133,7 @@ def test_every_sampled_point_of_the_space_builds() -> None:
     assert space.count() > 1e5
     for _ in range(10):
         settings = space.settings(space.sample(rng))
-        arch = create(ESegArch, {name: value for name, value in settings.items() if name != "family"})
+        arch = ESegArch.from_params({name: value for name, value in settings.items() if name != "family"})
         with torch.device("meta"):
             assert arch.build(5).eval()(torch.empty(1, 3, 97, 161)).shape == (1, 5, 97, 161)
 
@@ -175,7 +175,7 @@ def test_pooling_does_not_see_the_border() -> None:
         def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"p5": torch.ones(1, 2, 5, 7)}
 
-    maps = PooledLevels(Constant(), {"p5": Feature(2, 32)}, "p5", 9)(torch.empty(1, 3, 160, 224))
+    maps = PooledLevels({"p5": Feature(2, 32)}, "p5", 9)(Constant()(torch.empty(1, 3, 160, 224)))
     assert [tuple(maps[f"p{level}"].shape[2:]) for level in range(6, 10)] == [(3, 4), (2, 2), (1, 1), (1, 1)]
     assert all((x == 1).all() for x in maps.values())
 
@@ -197,7 +197,7 @@ def test_fvcore_itself_counts_the_same(name: str) -> None:
     from fvcore.nn import FlopCountAnalysis
 
     logging.getLogger("fvcore").setLevel(logging.ERROR)
-    arch = create(ESegArch, {**variant(name).params(), "width": 0.25, "depth": 0.3, "decoder_repeats": 1})
+    arch = ESegArch.from_params({**variant(name).params(), "width": 0.25, "depth": 0.3, "decoder_repeats": 1})
     theirs = FlopCountAnalysis(arch.build(19).eval(), torch.zeros(1, 3, 64, 96)).unsupported_ops_warnings(False).total()
     assert sum(map(fvcore_flops, record(arch.build_meta(19), (64, 96)).reachable())) == theirs
 
@@ -235,4 +235,4 @@ def test_an_atrous_convolution_pays_for_its_padded_grid() -> None:
 )
 def test_bad_values_are_user_errors(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        create(ESegArch, settings)
+        ESegArch.from_params(settings)

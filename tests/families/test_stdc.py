@@ -12,7 +12,6 @@ import yaml
 from torch import Tensor, nn
 
 from nasseg.errors import UserError
-from nasseg.families.arch import create
 from nasseg.families.graph import record
 from nasseg.families.layers import conv_head
 from nasseg.families.stdc import STDCArch, STDCModule
@@ -25,7 +24,7 @@ SEGMENTATION = [name for name, row in ROWS.items() if row["params"].get("form") 
 
 
 def variant(name: str) -> STDCArch:
-    arch = create(STDCArch, ROWS[name]["params"])
+    arch = STDCArch.from_params(ROWS[name]["params"])
     assert isinstance(arch, STDCArch)
     return arch
 
@@ -182,10 +181,10 @@ def test_parts_around_the_encoder(part: str, printed: list[tuple[int, int, int]]
 def test_figure_7_more_blocks_cost_less() -> None:
     costs = []
     for blocks in range(2, 7):
-        model = create(STDCArch, {"form": "classifier", "blocks": blocks}).build_meta(1000)
+        model = STDCArch.from_params({"form": "classifier", "blocks": blocks}).build_meta(1000)
         costs.append((flops(model, (224, 224), bisenetv2_flops), params(model)))
     assert costs == sorted(costs, reverse=True)
-    assert variant("stdc2").id == create(STDCArch, {"form": "classifier", "blocks": 4}).id
+    assert variant("stdc2").id == STDCArch.from_params({"form": "classifier", "blocks": 4}).id
 
 
 def test_detail_guidance_is_free_and_the_spatial_path_is_not() -> None:
@@ -247,7 +246,7 @@ BAD = [
 @pytest.mark.parametrize(("fields", "message"), BAD)
 def test_bad_values_are_user_errors(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        create(STDCArch, fields)
+        STDCArch.from_params(fields)
 
 
 def test_the_space_holds_the_variants_and_builds() -> None:
@@ -259,5 +258,5 @@ def test_the_space_holds_the_variants_and_builds() -> None:
     rng = random.Random(0)
     for _ in range(10):
         settings = space.settings(space.sample(rng))
-        model = create(STDCArch, {k: v for k, v in settings.items() if k != "family"}).build_meta(19)
+        model = STDCArch.from_params({k: v for k, v in settings.items() if k != "family"}).build_meta(19)
         assert model(torch.empty(1, 3, 64, 96, device="meta")).shape == (1, 19, 64, 96)
