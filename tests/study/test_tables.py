@@ -1,0 +1,386 @@
+"""The papers' tables: every file loads, every row builds, and what the architecture alone decides is as printed."""
+
+import csv
+import io
+import json
+import re
+from fractions import Fraction
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from nasseg.analyse.published import Cell, Column, Comparison, comparison_frame, difference_text, judge, text_of
+from nasseg.analyse.typeset import render
+from nasseg.errors import UserError
+from nasseg.families import Arch
+from nasseg.files import list_files, parse_yaml
+from nasseg.study.reproduce import Measured, at_hand, list_tables, reproduce, summarise
+from nasseg.study.table import PAPERS, load_table, table_from, tables
+from nasseg.train.recipe import Recipe, load_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXTS = ROOT.parent / "shared/papers"
+
+# name -> how many cells of it the architecture alone decides
+COMPUTED = {
+    "bisenetv2/table-1": 75, "bisenetv2/table-2": 7, "bisenetv2/table-3a": 5, "bisenetv2/table-3b": 4,
+    "bisenetv2/table-3c": 6, "bisenetv2/table-4": 0, "bisenetv2/table-5a": 5, "bisenetv2/table-5b": 4,
+    "bisenetv2/table-6": 2, "bisenetv2/table-7": 2, "bisenetv2/table-8": 0, "bisenetv2/table-9": 0,
+    "stdc/table-1": 10, "stdc/table-2": 84, "stdc/table-3": 0, "stdc/table-4": 0, "stdc/table-5": 4,
+    "stdc/table-6": 0, "stdc/table-7": 0, "stdc/figure-7": 10, "stdc/equation-3": 15,
+    "eseg/table-1": 6, "eseg/table-2": 4, "eseg/table-3": 24, "eseg/table-4": 6, "eseg/table-5": 0,
+    "eseg/table-6": 0, "eseg/table-7": 0, "eseg/table-8": 1,
+    "regseg/table-1": 0, "regseg/table-2": 31, "regseg/table-3": 0, "regseg/table-4": 20, "regseg/table-5": 0,
+    "regseg/table-6": 0, "regseg/table-7": 0, "regseg/table-8": 0, "regseg/table-9": 2, "regseg/table-10": 2,
+    "dabnet/table-1": 38, "dabnet/table-2a": 5, "dabnet/table-2b": 3, "dabnet/table-3": 1, "dabnet/table-4": 1,
+    "dabnet/table-5": 0,
+}  # fmt: skip
+# (name, row, column) -> ours, where it is not the printed value; the files have the reasons
+FLAGGED = {
+    ("bisenetv2/table-3a", "lambda = 1/16", "gflops"): "19.605",
+    ("bisenetv2/table-3c", "epsilon = 1", "gflops"): "17.773",
+    ("bisenetv2/table-5a", "alpha = 2.0", "gflops"): "85.935",
+    ("eseg/table-4", "ESeg-L", "flops"): "342.5",
+    ("regseg/table-4", "10, dilated RegNetY-600MF", "rates"): "7*(1,1)+3*(2,2)",
+    ("regseg/table-4", "10, dilated RegNetY-600MF", "field_of_view"): "479",
+    ("regseg/table-9", "RegSeg", "params"): "3.335",
+    ("regseg/table-10", "RegSeg", "params"): "3.335",
+    ("dabnet/table-4", "DABNet(Ours)", "params"): "0.755",
+}
+# STDC's Figure 7 prints no number: M FLOPs and M parameters, by number of blocks
+FIGURE_7 = {
+    2: ("1880", "15.79"),
+    3: ("1533", "13.14"),
+    4: ("1446", "12.47"),
+    5: ("1424", "12.31"),
+    6: ("1419", "12.26"),
+}
+
+
+table_of = cache(load_table)
+
+
+@cache
+def features(arch: Arch) -> set[str]:
+    model = arch.build_meta(19)
+    return set((model.context or model.encoder).features)
+
+
+@cache
+def ours(name: str) -> Comparison:
+    return reproduce(table_of(name))
+
+
+def test_every_table_of_the_five_papers_is_there() -> None:
+    shipped = [name for name in tables() if name.partition("/")[0] in PAPERS]
+    assert shipped == list(COMPUTED)  # paper by paper, and Table 10 after Table 9
+    assert not set(shipped) & set(list_files("studies"))
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_every_row_builds(name: str) -> None:
+    table = table_of(name)
+    text = list_files("tables")[name].read_text()
+    assert text.startswith(f"# {table.paper}, {table.file.table}: ")
+    assert table.file.question
+    assert table.file.expected
+    for row in table.file.rows:
+        arch, training = row.arch(), table.file.training(row)
+        assert arch is None or features(arch)
+        assert (arch is None) == (row.cited or row.missing is not None)
+        if arch and training:
+            assert training.citation
+            assert {feature for head in training.heads for feature in head.features} <= features(arch)
+
+
+def test_every_trained_table_names_its_recipe() -> None:
+    for name in COMPUTED:
+        data = {column.data for column in table_of(name).file.columns.values() if column.data}
+        assert (table_of(name).file.recipe is None) == (data <= {"ImageNet"}), name
+
+
+def test_rows_set_the_recipe() -> None:
+    def row(name: str, index: int) -> Recipe:
+        recipe = table_of(name).file.training(table_of(name).file.rows[index])
+        assert recipe is not None
+        return recipe
+
+    none, full = row("bisenetv2/table-4", 0), row("bisenetv2/table-4", 7)
+    assert (none.heads, none.ohem) == ((), None)
+    assert [head.features for head in full.heads] == [("stem", "s3", "s4", "s5")]
+    assert full == row("bisenetv2/table-7", 0) == load_recipe("bisenetv2-cityscapes")
+    assert [head.kind for head in row("stdc/table-4", 2).heads] == ["auxiliary"]
+    assert row("stdc/table-4", 7) == row("stdc/table-6", 21) == load_recipe("stdc-cityscapes")
+    assert row("regseg/table-6", 1).crop_size == (1024, 1024)
+    assert row("regseg/table-7", 3).steps == 2 * row("regseg/table-7", 0).steps - 1  # rounded up
+    assert row("regseg/table-7", 3).ohem == load_recipe("regseg-cityscapes-test").ohem
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_what_the_architecture_decides_is_as_printed(name: str) -> None:
+    """Equal to print rounding, or flagged with its reason and a value that is held here."""
+    computed = [cell for cell in ours(name).cells if cell.verdict in ("equal", "flagged", "differs", "not printed")]
+    assert len(computed) == COMPUTED[name]
+    for cell in computed:
+        golden = FLAGGED.get((name, cell.row, cell.column))
+        if golden is not None:
+            assert (cell.verdict, text_of(cell.ours, cell.printed)) == ("flagged", golden), cell
+            assert cell.reason
+        else:
+            assert cell.verdict == ("not printed" if cell.printed is None else "equal"), cell
+            assert not cell.reason, "a flag that nothing needs"
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_what_was_not_run_says_why_and_guesses_nothing(name: str) -> None:
+    for cell in ours(name).cells:
+        if cell.verdict in ("not run", "cited", "given"):
+            assert cell.ours is None
+            assert cell.verdict != "not run" or re.match(r"needs \w", cell.reason), cell
+
+
+def test_figure_7_counts_what_the_paper_only_draws() -> None:
+    for blocks, golden in FIGURE_7.items():
+        cells = [ours("stdc/figure-7").cell(f"{blocks} blocks", column) for column in ("flops", "params")]
+        assert tuple(text_of(cell.ours, None) for cell in cells if cell) == golden
+
+
+def test_equation_3_is_evaluated_right() -> None:
+    for row in table_of("stdc/equation-3").file.rows:
+        m, n, blocks = (int(number) for number in re.findall(r"= (\d+)", row.name))
+        value = Fraction(n * m, 2) + Fraction(3 * n**2, 2) * (1 + Fraction(1, 2 ** (2 * blocks - 3)))
+        assert row.printed["params"] == str(value)
+
+
+# Which rows of a table need more than one line of the paper's text.
+TWO_LINES = {"stdc/table-2"}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_printed_values_are_the_papers(name: str) -> None:
+    """Each row's values stand in its line of the text, in their order, and the lines follow each other."""
+    paper, file = name.partition("/")[0], table_of(name).file
+    if not (TEXTS / f"{paper}.txt").exists():
+        pytest.skip("the papers' texts are not here")
+    columns = [key for key, column in file.columns.items() if not column.given and not column.evaluated]
+    rows = [[value for key in columns if (value := row.printed.get(key))] for row in file.rows]
+    wanted = [[token for value in row for token in tokens(value)] for row in rows if row]
+    lines = [tokens(line) for line in (TEXTS / f"{paper}.txt").read_text().splitlines()]
+    if name in TWO_LINES:
+        lines = [first + second for first, second in pairwise(lines)]
+    assert any(follow(wanted, lines[start : start + 2 * len(wanted) + 40]) for start in range(len(lines))), wanted
+
+
+def follow(wanted: list[list[str]], lines: list[list[str]]) -> bool:
+    """Whether each wanted sequence is part of a line at or below that of the one before; the first in the first."""
+    at = 0
+    for index, sequence in enumerate(wanted):
+        while at < len(lines) and not within(sequence, lines[at]):
+            at += 1
+            if index == 0:
+                return False
+        if at == len(lines):
+            return False
+    return True
+
+
+def within(sequence: list[str], line: list[str]) -> bool:
+    rest = iter(line)
+    return all(token in rest for token in sequence)
+
+
+def tokens(text: str) -> list[str]:
+    """A line of text as tokens, whatever markup the text has around them; units and footnote marks left out."""
+    text = text.replace("\N{MULTIPLICATION SIGN}", "x").replace(r"\times", "x").replace("$", " ")
+    text = re.sub(r"(?<=\d) *x *(?=\d)", "x", re.sub("\\*\\*|</?b>|[†\N{ASTERISK OPERATOR}]", "", text))
+    text = re.sub(r" *± *", "±", text.replace(", ", " "))
+    return [re.sub(r"(?<=\d)[MB%x]$", "", token) for token in text.split()]
+
+
+@pytest.mark.parametrize(
+    ("printed", "value", "flag", "verdict"),
+    [
+        ("73.0", 73.04, "", "equal"),
+        ("73.00", 73.04, "", "differs"),
+        ("73.00", 73.04, "why", "flagged"),
+        ("73.0", 73.04, "stale", "equal"),
+        ("0.5", 0.55, "", "equal"),  # half a digit exactly
+        ("0.5", 0.5500001, "", "differs"),
+        ("813", 812.6, "", "equal"),
+        ("78.13±0.48", 78.134, "", "equal"),
+        ("3", "3", "", "equal"),
+        ("3", "5", "", "differs"),
+        (None, 1.0, "", "not printed"),
+        ("-", 1.0, "", "not printed"),
+    ],
+)
+def test_judging(printed: str | None, value: float | str, flag: str, verdict: str) -> None:
+    assert judge(printed, value, flag) == verdict
+
+
+def small() -> Comparison:
+    columns = (
+        Column(name="miou", label="mIoU", unit="%", protocol="on Streets"),
+        Column(name="flops", label="GFLOPs", unit="G", protocol="by a rule"),
+        Column(name="ms", label="time", unit="ms", protocol="on a device"),
+    )
+    cells = (
+        Cell(row="a|b", column="miou", printed="70.1", ours=None, verdict="not run", reason="needs Streets"),
+        Cell(row="a|b", column="flops", printed="1.5", ours=1.52, verdict="equal"),
+        Cell(row="a|b", column="ms", printed="2.0", ours=3.0, verdict="measured", protocol="on a laptop"),
+        Cell(row="c_d", column="flops", printed="2.0", ours=2.1, verdict="flagged", reason="50% & more"),
+        Cell(row="e", column="flops", printed="7", ours=None, verdict="cited"),
+    )
+    return Comparison(
+        name="x/table-1", paper="X", table="Table 1", title="T", question="Why?", expected="", columns=columns,
+        rows=("a|b", "c_d", "e"), cells=cells, notes={"e": "far"},
+    )  # fmt: skip
+
+
+def test_markdown() -> None:
+    lines = render([small()], "markdown").splitlines()
+    assert lines[:3] == ["## X, Table 1: T", "", "Why?"]
+    assert lines[4] == (
+        "| row | mIoU (%) printed | GFLOPs printed | GFLOPs ours | difference | time (ms) printed | time (ms) ours "
+        "| difference |"
+    )
+    assert lines[6] == r"| a\|b | 70.1 | 1.5 | 1.52 | +0.02 | 2.0 | 3.00 [1] | +1.00 |"
+    assert lines[7:9] == ["| c_d |  | 2.0 | 2.10 [2] | +0.10 |  |  |  |", "| e |  | 7 |  |  |  |  |  |"]
+    assert lines[10:] == [
+        "- [1] on a laptop", "- [2] 50% & more", "- e: far", "- mIoU: on Streets. Not run: needs Streets.",
+        "- GFLOPs: by a rule.", "- time: on a device.",
+        "- Rows without ours: other people's networks, as the paper quotes them.",
+    ]  # fmt: skip
+
+
+def test_other_formats() -> None:
+    text = render([small()], "text").splitlines()
+    assert len({len(line) for line in text[4:6]}) == 1  # aligned
+    latex = render([small()], "latex")
+    assert r"c\_d &  & 2.0 & 2.10 [2] & +0.10" in latex
+    assert r"[2] 50\% \& more" in latex
+    rows = list(csv.DictReader(io.StringIO(render([small(), small()], "csv"))))
+    assert len(rows) == 2 * len(small().cells)
+    assert (rows[1]["printed"], rows[1]["ours"], rows[1]["verdict"]) == ("1.5", "1.52", "equal")
+    assert (rows[0]["ours"], rows[2]["protocol"], rows[3]["reason"]) == ("", "on a laptop", "50% & more")
+    (data,) = json.loads(render([small()], "json"))
+    assert data["counts"]["flagged"] == 1
+    assert data["cells"][0] | {"ours": None, "reason": "needs Streets"} == data["cells"][0]
+    with pytest.raises(UserError, match="unknown format 'markdwn': did you mean 'markdown'"):
+        render([small()], "markdwn")
+
+
+def test_differences_show_what_print_rounding_hides() -> None:
+    cell = ours("bisenetv2/table-3a").cell("lambda = 1/2", "gflops")
+    assert cell is not None
+    assert (text_of(cell.ours, cell.printed), difference_text(cell)) == ("25.842", "+0.002")
+    assert cell.difference == pytest.approx(0.00249, abs=1e-5)
+
+
+def test_frame_has_a_row_a_cell() -> None:
+    frame = comparison_frame([ours("bisenetv2/table-3a"), ours("dabnet/table-4")])
+    assert len(frame) == 12
+    assert frame["difference"].notna().sum() == 6
+    assert set(frame[frame["verdict"] == "not run"]["reason"]) == {"needs Cityscapes", "needs CamVid"}
+
+
+def test_what_was_measured_takes_its_cell_with_its_protocol() -> None:
+    results = {("DABNet (Ours)", "ms_256"): Measured(2.5, "H100, eager")}
+    comparison = reproduce("dabnet/table-5", results)
+    cell, other = (comparison.cell("DABNet (Ours)", column) for column in ("ms_256", "fps_256"))
+    assert cell is not None
+    assert other is not None
+    assert (cell.verdict, cell.ours, cell.difference, cell.protocol) == ("measured", 2.5, -3.5, "H100, eager")
+    assert (other.verdict, other.reason) == ("not run", "needs a GPU")
+    assert "[1] H100, eager" in render([comparison])
+
+
+def test_the_list_says_what_can_run() -> None:
+    summary = summarise(table_of("regseg/table-9"))
+    assert (summary.rows, summary.own_rows) == (18, 1)
+    assert summary.runs == ("Params", "GFLOPs")
+    assert summary.waits == {
+        "val mIOU": "Cityscapes", "test mIOU": "Cityscapes' test server", "FPS": "a GPU"
+    }  # fmt: skip
+    assert summarise(table_of("regseg/table-9"), ["Cityscapes", "a GPU"]).waits.keys() == {"test mIOU"}
+    assert at_hand(["CamVid"]) >= {"CamVid"}
+    assert [one.name for one in list_tables() if one.name in COMPUTED] == list(COMPUTED)
+
+
+GOOD = """
+paper: dabnet
+table: Table 9
+title: t
+question: q
+expected: e
+columns:
+  params: {label: Params, unit: M, cost: params, size: [64, 128]}
+  k: {label: k, layer: kernel, size: [64, 128]}
+rows:
+  - {name: a, variant: dabnet, module: head, printed: {params: "0.76", k: "1"}}
+recipe: dabnet-cityscapes
+"""
+
+
+def test_a_users_own_table(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD)
+    comparison = reproduce(path)
+    assert comparison.citation == "DABNet, Table 9"
+    assert [cell.verdict for cell in comparison.cells] == ["equal", "equal"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"0.76"', "0.76", r":11: rows.0.printed.params: Input should be a valid string, got 0.76"),
+        ('"0.76"', "few", r":11: a number is needed, got 'few'"),
+        ("{params:", "{parms:", r":11: unknown column 'parms': did you mean 'params'"),
+        ("module: head, ", "", r":11: column k looks at a module, and the row names none: add `module`"),
+        ("variant: dabnet", "variant: dabnett", r":11: unknown variant or family 'dabnett': did you mean 'dabnet'"),
+        ("variant: dabnet", "variant: dabnet, cited: true", r":11: rows.0: .*exactly one of them"),
+        ("variant: dabnet", "variant: dabnet, set: {widht: 2}", r":11: unknown parameter of dabnet 'widht'.*'width'"),
+        ("variant: dabnet", "cited: true, set: {width: 2}", r":11: rows.0: .*and there is none"),
+        ("printed: {", "flagged: {j: why}, printed: {", r":11: unknown column 'j'"),
+        ("cost: params", "cost: params, given: it", r":8: columns.params: .*exactly one of cost"),
+        ("cost: params", "cost: weights", r":8: columns.params.cost: Input should be 'params'"),
+        ("cost: params", "accuracy: miou", r":8: columns.params: .*names its data and split"),
+        ("layer: kernel", "field: kernel", r":7: unknown field 'kernel'"),
+        ("dabnet-cityscapes", "dabnet-citiscapes", r":12: recipe: unknown recipe .*'dabnet-cityscapes'"),
+        ("dabnet-cityscapes", "{name: dabnet-cityscapes, heds: []}", r":12: unknown setting .*'heads'"),
+        ("variant: dabnet", "variant: dabnet, recipe: {steps: 0}", r":11: recipe: steps: .*greater than or equal to 1"),
+        ("title: t", "titel: t", r":4: unknown key 'titel': did you mean 'title'"),
+    ],
+)
+def test_bad_files_are_user_errors(old: str, new: str, message: str) -> None:
+    assert GOOD.count(old) == 1
+    with pytest.raises(UserError, match=message):
+        table_from(parse_yaml(GOOD.replace(old, new), Path("bad.yaml")), "bad")
+
+
+def test_a_row_cannot_change_a_recipe_that_the_table_does_not_name() -> None:
+    text = GOOD.replace("recipe: dabnet-cityscapes", "").replace("module: head", "module: head, recipe: {steps: 9}")
+    with pytest.raises(UserError, match=":11: row 'a' changes a recipe, and the table names none"):
+        table_from(parse_yaml(text, Path("bad.yaml")), "bad")
+
+
+@pytest.mark.parametrize(
+    ("module", "layer", "message"),
+    [
+        ("haed", "kernel", "unknown module 'haed': did you mean 'head'"),
+        ("head", "field_of_view_1", "are those of an STDC module, got a Conv2d"),
+        ("encoder.norms.0", "expansion", "a block's first convolution, got a Sequential"),
+    ],
+)
+def test_a_module_that_has_no_such_figure(module: str, layer: str, message: str) -> None:
+    text = GOOD.replace("module: head", f"module: {module}").replace("layer: kernel", f"layer: {layer}")
+    table = table_from(parse_yaml(text, Path("bad.yaml")), "bad")
+    with pytest.raises(UserError, match=message):
+        reproduce(table)
+
+
+def test_no_such_table() -> None:
+    with pytest.raises(UserError, match="unknown table 'bisenetv2/table-3d': did you mean 'bisenetv2/table-3"):
+        load_table("bisenetv2/table-3d")
