@@ -1,0 +1,132 @@
+"""A model as a file that runs without nasseg and without PyTorch: ONNX, of one fixed input size, weights inside.
+
+The file's input is called `image`, [batch, 3, H, W]; its output is as the model's. Sizes are constants in it, because
+that is what the compilers of small devices want, and what every figure of nasseg is taken at.
+
+Packages: onnx and onnxscript write such a file, onnxruntime runs it; together they are the extra `onnx`.
+"""
+
+import importlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from nasseg.errors import UserError
+from nasseg.records import Size
+
+INPUT = "image"
+_TO_WRITE, _TO_RUN = ("onnx", "onnxscript"), ("onnxruntime",)
+
+
+def require_onnx() -> None:
+    """Raise a UserError where a package that writes or runs ONNX files is missing."""
+    _require(*_TO_WRITE, *_TO_RUN)
+
+
+def _require(*packages: str) -> Any:
+    """The last of these packages, when all are there."""
+    module = None
+    for package in packages:
+        try:
+            module = importlib.import_module(package)
+        except ImportError:
+            raise UserError(f"ONNX needs {package}, which is not installed: pip install 'nasseg[onnx]'") from None
+    return module
+
+
+def trace(model: nn.Module, input_size: Size, *, batch: int = 1) -> ExportedProgram:
+    """The program of a model in eval mode for images [batch, 3, *input_size], in the model's precision, on its device.
+
+    It names no file or line of the machine that traced it.
+
+    Raises:
+        UserError: torch cannot trace the model.
+    """
+    weight = next(model.parameters())
+    image = torch.zeros(batch, 3, *input_size, dtype=weight.dtype, device=weight.device)
+    with _telling("traced"), torch.no_grad():
+        program = torch.export.export(model, (image,))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def save_onnx(program: ExportedProgram, path: Path, *, output: str = "logits") -> None:
+    """Write a traced program as ONNX; its output gets the name `output`.
+
+    Raises:
+        UserError: a package is missing, or the program holds what ONNX cannot say.
+        OSError: it cannot be written.
+    """
+    _require(*_TO_WRITE)
+    with _telling("written as ONNX"):
+        torch.onnx.export(
+            program, (), path, dynamo=True, external_data=False, verbose=False, input_names=[INPUT],
+            output_names=[output],
+        )  # fmt: skip
+
+
+def write_onnx(model: nn.Module, path: Path, input_size: Size, *, batch: int = 1) -> None:
+    """Write a model in eval mode as ONNX for images [batch, 3, *input_size]; see `trace` and `save_onnx`."""
+    _require(*_TO_WRITE)
+    save_onnx(trace(model, input_size, batch=batch), path)
+
+
+def open_onnx(source: Path | bytes, *, threads: int = 0, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
+    """The `InferenceSession` of an ONNX file, or of its content; 0 threads: as many as there are cores.
+
+    Raises:
+        UserError: onnxruntime is missing, or cannot use the file.
+    """
+    onnxruntime = _require(*_TO_RUN)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    content = source if isinstance(source, bytes) else str(source)
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=list(providers))
+    except Exception as error:  # its errors have no type in common
+        name = "the file" if isinstance(source, bytes) else source
+        raise UserError(f"ONNX Runtime cannot use {name}: {_first_line(error)}") from None
+
+
+def run_onnx(session: Any, images: Tensor) -> Tensor:
+    """Images [batch, 3, H, W] on the CPU -> the file's one output.
+
+    Raises:
+        UserError: the images are not of the size that the file was written for.
+    """
+    try:
+        (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    except Exception as error:
+        raise UserError(f"ONNX Runtime cannot run the file on {list(images.shape)}: {_first_line(error)}") from None
+    result: Tensor = torch.from_numpy(found)
+    return result
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
+    """Whatever torch's exporters raise, which has no type in common, as a UserError; their notes are kept quiet."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"the network cannot be {what}: {_first_line(error)}") from error
+    finally:
+        logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
