@@ -1,32 +1,35 @@
-"""The training loop: batches of views, cross entropy, an optimiser step each; then accuracy on the validation split."""
+"""The training loop: batches of views, a loss, an optimiser step each; then accuracy on the validation split."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from dataclasses import dataclass
 from math import isfinite
 from time import perf_counter
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nasseg.errors import UserError
-from nasseg.measure.accuracy import IGNORE, ConfusionMatrix
+from nasseg.measure.accuracy import ConfusionMatrix
 from nasseg.train.augment import Augment, normalise
 from nasseg.train.data import DataSet, Split
+from nasseg.train.heads import TrainingHeads
+from nasseg.train.losses import segmentation_loss
+from nasseg.train.optimizer import Average, make_optimizer
 from nasseg.train.recipe import Recipe
 
 Guard = Callable[[], AbstractContextManager[object]]
 _CURVE_POINTS = 50
+_EXPLODED = 1_000  # times the first loss
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Diverged(RuntimeError):  # noqa: N818  (an outcome of a trial rather than a fault)
-    """The loss is no longer a finite number."""
+    """The loss is no longer a finite number, or a thousand times what it was at first."""
 
     def __init__(self, step: int, loss: float) -> None:
         super().__init__(
-            f"training diverged: the loss of step {step} is {loss}; try a lower learning_rate or more warmup_steps"
+            f"training diverged: the loss of step {step} is {loss:.4g}; try a lower learning_rate or more warmup_steps"
         )
         self.step, self.loss = step, loss
 
@@ -58,25 +61,28 @@ def train(
 ) -> TrainResult:
     """Trains `model`, [B, 3, H, W] -> logits [B, classes, H, W], in place and evaluates it.
 
-    The seed decides batches, views and dropout; the weights are the caller's to initialise. On the CPU with one thread
-    the same seed gives the same weights, bit by bit. The model is left in eval mode with the weights that were
-    evaluated (the average ones, where the recipe has an ema_decay). `on_step(step, loss)` is called after each step,
-    the first being 1; an exception that it raises ends training. `guard()` is entered around each step and each
-    batch of the evaluation.
+    The seed decides batches, views, dropout and the recipe's heads; the weights are the caller's to initialise. On the
+    CPU with one thread the same seed gives the same weights, bit by bit. The model is left in eval mode with the
+    weights that were evaluated (the average ones, where the recipe has an ema_decay), without the heads.
+    `on_step(step, loss)` is called after each step, the first being 1; an exception that it raises ends training.
+    `guard()` is entered around each step and each batch of the evaluation.
 
     Raises:
-        Diverged: the loss became infinite or NaN.
-        UserError: model and data do not fit each other.
+        Diverged: the loss became infinite or NaN, or exploded.
+        UserError: model, data and the recipe's heads do not fit each other.
     """
     guard = guard or nullcontext
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-    split = data.train.to(device)
-    average = _Average(model, recipe.ema_decay) if recipe.ema_decay else None
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         torch.manual_seed(seed)
+        heads = TrainingHeads(recipe, model, data.num_classes)
+        for module in (model, heads):
+            module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        split = data.train.to(device)
+        average = Average(model, recipe.ema_decay) if recipe.ema_decay else None
         started = perf_counter()
-        curve = _run_steps(model, split, recipe, seed, average, data.num_classes, on_step, guard)
+        with heads.reading(model):
+            curve = _run_steps(model, heads, split, recipe, seed, average, data.num_classes, on_step, guard)
         train_seconds = perf_counter() - started
     if average:
         model.load_state_dict(average.state)
@@ -92,35 +98,45 @@ def train(
 
 def _run_steps(
     model: nn.Module,
+    heads: TrainingHeads,
     split: Split,
     recipe: Recipe,
     seed: int,
-    average: "_Average | None",
+    average: Average | None,
     num_classes: int,
     on_step: Callable[[int, float], None] | None,
     guard: Guard,
 ) -> tuple[tuple[int, float], ...]:
     model.train()
+    device, parts = split.images.device, recipe.accumulation
     generator = torch.Generator().manual_seed(seed)
-    augment, optimizer = Augment(recipe), make_optimizer(model, recipe)
+    augment = Augment(recipe.for_input_scale(getattr(model, "input_scale", 1.0)))
+    optimizer = make_optimizer(nn.ModuleList([model, heads]), recipe)
+    scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
     batches = _batches(len(split), recipe.batch_size, generator)
     every = -(-recipe.steps // _CURVE_POINTS)
     curve: list[tuple[int, float]] = []
     recent: list[float] = []
+    limit = 0.0
     for step in range(1, recipe.steps + 1):
         with guard():
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate_at(step - 1)
-            chosen = next(batches).to(split.images.device)
+            chosen = next(batches).to(device)
             images, labels = augment(split.images[chosen], split.labels[chosen], generator)
-            loss = cross_entropy(_logits(model, images, num_classes, recipe.channels_last), labels)
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            losses = []
+            for part in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+                loss = _loss(model, heads, *part, num_classes, recipe) / parts
+                scaler.scale(loss).backward()
+                losses.append(loss.detach())
+            scaler.step(optimizer)
+            scaler.update()
             if average:
                 average.update(model, step)
-            value = loss.item()
-        if not isfinite(value):
+            value = torch.stack(losses).sum().item()
+        limit = limit or _EXPLODED * max(value, 1.0)
+        if not isfinite(value) or value > limit:
             raise Diverged(step, value)
         recent.append(value)
         if step % every == 0 or step == recipe.steps:
@@ -129,6 +145,17 @@ def _run_steps(
         if on_step:
             on_step(step, value)
     return tuple(curve)
+
+
+def _loss(
+    model: nn.Module, heads: TrainingHeads, images: Tensor, labels: Tensor, num_classes: int, recipe: Recipe
+) -> Tensor:
+    """Of the network and the recipe's heads. The passes run in the recipe's precision, losses in fp32."""
+    precision = _PRECISIONS[recipe.precision]
+    with torch.autocast(images.device.type, precision, enabled=recipe.precision != "fp32"):
+        logits = _logits(model, images, num_classes, recipe.channels_last)
+    loss = segmentation_loss(logits.float(), labels, recipe.ohem)
+    return sum(heads.losses(model, labels), loss)
 
 
 @torch.inference_mode()
@@ -149,42 +176,6 @@ def evaluate(
         with guard():
             matrix.update(_logits(model, normalise(images.to(device)), num_classes, True), labels.to(device))
     return matrix
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the labelled pixels; zero where there are none."""
-    # Twice as fast on the CPU in planes as in channels_last.
-    total = F.cross_entropy(logits.contiguous(), labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp(min=1)
-
-
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser; vectors (biases, BatchNorm, PReLU) go without weight decay."""
-    groups = [
-        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
-
-
-class _Average:
-    """An exponential moving average of a model's weights and statistics; its first steps weigh more."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.state = deepcopy(model.state_dict())
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        decay = min(self.decay, step / (step + 9))
-        current = model.state_dict()
-        moving = [name for name, tensor in current.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([self.state[name] for name in moving], [current[name] for name in moving], 1 - decay)
-        for name, tensor in current.items():
-            if not tensor.is_floating_point():
-                self.state[name].copy_(tensor)
 
 
 def _logits(model: nn.Module, images: Tensor, num_classes: int, channels_last: bool) -> Tensor:

@@ -1,41 +1,149 @@
-"""How a network is trained: what decides its weights besides the architecture, the data and the seed."""
+"""How a network is trained: what decides its weights besides the architecture, the data and the seed.
 
-from math import cos, pi
-from typing import Literal
+The papers' recipes are rows of data in recipes.yaml, each with its citation and with what could not be taken over.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import cos, inf, log, pi
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nasseg.errors import UserError, unknown
+from nasseg.files import read_yaml
 from nasseg.records import digest
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+_NOT_COMPARED = frozenset(
+    {"channels_last", "eval_batch_size", "accumulation"}
+)  # how, not what; the last in its own words
+
+
+class OHEM(BaseModel):
+    """Online hard example mining: the loss is the mean over the hard pixels of a batch only.
+
+    A pixel is hard where its class has a probability below `probability_below`, or its loss is above `loss_above`.
+    Where less than the share `at_least` of the labelled pixels is hard, that share of them with the highest losses is
+    taken; so it always is if neither threshold is given.
+    """
+
+    model_config = _STRICT
+
+    probability_below: float | None = Field(None, gt=0, lt=1)
+    loss_above: float | None = Field(None, ge=0)
+    at_least: float = Field(1 / 16, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> "OHEM":
+        if self.probability_below is not None and self.loss_above is not None:
+            raise ValueError("give one of probability_below and loss_above")
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """The loss above which a pixel is hard."""
+        if self.probability_below is not None:
+            return -log(self.probability_below)
+        return inf if self.loss_above is None else self.loss_above
+
+
+class SegmentationHeads(BaseModel):
+    """A head on each of the named features that predicts the classes, with the recipe's loss times `weight`.
+
+    booster: BiSeNetV2, Figure 7. auxiliary: STDC's, without bias. width: channels of the 3x3 convolution, Ct.
+    """
+
+    model_config = _STRICT
+
+    kind: Literal["booster", "auxiliary"]
+    features: tuple[str, ...] = Field(min_length=1)
+    width: int = Field(64, ge=1)
+    weight: float = Field(1.0, gt=0)
+
+
+class DetailHead(BaseModel):
+    """STDC's detail guidance (Section 3.2.2) of the named feature, with the loss of Eq. 4 times `weight`.
+
+    strides: of the Laplacian targets, any of 1, 2, 4 (Table 4). fusion: whether their weights are trained too.
+    """
+
+    model_config = _STRICT
+
+    kind: Literal["detail"]
+    feature: str
+    width: int = Field(64, ge=1)
+    weight: float = Field(1.0, gt=0)
+    strides: tuple[Literal[1, 2, 4], ...] = Field((1, 2, 4), min_length=1)
+    fusion: Literal["trainable", "fixed"] = "trainable"
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return (self.feature,)
+
+
+Head = Annotated[SegmentationHeads | DetailHead, Field(discriminator="kind")]
 
 
 class Recipe(BaseModel):
-    """Read from a YAML mapping. `hash` names it; `learning_rate_at` is the schedule.
+    """Read from a YAML mapping, or by the name of a published recipe, whose settings the mapping may replace.
 
-    crop_size: [height, width] at the camera's scale, null for the whole image.
-    momentum: of SGD; AdamW's betas are (0.9, 0.999). weight_decay: not on biases, BatchNorm and other vectors.
-    power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper.
-    scale_range: bounds of the random zoom. flip: left-right, every second image. jitter: brightness and contrast vary
-    by up to this fraction. ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead.
+    `hash` names what decides the weights; `learning_rate_at` is the schedule; `deviations` is what differs from the
+    publication.
+
+    batch_size: images a step. accumulation: into how many parts a step is split to save memory; BatchNorm and OHEM see
+    one part at a time. crop_size: [height, width], null for the whole image. scale_range: bounds of the random zoom.
+    views: whether both are meant at the camera's scale or, where a network resizes its input, after that. flip:
+    left-right, every second image. jitter: brightness and contrast vary by up to this fraction.
+    momentum: of SGD; AdamW's betas are (0.9, 0.999). weight_decay_on: `weights` are matrices and kernels, without
+    biases, BatchNorm and other vectors; `convolutions` all that belongs to a convolution; `not_batch_norm`; `all`.
+    power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper;
+    warmup_from: the share of the learning rate that it starts with, null for 1 / (warmup_steps + 1).
+    ohem: hard pixels only; null for cross entropy over all. heads: trained beside the network, then dropped.
+    ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead. precision: of the forward
+    pass in training; fp16 scales the loss.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = _STRICT
 
+    name: str = Field("", exclude=True)
     steps: int = Field(300, ge=1)
     batch_size: int = Field(8, ge=1)
+    accumulation: int = Field(1, ge=1)
     crop_size: tuple[int, int] | None = None
+    scale_range: tuple[float, float] = (1.0, 1.0)
+    views: Literal["camera", "network"] = "camera"
+    flip: bool = True
+    jitter: float = Field(0.0, ge=0, lt=1)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = Field(0.05, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
+    weight_decay_on: Literal["weights", "convolutions", "not_batch_norm", "all"] = "weights"
     schedule: Literal["poly", "cosine", "constant"] = "poly"
     power: float = Field(0.9, gt=0)
     warmup_steps: int = Field(0, ge=0)
-    scale_range: tuple[float, float] = (1.0, 1.0)
-    flip: bool = True
-    jitter: float = Field(0.0, ge=0, lt=1)
+    warmup_from: float | None = Field(None, ge=0, le=1)
+    ohem: OHEM | None = None
+    heads: tuple[Head, ...] = ()
     ema_decay: float | None = Field(None, gt=0, lt=1)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
     eval_batch_size: int = Field(8, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_the_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping) or not value.get("name"):
+            return value
+        name = str(value["name"])
+        if name not in published_recipes():
+            raise unknown("recipe", name, published_recipes())
+        return {**published_recipes()[name].settings, **value}
 
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
@@ -45,20 +153,90 @@ class Recipe(BaseModel):
             raise ValueError("scale_range is [low, high], 0 < low <= high")
         if self.warmup_steps >= self.steps:
             raise ValueError("warmup_steps must be below steps")
+        if self.batch_size % self.accumulation:
+            raise ValueError("batch_size must be divisible by accumulation")
         return self
 
     @property
     def hash(self) -> str:
-        """A short hash of every field."""
+        """A short hash of every field but the name."""
         return digest(self.model_dump(mode="json"))
+
+    @property
+    def citation(self) -> str:
+        return published_recipes()[self.name].citation if self.name else ""
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """What differs from the publication, or from the step as it is written: one line each."""
+        found: list[str] = []
+        if self.name:
+            found += published_recipes()[self.name].deviations
+            ours, theirs = self.model_dump(mode="json"), Recipe(name=self.name).model_dump(mode="json")
+            changed = (field for field in ours if ours[field] != theirs[field] and field not in _NOT_COMPARED)
+            found += [f"{field} is {ours[field]} in place of {theirs[field]}" for field in changed]
+        if self.accumulation > 1:
+            part = self.batch_size // self.accumulation
+            found.append(f"BatchNorm and losses see {part} of a step's {self.batch_size} images at a time")
+        return tuple(found)
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step, 0..steps - 1."""
         if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
+            if self.warmup_from is None:
+                return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
+            return self.learning_rate * (self.warmup_from + (1 - self.warmup_from) * step / self.warmup_steps)
         progress = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
         if self.schedule == "poly":
             return float(self.learning_rate * (1 - progress) ** self.power)
         if self.schedule == "cosine":
             return self.learning_rate * (1 + cos(pi * progress)) / 2
         return self.learning_rate
+
+    def for_input_scale(self, scale: float) -> "Recipe":
+        """The recipe with its views at the camera's scale, for a network that resizes its input by `scale`."""
+        if self.views == "camera" or scale == 1:
+            return self
+        low, high = self.scale_range
+        crop = self.crop_size and (round(self.crop_size[0] / scale), round(self.crop_size[1] / scale))
+        return self.model_copy(
+            update={"views": "camera", "crop_size": crop, "scale_range": (low / scale, high / scale)}
+        )
+
+
+@dataclass(frozen=True)
+class PublishedRecipe:
+    """A row of recipes.yaml. deviations: what the paper sets and `settings` do not."""
+
+    name: str
+    citation: str
+    settings: dict[str, Any]
+    deviations: tuple[str, ...] = ()
+
+
+@cache
+def published_recipes() -> dict[str, PublishedRecipe]:
+    """Every recipe that comes with nasseg, by name."""
+    rows = read_yaml(Path(__file__).with_name("recipes.yaml")).data
+    return {
+        name: PublishedRecipe(name, row["citation"], row["settings"], tuple(row.get("deviations", ())))
+        for name, row in rows.items()
+    }
+
+
+def load_recipe(value: Recipe | str | Mapping[str, Any]) -> Recipe:
+    """A recipe from what a study file may hold: a name, or a mapping with or without one.
+
+    Raises:
+        UserError: no recipe has that name, or a setting is unknown or refused.
+    """
+    try:
+        return Recipe.model_validate(value)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+        where, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            raise unknown("setting of a recipe", where, Recipe.model_fields) from None
+        if not where:
+            raise UserError(f"recipe: {problem}") from None
+        raise UserError(f"recipe: {where}: {problem}, got {first['input']!r}") from None

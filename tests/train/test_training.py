@@ -1,5 +1,7 @@
 """Training: views, schedules, one seed one result, and an end that is said when the loss is no number."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -11,9 +13,18 @@ from nasseg.families import make_arch
 from nasseg.measure.accuracy import ConfusionMatrix
 from nasseg.train.augment import Augment, normalise
 from nasseg.train.data import load_data
-from nasseg.train.loop import Diverged, cross_entropy, make_optimizer, train
+from nasseg.train.loop import Diverged, make_optimizer, train
+from nasseg.train.losses import cross_entropy
 from nasseg.train.recipe import Recipe
 from nasseg.train.weights import save_weights
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +105,11 @@ def test_ignored_pixels_cost_nothing():
 
 
 def test_one_seed_one_result(data):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        recipe = Recipe(steps=4, batch_size=4, scale_range=(0.5, 1.5), jitter=0.2, ema_decay=0.9)
-        results = []
-        for seed in (1, 1, 2):
-            model = network(data.num_classes)
-            results.append((train(model, data, recipe, seed=seed), model.state_dict()))
-    finally:
-        torch.set_num_threads(threads)
+    recipe = Recipe(steps=4, batch_size=4, scale_range=(0.5, 1.5), jitter=0.2, ema_decay=0.9)
+    results = []
+    for seed in (1, 1, 2):
+        model = network(data.num_classes)
+        results.append((train(model, data, recipe, seed=seed), model.state_dict()))
     (first, weights), (again, same), (_, other) = results
     assert (first.miou, first.curve) == (again.miou, again.curve)
     assert all(torch.equal(weights[name], same[name]) for name in weights)
@@ -137,6 +143,71 @@ def test_a_loss_that_is_no_number_ends_training(data):
     recipe = Recipe(steps=50, batch_size=4, learning_rate=1e30, schedule="constant")
     with pytest.raises(Diverged, match="the loss of step"):
         train(network(data.num_classes), data, recipe, seed=0)
+
+
+class Pixelwise(nn.Sequential):
+    """A classifier of pixels without BatchNorm, so that its losses can be foreseen."""
+
+    def __init__(self, classes):
+        torch.manual_seed(0)
+        super().__init__(nn.Conv2d(3, classes, 1))
+
+
+def test_an_exploding_loss_ends_training(data):
+    """Finite, and yet a thousand times the first loss."""
+    recipe = Recipe(steps=50, batch_size=4, learning_rate=1e6, schedule="constant")
+    with pytest.raises(Diverged, match="the loss of step 2 is") as error:
+        train(Pixelwise(data.num_classes), data, recipe, seed=0)
+    assert 2_000 < error.value.loss < float("inf")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_step_in_parts_is_the_same_step(data, optimizer):
+    """Where there is no BatchNorm and every pixel is labelled; the labels are as many in every part."""
+    split = replace(data.train, labels=data.train.labels.clamp(max=data.num_classes - 1))
+    labelled = replace(data, sources={**data.sources, "train": lambda: split}, _read={})
+    weights = []
+    for parts in (1, 4):
+        model = Pixelwise(data.num_classes)
+        recipe = Recipe(steps=5, batch_size=8, accumulation=parts, learning_rate=0.1, optimizer=optimizer)
+        weights.append((train(model, labelled, recipe, seed=0).curve, model[0].weight.detach()))
+    (curve, whole), (curve_in_parts, in_parts) = weights
+    torch.testing.assert_close(in_parts, whole)
+    assert curve_in_parts[-1][1] == pytest.approx(curve[-1][1], rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_learns_and_keeps_fp32_weights(data, precision):
+    """The loss scaler skips the first steps of fp16, whose scaled gradients overflow."""
+    curves = []
+    for p in ("fp32", precision):
+        model = network(data.num_classes)
+        recipe = Recipe(steps=16, batch_size=4, precision=p, ema_decay=0.9)
+        curves.append([loss for _, loss in train(model, data, recipe, seed=0).curve])
+    full, half = curves
+    assert half[0] == pytest.approx(full[0], rel=0.01)
+    assert half != full
+    assert half[-1] < 0.8 * half[0]
+    assert all(weight.dtype == torch.float32 for weight in model.state_dict().values() if weight.is_floating_point())
+
+
+def test_hard_pixels_are_mined_in_training(data):
+    losses = []
+    for ohem in (None, {"at_least": 0.1}):
+        model = Pixelwise(data.num_classes)
+        losses.append(train(model, data, Recipe(steps=1, batch_size=4, ohem=ohem), seed=0).curve[0][1])
+    assert losses[1] > 1.2 * losses[0]
+
+
+def test_views_follow_the_networks_input_scale(data):
+    """A crop of 16 x 32 as the network sees it is one of 32 x 64 at the camera's scale."""
+    seen = []
+    model = make_arch("bisenetv2", width=0.25, input_scale=0.5).build(data.num_classes)
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    for views, crop in (("network", (16, 32)), ("camera", (16, 32))):
+        train(model, data, Recipe(steps=1, batch_size=2, crop_size=crop, views=views), seed=0)
+    assert [size for size in seen if size != data.val.size] == [(16, 32)]
+    assert seen[0] == (32, 64)
 
 
 def test_a_model_for_other_classes_is_refused(data):

@@ -1,0 +1,68 @@
+"""Losses: cross entropy, online hard example mining, and STDC's detail guidance with its targets.
+
+Labels are int64 [B, H, W] and 255 where ignored; logits are [B, C, H, W], at the size of the labels.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nasseg.measure.accuracy import IGNORE
+from nasseg.train.recipe import OHEM
+
+EDGE = 0.1  # STDC, Section 3.2.2: a Laplacian response, and a fused one, from which a pixel is detail
+SMOOTHING = 1.0  # epsilon of Eq. 5
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor, ohem: OHEM | None = None) -> Tensor:
+    """Cross entropy over all labelled pixels, or over the hard ones."""
+    if ohem is None:
+        return cross_entropy(logits, labels)
+    losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    return mean_of_hard(losses[labels != IGNORE], ohem.threshold, ohem.at_least)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the labelled pixels; zero where there are none."""
+    # Twice as fast on the CPU in planes as in channels_last.
+    total = F.cross_entropy(logits.contiguous(), labels, ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp(min=1)
+
+
+def mean_of_hard(losses: Tensor, threshold: float, at_least: float) -> Tensor:
+    """Mean of the losses [N] above the threshold, or of the share `at_least` of highest ones if that is more."""
+    if not len(losses):
+        return losses.sum()
+    hard, least = losses[losses > threshold], max(1, int(at_least * len(losses)))
+    return hard.mean() if len(hard) >= least else losses.topk(least).values.mean()
+
+
+@torch.no_grad()
+def detail_maps(labels: Tensor, strides: tuple[int, ...]) -> Tensor:
+    """Where the Laplacian of the labels exceeds 0.1, looked at every `stride` pixels: [B, len(strides), H, W] of 0, 1.
+
+    The kernel is 8 in the middle of -1, so of two neighbours that differ the one with the higher class is the edge.
+    Ignored pixels and what lies outside of the image make no edge. Maps of strides above 1 go back to the labels' size
+    by nearest neighbour.
+    """
+    known = (labels != IGNORE).float().unsqueeze(1)
+    classes = labels.unsqueeze(1) * known
+    ring = torch.ones(1, 1, 3, 3, device=labels.device)
+    response = classes * F.conv2d(known, ring, padding=1) - F.conv2d(classes, ring, padding=1)
+    edges = (response > EDGE).float()
+    maps = [F.interpolate(edges[..., ::s, ::s], size=labels.shape[1:], mode="nearest") for s in strides]
+    return torch.cat(maps, dim=1)
+
+
+def detail_loss(logits: Tensor, target: Tensor, labels: Tensor) -> Tensor:
+    """Eq. 4: dice and binary cross entropy of detail logits and target, [B, H, W] both, over the labelled pixels."""
+    kept = (labels != IGNORE).float()
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * kept
+    return dice_loss(logits.sigmoid() * kept, target * kept) + entropy.sum() / kept.sum().clamp(min=1)
+
+
+def dice_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Eq. 5 a map, averaged over the batch: [B, H, W] of probabilities and of 0, 1."""
+    p, g = predicted.flatten(1), target.flatten(1)
+    overlap, area = 2 * (p * g).sum(1), p.square().sum(1) + g.square().sum(1)
+    return (1 - (overlap + SMOOTHING) / (area + SMOOTHING)).mean()

@@ -1,0 +1,137 @@
+"""Losses against values worked out by hand and against the papers' equations."""
+
+from math import log
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from nasseg.train.losses import cross_entropy, detail_loss, detail_maps, dice_loss, mean_of_hard, segmentation_loss
+from nasseg.train.recipe import OHEM
+
+# Of the right class at four pixels, and so losses of 0.105361, 0.510826, 0.693147, 2.302585; four more are ignored.
+PROBABILITIES = (0.9, 0.6, 0.5, 0.1)
+
+
+def four_pixels():
+    probabilities = torch.tensor([*PROBABILITIES, *[1e-6] * 4])
+    logits = torch.stack([probabilities, 1 - probabilities]).log().reshape(1, 2, 2, 4)
+    return logits, torch.tensor([[[0] * 4, [255] * 4]])
+
+
+@pytest.mark.parametrize(
+    ("ohem", "loss"),
+    [
+        (None, 0.902_980),  # all four
+        ({"probability_below": 0.7}, 1.168_853),  # 0.6, 0.5, 0.1
+        ({"probability_below": 0.55}, 1.497_866),  # 0.5, 0.1
+        ({"loss_above": 0.3}, 1.168_853),  # RegSeg's: 0.511, 0.693, 2.303
+        ({"loss_above": 0.6}, 1.497_866),
+        ({"loss_above": 9.0, "at_least": 0.5}, 1.497_866),  # none is hard: the higher half
+        ({"probability_below": 0.01, "at_least": 0.75}, 1.168_853),
+        ({"probability_below": 0.2, "at_least": 0.5}, 1.497_866),  # one is hard, two are wanted
+        ({"loss_above": 9.0}, 2.302_585),  # 1/16 of 4, but at least one
+        ({"at_least": 0.5}, 1.497_866),  # no threshold
+    ],
+)
+def test_hard_pixels_by_hand(ohem, loss):
+    logits, labels = four_pixels()
+    assert segmentation_loss(logits, labels, OHEM(**ohem) if ohem else None).item() == pytest.approx(loss, abs=2e-6)
+
+
+def test_hard_pixels_are_chosen_by_loss_not_by_place():
+    losses = torch.tensor([0.1, 3.0, 0.2, 1.0])
+    assert mean_of_hard(losses, 0.5, 0.25).item() == 2.0
+    assert mean_of_hard(losses.flip(0), 5.0, 0.5).item() == 2.0
+
+
+@pytest.mark.parametrize("ohem", [None, OHEM(probability_below=0.7)])
+def test_without_labels_the_loss_is_zero_and_so_is_its_gradient(ohem):
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    loss = segmentation_loss(logits, torch.full((1, 2, 2), 255), ohem)
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad.abs().sum() == 0
+
+
+def test_only_hard_pixels_get_a_gradient():
+    logits, labels = four_pixels()
+    logits.requires_grad_()
+    segmentation_loss(logits, labels, OHEM(probability_below=0.55)).backward()
+    assert (logits.grad.abs().sum(1)[0] > 0).tolist() == [[False, False, True, True], [False] * 4]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"probability_below": 1.0}, {"loss_above": -1}, {"at_least": 0}, {"probability_below": 0.7, "loss_above": 1}],
+)
+def test_bad_settings_of_ohem(bad):
+    with pytest.raises(ValidationError):
+        OHEM(**bad)
+
+
+def test_cross_entropy_is_torchs_mean():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 5, 4, 6), torch.randint(0, 5, (2, 4, 6))
+    labels[0, 1] = 255
+    expected = torch.nn.functional.cross_entropy(logits, labels, ignore_index=255)
+    assert cross_entropy(logits, labels).item() == pytest.approx(expected.item())
+
+
+def test_dice_by_hand():
+    """Eq. 5 with epsilon = 1: 1 - (2 * 1 + 1) / (1.25 + 2 + 1) = 5/17, and 0 for an empty map that is right."""
+    predicted = torch.tensor([[[1.0, 0.0], [0.5, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    target = torch.tensor([[[1.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    assert dice_loss(predicted[:1], target[:1]).item() == pytest.approx(5 / 17)
+    assert dice_loss(predicted[1:], target[1:]).item() == 0
+    assert dice_loss(predicted, target).item() == pytest.approx(5 / 34)
+
+
+def test_detail_loss_by_hand():
+    """Eq. 4 at three pixels of probability 1/2, one of them detail: ln 2 + 1 - (1 + 1) / (3/4 + 1 + 1)."""
+    labels = torch.tensor([[[0, 0], [0, 255]]])
+    logits, target = torch.tensor([[[0.0, 0.0], [0.0, 9.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    assert detail_loss(logits, target, labels).item() == pytest.approx(log(2) + 1 - 2 / 2.75)
+
+
+# The edge is on the side of the higher class. What is ignored (row 3) is none, and makes none.
+LABELS = [
+    [0, 0, 1, 1, 3],
+    [0, 0, 1, 1, 1],
+    [0, 0, 1, 1, 1],
+    [0, 255, 255, 1, 1],
+    [2, 2, 2, 1, 1],
+]
+STRIDE_1 = [
+    [0, 0, 1, 0, 1],
+    [0, 0, 1, 0, 0],
+    [0, 0, 1, 0, 0],
+    [0, 0, 0, 0, 0],
+    [1, 1, 1, 0, 0],
+]
+# Rows and columns 0, 2, 4 of the above, each spread over the pixels that are nearest to it: 0-1, 2-3, 4 of 5.
+STRIDE_2 = [
+    [0, 0, 1, 1, 1],
+    [0, 0, 1, 1, 1],
+    [0, 0, 1, 1, 0],
+    [0, 0, 1, 1, 0],
+    [1, 1, 1, 1, 0],
+]
+
+
+def test_laplacian_targets_by_hand():
+    found = detail_maps(torch.tensor([LABELS]), (1, 2, 4))
+    assert found.shape == (1, 3, 5, 5)
+    assert found[0, 0].tolist() == STRIDE_1
+    assert found[0, 1].tolist() == STRIDE_2
+    assert found[0, 2].tolist() == [[0, 0, 0, 1, 1]] * 3 + [[1, 1, 1, 0, 0]] * 2  # its four corners
+
+
+def test_the_targets_are_the_laplacian_kernels():
+    """Inside of a map without ignored pixels: the convolution with 8 amid -1, positive."""
+    torch.manual_seed(0)
+    labels = torch.randint(0, 3, (2, 12, 16))
+    kernel = torch.full((1, 1, 3, 3), -1.0)
+    kernel[..., 1, 1] = 8
+    response = torch.nn.functional.conv2d(labels[:, None].float(), kernel)
+    assert torch.equal(detail_maps(labels, (1,))[:, 0, 1:-1, 1:-1], (response[:, 0] > 0.1).float())
