@@ -106,7 +106,10 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyProtocol:
-    """What decides a trained figure besides the architecture: data, recipe, fidelity (steps), seed and split."""
+    """What decides a trained figure besides the architecture: data, recipe, fidelity (steps), seed, split, weights.
+
+    init: SHA-256 of the weights that training started from, empty from scratch.
+    """
 
     data: str
     data_fingerprint: str
@@ -115,6 +118,7 @@ class AccuracyProtocol:
     steps: int
     seed: int
     split: str = "val"
+    init: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from nasseg.study.figures import Figure, Stage, custom_entry, load_function
 from nasseg.train.data import DataSet
 from nasseg.train.loop import Diverged, train
 from nasseg.train.recipe import Recipe
-from nasseg.train.weights import save_weights
+from nasseg.train.weights import load_weights, save_weights
 
 Kind = Literal["cost", "latency", "train"]
 
@@ -125,6 +125,10 @@ class Workshop:
                 return Result(job.candidate, job.kind, stop=str(error))
             torch.manual_seed(job.seed)
             model = arch_of(job.settings).build(context.cost.num_classes)
+            notes = {"deviations": list(context.recipe.deviations)} if context.recipe.deviations else {}
+            if context.recipe.init:
+                found = load_weights(model, context.recipe.init, context.recipe.init_map)
+                notes["init"] = found.lines()[:1]
         trained = train(
             model, data, context.recipe, seed=job.seed, device=context.device, guard=self.lock.computing,
             on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
@@ -141,10 +145,10 @@ class Workshop:
         result = self._done(job, replace(before, accuracy=accuracy), "trained", model.eval())
         path = context.weights / job.key / "last.pt"
         try:
-            return replace(result, extra={"weights_sha256": save_weights(model, path)})
+            return replace(result, extra={**notes, "weights_sha256": save_weights(model, path)})
         except OSError as error:  # what was measured is kept
             stop = f"cannot write the weights {path}: {error.strerror}"
-            return replace(result, extra={"weights_error": str(error.strerror)}, stop=stop)
+            return replace(result, extra={**notes, "weights_error": str(error.strerror)}, stop=stop)
 
     def _own(self, stage: Stage) -> list[Figure]:
         return [figure for figure in self.context.figures if figure.stage == stage]

@@ -31,6 +31,7 @@ from nasseg.study.read import record_of
 from nasseg.study.record import Record, now
 from nasseg.study.sampler import Proposer, make_sampler
 from nasseg.study.storage import default_url, open_storage, redact, runs_folder
+from nasseg.train.weights import weights_hash
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,9 @@ def make_context(study: Study, data: DataFile) -> Context:
         latency=latency,
         cost=CostProtocol(input_size=size, num_classes=loaded.num_classes),
         accuracy=AccuracyProtocol(
-            data=loaded.name, data_fingerprint=loaded.fingerprint, recipe=study.name, recipe_hash=recipe.hash,
-            steps=recipe.steps, seed=0,
+            data=loaded.name, data_fingerprint=loaded.fingerprint, recipe=recipe.name or study.name,
+            recipe_hash=recipe.hash,
+            steps=recipe.steps, seed=0, init=weights_hash(recipe.init) if recipe.init else "",
         ),
         figures=tuple(figure for figure in study.figures.values() if figure.source),
         folder=study.folder.resolve(),

@@ -101,6 +101,8 @@ class Recipe(BaseModel):
     biases, BatchNorm and other vectors; `convolutions` all that belongs to a convolution; `not_batch_norm`; `all`.
     power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper;
     warmup_from: the share of the learning rate that it starts with, null for 1 / (warmup_steps + 1).
+    init: a file of weights to start from, as far as they fit (its hash is part of the accuracy protocol); init_map:
+    prefix of a tensor's name there -> prefix here.
     ohem: hard pixels only; null for cross entropy over all. heads: trained beside the network, then dropped.
     ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead. precision: of the forward
     pass in training; fp16 scales the loss.
@@ -109,6 +111,8 @@ class Recipe(BaseModel):
     model_config = _STRICT
 
     name: str = Field("", exclude=True)
+    init: str | None = Field(None, exclude=True)
+    init_map: dict[str, str] = {}
     steps: int = Field(300, ge=1)
     batch_size: int = Field(8, ge=1)
     accumulation: int = Field(1, ge=1)

@@ -81,6 +81,15 @@ def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] 
     return Loaded(tuple(taken), skipped, missing, sha256)
 
 
+def weights_hash(path: Path | str) -> str:
+    """The SHA-256 of a file of weights.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return hashlib.sha256(_read(Path(path))).hexdigest()
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()

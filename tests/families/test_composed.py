@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from functools import cache
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from nasseg.families.graph import record
 from nasseg.space import load_space
 from nasseg.study.published import published_in
 
+README = Path(__file__).parents[2] / "README.md"
 POINTS = [name for name in variants() if name.startswith("composed-")]
 SPACE = load_space("composed")
 DECODERS, HEADS = SPACE.parameters["decoder"].values, SPACE.parameters["head"].values
@@ -71,6 +73,16 @@ def test_every_pair_of_encoder_and_decoder_builds_on_an_odd_size(encoder, decode
 def test_every_context_and_head_fits_every_encoder(encoder, context):
     for decoder, head in zip(("bga", "bifpn", "lraspp", "none", "ffm"), HEADS, strict=True):
         assert builds(encoder, decoder, context, head), (decoder, head)
+
+
+def test_the_readme_has_the_pairs_as_they_are():
+    table = README.read_text().split("<!-- pairs:")[1].split("\n\n")[0].splitlines()[1:]
+    header, _, *rows = ([cell.strip() for cell in row.strip("|").split("|")] for row in table)
+    assert tuple(header[1:]) == DECODERS
+    assert [row[0] for row in rows] == list(PAPERS)
+    for encoder, *cells in rows:
+        for decoder, cell in zip(DECODERS, cells, strict=True):
+            assert cell == ("yes" if builds(encoder, decoder, "none", "regseg") else "no"), (encoder, decoder)
 
 
 def test_pairs_are_sampled_evenly():
