@@ -235,3 +235,29 @@ def test_import_is_quick_and_light():
     code = "import sys, nasseg; print(sorted({'pandas', 'plotly', 'pydantic', 'yaml'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_papers_tables_are_listed_and_reproduced(tmp_path):
+    listed = json.loads(nasseg("reproduce", "--json", cwd=tmp_path).stdout)
+    assert {"bisenetv2/table-3a", "regseg/table-4"} <= {table["name"] for table in listed}
+    assert "bisenetv2/table-3a" in nasseg("reproduce", cwd=tmp_path).stdout
+    shown = nasseg("reproduce", "bisenetv2/table-3a", cwd=tmp_path).stdout
+    assert "25.842" in shown
+    assert "needs Cityscapes" in shown
+    assert nasseg("reproduce", "bisenetv2/table-3a", "--format", "csv", cwd=tmp_path).stdout.count("\n") > 5
+    assert "did you mean 'bisenetv2/table-3" in fails("reproduce", "bisenetv2/table-3", cwd=tmp_path)
+    assert "markdown" in fails("reproduce", "bisenetv2/table-3a", "--format", "markdow", cwd=tmp_path)
+
+
+def test_a_network_is_exported_and_predicts(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (40, 30), (90, 90, 90)).save(tmp_path / "street.png")
+    small = ("regseg", "--set", "width=0.25", "--input", "32x64", "--classes", 3)
+    done = nasseg("export", *small, "-o", "small.onnx", cwd=tmp_path).stdout
+    assert "card: small.card.json" in done
+    assert json.loads((tmp_path / "small.card.json").read_text())["arch"]["params"]["width"] == 0.25
+    nasseg("predict", "small.onnx", "street.png", "-o", "seen", cwd=tmp_path)
+    assert Image.open(tmp_path / "seen" / "street.png").size == (40, 30)
+    assert "--format" in fails("export", *small, "-o", "small.xyz", cwd=tmp_path)
+    assert "cannot read other.onnx" in fails("predict", "other.onnx", "street.png", "-o", "seen", cwd=tmp_path)

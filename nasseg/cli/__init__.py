@@ -1,0 +1,16 @@
+"""The command line: verbs only. Everything it does is callable from Python."""
+
+import sys
+
+from nasseg.cli import explore, networks, papers, studies  # noqa: F401  (their verbs)
+from nasseg.cli.shared import app
+from nasseg.errors import UserError
+
+
+def main() -> None:
+    """Run the command line: user errors are one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)

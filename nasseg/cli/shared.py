@@ -1,0 +1,57 @@
+"""What the verbs share: output, common options, and how their arguments are read."""
+
+import os
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from nasseg.errors import UserError
+
+app = typer.Typer(
+    help="Explore design spaces of real-time segmentation networks: search, measure, compare.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+out = Console(soft_wrap=True)
+
+ArchArgument = Annotated[str, typer.Argument(help="A variant, a family, a YAML file, or STUDY#TRIAL.")]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage", help="Optuna URL or journal file (*.log). Default: runs/STUDY/study.db, or NASSEG_STORAGE."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")]
+InputOption = Annotated[str | None, typer.Option("--input", metavar="HxW", help="Default 1024x2048.")]
+ClassesOption = Annotated[int | None, typer.Option(min=1, help="Default 19.")]
+
+
+def storage_of(option: str | None) -> str | None:
+    return option or os.environ.get("NASSEG_STORAGE")
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """`512x1024` as (height, width)."""
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise UserError(f"a size is HEIGHTxWIDTH, like 512x1024, got {text!r}")
+    return int(height), int(width)
+
+
+def parse_settings(items: list[str]) -> dict[str, Any]:
+    """`key=value` items as fields; values are read as YAML, so 0.5, true and names are what they look like."""
+    import yaml
+
+    settings = {}
+    for item in items:
+        key, sign, value = item.partition("=")
+        if not sign or not key:
+            raise UserError(f"--set takes KEY=VALUE, like width=0.5, got {item!r}")
+        try:
+            settings[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            settings[key.strip()] = value
+    return settings
