@@ -43,6 +43,28 @@ def is_dominated(values: ArrayLike, directions: Sequence[str]) -> Mask:
     return known & ~pareto_front(values, directions)
 
 
+def front_probability(
+    values: ArrayLike, errors: ArrayLike, directions: Sequence[str], draws: int = 400, seed: int = 0
+) -> Floats:
+    """How often each row of values [n, m] is on the front when each is measured again: [n], 0..1.
+
+    A parametric bootstrap: `draws` times every value is drawn anew about the one measured, normal with its standard
+    error in errors [n, m] and cut at four of them; 0 is exact. Rows with a NaN are never on the front.
+    """
+    points, spread = _minimised(values, directions), np.abs(np.asarray(errors, dtype=np.float64))
+    chance = np.zeros(len(points))
+    # Whatever is dominated at its best by another at its worst never gets there.
+    low, high = points - 4 * spread, points + 4 * spread
+    known = np.flatnonzero(~np.isnan(points).any(axis=1))
+    sure = high[known][pareto_front(high[known], ["minimize"] * points.shape[1])]
+    rows = np.array([i for i in known if not _beaten(low[i], sure)], dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    for _ in range(draws if len(rows) else 0):
+        noise = np.clip(rng.standard_normal((len(rows), points.shape[1])), -4, 4)
+        chance[rows] += pareto_front(points[rows] + spread[rows] * noise, ["minimize"] * points.shape[1])
+    return chance / draws
+
+
 def hypervolume(values: ArrayLike, reference: ArrayLike, directions: Sequence[str]) -> float:
     """The volume between the rows of values [n, m] and a reference point [m], in the product of the objectives' units.
 
@@ -100,6 +122,11 @@ def reference_box(values: ArrayLike, directions: Sequence[str], margin: float = 
     spread = np.where(worst > best, worst - best, np.where(best != 0, np.abs(best), 1.0))
     sign = _signs(directions)
     return Box(reference=sign * (worst + margin * spread), ideal=sign * best)
+
+
+def _beaten(point: Floats, others: Floats) -> bool:
+    """Whether one of others [n, m] (minimised) dominates point [m]."""
+    return bool(((others <= point).all(axis=1) & (others < point).any(axis=1)).any())
 
 
 def _signs(directions: Sequence[str]) -> Floats:

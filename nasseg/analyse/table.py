@@ -3,14 +3,15 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from nasseg.analyse.front import Floats, Mask, pareto_front
-from nasseg.records import StudyRecord, TrialRow
+from nasseg.analyse.front import Floats, Mask, front_probability, pareto_front
+from nasseg.records import AccuracyProtocol, StudyRecord, TrialRow
 
 Outcome = Literal["finished", "reused", "stopped", "rejected", "failed", "running", "waiting"]
 
@@ -124,3 +125,108 @@ def front_frame(record: StudyRecord) -> pd.DataFrame:
     first = record.objectives[0]
     front = frame[frame["on_front"]].sort_values(first.name, ascending=first.direction == "minimize", kind="stable")
     return front.reset_index(drop=True)
+
+
+# Standard error of a quantile of n replicates in units of their standard deviation / sqrt(n), where they are normal.
+_QUANTILE_ERROR = {"latency_ms": 1.253, "latency_p90_ms": 1.709, "latency_p99_ms": 3.733}
+
+
+def seeds_frame(record: StudyRecord) -> pd.DataFrame:
+    """One row a network that finished with several seeds under otherwise equal protocols: how far its mIoU spreads.
+
+    Columns: arch_id, family, numbers (its trials), seeds, mean, sd, low, high (percent).
+    """
+    found: dict[tuple[str, AccuracyProtocol], list[TrialRow]] = {}
+    for trial in record.trials:
+        if outcome(trial) == "finished" and trial.measurement and trial.measurement.accuracy:
+            protocol = replace(trial.measurement.accuracy.protocol, seed=0)
+            found.setdefault((trial.measurement.arch_id, protocol), []).append(trial)
+    rows = []
+    for (arch_id, _), trials in found.items():
+        miou = {t.measurement.accuracy.protocol.seed: t.measurement.accuracy.miou for t in trials}  # type: ignore[union-attr]
+        known = [value for value in miou.values() if math.isfinite(value)]
+        if len(known) > 1:
+            family, numbers = (trials[0].arch or {}).get("family"), tuple(t.number for t in trials)
+            spread = (float(np.mean(known)), float(np.std(known, ddof=1)), min(known), max(known))
+            rows.append((arch_id, family, numbers, len(known), *spread))
+    return pd.DataFrame(rows, columns=["arch_id", "family", "numbers", "seeds", "mean", "sd", "low", "high"])
+
+
+def seed_spread(record: StudyRecord) -> float | None:
+    """The standard deviation of mIoU over seeds, pooled over the networks that have several; None where none has."""
+    frame = seeds_frame(record)
+    if frame.empty:
+        return None
+    spare = frame["seeds"] - 1
+    return float(math.sqrt((frame["sd"] ** 2 * spare).sum() / spare.sum()))
+
+
+def standard_errors(record: StudyRecord) -> Floats:
+    """Standard errors [n, m] of the objective values, as far as they are known; 0 for what is exact or was taken once.
+
+    Latencies: from the replicates of their one run. mIoU: the pooled spread over seeds. Costs are exact.
+    """
+    errors = np.zeros((len(record.trials), len(record.objectives)))
+    seeds = seed_spread(record)
+    for column, name in enumerate(objective.name for objective in record.objectives):
+        if name == "miou" and seeds is not None:
+            errors[:, column] = seeds
+        if name in _QUANTILE_ERROR:
+            for row, trial in enumerate(record.trials):
+                latency = trial.measurement.latency if trial.measurement else None
+                if latency and latency.n > 0:  # 1.349 standard deviations lie between the quartiles
+                    errors[row, column] = _QUANTILE_ERROR[name] * latency.iqr_ms / 1.349 / math.sqrt(latency.n)
+    return errors
+
+
+def front_probabilities(record: StudyRecord) -> Floats:
+    """How often each trial would be on the front of the finished ones if all were measured again: [n], 0..1."""
+    values = objective_values(record)
+    values[[outcome(trial) != "finished" for trial in record.trials]] = np.nan
+    return front_probability(values, standard_errors(record), directions(record))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best network within a budget, by trial number and value; the next best other one; the best published one."""
+
+    number: int
+    value: float
+    runner_up: int | None
+    runner_up_value: float
+    published: str | None
+    published_value: float
+
+
+def best_within(record: StudyRecord, figure: str, budget: float, gain: str) -> Choice | None:
+    """The finished network with the best `gain` (an objective) of those whose `figure` is at most `budget`.
+
+    Of equals the one that spends less of the figure. The runner-up is another architecture; a published network that
+    ran beside the search is compared with as published. None where nothing fits.
+    """
+    sign = {o.name: -1.0 if o.direction == "maximize" else 1.0 for o in record.objectives}[gain]
+
+    def fits(known: Mapping[str, float]) -> bool:
+        return known.get(figure, math.inf) <= budget and math.isfinite(known.get(gain, math.nan))
+
+    rows = []
+    for trial in record.trials:
+        known = trial_figures(trial)
+        if outcome(trial) == "finished" and fits(known):
+            rows.append((sign * known[gain], known[figure], trial.number, trial))
+    rows.sort(key=lambda row: row[:3])
+    if not rows:
+        return None
+    value, _, number, best = rows[0]
+    own = best.measurement.arch_id if best.measurement else None
+    other = next((r for r in rows[1:] if own is None or not r[3].measurement or r[3].measurement.arch_id != own), None)
+    points = [p for p in record.published if fits(p.figures) and p.name != best.extra.get("published")]
+    published = min(points, key=lambda p: sign * p.figures[gain], default=None)
+    return Choice(
+        number=number,
+        value=sign * value,
+        runner_up=other[2] if other else None,
+        runner_up_value=sign * other[0] if other else math.nan,
+        published=published.name if published else None,
+        published_value=published.figures[gain] if published else math.nan,
+    )

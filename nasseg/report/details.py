@@ -21,8 +21,10 @@ OUTCOMES = {
 _HIDDEN = {"arch_id", "eval_key", "lease", "constraints"}
 
 
-def trial_detail(record: StudyRecord, trial: TrialRow, front: bool) -> dict[str, Any]:
-    """Everything recorded of a trial."""
+def trial_detail(
+    record: StudyRecord, trial: TrialRow, front: bool, certainty: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Everything recorded of a trial, and what is known of its certainty."""
     state = OUTCOMES[outcome(trial)]
     if outcome(trial) == "finished":
         state = "on the front" if front else "dominated"
@@ -39,7 +41,7 @@ def trial_detail(record: StudyRecord, trial: TrialRow, front: bool) -> dict[str,
         "front": front,
         "reason": trial.reason,
         "arch": _arch(trial),
-        "groups": _groups(record, trial),
+        "groups": [*_groups(record, trial), *([certainty] if certainty else [])],
         "command": f"nasseg measure {shlex.quote(f'{record.name}#{trial.number}')} --latency",
         "facts": [[key, str(value)] for key, value in facts if value not in (None, "")],
         **_curves(trial.measurement),

@@ -50,7 +50,7 @@ def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.F
             traces.append(_family(view, across, up, family, index, rows_by_family[family], dimmed))
     traces.append(_published(view, across, up))
     traces.append(_scatter(view, across, up, [], "selected", marker=_ring(INK), hoverinfo="skip", showlegend=False))
-    layout = _layout(axis_layout(across), axis_layout(up))
+    layout = figure_layout(axis_layout(across), axis_layout(up))
     return go.Figure(data=traces, layout={**layout, "shapes": limit_shapes(across, "x") + limit_shapes(up, "y")})
 
 
@@ -68,7 +68,7 @@ def hypervolume_figure(history: History) -> go.Figure:
         text=[f"<b>#{history.numbers[i]}</b> raised it to {share[i]:.4f}" for i in gains],
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
-    layout = _layout({"title": {"text": "Trial"}}, {"title": {"text": "Hypervolume"}, "rangemode": "tozero"})
+    layout = figure_layout({"title": {"text": "Trial"}}, {"title": {"text": "Hypervolume"}, "rangemode": "tozero"})
     layout["xaxis"] |= {"range": [0, max(1, history.numbers[-1])]}
     return go.Figure(data=[line, points], layout=layout)
 
@@ -115,10 +115,19 @@ def _family(view: View, x: Axis, y: Axis, family: str, index: int, rows: list[in
     marker: dict[str, Any] = {"color": colour, "symbol": symbol, "size": 7, "opacity": 0.3}
     if not dimmed:
         marker |= {"size": 11, "opacity": 1, "line": {"color": "white", "width": 1.2}}
+    spreads = {} if dimmed else {**_spread(view, x, "x", rows, colour), **_spread(view, y, "y", rows, colour)}
     return _scatter(
         view, x, y, rows, "trials", name=escape(family), legendgroup=str(index), showlegend=not dimmed, marker=marker,
-        **_hover(view, rows),
+        **spreads, **_hover(view, rows),
     )  # fmt: skip
+
+
+def _spread(view: View, axis: Axis, letter: str, rows: list[int], colour: str) -> dict[str, Any]:
+    """The middle half of the runs that a latency is the median of."""
+    if axis.name not in view.halves:
+        return {}
+    halves = [view.halves[axis.name][row] or 0.0 for row in rows]
+    return {f"error_{letter}": {"type": "data", "array": halves, "color": colour, "thickness": 1.2, "width": 0}}
 
 
 def _published(view: View, x: Axis, y: Axis) -> go.Scatter:
@@ -146,15 +155,20 @@ def _ring(colour: str) -> dict[str, Any]:
     return {"symbol": "circle-open", "size": 21, "color": colour, "line": {"width": 2.2}}
 
 
-def _hover(view: View, rows: Sequence[int]) -> dict[str, Any]:
+def hover_texts(view: View, rows: Sequence[int] | None = None) -> list[str]:
+    """What a mark says of each of the rows; of all, unless given."""
     texts = []
-    for row in rows:
+    for row in range(len(view.hover)) if rows is None else rows:
         first, *rest = escape(view.hover[row]).split("\n")
         texts.append("<br>".join([f"<b>{first}</b>", *rest]))
-    return {"text": texts, "hovertemplate": "%{text}<extra></extra>"}
+    return texts
 
 
-def _layout(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
+def _hover(view: View, rows: Sequence[int]) -> dict[str, Any]:
+    return {"text": hover_texts(view, rows), "hovertemplate": "%{text}<extra></extra>"}
+
+
+def figure_layout(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
     axis = {"gridcolor": GRID, "linecolor": "#c3cad2", "showline": True, "zeroline": False, "automargin": True}
     axis |= {"ticks": "outside", "tickcolor": "#c3cad2", "ticklen": 4}
     return {

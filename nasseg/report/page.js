@@ -1,16 +1,18 @@
-// Unpacks what the file holds, shows the figures that Python made, and links marks, table and panel.
+// Unpacks what the file holds, shows the figures that Python made, and links marks, tables, filter and panel.
 
 const byId = (id) => document.getElementById(id);
 
 async function unpack(id) {
-  const bytes = Uint8Array.from(atob(byId(id).textContent), (letter) => letter.charCodeAt(0));
+  const text = atob(byId(id).textContent), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
-// The chart of the front: two axes, hidden groups, a chosen row, and the ranges drawn first, which a choice must not move.
+// The chart of the front: two axes, what the filter keeps, chosen rows, a budget, and the ranges drawn first, which a
+// choice must not move.
 class Front {
-  constructor(data) {
-    Object.assign(this, { data, node: byId("front"), hidden: new Set(), chosen: null, ranges: null });
+  constructor(data, filter, budget) {
+    Object.assign(this, { data, filter, budget, node: byId("front"), chosen: [], ranges: null });
     for (const letter of ["x", "y"]) {
       byId(`${letter}-axis`).addEventListener("change", () => this.changeAxis(letter));
       byId(`${letter}-log`).addEventListener("change", () => this.draw(true));
@@ -40,6 +42,7 @@ class Front {
     });
     const view = `${this.axes.x} ${byId("x-log").checked} ${this.axes.y} ${byId("y-log").checked}`;
     const layout = { ...figure.layout, xaxis: axis("x"), yaxis: axis("y"), showlegend: false, uirevision: view };
+    layout.shapes = this.shapes();
     layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom"; // a finger scrolls the page
     const shown = Plotly.react(this.node, traces, layout, this.data.config);
     return shown.then(() => {
@@ -51,25 +54,66 @@ class Front {
 
   trace(trace, figure) {
     if (trace.meta === "selected") return { ...trace, ...this.at(figure) };
+    if (trace.meta === "steps") return this.filter.active ? { ...trace, ...this.steps(trace) } : trace;
     const group = trace.meta === "published" ? "published" : trace.legendgroup;
-    return { ...trace, visible: !this.hidden.has(group) };
+    const kept = this.filter.trace(trace);
+    const text = trace.meta === "trials" ? kept.customdata.map((row) => this.data.hover[row]) : kept.text;
+    return { ...kept, text, visible: !this.filter.hidden.has(group) };
   }
 
   at(figure) {
-    for (const trace of figure.data) {
-      const i = trace.meta === "steps" ? -1 : trace.customdata.indexOf(this.chosen);
-      if (i >= 0) return { x: [trace.x[i]], y: [trace.y[i]] };
+    const found = this.chosen.flatMap((row) => {
+      for (const trace of figure.data) {
+        const i = trace.meta === "steps" ? -1 : trace.customdata.indexOf(row);
+        if (i >= 0) return [[trace.x[i], trace.y[i]]];
+      }
+      return [];
+    });
+    return { x: found.map((point) => point[0]), y: found.map((point) => point[1]) };
+  }
+
+  // The best trade-off of the two objectives among what the filter keeps, from the end where the first is best.
+  steps() {
+    const { rows, directions } = this.data, { x, y } = this.axes;
+    const sign = (name) => (directions[name] === "maximize" ? -1 : 1);
+    const at = (name, row) => rows.figures[name]?.values[row];
+    const usable = (row) => this.filter.keeps(row) && Number.isFinite(at(x, row)) && Number.isFinite(at(y, row));
+    const order = (a, b) => sign(x) * (at(x, a) - at(x, b)) || sign(y) * (at(y, a) - at(y, b));
+    const best = [];
+    if (directions[x] && directions[y]) {
+      for (const row of rows.finished.filter(usable).sort(order)) {
+        const last = best[best.length - 1];
+        if (last === undefined || sign(y) * (at(y, row) - at(y, last)) < 0) best.push(row);
+      }
     }
-    return { x: [], y: [] };
+    best.sort((a, b) => at(x, a) - at(x, b));
+    return { x: best.map((row) => at(x, row)), y: best.map((row) => at(y, row)), customdata: best };
   }
 
-  toggle(group) {
-    if (!this.hidden.delete(group)) this.hidden.add(group);
-    this.draw(false);
+  shapes() {
+    const shapes = this.data.fronts[this.axes.x][this.axes.y].layout.shapes ?? [];
+    const letter = ["x", "y"].find((l) => this.budget && this.axes[l] === this.budget[0]);
+    if (!letter) return shapes;
+    const other = letter === "x" ? "y" : "x", value = this.budget[1];
+    const line = { type: "line", layer: "below", line: { color: "#00649e", width: 1.6 }, [`${other}ref`]: "paper" };
+    const label = { text: "budget", textposition: letter === "x" ? "end" : "start", textangle: 0, font: { size: 11, color: "#00649e" } };
+    Object.assign(label, { xanchor: letter === "x" ? "right" : "left", yanchor: letter === "x" ? "top" : "bottom" });
+    return [...shapes, { ...line, [`${letter}0`]: value, [`${letter}1`]: value, [`${other}0`]: 0, [`${other}1`]: 1, label }];
   }
 
-  choose(row) {
-    this.chosen = row;
+  // Once a frame at most: a slider moves faster than a chart of thousands of marks.
+  setBudget(figure, value) {
+    const before = this.budget && this.budget[0];
+    this.budget = [figure, value];
+    if (![before, figure].some((name) => Object.values(this.axes).includes(name)) || this.waiting) return;
+    this.waiting = requestAnimationFrame(() => {
+      this.waiting = null;
+      Plotly.relayout(this.node, { shapes: this.shapes() });
+    });
+  }
+
+  choose(rows) {
+    this.chosen = rows;
     this.draw(false);
   }
 
@@ -91,24 +135,21 @@ class Front {
     const full = front.flatMap((t) => t.x.map((x, i) => square(at(x, t.y[i]), 6)));
     const apart = (box, others) => others.every((t) => box[2] < t[0] || t[2] < box[0] || box[3] < t[1] || t[3] < box[1]);
     const inside = (box) => box[0] >= 0 && box[1] >= 0 && box[2] <= size.width && box[3] <= size.height;
-    const names = trace.customdata.map((row) => this.data.details[row].title);
-    const texts = [], places = [];
+    const { numbers, names: all } = this.data.rows;
+    const names = trace.customdata.map((row) => all[row - numbers.length]);
+    const original = this.data.fronts[this.axes.x][this.axes.y].data[index], texts = [], places = [];
     marks.forEach((mark, i) => {
       const width = pen.measureText(names[i]).width + 4;
       const options = mark ? Object.entries(boxes(mark, width)) : [];
       const free = options.filter(([, box]) => inside(box) && apart(box, taken));
       const found = free.find(([, box]) => apart(box, full)) ?? free[0];
       if (found) taken.push(found[1]);
-      texts.push(found ? this.original(index).text[i] : "");
+      texts.push(found ? original.text[original.customdata.indexOf(trace.customdata[i])] : "");
       places.push(found ? found[0] : "top center");
     });
     const key = JSON.stringify([texts, places]);
     if (key === JSON.stringify([trace.text, trace.textposition])) return;
     Plotly.restyle(this.node, { text: [texts], textposition: [places] }, [index]);
-  }
-
-  original(index) {
-    return this.data.fronts[this.axes.x][this.axes.y].data[index];
   }
 }
 
@@ -152,34 +193,70 @@ function save(name, content) {
 }
 
 async function start() {
-  const data = JSON.parse(await unpack("payload"));
   document.body.dataset.ready = "yes";
+  const data = JSON.parse(await unpack("payload"));
   if (!byId("front")) return;
   document.head.append(el("script", {}, await unpack("library")));
-  const front = new Front(data), panel = byId("panel");
-  const rows = new Map(data.details.map((detail, row) => [detail.number, row]));
+  let packed = null;
+  const details = () => (packed ??= unpack("details").then(JSON.parse)); // the panels' contents: only when asked for
+  const panel = byId("panel"), rows = new Map(data.rows.numbers.map((number, row) => [number, row]));
+  const low = byId("hypervolume"), tableRows = [...document.querySelectorAll("#front-table tbody tr")];
+  const rowOf = (line) => rows.get(Number(line.id.replace("trial-", "")));
 
-  const open = (row, jump) => {
-    const detail = data.details[row];
-    panel.replaceChildren(...panelOf(detail));
+  const drawHistory = () => {
+    const { data: traces, layout } = data.hypervolume;
+    const shown = { ...layout, showlegend: false, dragmode: false };
+    return Plotly.react(low, [traces[0], filter.trace(traces[1])], shown, { ...data.config, displayModeBar: false });
+  };
+  const filter = new Filter(data, () => {
+    front.draw(false);
+    budget?.update();
+    population?.draw();
+    for (const line of tableRows) line.hidden = !filter.keeps(rowOf(line));
+    drawHistory();
+    const note = byId("population-filter");
+    if (note) note.hidden = !filter.active;
+  });
+  let front = null; // drawn once, with the budget in it
+  const budget = byId("budget-slider") && new Budget(data, filter, (figure, value) => front?.setBudget(figure, value));
+  front = new Front(data, filter, budget && [budget.figure, budget.budget]);
+
+  let opened = null, compare = null;
+  const mark = () => front.choose([...(opened === null ? [] : [opened]), ...(compare?.rows ?? [])]);
+  const toggle = async (row) => {
+    compare ??= new Compare(await details(), () => {
+      mark();
+      for (const line of tableRows) line.querySelector("input").checked = compare.rows.includes(rowOf(line));
+      const button = panel.querySelector(".pick");
+      if (button) button.textContent = pickLabel(opened);
+    });
+    compare.toggle(row);
+  };
+  const pickLabel = (row) => (compare?.rows.includes(row) ? "Remove from the comparison" : "Compare");
+
+  const open = async (row, jump) => {
+    const detail = (await details())[row], pick = el("button", { type: "button", class: "pick" }, pickLabel(row));
+    pick.addEventListener("click", () => toggle(row));
+    const [title, ...rest] = panelOf(detail);
+    panel.replaceChildren(title, el("p", { class: "actions" }, pick), ...rest);
     panel.scrollTop = 0;
-    front.choose(row);
-    for (const line of document.querySelectorAll("#front-table tbody tr")) {
-      line.classList.toggle("chosen", line.id === `trial-${detail.number}`);
-    }
+    opened = row;
+    mark();
+    for (const line of tableRows) line.classList.toggle("chosen", line.id === `trial-${detail.number}`);
     if (detail.number !== undefined) history.replaceState(null, "", `#trial-${detail.number}`);
-    const { top } = panel.getBoundingClientRect();
+    const { top, bottom } = panel.getBoundingClientRect();
     if (jump || top > innerHeight * 0.7) {
       panel.focus({ preventScroll: true });
-      if (top < 0 || top > innerHeight * 0.5) (innerWidth > 860 ? byId("front") : panel).scrollIntoView({ block: "start" });
+      if (top < 0 || top > innerHeight * 0.5 || bottom < 0) (innerWidth > 860 ? byId("front") : panel).scrollIntoView({ block: "start" });
     }
   };
+  const population = data.population && byId("population") && new PopulationCharts(data, filter, open);
   const openLink = (hash, jump) => {
     const row = rows.get(Number(hash.replace("#trial-", "")));
-    if (row !== undefined) open(row, jump);
+    return row === undefined ? null : open(row, jump);
   };
 
-  front.node.on("plotly_click", (event) => open(event.points[0].customdata, false));
+  front.node.on("plotly_click", ({ event, points }) => (event.shiftKey ? toggle : open)(points[0].customdata, false));
   front.node.on("plotly_relayout", () => front.placeLabels());
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href^='#trial-']");
@@ -190,30 +267,35 @@ async function start() {
   byId("go").addEventListener("submit", (event) => {
     event.preventDefault();
     const row = rows.get(Number(byId("go-number").value.replace("#", "") || NaN));
-    byId("go-message").textContent = row === undefined ? "The study has no such trial." : "";
+    byId("go-message").textContent = row === undefined ? "This page has no such trial." : "";
     if (row !== undefined) open(row, true);
   });
-  for (const key of document.querySelectorAll(".legend button")) {
-    key.addEventListener("click", () => {
-      front.toggle(key.dataset.group);
-      key.setAttribute("aria-pressed", key.getAttribute("aria-pressed") !== "true");
-    });
+  for (const line of tableRows) {
+    const box = el("input", { type: "checkbox", "aria-label": `Compare ${line.cells[0].textContent}`, title: "Compare" });
+    box.addEventListener("change", () => toggle(rowOf(line)));
+    line.cells[0].prepend(box, " ");
   }
   for (const header of document.querySelectorAll("#front-table th:has(button)")) {
     header.firstChild.addEventListener("click", () => sortBy(header));
   }
-  byId("csv").addEventListener("click", () => save(`${data.study.replace(/[^\w.-]+/g, "-")}.csv`, data.csv));
+  byId("csv").addEventListener("click", async () => save(`${data.study.replace(/[^\w.-]+/g, "-")}.csv`, await unpack("csv-file")));
 
-  const low = byId("hypervolume"), { data: traces, layout } = data.hypervolume;
-  await Plotly.newPlot(low, traces, { ...layout, showlegend: false, dragmode: false }, { ...data.config, displayModeBar: false });
-  low.on("plotly_click", (event) => open(event.points[0].customdata, true));
-  const charts = [front.node, low];
-  const paper = (chart) => ({ autosize: false, width: 680, height: chart === low ? 260 : 440 });
-  addEventListener("beforeprint", () => charts.forEach((chart) => Plotly.relayout(chart, paper(chart))));
-  const screen = { autosize: true, width: null, height: null };
-  addEventListener("afterprint", () => charts.forEach((chart) => Plotly.relayout(chart, screen)));
-  if (location.hash.startsWith("#trial-")) openLink(location.hash, false);
+  const drawn = () => [...document.querySelectorAll(".js-plotly-plot")];
+  const paper = (chart) => ({ autosize: false, width: chart.matches(".half") ? 330 : 680, height: chart.offsetHeight });
+  addEventListener("beforeprint", () => {
+    population?.start(open);
+    for (const chart of drawn()) Plotly.relayout(chart, paper(chart));
+  });
+  addEventListener("afterprint", () => {
+    for (const chart of drawn()) Plotly.relayout(chart, { autosize: true, width: null, height: null });
+  });
+  if (location.hash.startsWith("#trial-")) await openLink(location.hash, false);
   document.body.dataset.drawn = "yes";
+  setTimeout(async () => {
+    await drawHistory();
+    low.on("plotly_click", (event) => event.points[0].customdata >= 0 && open(event.points[0].customdata, true));
+    setTimeout(details, 300); // so that the first click need not wait for them
+  });
 }
 
 start();

@@ -1,12 +1,14 @@
 """The top of the page, which needs no script: headline, tiles, and the chart's controls and legend."""
 
+from collections import Counter
+
 from nasseg.analyse.table import networks_trained, progress, reasons
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.report import words
 from nasseg.report.figures import PUBLISHED, mark
 from nasseg.report.markup import Html, tag, text
 from nasseg.report.tables import front_rows, link
-from nasseg.report.view import View, family_of
+from nasseg.report.view import View, family_of, finished_rows
 
 _SHAPES = {
     "circle": "M2 7a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
@@ -19,9 +21,9 @@ _SHAPES = {
 }
 
 
-def headline(record: StudyRecord, view: View) -> Html:
-    """What came out, in a sentence or two."""
-    counts, front = progress(record), front_rows(record, view)
+def headline(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
+    """What came out, in a sentence or two. `shown` is what the view's rows are of."""
+    counts, front = progress(record), front_rows(shown, view)
     if not front:
         return tag(
             "p", f"{_count(len(record.trials), 'trial')} so far, and no network has finished yet.", class_="headline"
@@ -29,7 +31,7 @@ def headline(record: StudyRecord, view: View) -> Html:
     names = [words.label(objective.name) for objective in record.objectives]
     parts: list[object] = [f"{_count(counts['finished'], 'network')} finished. "]
     if len(names) == 1:
-        best = record.trials[front[0]]
+        best = shown.trials[front[0]]
         parts += [f"The best {names[0]} is {_value(record, best, 0)}, of trial ", link(best.number), "."]
     else:
         listed = f"{', '.join(names[:-1])} and {names[-1]}"
@@ -42,9 +44,9 @@ def headline(record: StudyRecord, view: View) -> Html:
     return tag("p", *parts, class_="headline")
 
 
-def tiles(record: StudyRecord, view: View) -> Html:
-    """The counts, and the best network for each objective."""
-    counts, front, trained = progress(record), front_rows(record, view), networks_trained(record)
+def tiles(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
+    """The counts, and the best network for each objective. `shown` is what the view's rows are of."""
+    counts, front, trained = progress(record), front_rows(shown, view), networks_trained(record)
     stopped, rejected = counts["stopped"], counts["rejected"]
     cards = [
         _tile("Networks trained", f"{trained:,}", f"{counts['finished']:,} trials to the end, {stopped:,} stopped")
@@ -55,22 +57,34 @@ def tiles(record: StudyRecord, view: View) -> Html:
     ]
     for index, objective in enumerate(record.objectives if front else ()):
         sign = 1 if objective.direction == "minimize" else -1
-        best = record.trials[min(front, key=lambda row: sign * record.trials[row].values[objective.name])]
+        best = shown.trials[min(front, key=lambda row: sign * shown.trials[row].values[objective.name])]
         note = text(link(best.number), f" {family_of(best)}")
         cards.append(_tile(f"Best {words.label(objective.name)}", _value(record, best, index), note))
     return tag("div", *cards, class_="tiles")
 
 
-def legend(view: View) -> Html:
-    """What colours and shapes mean; each entry shows and hides its own."""
+def thinned_note(shown: StudyRecord, record: StudyRecord) -> Html | None:
+    """For a study that is too large for one page."""
+    if len(shown.trials) == len(record.trials):
+        return None
+    return tag(
+        "p",
+        f"The figures show {len(shown.trials):,} of {len(record.trials):,} trials: the front and every best trade-off "
+        "in full, the others as an even sample. All counts, the hypervolume and what is said of parameters are of all.",
+        class_="note",
+    )
+
+
+def legend(view: View, record: StudyRecord) -> Html:
+    """What colours and shapes mean, with the whole study's counts; each entry shows and hides its own."""
     entries = []
+    finished = Counter(family_of(record.trials[row]) for row in finished_rows(record))
     for index, family in enumerate(view.families):
-        front, rest = len(view.front[family]), len(view.dominated[family])
-        count = tag("small", f"{front} of {front + rest} on the front")
+        count = tag("small", f"{len(view.front[family]):,} of {finished[family]:,} on the front")
         entries.append(_key(_swatch(*mark(index)), family, count, data_group=str(index)))
     if view.published:
         entries.append(_key(_swatch(PUBLISHED, "star", hollow=True), "published", None, data_group="published"))
-    return tag("div", *entries, class_="legend")
+    return tag("div", *entries, class_="legend script")
 
 
 def axis_select(view: View, letter: str, title: str) -> Html:

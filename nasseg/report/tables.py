@@ -26,8 +26,8 @@ def front_rows(record: StudyRecord, view: View) -> list[int]:
     return sorted(rows, key=lambda row: (sign * record.trials[row].values[first.name], row))
 
 
-def front_table(record: StudyRecord, view: View) -> Html:
-    """Every network of the front, one a row."""
+def front_table(record: StudyRecord, view: View, chances: Sequence[float] | None = None) -> Html:
+    """Every network of the front, one a row. chances: of each trial to stay on it, where known."""
     rows = front_rows(record, view)
     trials = [record.trials[row] for row in rows]
     figures = [trial_figures(trial) for trial in trials]
@@ -40,13 +40,17 @@ def front_table(record: StudyRecord, view: View) -> Html:
         n: (min if o.direction == "minimize" else max)(f[n] for f in figures) for n, o in objectives.items() if rows
     }
     head = [_head("trial"), _head("family"), *(_head(words.label(n), units[n], "number") for n in names)]
+    if chances is not None:
+        head.append(_head("stays on the front", "", "number"))
     head.append(tag("th", "Architecture, what varies", scope="col"))
     body = []
-    for trial, known in zip(trials, figures, strict=True):
+    for row, trial, known in zip(rows, trials, figures, strict=True):
         cells = [tag("td", link(trial.number), data_value=trial.number), tag("td", family_of(trial))]
         for name in names:
             winner = "number best" if known.get(name) == best.get(name, object()) else "number"
             cells.append(tag("td", words.number(known.get(name)), class_=winner, data_value=known.get(name, "")))
+        if chances is not None:
+            cells.append(tag("td", words.percent(chances[row]), class_="number", data_value=chances[row]))
         fields = [f"{k} {words.plain((trial.arch or {}).get(k))}" for k in varying.get(family_of(trial), [])]
         cells.append(tag("td", *[tag("span", field) for field in fields], class_="fields"))
         body.append(tag("tr", *cells, id=f"trial-{trial.number}"))

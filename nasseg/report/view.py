@@ -42,6 +42,7 @@ class View:
     dominated: dict[str, list[int]]
     published: list[int]
     names: list[str]  # of the published rows
+    halves: dict[str, Column]  # half of the range that holds the middle half of the runs, where there are runs
     steps: dict[str, dict[str, list[int]]]  # x -> y -> rows of the best trade-off of these two alone, by x
     x: str
     y: str
@@ -83,7 +84,7 @@ def view_of(record: StudyRecord) -> View:
     published = list(range(len(record.trials), len(everything)))
     x, y = _first_pair(record)
     return View(
-        axes={name: _axis(record, name, [columns[name][row] for row in drawn]) for name in columns},
+        axes={name: axis_of(record, name, [columns[name][row] for row in drawn]) for name in columns},
         columns=columns,
         hover=[_hover(record, t, f) for t, f in zip(record.trials, figures, strict=True)]
         + [f"{point.name}\n{point.citation}" for point in record.published],
@@ -92,6 +93,7 @@ def view_of(record: StudyRecord) -> View:
         dominated=dominated,
         published=published,
         names=[point.name for point in record.published],
+        halves={"latency_ms": [_half(trial) for trial in record.trials]} if "latency_ms" in columns else {},
         steps=_steps(record, drawn),
         x=x,
         y=y,
@@ -128,7 +130,8 @@ def _first_pair(record: StudyRecord) -> tuple[str, str]:
     return next((name for name in costs if name not in gains), costs[0]), y
 
 
-def _axis(record: StudyRecord, name: str, values: Column) -> Axis:
+def axis_of(record: StudyRecord, name: str, values: Column) -> Axis:
+    """A figure as an axis, for the values that are shown."""
     objective = next((o for o in record.objectives if o.name == name), None)
     known = [value for value in values if value is not None]
     positive = bool(known) and min(known) > 0
@@ -163,6 +166,10 @@ def _hover(record: StudyRecord, trial: TrialRow, figures: dict[str, float]) -> s
         if name in figures:
             lines.append(f"{words.label(name)}: {words.number(figures[name], units.get(name, words.unit(name)))}")
     return "\n".join(lines)
+
+
+def _half(trial: TrialRow) -> float | None:
+    return trial.measurement.latency.iqr_ms / 2 if trial.measurement and trial.measurement.latency else None
 
 
 def _finite(value: float | None) -> float | None:

@@ -61,6 +61,18 @@ def number(value: float | None, unit: str = "") -> str:
     return f"{text} {unit}".rstrip()
 
 
+def difference(value: float, unit: str = "") -> str:
+    """How far two figures are apart; of percentages in points, for 2 % more of 50 % is 1 point."""
+    return number(float(f"{abs(value):.3g}"), "points" if unit == "%" else unit)
+
+
+def percent(share: float) -> str:
+    """A share 0..1 with two digits, and no more certain than it is: 0.3 %, 12 %, over 99 %."""
+    if 0.995 <= share < 1:
+        return "over 99 %"
+    return f"{100 * share:.2g} %" if 100 * share < 99.5 else "100 %"
+
+
 def plain(value: Any) -> str:
     """A field of an architecture, or any other plain data, as the study file would have it."""
     if isinstance(value, bool):

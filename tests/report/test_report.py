@@ -6,16 +6,31 @@ import re
 from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import StringIO
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from nasseg.analyse.front import pareto_front
-from nasseg.analyse.table import front_frame, objective_values, outcome
+from nasseg.analyse.population import effects_frame, importance_frame, population_of
+from nasseg.analyse.table import (
+    best_within,
+    front_frame,
+    front_probabilities,
+    objective_values,
+    outcome,
+    trial_figures,
+)
 from nasseg.errors import UserError
+from nasseg.report import population as population_section
 from nasseg.report import write_report
+from nasseg.report.charts import effects_figure, importance_figure, parallel_figure
+from nasseg.report.controls import BUDGETS
 from nasseg.report.details import trial_detail
 from nasseg.report.figures import COLOURS, SYMBOLS, front_figure, front_figures, hypervolume_figure, mark
 from nasseg.report.page import render
+from nasseg.report.thin import thinned
 from nasseg.report.view import history_of, view_of
 from nasseg.report.words import number, sentence
 from tests.report.fake import fake_record, hostile_record
@@ -177,12 +192,21 @@ def test_text_of_a_study_never_becomes_markup():
     page = render(hostile_record(HOSTILE))
     elements = Elements()
     elements.feed(page)
-    assert elements.found.count("script") == 3
+    assert elements.found.count("script") == 5
     assert "img" not in elements.found
     assert elements.handlers == []
     # In Plotly's texts, too, which know some markup: nothing but its own.
-    figures = json.loads(unpacked(page, "payload"))["fronts"]
-    texts = re.findall(r"<[^>]*>", json.dumps([figure for row in figures.values() for figure in row.values()]))
+    data = json.loads(unpacked(page, "payload"))
+    drawn = [data["hypervolume"], data["population"]["importance"]]
+    drawn += [
+        data["population"]["parallel"],
+        *(p[f] for p in data["population"]["parameters"].values() for f in ("effects", "edf")),
+    ]
+    for figure in drawn:  # names of parameters, by which the page finds them again, are no text of a figure
+        for trace in figure["data"]:
+            trace.pop("customdata", None)
+    drawn += [figure for row in data["fronts"].values() for figure in row.values()] + data["hover"]
+    texts = re.findall(r"<[^>]*>", json.dumps(drawn))
     assert set(texts) <= {"<b>", "</b>", "<br>", "<extra>", "</extra>"}
 
 
@@ -199,8 +223,9 @@ def test_figures_that_are_not_finite_do_not_break_the_page(record):
     accuracy = replace(trials[row].measurement.accuracy, curve=((0, 1.0), (1, float("nan"))), miou=float("nan"))
     measurement = replace(trials[row].measurement, accuracy=accuracy)
     trials[row] = replace(trials[row], values={**trials[row].values, "miou": float("nan")}, measurement=measurement)
-    data = json.loads(unpacked(render(replace(record, trials=tuple(trials))), "payload"))
-    assert data["details"][row]["curve"] == [[0, 1.0]]
+    page = render(replace(record, trials=tuple(trials)))
+    assert json.loads(unpacked(page, "details"))[row]["curve"] == [[0, 1.0]]
+    assert json.loads(unpacked(page, "payload"))["rows"]["figures"]["miou"]["values"][row] is None
 
 
 def test_a_report_that_cannot_be_written_says_so_and_leaves_nothing(record, tmp_path):
@@ -209,6 +234,143 @@ def test_a_report_that_cannot_be_written_says_so_and_leaves_nothing(record, tmp_
     with pytest.raises(UserError, match="choose another place"):
         write_report(record, blocked / "report.html")
     assert list(tmp_path.iterdir()) == [blocked]
+
+
+def test_importance_and_effects_are_drawn_at_their_values(record):
+    population = population_of(record)
+    frame = importance_frame(population).dropna(subset="share").set_index("parameter")
+    figure = importance_figure(population)
+    drawn = {n: (t.name, x) for t in figure.data for n, x in zip(t.customdata, t.x, strict=True)}
+    assert drawn == {n: (row["verdict"], pytest.approx(100 * row["share"])) for n, row in frame.iterrows()}
+    assert len({(t.marker.symbol, t.marker.color) for t in figure.data}) == 3  # told apart without colour, too
+    name, target = frame.index[0], view_of(record).axes["miou"]
+    networks, means = effects_figure(population, name, target).data
+    effects = effects_frame(population).query("parameter == @name")
+    assert list(means.y) == effects["effect"].tolist()
+    assert [y + a for y, a in zip(means.y, means.error_y.array, strict=True)] == pytest.approx(effects["high"].tolist())
+    codes = population.choices[name].cat.codes
+    assert [round(x) for x in networks.x] == [codes[row] for row in networks.customdata]
+    rows = {row: row + 7 for row in population.figures.index[:20]}
+    assert set(effects_figure(population, name, target, rows).data[0].customdata) <= set(rows.values())
+
+
+def test_lines_run_through_what_was_chosen_and_the_front_is_there_in_full(record):
+    population = population_of(record)
+    view = view_of(record)
+    front = [row for rows in view.front.values() for row in rows]
+    figure = parallel_figure(population, {"miou": (view.axes["miou"], view.columns["miou"])}, front)
+    drawn = {}
+    for trace in figure.data:
+        for row, x, y in zip(trace.customdata, trace.x, trace.y, strict=True):
+            if x is not None:
+                drawn.setdefault(row, []).append(y)
+    assert set(front) <= set(drawn)
+    assert figure.layout.xaxis.ticktext[0] == "family"
+    values = {row: record.trials[row].values["miou"] for row in drawn}
+    low, high = min(values.values()), max(values.values())
+    for row, line in drawn.items():
+        assert line[0] == pytest.approx(float(record.trials[row].arch["family"] == "regseg"), abs=0.05)
+        assert line[-1] == pytest.approx((values[row] - low) / (high - low), abs=0.01)
+    name = str(figure.layout.xaxis.ticktext[1]).replace("<br>", "")
+    family = population.family_of(name)
+    for row, line in drawn.items():  # one that is not active lies below them all
+        absent = record.trials[row].arch["family"] != family
+        assert (-0.15 < line[1] < -0.05) if absent else (-0.05 < line[1] < 1.05)
+
+
+def test_sentences_say_yes_hardly_and_undecided(record):
+    population, target = population_of(record), view_of(record).axes["miou"]
+    base = {
+        "parameter": "lambda",
+        "n": 86,
+        "family": "bisenetv2",
+        "share": 0.3,
+        "low": 0.16,
+        "high": 0.43,
+        "p": 0.001,
+        "best": "16",
+    }
+    base |= {"worst": "8", "gain": 1.615, "gain_low": 1.124, "gain_high": 2.106, "verdict": "matters"}
+
+    def said(**more):
+        return population_section.sentence(SimpleNamespace(**{**base, **more}), population, target)
+
+    assert said() == (
+        "Yes: at equal multiply-adds, lambda accounts for 30 % (16 % to 43 %) of the differences in mIoU among 86 "
+        "bisenetv2 networks. Best is 16: better than 8 by 1.61 points (1.12 to 2.11)."
+    )
+    assert said(verdict="hardly matters", high=0.013, family=None).startswith(
+        "Hardly: at equal multiply-adds, lambda accounts for at most 1.3 % of the differences in mIoU among 86 networks"
+    )
+    assert "chance alone would do too (p = 0.4)" in said(verdict="undecided", p=0.4)
+    nothing = {"verdict": "undecided", "share": float("nan")}
+    assert said(**nothing, n=4) == "Undecided: 4 bisenetv2 networks with lambda are too few to tell."
+    assert "do not differ at one cost" in said(**nothing)
+
+
+def test_a_page_of_too_many_trials_keeps_the_front_and_every_best_answer(record, monkeypatch):
+    shown = thinned(record, "miou", BUDGETS, 60)
+    numbers = {trial.number for trial in shown.trials}
+    assert 55 <= len(numbers) < len(record.trials) - 20
+    assert front_frame(shown)["number"].tolist() == front_frame(record)["number"].tolist()
+    for name in ("latency_ms", "macs", "params"):
+        for budget in {trial_figures(t)[name] for t in record.trials if outcome(t) == "finished"}:
+            assert best_within(shown, name, budget, "miou") == best_within(record, name, budget, "miou")
+    assert {outcome(trial) for trial in shown.trials} >= {"finished", "stopped", "rejected"}
+    monkeypatch.setattr("nasseg.report.page.thinned", lambda record, gain, spends: thinned(record, gain, spends, 60))
+    page = render(record)
+    assert f"show {len(numbers)} of {len(record.trials)} trials" in page
+    finished = sum(outcome(trial) == "finished" for trial in record.trials)
+    assert f"{finished} networks finished" in page
+    data = json.loads(unpacked(page, "payload"))
+    assert set(data["rows"]["numbers"]) == numbers
+    assert len(pd.read_csv(StringIO(unpacked(page, "csv-file")))) == len(record.trials)
+    whole = json.loads(unpacked(page, "details"))
+    for trace in data["fronts"]["latency_ms"]["miou"]["data"]:
+        for row, y in zip(trace["customdata"], trace["y"], strict=True):
+            if trace["meta"] == "trials":
+                number = data["rows"]["numbers"][row]
+                assert (whole[row]["number"], y) == (number, record.trials[number].values["miou"])
+    # What is said of parameters is of all.
+    expected = importance_frame(population_of(record)).set_index("parameter")["share"]
+    points = {
+        n: x for t in data["population"]["importance"]["data"] for n, x in zip(t["customdata"], t["x"], strict=True)
+    }
+    assert points == {n: pytest.approx(100 * share) for n, share in expected.dropna().items()}
+    line, gains = data["hypervolume"]["data"]
+    assert line["y"][-1] == history_of(record).share[-1]
+    found = [(row, number) for row, number in zip(gains["customdata"], gains["x"], strict=True) if row >= 0]
+    assert len(found) > 5
+    assert all(data["rows"]["numbers"][row] == number for row, number in found)
+
+
+def test_certainty_is_in_the_table_and_in_the_panel(record):
+    page = render(record)
+    chances = front_probabilities(record)
+    row = int(chances.argmax())
+    detail = json.loads(unpacked(page, "details"))[row]
+    (sure,) = [group for group in detail["groups"] if group["title"] == "Certainty"]
+    assert ["stays on the front", "100 %"] in sure["figures"]
+    latency = record.trials[row].measurement.latency
+    low, high = latency.p50_ms - latency.iqr_ms / 2, latency.p50_ms + latency.iqr_ms / 2
+    assert ["latency, middle half of its runs", f"{low:.4g} to {high:.4g} ms"] in sure["figures"]
+    assert "No network was trained with a second seed" in page
+    # Another seed of the first network of the front.
+    first = next(t for t in record.trials if t.number == front_frame(record)["number"][0])
+    accuracy = replace(
+        first.measurement.accuracy, protocol=replace(first.measurement.accuracy.protocol, seed=1), miou=50.0
+    )
+    again = replace(first, number=len(record.trials), measurement=replace(first.measurement, accuracy=accuracy))
+    again = replace(again, values={**first.values, "miou": 50.0})
+    page = render(replace(record, trials=(*record.trials, again)))
+    assert "as over the seeds of the one network that has several" in page
+    groups = json.loads(unpacked(page, "details"))[first.number]["groups"]
+    assert any(f"mIoU over 2 seeds (also #{again.number})" in name for g in groups for name, _ in g["figures"])
+
+
+@pytest.mark.slow
+def test_five_thousand_trials_are_a_small_file(tmp_path):
+    assert write_report(fake_record(5000), tmp_path / "large.html").stat().st_size < 8e6
 
 
 @pytest.mark.parametrize(

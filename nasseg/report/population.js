@@ -1,0 +1,77 @@
+// Charts of the population: one parameter at a time, all by importance, and networks as lines; all follow the filter.
+
+class PopulationCharts {
+  constructor(data, filter, open) {
+    Object.assign(this, { data: data.population, config: data.config, hover: data.hover, filter, drawn: false });
+    this.names = ["effects", "edf", "importance", "parallel"];
+    byId("parameter").addEventListener("change", () => this.choose(byId("parameter").value));
+    // Far below the fold: drawn when the reader comes near, or has nothing else to wait for.
+    this.eye = new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && this.start(open), { rootMargin: "600px" });
+    this.eye.observe(byId("population"));
+    setTimeout(() => this.start(open), 1500);
+  }
+
+  async start(open) {
+    if (this.drawn) return;
+    this.drawn = true;
+    this.eye.disconnect();
+    this.choose(byId("parameter").value);
+    const rows = (event) => open(event.points[0].customdata, true);
+    for (const name of ["effects", "parallel"]) byId(name).on("plotly_click", (event) => event.points[0].customdata !== undefined && rows(event));
+    byId("importance").on("plotly_click", (event) => {
+      byId("parameter").value = event.points[0].customdata;
+      this.choose(event.points[0].customdata);
+      byId("population-title").scrollIntoView({ block: "start" });
+    });
+    document.body.dataset.population = "yes";
+  }
+
+  choose(name) {
+    this.chosen = this.data.parameters[name];
+    byId("verdict").textContent = this.chosen.sentence;
+    this.draw();
+  }
+
+  // Python's importance is of all networks; so are the means. Networks, distributions and lines follow the filter.
+  draw() {
+    if (!this.drawn) return;
+    const { effects, edf } = this.chosen;
+    this.show("effects", effects, effects.data.map((trace) => this.filter.trace(trace)));
+    const lines = this.edf();
+    this.show("edf", edf, lines, { showlegend: true });
+    const bare = !lines.some((trace) => trace.x.length);
+    const equal = this.chosen.equal ? "At equal cost: over costs that every value reaches, each with the same weight. In brackets, how many networks." : "Its values have no cost in common: all networks as drawn.";
+    byId("edf-note").textContent = bare && this.filter.active ? "No costs that all values reach are left by the filter." : equal;
+    this.show("importance", this.data.importance, this.data.importance.data, { showlegend: true });
+    const named = (trace) => ({ ...trace, text: trace.customdata.map((row) => this.hover[row]) });
+    this.show("parallel", this.data.parallel, this.data.parallel.data.map((trace) => named(this.filter.trace(trace))));
+  }
+
+  show(id, { layout }, traces, more = {}) {
+    const shown = { ...layout, showlegend: false, dragmode: false, ...more };
+    return Plotly.react(byId(id), traces, shown, { ...this.config, displayModeBar: false });
+  }
+
+  // Distributions of what is kept: bins of cost in which every line still has networks, each with the same weight.
+  edf() {
+    const { edf, bins } = this.chosen;
+    if (!this.filter.active) return edf.data;
+    // The first point is where a line leaves zero: no network.
+    const points = ({ x, customdata }, t) => bins[t].map((bin, i) => ({ x: x[i + 1], row: customdata[i + 1], bin }));
+    const kept = edf.data.map((trace, t) => points(trace, t).filter(({ row }) => this.filter.keeps(row)));
+    const counts = kept.map((line) => {
+      const count = new Map();
+      for (const { bin } of line) count.set(bin, (count.get(bin) ?? 0) + 1);
+      return count;
+    });
+    const present = counts.filter((count) => count.size);
+    const common = present.length ? [...present[0].keys()].filter((bin) => present.every((count) => count.has(bin))) : [];
+    return edf.data.map((trace, t) => {
+      const line = kept[t].filter(({ bin }) => common.includes(bin)), start = line.slice(0, 1);
+      let share = 0;
+      const y = line.map(({ bin }) => (share += 1 / (common.length * counts[t].get(bin))));
+      const name = trace.name.replace(/ \([\d,]+\)$/, ` (${line.length.toLocaleString("en")})`);
+      return { ...trace, name, x: [...start, ...line].map((p) => p.x), y: [...start.map(() => 0), ...y], customdata: [...start.map(() => -1), ...line.map((p) => p.row)] };
+    });
+  }
+}
