@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 Size = tuple[int, int]  # height, width
+NOT_IN_REDUCED = frozenset({"truck", "bus", "train"})
 
 
 def digest(value: object, length: int = 16) -> str:
@@ -59,7 +60,10 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Figures that need no run of the model. field_of_view in pixels of the input, by Eqs 1-2 of RegSeg."""
+    """Figures that need no run of the model. field_of_view in pixels of the input, by Eqs 1-2 of RegSeg.
+
+    peak_activation_bytes: fp32, batch 1; None where it was measured before this figure existed.
+    """
 
     protocol: CostProtocol
     environment: Environment
@@ -68,20 +72,31 @@ class Cost:
     fvcore_flops: int
     activations: int
     field_of_view: int
+    peak_activation_bytes: int | None = None
     stages: tuple[Stage, ...] = ()
     uncounted: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyProtocol:
-    """How latency is timed. The form is the trained model in eval mode, BN unfolded, final upsampling inside."""
+    """How latency is timed, of the trained model's inference form in eval mode.
+
+    backend: eager, cuda-graph, onnxruntime, compile, or command: `command` run on a target (nasseg.measure.target).
+    tf32, cudnn_benchmark: CUDA only. fold_bn: BatchNorm folded into the convolution before it. upsampling: whether the
+    logits are brought to the input's size inside the time.
+    """
 
     device: str
     input_size: Size
     num_classes: int
     precision: str = "fp32"
+    tf32: bool = False
     backend: str = "eager"
+    command: str = ""
     memory_format: str = "channels_last"
+    cudnn_benchmark: bool = True
+    fold_bn: bool = False
+    upsampling: str = "inside"
     batch: int = 1
     threads: int = 1
     warmup: int = 5
@@ -92,16 +107,28 @@ class LatencyProtocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Milliseconds a batch: percentiles over n replicates. `disturbed`: other load was seen, also in repeats."""
+    """Milliseconds a batch: percentiles over n replicates. `disturbed`: other load was seen, also in repeats.
+
+    load: wall over CPU seconds, 1 on a quiet machine (one thread on a CPU; 1 elsewhere). clocks_mhz: of the device
+    before and after, where it says so. target: what a command said of the device and the runtime that it measured on.
+    """
 
     protocol: LatencyProtocol
     environment: Environment
     p50_ms: float
     p90_ms: float
     p99_ms: float
-    iqr_ms: float
+    iqr_ms: float | None  # None: a command did not say
     n: int
     disturbed: bool = False
+    load: float = 1.0
+    clocks_mhz: tuple[float, float] | None = None
+    target: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def fps(self) -> float:
+        """Images a second at the median."""
+        return 1e3 * self.protocol.batch / self.p50_ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +159,12 @@ class Accuracy:
     class_iou: dict[str, float | None]
     train_seconds: float
     curve: tuple[tuple[int, float], ...] = ()  # (step, training loss)
+
+    @property
+    def miou_reduced(self) -> float | None:
+        """mIoU^R (RegSeg, Table 3): without the classes truck, bus and train, whose IoU varies most from run to run."""
+        kept = [iou for name, iou in self.class_iou.items() if iou is not None and name not in NOT_IN_REDUCED]
+        return sum(kept) / len(kept) if kept else None
 
 
 @dataclass(frozen=True, kw_only=True)

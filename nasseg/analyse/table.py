@@ -174,7 +174,8 @@ def standard_errors(record: StudyRecord) -> Floats:
         if name in _QUANTILE_ERROR:
             for row, trial in enumerate(record.trials):
                 latency = trial.measurement.latency if trial.measurement else None
-                if latency and latency.n > 0:  # 1.349 standard deviations lie between the quartiles
+                # 1.349 standard deviations lie between the quartiles
+                if latency and latency.n > 0 and latency.iqr_ms is not None:
                     errors[row, column] = _QUANTILE_ERROR[name] * latency.iqr_ms / 1.349 / math.sqrt(latency.n)
     return errors
 

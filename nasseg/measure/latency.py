@@ -3,17 +3,17 @@
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from nasseg.errors import UserError
 from nasseg.families.arch import Arch
+from nasseg.measure.backends import Run, check_protocol, clock_mhz, numerics, runner
 from nasseg.measure.environment import environment
+from nasseg.measure.target import measure_on_target
 from nasseg.records import Latency, LatencyProtocol
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MAX_REPLICATES = 2_000
 ATTEMPTS = 3
 # On a quiet machine one thread's wall time is its CPU time, and the quartiles of small networks lie 3-17 % apart.
@@ -30,75 +30,89 @@ def measure_latency(
     over CPU time, or spread) is repeated; after three the least disturbed is kept and marked.
 
     Raises:
-        UserError: the device or precision is not to be had here.
+        UserError: the device, backend or precision is not to be had here.
+        TargetUnreachable: a command on a target did not answer.
     """
     check_protocol(protocol)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(protocol.threads)
-    try:
-        run, attempts = None, []
+    if protocol.backend == "command":
+        return measure_on_target(arch, protocol, exclusive)
+    run: Run | None = None
+    attempts: list[Attempt] = []
+    with numerics(protocol):
         for _ in range(ATTEMPTS):
             with exclusive():
-                run = run or _runner(arch, protocol)  # building is work on the device, too
-                wall, cpu = _time(run, protocol)
-            spread = float(np.subtract(*np.percentile(wall, [75, 25])) / np.median(wall))
-            load = float(wall.sum() / cpu) if protocol.device == "cpu" and protocol.threads == 1 else 1.0
-            attempts.append((max(load / MAX_WALL_OVER_CPU, spread / MAX_SPREAD), wall))
-            if attempts[-1][0] <= 1:
+                run = run or runner(arch, protocol)  # building is work on the device, too
+                attempts.append(attempt(run, protocol))
+            if attempts[-1].disturbance <= 1:
                 break
-    finally:
-        torch.set_num_threads(threads)
-    disturbance, wall = min(attempts, key=lambda attempt: attempt[0])
-    p25, p50, p75, p90, p99 = np.percentile(wall * 1e3, [25, 50, 75, 90, 99])
-    return Latency(
-        protocol=protocol,
-        environment=environment(),
-        p50_ms=float(p50),
-        p90_ms=float(p90),
-        p99_ms=float(p99),
-        iqr_ms=float(p75 - p25),
-        n=len(wall),
-        disturbed=disturbance > 1,
-    )
+    return min(attempts, key=lambda one: one.disturbance).latency(protocol)
 
 
-def check_protocol(protocol: LatencyProtocol) -> None:
-    kind = protocol.device.partition(":")[0]
-    if kind not in ("cpu", "cuda"):
-        raise UserError(f"device must be cpu, cuda or cuda:N, got {protocol.device!r}")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device {protocol.device} is not to be had: torch sees no CUDA here; use cpu")
-    if protocol.precision not in DTYPES:
-        raise UserError(f"precision must be one of {', '.join(DTYPES)}, got {protocol.precision!r}")
-    if kind == "cpu" and protocol.precision == "fp16":
-        raise UserError("fp16 is not timed on a CPU; use fp32 or bf16")
+@dataclass(frozen=True)
+class Attempt:
+    """Seconds of each replicate; wall over CPU time; clocks before and after."""
+
+    seconds: np.ndarray
+    load: float
+    clocks_mhz: tuple[float, float] | None
+
+    @property
+    def disturbance(self) -> float:
+        """Above 1: something else was running, or the times lie too far apart."""
+        p25, p50, p75 = np.percentile(self.seconds, [25, 50, 75])
+        return max(self.load / MAX_WALL_OVER_CPU, float((p75 - p25) / p50) / MAX_SPREAD)
+
+    def latency(self, protocol: LatencyProtocol) -> Latency:
+        p25, p50, p75, p90, p99 = (float(value) for value in np.percentile(self.seconds * 1e3, [25, 50, 75, 90, 99]))
+        return Latency(
+            protocol=protocol, environment=environment(), p50_ms=p50, p90_ms=p90, p99_ms=p99, iqr_ms=p75 - p25,
+            n=len(self.seconds), disturbed=self.disturbance > 1, load=self.load, clocks_mhz=self.clocks_mhz,
+        )  # fmt: skip
 
 
-def _runner(arch: Arch, protocol: LatencyProtocol) -> Callable[[], Tensor]:
-    torch.manual_seed(0)
-    model: nn.Module = arch.build(protocol.num_classes).eval()
-    layout = torch.channels_last if protocol.memory_format == "channels_last" else torch.contiguous_format
-    device, dtype = torch.device(protocol.device), DTYPES[protocol.precision]
-    model = model.to(device=device, dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
-    image = torch.randn(protocol.batch, 3, *protocol.input_size).to(device=device, dtype=dtype, memory_format=layout)
-    return lambda: model(image)
+def attempt(run: Run, protocol: LatencyProtocol) -> Attempt:
+    """Warm-up and replicates, on a device that the caller has for itself."""
+    before = clock_mhz(protocol.device)
+    wall, cpu = (_time_events if protocol.device.startswith("cuda") else _time)(run, protocol)
+    after = clock_mhz(protocol.device)
+    one_thread = protocol.device == "cpu" and protocol.threads == 1 and protocol.backend == "eager"
+    load = float(wall.sum() / cpu) if one_thread else 1.0
+    return Attempt(wall, load, None if before is None or after is None else (before, after))
 
 
 @torch.inference_mode()
-def _time(run: Callable[[], Tensor], protocol: LatencyProtocol) -> tuple[np.ndarray, float]:
+def _time(run: Run, protocol: LatencyProtocol) -> tuple[np.ndarray, float]:
     """Seconds of each replicate, and the CPU seconds of all of them."""
-    wait = torch.cuda.synchronize if protocol.device.startswith("cuda") else lambda: None
     for _ in range(protocol.warmup):
         run()
-    wait()
     wall: list[float] = []
     begin, cpu = time.perf_counter(), time.thread_time()
     while len(wall) < MAX_REPLICATES:
         start = time.perf_counter()
         run()
-        wait()
         end = time.perf_counter()
         wall.append(end - start)
         if len(wall) >= protocol.min_replicates and end - begin >= protocol.min_seconds:
             break
     return np.array(wall), max(time.thread_time() - cpu, 1e-9)
+
+
+@torch.inference_mode()
+def _time_events(run: Run, protocol: LatencyProtocol) -> tuple[np.ndarray, float]:
+    """The same on a GPU, by its own clock: an event before and after each replicate, which is waited for."""
+    for _ in range(protocol.warmup):
+        run()
+    torch.cuda.synchronize(protocol.device)
+    seconds: list[float] = []
+    begin, cpu = time.perf_counter(), time.thread_time()
+    while len(seconds) < MAX_REPLICATES:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        with torch.cuda.device(protocol.device):
+            start.record()
+            run()
+            end.record()
+        end.synchronize()
+        seconds.append(start.elapsed_time(end) / 1e3)
+        if len(seconds) >= protocol.min_replicates and time.perf_counter() - begin >= protocol.min_seconds:
+            break
+    return np.array(seconds), max(time.thread_time() - cpu, 1e-9)

@@ -37,7 +37,7 @@ def group(certainty: Certainty, trial: TrialRow, row: int) -> dict[str, Any] | N
     if certainty.chances is not None and certainty.chances[row] > 0:
         figures.append(["stays on the front", words.percent(certainty.chances[row])])
     m = trial.measurement
-    if m and m.latency:
+    if m and m.latency and m.latency.iqr_ms is not None:
         half = m.latency.iqr_ms / 2
         ends = f"{words.number(m.latency.p50_ms - half)} to {words.number(m.latency.p50_ms + half, 'ms')}"
         figures.append(["latency, middle half of its runs", ends])

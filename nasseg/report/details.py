@@ -92,7 +92,8 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
     if m and m.latency:
         t = m.latency
         figures = [("median", t.p50_ms, "ms"), ("p90", t.p90_ms, "ms"), ("p99", t.p99_ms, "ms")]
-        figures += [("interquartile range", t.iqr_ms, "ms"), ("runs", t.n, "")]
+        figures += [("interquartile range", t.iqr_ms, "ms")] if t.iqr_ms is not None else []
+        figures += [("runs", t.n, "")]
         groups.append(_group("Latency", words.latency_protocol(t.protocol), words.environment(t.environment), figures))
         if t.disturbed:
             groups[-1]["warning"] = "Other load was seen while it was timed, and a repeat did not help."

@@ -169,7 +169,8 @@ def _hover(record: StudyRecord, trial: TrialRow, figures: dict[str, float]) -> s
 
 
 def _half(trial: TrialRow) -> float | None:
-    return trial.measurement.latency.iqr_ms / 2 if trial.measurement and trial.measurement.latency else None
+    latency = trial.measurement.latency if trial.measurement else None
+    return None if latency is None or latency.iqr_ms is None else latency.iqr_ms / 2
 
 
 def _finite(value: float | None) -> float | None:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nasseg.errors import UserError, unknown
 from nasseg.files import Document, KeyPath, find_file, read_yaml
+from nasseg.measure.presets import latency_preset
 from nasseg.records import LatencyProtocol
 from nasseg.space import Space, load_space
 from nasseg.space.load import check_limit
@@ -36,11 +37,28 @@ class LatencyFile(BaseModel):
 
     device: str = "cpu"
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    tf32: bool = False
+    backend: Literal["eager", "cuda-graph", "onnxruntime", "command"] = "eager"
+    command: str = ""
     memory_format: Literal["channels_last", "contiguous"] = "channels_last"
+    cudnn_benchmark: bool = True
+    fold_bn: bool = False
+    upsampling: Literal["inside", "outside"] = "inside"
+    batch: int = Field(1, ge=1)
     threads: int = Field(1, ge=1)
     warmup: int = Field(5, ge=0)
     min_replicates: int = Field(20, ge=1)
     min_seconds: float = Field(0.5, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_paper(cls, value: Any) -> Any:
+        """`{protocol: regseg, ...}`: a paper's settings, which the others replace."""
+        if not isinstance(value, dict) or "protocol" not in value:
+            return value
+        given = {name: setting for name, setting in value.items() if name != "protocol"}
+        settings = latency_preset(str(value["protocol"])).settings
+        return {**{name: s for name, s in settings.items() if name in cls.model_fields}, **given}
 
     def protocol(self, input_size: tuple[int, int], num_classes: int) -> LatencyProtocol:
         return LatencyProtocol(input_size=input_size, num_classes=num_classes, **self.model_dump())

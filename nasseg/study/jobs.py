@@ -15,7 +15,8 @@ from nasseg.measure.cost import measure_cost
 from nasseg.measure.device_lock import DeviceLock
 from nasseg.measure.environment import environment
 from nasseg.measure.latency import measure_latency
-from nasseg.records import Accuracy, AccuracyProtocol, CostProtocol, LatencyProtocol, Measurement
+from nasseg.measure.target import TargetUnreachable
+from nasseg.records import Accuracy, AccuracyProtocol, CostProtocol, LatencyProtocol, Measurement, digest
 from nasseg.study.data import DataFile
 from nasseg.study.figures import Figure, Stage, custom_entry, load_function
 from nasseg.train.data import DataSet
@@ -82,6 +83,8 @@ class Workshop:
     def __init__(self, context: Context, on_step: Callable[[int, int, float], None] = lambda _c, _s, _l: None) -> None:
         self.context, self.on_step = context, on_step
         self.lock = DeviceLock(context.device)
+        target = context.latency.command and f"target-{digest(context.latency.command)}"
+        self.latency_lock = DeviceLock(target) if target else self.lock
 
     @cached_property
     def data(self) -> DataSet:
@@ -111,7 +114,11 @@ class Workshop:
 
     def _latency(self, job: Job) -> Result:
         arch, before = arch_of(job.settings), _known(job)
-        measurement = replace(before, latency=measure_latency(arch, self.context.latency, self.lock.measuring))
+        try:
+            latency = measure_latency(arch, self.context.latency, self.latency_lock.measuring)
+        except TargetUnreachable as error:
+            return Result(job.candidate, job.kind, stop=str(error))
+        measurement = replace(before, latency=latency)
         model = arch.build(self.context.latency.num_classes).eval() if self._own("latency") else None
         return self._done(job, measurement, "latency", model)
 

@@ -13,10 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from nasseg.errors import UserError
 from nasseg.families import make_arch, variants
 from nasseg.files import load_attribute
+from nasseg.measure.backends import check_protocol
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.device_lock import DeviceLock
 from nasseg.measure.environment import environment
-from nasseg.measure.latency import check_protocol, measure_latency
+from nasseg.measure.latency import measure_latency
 from nasseg.records import AccuracyProtocol, CostProtocol, StudyRecord, digest
 from nasseg.study.budget import Budget
 from nasseg.study.data import DataFile

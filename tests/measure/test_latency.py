@@ -10,8 +10,9 @@ import pytest
 
 from nasseg.errors import UserError
 from nasseg.families import make_arch
+from nasseg.measure.backends import check_protocol
 from nasseg.measure.device_lock import DeviceLock
-from nasseg.measure.latency import check_protocol, measure_latency
+from nasseg.measure.latency import measure_latency
 from nasseg.records import LatencyProtocol
 
 SPAWN = multiprocessing.get_context("spawn")
