@@ -6,7 +6,7 @@ that each can be reused, or taken again, apart from the others. `None` means not
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -196,8 +196,11 @@ def _reader() -> "TypeAdapter[Measurement]":
 
 
 def eval_key(arch_id: str, protocol: AccuracyProtocol) -> str:
-    """The identity of a trained figure: two trials that share it would train the same thing twice."""
-    return digest([arch_id, asdict(protocol)])
+    """The identity of a trained figure: two trials that share it would train the same thing twice.
+
+    What the recipe is called does not matter: its hash says what it is.
+    """
+    return digest([arch_id, asdict(replace(protocol, recipe=""))])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,9 @@ def search(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the data set. Default: the study's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the study's.")] = None,
+    reuse: Annotated[
+        str | None, typer.Option(help="A study whose trained networks are tried first and not trained again.")
+    ] = None,
     storage: StorageOption = None,
     report_path: Annotated[Path | None, typer.Option("-o", "--report", help="Default: runs/STUDY/report.html.")] = None,
     dry_run: Annotated[
@@ -52,7 +55,7 @@ def search(
         return
     with _Ticker() as ticker:
         ended = run_study(
-            loaded, storage=storage_of(storage), **settings, on_progress=ticker,
+            loaded, storage=storage_of(storage), **settings, reuse=reuse, on_progress=ticker,
             command=" ".join(["nasseg", *sys.argv[1:]]),
         )  # fmt: skip
     out.print(ended.reason, markup=False)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -21,9 +21,10 @@ from nasseg.families import make_arch
 from nasseg.records import Measurement, eval_key
 from nasseg.study.budget import Budget
 from nasseg.study.file import Study
-from nasseg.study.jobs import Context, Job, Kind, Result, arch_of
+from nasseg.study.jobs import Context, Engine, Job, Kind, Result, arch_of
 from nasseg.study.lease import RENEW_SECONDS, LeaseWatch
 from nasseg.study.record import INTERRUPTED, Candidate, Record
+from nasseg.study.reuse import Reuse
 from nasseg.study.rules import Rules
 from nasseg.study.sampler import Proposal, Proposer
 
@@ -31,16 +32,6 @@ MAX_ATTEMPTS = 3  # of a job whose worker dies
 KILLED = "exit code -9"
 MAX_REJECTIONS = 2_000  # in a row
 HOUSEKEEPING_SECONDS = 2.0
-
-
-class Engine(Protocol):
-    """What the driver needs of an engine."""
-
-    @property
-    def idle(self) -> int: ...
-    def submit(self, job: Job) -> None: ...
-    def wait(self, timeout: float) -> list[Result]: ...
-    def cancel(self, candidate: int) -> None: ...
 
 
 @dataclass
@@ -65,6 +56,7 @@ class Driver:
     proposer: Proposer
     budget: Budget
     seed: int
+    reuse: Reuse | None = None
     on_change: Callable[[], None] = lambda: None
 
     active: dict[int, _Active] = field(default_factory=dict)
@@ -137,12 +129,20 @@ class Driver:
         if self.budget.counted() + pending >= self.budget.trials:
             return None
         self._sync()
-        proposal = self.proposer.propose()
+        proposal = self._reused_point() or self.proposer.propose()
         if proposal is None:
             self._space_empty = True
             return None
         settings = self.study.space.settings(proposal.params)
         return self._start(proposal, settings)
+
+    def _reused_point(self) -> Proposal | None:
+        """A network that another study trained, and this one has not tried."""
+        while self.reuse and self.reuse.points:
+            point = self.reuse.points.popleft()
+            if self.proposer.is_new(point):
+                return self.proposer.proposal(point)
+        return None
 
     def _start(self, proposal: Proposal, settings: dict[str, Any], label: str = "") -> Job:
         arch = arch_of(settings)
@@ -252,8 +252,19 @@ class Driver:
             self._numbers += 1
             self.parked[self._numbers] = item
         else:
-            kind: Kind = "train" if item.candidate.measurement and item.candidate.measurement.latency else "latency"
-            self.ready.append(self._activate(item, kind))
+            known = item.candidate.measurement and item.candidate.measurement.latency
+            self._train(item) if known else self.ready.append(self._activate(item, "latency"))
+
+    def _train(self, item: _Active) -> None:
+        """Train the candidate, unless another study did."""
+        measurement = item.candidate.measurement
+        assert measurement is not None
+        found = self.reuse.accuracy_of(item.key, measurement) if self.reuse else None
+        if found is None:
+            self.ready.append(self._activate(item, "train"))
+            return
+        item.candidate = replace(item.candidate, measurement=found[0])
+        self._trained(Result(-1, "train", found[0], extra={"accuracy_from": found[1]}), item)
 
     def _timed(self, _result: Result, item: _Active) -> None:
         measurement, trial = item.candidate.measurement, item.trial
@@ -268,7 +279,7 @@ class Driver:
                 self._learn(self.record.reread(trial), item)
         elif self.record.update(trial, attributes):
             self.rejections = 0
-            self.ready.append(self._activate(item, "train"))
+            self._train(item)
 
     def _trained(self, result: Result, item: _Active) -> None:
         measurement, trial = item.candidate.measurement, item.trial

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -71,6 +71,16 @@ class Result:
     error: str | None = None
     stop: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """What the driver needs of an engine."""
+
+    @property
+    def idle(self) -> int: ...
+    def submit(self, job: Job) -> None: ...
+    def wait(self, timeout: float) -> list[Result]: ...
+    def cancel(self, candidate: int) -> None: ...
 
 
 def arch_of(settings: dict[str, Any]) -> Arch:

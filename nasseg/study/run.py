@@ -28,8 +28,9 @@ from nasseg.study.jobs import Context
 from nasseg.study.local import LocalEngine, Step
 from nasseg.study.progress import Progress, ProgressWatch
 from nasseg.study.published import check_space
-from nasseg.study.read import record_of
+from nasseg.study.read import open_record, record_of
 from nasseg.study.record import Record, now
+from nasseg.study.reuse import reuse_of
 from nasseg.study.sampler import Proposer, make_sampler
 from nasseg.study.storage import default_url, open_storage, redact, runs_folder
 from nasseg.train.weights import weights_hash
@@ -55,13 +56,15 @@ def run_study(
     workers: int | None = None,
     data: Path | None = None,
     seed: int | None = None,
+    reuse: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
     command: str = "",
 ) -> Ended:
     """Take a study to its number of trained trials, or of hours, going on where it stands.
 
     Ctrl-C and SIGTERM end it cleanly: what runs is re-queued; so does a fault of the data or the disk. What is not
-    given is taken from the study file.
+    given is taken from the study file. reuse: another study, whose trained networks are tried first and not trained
+    again where the accuracy protocol is equal.
 
     Raises:
         UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its
@@ -69,6 +72,7 @@ def run_study(
     """
     seed = study.file.seed if seed is None else seed
     context, proposer = prepare(study, data, seed)
+    found = reuse_of(open_record(reuse, storage), study.space, context.accuracy) if reuse else None
     url = storage or default_url(study.name)
     opened = open_storage(url, create=True)
     record = Record.create(opened, study.name, [f.direction for f in study.objectives], identity(study, context))
@@ -94,7 +98,7 @@ def run_study(
 
     engine = LocalEngine(context, workers or study.file.workers, on_step)
     budget = Budget(record, trials or study.file.trials, hours or study.file.hours, study.file.max_trial_minutes)
-    driver = Driver(study, record, engine, context, proposer, budget, seed)
+    driver = Driver(study, record, engine, context, proposer, budget, seed, found)
 
     watch = ProgressWatch(driver)
 

@@ -156,6 +156,10 @@ class Proposer:
         self.space.suggest(fixed)
         return Proposal(params, fixed.params, fixed.distributions)
 
+    def is_new(self, params: Params) -> bool:
+        """Whether the point was not drawn before."""
+        return tuple(sorted(params.items())) not in self.drawn
+
     def proposal(self, params: Params) -> Proposal:
         """A given point of the space as a proposal."""
         self._new(params)
