@@ -15,6 +15,7 @@ from nasseg.measure.cost import bisenetv2_flops, eseg_flops, field_of_view, fvco
 from nasseg.records import Size
 from nasseg.study.layers import layers_of
 from nasseg.study.table import UNITS, Table, TableColumn, TableRow, load_table, load_tables
+from nasseg.train.recipe import load_recipe
 
 COMPUTED = ("cost", "layer", "field")
 
@@ -77,7 +78,7 @@ def reproduce(table: Table | str | Path, results: Results | None = None) -> Comp
         question=file.question.strip(),
         expected=file.expected.strip(),
         columns=tuple(
-            Column(name=name, label=column.label, unit=column.unit, protocol=column.protocol)
+            Column(name=name, label=column.label, unit=column.unit, protocol=column.protocol + _scratch(table, column))
             for name, column in file.columns.items()
         ),
         rows=tuple(row.name for row in file.rows),
@@ -86,6 +87,13 @@ def reproduce(table: Table | str | Path, results: Results | None = None) -> Comp
         ),
         notes={row.name: row.note.strip() for row in file.rows if row.note},
     )
+
+
+def _scratch(table: Table, column: TableColumn) -> str:
+    """Of a column that is trained: that ours are from scratch where the paper's recipe is not."""
+    recipe = table.file.recipe
+    lines = load_recipe(recipe).deviations if recipe is not None and column.data else ()
+    return "".join(f". {line.rstrip('.')}" for line in lines if line.startswith("From scratch"))
 
 
 def _cell(table: Table, row: TableRow, name: str, results: Results) -> Cell:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import nasseg
 from nasseg.analyse.published import Cell, Column, Comparison, comparison_frame, difference_text, judge, text_of
 from nasseg.analyse.typeset import render
 from nasseg.errors import UserError
@@ -391,3 +392,25 @@ def test_a_module_that_has_no_such_figure(module: str, layer: str, message: str)
 def test_no_such_table() -> None:
     with pytest.raises(UserError, match="unknown table 'bisenetv2/table-3d': did you mean 'bisenetv2/table-3"):
         load_table("bisenetv2/table-3d")
+
+
+def test_what_starts_from_imagenet_in_the_paper_says_from_scratch_here() -> None:
+    assert "From scratch here" in ours("stdc/table-4").columns[0].protocol
+    assert "From scratch here" in ours("eseg/table-2").columns[0].protocol
+    assert "From scratch" not in ours("regseg/table-4").columns[-1].protocol
+    assert all("From scratch here" in note for note in ours("bisenetv2/table-6").notes.values())
+
+
+def test_a_row_may_be_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("from nasseg.families.regseg import RegSegArch as Mine\n")
+    text = list_files("tables")["regseg/table-4"].read_text()
+    rows = text.index("rows:")
+    (tmp_path / "table-mine.yaml").write_text(
+        text[:rows]
+        + 'rows:\n  - {name: mine, variant: "mine.py:Mine", set: {width: 0.5}, printed: {field_of_view: "3807"}}\n'
+    )
+    (row,) = load_table(tmp_path / "table-mine.yaml").file.rows
+    arch = row.arch()
+    assert arch is not None
+    assert arch.id == nasseg.make_arch("regseg", width=0.5).id
