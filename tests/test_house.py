@@ -1,5 +1,6 @@
 """The house itself: import rules, and that every file shipped loads."""
 
+import json
 import os
 import re
 import subprocess
@@ -73,6 +74,14 @@ def test_the_wheel_searches_in_a_clean_environment(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all 2 trials are done" in done.stdout
     assert (home / "runs/quickstart/report.html").exists()
+    # A family of a user's own needs no fork.
+    (home / "my_block.py").write_text(
+        re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    )
+    mine = [str(tmp_path / "clean/bin/nasseg"), "measure", "my_block.py:LargeKernelArch", "--input", "64x128", "--json"]
+    done = subprocess.run(mine, cwd=home, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["family"] == "largekernel"
 
 
 def test_nothing_runs_what_is_in_a_file():
