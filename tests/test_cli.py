@@ -261,3 +261,39 @@ def test_a_network_is_exported_and_predicts(tmp_path):
     assert Image.open(tmp_path / "seen" / "street.png").size == (40, 30)
     assert "--format" in fails("export", *small, "-o", "small.xyz", cwd=tmp_path)
     assert "cannot read other.onnx" in fails("predict", "other.onnx", "street.png", "-o", "seen", cwd=tmp_path)
+
+
+def test_a_folder_is_looked_at_and_a_study_begun(tmp_path):
+    from .train.test_data import write_camvid
+
+    write_camvid(tmp_path / "drive")
+    found = nasseg("data", "check", "drive", "--sheet", "sheet.png", cwd=tmp_path).stdout
+    assert "train: 3 images" in found
+    assert (tmp_path / "sheet.png").stat().st_size > 100
+    assert json.loads(nasseg("data", "check", "drive", "--json", cwd=tmp_path).stdout)
+    assert "wrote" in nasseg("init", "--data", "drive", cwd=tmp_path).stdout
+    assert (tmp_path / "studies" / "drive.yaml").exists()
+    assert "drive.yaml" in fails("init", "--data", "drive", cwd=tmp_path)
+    next((tmp_path / "drive" / "train").glob("*.png")).write_bytes(b"no picture")
+    spoilt = nasseg("data", "check", "drive", cwd=tmp_path, code=1).stdout
+    assert str(next((tmp_path / "drive" / "train").glob("*.png")).name) in spoilt
+    assert "no" in fails("data", "check", "driv", cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_a_network_is_trained_resumed_and_the_front_finished(tmp_path):
+    small = ("dabnet", "--set", "width=0.25", "--data", "scenes")
+    (tmp_path / "short.yaml").write_text("{steps: 4, batch_size: 2, crop_size: [32, 64]}\n")
+    done = nasseg("train", *small, "--recipe", "short.yaml", "--seeds", 2, cwd=tmp_path).stdout
+    assert "mIoU" in done or "miou" in done
+    folders = list((tmp_path / "runs" / "train").iterdir())
+    assert len(folders) == 2
+    assert {"last.pt", "best.pt", "curve.svg", "predictions.png", "result.json"} <= {
+        path.name for path in folders[0].iterdir()
+    }
+    assert "did you mean" in fails("train", *small, "--recipe", "regseg-cityscape", cwd=tmp_path)
+    (tmp_path / "tiny.yaml").write_text(TINY_STUDY.format(space="quickstart", workers=1))
+    nasseg("search", "tiny.yaml", "--trials", 2, cwd=tmp_path)
+    finished = nasseg("finish", "tiny.yaml", "--recipe", "short.yaml", "--seeds", 1, cwd=tmp_path).stdout
+    assert "tiny@finish" in finished
+    assert "report: " in finished

@@ -55,3 +55,30 @@ def parse_settings(items: list[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             settings[key.strip()] = value
     return settings
+
+
+class Ticker:
+    """Progress: one line that renews itself on a terminal; elsewhere a line where its mark is a new one."""
+
+    def __init__(self) -> None:
+        self._status = out.status("starting") if out.is_terminal else None
+        self._last: object = None
+
+    def __enter__(self) -> "Ticker":
+        if self._status:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status:
+            self._status.stop()
+
+    def update(self, line: str, mark: object) -> None:
+        if self._status:
+            self._status.update(line)
+        elif mark != self._last:
+            self.say(line)
+            self._last = mark
+
+    def say(self, line: str) -> None:
+        out.print(line, markup=False, highlight=False)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import JsonOption, StorageOption, app, out, storage_of
+from nasseg.cli.shared import JsonOption, StorageOption, Ticker, app, out, storage_of
 from nasseg.errors import UserError
 
 if TYPE_CHECKING:
     from nasseg.records import StudyRecord
     from nasseg.study.preview import Preview
-    from nasseg.study.progress import Progress
 
 
 @app.command()
@@ -53,9 +52,10 @@ def search(
         with out.status("sampling, costing, timing, training a few steps"):
             _print_preview(preview(loaded, storage=storage_of(storage), **settings))
         return
-    with _Ticker() as ticker:
+    with Ticker() as ticker:
         ended = run_study(
-            loaded, storage=storage_of(storage), **settings, reuse=reuse, on_progress=ticker,
+            loaded, storage=storage_of(storage), **settings, reuse=reuse,
+            on_progress=lambda progress: ticker.update(progress.line(), progress.done),
             command=" ".join(["nasseg", *sys.argv[1:]]),
         )  # fmt: skip
     out.print(ended.reason, markup=False)
@@ -163,27 +163,3 @@ def _print_preview(found: "Preview") -> None:
     for line in found.lines():
         out.print(line, markup=False)
     out.print("dry run: nothing was stored", markup=False)
-
-
-class _Ticker:
-    """Progress: one line that renews itself on a terminal, a line a trained trial elsewhere."""
-
-    def __init__(self) -> None:
-        self._status = out.status("starting") if out.is_terminal else None
-        self._last = -1
-
-    def __enter__(self) -> "_Ticker":
-        if self._status:
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._status:
-            self._status.stop()
-
-    def __call__(self, progress: "Progress") -> None:
-        if self._status:
-            self._status.update(progress.line())
-        elif progress.done != self._last:
-            out.print(progress.line(), markup=False, highlight=False)
-            self._last = progress.done

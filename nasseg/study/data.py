@@ -6,11 +6,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from nasseg.errors import UserError
+from nasseg.train.class_table import list_tables
 from nasseg.train.data import DataSet, load_data
 
 
 class DataFile(BaseModel):
-    """`name`: `scenes` or a folder. Further keys are options of that source (nasseg.train.data.load_data)."""
+    """`name`: `scenes`, a data set with a class table, or a folder. Further keys: options of `load_data`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -26,10 +27,14 @@ class DataFile(BaseModel):
         """The same data set in another place.
 
         Raises:
-            UserError: the study's data are not in a folder.
+            UserError: the study's data are not in a folder, or there is no folder there.
         """
         if self.name == "scenes":
             raise UserError(
                 "this study draws its data (scenes): --data does not apply; name a folder in the study file"
             )
-        return DataFile(name=str(path))
+        if not path.expanduser().is_dir():
+            raise UserError(f"no data set {str(path)!r}: --data is the folder of the study's data, and there is none")
+        if Path(self.name).suffix in (".yaml", ".yml") or self.name in list_tables():
+            return DataFile(name=self.name, **{**self.options(), "root": str(path)})
+        return DataFile(name=str(path), **self.options())

@@ -1,49 +1,35 @@
-"""Data sets: images and labels in memory, by split, with an identity that follows from their content."""
+"""Data sets: images and labels by split, with an identity that follows from their content."""
 
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from torch import Tensor
 
 from nasseg.errors import UserError, unknown
-from nasseg.records import digest
+from nasseg.records import Size, digest
 from nasseg.train import scenes
-from nasseg.train.folder import SegNetFolder
+from nasseg.train.cache import Check, cache_folder, cached_split, checksums
+from nasseg.train.class_table import ClassTable, Colour, SplitName, list_tables, read_splits, read_table
+from nasseg.train.folder import Folder, recognise
+from nasseg.train.split import Split
 
-Colour = tuple[int, int, int]
 # Fresh scenes for every split, and adding to one leaves the others as they are.
 _FIRST_SCENE = {"train": 0, "val": 1 << 24, "test": 2 << 24}
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """images: uint8 [N, H, W, 3], RGB. labels: uint8 [N, H, W], 255 where ignored."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.images.shape[1], self.images.shape[2]
-
-    def to(self, device: torch.device | str) -> "Split":
-        return Split(self.images.to(device), self.labels.to(device))
+_OPTIONS = ("root", "layout", "size", "splits", "unknown")
 
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
     """Splits `train`, `val` and, if there, `test`, each read when first asked for and kept then.
 
-    fingerprint: a hash of the content; where it differs, accuracies are not comparable.
+    fingerprint: a hash of the content; where it differs, accuracies are not comparable. Weights are chosen on `val`,
+    never on `test`. counts: images of each split; rules: where each comes from, in words; absent: why there is none.
     """
 
     name: str
@@ -51,6 +37,9 @@ class DataSet:
     colours: tuple[Colour, ...]
     fingerprint: str
     sources: Mapping[str, Callable[[], Split]]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    rules: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
     _read: dict[str, Split] = field(default_factory=dict, repr=False)
 
     @property
@@ -64,6 +53,8 @@ class DataSet:
             UserError: there is no such split, or a file of it cannot be used (which is named).
         """
         if name not in self.sources:
+            if name in self.absent:
+                raise UserError(f"{self.name} has no split {name}: {self.absent[name]} (`splits` in the study's data)")
             raise unknown(f"split of {self.name}", name, self.sources)
         if name not in self._read:
             self._read[name] = self.sources[name]()
@@ -105,21 +96,129 @@ def load_data(name: str | Path, **options: Any) -> DataSet:
     """A data set by name or path.
 
     `scenes`: procedural street scenes; options size=(64, 128), train=800, val=200, test=0 (numbers of scenes), seed=0.
-    A path: a folder in the SegNet tutorial's layout (see nasseg.train.folder); no options.
+    A folder that is laid out like a data set that nasseg knows (nasseg/train/datasets), or the name or the file of a
+    class table (nasseg.train.class_table); options:
+      root: the folder, where a table is named; else what the table says, else the folder of its name.
+      layout: one of the table's. splits: in place of the layout's. unknown: `error` or `ignore`, of label values.
+      size: [height, width] that networks see. Images are made to fit into it, and logits are scaled back to the
+      labels' size, at which accuracy is taken. Needed where images are of different sizes.
 
     Raises:
         UserError: there is no such data set, an option is wrong, or a file is missing (it is named).
     """
     if str(name) == "scenes":
         return _load_scenes(options)
-    path = Path(name).expanduser()
-    if not path.is_dir():
+    found, label, seen = find_folder(name, **options)
+    samples = found.samples
+    checks = {split: _checks(found, split) for split in samples}
+    known = {path: check for split in samples for path, check in zip(_files(found, split), checks[split], strict=True)}
+    place = digest(
+        [str(found.root.resolve()), found.layout_name, seen, {s: list(map(str, p)) for s, p in found.given.items()}]
+    )
+    home = cache_folder() / f"{found.root.resolve().name}-{place}"
+    return DataSet(
+        name=label,
+        classes=found.table.names,
+        colours=found.table.colours,
+        fingerprint=found.fingerprint(lambda files: [known[path] for path in files], seen),
+        sources={split: partial(_read, found, split, checks[split], home, seen) for split in samples},
+        counts={split: len(items) for split, items in samples.items()},
+        rules={split: "; ".join(map(str, parts)) for split, parts in found.splits.items()},
+        absent={str(split): why for split, why in found.layout.absent.items()},
+    )
+
+
+def find_folder(name: str | Path, **options: Any) -> tuple[Folder, str, Size | None]:
+    """What `load_data` reads, its name, and the size that networks see, None for that of the images.
+
+    Raises:
+        UserError: there is no such data set, or an option is wrong.
+    """
+    path, tables = Path(name).expanduser(), list_tables()
+    file = path if path.suffix in (".yaml", ".yml") else tables.get(str(name))
+    if file is None and not path.is_dir():
+        near = "".join(f"did you mean {each!r}? " for each in get_close_matches(str(name), ["scenes", *tables], n=1))
         raise UserError(
-            f"no data set {str(name)!r}: give `scenes`, or a folder that holds train, trainannot, val, valannot"
+            f"no data set {str(name)!r}: {near}"
+            f"give `scenes`, {', '.join(tables)}, a class table (FILE.yaml), or a folder"
         )
-    if options:
-        raise UserError(f"a data set from a folder takes no options, got {', '.join(options)}")
-    return _load_folder(path)
+    for option in options:
+        if option not in _OPTIONS:
+            raise unknown("option of a data set on disk", option, _OPTIONS)
+    layout, seen = options.get("layout"), _seen(options.get("size"))
+    if file is not None:
+        table, label = read_table(file), file.stem
+        root = Path(options.get("root") or table.root or (name if path.suffix == "" else file.stem)).expanduser()
+        if not root.is_dir():
+            raise UserError(
+                f"no data set {str(root)!r}: there is no such folder; say where {label} lies by --data PATH, or by "
+                "`root: PATH` in the study's data"
+            )
+        candidates = {label: table}
+    else:
+        if "root" in options:
+            raise UserError(f"root says where a class table's data lie, and {name} is none of {', '.join(tables)}")
+        root, label = path, path.resolve().name
+        candidates = _candidates(root, tables)
+    if layout is not None and not any(layout in table.layouts for table in candidates.values()):
+        raise unknown(f"layout of {label}", layout, {key for table in candidates.values() for key in table.layouts})
+    found = recognise(root, candidates, layout)
+    table = found.table
+    if "unknown" in options:
+        if options["unknown"] not in ("error", "ignore"):
+            raise UserError(
+                f"unknown: label values not in the table are `error` or `ignore`, got {options['unknown']!r}"
+            )
+        table = table.model_copy(update={"unknown": options["unknown"]})
+    given = read_splits(options["splits"], "splits") if "splits" in options else {}
+    folder = Folder(found.at, table, found.layout, given)
+    for needed in ("train", "val"):
+        if needed not in folder.splits:
+            raise UserError(
+                f"{label} has no split {needed}: say in the study's data which part of it is, as in "
+                "`splits: {val: {sequences: [NAME]}}`; weights are chosen on val"
+            )
+    return folder, label, seen
+
+
+def _candidates(root: Path, tables: Mapping[str, Path]) -> dict[str, ClassTable]:
+    """The tables that may be meant by a folder: those that name it, else those of the public data sets."""
+    read = {name: read_table(path) for name, path in tables.items()}
+    own = {name: t for name, t in read.items() if t.root is not None and Path(t.root).resolve() == root.resolve()}
+    return own or {name: table for name, table in read.items() if table.root is None}
+
+
+def _seen(size: Any) -> Size | None:
+    if size is None:
+        return None
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(isinstance(s, int) and s >= 32 for s in size):
+        raise UserError(f"size is what networks see, [HEIGHT, WIDTH], at least 32 x 32; got {size!r}")
+    return size[0], size[1]
+
+
+def _files(folder: Folder, split: SplitName) -> list[Path]:
+    return [path for sample in folder.samples[split] for path in (sample.image, sample.label)]
+
+
+def _checks(folder: Folder, split: SplitName) -> list[Check]:
+    return checksums(folder.root, _files(folder, split))
+
+
+def _read(folder: Folder, split: SplitName, checks: list[Check], home: Path, seen: Size | None) -> Split:
+    """
+    Raises:
+        UserError: a file changed since the fingerprint was taken, or cannot be used.
+    """
+    _require_unchanged(folder, split, checks)
+    found = cached_split(home, split, folder.samples[split], checks, seen)
+    _require_unchanged(folder, split, checks)
+    return found
+
+
+def _require_unchanged(folder: Folder, split: SplitName, checks: list[Check]) -> None:
+    for path, before, now in zip(_files(folder, split), checks, _checks(folder, split), strict=True):
+        if before != now:
+            raise UserError(f"{path} changed while the data were in use: put it back, or run the command again")
 
 
 def _load_scenes(values: dict[str, Any]) -> DataSet:
@@ -131,7 +230,7 @@ def _load_scenes(values: dict[str, Any]) -> DataSet:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"scenes: {first['loc'][0]}: {first['msg']}, got {first['input']!r}") from None
-    counts = {split: getattr(options, split) for split in _FIRST_SCENE}
+    counts = {split: number for split in _FIRST_SCENE if (number := getattr(options, split))}
     # The options and the code decide the content; a few scenes stand for the code.
     samples = [zlib.crc32(part.tobytes()) for number in range(4) for part in scenes.render(number, seed=options.seed)]
     return DataSet(
@@ -139,7 +238,10 @@ def _load_scenes(values: dict[str, Any]) -> DataSet:
         classes=scenes.CLASSES,
         colours=scenes.COLOURS,
         fingerprint=digest([options.model_dump(mode="json"), samples]),
-        sources={split: partial(_draw, options, split, count) for split, count in counts.items() if count},
+        sources={split: partial(_draw, options, split, count) for split, count in counts.items()},
+        counts=counts,
+        rules=dict.fromkeys(counts, "procedural scenes"),
+        absent={"test": "say how many scenes it is to have, `test: 200`"},
     )
 
 
@@ -150,18 +252,3 @@ def _draw(options: _SceneOptions, split: str, count: int) -> Split:
         image, label = scenes.render(_FIRST_SCENE[split] + number, options.size, options.seed)
         images[number], labels[number] = torch.from_numpy(image), torch.from_numpy(label)
     return Split(images, labels)
-
-
-def _load_folder(path: Path) -> DataSet:
-    folder = SegNetFolder(path)
-    return DataSet(
-        name=path.resolve().name,
-        classes=folder.classes,
-        colours=folder.colours,
-        fingerprint=folder.fingerprint(),
-        sources={split: partial(_read, folder, split) for split in folder.splits},
-    )
-
-
-def _read(folder: SegNetFolder, split: str) -> Split:
-    return Split(*folder.read(split))

@@ -1,17 +1,19 @@
 """The training loop: batches of views, a loss, an optimiser step each; then accuracy on the validation split."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isfinite
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nasseg.errors import UserError
 from nasseg.measure.accuracy import ConfusionMatrix
-from nasseg.train.augment import Augment, normalise
+from nasseg.train.augment import Augment, fit, logits_at, normalise
+from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.data import DataSet, Split
 from nasseg.train.heads import TrainingHeads
 from nasseg.train.losses import segmentation_loss
@@ -35,18 +37,35 @@ class Diverged(RuntimeError):  # noqa: N818  (an outcome of a trial rather than 
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """Accuracy on the validation split in percent. class_iou: None where a class does not occur.
-
-    train_seconds: wall time of the steps, waiting in `guard` included, evaluation not.
-    curve: (step, mean training loss since the point before), at most 50 points.
-    """
+class Scores:
+    """Accuracy on a split in percent. class_iou: None where a class does not occur."""
 
     miou: float
     pixel_accuracy: float
     class_iou: dict[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best(Scores):
+    """The weights with the highest mIoU of those evaluated (of equals the latest), and the step that they come from."""
+
+    step: int
+    weights: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult(Scores):
+    """Of the last weights, on the validation split.
+
+    train_seconds: wall time of the steps, waiting in `guard` included, evaluation not.
+    curve: (step, mean training loss since the point before), at most 50 points.
+    evaluated: (step, mIoU). best: None unless `evaluate_every` was given.
+    """
+
     train_seconds: float
     curve: tuple[tuple[int, float], ...]
+    evaluated: tuple[tuple[int, float], ...] = ()
+    best: Best | None = None
 
 
 def train(
@@ -58,6 +77,10 @@ def train(
     device: torch.device | str = "cpu",
     on_step: Callable[[int, float], None] | None = None,
     guard: Guard | None = None,
+    evaluate_every: int | None = None,
+    on_evaluated: Callable[[int, float], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    until: int | None = None,
 ) -> TrainResult:
     """Trains `model`, [B, 3, H, W] -> logits [B, classes, H, W], in place and evaluates it.
 
@@ -67,84 +90,196 @@ def train(
     `on_step(step, loss)` is called after each step, the first being 1; an exception that it raises ends training.
     `guard()` is entered around each step and each batch of the evaluation.
 
+    evaluate_every: steps from one evaluation to the next; they change no weights. `on_evaluated(step, miou)` is called
+    after each. checkpoints: training goes on from the one that is there, to the same weights as without a break, and
+    leaves others: when they are due, after the last step, and where it is interrupted (KeyboardInterrupt) between two
+    steps. until: a step after which this call ends; the schedule stays that of the recipe's steps.
+
     Raises:
         Diverged: the loss became infinite or NaN, or exploded.
-        UserError: model, data and the recipe's heads do not fit each other.
+        UserError: model, data and the recipe's heads do not fit each other, or a checkpoint is not of this training.
+        OSError: a checkpoint cannot be written; the last one is still there.
     """
-    guard = guard or nullcontext
-    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    guard, end = guard or nullcontext, min(until or recipe.steps, recipe.steps)
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         torch.manual_seed(seed)
-        heads = TrainingHeads(recipe, model, data.num_classes)
-        for module in (model, heads):
-            module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        split = data.train.to(device)
-        average = Average(model, recipe.ema_decay) if recipe.ema_decay else None
-        started = perf_counter()
-        with heads.reading(model):
-            curve = _run_steps(model, heads, split, recipe, seed, average, data.num_classes, on_step, guard)
-        train_seconds = perf_counter() - started
-    if average:
-        model.load_state_dict(average.state)
-    matrix = evaluate(model, data.val, data.num_classes, device=device, batch_size=recipe.eval_batch_size, guard=guard)
+        training = _Training(model, data, recipe, seed, device)
+        saved = checkpoints.read() if checkpoints else None
+        if saved is not None:
+            training.load(saved)
+
+        def score() -> Scores:
+            scores = training.evaluate(guard, keep_best=evaluate_every is not None)
+            if on_evaluated:
+                on_evaluated(training.step, scores.miou)
+            return scores
+
+        try:
+            while training.step < end:
+                if evaluate_every and training.waits_for_evaluation(evaluate_every):
+                    score()
+                with training.heads.reading(model):
+                    model.train()
+                    for loss in training.steps(end, evaluate_every, guard):
+                        if checkpoints and checkpoints.due(training.step):
+                            checkpoints.write(training.step, training.state())
+                        if on_step:
+                            on_step(training.step, loss)
+            if checkpoints and checkpoints.step != training.step:
+                checkpoints.write(training.step, training.state())
+            scores = score()
+        except KeyboardInterrupt:
+            if checkpoints and training.whole:
+                checkpoints.write(training.step, training.state())
+            raise
+    if training.average:
+        model.load_state_dict(training.average.state)
     return TrainResult(
-        miou=matrix.miou,
-        pixel_accuracy=matrix.pixel_accuracy,
-        class_iou=dict(zip(data.classes, matrix.class_iou, strict=True)),
-        train_seconds=train_seconds,
-        curve=curve,
+        **vars(scores),
+        train_seconds=training.seconds,
+        curve=tuple(training.curve),
+        evaluated=tuple(training.evaluated),
+        best=training.best,
     )
 
 
-def _run_steps(
-    model: nn.Module,
-    heads: TrainingHeads,
-    split: Split,
-    recipe: Recipe,
-    seed: int,
-    average: Average | None,
-    num_classes: int,
-    on_step: Callable[[int, float], None] | None,
-    guard: Guard,
-) -> tuple[tuple[int, float], ...]:
-    model.train()
-    device, parts = split.images.device, recipe.accumulation
-    generator = torch.Generator().manual_seed(seed)
-    augment = Augment(recipe.for_input_scale(getattr(model, "input_scale", 1.0)))
-    optimizer = make_optimizer(nn.ModuleList([model, heads]), recipe)
-    scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-    batches = _batches(len(split), recipe.batch_size, generator)
-    every = -(-recipe.steps // _CURVE_POINTS)
-    curve: list[tuple[int, float]] = []
-    recent: list[float] = []
-    limit = 0.0
-    for step in range(1, recipe.steps + 1):
-        with guard():
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(step - 1)
-            chosen = next(batches).to(device)
-            images, labels = augment(split.images[chosen], split.labels[chosen], generator)
-            optimizer.zero_grad()
-            losses = []
-            for part in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-                loss = _loss(model, heads, *part, num_classes, recipe) / parts
-                scaler.scale(loss).backward()
-                losses.append(loss.detach())
-            scaler.step(optimizer)
-            scaler.update()
-            if average:
-                average.update(model, step)
-            value = torch.stack(losses).sum().item()
-        limit = limit or _EXPLODED * max(value, 1.0)
-        if not isfinite(value) or value > limit:
-            raise Diverged(step, value)
-        recent.append(value)
-        if step % every == 0 or step == recipe.steps:
-            curve.append((step, sum(recent) / len(recent)))
-            recent.clear()
-        if on_step:
-            on_step(step, value)
-    return tuple(curve)
+class _Training:
+    """A training between two steps: all that the next one depends on, and what is known of those before."""
+
+    def __init__(self, model: nn.Module, data: DataSet, recipe: Recipe, seed: int, device: torch.device | str) -> None:
+        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self.model, self.data, self.recipe = model, data, recipe
+        self.heads = TrainingHeads(recipe, model, data.num_classes)
+        for module in (model, self.heads):
+            module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        self.split = data.train.to(device)
+        self.device = torch.device(device)
+        self.average = Average(model, recipe.ema_decay) if recipe.ema_decay else None
+        self.generator = torch.Generator().manual_seed(seed)
+        self.batches = _Batches(len(self.split), recipe.batch_size, self.generator)
+        self.augment = Augment(recipe.for_input_scale(getattr(model, "input_scale", 1.0)), data.train.seen)
+        self.optimizer = make_optimizer(nn.ModuleList([model, self.heads]), recipe)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
+        self.step, self.seconds, self.limit, self.whole = 0, 0.0, 0.0, True
+        self.curve: list[tuple[int, float]] = []
+        self.recent: list[float] = []
+        self.evaluated: list[tuple[int, float]] = []
+        self.best: Best | None = None
+
+    def steps(self, end: int, evaluate_every: int | None, guard: Guard) -> Iterator[float]:
+        """The losses of the steps up to the next evaluation, or to the end."""
+        while self.step < end:
+            started = perf_counter()
+            with guard():
+                self.whole = False
+                loss = self._step()
+            self.limit = self.limit or _EXPLODED * max(loss, 1.0)
+            if not isfinite(loss) or loss > self.limit:
+                raise Diverged(self.step + 1, loss)
+            self._advance(loss)
+            self.seconds += perf_counter() - started
+            self.whole = True
+            yield loss
+            if evaluate_every and self.waits_for_evaluation(evaluate_every):
+                return
+
+    def _step(self) -> float:
+        recipe, parts = self.recipe, self.recipe.accumulation
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_at(self.step)
+        chosen, targets = self.split.batch(self.batches.next(), self.device)
+        images, labels = self.augment(chosen, targets, self.generator)
+        self.optimizer.zero_grad()
+        losses = []
+        for part in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+            loss = _loss(self.model, self.heads, *part, self.data.num_classes, recipe) / parts
+            self.scaler.scale(loss).backward()
+            losses.append(loss.detach())
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            self.average.update(self.model, self.step + 1)
+        return torch.stack(losses).sum().item()
+
+    def _advance(self, loss: float) -> None:
+        self.step += 1
+        self.recent.append(loss)
+        if self.step % -(-self.recipe.steps // _CURVE_POINTS) == 0 or self.step == self.recipe.steps:
+            self.curve.append((self.step, sum(self.recent) / len(self.recent)))
+            self.recent.clear()
+
+    def waits_for_evaluation(self, every: int) -> bool:
+        done = self.evaluated[-1][0] if self.evaluated else 0
+        return self.step % every == 0 and done < self.step
+
+    def evaluate(self, guard: Guard, *, keep_best: bool) -> Scores:
+        """Of the weights that count: the average ones, if there are any."""
+        recipe, data = self.recipe, self.data
+        with self._average_weights():
+            matrix = evaluate(
+                self.model,
+                data.val,
+                data.num_classes,
+                device=self.device,
+                batch_size=recipe.eval_batch_size,
+                guard=guard,
+            )
+            scores = scores_of(matrix, data.classes)
+            if keep_best and (self.best is None or scores.miou >= self.best.miou):
+                weights = {name: tensor.cpu().clone() for name, tensor in self.model.state_dict().items()}
+                self.best = Best(**vars(scores), step=self.step, weights=weights)
+        self.evaluated = [item for item in self.evaluated if item[0] < self.step] + [(self.step, scores.miou)]
+        return scores
+
+    @contextmanager
+    def _average_weights(self) -> Iterator[None]:
+        if self.average is None:
+            yield
+            return
+        current = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average.state)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(current)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain data. The tensors are those in use: to be written before the next step."""
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {
+            "model": self.model.state_dict(),
+            "heads": self.heads.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": self.average.state if self.average else None,
+            "order": self.batches.order,
+            "generators": {"batches": self.generator.get_state(), "cpu": torch.get_rng_state(), "cuda": cuda},
+            "plain": {name: getattr(self, name) for name in _PLAIN},
+            "best": vars(self.best) if self.best else None,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave, read from a file."""
+        self.model.load_state_dict(state["model"])
+        self.heads.load_state_dict(state["heads"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            for name, tensor in self.average.state.items():
+                tensor.copy_(state["average"][name])
+        self.batches.order = state["order"]
+        generators = state["generators"]
+        self.generator.set_state(generators["batches"])
+        torch.set_rng_state(generators["cpu"])
+        if self.device.type == "cuda" and generators["cuda"] is not None:
+            torch.cuda.set_rng_state(generators["cuda"], self.device)
+        for name in _PLAIN:
+            setattr(self, name, state["plain"][name])
+        self.best = Best(**state["best"]) if state["best"] else None
+
+
+_PLAIN = ("step", "seconds", "limit", "curve", "recent", "evaluated")
 
 
 def _loss(
@@ -168,14 +303,28 @@ def evaluate(
     batch_size: int = 8,
     guard: Guard | None = None,
 ) -> ConfusionMatrix:
-    """The confusion matrix of a model on whole images; leaves the model in eval mode."""
+    """The confusion matrix of a model on whole images, at the size of the labels; leaves the model in eval mode."""
     guard = guard or nullcontext
     model.eval()
     matrix = ConfusionMatrix(num_classes)
-    for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
+    for images, labels in split.batches(batch_size, device):
         with guard():
-            matrix.update(_logits(model, normalise(images.to(device)), num_classes, True), labels.to(device))
+            if isinstance(images, Tensor) and isinstance(labels, Tensor):
+                matrix.update(_logits(model, normalise(images), num_classes, True), labels)
+                continue
+            logits = _logits(model, fit(images, split.size), num_classes, True)
+            for image, label, one in zip(images, labels, logits.split(1), strict=True):
+                for top, part in logits_at(one, image.shape, (label.shape[0], label.shape[1])):
+                    matrix.update(part, label[None, top : top + part.shape[2]])
     return matrix
+
+
+def scores_of(matrix: ConfusionMatrix, classes: Sequence[str]) -> Scores:
+    return Scores(
+        miou=matrix.miou,
+        pixel_accuracy=matrix.pixel_accuracy,
+        class_iou=dict(zip(classes, matrix.class_iou, strict=True)),
+    )
 
 
 def _logits(model: nn.Module, images: Tensor, num_classes: int, channels_last: bool) -> Tensor:
@@ -190,14 +339,18 @@ def _logits(model: nn.Module, images: Tensor, num_classes: int, channels_last: b
     return logits
 
 
-def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+class _Batches:
     """Indices without end: every sample once, in random order, then again; batches run on across these rounds."""
-    order = torch.empty(0, dtype=torch.int64)
-    while True:
-        while len(order) < size:
-            order = torch.cat([order, torch.randperm(count, generator=generator)])
-        yield order[:size]
-        order = order[size:]
+
+    def __init__(self, count: int, size: int, generator: torch.Generator) -> None:
+        self.count, self.size, self.generator = count, size, generator
+        self.order = torch.empty(0, dtype=torch.int64)
+
+    def next(self) -> Tensor:
+        while len(self.order) < self.size:
+            self.order = torch.cat([self.order, torch.randperm(self.count, generator=self.generator)])
+        chosen, self.order = self.order[: self.size], self.order[self.size :]
+        return chosen
 
 
 def _cuda_devices(device: torch.device | str) -> list[torch.device]:

@@ -11,21 +11,14 @@ from PIL import Image
 from nasseg.errors import UserError
 from nasseg.train import scenes
 from nasseg.train.data import load_data
+from tests.train.downloads import camvid as write_camvid
 
 CAMVID = Path(os.environ.get("NASSEG_CAMVID", Path(__file__).resolve().parents[3] / "shared" / "data" / "camvid"))
 
 
-def write_camvid(root, suffix="png", count=3, size=(24, 32), splits=("train", "val")):
-    rng = np.random.default_rng(0)
-    for split in splits:
-        for folder in (split, f"{split}annot"):
-            (root / folder).mkdir(parents=True)
-        for number in range(count):
-            image = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
-            label = rng.integers(0, 12, size, dtype=np.uint8)
-            Image.fromarray(image).save(root / split / f"f{number}.{suffix}")
-            Image.fromarray(label).save(root / f"{split}annot" / f"f{number}.png")
-    return root
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("NASSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 def test_scenes_follow_from_their_index_alone():
@@ -124,12 +117,12 @@ def spoil_size(root):
 def spoil_mixed_sizes(root):
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(root / "train" / "f2.png")
     Image.fromarray(np.zeros((48, 64), np.uint8)).save(root / "trainannot" / "f2.png")
-    return "must be of one size"
+    return "are of many sizes, 32 x 24 to 64 x 48"
 
 
 def spoil_colours(root):
     Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(root / "trainannot" / "f1.png")
-    return "no one-byte label map"
+    return "f1.png is no label map of one number a pixel but of mode RGB"
 
 
 SPOILERS = [
@@ -146,6 +139,32 @@ def test_what_is_wrong_with_a_folder_is_said_and_the_file_named(tmp_path, spoil)
     assert message in str(error.value)
 
 
+def test_an_unused_file_does_not_change_the_fingerprint(tmp_path):
+    """Names, times and what no list names are not content."""
+    root = write_camvid(tmp_path)
+    (root / "train.txt").write_text("f0.png\nf1.png\n")
+    before = load_data(root).fingerprint
+    write_camvid(tmp_path / "copy")
+    (tmp_path / "copy/train.txt").write_text("/SegNet/train/f1.png /SegNet/trainannot/f1.png\nf0.png\n")
+    (tmp_path / "copy/train/f2.png").unlink()
+    assert load_data(tmp_path / "copy").fingerprint == before
+
+
+def test_a_file_that_changes_in_use_is_named(tmp_path):
+    data = load_data(write_camvid(tmp_path))
+    label = tmp_path / "trainannot" / "f1.png"
+    Image.fromarray(np.zeros((24, 32), np.uint8)).save(label)
+    with pytest.raises(UserError, match=r"trainannot/f1.png changed while the data were in use"):
+        data.train  # noqa: B018
+
+
+def test_images_of_more_than_8_bits_are_refused(tmp_path):
+    root = write_camvid(tmp_path)
+    Image.fromarray(np.full((24, 32), 4000, np.uint16)).save(root / "train" / "f0.png")
+    with pytest.raises(UserError, match=r"f0.png has more than 8 bits a channel .*: convert"):
+        load_data(root).train  # noqa: B018
+
+
 def test_missing_data_and_options_are_errors(tmp_path):
     with pytest.raises(UserError, match="no data set"):
         load_data(tmp_path / "none")
@@ -156,6 +175,8 @@ def test_missing_data_and_options_are_errors(tmp_path):
 @pytest.mark.skipif(not CAMVID.is_dir(), reason="CamVid is not on this machine")
 def test_the_real_camvid():
     data = load_data(CAMVID)
+    assert data.counts == {"train": 367, "val": 101, "test": 233}
+    assert data.fingerprint == "3231246414891b08"  # reports name it: the same data are the same for ever
     assert (len(data.val), data.val.size) == (101, (360, 480))
     assert set(data.val.labels.unique().tolist()) <= {*range(11), 255}
 

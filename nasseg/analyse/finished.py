@@ -1,0 +1,58 @@
+"""A finished study beside its search: what each network of the front came to, on the splits that chose it and on none.
+
+A finish (nasseg.study.finish) is a study of its own, `<name>@finish`, with a trial for each network and seed; it is
+joined with the search on arch_id.
+"""
+
+import math
+from statistics import fmean, stdev
+
+import pandas as pd
+
+from nasseg.analyse.table import outcome, trial_figures
+from nasseg.records import StudyRecord, TrialRow
+
+FIGURES = {
+    "miou": "last weights, validation",
+    "best_miou": "best weights, validation",
+    "test_miou": "best weights, test",
+}
+
+
+def finished_frame(finished: StudyRecord, searched: StudyRecord | None = None) -> pd.DataFrame:
+    """One row a network, best first by the held-out split (or, without one, by the validation split).
+
+    Columns: number (its trial in the search), family, arch_id, seeds, latency_ms (timed again); mean and, for several
+    seeds, standard deviation of `miou` (last weights, on the validation split, as in a search), `best_miou` (the best
+    weights, on the validation split, which chose them) and `test_miou` (the same weights on the held-out split), in
+    percent: `miou`, `miou_sd` and so on; and, where the search is given, searched_miou and searched_latency_ms. NaN
+    where a figure is not known.
+    """
+    groups: dict[str, list[TrialRow]] = {}
+    for trial in finished.trials:
+        if outcome(trial) == "finished" and trial.measurement:
+            groups.setdefault(trial.measurement.arch_id, []).append(trial)
+    before = {t.number: t for t in searched.trials} if searched else {}
+    rows = []
+    for arch_id, trials in groups.items():
+        number, latency = trials[0].extra.get("of_trial"), trials[0].measurement and trials[0].measurement.latency
+        row = {"number": number, "family": (trials[0].arch or {}).get("family"), "arch_id": arch_id}
+        row |= {"seeds": len(trials), "latency_ms": latency.p50_ms if latency else math.nan}
+        for name in FIGURES:
+            known = [value for value in (_figure(trial, name) for trial in trials) if math.isfinite(value)]
+            row[name] = fmean(known) if known else math.nan
+            row[f"{name}_sd"] = stdev(known) if len(known) > 1 else math.nan
+        found = trial_figures(before[number]) if number in before else {}
+        row |= {"searched_miou": found.get("miou", math.nan), "searched_latency_ms": found.get("latency_ms", math.nan)}
+        rows.append(row)
+    columns = ["number", "family", "arch_id", "seeds", "latency_ms"]
+    columns += [f"{name}{suffix}" for name in FIGURES for suffix in ("", "_sd")]
+    frame = pd.DataFrame(rows, columns=[*columns, "searched_miou", "searched_latency_ms"])
+    return frame.sort_values(["test_miou", "best_miou"], ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _figure(trial: TrialRow, name: str) -> float:
+    if name == "miou":
+        accuracy = trial.measurement.accuracy if trial.measurement else None
+        return accuracy.miou if accuracy else math.nan
+    return float(trial.extra.get(name, math.nan))

@@ -1,0 +1,109 @@
+"""Training: one architecture under one recipe, and the members of a front to the end."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from nasseg.cli.shared import ArchArgument, SetOption, StorageOption, Ticker, app, out, parse_settings, storage_of
+from nasseg.errors import UserError
+
+if TYPE_CHECKING:
+    from nasseg.study.train_one import RunProgress
+
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="On a CPU. One thread: the same numbers again.")]
+RecipeOption = Annotated[str, typer.Option(help="A published recipe by name, or a YAML file.")]
+EpochsOption = Annotated[float | None, typer.Option(min=0.001, help="In place of the recipe's steps.")]
+
+
+@app.command()
+def train(
+    arch: ArchArgument,
+    data: Annotated[str, typer.Option(help="A folder, a data set by name, or scenes.")],
+    recipe: RecipeOption,
+    recipe_settings: Annotated[
+        list[str] | None, typer.Option("--recipe-set", metavar="KEY=VALUE", help="Replace a setting of the recipe.")
+    ] = None,
+    epochs: EpochsOption = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many runs.")] = 1,
+    init: Annotated[Path | None, typer.Option(help="Weights to start from, as far as they fit.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    settings: SetOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 1,
+    storage: StorageOption = None,
+) -> None:
+    """Train one architecture: best and last weights, learning curve, predictions and metrics in runs/train."""
+    from nasseg.study.training import metrics, spread, train_address
+
+    with Ticker() as ticker:
+        trained = train_address(
+            arch, data=data, recipe=recipe, recipe_settings=parse_settings(recipe_settings or []), epochs=epochs,
+            seeds=seeds, init=init, resume=resume, overrides=parse_settings(settings or []), device=device,
+            threads=threads, storage=storage_of(storage), tell=ticker.say,
+            on_progress=lambda progress: ticker.update(progress.line(), _tenth(progress)),
+        )  # fmt: skip
+    table = Table("figure", "last.pt (val)", "best.pt (val)")
+    for metric in metrics(trained.results):
+        table.add_row(metric.name, spread(metric.last), spread(metric.best))
+    if trained.results:
+        out.print(table)
+    for run in trained.runs:
+        out.print(f"{run.folder}: last.pt, best.pt, curve.svg, predictions.png", markup=False)
+    if trained.interrupted:
+        out.print("interrupted; the same command with --resume goes on", markup=False)
+        raise typer.Exit(130)
+    if trained.failures:
+        raise UserError("; ".join(map(str, trained.failures)))
+
+
+@app.command()
+def finish(
+    study: Annotated[str, typer.Argument(help="A study by name or path.")],
+    recipe: RecipeOption,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs a network.")] = 3,
+    epochs: EpochsOption = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data set. Default: the study's.")] = None,
+    purpose: Annotated[str, typer.Option("--as", help="The results are the study STUDY@PURPOSE.")] = "finish",
+    device: Annotated[str | None, typer.Option(help="Default: the study's.")] = None,
+    threads: ThreadsOption = 1,
+    storage: StorageOption = None,
+) -> None:
+    """Train the front's networks to the end, time them again, and evaluate once on the held-out split."""
+    from nasseg.analyse.finished import finished_frame
+    from nasseg.report import write_report
+    from nasseg.study.finish import finish_study
+    from nasseg.study.storage import runs_folder
+
+    with Ticker() as ticker:
+        done = finish_study(
+            study, recipe=recipe, epochs=epochs, seeds=seeds, purpose=purpose, data=data, device=device,
+            threads=threads, storage=storage_of(storage), command=" ".join(["nasseg", *sys.argv[1:]]), tell=ticker.say,
+            on_progress=lambda network, progress: ticker.update(
+                f"{network}, {progress.line()}", (network, _tenth(progress))
+            ),
+        )  # fmt: skip
+    frame = finished_frame(done.record, done.searched)
+    table = Table(*map(str, frame.columns), title=done.record.name)
+    for row in frame.itertuples(index=False):
+        table.add_row(*(_cell(value) for value in row))
+    out.print(table)
+    for note in done.notes:
+        out.print(note, markup=False)
+    if done.interrupted:
+        out.print("interrupted; the same command goes on", markup=False)
+        raise typer.Exit(130)
+    path = write_report(done.record, runs_folder(done.record.name) / "report.html")
+    out.print(f"report: {path}", markup=False)
+
+
+def _tenth(progress: "RunProgress") -> tuple[int, int]:
+    """What a line is printed for where it cannot renew itself: each tenth of a run."""
+    return progress.seed, 10 * progress.step // progress.steps
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,219 @@
+"""Runs from an address, a recipe and a data set: what `nasseg train` does and prints."""
+
+import signal
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from nasseg.errors import UserError
+from nasseg.files import read_yaml
+from nasseg.measure.device_lock import DeviceLock
+from nasseg.records import NOT_IN_REDUCED, Accuracy
+from nasseg.study.address import resolve
+from nasseg.study.train_one import CHECKPOINT_MINUTES, Failed, Run, RunProgress, RunResult, Tell, train_one
+from nasseg.train.data import DataSet, load_data
+from nasseg.train.recipe import Recipe, load_recipe
+from nasseg.train.weights import weights_hash
+
+RUNS = Path("runs/train")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Runs that were asked for, what those came to that are done, why others failed (by seed).
+
+    interrupted: whether it was stopped before the last of them.
+    """
+
+    runs: tuple[Run, ...]
+    results: tuple[RunResult, ...]
+    failures: dict[int, str]
+    interrupted: bool = False
+
+
+def train_address(
+    address: str,
+    *,
+    data: str | Path,
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    recipe_settings: Mapping[str, Any] | None = None,
+    epochs: float | None = None,
+    seeds: int = 1,
+    first_seed: int = 0,
+    init: Path | None = None,
+    resume: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    data_options: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    folder: Path = RUNS,
+    storage: str | None = None,
+    tell: Tell = lambda _line: None,
+    on_progress: Callable[[RunProgress], None] = lambda _progress: None,
+) -> Trained:
+    """Train the arch at an address (see nasseg.study.address) with `seeds` seeds, one after another.
+
+    recipe: a name, a YAML file of settings, or the settings; recipe_settings replace some of them, init its starting
+    weights. epochs: in place of the recipe's steps, over the training split. threads: of the CPU; the same number gives
+    the same weights. Runs lie below `folder`; one that is done is read, not trained again. Ctrl-C and SIGTERM end it at
+    the end of a step, with a checkpoint (a second one at once); `resume` goes on from that.
+
+    Raises:
+        UserError: nothing is at the address, an argument is refused, data or weights cannot be used, an unfinished run
+            is there and `resume` was not asked for, or something cannot be written.
+    """
+    check_device(device)
+    if seeds < 1 or threads < 1:
+        raise UserError(f"at least one seed and one thread are needed, got {seeds} and {threads}")
+    arch = resolve(address, overrides, storage).arch
+    loaded = load_data(data, **(data_options or {}))
+    settings = {**(recipe_settings or {}), **({"init": str(init)} if init else {})}
+    chosen = recipe_of(recipe, settings, epochs, loaded)
+    own = address if ":" in address and "#" not in address else ""
+    start = f"-i{weights_hash(chosen.init)[:8]}" if chosen.init else ""
+    runs = tuple(
+        Run(
+            arch=arch, data=loaded, recipe=chosen, seed=seed, family=own, device=device,
+            folder=folder / f"{arch.id}-{chosen.hash}-{loaded.fingerprint}{start}-s{seed}",
+            checkpoint_minutes=checkpoint_minutes,
+        )
+        for seed in range(first_seed, first_seed + seeds)
+    )  # fmt: skip
+    for run in runs:
+        if run.checkpoint.exists() and not resume:
+            raise UserError(f"{run.folder} holds a run that is not finished: give --resume, or remove the folder")
+    results: list[RunResult] = []
+    failures: dict[int, str] = {}
+    try:
+        with working(device, threads) as guard:
+            for run in runs:
+                tell(f"seed {run.seed}: {run.folder}")
+                try:
+                    results.append(train_one(run, guard=guard, tell=tell, on_progress=on_progress))
+                except Failed as error:
+                    failures[run.seed] = str(error)
+                    tell(f"seed {run.seed} failed: {error}")
+    except KeyboardInterrupt:
+        return Trained(runs, tuple(results), failures, interrupted=True)
+    return Trained(runs, tuple(results), failures)
+
+
+def recipe_of(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    settings: Mapping[str, Any] | None,
+    epochs: float | None,
+    data: DataSet,
+) -> Recipe:
+    """A recipe with some of its settings, or its length, replaced.
+
+    Raises:
+        UserError: there is no such recipe, or a setting is refused.
+    """
+    if isinstance(recipe, str | Path) and Path(recipe).suffix in (".yaml", ".yml"):
+        recipe = read_yaml(Path(recipe)).data
+    chosen = load_recipe(str(recipe) if isinstance(recipe, Path) else recipe)
+    replaced = dict(settings or {})
+    if epochs is not None:
+        if epochs <= 0:
+            raise UserError(f"epochs must be above 0, got {epochs:g}")
+        replaced["steps"] = ceil(epochs * len(data.train) / int(replaced.get("batch_size", chosen.batch_size)))
+    if not replaced:
+        return chosen
+    try:
+        return load_recipe({"name": chosen.name, "init": chosen.init, **chosen.model_dump(), **replaced})
+    except UserError as error:
+        raise UserError(f"{error} (with {', '.join(f'{key}={value}' for key, value in replaced.items())})") from None
+
+
+def check_device(device: str) -> None:
+    """Whether a network can be trained there.
+
+    Raises:
+        UserError: it cannot.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise UserError(f"device must be cpu, cuda or cuda:N, got {device!r}")
+    if kind == "cuda" and (not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count()):
+        raise UserError(f"device {device} is not to be had: torch sees {torch.cuda.device_count()} here; use cpu")
+
+
+@contextmanager
+def working(device: str, threads: int) -> Iterator[Callable[[], Any]]:
+    """Gives the guard of steps: it keeps latency measurements apart, and lets Ctrl-C and SIGTERM in between them."""
+    lock, before, asked = DeviceLock(device), torch.get_num_threads(), [False]
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if asked[0]:
+            raise KeyboardInterrupt
+        asked[0] = True
+
+    @contextmanager
+    def guard() -> Iterator[None]:
+        if asked[0]:
+            raise KeyboardInterrupt
+        with lock.computing():
+            yield
+
+    with ExitStack() as stack:
+        stack.callback(lock.close)
+        stack.callback(torch.set_num_threads, before)
+        torch.set_num_threads(threads)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            known = signal.getsignal(number)
+            if known is not signal.SIG_IGN and known is not None:  # what a shell runs in the background ignores Ctrl-C
+                try:
+                    stack.callback(signal.signal, number, signal.signal(number, interrupt))
+                except ValueError:  # not the main thread: signals are the caller's
+                    break
+        yield guard
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure in percent, run by run: of last.pt and best.pt on the validation split, of best.pt on the held-out one.
+
+    None where it is not known: a class that does not occur.
+    """
+
+    name: str
+    last: tuple[float | None, ...]
+    best: tuple[float | None, ...]
+    held_out: tuple[float | None, ...] = ()
+
+
+def metrics(results: Sequence[RunResult]) -> list[Metric]:
+    """mIoU, mIoU^R where one of its classes is left out, pixel accuracy, IoU by class: what `nasseg train` prints."""
+    classes = list(results[0].last.class_iou) if results else []
+
+    def metric(name: str, of: Callable[[Accuracy], float | None]) -> Metric:
+        held_out = [result.held_out for result in results if result.held_out is not None]
+        return Metric(
+            name,
+            tuple(of(result.last) for result in results),
+            tuple(of(result.best) for result in results),
+            tuple(map(of, held_out)),
+        )
+
+    found = [metric("mIoU", lambda a: a.miou)]
+    if NOT_IN_REDUCED & {*classes}:
+        found.append(metric("mIoU^R", lambda a: a.miou_reduced))
+    found.append(metric("pixel accuracy", lambda a: a.pixel_accuracy))
+    return found + [metric(f"IoU {name}", lambda a, name=name: a.class_iou[name]) for name in classes]  # type: ignore[misc]
+
+
+def spread(values: Sequence[float | None]) -> str:
+    """Mean and standard deviation in words: `41.2 ± 0.5`; without the second for one value, empty for none."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    mean = f"{statistics.fmean(known):.2f}"
+    return f"{mean} ± {statistics.stdev(known):.2f}" if len(known) > 1 else mean

@@ -1,0 +1,303 @@
+"""Class tables: how a data set lies on disk and what its label values mean. One YAML file each, in datasets/.
+
+    classes: [{name: road, colour: [128, 64, 128], ids: [7]}, ...]     # in the order of the network's outputs
+    ignore: {ids: [0, 1], numbers: [11], colours: [[0, 0, 0]]}         # values that are no class; 255 is one always
+    unknown: error                                                     # or ignore: what is in neither
+    layouts:
+      fine:
+        images: "leftImg8bit/{split}/{group}/{name}_leftImg8bit"       # without a suffix: any kind of picture
+        labels:                                                        # the first that a sample has
+          - {path: "gtFine/{split}/{group}/{name}_gtFine_labelIds.png", hold: ids}
+        splits: {train: {folder: train}, val: {folder: val}}
+
+`{split}` is the folder of a split, `{group}` one or more folders, `{name}` the rest. Labels hold the `ids` of the
+classes, their `numbers` (0 for the first class of the table), or `colours` (a class' `rgb`, else its colour).
+"""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, field_validator
+
+from nasseg.errors import UserError, unknown
+from nasseg.files import Document, KeyPath, read_yaml
+
+Colour = tuple[int, int, int]
+SplitName = Literal["train", "val", "test"]
+Holds = Literal["ids", "numbers", "colours"]
+IGNORE, MAX_CLASSES = 255, 254
+_HOME = Path(__file__).with_name("datasets")
+_STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class ClassRow(BaseModel):
+    """A class: what it is called, how it is drawn, and the label values that mean it."""
+
+    model_config = _STRICT
+
+    name: str
+    colour: Colour
+    ids: tuple[int, ...] = ()
+    rgb: tuple[Colour, ...] = ()
+
+
+class LabelFiles(BaseModel):
+    """Where labels are and what they hold. offset: is added to the stored value to give the id."""
+
+    model_config = _STRICT
+
+    path: str
+    hold: Holds
+    offset: int = 0
+
+
+class Part(BaseModel):
+    """Which samples belong to a split: those of a folder, of a list file, of sequences; all conditions hold at once.
+
+    folder: fills `{split}`. list: a file with a sample a line, below the data's folder or beside the class table;
+    list_if_there: the same, all samples where it is missing. sequences, without: how names begin, up to a `_`, `-` or
+    `/`, with the wildcards `*`, `?`, `[...]`; groups are part of a name (`aachen/aachen_000000_000019`). labels: in
+    place of the layout's. optional: the folder may be missing.
+    """
+
+    model_config = _STRICT
+
+    folder: str | None = None
+    list_file: str | None = Field(None, alias="list")
+    list_if_there: str | None = None
+    sequences: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    labels: tuple[LabelFiles, ...] = ()
+    optional: bool = False
+
+    def __str__(self) -> str:
+        words = [f"folder {self.folder}"] * bool(self.folder)
+        words += [f"list {name}" for name in (self.list_file, self.list_if_there) if name]
+        words += [f"sequences {', '.join(self.sequences)}"] * bool(self.sequences)
+        words += [f"without {', '.join(self.without)}"] * bool(self.without)
+        return ", ".join(words) or "all samples"
+
+
+Splits = dict[SplitName, tuple[Part, ...]]
+
+
+def _as_lists(value: Any) -> Any:
+    """A split of one part need not be a list."""
+    if not isinstance(value, dict):
+        return value
+    return {name: [part] if isinstance(part, dict | Part) else part for name, part in value.items()}
+
+
+class Layout(BaseModel):
+    """One way in which a data set is distributed. absent: why it has no split of that name."""
+
+    model_config = _STRICT
+
+    images: str
+    labels: tuple[LabelFiles, ...] = Field(min_length=1)
+    splits: Splits
+    absent: dict[SplitName, str] = {}
+
+    _lists = field_validator("splits", mode="before")(_as_lists)
+
+
+class ClassTable(BaseModel):
+    """The content of a table. root: where the data lie, unless it is said elsewhere; relative to the table's file."""
+
+    model_config = _STRICT
+
+    about: str = ""
+    citation: str = ""
+    root: str | None = None
+    classes: tuple[ClassRow, ...] = Field(min_length=1, max_length=MAX_CLASSES)
+    ignore: dict[Holds, tuple[int | Colour, ...]] = {}
+    unknown: Literal["error", "ignore"] = "error"
+    layouts: dict[str, Layout] = Field(min_length=1)
+    _home: Path | None = PrivateAttr(None)
+
+    @property
+    def home(self) -> Path | None:
+        """The folder of the table's file."""
+        return self._home
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(row.name for row in self.classes)
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        return tuple(row.colour for row in self.classes)
+
+    def encoding(self, labels: LabelFiles) -> "Encoding":
+        """What the stored values of such label files mean."""
+        codes = {code_of(value) - labels.offset: IGNORE for value in self.ignore.get(labels.hold, ())}
+        if labels.hold != "colours":
+            codes.setdefault(255, IGNORE)
+        for number, row in enumerate(self.classes):
+            values: tuple[int | Colour, ...] = (number,) if labels.hold == "numbers" else row.ids
+            if labels.hold == "colours":
+                values = row.rgb or (row.colour,)
+            codes.update((code_of(value) - labels.offset, number) for value in values)
+        return Encoding(labels.hold, tuple(sorted(codes.items())), self.unknown)
+
+
+def code_of(value: int | Colour) -> int:
+    """A colour as one number, 0xRRGGBB."""
+    return value if isinstance(value, int) else value[0] << 16 | value[1] << 8 | value[2]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """codes: stored value (a colour: 0xRRGGBB) and class, or 255 where ignored. unknown: `error` or `ignore`."""
+
+    hold: Holds
+    codes: tuple[tuple[int, int], ...]
+    unknown: str = "error"
+
+    @cached_property
+    def _columns(self) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+        keys, targets = zip(*self.codes, strict=True)
+        return np.array(keys, np.int64), np.array(targets, np.int16)
+
+    @cached_property
+    def _of_bytes(self) -> NDArray[np.int16]:
+        codes = dict(self.codes)
+        return np.array([codes.get(value, -1) for value in range(256)], np.int16)
+
+    @property
+    def plain(self) -> bool:
+        """Whether values that are classes are the classes' own numbers."""
+        return all(target in (value, IGNORE) for value, target in self.codes) and self.unknown == "error"
+
+    def decode(self, stored: NDArray[Any]) -> tuple[NDArray[np.uint8], list[int]]:
+        """Classes, uint8 [H, W], 255 where ignored or unknown; and the unknown values. Stored: [H, W] of integers."""
+        if stored.dtype == np.uint8:
+            found = self._of_bytes[stored]
+        else:
+            keys, targets = self._columns
+            place = np.searchsorted(keys, stored).clip(max=len(keys) - 1)
+            found = np.where(keys[place] == stored, targets[place], np.int16(-1))
+        bad = found < 0
+        if not bad.any():
+            return found.astype(np.uint8), []
+        found[bad] = IGNORE
+        return found.astype(np.uint8), [int(value) for value in np.unique(stored[bad])]
+
+    def show(self, code: int) -> str:
+        """A value as users know it."""
+        return f"colour [{code >> 16}, {code >> 8 & 255}, {code & 255}]" if self.hold == "colours" else f"label {code}"
+
+    @property
+    def classes_in_words(self) -> str:
+        values = sorted(value for value, target in self.codes if target != IGNORE)
+        if self.hold == "colours":
+            return f"{len(values)} colours"
+        if values == list(range(values[0], values[-1] + 1)):
+            return f"{values[0]}..{values[-1]}"
+        return f"{len(values)} values from {values[0]} to {values[-1]}"
+
+
+def list_tables() -> dict[str, Path]:
+    """Names and paths of the class tables in ./datasets and of those shipped; the user's own come first."""
+    found: dict[str, Path] = {}
+    for folder in (Path.cwd() / "datasets", _HOME):
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def shipped_table(name: str) -> ClassTable:
+    return read_table(_HOME / f"{name}.yaml")
+
+
+def read_table(path: Path) -> ClassTable:
+    """The class table of a file.
+
+    Raises:
+        UserError: it is none (file and line).
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    return _read_table(path, (stat.st_mtime_ns, stat.st_size))
+
+
+@cache  # long tables take a tenth of a second
+def _read_table(path: Path, _version: tuple[int, int]) -> ClassTable:
+    document = read_yaml(path)
+    table = document.validate(ClassTable)
+    _check(document, table)
+    root = None if table.root is None else str(path.parent / Path(table.root).expanduser())
+    table = table.model_copy(update={"root": root})
+    table._home = path.parent
+    return table
+
+
+def read_splits(value: Any, where: str) -> Splits:
+    """The `splits` of a study's data.
+
+    Raises:
+        UserError: they are none.
+    """
+    try:
+        return TypeAdapter(Splits).validate_python(_as_lists(value))
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+        if first["type"] == "extra_forbidden":
+            raise unknown(f"key of {where}", first["loc"][-1], _KEYS) from None
+        place = ".".join(str(part) for part in first["loc"] if not isinstance(part, int) and part != "[key]")
+        raise UserError(f"{where}: {place}: {first['msg']}, got {first['input']!r}; {_SPLITS}") from None
+
+
+_KEYS = [field.alias or name for name, field in Part.model_fields.items()]
+_SPLITS = "splits are train, val and test, each like {folder: NAME}, {list: FILE} or {sequences: [NAME]}"
+
+
+def _check(document: Document, table: ClassTable) -> None:
+    """What makes no sense although every value has the right type."""
+    seen: dict[tuple[str, int], str] = {}
+    for number, row in enumerate(table.classes):
+        where: KeyPath = ("classes", number)
+        if table.names.index(row.name) < number:
+            raise document.error(where, f"class {row.name!r} occurs twice: names tell classes apart")
+        for colour in (row.colour, *row.rgb):
+            if not all(0 <= part <= 255 for part in colour):
+                raise document.error(where, f"a colour is three numbers 0..255, got {list(colour)}")
+        kinds: dict[Holds, tuple[int | Colour, ...]] = {"ids": row.ids, "colours": row.rgb or (row.colour,)}
+        used = {labels.hold for layout in table.layouts.values() for labels in _all_labels(layout)}
+        for hold in used & {"ids", "colours"}:
+            if not kinds[hold]:
+                raise document.error(where, f"class {row.name!r} has no {hold}, but label files hold {hold}")
+            for value in kinds[hold]:
+                other = seen.setdefault((hold, code_of(value)), row.name)
+                ignored = value in table.ignore.get(hold, ())
+                if other != row.name or ignored:
+                    is_too = "`ignore`" if ignored else repr(other)
+                    raise document.error(where, f"{value} of {row.name!r} is of {is_too} too: it can be one only")
+    for hold, values in table.ignore.items():
+        if any(isinstance(value, int) == (hold == "colours") for value in values):
+            raise document.error(("ignore", hold), "numbers are needed for ids, [R, G, B] for colours")
+    for label, layout in table.layouts.items():
+        _check_layout(document, ("layouts", label), layout)
+
+
+def _check_layout(document: Document, where: KeyPath, layout: Layout) -> None:
+    for template in (layout.images, *(labels.path for labels in _all_labels(layout))):
+        if template.count("{name}") != 1 or template.startswith("/"):
+            raise document.error(where, f"a path holds {{name}} once and begins below the data, got {template!r}")
+        if ("{group}" in template) > ("{group}" in layout.images):
+            raise document.error(where, f"{template!r} has a {{group}}, which images, {layout.images!r}, have not")
+    for name, parts in layout.splits.items():
+        for part in parts:
+            if (part.folder is None) == ("{split}" in layout.images):
+                rule = "needs a folder" if part.folder is None else "names a folder"
+                raise document.error((*where, "splits", name), f"split {name} {rule}, and images are {layout.images!r}")
+
+
+def _all_labels(layout: Layout) -> list[LabelFiles]:
+    return [*layout.labels, *(labels for parts in layout.splits.values() for part in parts for labels in part.labels)]

@@ -1,0 +1,101 @@
+"""Images and labels of a split, in memory or mapped from a file; of one size, or of many."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nasseg.records import Size
+
+Batch = tuple[Tensor, Tensor] | tuple[list[Tensor], list[Tensor]]
+_SHARE = 4  # a split goes to an accelerator whole where it takes less than this part of the free memory
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """N arrays of different sizes, one behind the other: images [H, W, 3] or labels [H, W], uint8."""
+
+    flat: Tensor
+    sizes: tuple[Size, ...]
+    channels: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, number: int) -> Tensor:
+        begin, end = self._bounds[number : number + 2]
+        return self.flat[begin:end].view(*self.sizes[number], *self.channels)
+
+    @cached_property
+    def _bounds(self) -> list[int]:
+        pixels = np.array([height * width for height, width in self.sizes], np.int64)
+        bounds: list[int] = np.concatenate([[0], np.cumsum(pixels * int(np.prod(self.channels)))]).tolist()
+        return bounds
+
+    @property
+    def device(self) -> torch.device:
+        return self.flat.device
+
+    @property
+    def nbytes(self) -> int:
+        return self.flat.nbytes
+
+    def to(self, device: torch.device | str) -> "Ragged":
+        return Ragged(self.flat.to(device), self.sizes, self.channels)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """images: uint8 [N, H, W, 3], RGB. labels: uint8 [N, H, W], 255 where ignored. Ragged where sizes differ.
+
+    seen: the size that networks see, where it is not that of all images and labels. Then images are scaled to fit into
+    it, the rest is the mean colour; logits are scaled back to the labels. An image and its label show the same, each
+    at its own size.
+    """
+
+    images: Tensor | Ragged
+    labels: Tensor | Ragged
+    seen: Size | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> Size:
+        """Height and width, as networks see the images."""
+        if self.seen is not None:
+            return self.seen
+        assert isinstance(self.images, Tensor), "images of different sizes are seen at a size"
+        return self.images.shape[1], self.images.shape[2]
+
+    @property
+    def fits(self) -> bool:
+        """Whether all images and labels have the size that networks see: then batches are tensors."""
+        parts = (self.images, self.labels)
+        return all(isinstance(part, Tensor) and tuple(part.shape[1:3]) == self.size for part in parts)
+
+    def to(self, device: torch.device | str) -> "Split":
+        """The same on a device; still where it was, where it would take much of the device's memory."""
+        if torch.device(device).type == "cuda" and self.images.nbytes > torch.cuda.mem_get_info(device)[0] // _SHARE:
+            return self
+        return Split(self.images.to(device), self.labels.to(device), self.seen)
+
+    def batch(self, chosen: Tensor, device: torch.device | str) -> Batch:
+        """Images and labels of those numbers on a device: tensors [B, ...], or lists where sizes differ."""
+        if isinstance(self.images, Tensor) and isinstance(self.labels, Tensor) and self.fits:
+            chosen = chosen.to(self.images.device)
+            return self.images[chosen].to(device), self.labels[chosen].to(device)
+        numbers: Sequence[int] = chosen.tolist()
+        return [self.images[n].to(device) for n in numbers], [self.labels[n].to(device) for n in numbers]
+
+    def batches(self, size: int, device: torch.device | str) -> Iterator[Batch]:
+        """All of the split in its order."""
+        if isinstance(self.images, Tensor) and isinstance(self.labels, Tensor) and self.fits:
+            for images, labels in zip(self.images.split(size), self.labels.split(size), strict=True):
+                yield images.to(device), labels.to(device)
+            return
+        for numbers in torch.arange(len(self)).split(size):
+            yield self.batch(numbers, device)
