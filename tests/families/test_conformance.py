@@ -21,10 +21,8 @@ from nasseg.families.arch import ID_INPUT_SIZE, Arch
 from nasseg.families.graph import fingerprint, record
 from nasseg.study.measure import measure_address
 
-CHEAP = {family: {"width": 0.25} for family in FAMILIES} | {
-    "backbone": {"name": "mobilenetv2"},
-    "composed": {"encoder": "regseg", "regseg.width": 0.25, "decoder": "ffm", "decoder_width": 32, "head": "eseg"},
-}
+from .cheap import CHEAP
+
 COMMITTED_IDS = Path(__file__).parent / "variant_ids.json"
 
 every_variant = pytest.mark.parametrize("name", variants())

@@ -8,6 +8,8 @@ import torch
 
 from nasseg.families import FAMILIES, make_arch, variants
 
+from .cheap import CHEAP
+
 SIZE, CLASSES = (96, 160), 5
 
 
@@ -72,7 +74,7 @@ def test_every_network_with_a_name_is_exported():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_exported_by_torch(family):
-    by_torch_export(make_arch(family, width=0.25))
+    by_torch_export(make_arch(family, **CHEAP[family]))
 
 
 def test_a_network_is_exported_to_onnx(tmp_path):

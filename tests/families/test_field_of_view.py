@@ -9,8 +9,10 @@ from nasseg.families import FAMILIES, make_arch
 from nasseg.families.graph import _kind, record
 from nasseg.measure.cost import field_of_view
 
+from .cheap import CHEAP
+
 SETTINGS = [
-    *((family, {}) for family in FAMILIES),
+    *((family, {"name": "resnet18"} if family == "backbone" else {}) for family in FAMILIES),
     ("bisenetv2", {"depth": 2}),
     ("bisenetv2", {"depthwise": "single5x5"}),
     ("bisenetv2", {"gather": "1x1"}),
@@ -64,7 +66,7 @@ def extent(model, width):
 
 @pytest.mark.parametrize(("family", "changes"), SETTINGS, ids=str)
 def test_the_field_of_view_is_what_the_gradient_sees(family, changes):
-    arch = make_arch(family, width=0.25, **changes)
+    arch = make_arch(family, **{**CHEAP[family], **changes})
     field = field_of_view(record(arch.build_meta(3), (512, 1024)))
     width = -(-(2 * field + 128) // 64) * 64
     model = arch.build(3).double().eval()

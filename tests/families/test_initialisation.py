@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from nasseg.families import FAMILIES, make_arch
+from nasseg.families import PAPERS, make_arch
 
 # Beside the published network, forms that have the layers which it has not.
 FORMS = {
@@ -63,7 +63,7 @@ def pytorchs_default(module):
     return UNIFORM, sqrt(1 / (3 * fan_in(module)))
 
 
-STATED = dict.fromkeys(FAMILIES, pytorchs_default) | {"bisenetv2": kaiming_normal}
+STATED = dict.fromkeys(PAPERS, pytorchs_default) | {"bisenetv2": kaiming_normal}
 
 
 def build(family, *, seed=0, **fields):
@@ -134,12 +134,12 @@ def test_weights_are_pytorchs_default_as_the_paper_says(family, form):
     assert_weights(family, form, pytorchs_default)
 
 
-@forms(*(family for family in FAMILIES if family not in ("bisenetv2", "regseg")))
+@forms(*(family for family in PAPERS if family not in ("bisenetv2", "regseg")))
 def test_weights_are_pytorchs_default_where_the_paper_says_nothing(family, form):
     assert_weights(family, form, pytorchs_default)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PAPERS)
 def test_the_classifier_starts_like_every_other_layer(family):
     """No paper excepts it: neither the small deviation nor the prior in the bias that detectors have."""
     name, last = layers(built(family).head)[-1]
@@ -150,7 +150,7 @@ def test_the_classifier_starts_like_every_other_layer(family):
         assert_distribution([(name, last, last.bias)], pytorchs_default)
 
 
-@forms(*FAMILIES)
+@forms(*PAPERS)
 def test_biases_are_pytorchs_default_where_the_paper_says_nothing(family, form):
     """RegSeg's says it; "kaiming normal" is of weights."""
     found = [(name, module, module.bias) for name, module in layers(built(family, form)) if module.bias is not None]
@@ -158,7 +158,7 @@ def test_biases_are_pytorchs_default_where_the_paper_says_nothing(family, form):
     assert_distribution(found, pytorchs_default)
 
 
-@forms(*FAMILIES)
+@forms(*PAPERS)
 def test_batchnorm_starts_as_the_identity_which_is_pytorchs_default(family, form):
     norms = [module for module in built(family, form).modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) > 10
@@ -181,7 +181,7 @@ def test_the_weights_of_esegs_sums_start_at_one():
     assert all(torch.equal(weights, torch.ones_like(weights)) for weights in sums.values())
 
 
-@forms(*FAMILIES)
+@forms(*PAPERS)
 def test_the_tests_above_leave_no_parameter_out(family, form):
     model = built(family, form)
     known = (*LAYERS, nn.BatchNorm2d, nn.PReLU)
@@ -190,13 +190,13 @@ def test_the_tests_above_leave_no_parameter_out(family, form):
     assert set(left) <= ({"level_weights", "two_weights", "three_weights"} if family == "eseg" else set())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PAPERS)
 def test_no_layer_starts_as_a_copy_of_another(family):
     starts = [tuple(module.weight.flatten()[:16].tolist()) for _, module in layers(built(family))]
     assert len(set(starts)) == len(starts)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PAPERS)
 def test_the_seed_and_nothing_else_decides_the_weights(family):
     one, again = build(family), build(family)
     unseeded, other = make_arch(family, width=0.5).build(19), build(family, seed=1)

@@ -25,6 +25,12 @@ def arch():
     return make_arch("regseg", width=0.25)
 
 
+@pytest.fixture
+def no_export(monkeypatch):
+    """What goes wrong with a target goes wrong whatever the file holds."""
+    monkeypatch.setattr(target, "write_onnx", lambda _model, path, _size, batch: path.write_bytes(b"a network"))
+
+
 def protocol(script, folder):
     path = folder / "bench.py"
     path.write_text(script)
@@ -80,12 +86,12 @@ def test_the_shipped_trtexec_script_reads_its_log(tmp_path):
         ('print(\'{"p50": NaN, "p90": 2, "p99": 4, "n": 9}\')', "p50 <= p90 <= p99 must hold"),
     ],
 )
-def test_what_is_wrong_with_the_target_is_not_the_networks_fault(arch, tmp_path, script, message):
+def test_what_is_wrong_with_the_target_is_not_the_networks_fault(arch, tmp_path, no_export, script, message):
     with pytest.raises(TargetUnreachable, match=message):
         measure_on_target(arch, protocol(script, tmp_path), timeout_seconds=1 if "sleep" in script else 30)
 
 
-def test_a_command_that_does_not_start_is_the_targets_fault(arch):
+def test_a_command_that_does_not_start_is_the_targets_fault(arch, no_export):
     absent = LatencyProtocol(
         device="cpu", input_size=(32, 64), num_classes=3, backend="command", command="./no-such-script {onnx}"
     )
@@ -93,7 +99,7 @@ def test_a_command_that_does_not_start_is_the_targets_fault(arch):
         measure_on_target(arch, absent)
 
 
-def test_exit_code_3_is_the_networks_fault(arch, tmp_path):
+def test_exit_code_3_is_the_networks_fault(arch, tmp_path, no_export):
     with pytest.raises(UserError, match="the target cannot run this network: no such operator") as error:
         measure_on_target(arch, protocol("import sys; print('no such operator'); sys.exit(3)", tmp_path))
     assert not isinstance(error.value, TargetUnreachable)

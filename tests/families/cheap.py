@@ -1,0 +1,8 @@
+"""A narrow network of every family, for what computes."""
+
+from nasseg.families import FAMILIES
+
+CHEAP = {family: {"width": 0.25} for family in FAMILIES} | {
+    "backbone": {"name": "mobilenetv2"},
+    "composed": {"encoder": "regseg", "regseg.width": 0.25, "decoder": "ffm", "decoder_width": 32, "head": "eseg"},
+}
