@@ -1,19 +1,20 @@
 """What the five families share: an architecture is a frozen set of facts that builds a model and knows its identity."""
 
 import dataclasses
+import gc
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import UserError, unknown
-from nasseg.families.graph import fingerprint, record
-from nasseg.families.shapes import NoInitialisation
+from nasseg.families.graph import Graph, fingerprint, record
+from nasseg.families.shapes import OnMeta
 
 # arch.id is taken of the network as it would run on a Cityscapes frame.
 ID_INPUT_SIZE = (1024, 2048)
@@ -144,13 +145,36 @@ class Arch(ABC):
 
     def build_meta(self, num_classes: int) -> Segmenter:
         """The model in eval mode on the meta device: shapes without numbers."""
-        with torch.device("meta"), NoInitialisation():
+        with OnMeta():
             return self.build(num_classes).eval()
+
+    def graph(self, num_classes: int, input_size: tuple[int, int]) -> Graph:
+        """The inference graph for one image [1, 3, *input_size]: built and recorded anew, nothing is computed."""
+        graph = self._record(num_classes, input_size)
+        if (num_classes, input_size) == (ID_CLASSES, ID_INPUT_SIZE):
+            self.__dict__.setdefault("id", fingerprint(graph))  # whoever costs an arch asks for its id as well
+        return graph
 
     @cached_property
     def id(self) -> str:
         """A hash of the inference graph: equal exactly where the networks are, whatever family or fields built them."""
-        return fingerprint(record(self.build_meta(ID_CLASSES), ID_INPUT_SIZE))
+        return fingerprint(self._record(ID_CLASSES, ID_INPUT_SIZE))
+
+    def _record(self, num_classes: int, input_size: tuple[int, int]) -> Graph:
+        with _no_collection():
+            return record(self.build_meta(num_classes), input_size)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A model and its graph are tens of thousands of objects without a cycle: looking for garbage only takes time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @cache

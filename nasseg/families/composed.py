@@ -23,7 +23,6 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor, nn
 
 from nasseg.errors import UserError, unknown
@@ -31,7 +30,7 @@ from nasseg.families import FAMILIES, bisenetv2, dabnet, eseg, get_family, regse
 from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
 from nasseg.families.backbones import ASPP, DeepLabV3PlusDecoder
 from nasseg.families.layers import Select, conv_bn, conv_bn_relu, conv_head
-from nasseg.families.shapes import NoInitialisation
+from nasseg.families.shapes import OnMeta
 from nasseg.files import load_attribute
 
 PYRAMIDS = ("bifpn", "fpn")
@@ -90,7 +89,7 @@ class ComposedArch(Arch):
         self.require(5 <= self.highest_level <= 9, "highest_level must be from 5 to 9", self.highest_level)
         if ":" in self.decoder:
             _own_decoder(self.decoder)
-        with torch.device("meta"), NoInitialisation():
+        with OnMeta():
             self._sources(self.build_encoder().features)
 
     @cached_property

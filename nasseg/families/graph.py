@@ -1,13 +1,13 @@
 """The inference graph of a model, recorded operator by operator without computing anything.
 
-One record serves everything that is known before training: arch.id (here) and multiply-adds, parameters, activations
-and field of view (nasseg.measure). The model is run once on meta tensors (shapes, no numbers); every torch function
-that it calls becomes a node. Names of modules and tensors leave no trace in it.
+One record serves everything that is known before training: arch.id (here) and multiply-adds, parameters, activations,
+their memory and field of view (nasseg.measure). The model is run once on meta tensors (shapes, no numbers); every torch
+function that it calls becomes a node. Names of modules and tensors leave no trace in it.
 """
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
-from torch.utils._pytree import tree_leaves
 
 from nasseg.families.shapes import infer
 
 Edge = tuple[int, int]  # (index of the producing operator, -1 for the image; which of its outputs)
 IMAGE: Edge = (-1, 0)
+WEIGHTS: Edge = (-2, 0)  # as the memory that something lies in
 COMMUTATIVE = frozenset({"add", "mul"})
 # Called as different functions, the same operator.
 _SAME = {
@@ -46,7 +46,10 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One call of a torch function. Shapes include the batch: [1, C, H, W]."""
+    """One call of a torch function. Shapes include the batch: [1, C, H, W].
+
+    memory: for each output the edge that its memory was allocated for, another one for views and what is in place.
+    """
 
     kind: str
     inputs: tuple[Edge, ...]
@@ -54,6 +57,7 @@ class Operator:
     weights: tuple[Weight | None, ...]
     attributes: tuple[tuple[str, Any], ...]
     output_shapes: tuple[tuple[int, ...], ...]
+    memory: tuple[Edge, ...] = ()
 
     def attribute(self, name: str) -> Any:
         return dict(self.attributes)[name]
@@ -67,15 +71,19 @@ class Graph:
     operators: tuple[Operator, ...]
     outputs: dict[str, Edge]
 
-    def reachable(self, name: str = "logits") -> list[Operator]:
-        """The operators that the named output depends on, in order."""
+    def needed(self, name: str = "logits") -> list[int]:
+        """The indices of the operators that the named output depends on, in order."""
         needed, stack = set(), [self.outputs[name][0]]
         while stack:
             index = stack.pop()
             if index >= 0 and index not in needed:
                 needed.add(index)
                 stack += [source for source, _ in self.operators[index].inputs]
-        return [self.operators[index] for index in sorted(needed)]
+        return sorted(needed)
+
+    def reachable(self, name: str = "logits") -> list[Operator]:
+        """The operators that the named output depends on, in order."""
+        return [self.operators[index] for index in self.needed(name)]
 
 
 # How the arguments of the functions that networks are made of are called, so that positional and keyword calls agree.
@@ -101,37 +109,57 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 _POOLS = frozenset({"max_pool2d", "avg_pool2d"})
 _PAIRS = frozenset({"stride", "padding", "dilation", "output_padding", "kernel_size"})
+_SCALARS = frozenset({int, float, bool, str, type(None)})  # the most frequent arguments
+_NAMED = (torch.dtype, torch.device, torch.memory_format, slice)
 
 
 def _plain(name: str, value: Any) -> Any:
     """An argument as hashable plain data; an int that stands for a pair becomes the pair."""
     if name in _PAIRS and isinstance(value, int):
         return (value, value)
-    if isinstance(value, list | tuple):
-        return tuple(_plain("", item) for item in value)
-    if isinstance(value, torch.dtype | torch.device | torch.memory_format | slice):
-        return str(value)
-    return value
+    if isinstance(value, (list, tuple)):
+        return tuple(value if _scalars(value) else [_plain("", item) for item in value])
+    return str(value) if isinstance(value, _NAMED) else value
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """The tensors in an argument or a result, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)) or _scalars(value):
+        return []
+    return [tensor for item in value for tensor in _tensors(item)]
+
+
+def _scalars(values: Iterable[Any]) -> bool:
+    """Nothing but numbers and words: not worth a look inside."""
+    return _SCALARS.issuperset(map(type, values))
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, image: Tensor, weights: Mapping[int, Weight]) -> None:
+    def __init__(self, image: Tensor, weights: list[Tensor]) -> None:
         super().__init__()
-        self.weights = weights
+        self.weights = {
+            id(tensor): Weight(index, tuple(tensor.shape), isinstance(tensor, nn.Parameter))
+            for index, tensor in enumerate(weights)
+        }
         self.operators: list[Operator] = []
         self.edges: dict[int, Edge] = {id(image): IMAGE}
+        self.memory: dict[int, Edge] = {_storage(image): IMAGE}  # by storage: what was put there first
+        self.memory.update((_storage(tensor), WEIGHTS) for tensor in weights)
         self.keep: list[Any] = [image]  # so that ids stay unique
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         kind = _kind(func)
         arguments = _arguments(kind, args, kwargs)
-        result = None if func in _IN_PLACE else infer(kind, arguments)
+        result = infer(kind, arguments, in_place=_in_place(func))
         if result is None:
             result = func(*args, **kwargs)
         # Writing to a part of a tensor returns nothing: its output is the tensor written to.
-        written = args[0] if func is Tensor.__setitem__ else result
-        outputs = [leaf for leaf in tree_leaves(written) if isinstance(leaf, Tensor)]
+        outputs = _tensors(args[0] if func is Tensor.__setitem__ else result)
         if outputs:
             self._record(kind, args, arguments, outputs)
         return result
@@ -145,7 +173,7 @@ class _Recorder(TorchFunctionMode):
         if kind in _POOLS and arguments.get("stride") is None:
             arguments["stride"] = arguments["kernel_size"]
         for name, value in arguments.items():
-            tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+            tensors = () if type(value) in _SCALARS else _tensors(value)
             for tensor in tensors:
                 if id(tensor) in self.edges:
                     inputs.append(self.edges[id(tensor)])
@@ -164,28 +192,36 @@ class _Recorder(TorchFunctionMode):
             attributes.append(("operands", operands))
         if kind == "interpolate":  # the output shape says it, and scale_factor and size are two ways to ask for it
             attributes = [item for item in attributes if item[0] in ("mode", "align_corners", "antialias")]
+        edges = [(len(self.operators), number) for number in range(len(outputs))]
+        memory = []
+        for output, edge in zip(outputs, edges, strict=True):
+            self.edges[id(output)] = edge
+            memory.append(self.memory.setdefault(_storage(output), edge))
         operator = Operator(
             kind=kind,
             inputs=tuple(inputs),
             input_shapes=tuple(shapes),
             weights=tuple(weights),
             attributes=tuple(sorted(attributes)),
-            output_shapes=tuple(tuple(output.shape) for output in outputs),
+            output_shapes=tuple([tuple(output.shape) for output in outputs]),
+            memory=tuple(memory),
         )
         self.operators.append(operator)
-        for number, output in enumerate(outputs):
-            self.edges[id(output)] = (len(self.operators) - 1, number)
         if args and outputs[0] is args[0] and outputs[0]._base is not None:  # in place on a view: its base changes too
-            self.edges[id(outputs[0]._base)] = (len(self.operators) - 1, 0)
+            self.edges[id(outputs[0]._base)] = edges[0]
 
 
-_IN_PLACE = frozenset({Tensor.__iadd__, Tensor.add_, torch.relu_, Tensor.relu_, Tensor.sigmoid_, torch.sigmoid_})
+def _storage(tensor: Tensor) -> int:
+    """The same for tensors that share their memory, as long as one of them lives."""
+    return tensor.untyped_storage()._cdata
 
 
 def _arguments(kind: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call by name, with what torch assumes for those left out."""
     names = _SIGNATURES.get(kind, ())
-    given = {names[i] if i < len(names) else f"arg{i}": value for i, value in enumerate(args)}
+    given = dict(zip(names, args, strict=False))
+    for position in range(len(names), len(args)):
+        given[f"arg{position}"] = args[position]
     return {**_DEFAULTS.get(kind, {}), **given, **kwargs}
 
 
@@ -196,17 +232,32 @@ def _kind(func: Any) -> str:
     return _SAME.get(name, name)
 
 
+@cache
+def _in_place(func: Any) -> bool:
+    """x.relu_(), x += y: the result is the first argument itself."""
+    name: str = getattr(func, "__name__", "")
+    return name.endswith("_") and (not name.endswith("__") or name.startswith("__i"))
+
+
+def _weights(model: nn.Module) -> list[Tensor]:
+    """Parameters and buffers, each once. model.parameters() and buffers() take three times as long."""
+    found = {
+        id(tensor): tensor
+        for module in model.modules()
+        for tensor in (*module._parameters.values(), *module._buffers.values())
+        if tensor is not None
+    }
+    return list(found.values())
+
+
 @torch.no_grad()
 def record(model: nn.Module, input_size: tuple[int, int]) -> Graph:
     """The graph of a model on the meta device in eval mode, for an image [1, 3, *input_size].
 
     Named outputs are `logits`, and `encoder.<name>` for every feature of a `model.encoder`.
     """
-    weights: dict[int, Weight] = {}
-    for tensor in [*model.parameters(), *model.buffers()]:
-        weights[id(tensor)] = Weight(len(weights), tuple(tensor.shape), isinstance(tensor, nn.Parameter))
     image = torch.empty(1, 3, *input_size, device="meta")
-    recorder = _Recorder(image, weights)
+    recorder = _Recorder(image, _weights(model))
     outputs: dict[str, Edge] = {}
 
     def note_features(_module: nn.Module, _inputs: Any, features: dict[str, Tensor]) -> None:
@@ -232,13 +283,13 @@ def fingerprint(graph: Graph) -> str:
     order of their own hashes, so neither the order of definition nor that of the run matters. Weights are numbered the
     same way: sharing one differs from having two.
     """
-    needed = {id(operator) for operator in graph.reachable()}
-    indices = [index for index, operator in enumerate(graph.operators) if id(operator) in needed]
+    indices = graph.needed()
+    described = {index: _describe(graph.operators[index]) for index in indices}
     above: dict[int, str] = {-1: "image"}  # a hash of what leads to a node, blind to sharing
     for index in indices:
         operator = graph.operators[index]
         inputs = [f"{above[source]}:{output}" for source, output in operator.inputs]
-        above[index] = _hash(_describe(operator), sorted(inputs) if _commutative(operator) else inputs)
+        above[index] = _hash(described[index], sorted(inputs) if _commutative(operator) else inputs)
     around = _around(graph, indices, above)
 
     def ordered(operator: Operator) -> list[Edge]:
@@ -267,7 +318,7 @@ def fingerprint(graph: Graph) -> str:
         weights = [
             weight and weight_numbers.setdefault(weight.index, len(weight_numbers)) for weight in operator.weights
         ]
-        lines.append(f"{_describe(operator)} {edges} {weights}")
+        lines.append(f"{described[index]} {edges} {weights}")
     return _hash(*lines)
 
 

@@ -1,4 +1,4 @@
-"""Cost before any training: parameters, multiply-adds, FLOPs by each paper's rule, activations, field of view.
+"""Cost before any training: parameters, multiply-adds, FLOPs by each paper's rule, activations, memory, field of view.
 
 Every figure is a small function over the operators of the built model's inference graph (nasseg.families.graph); no
 formula of an architecture is kept beside the code that builds it. The papers all print multiply-adds as "FLOPs" but
@@ -6,11 +6,13 @@ count different elementwise work besides; the rules below are those of the paper
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from fractions import Fraction
 from math import ceil, prod
+from typing import NamedTuple
 
 from nasseg.families.arch import Arch
-from nasseg.families.graph import Graph, Operator, record
+from nasseg.families.graph import WEIGHTS, Edge, Graph, Operator
 from nasseg.measure.environment import environment
 from nasseg.records import Cost, CostProtocol, Size, Stage
 
@@ -36,17 +38,27 @@ def _weight_shape(operator: Operator) -> tuple[int, ...]:
 
 
 def fvcore_flops(operator: Operator) -> int:
-    """FLOPs as fvcore 0.1.5 counts them on an eval-mode model; what it has no rule for counts 0."""
+    """FLOPs as fvcore 0.1.5 counts them on an eval-mode model; what it has no rule for counts 0.
+
+    The same integer but for padding="same", which fvcore does not see as a convolution and counts 0. fvcore itself:
+    nasseg.measure.fvcore_counter.
+    """
     out, first = prod(operator.output_shapes[0]), prod(operator.input_shapes[0]) if operator.input_shapes else 0
     if operator.kind == "batch_norm":
-        return 2 * out
-    if operator.kind == "interpolate":
-        return out * (4 if operator.attribute("mode") == "bilinear" else 1)
+        return out * (2 if _affine(operator) else 1)
+    if operator.kind in ("group_norm", "layer_norm", "instance_norm"):
+        return first * (5 if _affine(operator) else 4)
+    if operator.kind == "interpolate" and dict(operator.attributes).get("antialias") is not True:
+        return {"nearest": out, "bilinear": 4 * out, "area": first}.get(operator.attribute("mode"), 0)
     if operator.kind == "adaptive_avg_pool2d":
         return first
     if operator.kind == "grid_sample":
         return 4 * out
     return macs(operator)
+
+
+def _affine(operator: Operator) -> bool:
+    return any(weight and weight.trainable for weight in operator.weights)
 
 
 def bisenetv2_flops(operator: Operator) -> int:
@@ -96,19 +108,7 @@ def _padded_macs(operator: Operator) -> int:
     return batch * channels * prod(grid) * prod(weight[1:])
 
 
-FVCORE_COUNTS = frozenset(
-    {
-        "conv",
-        "conv_transpose",
-        "linear",
-        "matmul",
-        "bmm",
-        "batch_norm",
-        "interpolate",
-        "adaptive_avg_pool2d",
-        "grid_sample",
-    }
-)
+Step = int | Fraction  # of pixels: a fraction where an image was resized
 
 
 def field_of_view(graph: Graph) -> int:
@@ -122,18 +122,18 @@ def field_of_view(graph: Graph) -> int:
 
 
 def _field_of_view(graph: Graph, axis: int) -> int:
-    extent: dict[int, tuple[Fraction, Fraction]] = {-1: (Fraction(1), Fraction(1))}  # operator -> (k, s)
-    for index, operator in enumerate(graph.operators):
+    ends = [edge[0] for name, edge in graph.outputs.items() if name.startswith("encoder.")]
+    extent: dict[int, tuple[Step, Step]] = {-1: (1, 1)}  # operator -> (k, s)
+    for index, operator in enumerate(graph.operators[: max(ends) + 1]):
         sources = [extent[source] for source, _ in operator.inputs if source in extent]
         if sources and not operator.kind.startswith("adaptive_"):
             k, s = max(sources)
             kernel, stride = _kernel(operator, axis)
             extent[index] = (k + (kernel - 1) * s, s * stride)
-    ends = [edge[0] for name, edge in graph.outputs.items() if name.startswith("encoder.")]
     return max(ceil(extent[end][0]) for end in ends if end in extent)
 
 
-def _kernel(operator: Operator, axis: int) -> tuple[int, int | Fraction]:
+def _kernel(operator: Operator, axis: int) -> tuple[int, Step]:
     """The kernel along an axis, dilation included, and the stride."""
     if operator.kind == "conv":
         kernel, dilation = _weight_shape(operator)[2 + axis], operator.attribute("dilation")[axis]
@@ -146,24 +146,90 @@ def _kernel(operator: Operator, axis: int) -> tuple[int, int | Fraction]:
     return 1, 1
 
 
-def stages(graph: Graph) -> tuple[Stage, ...]:
-    """Cost by output stride: an operator belongs to the stride of its output, rounded to a power of two."""
-    height = graph.image_shape[-2]
-    rows: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    seen: set[int] = set()
+class OperatorCost(NamedTuple):
+    """Cost of one operator. A weight is counted where it is used first."""
+
+    kind: str
+    stride: int  # of the output, rounded to a power of two; 0: no map, or one pixel high
+    output_shape: tuple[int, ...]  # [1, C, H, W]
+    params: int
+    macs: int
+    fvcore_flops: int
+    activations: int  # output elements of convolutions and linear layers
+    live_bytes: int  # of fp32 activations, while it runs: see `peak_activation_bytes`
+
+
+def operators(graph: Graph) -> list[OperatorCost]:
+    """Cost of each operator that the logits depend on, in the order of the run."""
+    height, counted, rows = graph.image_shape[-2], set[int](), []
+    for operator, live in zip(graph.reachable(), _live_elements(graph), strict=True):
+        shape, count = operator.output_shapes[0], macs(operator)
+        on_map = len(shape) == 4 and shape[-2] > 1
+        weights = {w.index: prod(w.shape) for w in operator.weights if w and w.trainable and w.index not in counted}
+        counted.update(weights)
+        row = OperatorCost(
+            kind=operator.kind,
+            stride=2 ** round(height / shape[-2]).bit_length() // 2 if on_map else 0,
+            output_shape=shape,
+            params=sum(weights.values()),
+            macs=count,
+            fvcore_flops=fvcore_flops(operator),
+            activations=prod(shape) if count else 0,
+            live_bytes=4 * live,
+        )
+        rows.append(row)
+    return rows
+
+
+def peak_activation_bytes(graph: Graph) -> int:
+    """The most that activations of the inference form take at once, fp32, batch 1, in the order of the run.
+
+    An activation lives from the operator that makes it (the image: that reads it first) to the last that reads it;
+    while an operator runs, both what it reads and what it makes is there. What is done in place and views add nothing
+    to what they share. Weights, the scratch memory of kernels, and what Python's variables hold for longer than it is
+    needed are not in it.
+    """
+    return 4 * max(_live_elements(graph))
+
+
+def _live_elements(graph: Graph) -> list[int]:
+    """Elements of the activations that live while each operator that the logits depend on runs."""
+
+    def memory(edge: Edge) -> Edge:
+        index, number = edge
+        return graph.operators[index].memory[number] if index >= 0 else edge
+
+    touched = []  # memory that each operator reads or writes
     for operator in graph.reachable():
-        shape = operator.output_shapes[0]
-        stride = 2 ** round(height / max(1, shape[-2])).bit_length() // 2 if len(shape) == 4 and shape[-2] > 1 else 0
-        weights = {w.index: prod(w.shape) for w in operator.weights if w and w.trainable and w.index not in seen}
-        seen |= weights.keys()
-        row = rows[stride]
-        row[0] += 1
-        row[1] += sum(weights.values())
-        row[2] += macs(operator)
-        row[3] += prod(shape) if macs(operator) else 0
+        touched.append({*map(memory, operator.inputs), *operator.memory} - {WEIGHTS})
+    last = {edge: step for step, edges in enumerate(touched) for edge in edges}
+    live: dict[Edge, int] = {}
+    elements = []
+    for step, edges in enumerate(touched):
+        for edge in edges - live.keys():
+            index, number = edge
+            live[edge] = prod(graph.operators[index].output_shapes[number] if index >= 0 else graph.image_shape)
+        elements.append(sum(live.values()))
+        for edge in edges:
+            if last[edge] == step:
+                del live[edge]
+    return elements
+
+
+def stages(rows: Iterable[OperatorCost]) -> tuple[Stage, ...]:
+    """Cost by output stride: an operator belongs to the stride of its output."""
+    found: dict[int, list[OperatorCost]] = defaultdict(list)
+    for row in rows:
+        found[row.stride].append(row)
     return tuple(
-        Stage(stride=stride, operators=n, params=params, macs=count, activations=activations)
-        for stride, (n, params, count, activations) in sorted(rows.items())
+        Stage(
+            stride=stride,
+            operators=len(rows),
+            params=sum(row.params for row in rows),
+            macs=sum(row.macs for row in rows),
+            activations=sum(row.activations for row in rows),
+        )
+        for stride, rows in sorted(found.items())
     )
 
 
@@ -172,22 +238,22 @@ def measure_cost(arch: Arch, input_size: Size, num_classes: int = 19) -> Cost:
 
     macs, fvcore_flops: operations. activations: output elements of convolutions and linear layers.
     """
-    graph = record(arch.build_meta(num_classes), input_size)
+    graph = arch.graph(num_classes, input_size)
     return cost_of(graph, CostProtocol(input_size=input_size, num_classes=num_classes))
 
 
 def cost_of(graph: Graph, protocol: CostProtocol) -> Cost:
-    operators = graph.reachable()
-    weights = {w.index: prod(w.shape) for operator in operators for w in operator.weights if w and w.trainable}
-    uncounted = Counter(o.kind for o in operators if o.kind not in FVCORE_COUNTS)
+    """The sums over `operators`. uncounted: operators by kind that count 0 in fvcore_flops."""
+    rows = operators(graph)
     return Cost(
         protocol=protocol,
         environment=environment(),
-        params=sum(weights.values()),
-        macs=sum(map(macs, operators)),
-        fvcore_flops=sum(map(fvcore_flops, operators)),
-        activations=sum(prod(o.output_shapes[0]) for o in operators if macs(o)),
+        params=sum(row.params for row in rows),
+        macs=sum(row.macs for row in rows),
+        fvcore_flops=sum(row.fvcore_flops for row in rows),
+        activations=sum(row.activations for row in rows),
+        peak_activation_bytes=max(row.live_bytes for row in rows),
         field_of_view=field_of_view(graph),
-        stages=stages(graph),
-        uncounted=dict(sorted(uncounted.items())),
+        stages=stages(rows),
+        uncounted=dict(sorted(Counter(row.kind for row in rows if not row.fvcore_flops).items())),
     )

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nasseg.families import make_arch
-from nasseg.families.graph import fingerprint, record
+from nasseg.families.graph import IMAGE, WEIGHTS, fingerprint, record
 from nasseg.measure.cost import field_of_view, macs
 
 
@@ -217,6 +217,44 @@ def test_writing_to_a_part_of_a_tensor_is_seen():
 
     plain = of(lambda m, x: m.a(x), a=conv())
     assert len({plain, of(slice_assigned, a=conv()), of(view_changed, a=conv())}) == 3
+
+
+@pytest.mark.parametrize(
+    ("function", "last"),
+    [
+        (lambda m, y: y.relu(), (1, 0)),  # its own
+        (lambda m, y: F.relu(y, inplace=True), (0, 0)),
+        (lambda m, y: y.mul_(2.0), (0, 0)),
+        (lambda m, y: y.sub_(m.p), (0, 0)),
+        (lambda m, y: y.chunk(2, 1)[1], (0, 0)),
+        (lambda m, y: y[:, :2].flatten(2), (0, 0)),  # a view of a view
+        (lambda m, y: y.detach().permute(0, 2, 3, 1), (0, 0)),
+        (lambda m, y: y.permute(0, 2, 3, 1).reshape(-1), (2, 0)),  # cannot be a view
+        (lambda m, y: y.max(1).indices, (1, 1)),
+        (lambda m, y: y.relu()[:, :1], (1, 0)),
+        (lambda m, y: y.relu().add_(y)[:, :1].relu_(), (1, 0)),
+        (lambda m, y: m.p.expand_as(y), WEIGHTS),
+        (lambda m, y: m.p.detach()[0], WEIGHTS),
+    ],
+)
+def test_memory_is_that_of_the_edge_that_it_was_allocated_for(function, last):
+    model = Function(lambda m, x: function(m, m.a(x)), a=conv(), p=nn.Parameter(torch.zeros(1, 4, 1, 1)))
+    graph = graph_of(model)
+    index, number = graph.outputs["logits"]
+    assert graph.operators[index].memory[number] == last
+
+
+def test_the_image_may_be_written_to():
+    assert graph_of(Function(lambda m, x: x.mul_(2.0))).operators[-1].memory == (IMAGE,)
+
+
+def test_what_is_done_in_place_counts_also_where_the_first_name_goes_on():
+    def goes_on(m, x):
+        y = m.a(x)
+        y.mul_(2.0)
+        return y
+
+    assert of(goes_on, a=conv()) == of(lambda m, x: m.a(x) * 2.0, a=conv())
 
 
 def test_a_weight_may_be_computed():

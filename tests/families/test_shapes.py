@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from nasseg.families import FAMILIES, graph, make_arch, variants
 from nasseg.families.graph import _arguments, _kind, record
-from nasseg.families.shapes import infer
+from nasseg.families.shapes import OnMeta, infer
 
 
 def meta(*shape):
@@ -41,7 +41,21 @@ CALLS = [
     (F.interpolate, (meta(*X),), {"size": 9}),
     (F.interpolate, (meta(*X),), {"scale_factor": 2.0}),
     (F.max_pool2d, (meta(*X), 3, 2, 1), {}),
+    (F.max_pool2d, (meta(*X), 3), {"stride": 1, "dilation": 2}),
+    (F.max_pool2d, (meta(*X), (3, 5)), {"stride": (2, 3), "padding": (0, 2), "ceil_mode": True}),
+    (F.max_pool2d, (meta(*X), (3, 5)), {"stride": (2, 3), "padding": (0, 2)}),
+    (F.max_pool2d, (meta(*X), 1, 3), {"ceil_mode": True}),  # the last would start behind the end
+    (F.avg_pool2d, (meta(*X), 2), {}),
     (F.avg_pool2d, (meta(*X), 2, 2), {"ceil_mode": True}),
+    (F.avg_pool2d, (meta(*X), 3, 2, 1), {"count_include_pad": False}),
+    (F.adaptive_avg_pool2d, (meta(*X), 1), {}),
+    (F.adaptive_avg_pool2d, (meta(*X), (3, 5)), {}),
+    (F.adaptive_avg_pool2d, (meta(*X), (None, 5)), {}),
+    (F.adaptive_avg_pool2d, (meta(*X[1:]), 1), {}),
+    (F.grid_sample, (meta(*X), meta(2, 5, 7, 2)), {"align_corners": False}),
+    (Tensor.sub, (meta(*X), 1.0), {}),
+    (Tensor.div, (meta(4, 2), meta(4, 1)), {}),
+    (Tensor.__itruediv__, (meta(*X), meta(12, 1, 1)), {}),
 ]
 
 
@@ -55,24 +69,36 @@ def test_a_rule_agrees_with_torch_or_does_not_apply(func, args, kwargs):
 def test_the_usual_calls_have_rules():
     kinds = ((_kind(func), _arguments(_kind(func), args, kwargs)) for func, args, kwargs in CALLS)
     with_rules = {
-        "conv",
-        "batch_norm",
-        "relu",
-        "silu",
-        "sigmoid",
-        "prelu",
-        "add",
-        "mul",
-        "addcmul",
-        "cat",
-        "interpolate",
-    }
+        "conv", "batch_norm", "relu", "silu", "sigmoid", "prelu", "add", "sub", "mul", "div", "addcmul", "cat",
+        "interpolate", "grid_sample", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
+    }  # fmt: skip
     assert {kind for kind, arguments in kinds if infer(kind, arguments) is not None} == with_rules
 
 
 def test_an_activation_in_place_gives_its_input():
     x = meta(*X)
     assert infer("relu", {"input": x, "inplace": True}) is x
+
+
+def test_an_operator_in_place_gives_its_first_argument_if_it_fits():
+    x = meta(*X)
+    assert infer("add", {"arg0": x, "arg1": meta(1, 12, 1, 1)}, in_place=True) is x
+    assert infer("add", {"arg0": meta(1, 12, 1, 1), "arg1": x}, in_place=True) is None
+
+
+@pytest.mark.parametrize(
+    ("func", "args"),
+    [
+        (F.max_pool2d, (meta(*X), 3, 1, 2)),
+        (F.avg_pool2d, (meta(*X), 3, 1, 2)),
+        (F.max_pool2d, (meta(1, 3, 4, 4), 5)),
+        (F.grid_sample, (meta(*X), meta(1, 5, 7, 2), "bilinear", "zeros", False)),
+    ],
+)
+def test_what_torch_refuses_has_no_rule(func, args):
+    with pytest.raises(RuntimeError):
+        func(*args)
+    assert infer(_kind(func), _arguments(_kind(func), args, {})) is None
 
 
 @pytest.mark.parametrize("channels", [11, 13])
@@ -82,9 +108,34 @@ def test_a_convolution_that_does_not_fit_is_left_to_torch(channels):
         record(nn.Sequential(nn.Conv2d(3, 12, 3, device="meta"), conv), (32, 32))
 
 
+def layers():
+    return [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False), nn.PReLU(4), nn.Linear(4, 5)]
+
+
+def test_layers_on_meta_are_the_real_ones_without_numbers_and_draw_nothing():
+    before = torch.random.get_rng_state()
+    with OnMeta():
+        found = layers()
+        loose = [torch.zeros(2, 3), torch.ones((2, 3)), torch.randn(2, 3), torch.tensor([[1.0, 2.0, 3.0]] * 2)]
+    assert torch.equal(before, torch.random.get_rng_state())
+    for layer, real in zip(found, layers(), strict=True):
+        assert {name: (t.shape, t.dtype, t.is_meta) for name, t in layer.state_dict().items()} == {
+            name: (t.shape, t.dtype, True) for name, t in real.state_dict().items()
+        }
+    assert all(tensor.is_meta and tensor.shape == (2, 3) for tensor in loose)
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(3, 4, 3), nn.BatchNorm2d(4)], ids=str)
+def test_layers_with_numbers_are_reset_as_ever(layer):
+    for tensor in layer.state_dict().values():
+        tensor.fill_(7)
+    layer.reset_parameters()
+    assert not any((tensor == 7).any() for tensor in layer.state_dict().values())
+
+
 def same_graph(name, size, monkeypatch):
     quick = record(make_arch(name).build_meta(3), size)
-    monkeypatch.setattr(graph, "infer", lambda kind, arguments: None)
+    monkeypatch.setattr(graph, "infer", lambda kind, arguments, in_place: None)
     assert record(make_arch(name).build_meta(3), size) == quick
     monkeypatch.undo()
 

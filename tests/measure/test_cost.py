@@ -1,15 +1,33 @@
-"""Counting rules on networks small enough to count by hand, and against fvcore itself."""
+"""Counting rules on networks small enough to count by hand, and against fvcore; memory against what torch holds."""
+
+import weakref
+from dataclasses import asdict
 
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
-from torch import nn
+from torch import Tensor, nn
+from torch.fx import Interpreter
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from nasseg.families import build_model, make_arch
+from nasseg.families import FAMILIES, build_model, make_arch
 from nasseg.families.graph import record
-from nasseg.measure.cost import bisenetv2_flops, cost_of, field_of_view, fvcore_flops, macs, measure_cost
-from nasseg.records import CostProtocol
+from nasseg.measure.cost import (
+    bisenetv2_flops,
+    cost_of,
+    field_of_view,
+    fvcore_flops,
+    macs,
+    measure_cost,
+    operators,
+    peak_activation_bytes,
+)
+from nasseg.records import CostProtocol, Measurement
+
+slow = pytest.mark.slow
 
 
 class Small(nn.Module):
@@ -59,9 +77,118 @@ def test_uncounted_operators_are_listed():
 def test_parts_add_up_to_the_whole(family):
     arch = make_arch(family)
     cost = measure_cost(arch, (128, 256))
-    assert sum(stage.macs for stage in cost.stages) == cost.macs
-    assert sum(stage.params for stage in cost.stages) == cost.params
+    rows = operators(arch.graph(19, (128, 256)))
+    for figure in ("params", "macs", "activations"):
+        assert sum(getattr(stage, figure) for stage in cost.stages) == getattr(cost, figure)
+        assert sum(getattr(row, figure) for row in rows) == getattr(cost, figure)
+    assert sum(stage.operators for stage in cost.stages) == len(rows)
+    assert sum(row.fvcore_flops for row in rows) == cost.fvcore_flops
+    assert max(row.live_bytes for row in rows) == cost.peak_activation_bytes
     assert cost.params == sum(p.numel() for p in arch.build_meta(19).parameters())
+
+
+def test_operators_are_listed_in_the_order_of_the_run():
+    rows = operators(graph())
+    kinds = ["conv", "batch_norm", "relu", "conv", "adaptive_avg_pool2d", "getitem", "sigmoid", "mul"]
+    assert [row.kind for row in rows] == [*kinds, "conv_transpose", "interpolate", "max_pool2d"]
+    first, upsampled = rows[0], rows[-2]
+    assert (first.stride, first.output_shape, first.params, first.macs, first.activations) == (
+        2, (1, 4, 8, 8), 4 * 27 + 4, 4 * 64 * 27, 4 * 64,
+    )  # fmt: skip
+    assert (upsampled.params, upsampled.macs, upsampled.fvcore_flops) == (0, 0, 4 * 2 * 32 * 32)
+
+
+def test_cost_at_the_ids_size_finds_the_id_without_another_recording(monkeypatch):
+    arch, other = make_arch("bisenetv2", width=0.5), make_arch("bisenetv2", width=0.5)
+    measure_cost(arch, (1024, 2048), 19)
+    monkeypatch.setattr("nasseg.families.arch.record", None)
+    found = arch.id
+    monkeypatch.undo()
+    measure_cost(other, (1024, 2048), 7)
+    assert found == other.id
+
+
+def test_cost_without_peak_memory_can_be_read():
+    """Studies from before it was measured."""
+    measurement = Measurement(arch_id="a", cost=measure_cost(make_arch("bisenetv2", width=0.25), (64, 64)))
+    text = measurement.to_json()
+    assert Measurement.from_json(text) == measurement
+    peak = f'"peak_activation_bytes":{measurement.cost.peak_activation_bytes},'
+    assert peak in text
+    old = Measurement.from_json(text.replace(peak, ""))
+    assert asdict(old.cost) == {**asdict(measurement.cost), "peak_activation_bytes": None}
+
+
+class Branches(nn.Module):
+    """In place, views, a sum with what came long before, and weights that are looked at: float32 elements live."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 1, stride=2), nn.Conv2d(4, 8, 1)
+        self.scale = nn.Parameter(torch.ones(8))
+
+    def forward(self, x):
+        x = F.relu(self.first(x), inplace=True)  # 768 of the image and 256; 256
+        a, b = self.second(x).chunk(2, dim=1)  # 256 + 512; views
+        y = torch.cat([a * b, x.detach()], dim=1)  # 256 + 512 + 256; 256 (x) + 256 + 512
+        y *= self.scale.view(8, 1, 1)  # a view of a weight; in place: 512
+        F.relu(y)  # what the logits do not need
+        y[:, :2] += 1.0  # of a part: 512
+        return F.interpolate(y, size=(16, 16))  # 512 + 2048
+
+
+def test_activations_live_until_they_are_last_read():
+    rows = operators(record(Branches().to("meta"), (16, 16)))
+    by_hand = [
+        ("conv", 1024), ("relu", 256), ("conv", 768), ("chunk", 768), ("mul", 1024), ("cat", 1024), ("view", 512),
+        ("mul", 512), ("getitem", 512), ("add", 512), ("setitem", 512), ("interpolate", 2560),
+    ]  # fmt: skip
+    assert [(row.kind, row.live_bytes / 4) for row in rows] == by_hand
+
+
+class LiveStorages(TorchDispatchMode):
+    """Bytes of the storages that calls made and that still exist."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.known, self.live, self.peak = {tensor.untyped_storage()._cdata for tensor in weights}, 0, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            storage = tensor.untyped_storage() if isinstance(tensor, Tensor) else None
+            if storage is not None and storage._cdata not in self.known:
+                self.known.add(storage._cdata)
+                self.live += storage.nbytes()
+                weakref.finalize(storage, self.freed, storage._cdata, storage.nbytes())
+        self.peak = max(self.peak, self.live)
+        return result
+
+    def freed(self, storage, nbytes):
+        self.known.remove(storage)
+        self.live -= nbytes
+
+
+def torchs_peak(model, size):
+    """What torch holds at most when the network runs, each result deleted after its last use, the image too."""
+    pixel = torch.zeros(1, 3, 1, 1)
+    with torch.no_grad():
+        traced = make_fx(lambda pixel: model(pixel.expand(1, 3, *size).clone()))(pixel)
+        for node in reversed(list(traced.graph.nodes)):
+            if node.name.startswith("getitem") and not node.users:  # the indices of max pooling, else kept for good
+                traced.graph.erase_node(node)
+        traced.recompile()
+        with LiveStorages([*model.parameters(), *model.buffers(), pixel]) as storages:
+            Interpreter(traced).run(pixel)
+    return storages.peak
+
+
+@pytest.mark.parametrize(
+    "family", [family if family == "bisenetv2" else pytest.param(family, marks=slow) for family in FAMILIES]
+)
+def test_peak_memory_is_what_torch_holds(family):
+    arch = make_arch(family)
+    assert peak_activation_bytes(arch.graph(5, (64, 96))) == torchs_peak(arch.build(5).eval(), (64, 96))
 
 
 def test_cost_does_not_touch_the_models_numbers():

@@ -1,0 +1,84 @@
+"""fvcore itself, the reference for `fvcore_flops`, on networks that are not run.
+
+fvcore traces a model with torch.jit, which runs it: seconds and gigabytes at 1024 x 2048. On meta tensors that fails,
+for there a convolution leaves no node in the trace. Here it is sent to the operator that fvcore sees in a trace of real
+tensors, and the count is the same integer. A trace makes tensors of sizes, too; here they stay numbers, for a network
+that rounds them (`input_scale`) fails otherwise, in fvcore alone on real tensors as well.
+"""
+
+import warnings
+from typing import Any, NamedTuple
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch.overrides import TorchFunctionMode
+
+from nasseg.families.arch import Arch
+from nasseg.records import Size
+
+
+class FvcoreCount(NamedTuple):
+    """What fvcore says. by_operator: FLOPs; unsupported: calls of what it has no rule for; both by fvcore's names."""
+
+    total: int
+    by_operator: dict[str, int]
+    unsupported: dict[str, int]
+
+
+def fvcore_count(arch: Arch, input_size: Size, num_classes: int = 19) -> FvcoreCount:
+    """fvcore's FLOPs of an arch's inference form for one image [1, 3, *input_size].
+
+    Convolutions with padding="same" count 0: fvcore takes them for an operator that it does not know.
+    """
+    image = torch.empty(1, 3, *input_size, device="meta")
+    analysis = FlopCountAnalysis(arch.build_meta(num_classes), image).tracer_warnings("none")
+    analysis = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    with torch.no_grad(), _Traceable(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated; fvcore has nothing else
+        by_operator = {name: int(count) for name, count in sorted(analysis.by_operator().items())}
+        unsupported = {name: int(count) for name, count in sorted(analysis.unsupported_ops().items())}
+    return FvcoreCount(sum(by_operator.values()), by_operator, unsupported)
+
+
+class _Traceable(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = _CONVOLUTIONS.get(func, func)(*args, **(kwargs or {}))
+        return torch.Size(map(int, result)) if isinstance(result, torch.Size) else result
+
+
+def _conv2d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Any:
+    if isinstance(padding, str):
+        return torch._convolution_mode(input, weight, bias, _pair(stride), padding, _pair(dilation), groups)
+    return _convolution(input, weight, bias, stride, padding, dilation, False, 0, groups)
+
+
+def _conv_transpose2d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+    groups: int = 1, dilation: Any = 1,
+) -> Any:  # fmt: skip
+    return _convolution(input, weight, bias, stride, padding, dilation, True, output_padding, groups)
+
+
+def _convolution(
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    extra: Any,
+    groups: int,
+) -> Any:
+    steps = _pair(stride), _pair(padding), _pair(dilation)
+    cudnn = (False, False, False, False)  # benchmark, deterministic, enabled, TF32: nothing to compute
+    return torch._convolution(input, weight, bias, *steps, transposed, _pair(extra), groups, *cudnn)
+
+
+def _pair(value: Any) -> list[int]:
+    return [value, value] if isinstance(value, int) else list(value)
+
+
+_CONVOLUTIONS = {torch.conv2d: _conv2d, torch.conv_transpose2d: _conv_transpose2d}
