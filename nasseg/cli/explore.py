@@ -98,6 +98,8 @@ def measure(
     latency: Annotated[bool, typer.Option("--latency", help="Time it on --device.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
+    counter: Annotated[str, typer.Option(help="nasseg, or fvcore: fvcore's own count beside ours.")] = "nasseg",
+    by_operator: Annotated[bool, typer.Option("--operators", help="Cost of each operator.")] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -106,13 +108,15 @@ def measure(
 
     report = measure_address(
         arch, overrides=parse_settings(settings or []), input_size=parse_size(input_size), num_classes=classes,
-        latency=latency, device=device, precision=precision, storage=storage_of(storage),
+        latency=latency, device=device, precision=precision, counter=counter, by_operator=by_operator,
+        storage=storage_of(storage),
     )  # fmt: skip
     if as_json:
         print(json.dumps(report))
         return
     table = Table("figure", "value", title=f"{report['variant'] or report['family']} ({report['arch_id']})")
-    for key in ("input_size", "form", "params", "macs", "fvcore_flops", "activations", "field_of_view"):
+    names = ("params", "macs", "fvcore_flops", "activations", "peak_activation_bytes", "field_of_view")
+    for key in ("input_size", "form", *names):
         value = report[key]
         table.add_row(
             key,
@@ -125,7 +129,18 @@ def measure(
     for key, value in (report.get("latency") or {}).items():
         if isinstance(value, int | float):
             table.add_row(f"latency {key}", f"{value:.3g}" if isinstance(value, float) else str(value))
+    if "fvcore" in report:
+        table.add_row("fvcore itself", f"{report['fvcore']['total']:,}")
     out.print(table)
+    for name, count in report.get("fvcore", {}).get("unsupported", {}).items():
+        out.print(f"fvcore has no rule for {name}: {count} calls", markup=False)
+    if by_operator:
+        rows = Table("operator", "stride", "output", "params", "macs", "live bytes")
+        for row in report["operators"]:
+            size = "x".join(map(str, row["output_shape"]))
+            counts = (f"{row[key]:,}" for key in ("params", "macs", "live_bytes"))
+            rows.add_row(row["kind"], str(row["stride"] or ""), size, *counts)
+        out.print(rows)
     out.print(
         "macs: one multiply-add = 1; fvcore_flops: the figure fvcore gives; field_of_view in pixels", markup=False
     )

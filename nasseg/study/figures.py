@@ -33,7 +33,8 @@ class Figure:
             return None
         if self.name.startswith("iou."):
             return part.class_iou.get(self.name.removeprefix("iou."))
-        return float(getattr(part, _ATTRIBUTE.get(self.name, self.name)))
+        value = getattr(part, _ATTRIBUTE.get(self.name, self.name))
+        return None if value is None else float(value)
 
 
 _ATTRIBUTE = {"latency_ms": "p50_ms", "latency_p90_ms": "p90_ms", "latency_p99_ms": "p99_ms"}
@@ -45,12 +46,14 @@ FIGURES: Mapping[str, Figure] = {
         Figure("macs", "", "minimize", "cost"),
         Figure("fvcore_flops", "", "minimize", "cost"),
         Figure("activations", "", "minimize", "cost"),
+        Figure("peak_activation_bytes", "B", "minimize", "cost"),
         Figure("field_of_view", "px", "maximize", "cost"),
         Figure("latency_ms", "ms", "minimize", "latency"),
         Figure("latency_p90_ms", "ms", "minimize", "latency"),
         Figure("latency_p99_ms", "ms", "minimize", "latency"),
         Figure("miou", "%", "maximize", "trained"),
         Figure("pixel_accuracy", "%", "maximize", "trained"),
+        Figure("miou_reduced", "%", "maximize", "trained"),
     )
 }
 

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from nasseg.measure.cost import measure_cost
+from nasseg.errors import unknown
+from nasseg.measure.cost import measure_cost, operators
 from nasseg.measure.device_lock import DeviceLock
+from nasseg.measure.fvcore_counter import fvcore_count
 from nasseg.measure.latency import measure_latency
 from nasseg.records import LatencyProtocol, Size
 from nasseg.study.address import resolve
 
 DEFAULT_SIZE = (1024, 2048)
 DEFAULT_CLASSES = 19
+COUNTERS = ("nasseg", "fvcore")
 
 
 def measure_address(
@@ -23,9 +26,13 @@ def measure_address(
     latency: bool = False,
     device: str = "cpu",
     precision: str = "fp32",
+    counter: str = "nasseg",
+    by_operator: bool = False,
     storage: str | None = None,
 ) -> dict[str, Any]:
     """Figures of the arch at an address as plain data.
+
+    counter: `fvcore` adds what fvcore itself counts. by_operator: adds the cost of each operator.
 
     Input size and classes: as given, else as the trial at the address was measured, else 1024 x 2048 and 19.
 
@@ -50,6 +57,12 @@ def measure_address(
         "form": protocol["form"],
         **cost,
     }
+    if counter not in COUNTERS:
+        raise unknown("counter", counter, COUNTERS)
+    if counter == "fvcore":
+        report["fvcore"] = fvcore_count(resolved.arch, size, classes)._asdict()
+    if by_operator:
+        report["operators"] = [row._asdict() for row in operators(resolved.arch.graph(classes, size))]
     if latency:
         asked = LatencyProtocol(device=device, input_size=size, num_classes=classes, precision=precision)
         report["latency"] = asdict(measure_latency(resolved.arch, asked, lock.measuring))

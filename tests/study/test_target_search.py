@@ -2,6 +2,8 @@
 
 import sys
 
+import pytest
+
 from nasseg.study.file import load_study
 from nasseg.study.run import run_study
 
@@ -27,6 +29,7 @@ print(json.dumps({"p50": size / 1e6, "p90": size / 1e6, "p99": size / 1e6, "n": 
 """
 
 
+@pytest.mark.slow
 def test_a_search_measures_on_its_target_and_goes_on_when_it_is_back(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bench.py").write_text(BENCH)

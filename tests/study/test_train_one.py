@@ -119,7 +119,15 @@ def test_a_run_is_a_trial_of_a_search_with_the_same_recipe_and_seed(tmp_path, mo
     assert (result.last.miou, result.last.class_iou) == (trial.accuracy.miou, trial.accuracy.class_iou)
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_the_run_goes_on():
+@pytest.fixture
+def heeds_ctrl_c():
+    """A process that a shell started in its background ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_run_goes_on(heeds_ctrl_c):
     whole = trained(folder=Path("whole"), first_seed=1)
     stop = random.randint(1, 7)
 
