@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nasseg.analyse.front import pareto_front
-    from nasseg.families import build_model, make_arch
+    from nasseg.families import Arch, build_model, make_arch
     from nasseg.measure.cost import measure_cost
     from nasseg.measure.latency import measure_latency
     from nasseg.report import write_report
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nasseg.study.run import run_study
 
 _HOMES = {
+    "Arch": "nasseg.families",
     "make_arch": "nasseg.families",
     "build_model": "nasseg.families",
     "measure_cost": "nasseg.measure.cost",
@@ -31,7 +32,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "build_model", "load_space", "load_study", "make_arch", "measure_cost", "measure_latency", "pareto_front",
+    "Arch", "build_model", "load_space", "load_study", "make_arch", "measure_cost", "measure_latency", "pareto_front",
     "read_study", "run_study", "write_report",
 ]  # fmt: skip
 
