@@ -64,6 +64,7 @@ def test_search_resumes(searched):
     assert "all 3 trials are done" in nasseg("search", "tiny.yaml", cwd=folder).stdout
 
 
+@pytest.mark.slow
 def test_front_and_report_read_the_storage(searched, tmp_path):
     folder, _ = searched
     rows = json.loads(nasseg("front", "tiny", "--json", cwd=folder).stdout)
@@ -86,6 +87,7 @@ def test_status_reads_the_storage_alone(searched):
     assert "searched for " in shown
 
 
+@pytest.mark.slow
 def test_a_trial_is_an_address(searched):
     folder, _ = searched
     rows = json.loads(nasseg("front", "tiny", "--json", cwd=folder).stdout)
@@ -201,6 +203,7 @@ def test_bad_study_files_say_what_is_wrong(old, new, message, tmp_path):
     assert message in fails("search", "bad.yaml", cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_own_figures_can_be_objectives_and_limits(tmp_path):
     (tmp_path / "mine.py").write_text(
         "def memory(model, measurement):\n    return measurement.cost.activations * 4 / 1e6\n"
@@ -237,6 +240,7 @@ def test_import_is_quick_and_light():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_papers_tables_are_listed_and_reproduced(tmp_path):
     listed = json.loads(nasseg("reproduce", "--json", cwd=tmp_path).stdout)
     assert {"bisenetv2/table-3a", "regseg/table-4"} <= {table["name"] for table in listed}

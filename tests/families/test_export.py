@@ -77,6 +77,7 @@ def test_a_family_is_exported_by_torch(family):
     by_torch_export(make_arch(family, **CHEAP[family]))
 
 
+@pytest.mark.slow
 def test_a_network_is_exported_to_onnx(tmp_path):
     by_onnx(*by_torch_export(make_arch("stdc", width=0.25)), tmp_path)
 

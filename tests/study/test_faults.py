@@ -330,6 +330,7 @@ def test_a_dry_run_measures_and_stores_nothing(inline, tmp_path):
     assert "x macs is over the limit of 1e+07" in text
 
 
+@pytest.mark.slow
 def test_a_dry_run_goes_on_from_the_record(inline, tmp_path):
     study = tiny(tmp_path)
     run.run_study(study, trials=2)

@@ -42,6 +42,7 @@ def soak(url, trials):
         assert min(owners.values()) > trials / PROCESSES / 3
 
 
+@pytest.mark.slow
 def test_four_processes_share_a_hundred_trials(tmp_path):
     soak(str(tmp_path / "s.log"), 100)
 
