@@ -30,7 +30,6 @@ from nasseg.study.card import (
     ArchCard,
     Card,
     ClassCard,
-    Colour,
     Format,
     InputCard,
     OutputCard,
@@ -42,8 +41,9 @@ from nasseg.study.card import (
 )
 from nasseg.study.measure import DEFAULT_CLASSES, DEFAULT_SIZE
 from nasseg.study.storage import runs_folder
-from nasseg.train import folder, scenes
+from nasseg.train import scenes
 from nasseg.train.augment import normalise
+from nasseg.train.class_table import list_tables, read_table
 from nasseg.train.data import load_data
 from nasseg.train.weights import save_weights
 
@@ -288,8 +288,8 @@ def _classes(resolved: Resolved, count: int | None, data: str | Path | None) -> 
     """Names from the trial's record or the data set; colours from the data set, or fixed ones where it is not known."""
     accuracy = resolved.measurement.accuracy if resolved.measurement else None
     names = tuple(accuracy.class_iou) if accuracy else None
-    known: dict[tuple[str, ...], tuple[Colour, ...]]
-    known = {scenes.CLASSES: scenes.COLOURS, folder.CLASSES: folder.COLOURS}
+    tables = map(read_table, list_tables().values())
+    known = {scenes.CLASSES: scenes.COLOURS} | {table.names: table.colours for table in tables}
     if data is not None:
         loaded = load_data(data)
         if names is not None and loaded.classes != names:

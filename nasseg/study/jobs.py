@@ -83,6 +83,12 @@ class Engine(Protocol):
     def cancel(self, candidate: int) -> None: ...
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error says, by its type or in the words of torch and oneDNN."""
+    named = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return named or any(sign in str(error) for sign in _OUT_OF_MEMORY)
+
+
 def arch_of(settings: dict[str, Any]) -> Arch:
     return make_arch(settings["family"], **{name: value for name, value in settings.items() if name != "family"})
 
@@ -111,7 +117,7 @@ class Workshop:
         except (
             Exception
         ) as error:  # a candidate's failure is a figure of the search: it is recorded, and the search goes on
-            memory = "out of memory: " if any(sign in str(error) for sign in _OUT_OF_MEMORY) else ""
+            memory = "out of memory: " if out_of_memory(error) else ""
             return Result(job.candidate, job.kind, error=f"{memory}{type(error).__name__}: {_line(error)}")
 
     def _cost(self, job: Job) -> Result:

@@ -26,7 +26,7 @@ from nasseg.measure.cost import measure_cost
 from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, AccuracyProtocol, Measurement
 from nasseg.study.budget import duration
-from nasseg.study.jobs import _OUT_OF_MEMORY
+from nasseg.study.jobs import out_of_memory
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.data import DataSet
 from nasseg.train.loop import Diverged, Guard, Scores, TrainResult, evaluate, scores_of, train
@@ -179,8 +179,7 @@ def train_one(
         where = f"{error.filename or run.folder}: {error.strerror or error}"
         raise UserError(f"{where}; the last checkpoint is kept: mend this, and go on from it") from None
     except (MemoryError, RuntimeError) as error:
-        named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not named and not any(sign in str(error) for sign in _OUT_OF_MEMORY):
+        if not out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
         raise Failed(f"out of memory: {reason}; try `accumulation` in the recipe") from error

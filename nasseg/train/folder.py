@@ -21,11 +21,9 @@ from nasseg.train.class_table import (
     Part,
     SplitName,
     Splits,
-    shipped_table,
 )  # fmt: skip
 from nasseg.train.read import PICTURES
 
-CLASSES, COLOURS = shipped_table("camvid").names, shipped_table("camvid").colours
 _ORDER: tuple[SplitName, ...] = ("train", "val", "test")
 
 
