@@ -3,9 +3,8 @@
 import time
 from collections.abc import Callable
 
-from optuna.trial import FrozenTrial, TrialState
-
-from nasseg.study.record import INTERRUPTED, Record
+from nasseg.study.record import Record
+from nasseg.study.trials import counts
 
 SECONDS = "searched_seconds"  # attribute of the study
 
@@ -36,15 +35,6 @@ class Stopwatch:
             self._write(seconds)
         self._last, self._at = seconds, now
         return seconds
-
-
-def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is of the budget: trained or failed in the search itself, or on its way to that."""
-    attributes = trial.user_attrs
-    interrupted = str(attributes.get("reason", "")).startswith(INTERRUPTED)
-    return trial.state != TrialState.PRUNED and not (
-        interrupted or "reused_from" in attributes or "published" in attributes
-    )
 
 
 class Budget:

@@ -5,7 +5,6 @@ running trial, with a lease, when it has passed all that costs milliseconds; wha
 reason and never trained.
 """
 
-import json
 import math
 import time
 from collections import deque
@@ -21,12 +20,16 @@ from nasseg.families import make_arch
 from nasseg.records import Measurement, eval_key
 from nasseg.study.budget import Budget
 from nasseg.study.file import Study
+from nasseg.study.halving import Halving
+from nasseg.study.heard import Heard
 from nasseg.study.jobs import Context, Engine, Job, Kind, Result, arch_of
 from nasseg.study.lease import RENEW_SECONDS, LeaseWatch
-from nasseg.study.record import INTERRUPTED, Candidate, Record
+from nasseg.study.record import Candidate, Record
 from nasseg.study.reuse import Reuse
 from nasseg.study.rules import Rules
 from nasseg.study.sampler import Proposal, Proposer
+from nasseg.study.trials import INTERRUPTED, STOPPED
+from nasseg.study.twins import Twins
 
 MAX_ATTEMPTS = 3  # of a job whose worker dies
 KILLED = "exit code -9"
@@ -64,7 +67,6 @@ class Driver:
     ready: deque[Job] = field(default_factory=deque)
     rejections: int = 0  # in a row
     _numbers: int = 0
-    _learned: set[int] = field(default_factory=set)
     _watch: LeaseWatch = field(default_factory=LeaseWatch)
     _renewed: float = 0.0
     _kept: float = -math.inf
@@ -72,7 +74,7 @@ class Driver:
 
     def run(self) -> str:
         """Work until the study has its trials; a sentence that says why it ended."""
-        self._sync()
+        self.heard.sync()
         self._start_published()
         while True:
             self._housekeeping()
@@ -99,6 +101,23 @@ class Driver:
     def rules(self) -> Rules:
         return Rules(self.study)
 
+    @cached_property
+    def twins(self) -> Twins:
+        return Twins(self.record, self.rules)
+
+    @cached_property
+    def halving(self) -> Halving | None:
+        setting, objectives = self.study.file.halving, self.study.objectives
+        if setting is None:
+            return None
+        rungs = (*self.context.rungs, self.context.recipe.steps)
+        return Halving(rungs, setting.factor, [f.name for f in objectives], [f.direction for f in objectives])
+
+    @cached_property
+    def heard(self) -> Heard:
+        learners = [self.proposer.learn, self.twins.learn, *([self.halving.learn] if self.halving else [])]
+        return Heard(self.record, learners)
+
     # What to do next
 
     def _ended(self) -> str | None:
@@ -116,11 +135,28 @@ class Driver:
 
     def _fill(self) -> None:
         while self.engine.idle > 0:
-            job = self.ready.popleft() if self.ready else self._resume_waiting() or self._propose()
+            job = self.ready.popleft() if self.ready else self._resume_waiting() or self._promote() or self._propose()
             if job is None:
                 return
             self.active[job.candidate].since = time.monotonic()
             self.engine.submit(job)
+
+    def _promote(self) -> Job | None:
+        """The next rung of the network that deserves it most."""
+        if self.halving is None or self.budget.hours_over:
+            return None
+        self.heard.sync()
+        unfinished = self.record.trials(TrialState.RUNNING, TrialState.WAITING)
+        for trial in self.halving.promotable(unfinished):
+            candidate = replace(Candidate.of(trial), rung=trial.user_attrs["rung"] + 1, continues=trial.number)
+            measurement, key = candidate.measurement, trial.user_attrs["eval_key"]
+            assert measurement is not None
+            claimed = self.record.claim(candidate, key, dict(trial.constraints), self.rules.figures(measurement))
+            item = _Active(candidate, claimed, key)
+            if not self.twins.rivals(key, before=claimed.number):
+                return self._activate(item, "train")
+            self._fail(item, f"{INTERRUPTED}: another process promoted it")
+        return None
 
     def _propose(self) -> Job | None:
         pending = sum(item.trial is None and not item.candidate.label for item in self.active.values())
@@ -128,7 +164,7 @@ class Driver:
             return None
         if self.budget.counted() + pending >= self.budget.trials:
             return None
-        self._sync()
+        self.heard.sync()
         proposal = self._reused_point() or self.proposer.propose()
         if proposal is None:
             self._space_empty = True
@@ -168,12 +204,9 @@ class Driver:
         if "measurement" not in attributes:
             self.record.fail(trial, "enqueued by hand; start it with `nasseg search` instead")
             return None
-        proposal = Proposal({}, trial.params, trial.distributions)
-        measurement = Measurement.from_json(attributes["measurement"])
-        label = attributes.get("published", "")
-        candidate = Candidate(proposal, json.loads(attributes["arch"]), measurement, attributes["seed"], label)
-        item = _Active(candidate, trial, attributes["eval_key"])
-        return self._activate(item, "train" if measurement.latency else "latency")
+        item = _Active(Candidate.of(trial), trial, attributes["eval_key"])
+        known = item.candidate.measurement and item.candidate.measurement.latency
+        return self._activate(item, "train" if known else "latency")
 
     def _activate(self, item: _Active, kind: Kind) -> Job:
         self._numbers += 1
@@ -181,10 +214,11 @@ class Driver:
         self.active[self._numbers] = item
         return self._job(self._numbers, item, kind)
 
-    @staticmethod
-    def _job(number: int, item: _Active, kind: Kind) -> Job:
-        candidate = item.candidate
-        return Job(number, kind, candidate.settings, candidate.measurement, item.key, candidate.seed)
+    def _job(self, number: int, item: _Active, kind: Kind) -> Job:
+        candidate, rungs = item.candidate, self.context.rungs
+        short = kind == "train" and not candidate.label and candidate.rung < len(rungs)
+        until = rungs[candidate.rung] if short else None
+        return Job(number, kind, candidate.settings, candidate.measurement, item.key, candidate.seed, until)
 
     # What came back
 
@@ -247,8 +281,7 @@ class Driver:
     def _go_on(self, item: _Active) -> None:
         """From a claimed trial to its next job, unless another process claimed the same network first."""
         assert item.trial is not None
-        rivals = [t for t in self._of_key(item.key, TrialState.RUNNING) if t.number < item.trial.number]
-        if rivals:
+        if self.twins.rivals(item.key, before=item.trial.number):
             self._numbers += 1
             self.parked[self._numbers] = item
         else:
@@ -284,7 +317,9 @@ class Driver:
     def _trained(self, result: Result, item: _Active) -> None:
         measurement, trial = item.candidate.measurement, item.trial
         assert measurement is not None
+        assert measurement.accuracy is not None
         assert trial is not None
+        steps, all_steps = measurement.accuracy.protocol.steps, self.context.accuracy.steps
         figures = {**self.rules.figures(measurement), "measurement": measurement.to_json(), **result.extra}
         values = [figure.of(measurement) for figure in self.study.objectives]
         missing = [
@@ -293,6 +328,8 @@ class Driver:
         broken = None if item.candidate.label else self.rules.over_limit(measurement, "trained")
         if missing:
             self.record.fail(trial, f"objective {missing[0]} is not a number")
+        elif steps < all_steps:
+            self.record.prune(trial, f"stopped at step {steps} of {all_steps}", {**figures, STOPPED: True})
         elif broken:
             self.record.constrain(trial, self.rules.constraints(measurement))
             self.record.prune(trial, broken, figures)
@@ -302,23 +339,14 @@ class Driver:
 
     # The same network again
 
-    def _of_key(self, key: str, *states: TrialState) -> list[FrozenTrial]:
-        return [trial for trial in self.record.trials(*states) if trial.user_attrs.get("eval_key") == key]
-
-    def _finished_twin(self, key: str) -> FrozenTrial | None:
-        twins = self._of_key(key, TrialState.COMPLETE)
-        return next((trial for trial in twins if "reused_from" not in trial.user_attrs), None)
-
     def _settle_duplicate(self, item: _Active) -> bool:
         """Answer a candidate from the record if its network is there; wait for it if it is being trained."""
-        twin = self._finished_twin(item.key)
-        if twin is not None:
-            known = Measurement.from_json(twin.user_attrs["measurement"])
-            candidate = replace(item.candidate, measurement=known)
-            trial = self.record.add_reused(candidate, twin, dict(twin.constraints), self.rules.figures(known))
+        self.heard.sync()
+        trial = self.twins.answer(item.candidate, item.key)
+        if trial is not None:
             self._learn(trial, item)
             return True
-        if self._of_key(item.key, TrialState.RUNNING):
+        if self.twins.rivals(item.key):
             self._numbers += 1
             self.parked[self._numbers] = item
             return True
@@ -326,57 +354,35 @@ class Driver:
 
     def _unpark(self) -> None:
         for number, item in list(self.parked.items()):
-            twin = self._finished_twin(item.key)
-            rivals = [
-                t
-                for t in self._of_key(item.key, TrialState.RUNNING)
-                if item.trial is None or t.number < item.trial.number
-            ]
-            if twin is None and rivals:
+            if self.twins.rivals(item.key, before=item.trial.number if item.trial else None):
                 continue
             del self.parked[number]
-            if item.trial is None:
-                if not self._settle_duplicate(item):
-                    measurement = item.candidate.measurement
-                    assert measurement is not None
-                    self._claim(item, measurement)
-            elif twin is not None:
-                known = Measurement.from_json(twin.user_attrs["measurement"])
-                more = {
-                    "reused_from": twin.number,
-                    "measurement": twin.user_attrs["measurement"],
-                    **self.rules.figures(known),
-                }
-                self.record.complete(item.trial, twin.values, more)
-            else:
-                self._go_on(item)
+            self.heard.sync()
+            if item.trial is not None:
+                if self.twins.copy(item.trial, item.key):
+                    self._learn(self.record.reread(item.trial), item)
+                else:
+                    self._go_on(item)
+            elif not self._settle_duplicate(item):
+                assert item.candidate.measurement is not None
+                self._claim(item, item.candidate.measurement)
 
     # Other processes
 
-    def _sync(self) -> None:
-        """Show the sampler what others finished."""
-        for trial in self.record.trials():
-            if trial.number not in self._learned and trial.state.is_finished():
-                self._learn(trial, None)
-
-    def _learn(self, trial: FrozenTrial, item: _Active | None) -> None:
-        self._learned.add(trial.number)
-        if item is not None:
-            self.proposer.drop(item.candidate.proposal.token)
-        self.proposer.learn(trial)
+    def _learn(self, trial: FrozenTrial, item: _Active) -> None:
+        self.proposer.drop(item.candidate.proposal.token)
+        self.heard.tell(trial)
 
     def _housekeeping(self) -> None:
         now = time.monotonic()
         if now - self._renewed > RENEW_SECONDS:
             self._renewed = now
             self.budget.tick()
-            for number, item in list(self.active.items()):
+            for number, item in [*self.active.items(), *self.parked.items()]:
                 if item.trial is not None and not self.record.renew(item.trial):
                     self.engine.cancel(number)  # another process judged us gone and re-queued it
-                    self.proposer.drop(self.active.pop(number).candidate.proposal.token)
-            for number, item in list(self.parked.items()):
-                if item.trial is not None and not self.record.renew(item.trial):
-                    del self.parked[number]
+                    (self.active if number in self.active else self.parked).pop(number)
+                    self.proposer.drop(item.candidate.proposal.token)
         for number, item in list(self.active.items()):
             too_long = self.budget.too_long(now - item.since)
             if too_long:

@@ -1,10 +1,11 @@
 """Study files: the question, what is measured how, and how the search runs."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nasseg.errors import UserError, unknown
 from nasseg.files import Document, KeyPath, find_file, read_yaml
@@ -64,6 +65,38 @@ class LatencyFile(BaseModel):
         return LatencyProtocol(input_size=input_size, num_classes=num_classes, **self.model_dump())
 
 
+class HalvingFile(BaseModel):
+    """Successive halving. rungs: where a network is stopped and compared; the recipe's last step is one more."""
+
+    model_config = _STRICT
+
+    rungs: list[int] = Field(min_length=1)
+    unit: Literal["steps", "epochs"] = "steps"
+    factor: int = Field(3, ge=1)  # 1: all go on
+
+    @field_validator("rungs")
+    @classmethod
+    def _ascending(cls, rungs: list[int]) -> list[int]:
+        if rungs[0] < 1 or any(a >= b for a, b in pairwise(rungs)):
+            raise ValueError("rungs must ascend from 1 or more")
+        return rungs
+
+    def steps(self, recipe: Recipe, images: int) -> tuple[int, ...]:
+        """The rungs in steps of a recipe on that many training images.
+
+        Raises:
+            UserError: one of them is not before the recipe's last step.
+        """
+        an_epoch = images / recipe.batch_size if self.unit == "epochs" else 1
+        found = tuple(max(1, round(rung * an_epoch)) for rung in self.rungs)
+        if found[-1] >= recipe.steps:
+            raise UserError(
+                f"halving: the last rung, step {found[-1]}, must come before the recipe's last of {recipe.steps}; that "
+                "one is a rung without being named"
+            )
+        return found
+
+
 class StudyFile(BaseModel):
     """The keys of a study file. Below `trials`, run settings: they may change while a study goes on."""
 
@@ -78,6 +111,7 @@ class StudyFile(BaseModel):
     data: DataFile
     recipe: Recipe
     latency: LatencyFile = LatencyFile()
+    halving: HalvingFile | None = None
     published: list[str] = []
     sampler: dict[str, Any] | str = "tpe"
     trials: int = Field(24, ge=1)
@@ -134,6 +168,8 @@ def study_from(document: Document, name: str) -> Study:
     if len(set(file.objectives)) < len(file.objectives):
         raise document.error(("objectives",), f"an objective occurs twice in {file.objectives}")
     objectives = tuple(figures[label] for label in file.objectives)
+    if file.halving and not any(figure.stage == "trained" for figure in objectives):
+        raise document.error(("halving",), "halving needs an objective that training decides, such as miou")
     return Study(name, file, space, objectives, limits, figures, folder, document.text)
 
 

@@ -19,6 +19,7 @@ from nasseg.measure.target import TargetUnreachable
 from nasseg.records import Accuracy, AccuracyProtocol, CostProtocol, LatencyProtocol, Measurement, digest
 from nasseg.study.data import DataFile
 from nasseg.study.figures import Figure, Stage, custom_entry, load_function
+from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.data import DataSet
 from nasseg.train.loop import Diverged, train
 from nasseg.train.recipe import Recipe
@@ -44,11 +45,16 @@ class Context:
     folder: Path  # that their sources are relative to
     weights: Path  # a folder an eval_key below it
     device: str
+    rungs: tuple[int, ...] = ()  # the steps at which a network is stopped and compared, without the recipe's last
 
 
 @dataclass(frozen=True)
 class Job:
-    """Work on one candidate. `settings`: family and fields; `measurement`: what is known so far."""
+    """Work on one candidate. `settings`: family and fields; `measurement`: what is known so far.
+
+    `until`: the step at which training is to stop, if not at the recipe's last; it goes on from the checkpoint of the
+    same key, if there is one.
+    """
 
     candidate: int
     kind: Kind
@@ -56,6 +62,7 @@ class Job:
     measurement: Measurement | None = None
     key: str = ""  # eval_key, the folder of the weights
     seed: int = 0
+    until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -148,16 +155,23 @@ class Workshop:
                 return Result(job.candidate, job.kind, stop=str(error))
             torch.manual_seed(job.seed)
             model = arch_of(job.settings).build(context.cost.num_classes)
-            notes = {"deviations": list(context.recipe.deviations)} if context.recipe.deviations else {}
+            notes: dict[str, Any] = {"deviations": list(context.recipe.deviations)} if context.recipe.deviations else {}
             if context.recipe.init:
                 found = load_weights(model, context.recipe.init, context.recipe.init_map)
                 notes["init"] = found.lines()[:1]
-        trained = train(
-            model, data, context.recipe, seed=job.seed, device=context.device, guard=self.lock.computing,
-            on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
-        )  # fmt: skip
+        folder, steps = context.weights / job.key, job.until or context.recipe.steps
+        checkpoints = Checkpoints(folder / "checkpoint.pt", {"eval_key": job.key})
+        try:
+            trained = train(
+                model, data, context.recipe, seed=job.seed, device=context.device, guard=self.lock.computing,
+                on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
+                checkpoints=checkpoints, until=job.until,
+            )  # fmt: skip
+        except OSError as error:
+            stop = f"cannot write {error.filename or checkpoints.path}: {error.strerror or error}"
+            return Result(job.candidate, job.kind, stop=f"{stop}; the last checkpoint is kept")
         accuracy = Accuracy(
-            protocol=replace(context.accuracy, seed=job.seed),
+            protocol=replace(context.accuracy, seed=job.seed, steps=steps),
             environment=environment(),
             miou=trained.miou,
             pixel_accuracy=trained.pixel_accuracy,
@@ -166,12 +180,15 @@ class Workshop:
             curve=trained.curve,
         )
         result = self._done(job, replace(before, accuracy=accuracy), "trained", model.eval())
-        path = context.weights / job.key / "last.pt"
+        if job.until:
+            return replace(result, extra=notes)
         try:
-            return replace(result, extra={**notes, "weights_sha256": save_weights(model, path)})
+            notes["weights_sha256"] = save_weights(model, folder / "last.pt")
+            checkpoints.remove()
         except OSError as error:  # what was measured is kept
-            stop = f"cannot write the weights {path}: {error.strerror}"
+            stop = f"cannot write the weights {folder / 'last.pt'}: {error.strerror}"
             return replace(result, extra={**notes, "weights_error": str(error.strerror)}, stop=stop)
+        return replace(result, extra=notes)
 
     def _own(self, stage: Stage) -> list[Figure]:
         return [figure for figure in self.context.figures if figure.stage == stage]

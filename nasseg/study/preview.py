@@ -13,12 +13,13 @@ from scipy.stats import binomtest
 
 from nasseg.families import Arch, make_arch
 from nasseg.records import Measurement
-from nasseg.study.budget import counts, duration
+from nasseg.study.budget import duration
 from nasseg.study.file import Study
 from nasseg.study.jobs import Job, Workshop, arch_of
 from nasseg.study.read import find_record
 from nasseg.study.rules import Rules
 from nasseg.study.run import prepare
+from nasseg.study.trials import counts
 from nasseg.train.loop import train
 
 DRAWN, TIMED, TRAINED = 100, 6, 3

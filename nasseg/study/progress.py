@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nasseg.analyse.front import hypervolume, pareto_front, reference_box
 from nasseg.study.budget import duration
 from nasseg.study.driver import Driver
-from nasseg.study.record import INTERRUPTED
+from nasseg.study.trials import is_interrupted
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ProgressWatch:
             done=len(own),
             trials=driver.budget.trials,
             rejected=len(driver.record.trials(TrialState.PRUNED)),
-            failed=sum(not str(trial.user_attrs.get("reason")).startswith(INTERRUPTED) for trial in failed),
+            failed=sum(not is_interrupted(trial) for trial in failed),
             front=self._front[1],
             hypervolume=self._front[2],
             running=tuple(

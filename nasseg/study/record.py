@@ -8,7 +8,7 @@ amended. `optuna-dashboard` opens any of it.
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,8 +23,8 @@ from nasseg.measure.environment import environment
 from nasseg.records import Measurement
 from nasseg.study.lease import new_owner
 from nasseg.study.sampler import Proposal
+from nasseg.study.trials import CONTINUES, INTERRUPTED, STOPPED
 
-INTERRUPTED = "interrupted"
 IDENTITY_ATTEMPTS = 10
 
 
@@ -37,18 +37,34 @@ class Candidate:
     measurement: Measurement | None
     seed: int
     label: str = ""  # the variant's name, for a published network run as a reference
+    rung: int = 0
+    continues: int | None = None
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "Candidate":
+        """A trial's candidate as it was before it was trained."""
+        attributes = trial.user_attrs
+        known = Measurement.from_json(attributes["measurement"])
+        custom = {name: entry for name, entry in known.custom.items() if entry["stage"] != "trained"}
+        return cls(
+            Proposal({}, trial.params, trial.distributions), json.loads(attributes["arch"]),
+            replace(known, accuracy=None, custom=custom), attributes["seed"], attributes.get("published", ""),
+            attributes["rung"], attributes.get(CONTINUES),
+        )  # fmt: skip
 
     def attributes(self, figures: Mapping[str, float | None]) -> dict[str, Any]:
         built = environment()
         attributes: dict[str, Any] = {
             "arch": json.dumps(self.settings),
             "seed": self.seed,
-            "rung": 0,
+            "rung": self.rung,
             "code": f"{built.nasseg} {built.commit or ''}".strip(),
             **{name: value for name, value in figures.items() if value is not None},
         }
         if self.label:
             attributes["published"] = self.label
+        if self.continues is not None:
+            attributes[CONTINUES] = self.continues
         if self.measurement is not None:
             attributes |= {"arch_id": self.measurement.arch_id, "measurement": self.measurement.to_json()}
         return attributes
@@ -147,9 +163,12 @@ class Record:
         constraints: dict[str, float],
         figures: Mapping[str, float | None],
     ) -> FrozenTrial:
-        """The same network and protocol as a finished trial: COMPLETE with its values."""
-        more = {"reused_from": source.number, "eval_key": source.user_attrs["eval_key"]}
-        return self._add(candidate, TrialState.COMPLETE, source.values, constraints, figures, more)
+        """The same network and protocol as a trial that ended: in its state and with its values."""
+        copied = {k: v for k, v in source.user_attrs.items() if k in ("eval_key", "rung", "reason", STOPPED)}
+        values = source.values if source.state == TrialState.COMPLETE else None
+        return self._add(
+            candidate, source.state, values, constraints, figures, {**copied, "reused_from": source.number}
+        )
 
     def _add(
         self, candidate: Candidate, state: TrialState, values: list[float] | None, constraints: dict[str, float],

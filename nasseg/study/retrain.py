@@ -19,11 +19,12 @@ from nasseg.study.data import DataFile
 from nasseg.study.figures import Figure, Stage, custom_entry, find_figure, load_function
 from nasseg.study.jobs import Context, Job, Workshop, arch_of
 from nasseg.study.lease import RENEW_SECONDS, LeaseWatch
-from nasseg.study.record import INTERRUPTED, Candidate, Record
+from nasseg.study.record import Candidate, Record
 from nasseg.study.rules import STANDARD
 from nasseg.study.sampler import Proposal
 from nasseg.study.storage import runs_folder
 from nasseg.study.train_one import Failed, HeldOut, Run, RunProgress, RunResult, Tell, train_one
+from nasseg.study.trials import INTERRUPTED, is_interrupted
 from nasseg.train.data import DataSet
 from nasseg.train.loop import Guard
 from nasseg.train.recipe import Recipe
@@ -230,7 +231,7 @@ class Retraining:
             reason = str(trial.user_attrs.get("reason", ""))
             if trial.state == TrialState.PRUNED:
                 found.append(f"a network was not trained: {reason}")
-            elif trial.state == TrialState.FAIL and not reason.startswith(INTERRUPTED):
+            elif trial.state == TrialState.FAIL and not is_interrupted(trial):
                 found.append(f"trial {of}, seed {seed}, failed: {reason}")
             elif trial.state == TrialState.RUNNING:
                 found.append(f"trial {of}, seed {seed}, is being trained by another process")

@@ -136,7 +136,8 @@ def prepare(study: Study, data: Path | None, seed: int) -> tuple[Context, Propos
     """
     check_space(study.space)
     sampler = make_sampler(*sampler_name(study.file.sampler), seed=seed)
-    proposer = Proposer(study.space, study.objectives, sampler, seed)
+    halving = study.file.halving
+    proposer = Proposer(study.space, study.objectives, sampler, seed, 1 + len(halving.rungs) if halving else 1)
     for name in study.file.published:
         make_arch(name)
     return make_context(study, study.file.data if data is None else study.file.data.at(data)), proposer
@@ -160,6 +161,7 @@ def make_context(study: Study, data: DataFile) -> Context:
         recipe=recipe,
         latency=latency,
         cost=CostProtocol(input_size=size, num_classes=loaded.num_classes),
+        rungs=study.file.halving.steps(recipe, len(loaded.train)) if study.file.halving else (),
         accuracy=AccuracyProtocol(
             data=loaded.name, data_fingerprint=loaded.fingerprint, recipe=recipe.name or study.name,
             recipe_hash=recipe.hash,
@@ -187,6 +189,7 @@ def identity(study: Study, context: Context) -> dict[str, Any]:
         "accuracy protocol": _plain(replace(context.accuracy, recipe="", seed=0)),
         "recipe": study.file.recipe.model_dump(mode="json"),
         "own code": code,
+        **({"rungs": list(context.rungs)} if context.rungs else {}),
     }
 
 

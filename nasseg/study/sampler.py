@@ -1,7 +1,9 @@
 """What to try next: an Optuna sampler that looks at a bounded view of the study.
 
 The view is a study in memory with the front, the latest finished trials and the latest rejected ones, so asking costs
-the same after 100 trials and after 100,000, and rejections cannot crowd out what was measured.
+the same after 100 trials and after 100,000, and rejections cannot crowd out what was measured. Of a network that was
+stopped at a rung it holds the highest rung, as a breach of a constraint so slight that what is finished comes before it
+and what is over a limit after it.
 """
 
 import inspect
@@ -21,10 +23,14 @@ from nasseg.analyse.front import pareto_front
 from nasseg.errors import UserError, unknown
 from nasseg.space import Params, Space
 from nasseg.study.figures import Figure
+from nasseg.study.halving import promotion_order
+from nasseg.study.trials import CONTINUES, is_stopped
 
 MAX_FINISHED = 800
 MAX_REJECTED = 200
 REBUILD_ABOVE = 1_400
+PARTIAL = "not finished"  # a constraint
+SLIGHT = 1e-6
 REASKS = 20
 
 _SHORT = {
@@ -74,16 +80,24 @@ class Proposer:
     """Asks a sampler for points of a space that were not drawn before."""
 
     def __init__(
-        self, space: Space, objectives: Sequence[Figure], sampler: optuna.samplers.BaseSampler, seed: int
+        self,
+        space: Space,
+        objectives: Sequence[Figure],
+        sampler: optuna.samplers.BaseSampler,
+        seed: int,
+        rungs: int = 1,
     ) -> None:
-        self.space, self.sampler = space, sampler
+        self.space, self.sampler, self.rungs = space, sampler, rungs
         self.directions = [figure.direction for figure in objectives]
+        self._objectives = [figure.name for figure in objectives]
         self.drawn: set[tuple[tuple[str, Any], ...]] = set()
         self._random = random.Random(seed)
         self._finished: list[FrozenTrial] = []
+        self._stopped: dict[int, FrozenTrial] = {}  # by number
         self._asked: dict[int, int] = {}  # token -> number in the view, of what is on its way
         self._tokens = itertools.count()
         self._view = optuna.create_study(directions=self.directions, sampler=sampler)
+        self._outdated = False
         self._points = space.count()
 
     def propose(self) -> Proposal | None:
@@ -93,6 +107,8 @@ class Proposer:
         """
         if len(self.drawn) >= self._points:
             return None
+        if self._outdated:
+            self._rebuild()
         for _ in range(REASKS):
             trial = self._view.ask()
             params = self.space.suggest(trial)
@@ -119,14 +135,30 @@ class Proposer:
                 self._new(self.space.suggest(optuna.trial.FixedTrial(trial.params)))
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not trial.params:
             return
-        copied = create_trial(
-            state=trial.state, values=trial.values, params=trial.params,
-            distributions=trial.distributions, constraints=dict(trial.constraints),
-        )  # fmt: skip
+        before = self._stopped.pop(trial.user_attrs.get(CONTINUES, -1), None)
+        if is_stopped(trial):
+            self._stopped[trial.number] = trial
+            self._outdated = True
+            return
+        copied = _copy(trial, trial.state, trial.values, {PARTIAL: 0.0} if self.rungs > 1 else {})
         self._finished.append(copied)
         self._view.add_trial(copied)
+        self._outdated |= before is not None
         if len(self._finished) > REBUILD_ABOVE:
             self._rebuild()
+
+    def _partial(self) -> list[FrozenTrial]:
+        """The latest trials stopped at a rung, each with its place among those of that rung."""
+        latest = [*self._stopped.values()][-MAX_FINISHED // 2 :]
+        found = []
+        for rung in {trial.user_attrs["rung"] for trial in latest}:
+            trials = [trial for trial in latest if trial.user_attrs["rung"] == rung]
+            values = [[float(trial.user_attrs[name]) for name in self._objectives] for trial in trials]
+            order = promotion_order(np.array(values), self.directions, len(trials))
+            for place, index in enumerate(order):
+                breach = SLIGHT * (self.rungs - rung + place / len(order))
+                found.append(_copy(trials[index], TrialState.COMPLETE, values[index], {PARTIAL: breach}))
+        return found
 
     def _rebuild(self) -> None:
         complete = [trial for trial in self._finished if trial.state == TrialState.COMPLETE]
@@ -140,9 +172,11 @@ class Proposer:
         self._finished = front + kept + rejected[-MAX_REJECTED:]
         before = self._view.get_trials(deepcopy=False)
         pending = {token: before[number] for token, number in self._asked.items()}
+        shown = [*self._finished, *self._partial()]
         self._view = optuna.create_study(directions=self.directions, sampler=self.sampler)
-        self._view.add_trials([*self._finished, *pending.values()])
-        self._asked = {token: len(self._finished) + place for place, token in enumerate(pending)}
+        self._view.add_trials([*shown, *pending.values()])
+        self._asked = {token: len(shown) + place for place, token in enumerate(pending)}
+        self._outdated = False
 
     def _new(self, params: Params) -> bool:
         key = tuple(sorted(params.items()))
@@ -164,3 +198,12 @@ class Proposer:
         """A given point of the space as a proposal."""
         self._new(params)
         return self._fixed(params)
+
+
+def _copy(
+    trial: FrozenTrial, state: TrialState, values: Sequence[float] | None, constraints: dict[str, float]
+) -> FrozenTrial:
+    return create_trial(
+        state=state, values=values, params=trial.params, distributions=trial.distributions,
+        constraints={**trial.constraints, **constraints},
+    )  # fmt: skip

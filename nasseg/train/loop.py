@@ -93,7 +93,8 @@ def train(
     evaluate_every: steps from one evaluation to the next; they change no weights. `on_evaluated(step, miou)` is called
     after each. checkpoints: training goes on from the one that is there, to the same weights as without a break, and
     leaves others: when they are due, after the last step, and where it is interrupted (KeyboardInterrupt) between two
-    steps. until: a step after which this call ends; the schedule stays that of the recipe's steps.
+    steps. until: a step after which this call ends; the schedule stays that of the recipe's steps, and a checkpoint
+    past it is not used.
 
     Raises:
         Diverged: the loss became infinite or NaN, or exploded.
@@ -105,7 +106,7 @@ def train(
         torch.manual_seed(seed)
         training = _Training(model, data, recipe, seed, device)
         saved = checkpoints.read() if checkpoints else None
-        if saved is not None:
+        if saved is not None and checkpoints and (checkpoints.step or 0) <= end:
             training.load(saved)
 
         def score() -> Scores:

@@ -42,13 +42,14 @@ ACCURACY = AccuracyProtocol(data="scenes", data_fingerprint="f", recipe="r", rec
 
 def make_study(space="quickstart", max_macs="1.0e+12", name="fake", **replacements):
     text = STUDY.format(space=space, max_macs=max_macs)
-    for old, new in replacements.items():
-        text += f"{old}: {new}\n"
+    for key, value in replacements.items():
+        text = "".join(line for line in text.splitlines(True) if not line.startswith(f"{key}:")) + f"{key}: {value}\n"
     return study_from(parse_yaml(text, Path("fake.yaml")), name)
 
 
 def make_context(study):
     return Context(
+        rungs=study.file.halving.steps(study.file.recipe, 10) if study.file.halving else (),
         data=study.file.data, recipe=study.file.recipe, latency=LATENCY, cost=COST, accuracy=ACCURACY, figures=(),
         folder=Path(), weights=Path(), device="cpu",
     )  # fmt: skip
@@ -60,8 +61,9 @@ class FakeEngine:
     Jobs for which `hang(job)` holds never end.
     """
 
-    def __init__(self, workers=2, spoil=lambda job: None, hang=lambda job: False, macs=None, arch_id=None):
+    def __init__(self, workers=2, spoil=lambda job: None, hang=lambda job: False, macs=None, arch_id=None, miou=None):
         self.workers, self.spoil, self.hang, self.jobs, self.done = workers, spoil, hang, [], []
+        self.miou = miou or (lambda job, macs: 100 * macs / (macs + 1e7))
         self.macs = macs or (lambda settings: 1_000 + int(digest(settings, 6), 16))
         self.arch_id = arch_id or (lambda settings: digest(settings))
 
@@ -100,7 +102,8 @@ class FakeEngine:
             latency = Latency(protocol=LATENCY, environment=here, p50_ms=ms, p90_ms=ms, p99_ms=ms, iqr_ms=0, n=9)
             return replace(job.measurement, latency=latency)
         accuracy = Accuracy(
-            protocol=replace(ACCURACY, seed=job.seed), environment=here, miou=100 * macs / (macs + 1e7),
+            protocol=replace(ACCURACY, seed=job.seed, steps=job.until or 10),
+            environment=here, miou=self.miou(job, macs),
             pixel_accuracy=50, class_iou={"road": 1.0, "car": None}, train_seconds=0.1,
         )  # fmt: skip
         return replace(job.measurement, accuracy=accuracy)
@@ -131,5 +134,5 @@ def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0
     record = Record.create(
         open_storage(url, create=True), study.name, [f.direction for f in study.objectives], identity(study, context)
     )
-    proposer = Proposer(study.space, study.objectives, make_sampler(sampler, {}, seed), seed)
+    proposer = Proposer(study.space, study.objectives, make_sampler(sampler, {}, seed), seed, 1 + len(context.rungs))
     return Driver(study, record, engine or FakeEngine(), context, proposer, Budget(record, trials, **budget), seed)

@@ -206,7 +206,7 @@ def test_trials_of_a_killed_search_are_taken_up(url, monkeypatch):
 def test_trials_of_a_living_search_are_left_alone(url):
     """The second driver sees the first one's running trial: it waits for it instead of failing it."""
     first = make_driver(url, trials=1)
-    first._sync()
+    first.heard.sync()
     first._fill()
     while not first.record.trials(RUNNING):
         for result in first.engine.wait(0):
