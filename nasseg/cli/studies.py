@@ -31,6 +31,7 @@ def search(
     reuse: Annotated[
         str | None, typer.Option(help="A study whose trained networks are tried first and not trained again.")
     ] = None,
+    start_from: Annotated[str | None, typer.Option(help="A study whose front is tried first, measured anew.")] = None,
     storage: StorageOption = None,
     report_path: Annotated[Path | None, typer.Option("-o", "--report", help="Default: runs/STUDY/report.html.")] = None,
     dry_run: Annotated[
@@ -54,7 +55,7 @@ def search(
         return
     with Ticker() as ticker:
         ended = run_study(
-            loaded, storage=storage_of(storage), **settings, reuse=reuse,
+            loaded, storage=storage_of(storage), **settings, reuse=reuse, start_from=start_from,
             on_progress=lambda progress: ticker.update(progress.line(), progress.done),
             command=" ".join(["nasseg", *sys.argv[1:]]),
         )  # fmt: skip

@@ -165,20 +165,12 @@ class Driver:
         if self.budget.counted() + pending >= self.budget.trials:
             return None
         self.heard.sync()
-        proposal = self._reused_point() or self.proposer.propose()
+        proposal = self.proposer.propose()
         if proposal is None:
             self._space_empty = True
             return None
         settings = self.study.space.settings(proposal.params)
         return self._start(proposal, settings)
-
-    def _reused_point(self) -> Proposal | None:
-        """A network that another study trained, and this one has not tried."""
-        while self.reuse and self.reuse.points:
-            point = self.reuse.points.popleft()
-            if self.proposer.is_new(point):
-                return self.proposer.proposal(point)
-        return None
 
     def _start(self, proposal: Proposal, settings: dict[str, Any], label: str = "") -> Job:
         arch = arch_of(settings)
@@ -215,10 +207,14 @@ class Driver:
         return self._job(self._numbers, item, kind)
 
     def _job(self, number: int, item: _Active, kind: Kind) -> Job:
-        candidate, rungs = item.candidate, self.context.rungs
-        short = kind == "train" and not candidate.label and candidate.rung < len(rungs)
-        until = rungs[candidate.rung] if short else None
+        candidate = item.candidate
+        until = self.until(candidate) if kind == "train" else None
         return Job(number, kind, candidate.settings, candidate.measurement, item.key, candidate.seed, until)
+
+    def until(self, candidate: Candidate) -> int | None:
+        """The step at which a candidate's training is stopped, if not at the recipe's last."""
+        rungs = self.context.rungs
+        return rungs[candidate.rung] if candidate.rung < len(rungs) and not candidate.label else None
 
     # What came back
 

@@ -6,14 +6,22 @@ from optuna.trial import FrozenTrial
 
 from nasseg.study.record import Record
 
+Learner = Callable[[FrozenTrial], None]
+
 
 class Heard:
     """`learners` are called with each trial that ended: our own when it is told, the others' at the next `sync`."""
 
-    def __init__(self, record: Record, learners: Sequence[Callable[[FrozenTrial], None]]) -> None:
-        self._record, self._learners = record, learners
+    def __init__(self, record: Record, learners: Sequence[Learner]) -> None:
+        self._record, self._learners = record, [*learners]
         self._numbers: set[int] = set()
         self._all_below = 0  # every trial with a lower number was told
+
+    def add(self, learner: Learner) -> None:
+        """One more, before the first is told."""
+        assert not self._numbers
+        assert not self._all_below
+        self._learners.append(learner)
 
     def sync(self) -> None:
         for trial in self._record.trials()[self._all_below :]:

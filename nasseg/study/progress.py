@@ -1,7 +1,7 @@
 """A search as it goes: what is done, how good the front is, how long it will still take."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
@@ -9,71 +9,98 @@ from optuna.trial import FrozenTrial, TrialState
 from nasseg.analyse.front import hypervolume, pareto_front, reference_box
 from nasseg.study.budget import duration
 from nasseg.study.driver import Driver
-from nasseg.study.trials import is_interrupted
+from nasseg.study.trials import CONTINUES, is_interrupted, is_stopped
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A moment of a search. Hypervolume is a share of the box that the search's own trials span."""
+    """A moment of a search. Hypervolume is a share of the box that the search's own trials span.
+
+    done: networks trained, to the end or to a rung at which they were stopped. running: family, step, and the step at
+    which it is stopped or done.
+    """
 
     done: int
     trials: int
+    stopped: int
     rejected: int
     failed: int
     front: int
     hypervolume: float
-    running: tuple[tuple[str, int], ...]  # family, step
-    steps: int
+    running: tuple[tuple[str, int, int], ...]
     seconds_left: float | None
 
     def line(self) -> str:
         left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
-        running = ", ".join(f"{family} {step}/{self.steps}" for family, step in self.running)
+        running = ", ".join(f"{family} {step}/{until}" for family, step, until in self.running)
+        stopped = f" ({self.stopped} of them to a rung)" if self.stopped else ""
         failed = f", {self.failed} failed" if self.failed else ""
         return (
-            f"{self.done} of {self.trials} trained, {self.rejected} over a limit{failed}; front {self.front}, "
+            f"{self.done} of {self.trials} trained{stopped}, {self.rejected} over a limit{failed}; front {self.front}, "
             f"hypervolume {self.hypervolume:.3f}{left}" + (f" ({running})" if running else "")
         )
 
 
-@dataclass
 class ProgressWatch:
     """Looks at a driver; `steps` is to be kept up to date by what hears of training steps."""
 
-    driver: Driver
-    steps: dict[int, int] = field(default_factory=dict)  # candidate -> training step
-    _begun: float = field(default_factory=time.monotonic)
-    _done_before: int | None = None
-    _front: tuple[int, int, float] = (0, 0, 0.0)  # of how many trials: members, hypervolume
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.steps: dict[int, int] = {}  # candidate -> training step
+        self._finished: dict[int, FrozenTrial] = {}
+        self._stopped: set[int] = set()
+        self._rejected = self._failed = 0
+        self._front: tuple[int, int, float] = (0, 0, 0.0)  # of how many trials: members, hypervolume
+        self._begun, self._done_before = time.monotonic(), 0
+        driver.heard.add(self._learn)
+        driver.heard.sync()
+        self._done_before = len(self._own) + len(self._stopped)
+
+    @property
+    def _own(self) -> list[FrozenTrial]:
+        return [trial for trial in self._finished.values() if "published" not in trial.user_attrs]
+
+    def _learn(self, trial: FrozenTrial) -> None:
+        self._stopped.discard(trial.user_attrs.get(CONTINUES, -1))
+        if trial.state == TrialState.FAIL:
+            self._failed += not is_interrupted(trial)
+        elif "reused_from" not in trial.user_attrs:
+            if trial.state == TrialState.COMPLETE:
+                self._finished[trial.number] = trial
+            elif is_stopped(trial):
+                self._stopped.add(trial.number)
+            else:
+                self._rejected += 1
 
     def look(self) -> Progress:
-        driver = self.driver
-        complete = [t for t in driver.record.trials(TrialState.COMPLETE) if "reused_from" not in t.user_attrs]
-        own = [trial for trial in complete if "published" not in trial.user_attrs]
-        if len(complete) != self._front[0]:
-            self._front = (len(complete), *self._front_of(complete, own))
-        if self._done_before is None:
-            self._done_before = len(complete)
-        new = len(complete) - self._done_before
-        failed = driver.record.trials(TrialState.FAIL)
+        driver, own = self.driver, self._own
+        if len(self._finished) != self._front[0]:
+            self._front = (len(self._finished), *self._front_of([*self._finished.values()], own))
+        done = len(own) + len(self._stopped)
         return Progress(
-            done=len(own),
+            done=done,
             trials=driver.budget.trials,
-            rejected=len(driver.record.trials(TrialState.PRUNED)),
-            failed=sum(not is_interrupted(trial) for trial in failed),
+            stopped=len(self._stopped),
+            rejected=self._rejected,
+            failed=self._failed,
             front=self._front[1],
             hypervolume=self._front[2],
             running=tuple(
-                (str(item.candidate.settings["family"]), self.steps.get(number, 0))
+                (
+                    str(item.candidate.settings["family"]),
+                    self.steps.get(number, 0),
+                    driver.until(item.candidate) or driver.context.recipe.steps,
+                )
                 for number, item in driver.active.items()
                 if item.trial
             ),
-            steps=driver.context.recipe.steps,
-            seconds_left=self._seconds_left(new, len(own)) if new else None,
+            seconds_left=self._seconds_left(done),
         )
 
-    def _seconds_left(self, new: int, done: int) -> float:
-        budget = self.driver.budget
+    def _seconds_left(self, done: int) -> float | None:
+        budget, new = self.driver.budget, done - self._done_before
+        if new < 1:
+            return None
         left = (time.monotonic() - self._begun) / new * max(0, budget.trials - done)
         return left if budget.hours is None else min(left, max(0.0, budget.hours * 3600 - budget.seconds))
 

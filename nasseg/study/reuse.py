@@ -1,12 +1,12 @@
 """Figures of another study that were got in the same way: its trained networks are not trained again."""
 
 import json
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from nasseg.analyse.front import pareto_front
 from nasseg.errors import UserError
 from nasseg.families import get_family
 from nasseg.records import Accuracy, AccuracyProtocol, Measurement, eval_key
@@ -28,7 +28,7 @@ class Reuse:
     """trained: by eval_key. points: of the space that is searched now, to be tried before new ones."""
 
     trained: dict[str, Trained]
-    points: deque[Params]
+    points: list[Params]
 
     def accuracy_of(self, key: str, measurement: Measurement) -> tuple[Measurement, str] | None:
         """The measurement with the accuracy under that key, and its source."""
@@ -47,7 +47,7 @@ def reuse_of(record: Record, space: Space, protocol: AccuracyProtocol) -> Reuse:
         UserError: nothing in it was trained under that protocol; the message says what differs.
     """
     trained: dict[str, Trained] = {}
-    points: deque[Params] = deque()
+    points: list[Params] = []
     other: AccuracyProtocol | None = None
     for trial in record.trials(TrialState.COMPLETE):
         measurement = Measurement.from_json(trial.user_attrs["measurement"])
@@ -66,6 +66,22 @@ def reuse_of(record: Record, space: Space, protocol: AccuracyProtocol) -> Reuse:
     if not trained:
         raise UserError(f"study {record.name!r} has nothing to reuse: {_difference(other, protocol)}")
     return Reuse(trained, points)
+
+
+def front_points(record: Record, space: Space) -> list[Params]:
+    """The front of another study, as far as it lies in the space.
+
+    Raises:
+        UserError: none of it does.
+    """
+    trials = [trial for trial in record.trials(TrialState.COMPLETE) if "reused_from" not in trial.user_attrs]
+    directions = [direction for _name, _unit, direction in record.attributes()["objectives"]]
+    on = pareto_front([trial.values for trial in trials], directions) if trials else []
+    points = [_point(space, trial) for trial, front in zip(trials, on, strict=True) if front]
+    found = [point for point in points if point is not None]
+    if not found:
+        raise UserError(f"study {record.name!r} has no network on its front that space {space.name!r} holds")
+    return found
 
 
 def _point(space: Space, trial: FrozenTrial) -> Params | None:

@@ -30,7 +30,7 @@ from nasseg.study.progress import Progress, ProgressWatch
 from nasseg.study.published import check_space
 from nasseg.study.read import open_record, record_of
 from nasseg.study.record import Record, now
-from nasseg.study.reuse import reuse_of
+from nasseg.study.reuse import front_points, reuse_of
 from nasseg.study.sampler import Proposer, make_sampler
 from nasseg.study.storage import default_url, open_storage, redact, runs_folder
 from nasseg.train.weights import weights_hash
@@ -57,6 +57,7 @@ def run_study(
     data: Path | None = None,
     seed: int | None = None,
     reuse: str | None = None,
+    start_from: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
     command: str = "",
 ) -> Ended:
@@ -64,7 +65,8 @@ def run_study(
 
     Ctrl-C and SIGTERM end it cleanly: what runs is re-queued; so does a fault of the data or the disk. What is not
     given is taken from the study file. reuse: another study, whose trained networks are tried first and not trained
-    again where the accuracy protocol is equal.
+    again where the accuracy protocol is equal. start_from: another study, whatever its protocols, whose front is tried
+    first.
 
     Raises:
         UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its
@@ -73,6 +75,9 @@ def run_study(
     seed = study.file.seed if seed is None else seed
     context, proposer = prepare(study, data, seed)
     found = reuse_of(open_record(reuse, storage), study.space, context.accuracy) if reuse else None
+    proposer.first.extend(found.points if found else ())
+    if start_from:
+        proposer.first.extend(front_points(open_record(start_from, storage), study.space))
     url = storage or default_url(study.name)
     opened = open_storage(url, create=True)
     record = Record.create(opened, study.name, [f.direction for f in study.objectives], identity(study, context))

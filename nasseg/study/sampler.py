@@ -10,7 +10,8 @@ import inspect
 import itertools
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -86,11 +87,13 @@ class Proposer:
         sampler: optuna.samplers.BaseSampler,
         seed: int,
         rungs: int = 1,
+        first: Iterable[Params] = (),
     ) -> None:
         self.space, self.sampler, self.rungs = space, sampler, rungs
         self.directions = [figure.direction for figure in objectives]
         self._objectives = [figure.name for figure in objectives]
         self.drawn: set[tuple[tuple[str, Any], ...]] = set()
+        self.first = deque(first)  # points to be proposed before any that the sampler draws
         self._random = random.Random(seed)
         self._finished: list[FrozenTrial] = []
         self._stopped: dict[int, FrozenTrial] = {}  # by number
@@ -105,6 +108,10 @@ class Proposer:
 
         A point drawn before, or one that forbid excludes, is asked again; after 20 of those an even draw, then a walk.
         """
+        while self.first:
+            point = self.first.popleft()
+            if self._new(point):
+                return self._fixed(point)
         if len(self.drawn) >= self._points:
             return None
         if self._outdated:
@@ -189,15 +196,6 @@ class Proposer:
         fixed = optuna.trial.FixedTrial(dict(params))
         self.space.suggest(fixed)
         return Proposal(params, fixed.params, fixed.distributions)
-
-    def is_new(self, params: Params) -> bool:
-        """Whether the point was not drawn before."""
-        return tuple(sorted(params.items())) not in self.drawn
-
-    def proposal(self, params: Params) -> Proposal:
-        """A given point of the space as a proposal."""
-        self._new(params)
-        return self._fixed(params)
 
 
 def _copy(

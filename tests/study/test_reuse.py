@@ -2,9 +2,11 @@
 
 import pytest
 
+from nasseg.analyse.table import on_front
 from nasseg.errors import UserError
 from nasseg.study import jobs
 from nasseg.study.file import load_study
+from nasseg.study.read import read_study
 from nasseg.study.run import run_study
 
 from .fakes import InlineEngine
@@ -68,3 +70,15 @@ def test_another_accuracy_protocol_is_refused_and_the_difference_named(home):
         run_study(load_study("longer.yaml"), reuse="gpu")
     with pytest.raises(UserError, match=r"gpx"):
         run_study(load_study("board.yaml"), reuse="gpx")
+
+
+def test_a_search_may_start_from_another_front_and_measures_it_anew(home):
+    (home / "longer.yaml").write_text(BOARD.replace("steps: 2", "steps: 3"))
+    record = read_study("gpu")
+    on = [trial.measurement.arch_id for trial, front in zip(record.trials, on_front(record), strict=True) if front]
+    longer = finished(run_study(load_study("longer.yaml"), start_from="gpu", trials=len(on)).record)
+    assert {trial.measurement.arch_id for trial in longer} == set(on)
+    assert {trial.measurement.accuracy.protocol.steps for trial in longer} == {3}
+    (home / "other.yaml").write_text(BOARD.replace("space: quickstart", "space: stdc"))
+    with pytest.raises(UserError, match="no network on its front that space 'stdc' holds"):
+        run_study(load_study("other.yaml"), start_from="gpu")
