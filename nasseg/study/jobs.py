@@ -142,6 +142,7 @@ class Workshop:
         except TargetUnreachable as error:
             return Result(job.candidate, job.kind, stop=str(error))
         measurement = replace(before, latency=latency)
+        torch.manual_seed(job.seed)  # of the initial weights that own figures see
         model = arch.build(self.context.latency.num_classes).eval() if self._own("latency") else None
         return self._done(job, measurement, "latency", model)
 

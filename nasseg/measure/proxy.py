@@ -1,0 +1,80 @@
+"""Figures of an untrained network that claim to say how accurate it will be: to be named in a study as own figures.
+
+    figures: {naswot: {function: "nasseg.measure.proxy:naswot", direction: maximize, stage: latency}}
+
+They cost one pass. Each is called as function(model, measurement) and looks at the same noise whatever the data are;
+the initial weights, those of the trial's seed, decide it too. How well one ranks is for the report to say, study by
+study; as a limit it screens.
+
+Sources: synflow, Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow",
+2020; NASWOT, Mellor et al., "Neural Architecture Search without Training", 2021; gradient norm, as in Abdelfattah et
+al., "Zero-Cost Proxies for Lightweight NAS", 2021.
+"""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nasseg.records import Measurement
+
+IMAGES = 16
+SIZE = (64, 128)
+
+
+def naswot(model: nn.Module, _measurement: Measurement) -> float:
+    """log |K|: K[i, j] is how many rectifiers agree on images i and j, on or off. More different codes, more room."""
+    network = _fresh(model).train()  # BatchNorm of initial statistics would leave most rectifiers alike
+    with torch.no_grad(), _Codes() as codes:
+        network(_noise(IMAGES))
+    return float(torch.linalg.slogdet(codes.kernel)[1])
+
+
+class _Codes(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = torch.zeros(IMAGES, IMAGES, dtype=torch.float64)
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = function(*args, **(kwargs or {}))
+        if function.overloadpacket.__name__.rstrip("_") in _RECTIFIERS:
+            code = (output.flatten(1) > 0).float()
+            self.kernel += (code @ code.T + (1 - code) @ (1 - code).T).double()
+        return output
+
+
+_RECTIFIERS = ("relu", "_prelu_kernel", "silu", "hardswish", "hardtanh")
+
+
+def synflow(model: nn.Module, _measurement: Measurement) -> float:
+    """log sum |weight x gradient| of the network with absolute weights, on an image of ones; BatchNorm does nothing."""
+    network = _fresh(model).double().eval()
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.abs_()
+    network(torch.ones(1, 3, *SIZE, dtype=torch.float64)).sum().backward()
+    flow = sum(float((p.detach() * p.grad).abs().sum()) for p in network.parameters() if p.grad is not None)
+    return math.log(flow) if flow > 0 else -math.inf
+
+
+def gradient_norm(model: nn.Module, _measurement: Measurement) -> float:
+    """log of the norm of all gradients of the cross entropy to random labels."""
+    network = _fresh(model).train()
+    logits = network(_noise(8))
+    labels = torch.randint(logits.shape[1], (8, *SIZE), generator=torch.Generator().manual_seed(1))
+    F.cross_entropy(logits, labels).backward()
+    squares = sum(float(p.grad.square().sum()) for p in network.parameters() if p.grad is not None)
+    return 0.5 * math.log(squares) if squares > 0 else -math.inf
+
+
+def _fresh(model: nn.Module) -> nn.Module:
+    """A copy, so that the model that is timed keeps its state."""
+    return copy.deepcopy(model).requires_grad_(True)
+
+
+def _noise(images: int) -> Tensor:
+    return torch.randn(images, 3, *SIZE, generator=torch.Generator().manual_seed(0))
