@@ -31,7 +31,7 @@ def test_who_may_import_whom():
 def test_every_space_loads_and_names_fields_that_exist(name):
     space = load_space(name)
     check_space(space)
-    assert space.count() > 1_000
+    assert space.count() > (250 if name == "replay" else 1_000)  # one is there to be trained as a whole
 
 
 @pytest.mark.slow

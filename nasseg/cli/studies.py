@@ -28,6 +28,9 @@ def search(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the data set. Default: the study's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the study's.")] = None,
+    runs: Annotated[
+        str | None, typer.Option(help="Folder or fsspec URL of the weights, shared by all nodes. Default: ./runs.")
+    ] = None,
     reuse: Annotated[
         str | None, typer.Option(help="A study whose trained networks are tried first and not trained again.")
     ] = None,
@@ -55,7 +58,7 @@ def search(
         return
     with Ticker() as ticker:
         ended = run_study(
-            loaded, storage=storage_of(storage), **settings, reuse=reuse, start_from=start_from,
+            loaded, storage=storage_of(storage), **settings, runs=runs, reuse=reuse, start_from=start_from,
             on_progress=lambda progress: ticker.update(progress.line(), progress.done),
             command=" ".join(["nasseg", *sys.argv[1:]]),
         )  # fmt: skip

@@ -41,6 +41,7 @@ from nasseg.study.card import (
 )
 from nasseg.study.measure import DEFAULT_CLASSES, DEFAULT_SIZE
 from nasseg.study.storage import runs_folder
+from nasseg.study.weights import LAST, WeightStore
 from nasseg.train import scenes
 from nasseg.train.augment import normalise
 from nasseg.train.class_table import list_tables, read_table
@@ -271,13 +272,15 @@ def _trained_weights(address: str, overrides: Mapping[str, Any] | None, storage:
     if "weights_sha256" not in attributes:
         reason = attributes.get("weights_error", "none were stored")
         raise UserError(f"{address} was trained, but its weights were not kept: {reason}; train it in another study")
-    path = runs_folder(record.name) / attributes["eval_key"] / "last.pt"
+    place = record.attributes().get("weights", runs_folder(record.name))
+    path = WeightStore(place).folder(attributes["eval_key"]) / LAST
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"cannot read the weights of {address}, {path.resolve()}: {error.strerror}; run this in the folder where "
-            "the search ran, or copy its runs folder here"
+            f"cannot read the weights of {address}, {path.resolve()}: {error.strerror}; a search keeps those of its "
+            "front (`keep: all` in the study: of every network). Run this in the folder where the search ran, or copy "
+            "its runs folder here"
         ) from None
     if sha256(content) != attributes["weights_sha256"]:
         raise UserError(f"{path} is not what {address} was evaluated with: its SHA-256 is not the trial's")

@@ -118,6 +118,8 @@ class StudyFile(BaseModel):
     hours: float | None = Field(None, gt=0)
     max_trial_minutes: float | None = Field(None, gt=0)
     workers: int = Field(1, ge=1)
+    keep: Literal["front", "all", "none"] = "front"  # whose weights; those of unfinished rungs stay
+    price_per_hour: float | None = Field(None, ge=0)  # of all the machines of a search
     seed: int = Field(0, ge=0)
 
 

@@ -19,6 +19,7 @@ from nasseg.measure.target import TargetUnreachable
 from nasseg.records import Accuracy, AccuracyProtocol, CostProtocol, LatencyProtocol, Measurement, digest
 from nasseg.study.data import DataFile
 from nasseg.study.figures import Figure, Stage, custom_entry, load_function
+from nasseg.study.weights import CHECKPOINT, LAST, WeightStore
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.data import DataSet
 from nasseg.train.loop import Diverged, train
@@ -43,7 +44,7 @@ class Context:
     accuracy: AccuracyProtocol
     figures: tuple[Figure, ...]  # users' own
     folder: Path  # that their sources are relative to
-    weights: Path  # a folder an eval_key below it
+    weights: Path | str  # a path or an fsspec URL, with a folder an eval_key below it
     device: str
     rungs: tuple[int, ...] = ()  # the steps at which a network is stopped and compared, without the recipe's last
 
@@ -160,8 +161,9 @@ class Workshop:
             if context.recipe.init:
                 found = load_weights(model, context.recipe.init, context.recipe.init_map)
                 notes["init"] = found.lines()[:1]
-        folder, steps = context.weights / job.key, job.until or context.recipe.steps
-        checkpoints = Checkpoints(folder / "checkpoint.pt", {"eval_key": job.key})
+        store, steps = WeightStore(context.weights), job.until or context.recipe.steps
+        folder = store.folder(job.key)
+        checkpoints = Checkpoints(folder / CHECKPOINT, {"eval_key": job.key}, on_written=store.written)
         try:
             trained = train(
                 model, data, context.recipe, seed=job.seed, device=context.device, guard=self.lock.computing,
@@ -184,10 +186,12 @@ class Workshop:
         if job.until:
             return replace(result, extra=notes)
         try:
-            notes["weights_sha256"] = save_weights(model, folder / "last.pt")
+            notes["weights_sha256"] = save_weights(model, folder / LAST)
+            store.written(folder / LAST)
             checkpoints.remove()
+            store.remove(job.key, CHECKPOINT)
         except OSError as error:  # what was measured is kept
-            stop = f"cannot write the weights {folder / 'last.pt'}: {error.strerror}"
+            stop = f"cannot write the weights {folder / LAST}: {error.strerror}"
             return replace(result, extra={**notes, "weights_error": str(error.strerror)}, stop=stop)
         return replace(result, extra=notes)
 

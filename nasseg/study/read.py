@@ -53,7 +53,11 @@ def record_of(record: Record) -> StudyRecord:
         created=attributes["created"],
         environment=attributes["environment"],
         study_file=attributes["study_file"],
-        extra={"space_file": attributes["space_file"], "searched_seconds": attributes.get("searched_seconds", 0.0)},
+        extra={
+            "space_file": attributes["space_file"],
+            "searched_seconds": attributes.get("searched_seconds", 0.0),
+            "price_per_hour": attributes.get("price_per_hour"),
+        },
     )
 
 

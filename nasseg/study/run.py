@@ -33,6 +33,7 @@ from nasseg.study.record import Record, now
 from nasseg.study.reuse import front_points, reuse_of
 from nasseg.study.sampler import Proposer, make_sampler
 from nasseg.study.storage import default_url, open_storage, redact, runs_folder
+from nasseg.study.weights import Keeper, WeightStore, weights_place
 from nasseg.train.weights import weights_hash
 
 
@@ -56,6 +57,7 @@ def run_study(
     workers: int | None = None,
     data: Path | None = None,
     seed: int | None = None,
+    runs: str | None = None,
     reuse: str | None = None,
     start_from: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
@@ -66,7 +68,7 @@ def run_study(
     Ctrl-C and SIGTERM end it cleanly: what runs is re-queued; so does a fault of the data or the disk. What is not
     given is taken from the study file. reuse: another study, whose trained networks are tried first and not trained
     again where the accuracy protocol is equal. start_from: another study, whatever its protocols, whose front is tried
-    first.
+    first. runs: a path or an fsspec URL for the weights, below it by study; default: runs/STUDY here.
 
     Raises:
         UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its
@@ -74,6 +76,10 @@ def run_study(
     """
     seed = study.file.seed if seed is None else seed
     context, proposer = prepare(study, data, seed)
+    if runs is not None:
+        context = replace(context, weights=weights_place(runs, study.name))
+    store = WeightStore(context.weights)
+    store.check()
     found = reuse_of(open_record(reuse, storage), study.space, context.accuracy) if reuse else None
     proposer.first.extend(found.points if found else ())
     if start_from:
@@ -90,6 +96,8 @@ def run_study(
             "limits": study.limits,
             "command": redact(command) or f"nasseg search {study.name}",
             "environment": vars(environment()),
+            "price_per_hour": study.file.price_per_hour,
+            **({"weights": str(context.weights)} if runs is not None else {}),
         }
     )
     stored = record.attributes()
@@ -104,7 +112,7 @@ def run_study(
     engine = LocalEngine(context, workers or study.file.workers, on_step)
     budget = Budget(record, trials or study.file.trials, hours or study.file.hours, study.file.max_trial_minutes)
     driver = Driver(study, record, engine, context, proposer, budget, seed, found)
-
+    driver.heard.add(Keeper(store, study.file.keep, [f.direction for f in study.objectives]).learn)
     watch = ProgressWatch(driver)
 
     def tell() -> None:

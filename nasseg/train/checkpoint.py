@@ -6,7 +6,7 @@ process that is killed at any moment, or a full disk, leaves the last one as it 
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -32,6 +32,7 @@ class Checkpoints:
     identity: Mapping[str, Any]
     every_steps: int | None = None
     every_seconds: float = 300.0
+    on_written: Callable[[Path], None] = lambda _path: None
     step: int | None = None  # of the one that is there, once it was read or written
     _since: float = field(default_factory=monotonic, repr=False)
 
@@ -53,6 +54,7 @@ class Checkpoints:
             file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())  # before it takes the place of the last one: the machine may fail, too
+        self.on_written(self.path)
         self.step, self._since = step, monotonic()
 
     def read(self) -> dict[str, Any] | None:

@@ -17,12 +17,13 @@ from tests.study.fakes import FakeEngine, make_driver, make_study
 
 COMPLETE, PRUNED, FAIL, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
 BOTH = ["minimize", "minimize"]
+TINY = "{name: scenes, size: [32, 64], train: 4, val: 2}"
 RUNGS = "{rungs: [2, 5], factor: 3}"
 
 
 @pytest.fixture
 def url(tmp_path):
-    return f"sqlite:///{tmp_path}/s.db"
+    return str(tmp_path / "s.log")
 
 
 # Who goes on
@@ -254,7 +255,7 @@ def test_the_sampler_puts_finished_before_partial_before_rejected(url):
 
 def test_a_promoted_network_goes_on_from_its_weights(tmp_path):
     """3 steps, then those up to 8: eight in all, and the same figures as 8 steps at once."""
-    study = make_study(recipe="{steps: 8, batch_size: 2, ema_decay: 0.9}", halving="{rungs: [3]}")
+    study = make_study(recipe="{steps: 8, batch_size: 2, ema_decay: 0.9}", halving="{rungs: [3]}", data=TINY)
     steps = []
     workshop = Workshop(make_context_at(study, tmp_path / "a"), lambda _c, step, _l: steps.append(step))
     settings = {"family": "dabnet", "width": 0.125}
