@@ -6,6 +6,7 @@ Nothing is stored. Costs and latencies are measured; of training, a few steps of
 import time
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from nasseg.families import Arch, make_arch
 from nasseg.records import Measurement
 from nasseg.study.budget import duration
 from nasseg.study.file import Study
-from nasseg.study.jobs import Job, Workshop, arch_of
+from nasseg.study.jobs import Context, Job, Workshop, arch_of
 from nasseg.study.read import find_record
 from nasseg.study.rules import Rules
 from nasseg.study.run import prepare
@@ -38,7 +39,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a search would do. Seconds of a trial are those of one worker with nothing beside it."""
+    """What a search would do. Seconds of a trial are those of one worker with nothing beside it.
+
+    share: of a full training that a network takes on average, if halving promotes as many as it may. keep: whose
+    weights stay.
+    """
 
     samples: tuple[Sample, ...]
     timed: tuple[Sample, ...]  # those of `samples` whose latency was measured
@@ -47,6 +52,8 @@ class Preview:
     trials_left: int
     workers: int
     hours: float | None
+    share: float
+    keep: str
 
     @property
     def passing(self) -> int:
@@ -70,8 +77,16 @@ class Preview:
         share = self.timed_passing / len(self.timed)  # of those timed, trained
         costing = sum(sample.seconds for sample in self.samples) / self.passing / share
         timing = sum(sample.seconds for sample in self.timed) / self.timed_passing
-        training = sum(self.trial_seconds) / len(self.trial_seconds)
+        training = self.share * sum(self.trial_seconds) / len(self.trial_seconds)
         return (self.trials_left * (costing + timing + training) + sum(self.published_seconds)) / self.workers
+
+    def _disk(self) -> str:
+        """Weights and buffers of 4 bytes; a checkpoint holds them three times: momentum and average too."""
+        sizes = [4 * s.measurement.cost.params for s in self.samples if s.measurement and s.measurement.cost]
+        mean = sum(sizes) / len(sizes) / 2**20
+        waiting = f", {3 * mean * self.trials_left:,.0f} MiB of networks stopped at rungs" if self.share < 1 else ""
+        whose = {"front": "at most, if all were on the front, ", "all": "", "none": "while they train, "}[self.keep]
+        return f"weights on disk (keep: {self.keep}): {whose}{mean * self.trials_left:,.0f} MiB{waiting}"
 
     def lines(self) -> list[str]:
         """The findings as sentences."""
@@ -93,6 +108,7 @@ class Preview:
                 f"{self.trials_left} trials to go{published}: about {duration(self.seconds)} with {self.workers} "
                 f"worker(s), if each has a core to itself (training takes {fastest} to {slowest} a trial)"
             )
+            found.append(self._disk())
             if self.hours is not None and self.seconds > self.hours * 3600:
                 found.append(f"the budget of {self.hours:g} hours ends it before")
         return found
@@ -142,7 +158,17 @@ def preview(
         trials_left=max(0, total),
         workers=workers or study.file.workers,
         hours=hours or study.file.hours,
+        share=training_share(study, context),
+        keep=study.file.keep,
     )
+
+
+def training_share(study: Study, context: Context) -> float:
+    """What a network takes of a full training on average, if halving promotes as many as it may."""
+    if study.file.halving is None:
+        return 1.0
+    steps, factor = [0, *context.rungs, context.recipe.steps], study.file.halving.factor
+    return sum((b - a) / factor**rung for rung, (a, b) in enumerate(pairwise(steps))) / context.recipe.steps
 
 
 def _measured(job: Job, workshop: Workshop, rules: Rules) -> Sample:

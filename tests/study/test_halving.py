@@ -12,8 +12,10 @@ from nasseg.errors import UserError
 from nasseg.records import Measurement
 from nasseg.study.halving import promotion_order
 from nasseg.study.jobs import Job, Workshop
+from nasseg.study.preview import training_share
 from nasseg.study.run import make_context
 from tests.study.fakes import FakeEngine, make_driver, make_study
+from tests.study.fakes import make_context as fake_context
 
 COMPLETE, PRUNED, FAIL, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
 BOTH = ["minimize", "minimize"]
@@ -248,6 +250,12 @@ def test_the_sampler_puts_finished_before_partial_before_rejected(url):
     assert 0 < worst["partial"] < worst["rejected"]
     roots = [steps[-1] for steps in chains(driver).values()]
     assert sum(t.state == COMPLETE for t in view) == len(roots)  # each network once, at its highest rung
+
+
+def test_a_dry_run_counts_on_what_halving_saves():
+    study = make_study(halving=RUNGS)
+    assert training_share(study, fake_context(study)) == pytest.approx((2 + 3 / 3 + 5 / 9) / 10)
+    assert training_share(make_study(), fake_context(make_study())) == 1
 
 
 # The steps that are run
