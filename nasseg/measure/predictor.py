@@ -12,7 +12,7 @@ are 25 %; log-linear regression is 12 % off, and a kernel on the residual gains 
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil, prod
 from typing import Any, Self
@@ -48,7 +48,7 @@ _VIEWS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Milliseconds a batch, and between which the truth lies in 9 of 10 cases.
+    """Milliseconds a batch, and between which the truth lies in the share of cases that was asked of the fit.
 
     high_ms is infinite where the network has a class of operators (`unknown`) that no measured one had.
     """
@@ -84,7 +84,10 @@ class Predictor:
         if graph.image_shape != self.image_shape:
             size, asked = (" x ".join(map(str, shape[-2:])) for shape in (self.image_shape, graph.image_shape))
             raise UserError(f"this predictor is fitted on latencies at {size}, got a network at {asked}; fit another")
-        found = features(graph)
+        return self.predict_work(features(graph))
+
+    def predict_work(self, found: Mapping[str, float]) -> Prediction:
+        """Of a network whose `features` are known, at the input size of those that were measured."""
         unknown = tuple(sorted(name for name in found if name not in self.rates))
         ms = sum(self.rates.get(name, 0.0) * amount for name, amount in found.items())
         high = float("inf") if unknown else ms * self.high
@@ -146,16 +149,32 @@ def fit(graphs: Sequence[Graph], latencies_ms: Sequence[float]) -> Predictor:
         UserError: too few, of different sizes, or a latency is not above 0.
     """
     shapes = {graph.image_shape for graph in graphs}
-    latencies = np.asarray(latencies_ms, dtype=float)
-    if len(graphs) != len(latencies):
-        raise UserError(f"every network needs its latency, got {len(graphs)} networks and {len(latencies)} latencies")
-    if len(graphs) < MIN_FITTED:
-        raise UserError(f"a predictor needs {MIN_FITTED} measured networks, got {len(graphs)}; measure more first")
     if len(shapes) > 1:
         raise UserError(f"a predictor needs networks at one input size, got {sorted(shape[-2:] for shape in shapes)}")
+    return fit_work([features(graph) for graph in graphs], latencies_ms, image_shape=next(iter(shapes), ()))
+
+
+def fit_work(
+    amounts: Sequence[Mapping[str, float]],
+    latencies_ms: Sequence[float],
+    *,
+    image_shape: tuple[int, ...],
+    coverage: float = COVERAGE,
+) -> Predictor:
+    """The same from the networks' `features`. coverage: how often the truth is to lie inside the interval.
+
+    The interval ends at measured ratios, so that what few networks cannot tell is wide rather than guessed.
+
+    Raises:
+        UserError: as `fit`.
+    """
+    latencies = np.asarray(latencies_ms, dtype=float)
+    if len(amounts) != len(latencies):
+        raise UserError(f"every network needs its latency, got {len(amounts)} networks and {len(latencies)} latencies")
+    if len(amounts) < MIN_FITTED:
+        raise UserError(f"a predictor needs {MIN_FITTED} measured networks, got {len(amounts)}; measure more first")
     if not (np.isfinite(latencies).all() and (latencies > 0).all()):
         raise UserError(f"latencies must be above 0 ms, got {latencies[~(latencies > 0) | ~np.isfinite(latencies)][0]}")
-    amounts = [features(graph) for graph in graphs]
     names = sorted({name for found in amounts for name in found})
     table = np.array([[found.get(name, 0.0) for name in names] for found in amounts])
     left_out = np.empty(len(latencies))
@@ -164,10 +183,11 @@ def fit(graphs: Sequence[Graph], latencies_ms: Sequence[float]) -> Predictor:
         held, rest = fold == number, fold != number
         left_out[held] = table[held] @ _rates(table[rest], latencies[rest])
     ratios = latencies / left_out
-    low, high = np.quantile(ratios, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    low = np.quantile(ratios, (1 - coverage) / 2, method="lower")
+    high = np.quantile(ratios, (1 + coverage) / 2, method="higher")
     rates = _rates(table, latencies)
     return Predictor(
-        image_shape=graphs[0].image_shape,
+        image_shape=image_shape,
         rates={name: float(rate) for name, rate in zip(names, rates, strict=True)},
         low=min(1.0, float(low)),
         high=max(1.0, float(high)),

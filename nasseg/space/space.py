@@ -74,6 +74,19 @@ class Space:
                 params[name] = min(values, key=lambda value: abs(float(value) - drawn))
         return params
 
+    def neighbour(self, params: Params, rng: random.Random) -> Params:
+        """A point that differs in one active parameter, and in what that one gates; a forbid clause may exclude it."""
+        changed = rng.choice([name for name in params if len(self.parameters[name].values) > 1])
+        point: Params = {}
+        for name, parameter in self.parameters.items():
+            if parameter.active(point):
+                kept = params.get(name)
+                if name == changed or kept is None:
+                    point[name] = rng.choice([value for value in parameter.values if value != kept])
+                else:
+                    point[name] = kept
+        return point
+
     def excluded_by(self, params: Mapping[str, Scalar]) -> Clause | None:
         return next((clause for clause in self.forbid if clause.excludes(params)), None)
 

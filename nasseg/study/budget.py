@@ -1,7 +1,10 @@
 """What a study may spend: trials, hours, minutes a trial, counted over all processes that work on it."""
 
 import time
-from collections.abc import Callable
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable
+
+from optuna.trial import FrozenTrial
 
 from nasseg.study.record import Record
 from nasseg.study.trials import counts
@@ -49,6 +52,7 @@ class Budget:
             lambda seconds: record.set_attributes({SECONDS: seconds}),
         )
         self.seconds = self.tick()
+        self._ended: list[int] = []  # numbers of trials that count
 
     def tick(self) -> float:
         self.seconds = self._stopwatch.tick()
@@ -58,9 +62,15 @@ class Budget:
     def hours_over(self) -> bool:
         return self.hours is not None and self.seconds >= self.hours * 3600
 
-    def counted(self, before: int | None = None) -> int:
+    def learn(self, trial: FrozenTrial) -> None:
+        """Hear of a trial that ended."""
+        if counts(trial):
+            insort(self._ended, trial.number)
+
+    def counted(self, unfinished: Iterable[FrozenTrial], before: int | None = None) -> int:
         """How many trials count, of all processes; `before`: only those with a lower number."""
-        return sum(counts(trial) and (before is None or trial.number < before) for trial in self.record.trials())
+        ended = len(self._ended) if before is None else bisect_left(self._ended, before)
+        return ended + sum(counts(trial) and (before is None or trial.number < before) for trial in unfinished)
 
     def too_long(self, seconds: float) -> str | None:
         """Why a job that has run this long is ended, if it is."""

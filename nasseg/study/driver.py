@@ -28,6 +28,7 @@ from nasseg.study.record import Candidate, Record
 from nasseg.study.reuse import Reuse
 from nasseg.study.rules import Rules
 from nasseg.study.sampler import Proposal, Proposer
+from nasseg.study.screen import Screen, passed_over, take
 from nasseg.study.trials import INTERRUPTED, STOPPED
 from nasseg.study.twins import Twins
 
@@ -61,6 +62,7 @@ class Driver:
     seed: int
     reuse: Reuse | None = None
     on_change: Callable[[], None] = lambda: None
+    screen: Screen | None = None
 
     active: dict[int, _Active] = field(default_factory=dict)
     parked: dict[int, _Active] = field(default_factory=dict)  # wait for a running trial of the same network
@@ -107,24 +109,25 @@ class Driver:
 
     @cached_property
     def halving(self) -> Halving | None:
-        setting, objectives = self.study.file.halving, self.study.objectives
-        if setting is None:
-            return None
-        rungs = (*self.context.rungs, self.context.recipe.steps)
-        return Halving(rungs, setting.factor, [f.name for f in objectives], [f.direction for f in objectives])
+        return Halving.of(self.study, self.context) if self.study.file.halving else None
 
     @cached_property
     def heard(self) -> Heard:
-        learners = [self.proposer.learn, self.twins.learn, *([self.halving.learn] if self.halving else [])]
+        learners = [
+            self.budget.learn,
+            self.proposer.learn,
+            self.twins.learn,
+            *([self.halving.learn] if self.halving else []),
+        ]
         return Heard(self.record, learners)
 
     # What to do next
 
     def _ended(self) -> str | None:
-        trials, counted = self.budget.trials, self.budget.counted()
+        self.heard.sync()
+        trials, counted = self.budget.trials, self.budget.counted(self.heard.unfinished)
         if counted >= trials:
-            running = self.record.trials(TrialState.RUNNING, TrialState.WAITING)
-            return None if running else f"all {trials} trials are done"
+            return None if self.heard.unfinished else f"all {trials} trials are done"
         if self.budget.hours_over:
             return f"the {self.budget.hours:g} hours are over: {counted} of {trials} trials are done"
         if self._space_empty:
@@ -135,7 +138,8 @@ class Driver:
 
     def _fill(self) -> None:
         while self.engine.idle > 0:
-            job = self.ready.popleft() if self.ready else self._resume_waiting() or self._promote() or self._propose()
+            self.heard.sync()
+            job = take(self.ready, self.screen) or self._resume_waiting() or self._promote() or self._propose()
             if job is None:
                 return
             self.active[job.candidate].since = time.monotonic()
@@ -145,15 +149,13 @@ class Driver:
         """The next rung of the network that deserves it most."""
         if self.halving is None or self.budget.hours_over:
             return None
-        self.heard.sync()
-        unfinished = self.record.trials(TrialState.RUNNING, TrialState.WAITING)
-        for trial in self.halving.promotable(unfinished):
+        for trial in self.halving.promotable(self.heard.unfinished):
             candidate = replace(Candidate.of(trial), rung=trial.user_attrs["rung"] + 1, continues=trial.number)
             measurement, key = candidate.measurement, trial.user_attrs["eval_key"]
             assert measurement is not None
             claimed = self.record.claim(candidate, key, dict(trial.constraints), self.rules.figures(measurement))
             item = _Active(candidate, claimed, key)
-            if not self.twins.rivals(key, before=claimed.number):
+            if not self._rivals(key, before=claimed.number):
                 return self._activate(item, "train")
             self._fail(item, f"{INTERRUPTED}: another process promoted it")
         return None
@@ -162,9 +164,8 @@ class Driver:
         pending = sum(item.trial is None and not item.candidate.label for item in self.active.values())
         if self._space_empty or self.rejections >= MAX_REJECTIONS or self.budget.hours_over:
             return None
-        if self.budget.counted() + pending >= self.budget.trials:
+        if self.budget.counted(self.heard.unfinished) + pending >= self.budget.trials:
             return None
-        self.heard.sync()
         proposal = self.proposer.propose()
         if proposal is None:
             self._space_empty = True
@@ -179,17 +180,15 @@ class Driver:
 
     def _start_published(self) -> None:
         """Networks that the study wants measured beside its own, where that has not been done."""
-        if self.budget.hours_over:
-            return
         there = {trial.user_attrs.get("published") for trial in self.record.trials() if trial.state != TrialState.FAIL}
         for name in self.study.file.published:
-            if name not in there:
+            if name not in there and not self.budget.hours_over:
                 arch = make_arch(name)
                 settings = {"family": name if ":" in name else arch.family, **arch.params()}
                 self.ready.append(self._start(Proposal({}, {}, {}), settings, name))
 
     def _resume_waiting(self) -> Job | None:
-        trial = None if self.budget.hours_over else self.record.take_waiting()
+        trial = None if self.budget.hours_over else self.record.take_waiting(self.heard.unfinished)
         if trial is None:
             return None
         attributes = trial.user_attrs
@@ -253,12 +252,11 @@ class Driver:
     def _costed(self, _result: Result, item: _Active) -> None:
         measurement = item.candidate.measurement
         assert measurement is not None
-        broken = None if item.candidate.label else self.rules.over_limit(measurement, "cost")
+        broken = passed_over(item.candidate, self.rules, self.screen)
         if broken:
             self.rejections += 1
-            trial = self.record.add_rejected(
-                item.candidate, broken, self.rules.constraints(measurement), self.rules.figures(measurement)
-            )
+            figures = self.rules.figures(measurement)
+            trial = self.record.add_rejected(item.candidate, broken.reason, broken.constraints, figures)
             self._learn(trial, item)
             return
         item.key = eval_key(measurement.arch_id, replace(self.context.accuracy, seed=item.candidate.seed))
@@ -269,7 +267,9 @@ class Driver:
         """Make the candidate a running trial and go on with it, unless another process filled the budget first."""
         constraints, figures = self.rules.constraints(measurement), self.rules.figures(measurement)
         item.trial = self.record.claim(item.candidate, item.key, constraints, figures)
-        if not item.candidate.label and self.budget.counted(before=item.trial.number) >= self.budget.trials:
+        self.heard.sync()
+        others = self.budget.counted(self.heard.unfinished, before=item.trial.number)
+        if not item.candidate.label and others >= self.budget.trials:
             self._fail(item, f"{INTERRUPTED}: another process began the last trial")
         else:
             self._go_on(item)
@@ -277,7 +277,7 @@ class Driver:
     def _go_on(self, item: _Active) -> None:
         """From a claimed trial to its next job, unless another process claimed the same network first."""
         assert item.trial is not None
-        if self.twins.rivals(item.key, before=item.trial.number):
+        if self._rivals(item.key, before=item.trial.number):
             self._numbers += 1
             self.parked[self._numbers] = item
         else:
@@ -317,20 +317,17 @@ class Driver:
         assert trial is not None
         steps, all_steps = measurement.accuracy.protocol.steps, self.context.accuracy.steps
         figures = {**self.rules.figures(measurement), "measurement": measurement.to_json(), **result.extra}
-        values = [figure.of(measurement) for figure in self.study.objectives]
-        missing = [
-            f.name for f, v in zip(self.study.objectives, values, strict=True) if v is None or not math.isfinite(v)
-        ]
+        values, missing = self.rules.objectives(measurement)
         broken = None if item.candidate.label else self.rules.over_limit(measurement, "trained")
         if missing:
-            self.record.fail(trial, f"objective {missing[0]} is not a number")
+            self.record.fail(trial, f"objective {missing} is not a number")
         elif steps < all_steps:
             self.record.prune(trial, f"stopped at step {steps} of {all_steps}", {**figures, STOPPED: True})
         elif broken:
             self.record.constrain(trial, self.rules.constraints(measurement))
             self.record.prune(trial, broken, figures)
         else:
-            self.record.complete(trial, [float(v) for v in values if v is not None], figures)
+            self.record.complete(trial, values, figures)
         self._learn(self.record.reread(trial), item)
 
     # The same network again
@@ -342,18 +339,22 @@ class Driver:
         if trial is not None:
             self._learn(trial, item)
             return True
-        if self.twins.rivals(item.key):
+        if self._rivals(item.key):
             self._numbers += 1
             self.parked[self._numbers] = item
             return True
         return False
 
+    def _rivals(self, key: str, before: int | None = None) -> list[FrozenTrial]:
+        """Running trials of this network; `before`: only those with a lower number, whose claim is the earlier."""
+        self.heard.sync()
+        return [trial for trial in self.heard.running(key) if before is None or trial.number < before]
+
     def _unpark(self) -> None:
         for number, item in list(self.parked.items()):
-            if self.twins.rivals(item.key, before=item.trial.number if item.trial else None):
+            if self._rivals(item.key, before=item.trial.number if item.trial else None):
                 continue
             del self.parked[number]
-            self.heard.sync()
             if item.trial is not None:
                 if self.twins.copy(item.trial, item.key):
                     self._learn(self.record.reread(item.trial), item)
@@ -389,7 +390,8 @@ class Driver:
             self._kept = now
             self._unpark()
             ours = {item.trial.number for item in [*self.active.values(), *self.parked.values()] if item.trial}
-            for trial in self.record.trials(TrialState.RUNNING):
+            self.heard.sync()
+            for trial in self.heard.running():
                 if trial.number not in ours and self._watch.is_stale(trial.number, trial.user_attrs.get("lease")):
                     self.record.requeue(trial, "its process is gone")
 

@@ -97,6 +97,14 @@ class HalvingFile(BaseModel):
         return found
 
 
+class ScreenFile(BaseModel):
+    """Passing over candidates that are predicted to miss a limit on latency. after: so many measured networks."""
+
+    model_config = _STRICT
+
+    after: int = Field(30, ge=30)  # what a predictor needs
+
+
 class StudyFile(BaseModel):
     """The keys of a study file. Below `trials`, run settings: they may change while a study goes on."""
 
@@ -118,6 +126,7 @@ class StudyFile(BaseModel):
     hours: float | None = Field(None, gt=0)
     max_trial_minutes: float | None = Field(None, gt=0)
     workers: int = Field(1, ge=1)
+    screen: ScreenFile | None = None
     keep: Literal["front", "all", "none"] = "front"  # whose weights; those of unfinished rungs stay
     price_per_hour: float | None = Field(None, ge=0)  # of all the machines of a search
     seed: int = Field(0, ge=0)

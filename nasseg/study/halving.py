@@ -7,12 +7,17 @@ After MO-ASHA (Schmucker et al., "Multi-objective Asynchronous Successive Halvin
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
 from nasseg.analyse.front import Floats, is_dominated, pareto_front
 from nasseg.study.trials import CONTINUES, is_interrupted, is_stopped
+
+if TYPE_CHECKING:
+    from nasseg.study.file import Study
+    from nasseg.study.jobs import Context
 
 
 def promotion_order(values: Floats, directions: Sequence[str], count: int) -> list[int]:
@@ -53,6 +58,13 @@ class Halving:
         self._values: list[list[list[float]]] = [[] for _ in rungs]
         self._went_on: set[int] = set()
         self._ranked: dict[int, tuple[int, list[FrozenTrial]]] = {}
+
+    @classmethod
+    def of(cls, study: "Study", context: "Context") -> "Halving":
+        setting, objectives = study.file.halving, study.objectives
+        assert setting is not None
+        rungs = (*context.rungs, context.recipe.steps)
+        return cls(rungs, setting.factor, [f.name for f in objectives], [f.direction for f in objectives])
 
     def learn(self, trial: FrozenTrial) -> None:
         """Hear of a trial that ended."""

@@ -1,8 +1,8 @@
-"""Every trial that ended, whoever ran it, is told once to all who learn from it."""
+"""Every trial that ended, whoever ran it, is told once to all who learn from it; what has not ended is at hand."""
 
 from collections.abc import Callable, Sequence
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.study.record import Record
 
@@ -10,12 +10,16 @@ Learner = Callable[[FrozenTrial], None]
 
 
 class Heard:
-    """`learners` are called with each trial that ended: our own when it is told, the others' at the next `sync`."""
+    """`learners` are called with each trial that ended: our own when it is told, the others' at the next `sync`.
+
+    unfinished: what ran or waited at the last sync. A search of 100,000 trials so looks only at what is new.
+    """
 
     def __init__(self, record: Record, learners: Sequence[Learner]) -> None:
         self._record, self._learners = record, [*learners]
         self._numbers: set[int] = set()
         self._all_below = 0  # every trial with a lower number was told
+        self.unfinished: list[FrozenTrial] = []
 
     def add(self, learner: Learner) -> None:
         """One more, before the first is told."""
@@ -24,12 +28,19 @@ class Heard:
         self._learners.append(learner)
 
     def sync(self) -> None:
-        for trial in self._record.trials()[self._all_below :]:
+        latest = self._record.trials()[self._all_below :]
+        self.unfinished = [trial for trial in latest if not trial.state.is_finished()]
+        for trial in latest:
             if trial.state.is_finished() and trial.number not in self._numbers:
                 self.tell(trial)
         while self._all_below in self._numbers:
             self._numbers.remove(self._all_below)
             self._all_below += 1
+
+    def running(self, key: str = "") -> list[FrozenTrial]:
+        """Trials that ran at the last sync; `key`: only those of this network."""
+        found = (trial for trial in self.unfinished if trial.state == TrialState.RUNNING)
+        return [trial for trial in found if not key or trial.user_attrs.get("eval_key") == key]
 
     def tell(self, trial: FrozenTrial) -> None:
         if trial.state.is_finished() and trial.number >= self._all_below and trial.number not in self._numbers:

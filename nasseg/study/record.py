@@ -7,7 +7,7 @@ amended. `optuna-dashboard` opens any of it.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -191,10 +191,12 @@ class Record:
         more = {"eval_key": eval_key, "lease": self._lease()}
         return self._add(candidate, TrialState.RUNNING, None, constraints, figures, more)
 
-    def take_waiting(self) -> FrozenTrial | None:
-        """A re-queued trial, now RUNNING with our lease; None if none waits."""
-        for trial in self.trials(TrialState.WAITING):
-            if self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+    def take_waiting(self, among: Iterable[FrozenTrial] | None = None) -> FrozenTrial | None:
+        """A re-queued trial, now RUNNING with our lease; None if none waits. `among`: trials read a moment ago."""
+        for trial in self.trials(TrialState.WAITING) if among is None else among:
+            if trial.state == TrialState.WAITING and self.storage.set_trial_state_values(
+                trial._trial_id, TrialState.RUNNING
+            ):
                 self.storage.set_trial_user_attr(trial._trial_id, "lease", self._lease())
                 return self.storage.get_trial(trial._trial_id)
         return None

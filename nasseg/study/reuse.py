@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.analyse.front import pareto_front
@@ -76,7 +77,7 @@ def front_points(record: Record, space: Space) -> list[Params]:
     """
     trials = [trial for trial in record.trials(TrialState.COMPLETE) if "reused_from" not in trial.user_attrs]
     directions = [direction for _name, _unit, direction in record.attributes()["objectives"]]
-    on = pareto_front([trial.values for trial in trials], directions) if trials else []
+    on = pareto_front(np.array([trial.values for trial in trials]).reshape(-1, len(directions)), directions)
     points = [_point(space, trial) for trial, front in zip(trials, on, strict=True) if front]
     found = [point for point in points if point is not None]
     if not found:

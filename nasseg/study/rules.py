@@ -41,6 +41,13 @@ class Rules:
                 }
         return constraints
 
+    def objectives(self, measurement: Measurement) -> tuple[list[float], str]:
+        """The objectives' values, NaN where there is none, and the first that is not a finite number, if one is not."""
+        found = [figure.of(measurement) for figure in self.study.objectives]
+        values = [math.nan if value is None else float(value) for value in found]
+        wrong = (f.name for f, v in zip(self.study.objectives, values, strict=True) if not math.isfinite(v))
+        return values, next(wrong, "")
+
     def figures(self, measurement: Measurement) -> dict[str, float]:
         """The figures that a trial shows flat: what people sort and filter by, where it is known."""
         wanted: dict[str, Figure] = {**STANDARD, **self.study.figures}

@@ -32,6 +32,7 @@ from nasseg.study.read import open_record, record_of
 from nasseg.study.record import Record, now
 from nasseg.study.reuse import front_points, reuse_of
 from nasseg.study.sampler import Proposer, make_sampler
+from nasseg.study.screen import Screen
 from nasseg.study.storage import default_url, open_storage, redact, runs_folder
 from nasseg.study.weights import Keeper, WeightStore, weights_place
 from nasseg.train.weights import weights_hash
@@ -113,6 +114,9 @@ def run_study(
     budget = Budget(record, trials or study.file.trials, hours or study.file.hours, study.file.max_trial_minutes)
     driver = Driver(study, record, engine, context, proposer, budget, seed, found)
     driver.heard.add(Keeper(store, study.file.keep, [f.direction for f in study.objectives]).learn)
+    if study.file.screen:
+        driver.screen = Screen(study.limits, context.latency, study.file.screen.after)
+        driver.heard.add(driver.screen.learn)
     watch = ProgressWatch(driver)
 
     def tell() -> None:

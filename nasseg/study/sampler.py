@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nasseg.analyse.front import pareto_front
@@ -32,7 +33,8 @@ MAX_REJECTED = 200
 REBUILD_ABOVE = 1_400
 PARTIAL = "not finished"  # a constraint
 SLIGHT = 1e-6
-REASKS = 20
+REASKS = 5
+STEPS = 100  # of a walk to a point that was not drawn
 
 _SHORT = {
     "tpe": "TPESampler", "random": "RandomSampler", "nsga2": "NSGAIISampler", "nsga3": "NSGAIIISampler",
@@ -97,6 +99,8 @@ class Proposer:
         self._random = random.Random(seed)
         self._finished: list[FrozenTrial] = []
         self._stopped: dict[int, FrozenTrial] = {}  # by number
+        # What a sampler noted on a trial that it was asked for (a generation), by the trial's parameters.
+        self._origin: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}
         self._asked: dict[int, int] = {}  # token -> number in the view, of what is on its way
         self._tokens = itertools.count()
         self._view = optuna.create_study(directions=self.directions, sampler=sampler)
@@ -106,7 +110,8 @@ class Proposer:
     def propose(self) -> Proposal | None:
         """A new point, or None once every point of the space was drawn.
 
-        A point drawn before, or one that forbid excludes, is asked again; after 20 of those an even draw, then a walk.
+        A point drawn before, or one that forbid excludes, is asked again; after a few of those a walk from the last one
+        to a neighbour that was not drawn, and at last even draws.
         """
         while self.first:
             point = self.first.popleft()
@@ -119,12 +124,21 @@ class Proposer:
         for _ in range(REASKS):
             trial = self._view.ask()
             params = self.space.suggest(trial)
+            noted = self._view.get_trials(deepcopy=False)[trial.number].system_attrs
+            origin = {name: value for name, value in noted.items() if "relative_params" not in name}
             if self.space.excluded_by(params) is None and self._new(params):
                 token = next(self._tokens)
                 self._asked[token] = trial.number
+                self._origin[_key(trial.params)] = origin
                 return Proposal(params, trial.params, trial.distributions, token)
             self._view.tell(trial, state=TrialState.FAIL)
-        for _ in range(50 * REASKS):
+        for _ in range(STEPS):
+            params = self.space.neighbour(params, self._random)
+            if self.space.excluded_by(params) is None and self._new(params):
+                found = self._fixed(params)
+                self._origin[_key(found.sampled)] = origin
+                return found
+        for _ in range(10 * STEPS):
             params = self.space.sample(self._random)
             if self._new(params):
                 return self._fixed(params)
@@ -147,7 +161,7 @@ class Proposer:
             self._stopped[trial.number] = trial
             self._outdated = True
             return
-        copied = _copy(trial, trial.state, trial.values, {PARTIAL: 0.0} if self.rungs > 1 else {})
+        copied = self._copy(trial, trial.state, trial.values, {PARTIAL: 0.0} if self.rungs > 1 else {})
         self._finished.append(copied)
         self._view.add_trial(copied)
         self._outdated |= before is not None
@@ -164,7 +178,7 @@ class Proposer:
             order = promotion_order(np.array(values), self.directions, len(trials))
             for place, index in enumerate(order):
                 breach = SLIGHT * (self.rungs - rung + place / len(order))
-                found.append(_copy(trials[index], TrialState.COMPLETE, values[index], {PARTIAL: breach}))
+                found.append(self._copy(trials[index], TrialState.COMPLETE, values[index], {PARTIAL: breach}))
         return found
 
     def _rebuild(self) -> None:
@@ -184,9 +198,12 @@ class Proposer:
         self._view.add_trials([*shown, *pending.values()])
         self._asked = {token: len(shown) + place for place, token in enumerate(pending)}
         self._outdated = False
+        for name, value in vars(self.sampler).items():  # GP remembers its place in the old view
+            if isinstance(value, IntersectionSearchSpace):
+                setattr(self.sampler, name, IntersectionSearchSpace())
 
     def _new(self, params: Params) -> bool:
-        key = tuple(sorted(params.items()))
+        key = _key(params)
         if key in self.drawn:
             return False
         self.drawn.add(key)
@@ -197,11 +214,18 @@ class Proposer:
         self.space.suggest(fixed)
         return Proposal(params, fixed.params, fixed.distributions)
 
+    def _copy(
+        self,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+        constraints: dict[str, float],
+    ) -> FrozenTrial:
+        return create_trial(
+            state=state, values=values, params=trial.params, distributions=trial.distributions,
+            constraints={**trial.constraints, **constraints}, system_attrs=self._origin.get(_key(trial.params)),
+        )  # fmt: skip
 
-def _copy(
-    trial: FrozenTrial, state: TrialState, values: Sequence[float] | None, constraints: dict[str, float]
-) -> FrozenTrial:
-    return create_trial(
-        state=state, values=values, params=trial.params, distributions=trial.distributions,
-        constraints={**trial.constraints, **constraints},
-    )  # fmt: skip
+
+def _key(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(params.items()))

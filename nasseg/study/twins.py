@@ -11,7 +11,7 @@ from nasseg.study.trials import is_stopped
 
 
 class Twins:
-    """Trials by eval_key. Those that ended are remembered; those that run are looked up."""
+    """Trials that ended, by eval_key."""
 
     def __init__(self, record: Record, rules: Rules) -> None:
         self._record, self._rules = record, rules
@@ -28,14 +28,6 @@ class Twins:
         """The trial that trained this network to the end."""
         twin = self._ended.get(key)
         return twin if twin is not None and twin.state == TrialState.COMPLETE else None
-
-    def rivals(self, key: str, before: int | None = None) -> list[FrozenTrial]:
-        """Running trials of this network; `before`: only those with a lower number, whose claim is the earlier."""
-        return [
-            trial
-            for trial in self._record.trials(TrialState.RUNNING)
-            if trial.user_attrs.get("eval_key") == key and (before is None or trial.number < before)
-        ]
 
     def answer(self, candidate: Candidate, key: str) -> FrozenTrial | None:
         """A new trial with the figures of this network's earlier one; None if there is none."""
