@@ -5,26 +5,22 @@ measurement is of the last weights on the validation split, as a search's; besid
 weights there (`best`) and on the held-out split (`held_out`), which nothing else looks at.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
 
 from nasseg.analyse.front import pareto_front
 from nasseg.analyse.table import directions, objective_values, outcome
 from nasseg.errors import UserError
 from nasseg.files import parse_yaml
 from nasseg.measure.accuracy import IGNORE
-from nasseg.measure.environment import environment
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.study.data import DataFile
 from nasseg.study.read import open_record, record_of
-from nasseg.study.record import Record, now
+from nasseg.study.record import Record
 from nasseg.study.retrain import Retraining, over_limits
+from nasseg.study.sibling import sibling, storage_faults
 from nasseg.study.storage import redact
 from nasseg.study.train_one import HeldOut, RunProgress, Tell
 from nasseg.study.training import check_device, recipe_of, working
@@ -80,7 +76,7 @@ def finish_study(
     chosen = recipe_of(recipe, recipe_settings, epochs, loaded)
     device = device or _training_device(members)
     check_device(device)
-    with _storage_faults():
+    with storage_faults():
         record = _sibling(source, searched, chosen, purpose, loaded, held_out, command)
         with working(device, threads) as guard:
             work = Retraining(searched, record, members, loaded, held_out, chosen, device, guard, tell, on_progress)
@@ -145,42 +141,18 @@ def _sibling(
     source: Record, searched: StudyRecord, recipe: Recipe, purpose: str, data: DataSet, held_out: HeldOut | None,
     command: str,
 ) -> Record:  # fmt: skip
-    name = f"{searched.name}@{purpose}"
     identity = {
-        "search": searched.name,
-        "objectives": [[objective.name, objective.direction] for objective in searched.objectives],
         "recipe": recipe.model_dump(mode="json"),
         "starting weights": weights_hash(recipe.init) if recipe.init else "",
         "data": data.fingerprint,
         "held-out data": held_out.fingerprint if held_out else None,
     }
-    try:
-        record = Record.create(source.storage, name, directions(searched), identity)
-    except UserError as error:
-        raise UserError(f"{error}; or give this one another name than {purpose!r}") from None
-    before = source.attributes()
-    kept = {key: before[key] for key in ("objectives", "limits", "published", "study_file", "space_file")}
-    record.set_attributes({
-        **kept,
+    attributes = {
         "question": f"The front of {searched.name}, trained with {recipe.name or 'a recipe of its own'}, several seeds",
         "command": redact(command) or f"nasseg finish {searched.name}",
-        "environment": vars(environment()),
-        "finish_of": searched.name,
         "recipe": {"name": recipe.name, "citation": recipe.citation, "deviations": list(recipe.deviations)},
-    })  # fmt: skip
-    if "created" not in record.attributes():
-        record.set_attributes({"created": now()})
-    return record
-
-
-@contextmanager
-def _storage_faults() -> Iterator[None]:
+    }
     try:
-        yield
-    except BrokenPipeError:  # of who reads our output
-        raise
-    except (StorageInternalError, SQLAlchemyError, OSError) as error:
-        reason = redact(str(error.__cause__ or error).splitlines()[0])
-        raise UserError(
-            f"the storage failed: {reason}; what it holds is kept: mend it and run the same command again"
-        ) from None
+        return sibling(source, searched, purpose, identity, attributes)
+    except UserError as error:
+        raise UserError(f"{error}; or give this one another name than {purpose!r}") from None

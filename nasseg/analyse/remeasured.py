@@ -1,0 +1,82 @@
+"""Latencies of a search beside those of the same networks timed again, in turns, in one session.
+
+The later ones are trials of a study of their own, `<name>@remeasure` (nasseg.study.remeasure), one a network and
+session; each also says what the search had measured.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nasseg.analyse.front import pareto_front
+from nasseg.analyse.table import directions, objective_values
+from nasseg.records import StudyRecord, TrialRow
+
+COLUMNS = [
+    "number", "family", "published", "arch_id", "old_ms", "new_ms", "ratio", "low_ms", "high_ms", "spread", "rounds",
+    "disturbed", "was_on_front", "on_front", "over_limit",
+]  # fmt: skip
+
+
+def sessions(remeasured: StudyRecord) -> list[int]:
+    """The numbers of the sessions, in order."""
+    return sorted({trial.extra["session"] for trial in remeasured.trials if "session" in trial.extra})
+
+
+def remeasured_frame(remeasured: StudyRecord, session: int | None = None) -> pd.DataFrame:
+    """One row a network of a session (the latest, unless given), the fastest first.
+
+    Columns: number (its trial in the search), family, published (the variant's name, or None), arch_id, old_ms (median,
+    in the search), new_ms (in the session), ratio (new to old), low_ms and high_ms (the medians of the fastest and the
+    slowest round), spread (high - low in percent of new), rounds, disturbed (of those), was_on_front, on_front (with
+    the new latency, of the networks of the session that keep the limits), over_limit (the one that it breaks now, or
+    None).
+    """
+    known = sessions(remeasured)
+    chosen = session if session is not None else known[-1] if known else None
+    trials = [trial for trial in remeasured.trials if chosen is not None and trial.extra.get("session") == chosen]
+    values = objective_values(remeasured, trials)
+    values[["over_limit" in trial.extra for trial in trials]] = math.nan
+    rows = [_row(trial, on) for trial, on in zip(trials, pareto_front(values, directions(remeasured)), strict=True)]
+    return pd.DataFrame(rows, columns=COLUMNS).sort_values("new_ms", kind="stable").reset_index(drop=True)
+
+
+def _row(trial: TrialRow, on_front: np.bool) -> dict[str, object]:
+    extra, measurement = trial.extra, trial.measurement
+    assert measurement is not None
+    assert measurement.latency is not None
+    old, new, rounds = extra["searched_latency_ms"], measurement.latency.p50_ms, extra["rounds_ms"]
+    return {
+        "number": extra["of_trial"], "family": (trial.arch or {}).get("family"), "published": extra.get("published"),
+        "arch_id": measurement.arch_id, "old_ms": old, "new_ms": new, "ratio": new / old, "low_ms": min(rounds),
+        "high_ms": max(rounds), "spread": 100 * (max(rounds) - min(rounds)) / new, "rounds": len(rounds),
+        "disturbed": extra["disturbed_rounds"], "was_on_front": extra["searched_on_front"], "on_front": bool(on_front),
+        "over_limit": extra.get("over_limit"),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two measurements of the same networks agree. ratio: new to old, median and extremes.
+
+    kendall_tau: between the orders, 1 where they are equal; NaN for fewer than two networks.
+    """
+
+    networks: int
+    ratio: float
+    low: float
+    high: float
+    kendall_tau: float
+
+    def line(self) -> str:
+        order = "" if math.isnan(self.kendall_tau) else f", Kendall tau {self.kendall_tau:.2f}"
+        return f"{self.networks} networks: new to old {self.ratio:.3f} (from {self.low:.3f} to {self.high:.3f}){order}"
+
+
+def agreement(frame: pd.DataFrame) -> Agreement:
+    """Of the columns old_ms and new_ms; all NaN where the frame is empty."""
+    ratios = frame["new_ms"] / frame["old_ms"]
+    tau = frame["old_ms"].corr(frame["new_ms"], method="kendall") if len(frame) > 1 else math.nan
+    return Agreement(len(frame), ratios.median(), ratios.min(), ratios.max(), float(tau))

@@ -1,0 +1,155 @@
+"""Item 3: images a second of the training loop, against what the device could do and against a plain loop.
+
+limit: forward, backward and the optimiser's step alone, again and again on one batch that is on the device. plain:
+fp32, images augmented on the CPU and sent to the device. ours: the loop as it is, with the recipe's precision. Against
+a DataLoader: tests.benchmarks.bench_training.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import torch
+
+from nasseg.families import make_arch
+from nasseg.train.batches import Batches
+from nasseg.train.data import DataSet, load_data
+from nasseg.train.loop import _loss, _Training
+from nasseg.train.recipe import Recipe
+from tests.gpu.common import FAMILIES, PUBLISHED, Deadline, Options, Rows
+
+PARTS = ("batch", "augment", "forward", "backward", "optimizer")
+
+
+def recipe_of(options: Options, precision: str) -> Recipe:
+    settings = {"steps": 1_000, "batch_size": 16, "crop_size": (512, 1024), "warmup_steps": 1}
+    if options.tiny:
+        settings |= {"batch_size": 2, "crop_size": (64, 128)}
+    return Recipe(name="short-cityscapes", **settings, precision=precision)
+
+
+def data_of(options: Options) -> DataSet:
+    size, train = ((64, 128), 4) if options.tiny else ((512, 1024), 32)
+    return load_data("scenes", size=size, train=train, val=1)
+
+
+def training_of(name: str, recipe: Recipe, data: DataSet, options: Options) -> _Training:
+    torch.manual_seed(0)
+    arch = make_arch(PUBLISHED[name], **({"width": 0.25} if options.tiny else {}))
+    training = _Training(arch.build(data.num_classes), data, recipe, 0, options.device)
+    training.model.train()
+    return training
+
+
+def loop_step(training: _Training) -> None:
+    training._step()
+    training.step += 1
+
+
+def resident_step(training: _Training) -> Callable[[_Training], None]:
+    """Steps on one batch."""
+    batch, places = training.batches.next()
+    images, labels = training.augment(*batch, training.generator, places)
+
+    def step(training: _Training) -> None:
+        training.optimizer.zero_grad()
+        classes, recipe = training.data.num_classes, training.recipe
+        training.scaler.scale(_loss(training.model, training.heads, images, labels, classes, recipe)).backward()
+        training.scaler.step(training.optimizer)
+        training.scaler.update()
+
+    return step
+
+
+def plain_step(training: _Training) -> Callable[[_Training], None]:
+    """As written without thought of the device: views are made on the CPU, everything is fp32."""
+    batches = Batches(training.data, training.recipe, training.generator, torch.device("cpu"))
+
+    def step(training: _Training) -> None:
+        batch, places = batches.next()
+        images, labels = (p.to(training.device) for p in training.augment(*batch, training.generator, places))
+        training.optimizer.zero_grad()
+        loss = _loss(training.model, training.heads, images, labels, training.data.num_classes, training.recipe)
+        loss.backward()
+        training.optimizer.step()
+        loss.item()
+
+    return step
+
+
+def step_by_part(training: _Training) -> dict[str, float]:
+    """Milliseconds of the parts of a step of ours, each waited for."""
+    stamps: list[float] = []
+
+    def stamp() -> None:
+        _wait(training.device)
+        stamps.append(time.perf_counter())
+
+    stamp()
+    batch, places = training.batches.next()
+    stamp()
+    images, labels = training.augment(*batch, training.generator, places)
+    stamp()
+    training.optimizer.zero_grad()
+    loss = _loss(training.model, training.heads, images, labels, training.data.num_classes, training.recipe)
+    stamp()
+    training.scaler.scale(loss).backward()
+    stamp()
+    training.scaler.step(training.optimizer)
+    training.scaler.update()
+    if training.average:
+        training.average.update(training.model, training.step + 1)
+    stamp()
+    return {name: 1e3 * (after - before) for name, (before, after) in zip(PARTS, pairwise(stamps), strict=True)}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def images_a_second(training: _Training, step: Callable[[_Training], None], options: Options) -> float:
+    """After a warm-up; waited for at both ends."""
+    warm, steps = (1, 2) if options.tiny else (8, 25)
+    with training.heads.reading(training.model) if training.heads.names else nullcontext():
+        for _ in range(warm):
+            step(training)
+        _wait(training.device)
+        begun = time.perf_counter()
+        for _ in range(steps):
+            step(training)
+        _wait(training.device)
+    return steps * training.recipe.batch_size / (time.perf_counter() - begun)
+
+
+def run(options: Options, deadline: Deadline) -> Rows:
+    data = data_of(options)
+    for name in ("regseg",) if options.tiny else FAMILIES:
+        if not deadline.allows(name):
+            continue
+        training = training_of(name, recipe_of(options, "bf16"), data, options)
+        if options.cuda:
+            torch.cuda.reset_peak_memory_stats(options.device)
+        ours = images_a_second(training, loop_step, options)
+        peak = torch.cuda.max_memory_allocated(options.device) / 2**20 if options.cuda else 0.0
+        parts = [step_by_part(training) for _ in range(2 if options.tiny else 10)]
+        limit = images_a_second(training, resident_step(training), options)
+        training = training_of(name, recipe_of(options, "fp32"), data, options)
+        plain = images_a_second(training, plain_step(training), options)
+        yield {
+            "network": PUBLISHED[name], "ours": ours, "limit": limit, "plain": plain, "ours / limit": ours / limit,
+            "ours / plain": ours / plain, "peak_mib": round(peak),
+            **{f"{part} ms": median(one[part] for one in parts) for part in PARTS},
+        }  # fmt: skip
+
+
+def protocol(options: Options) -> dict[str, Any]:
+    return {"images": list(data_of(options).train.size), "recipe": recipe_of(options, "bf16").model_dump(mode="json")}
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    shares = {row["network"]: round(row["ours / limit"], 3) for row in rows}
+    return {"ours / limit": shares, "ours / plain": {row["network"]: round(row["ours / plain"], 2) for row in rows}}
