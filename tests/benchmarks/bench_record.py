@@ -1,0 +1,179 @@
+"""A study of many trials: what the sampler takes for a proposal, and what a reader takes for the whole record, cold.
+
+    python -m tests.benchmarks.bench_record                 100,000 trials in SQLite; exit 1 if a goal is missed
+    python -m tests.benchmarks.bench_record --journal       the same in a journal file
+    python -m tests.benchmarks.bench_record --trials 10000  fewer
+
+Nine of ten trials were over a limit, as in a search with a tight one. The storage is made from a few hundred real
+trials, each copied with its own values. Goals: ask and suggest under 60 ms, a cold read under 5 s.
+"""
+
+import argparse
+import json
+import random
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from optuna.distributions import distribution_to_json
+from optuna.trial import TrialState
+
+from nasseg.analyse.table import front_frame, progress
+from nasseg.records import Stage
+from nasseg.study.bulk import bulk_rows
+from nasseg.study.read import open_record, record_of
+from nasseg.study.sampler import Proposer, make_sampler
+from tests.study.fakes import FakeEngine, make_driver, make_study
+
+ASK_MS, READ_S = 60, 5
+STAGES = tuple(Stage(stride=2**i, operators=12, params=23_456, macs=3_456_789, activations=45_678) for i in range(7))
+CURVE = tuple((10 * i, 2.5 / (1 + i)) for i in range(30))
+IOUS = {f"class {i}": 31.4 + i for i in range(11)}
+
+
+class Realistic(FakeEngine):
+    """Measurements as long as real ones."""
+
+    def measure(self, job):
+        measurement = super().measure(job)
+        if job.kind == "cost":
+            return replace(measurement, cost=replace(measurement.cost, stages=STAGES))
+        if job.kind == "train":
+            return replace(measurement, accuracy=replace(measurement.accuracy, curve=CURVE, class_iou=IOUS))
+        return measurement
+
+
+def fill(folder: Path, trials: int, journal: bool) -> str:
+    """A storage with that many trials of the study `fake`; its URL."""
+    path = folder / ("s.log" if journal else "s.db")
+    url = str(path) if journal else f"sqlite:///{path}"
+    study = make_study(space="bisenetv2", max_macs="1.7e+6")  # about a tenth is under it
+    driver = make_driver(url, study, Realistic(), trials=30)
+    driver.run()
+    objectives = [[figure.name, figure.unit, figure.direction] for figure in study.objectives]
+    texts = dict.fromkeys(["question", "command", "created", "study_file"], "")
+    driver.record.set_attributes({
+        **texts, "objectives": objectives, "limits": {}, "published": [], "environment": {},
+        "space_file": study.space.source,
+    })  # fmt: skip
+    (_copy_journal if journal else _copy_sqlite)(path, driver.record, trials)
+    return url
+
+
+def _copy_sqlite(path: Path, record, trials: int) -> None:
+    base = sqlite3.connect(path)
+    count, times = len(record.trials()), trials // len(record.trials())
+    copies = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {times})"
+    base.execute(
+        f"INSERT INTO trials {copies} SELECT trial_id + i * {count}, number + i * {count}, study_id, state, "
+        f"datetime_start, datetime_complete FROM n, trials WHERE trial_id <= {count}"
+    )
+    columns = {
+        "trial_params": "param_name, param_value, distribution_json", "trial_user_attributes": "key, value_json",
+        "trial_system_attributes": "key, value_json", "trial_values": "objective, value, value_type",
+    }  # fmt: skip
+    for table, names in columns.items():
+        taken = (
+            names.replace("value,", "value * (0.8 + abs(random() % 1000) / 2500.0),") if "objective" in names else names
+        )
+        base.execute(
+            f"INSERT INTO {table} (trial_id, {names}) {copies} SELECT trial_id + i * {count}, {taken} FROM n, {table} "
+            f"WHERE trial_id <= {count}"
+        )
+    base.commit()
+    base.close()
+
+
+def _copy_journal(path: Path, record, trials: int) -> None:
+    chance = random.Random(0)
+    base = record.trials()
+    with path.open("a") as file:
+        for place in range(len(base), trials):
+            trial = base[place % len(base)]
+            values = trial.values and [value * chance.uniform(0.8, 1.2) for value in trial.values]
+            line = {
+                "op_code": 4, "worker_id": "bench", "study_id": 0, "state": int(trial.state), "value": None,
+                "values": values, "datetime_start": trial.datetime_start.astimezone().isoformat(),
+                "datetime_complete": trial.datetime_complete.astimezone().isoformat(),
+                "distributions": {k: distribution_to_json(d) for k, d in trial.distributions.items()},
+                "params": {k: trial.distributions[k].to_internal_repr(v) for k, v in trial.params.items()},
+                "user_attrs": trial.user_attrs, "system_attrs": trial.system_attrs, "intermediate_values": {},
+            }  # fmt: skip
+            file.write(json.dumps(line) + "\n")
+
+
+def proposing(record, sampler: str, asks: int) -> tuple[float, list[float]]:
+    """Seconds until the sampler knows every trial, then milliseconds a proposal (and what it teaches)."""
+    study = make_study(space="bisenetv2")
+    proposer = Proposer(study.space, study.objectives, make_sampler(sampler, {}, 0), 0)
+    trials = record.trials()
+    begun = time.perf_counter()
+    for trial in trials:
+        proposer.learn(trial)
+    learned, times = time.perf_counter() - begun, []
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    for i in range(asks):
+        begun = time.perf_counter()
+        proposal = proposer.propose()
+        times.append(1e3 * (time.perf_counter() - begun))
+        proposer.drop(proposal.token)
+        proposer.learn(finished[-1 - i])
+    return learned, times
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--trials", type=int, default=100_000)
+    parser.add_argument("--journal", action="store_true")
+    parser.add_argument("--optuna", action="store_true", help="read through Optuna too")
+    parser.add_argument("--samplers", default="random,tpe,nsga2")
+    parser.add_argument("--asks", type=int, default=20)
+    given = parser.parse_args()
+    missed = False
+    with tempfile.TemporaryDirectory() as folder:
+        url = fill(Path(folder), given.trials, given.journal)
+        begun = time.perf_counter()
+        record = open_record("fake", url)
+        opened = time.perf_counter() - begun
+        rows = bulk_rows(record, ["miou", "macs"])
+        if rows is not None:
+            read = time.perf_counter() - begun
+            missed |= read > READ_S
+            print(
+                f"{len(rows):,} trials: opened in {opened:.2f} s, read in bulk in {read:.2f} s, cold ({READ_S} allowed)"
+            )
+        if rows is None or given.optuna:
+            begun = time.perf_counter()
+            whole = record_of(open_record("fake", url))
+            read = time.perf_counter() - begun
+            missed |= rows is None and read > READ_S
+            print(f"{len(whole.trials):,} trials: read by record_of in {read:.2f} s, cold")
+            for what in (progress, front_frame):
+                begun = time.perf_counter()
+                what(whole)
+                print(f"  {what.__name__}: {time.perf_counter() - begun:.2f} s")
+        del rows
+        begun = time.perf_counter()
+        record.trials()
+        print(f"Optuna's own trials, which a search begins with: {time.perf_counter() - begun:.2f} s")
+        times = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            record.trials()
+            times.append(1e3 * (time.perf_counter() - begun))
+        print(f"record.trials() again: {statistics.median(times):.1f} ms, of which a driver makes several a job")
+        for sampler in given.samplers.split(","):
+            learned, asked = proposing(record, sampler, given.asks)
+            middle = statistics.median(asked)
+            missed |= middle > ASK_MS
+            print(f"{sampler}: {middle:.1f} ms a proposal ({max(asked):.0f} at most, {ASK_MS} allowed); "
+                  f"{learned:.1f} s to learn all trials first")  # fmt: skip
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
