@@ -256,16 +256,28 @@ def read_result(run: Run) -> RunResult | None:
     Raises:
         UserError: the folder holds another run, or the file is damaged.
     """
-    path = run.folder / "result.json"
+    result = stored_result(run.folder)
+    if result is not None and result.identity != run.identity:
+        raise UserError(
+            f"{run.folder / 'result.json'} is another run's: it has {result.identity}, now {run.identity}; use another "
+            "folder"
+        )
+    return result
+
+
+def stored_result(folder: Path) -> RunResult | None:
+    """What the run in a folder came to; None if it is not done.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / "result.json"
     if not path.exists():
         return None
     try:
-        result = _reader().validate_json(path.read_bytes())
+        return _reader().validate_json(path.read_bytes())
     except ValidationError as error:
         raise UserError(f"{path} is damaged ({error.errors()[0]['msg']}); remove it to train again") from None
-    if result.identity != run.identity:
-        raise UserError(f"{path} is another run's: it has {result.identity}, now {run.identity}; use another folder")
-    return result
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,18 @@ from nasseg.train import scenes
 from nasseg.train.cache import Check, cache_folder, cached_split, checksums
 from nasseg.train.class_table import ClassTable, Colour, SplitName, list_tables, read_splits, read_table
 from nasseg.train.folder import Folder, recognise
+from nasseg.train.pseudo import pseudo_samples
 from nasseg.train.split import Split
 
 # Fresh scenes for every split, and adding to one leaves the others as they are.
 _FIRST_SCENE = {"train": 0, "val": 1 << 24, "test": 2 << 24}
 _OPTIONS = ("root", "layout", "size", "splits", "unknown")
+PSEUDO = "pseudo"  # the split of what is pseudo-labelled, and the option that names its folder
 
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """Splits `train`, `val` and, if there, `test`, each read when first asked for and kept then.
+    """Splits `train`, `val` and, if there, `test` and `pseudo`, each read when first asked for and kept then.
 
     fingerprint: a hash of the content; where it differs, accuracies are not comparable. Weights are chosen on `val`,
     never on `test`. counts: images of each split; rules: where each comes from, in words; absent: why there is none.
@@ -102,12 +104,17 @@ def load_data(name: str | Path, **options: Any) -> DataSet:
       layout: one of the table's. splits: in place of the layout's. unknown: `error` or `ignore`, of label values.
       size: [height, width] that networks see. Images are made to fit into it, and logits are scaled back to the
       labels' size, at which accuracy is taken. Needed where images are of different sizes.
+    Both: pseudo, a folder that `nasseg label` wrote: its images are the split `pseudo`, part of the content.
 
     Raises:
         UserError: there is no such data set, an option is wrong, or a file is missing (it is named).
     """
-    if str(name) == "scenes":
-        return _load_scenes(options)
+    pseudo = options.pop(PSEUDO, None)
+    data = _load_scenes(options) if str(name) == "scenes" else _load_folder(name, options)
+    return data if pseudo is None else _with_pseudo(data, Path(pseudo).expanduser(), _seen(options.get("size")))
+
+
+def _load_folder(name: str | Path, options: dict[str, Any]) -> DataSet:
     found, label, seen = find_folder(name, **options)
     samples = found.samples
     checks = {split: _checks(found, split) for split in samples}
@@ -209,16 +216,48 @@ def _read(folder: Folder, split: SplitName, checks: list[Check], home: Path, see
     Raises:
         UserError: a file changed since the fingerprint was taken, or cannot be used.
     """
-    _require_unchanged(folder, split, checks)
+    _require_unchanged(_files(folder, split), checks, _checks(folder, split))
     found = cached_split(home, split, folder.samples[split], checks, seen)
-    _require_unchanged(folder, split, checks)
+    _require_unchanged(_files(folder, split), checks, _checks(folder, split))
     return found
 
 
-def _require_unchanged(folder: Folder, split: SplitName, checks: list[Check]) -> None:
-    for path, before, now in zip(_files(folder, split), checks, _checks(folder, split), strict=True):
-        if before != now:
+def _require_unchanged(files: list[Path], checks: list[Check], now: list[Check]) -> None:
+    for path, before, after in zip(files, checks, now, strict=True):
+        if before != after:
             raise UserError(f"{path} changed while the data were in use: put it back, or run the command again")
+
+
+def _with_pseudo(data: DataSet, folder: Path, seen: Size | None) -> DataSet:
+    """The data with pseudo-labelled images; their content is part of the fingerprint.
+
+    Raises:
+        UserError: there are none, or they are of other classes.
+    """
+    images, samples = pseudo_samples(folder, data.classes)
+
+    def checks() -> list[Check]:
+        pictures = checksums(images, [sample.image for sample in samples])
+        labels = checksums(folder, [sample.label for sample in samples])
+        return [check for pair in zip(pictures, labels, strict=True) for check in pair]
+
+    first = checks()
+    place = digest([str(images.resolve()), str(folder.resolve()), seen])
+    home, files = cache_folder() / f"{images.resolve().name}-{place}", [f for s in samples for f in (s.image, s.label)]
+
+    def read() -> Split:
+        _require_unchanged(files, first, checks())
+        # As training images are kept: a label of its image's size.
+        return cached_split(home, "train", samples, first, seen)
+
+    return replace(
+        data,
+        fingerprint=digest([data.fingerprint, [sample.key for sample in samples], first]),
+        sources={**data.sources, PSEUDO: read},
+        counts={**data.counts, PSEUDO: len(samples)},
+        rules={**data.rules, PSEUDO: f"pseudo-labels in {folder}"},
+        _read={},
+    )
 
 
 def _load_scenes(values: dict[str, Any]) -> DataSet:

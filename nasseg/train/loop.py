@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nasseg.errors import UserError
 from nasseg.measure.accuracy import ConfusionMatrix
 from nasseg.train.augment import Augment, fit, logits_at, normalise
+from nasseg.train.batches import Batches
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.data import DataSet, Split
 from nasseg.train.heads import TrainingHeads
@@ -153,12 +154,11 @@ class _Training:
         self.heads = TrainingHeads(recipe, model, data.num_classes)
         for module in (model, self.heads):
             module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        self.split = data.train.to(device)
         self.device = torch.device(device)
         self.average = Average(model, recipe.ema_decay) if recipe.ema_decay else None
         self.generator = torch.Generator().manual_seed(seed)
-        self.batches = _Batches(len(self.split), recipe.batch_size, self.generator)
-        self.augment = Augment(recipe.for_input_scale(getattr(model, "input_scale", 1.0)), data.train.seen)
+        self.batches = Batches(data, recipe, self.generator, self.device)
+        self.augment = Augment(recipe.for_input_scale(getattr(model, "input_scale", 1.0)), data.train.size)
         self.optimizer = make_optimizer(nn.ModuleList([model, self.heads]), recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self.step, self.seconds, self.limit, self.whole = 0, 0.0, 0.0, True
@@ -188,8 +188,8 @@ class _Training:
         recipe, parts = self.recipe, self.recipe.accumulation
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(self.step)
-        chosen, targets = self.split.batch(self.batches.next(), self.device)
-        images, labels = self.augment(chosen, targets, self.generator)
+        (chosen, targets), places = self.batches.next()
+        images, labels = self.augment(chosen, targets, self.generator, places)
         self.optimizer.zero_grad()
         losses = []
         for part in zip(images.chunk(parts), labels.chunk(parts), strict=True):
@@ -253,7 +253,7 @@ class _Training:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": self.average.state if self.average else None,
-            "order": self.batches.order,
+            **self.batches.state(),
             "generators": {"batches": self.generator.get_state(), "cpu": torch.get_rng_state(), "cuda": cuda},
             "plain": {name: getattr(self, name) for name in _PLAIN},
             "best": vars(self.best) if self.best else None,
@@ -269,7 +269,7 @@ class _Training:
         if self.average:
             for name, tensor in self.average.state.items():
                 tensor.copy_(state["average"][name])
-        self.batches.order = state["order"]
+        self.batches.load(state)
         generators = state["generators"]
         self.generator.set_state(generators["batches"])
         torch.set_rng_state(generators["cpu"])
@@ -338,20 +338,6 @@ def _logits(model: nn.Module, images: Tensor, num_classes: int, channels_last: b
             f"got {list(logits.shape)}: build the model for {num_classes} classes"
         )
     return logits
-
-
-class _Batches:
-    """Indices without end: every sample once, in random order, then again; batches run on across these rounds."""
-
-    def __init__(self, count: int, size: int, generator: torch.Generator) -> None:
-        self.count, self.size, self.generator = count, size, generator
-        self.order = torch.empty(0, dtype=torch.int64)
-
-    def next(self) -> Tensor:
-        while len(self.order) < self.size:
-            self.order = torch.cat([self.order, torch.randperm(self.count, generator=self.generator)])
-        chosen, self.order = self.order[: self.size], self.order[self.size :]
-        return chosen
 
 
 def _cuda_devices(device: torch.device | str) -> list[torch.device]:

@@ -10,7 +10,15 @@ from math import cos, inf, log, pi
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from nasseg.errors import UserError, unknown
 from nasseg.files import read_yaml
@@ -20,6 +28,8 @@ _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _NOT_COMPARED = frozenset(
     {"channels_last", "eval_batch_size", "accumulation"}
 )  # how, not what; the last in its own words
+# Younger than figures on record: unset, they are no part of a recipe's hash, for nothing is as if they were not there.
+_LATER = frozenset({"rand_augment", "class_uniform", "pseudo"})
 
 
 class OHEM(BaseModel):
@@ -48,6 +58,19 @@ class OHEM(BaseModel):
         if self.probability_below is not None:
             return -log(self.probability_below)
         return inf if self.loss_above is None else self.loss_above
+
+
+class RandAugment(BaseModel):
+    """RegSeg's reduced RandAugment (Section 4.2): so many different operations of seven on each view.
+
+    magnitude: 0..1, of rotation up to 30 degrees, and of colour, contrast, brightness and sharpness between 0.1 and 1.9
+    times what they are. See nasseg.train.randaugment.
+    """
+
+    model_config = _STRICT
+
+    operations: int = Field(2, ge=1, le=7)
+    magnitude: float = Field(0.2, ge=0, le=1)
 
 
 class SegmentationHeads(BaseModel):
@@ -96,7 +119,9 @@ class Recipe(BaseModel):
     batch_size: images a step. accumulation: into how many parts a step is split to save memory; BatchNorm and OHEM see
     one part at a time. crop_size: [height, width], null for the whole image. scale_range: bounds of the random zoom.
     views: whether both are meant at the camera's scale or, where a network resizes its input, after that. flip:
-    left-right, every second image. jitter: brightness and contrast vary by up to this fraction.
+    left-right, every second image. jitter: brightness and contrast vary by up to this fraction. rand_augment: null for
+    none. class_uniform: of the images, the share that is drawn evenly over the classes, each with a crop around its
+    class. pseudo: of a step's images, the share that is drawn from those with pseudo-labels, which the data must have.
     momentum: of SGD; AdamW's betas are (0.9, 0.999). weight_decay_on: `weights` are matrices and kernels, without
     biases, BatchNorm and other vectors; `convolutions` all that belongs to a convolution; `not_batch_norm`; `all`.
     power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper;
@@ -121,6 +146,9 @@ class Recipe(BaseModel):
     views: Literal["camera", "network"] = "camera"
     flip: bool = True
     jitter: float = Field(0.0, ge=0, lt=1)
+    rand_augment: RandAugment | None = None
+    class_uniform: float | None = Field(None, gt=0, le=1)
+    pseudo: float | None = Field(None, gt=0, lt=1)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = Field(0.05, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -159,12 +187,23 @@ class Recipe(BaseModel):
             raise ValueError("warmup_steps must be below steps")
         if self.batch_size % self.accumulation:
             raise ValueError("batch_size must be divisible by accumulation")
+        if self.pseudo is not None and not 0 < self.pseudo_count < self.batch_size:
+            raise ValueError("pseudo must leave a step one image with and one without pseudo-labels")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {field: value for field, value in handler(self).items() if value is not None or field not in _LATER}
 
     @property
     def hash(self) -> str:
         """A short hash of every field but the name."""
         return digest(self.model_dump(mode="json"))
+
+    @property
+    def pseudo_count(self) -> int:
+        """Of a step's images, how many have pseudo-labels."""
+        return round(self.batch_size * (self.pseudo or 0))
 
     @property
     def citation(self) -> str:
@@ -177,8 +216,9 @@ class Recipe(BaseModel):
         if self.name:
             found += published_recipes()[self.name].deviations
             ours, theirs = self.model_dump(mode="json"), Recipe(name=self.name).model_dump(mode="json")
-            changed = (field for field in ours if ours[field] != theirs[field] and field not in _NOT_COMPARED)
-            found += [f"{field} is {ours[field]} in place of {theirs[field]}" for field in changed]
+            fields = [field for field in type(self).model_fields if field in {*ours, *theirs} - _NOT_COMPARED]
+            pairs = [(field, ours.get(field), theirs.get(field)) for field in fields]
+            found += [f"{field} is {now} in place of {then}" for field, now, then in pairs if now != then]
         if self.accumulation > 1:
             part = self.batch_size // self.accumulation
             found.append(f"BatchNorm and losses see {part} of a step's {self.batch_size} images at a time")

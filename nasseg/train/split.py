@@ -87,7 +87,7 @@ class Split:
         """Images and labels of those numbers on a device: tensors [B, ...], or lists where sizes differ."""
         if isinstance(self.images, Tensor) and isinstance(self.labels, Tensor) and self.fits:
             chosen = chosen.to(self.images.device)
-            return self.images[chosen].to(device), self.labels[chosen].to(device)
+            return self.images.index_select(0, chosen).to(device), self.labels.index_select(0, chosen).to(device)
         numbers: Sequence[int] = chosen.tolist()
         return [self.images[n].to(device) for n in numbers], [self.labels[n].to(device) for n in numbers]
 

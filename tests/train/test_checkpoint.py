@@ -29,6 +29,9 @@ RECIPES = {
             {"kind": "detail", "feature": "s3", "width": 4},
         ],
     ),
+    "RandAugment, class-uniform": Recipe(
+        steps=STEPS, batch_size=4, crop_size=(24, 48), scale_range=(0.5, 1.5), rand_augment={}, class_uniform=0.5,
+    ),
     "adamw, fp16, in parts": Recipe(steps=STEPS, batch_size=4, optimizer="adamw", precision="fp16", accumulation=2),
 }  # fmt: skip
 

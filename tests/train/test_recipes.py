@@ -24,6 +24,9 @@ PRINTED = {
     "stdc-camvid": (10_000, 24, 0.01, 5e-4, (720, 960), (0.5, 2.5)),
     "eseg-cityscapes": (90_000, 16, 0.08, 5e-5, (512, 1024), (0.5, 2.0)),
     "eseg-ade20k": (round(300 * 20_210 / 16 + 0.1), 16, 0.08, 5e-5, (520, 520), (0.5, 2.0)),
+    "eseg-pretraining": (500 * 18_000 / 16, 16, 0.08, 5e-5, (1024, 1024), (0.5, 2.0)),
+    "eseg-cityscapes-finetuning": (round(200 * 2975 / 16 + 0.5), 16, 0.01, 5e-5, (512, 1024), (0.5, 2.0)),
+    "eseg-cityscapes-self-training": (round(1000 * 2975 / 64 + 0.5), 128, 0.16, 5e-5, (512, 1024), (0.5, 2.0)),
     "regseg-cityscapes": (1000 * 2975 / 8, 8, 0.05, 1e-4, (768, 768), (400 / 1024, 1600 / 1024)),
     "regseg-camvid": (200 * (367 + 101) / 12, 12, 0.05, 1e-4, (720, 960), (288 / 720, 1152 / 720)),
     "dabnet-cityscapes": (1000 * 2975 / 8, 8, 0.045, 1e-4, (512, 1024), (0.75, 2.0)),
@@ -41,6 +44,15 @@ def test_printed_settings(name):
     assert (recipe.optimizer, recipe.momentum, recipe.flip) == ("sgd", 0.9, True)
     assert recipe.schedule == ("cosine" if name.startswith("eseg") else "poly")
     assert recipe.power == 0.9
+
+
+def test_settings_of_views_and_batches_as_printed():
+    """RegSeg: 2 operations of magnitude 0.2 and class-uniform 0.5, neither on CamVid. ESeg: half of a batch."""
+    for name in ("regseg-cityscapes", "regseg-cityscapes-ablation", "regseg-cityscapes-test"):
+        recipe = load_recipe(name)
+        assert (recipe.rand_augment.operations, recipe.rand_augment.magnitude, recipe.class_uniform) == (2, 0.2, 0.5)
+    assert (load_recipe("regseg-camvid").rand_augment, load_recipe("regseg-camvid").class_uniform) == (None, None)
+    assert load_recipe("eseg-cityscapes-self-training").pseudo_count == 64
 
 
 @pytest.mark.parametrize("name", published_recipes())
@@ -158,6 +170,18 @@ def test_the_hash_covers_what_decides_the_weights(change):
     assert len(hashes) == 3
 
 
+@pytest.mark.parametrize("setting", [{"rand_augment": {}}, {"class_uniform": 0.5}, {"pseudo": 0.5}])
+def test_a_setting_that_is_not_made_is_no_part_of_a_recipe(setting):
+    """What is on record under a recipe's hash stays so when recipes can do more."""
+    assert load_recipe("short-scenes").hash == "adbf2885add5c863"
+    (name,) = setting
+    recipe = load_recipe({"name": "short-scenes", **setting})
+    assert load_recipe({"name": "short-scenes", name: None}).hash == "adbf2885add5c863" != recipe.hash
+    assert recipe.deviations == (f"{name} is {recipe.model_dump(mode='json')[name]} in place of None",)
+    assert load_recipe(recipe.model_dump(mode="json")) == recipe.model_copy(update={"name": ""})
+    assert name not in Recipe().model_dump()
+
+
 def test_accumulation_is_a_deviation():
     said = "BatchNorm and losses see 4 of a step's 16 images at a time"
     assert Recipe(batch_size=16, accumulation=4).deviations == (said,)
@@ -189,6 +213,10 @@ def test_views_as_the_network_sees_them():
         ({"heads": [{"kind": "detail", "feature": "s3", "strides": [3]}]}, "strides"),
         ({"ohem": {"probability_below": 0.7, "loss_above": 1}}, "ohem: give one of probability_below and loss_above"),
         (5, "recipe: "),
+        ({"rand_augment": {"magnitude": 2}}, "rand_augment.magnitude: Input should be less than or equal to 1, got 2"),
+        ({"rand_augment": {"operations": 8}}, "rand_augment.operations: Input should be less than or equal to 7"),
+        ({"class_uniform": 0}, "class_uniform: Input should be greater than 0, got 0"),
+        ({"batch_size": 2, "pseudo": 0.1}, "pseudo must leave a step one image with and one without pseudo-labels"),
     ],
 )
 def test_bad_recipes_say_what_is_wrong(value, said):

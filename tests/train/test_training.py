@@ -15,6 +15,7 @@ from nasseg.train.augment import Augment, normalise
 from nasseg.train.data import load_data
 from nasseg.train.loop import Diverged, make_optimizer, train
 from nasseg.train.losses import cross_entropy
+from nasseg.train.optimizer import Average
 from nasseg.train.recipe import Recipe
 from nasseg.train.weights import save_weights
 
@@ -189,6 +190,18 @@ def test_mixed_precision_learns_and_keeps_fp32_weights(data, precision):
     assert half != full
     assert half[-1] < 0.8 * half[0]
     assert all(weight.dtype == torch.float32 for weight in model.state_dict().values() if weight.is_floating_point())
+
+
+def test_the_moving_average_by_hand():
+    """From 1, after steps to 2 and 3: a decay of 1/10 at first, then the recipe's (below 2/11); counters are copied."""
+    model = nn.BatchNorm2d(1)
+    average = Average(model, 0.15)
+    for step, value, mean in ((1, 2.0, 1.9), (2, 3.0, 0.15 * 1.9 + 0.85 * 3)):
+        nn.init.constant_(model.weight, value)
+        model.num_batches_tracked += 1
+        average.update(model, step)
+        assert average.state["weight"].item() == pytest.approx(mean)
+    assert average.state["num_batches_tracked"] == 2
 
 
 def test_hard_pixels_are_mined_in_training(data):
