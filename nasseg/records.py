@@ -49,13 +49,14 @@ class CostProtocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Cost at one output stride."""
+    """Cost at one output stride. width: channels of the widest map that a convolution gives; 0: unknown."""
 
     stride: int
     operators: int
     params: int
     macs: int
     activations: int
+    width: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,9 @@ from typing import Literal
 
 import pandas as pd
 
+from nasseg.analyse.answer import Answer
+from nasseg.analyse.answer import Verdict as Answered
+
 Verdict = Literal["equal", "flagged", "differs", "not printed", "measured", "not run", "cited", "given"]
 VERDICTS: dict[Verdict, str] = {
     "equal": "equal to print rounding",
@@ -35,7 +38,8 @@ class Column:
 class Cell:
     """Ours is in the column's unit; None where nothing was measured, and then `reason` says why.
 
-    protocol: how a measured value was obtained; empty where the column's says it.
+    protocol: how a measured value was obtained; empty where the column's says it. spread: standard deviation of what it
+    is the mean or median of; None for one.
     """
 
     row: str
@@ -45,6 +49,7 @@ class Cell:
     verdict: Verdict
     reason: str = ""
     protocol: str = ""
+    spread: float | None = None
 
     @property
     def difference(self) -> float | None:
@@ -55,7 +60,10 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A table of a paper beside ours. Rows and columns in printed order; a cell for all that is printed or computed."""
+    """A table of a paper beside ours. Rows and columns in printed order; a cell for all that is printed or computed.
+
+    answers: of what was trained or timed, accuracy first.
+    """
 
     name: str
     paper: str
@@ -67,6 +75,7 @@ class Comparison:
     rows: tuple[str, ...]
     cells: tuple[Cell, ...]
     notes: dict[str, str]  # row -> remark
+    answers: tuple[Answer, ...] = ()
 
     @property
     def citation(self) -> str:
@@ -74,6 +83,30 @@ class Comparison:
 
     def cell(self, row: str, column: str) -> Cell | None:
         return next((cell for cell in self.cells if (cell.row, cell.column) == (row, column)), None)
+
+    @property
+    def verdict(self) -> Answered:
+        """Of the first answer; where nothing was measured, of what was computed, if the question asks no more."""
+        counts = self.counts()
+        if self.answers:
+            return self.answers[0].verdict
+        if counts["differs"]:
+            return "contradicted"
+        return "undecided" if counts["not run"] or not counts["equal"] else "confirmed"
+
+    @property
+    def conclusion(self) -> str:
+        """What comes of it, in one sentence."""
+        if self.answers:
+            return self.answers[0].sentence
+        counts = self.counts()
+        judged = sum(counts[verdict] for verdict in ("equal", "flagged", "differs"))
+        known = [f"{counts['equal']} of {judged} computed cells are equal to print"] if judged else []
+        if counts["flagged"]:
+            known.append(f"{counts['flagged']} differ for a known reason")
+        waits = ", ".join(dict.fromkeys(cell.reason for cell in self.cells if cell.verdict == "not run"))
+        why = [f"not all that is asked was measured ({waits})"] if waits else []
+        return f"{self.verdict}: {'; '.join([*why, ', '.join(known)]) if known else ', '.join(why)}."
 
     def counts(self) -> dict[Verdict, int]:
         """How many cells have each verdict, zeros too."""
@@ -133,7 +166,7 @@ def comparison_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     """One row a cell.
 
     Columns: name, paper, table, row, column, unit, printed (as text), ours, difference (NaN unless both are numbers),
-    verdict, reason, protocol.
+    verdict, reason, protocol, spread.
     """
     rows = []
     for comparison in comparisons:
@@ -144,10 +177,10 @@ def comparison_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
                 "name": comparison.name, "paper": comparison.paper, "table": comparison.table, "row": cell.row,
                 "column": column.label, "unit": column.unit, "printed": cell.printed, "ours": cell.ours,
                 "difference": cell.difference, "verdict": cell.verdict, "reason": cell.reason,
-                "protocol": cell.protocol or column.protocol,
+                "protocol": cell.protocol or column.protocol, "spread": cell.spread,
             })  # fmt: skip
     names = [
         "name", "paper", "table", "row", "column", "unit", "printed", "ours", "difference", "verdict", "reason",
-        "protocol",
+        "protocol", "spread",
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=names).astype({"difference": float})
+    return pd.DataFrame(rows, columns=names).astype({"difference": float, "spread": float})

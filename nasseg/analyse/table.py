@@ -19,13 +19,15 @@ Outcome = Literal["finished", "reused", "stopped", "rejected", "failed", "runnin
 def outcome(trial: TrialRow) -> Outcome:
     """What became of a trial.
 
-    finished: measured to the end; reused: copied from such a one; stopped: trained, but not to the top rung;
-    rejected: never trained, for it broke a limit; failed: an error.
+    finished: measured to the end; stopped: trained to a rung below the last, and compared there; reused: copied from
+    one of these; rejected: it broke a limit, nearly always before it was trained; failed: an error.
     """
+    if trial.reused_from is not None and trial.state in ("COMPLETE", "PRUNED"):
+        return "reused"
     if trial.state == "COMPLETE":
-        return "finished" if trial.reused_from is None else "reused"
+        return "finished"
     if trial.state == "PRUNED":
-        return "rejected" if trial.measurement is None or trial.measurement.accuracy is None else "stopped"
+        return "stopped" if trial.extra.get("stopped_at_rung") else "rejected"
     rest: dict[str, Outcome] = {"FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
     return rest[trial.state]
 

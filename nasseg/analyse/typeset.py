@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from nasseg.analyse.published import Cell, Column, Comparison, comparison_frame, difference_text, text_of
@@ -34,6 +34,7 @@ def grid(comparison: Comparison) -> Grid:
     notes = [f"[{i}] {reason}" for i, reason in enumerate(flags, start=1)]
     notes += [f"{row}: {note}" for row, note in comparison.notes.items()]
     notes += _protocols(comparison)
+    notes += [one.sentence for one in comparison.answers[1:]]
     return Grid(tuple(heads), tuple(map(tuple, rows)), tuple(notes))
 
 
@@ -51,6 +52,8 @@ def _cells(comparison: Comparison, row: str, flags: list[str]) -> list[str]:
 
 def _ours(cell: Cell, flags: list[str]) -> str:
     shown = text_of(cell.ours, cell.printed)
+    if cell.spread is not None:
+        shown += f" ± {text_of(cell.spread, cell.printed)}"
     if cell.verdict not in ("flagged", "differs", "not run", "measured"):
         return shown
     reason = cell.protocol or cell.reason or "nothing is known of why"
@@ -94,7 +97,8 @@ def markdown(comparison: Comparison) -> str:
     right = ["---", *["---:"] * (len(table.heads) - 1)]
     lines = [_bar(table.heads), _bar(right), *map(_bar, table.rows)]
     notes = [f"- {note}" for note in table.notes]
-    return "\n".join([f"## {_title(comparison)}", "", comparison.question, "", *lines, "", *notes]) + "\n"
+    head = [f"## {_title(comparison)}", "", comparison.question, "", comparison.conclusion, ""]
+    return "\n".join([*head, *lines, "", *notes]) + "\n"
 
 
 def _bar(cells: Sequence[str]) -> str:
@@ -109,7 +113,7 @@ def latex(comparison: Comparison) -> str:
         r"\begin{table}", r"\centering", rf"\caption{{{_tex(_title(comparison))}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}", r"\toprule",
         " & ".join(map(_tex, table.heads)) + r" \\", r"\midrule", *rows, r"\bottomrule", r"\end{tabular}",
-        *(rf"\par\footnotesize {_tex(note)}" for note in table.notes), r"\end{table}",
+        *(rf"\par\footnotesize {_tex(note)}" for note in (comparison.conclusion, *table.notes)), r"\end{table}",
     ]) + "\n"  # fmt: skip
 
 
@@ -128,7 +132,8 @@ def terminal(comparison: Comparison) -> str:
               for line in lines]  # fmt: skip
     rule = "-" * len(padded[0])
     body = [line.rstrip() for line in [padded[0], rule, *padded[1:]]]
-    return "\n".join([_title(comparison), comparison.question, "", *body, "", *table.notes]) + "\n"
+    head = [_title(comparison), comparison.question, comparison.conclusion, ""]
+    return "\n".join([*head, *body, "", *table.notes]) + "\n"
 
 
 def csv(comparisons: Sequence[Comparison]) -> str:
@@ -142,11 +147,13 @@ def as_json(comparisons: Sequence[Comparison]) -> str:
     data = []
     for one in comparisons:
         cells = [{"row": c.row, "column": c.column, "printed": c.printed, "ours": c.ours, "difference": c.difference,
-                  "verdict": c.verdict, "reason": c.reason, "protocol": c.protocol} for c in one.cells]  # fmt: skip
+                  "verdict": c.verdict, "reason": c.reason, "protocol": c.protocol, "spread": c.spread}
+                 for c in one.cells]  # fmt: skip
         columns = {c.name: {"label": c.label, "unit": c.unit, "protocol": c.protocol} for c in one.columns}
         data.append({"name": one.name, "citation": one.citation, "title": one.title, "question": one.question,
                      "expected": one.expected, "columns": columns, "counts": one.counts(), "notes": one.notes,
-                     "cells": cells})  # fmt: skip
+                     "cells": cells, "conclusion": one.conclusion,
+                     "answers": [{**asdict(each), "sentence": each.sentence} for each in one.answers]})  # fmt: skip
     return json.dumps(data, ensure_ascii=False, indent=1)
 
 

@@ -12,6 +12,7 @@ from nasseg.cli.shared import JsonOption, StorageOption, Ticker, app, out, stora
 from nasseg.errors import UserError
 
 if TYPE_CHECKING:
+    from nasseg.analyse.spent import Compute
     from nasseg.records import StudyRecord
     from nasseg.study.preview import Preview
 
@@ -40,6 +41,9 @@ def search(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be sampled and how long it would take.")
     ] = False,
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Only time the front again, in turns; both figures are kept.")
+    ] = False,
 ) -> None:
     """Run a study, or go on with it. Ctrl-C stops it cleanly."""
     from nasseg.report import write_report
@@ -49,6 +53,9 @@ def search(
 
     loaded = load_study(study)
     out.print(f"{loaded.name}: {loaded.file.question.strip()}\nexpected: {loaded.file.expected.strip()}", markup=False)
+    if remeasure:
+        _remeasure(study, storage_of(storage))
+        return
     settings: dict[str, Any] = {"trials": trials, "hours": hours, "workers": workers, "data": data, "seed": seed}
     if dry_run:
         from nasseg.study.preview import preview
@@ -96,10 +103,14 @@ def front(
 @app.command()
 def status(
     study: Annotated[str, typer.Argument(help="A study by name or path.")],
+    since_date: Annotated[
+        str | None, typer.Option("--since", metavar="DATE", help="Also what came since then.")
+    ] = None,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """What of a study is done, runs, failed or was rejected, and why; read from the storage alone."""
+    from nasseg.analyse.spent import compute_of, front_share, since
     from nasseg.analyse.table import progress, reasons
     from nasseg.study.budget import duration
     from nasseg.study.read import read_study
@@ -107,16 +118,31 @@ def status(
     record = read_study(study, storage_of(storage))
     counts = progress(record)
     why = {kind: reasons(record, kind) for kind in ("rejected", "failed", "stopped")}
+    compute, latest = compute_of(record), since(record, since_date) if since_date else None
+    members, share = front_share(record)
     if as_json:
-        seconds = record.extra["searched_seconds"]
-        print(json.dumps({"study": record.name, "trials": counts, "reasons": why, "searched_seconds": seconds}))
+        found = {"study": record.name, "trials": counts, "reasons": why, "front": members, "hypervolume": share}
+        found |= {"searched_seconds": record.extra["searched_seconds"], "compute": vars(compute)}
+        if latest:
+            found["since"] = {**vars(latest), "date": latest.date.isoformat(), "compute": vars(latest.compute)}
+        print(json.dumps(found))
         return
     out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), markup=False)
-    out.print(f"searched for {duration(record.extra['searched_seconds'])}", markup=False)
+    if members:
+        out.print(f"front {members}, hypervolume {share:.3f}", markup=False)
+    out.print(f"searched for {duration(record.extra['searched_seconds'])}; {_spent(compute)}", markup=False)
+    if latest:
+        moved = "" if latest.now is None else f", hypervolume {latest.before or 0:.3f} -> {latest.now:.3f}"
+        out.print(
+            f"since {latest.date:%Y-%m-%d %H:%M}: {latest.trials} trials, "
+            f"{len(latest.new_front)} new on the front{moved}; {_spent(latest.compute)}",
+            markup=False,
+        )
     for trial in record.trials:
         if trial.state == "RUNNING":
             family = (trial.arch or {}).get("family", "unknown")
-            out.print(f"running: trial {trial.number}, {family}, since {trial.started}", markup=False)
+            rung = f", rung {trial.rung}" if trial.rung else ""
+            out.print(f"running: trial {trial.number}, {family}{rung}, since {trial.started}", markup=False)
     for kind, counted in why.items():
         for reason, n in counted.items():
             out.print(f"{kind}: {n} x {reason}", markup=False)
@@ -124,17 +150,51 @@ def status(
 
 @app.command()
 def report(
-    study: Annotated[str, typer.Argument(help="A study by name or path.")],
+    studies: Annotated[list[str], typer.Argument(help="Studies by name or path; several are compared.")],
     output: Annotated[Path | None, typer.Option("-o", help="Default: runs/STUDY/report.html.")] = None,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="For a folder of reports: one plotting library beside them, and an index.")
+    ] = False,
+    since_date: Annotated[
+        str | None, typer.Option("--since", metavar="DATE", help="Open with what came since then.")
+    ] = None,
     storage: StorageOption = None,
 ) -> None:
-    """Write the HTML report of a study: one file, readable offline."""
+    """Write the HTML report of a study, or of several beside each other: one file, readable offline."""
     from nasseg.report import write_report
     from nasseg.study.read import read_study
     from nasseg.study.storage import runs_folder
 
-    record = read_study(study, storage_of(storage))
-    out.print(f"report: {write_report(record, output or runs_folder(record.name) / 'report.html')}", markup=False)
+    records = [read_study(study, storage_of(storage)) for study in studies]
+    if len(records) > 1 and output is None:
+        raise UserError("a report of several studies needs a place: -o FILE")
+    path = output or runs_folder(records[0].name) / "report.html"
+    out.print(f"report: {write_report(records, path, shared=shared, since=since_date)}", markup=False)
+
+
+def _remeasure(study: str, storage: str | None) -> None:
+    from nasseg.study.remeasure import remeasure
+
+    with Ticker() as ticker:
+        done = remeasure(
+            study, storage=storage, command=" ".join(["nasseg", *sys.argv[1:]]),
+            on_progress=lambda n, of: ticker.update(f"{n} of {of} timings", n),
+        )  # fmt: skip
+    table = Table(*map(str, done.frame.columns), title=done.record.name)
+    for row in done.frame.itertuples(index=False):
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+    out.print(table)
+    for line in done.lines():
+        out.print(line, markup=False)
+
+
+def _spent(compute: "Compute") -> str:
+    from nasseg.study.budget import duration
+
+    parts = {"limits": compute.by_limits, "duplicates": compute.by_duplicates, "halving": compute.by_halving}
+    saved = ", ".join(f"{duration(seconds)} by {what}" for what, seconds in parts.items() if seconds)
+    money = "" if compute.money is None else f", cost {compute.money:.2f}"
+    return f"trained for {duration(compute.trained)}{money}" + (f"; saved about {saved}" if saved else "")
 
 
 def _print_front(record: "StudyRecord") -> None:

@@ -30,6 +30,7 @@ def train(
     epochs: EpochsOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many runs.")] = 1,
     init: Annotated[Path | None, typer.Option(help="Weights to start from, as far as they fit.")] = None,
+    pseudo: Annotated[Path | None, typer.Option(help="Pseudo-labels that `nasseg label` wrote.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     settings: SetOption = None,
     device: DeviceOption = "cpu",
@@ -44,6 +45,7 @@ def train(
             arch, data=data, recipe=recipe, recipe_settings=parse_settings(recipe_settings or []), epochs=epochs,
             seeds=seeds, init=init, resume=resume, overrides=parse_settings(settings or []), device=device,
             threads=threads, storage=storage_of(storage), tell=ticker.say,
+            data_options={"pseudo": str(pseudo)} if pseudo else None,
             on_progress=lambda progress: ticker.update(progress.line(), _tenth(progress)),
         )  # fmt: skip
     table = Table("figure", "last.pt (val)", "best.pt (val)")
@@ -58,6 +60,35 @@ def train(
         raise typer.Exit(130)
     if trained.failures:
         raise UserError("; ".join(map(str, trained.failures)))
+
+
+@app.command()
+def label(
+    run: Annotated[Path, typer.Argument(help="The folder of a training: its best weights are the teacher.")],
+    images: Annotated[Path, typer.Argument(help="A folder of images without labels.")],
+    output: Annotated[Path, typer.Option("-o", help="A folder for the pseudo-labels.")],
+    scales: Annotated[str, typer.Option(help="Of the image; each also mirrored.")] = "0.5,1,2",
+    confidence: Annotated[float, typer.Option(min=0, max=1, help="Less certain pixels are ignored.")] = 0.5,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 1,
+) -> None:
+    """Label images by a trained network, for `nasseg train --pseudo` (self-training, as ESeg's)."""
+    from nasseg.study.label import label_folder
+
+    try:
+        chosen = tuple(map(float, scales.split(",")))
+    except ValueError:
+        raise UserError(f"--scales: {scales!r} must be numbers with commas between them, such as 0.5,1,2") from None
+    with Ticker() as ticker:
+        done = label_folder(
+            run, images, output, scales=chosen, confidence=confidence, device=device, threads=threads,
+            on_progress=lambda n, of: ticker.update(f"{n} of {of} images", 10 * n // max(1, of)),
+        )  # fmt: skip
+    sure = "" if done.sure is None else f", {done.sure:.0%} of their pixels"
+    out.print(f"{done.folder}: {done.images} images, {done.written} labelled now{sure}", markup=False)
+    if done.interrupted:
+        out.print("interrupted; the same command goes on", markup=False)
+        raise typer.Exit(130)
 
 
 @app.command()

@@ -228,6 +228,7 @@ def stages(rows: Iterable[OperatorCost]) -> tuple[Stage, ...]:
             params=sum(row.params for row in rows),
             macs=sum(row.macs for row in rows),
             activations=sum(row.activations for row in rows),
+            width=max((row.output_shape[1] for row in rows if row.macs and len(row.output_shape) == 4), default=0),
         )
         for stride, rows in sorted(found.items())
     )

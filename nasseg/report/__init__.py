@@ -1,5 +1,5 @@
-"""Reports: rows of a study's record -> figures -> one HTML page. Nothing here needs torch."""
+"""Reports: rows of studies' records -> figures -> HTML pages. Nothing here needs torch."""
 
-from nasseg.report.page import write_report
+from nasseg.report.write import write_index, write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_index", "write_report"]

@@ -56,22 +56,22 @@ class Budget {
   }
 
   best() {
-    const { finished, figures, numbers, networks, ran, names } = this.rows;
+    const { finished, figures, keys, networks, ran, names } = this.rows;
     const gains = figures[this.gain.name].values, spent = figures[this.figure].values;
     const sign = this.gain.direction === "maximize" ? -1 : 1;
     const fits = (row) => gains[row] !== null && spent[row] !== null && spent[row] <= this.budget && this.filter.keeps(row);
     const better = (a, b) => sign * (gains[a] - gains[b]) || spent[a] - spent[b] || a - b;
     const rows = finished.filter(fits).sort(better), [first] = rows;
     const other = rows.find((row) => networks[row] !== networks[first]);
-    const published = names.map((_, i) => numbers.length + i).filter((row) => fits(row) && names[row - numbers.length] !== ran[first]);
+    const published = names.map((_, i) => keys.length + i).filter((row) => fits(row) && names[row - keys.length] !== ran[first]);
     return { first, other, published: published.sort((a, b) => sign * (gains[a] - gains[b]) || a - b)[0] };
   }
 
   sentence() {
-    const { figures, numbers, families, names, ran } = this.rows, { unit } = figures[this.figure];
+    const { figures, keys, families, names, ran } = this.rows, { unit } = figures[this.figure];
     const { first, other, published } = this.best(), gains = figures[this.gain.name].values;
     if (first === undefined) return [`No finished network is within ${number(this.budget, unit)}.`];
-    const link = (row) => el("a", { href: `#trial-${numbers[row]}` }, `#${numbers[row]}`);
+    const link = (row) => el("a", { href: `#trial-${keys[row]}` }, `#${keys[row]}`);
     const margin = (row) => {
       const difference = gains[first] - gains[row];
       if (difference === 0) return "as much as";
@@ -84,7 +84,7 @@ class Budget {
     parts.push(el("strong", {}, number(gains[first], this.gain.unit)), ` at ${number(figures[this.figure].values[first], unit)}`);
     if (other !== undefined) parts.push(`, ${margin(other)} the runner-up, `, link(other));
     if (published !== undefined) {
-      parts.push(`${other === undefined ? ", " : ", and "}${margin(published)} ${names[published - numbers.length]}`);
+      parts.push(`${other === undefined ? ", " : ", and "}${margin(published)} ${names[published - keys.length]}`);
       parts.push(", the best published network within this budget.");
     } else {
       parts.push(names.length ? ". No published network is known to be within this budget." : ".");

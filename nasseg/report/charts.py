@@ -12,11 +12,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nasseg.analyse.population import Population, importance_frame
-from nasseg.report.figures import COLOURS, INK, MUTED, escape, figure_layout, mark
+from nasseg.report.figures import COLOURS, DASHES, INK, MUTED, escape, figure_layout, mark
 from nasseg.report.view import Axis
 from nasseg.report.words import number, percent, sentence
 
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
 VERDICTS = {  # colour, symbol, size
     "matters": (COLOURS[0], "circle", 11),
     "undecided": ("#8a94a0", "circle-open", 10),

@@ -41,7 +41,7 @@ class Compare {
       button.addEventListener("click", () => this.toggle(row));
       return button;
     };
-    const link = ({ title, number }) => (number === undefined ? title : el("a", { href: `#trial-${number}` }, title));
+    const link = ({ title, key }) => (key === undefined ? title : el("a", { href: `#trial-${key}` }, title));
     const heads = this.rows.map((row) => el("th", { scope: "col" }, link(this.details[row]), " ", close(row)));
     const lines = this.lines(), same = ([, , texts]) => this.rows.length > 1 && texts.every((text) => text === texts[0]);
     const body = [];

@@ -1,11 +1,10 @@
 """What the reader sets: a budget, and filters. Only the script makes them work, so without it they do not show."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nasseg.analyse.population import Population
 from nasseg.analyse.table import best_within, trial_figures
 from nasseg.records import StudyRecord
 from nasseg.report import words
@@ -66,8 +65,8 @@ def _margin(value: float, other: float, gain: Axis) -> str:
     return f"{words.difference(value - other, gain.unit)} {'more' if value > other else 'less'} than"
 
 
-def filter_controls(figures: Mapping[str, Axis], population: Population) -> Html:
-    """A range a figure, a value a parameter. Families are chosen in the legend."""
+def filter_controls(figures: Mapping[str, Axis], choices: Mapping[str, Sequence[str]]) -> Html:
+    """A range a figure, a value a parameter (with its levels). Groups are chosen in the legend."""
     ranges = []
     for name, axis in figures.items():
         sides = [
@@ -78,11 +77,8 @@ def filter_controls(figures: Mapping[str, Axis], population: Population) -> Html
         title = words.sentence(axis.label) + (f", {axis.unit}" if axis.unit else "")
         ranges.append(tag("div", tag("span", title), tag("span", *sides, class_="range"), class_="field"))
     selects = []
-    for name in map(str, population.choices):
-        if name != "family":
-            levels = population.choices[name].cat.categories
-            options = [tag("option", "any", value=""), *(tag("option", v, value=i) for i, v in enumerate(levels))]
-            select = tag("select", *options, data_parameter=name)
-            selects.append(tag("label", tag("span", name), select, class_="field"))
+    for name, levels in choices.items():
+        options = [tag("option", "any", value=""), *(tag("option", v, value=i) for i, v in enumerate(levels))]
+        selects.append(tag("label", tag("span", name), tag("select", *options, data_parameter=name), class_="field"))
     fields = text(tag("div", *ranges, class_="fields-grid"), tag("div", *selects, class_="fields-grid"))
     return tag("details", tag("summary", "Filter"), fields, id="filters", class_="script")

@@ -1,50 +1,68 @@
 """What the page's panel shows of one network: plain data, already in words."""
 
 import shlex
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 from nasseg.analyse.table import outcome, trial_figures
+from nasseg.errors import UserError
 from nasseg.records import Measurement, PublishedPoint, StudyRecord, TrialRow
 from nasseg.report import words
-from nasseg.report.view import family_of
+from nasseg.report.view import family_of, key_of
+from nasseg.schedule import parse_schedule
 
 OUTCOMES = {
     "finished": "finished",
     "reused": "same network and protocol as an earlier trial",
-    "stopped": "trained, but not to the end",
-    "rejected": "rejected before training",
+    "stopped": "stopped at a rung",
+    "rejected": "rejected by a limit",
     "failed": "failed",
     "running": "running",
     "waiting": "waiting",
 }
 # Attributes that a report shows elsewhere, or that only the driver needs.
-_HIDDEN = {"arch_id", "eval_key", "lease", "constraints"}
+_HIDDEN = {"arch_id", "eval_key", "lease", "constraints", "continues", "stopped_at_rung"}
+
+Trials = Mapping[int, TrialRow]  # by number
 
 
 def trial_detail(
-    record: StudyRecord, trial: TrialRow, front: bool, certainty: dict[str, Any] | None = None
+    record: StudyRecord,
+    trial: TrialRow,
+    front: bool,
+    certainty: dict[str, Any] | None = None,
+    trials: Trials | None = None,
+    prefix: str = "",
 ) -> dict[str, Any]:
-    """Everything recorded of a trial, and what is known of its certainty."""
+    """Everything recorded of a trial, and what is known of its certainty.
+
+    trials: the study's, where it may go on from another. prefix: of what its trials are called.
+    """
     state = OUTCOMES[outcome(trial)]
     if outcome(trial) == "finished":
         state = "on the front" if front else "dominated"
+    before = trial.extra.get("continues")
     facts = [("rung", str(trial.rung)), ("seed", trial.seed), ("reused from", trial.reused_from)]
+    facts += [("goes on from", None if before is None else f"#{prefix}{before}")]
     facts += [("started", words.moment(trial.started)), ("finished", words.moment(trial.finished))]
     if trial.measurement:
         facts.append(("arch id", trial.measurement.arch_id))
     known = trial_figures(trial)
     facts += [(name, words.plain(value)[:300]) for name, value in trial.extra.items() if name not in {*known, *_HIDDEN}]
     return {
-        "title": f"#{trial.number} {family_of(trial)}",
-        "number": trial.number,
+        "title": f"#{key_of(trial, prefix)} {family_of(trial)}",
+        "key": key_of(trial, prefix),
         "state": state,
         "front": front,
         "reason": trial.reason,
         "arch": _arch(trial),
         "groups": [*_groups(record, trial), *([certainty] if certainty else [])],
-        "command": f"nasseg measure {shlex.quote(f'{record.name}#{trial.number}')} --latency",
+        "commands": _commands(record, trial) if trial.arch else [],
         "facts": [[key, str(value)] for key, value in facts if value not in (None, "")],
+        "schedules": list(_schedules(trial.arch or {})),
         **_curves(trial.measurement),
+        "rungs": _rungs(trial, trials or {}),
     }
 
 
@@ -105,6 +123,8 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
             ("FLOPs as fvcore counts", c.fvcore_flops, ""),
         ]
         figures += [("activations", c.activations, ""), ("field of view", c.field_of_view, "px")]
+        if c.peak_activation_bytes is not None:
+            figures.append(("peak activation memory", c.peak_activation_bytes / 2**20, "MiB"))
         groups.append(_group("Cost", words.cost_protocol(c.protocol), words.environment(c.environment), figures))
         if c.uncounted:
             groups[-1]["note"] = f"Operators that fvcore does not count: {words.plain(c.uncounted)}."
@@ -120,6 +140,48 @@ def _group(title: str, protocol: str, environment: str, figures: list[tuple[str,
     return {"title": title, "protocol": protocol, "environment": environment, "figures": rows}
 
 
+def _commands(record: StudyRecord, trial: TrialRow) -> list[list[str]]:
+    """What to type to go on with a network. RECIPE, NAME: the reader's choice."""
+    address = shlex.quote(f"{record.name}#{trial.number}")
+    accuracy = trial.measurement.accuracy if trial.measurement else None
+    data = shlex.quote(accuracy.protocol.data) if accuracy else "DATA"
+    return [
+        ["Train it to the end", f"nasseg train {address} --data {data} --recipe RECIPE"],
+        ["Measure it again", f"nasseg measure {address} --latency"],
+        ["Export it", f"nasseg export {address} -o NAME.onnx"],
+    ]
+
+
+def _schedules(arch: Mapping[str, Any], prefix: str = "") -> Iterator[list[Any]]:
+    """Dilation schedules among an architecture's fields, those of its encoder too: name, notation, runs of blocks.
+
+    A run is [blocks, [rates, one a branch]].
+    """
+    for name, value in arch.items():
+        if isinstance(value, Mapping):
+            yield from _schedules(value, f"{prefix}{name}.")
+        elif isinstance(value, str) and "(" in value:
+            try:
+                schedule = parse_schedule(value)
+            except UserError:
+                continue
+            yield [f"{prefix}{name}", value, [[len(list(run)), list(entry)] for entry, run in groupby(schedule)]]
+
+
+def _rungs(trial: TrialRow, trials: Trials) -> list[list[float]]:
+    """mIoU at each rung that the network was stopped at, and now: [step, percent]."""
+    points: list[list[float]] = []
+    seen: set[int] = set()
+    now: TrialRow | None = trial
+    while now is not None and now.number not in seen:
+        seen.add(now.number)
+        accuracy = now.measurement.accuracy if now.measurement else None
+        if accuracy and abs(accuracy.miou) < float("inf"):
+            points.append([accuracy.protocol.steps, round(accuracy.miou, 2)])
+        now = trials.get(now.extra.get("continues", -1))
+    return points[::-1] if len(points) > 1 else []
+
+
 def _curves(m: Measurement | None) -> dict[str, Any]:
     """IoU a class (best first), cost by stage and the learning curve, as far as they are known."""
     found: dict[str, Any] = {}
@@ -131,12 +193,13 @@ def _curves(m: Measurement | None) -> dict[str, Any]:
         found["curve"] = [[step, float(f"{loss:.4g}")] for step, loss in m.accuracy.curve if abs(loss) < float("inf")]
     if m and m.cost:
         total = max(1, sum(stage.macs for stage in m.cost.stages))
+        found["input"] = list(m.cost.protocol.input_size)
         found["stages"] = [
             [
-                f"1/{stage.stride}" if stage.stride else "global",
+                stage.stride,
+                stage.width or None,
                 words.number(stage.params),
                 words.number(stage.macs),
-                words.number(stage.activations),
                 round(100 * stage.macs / total, 1),
             ]
             for stage in m.cost.stages

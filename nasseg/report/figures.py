@@ -1,4 +1,4 @@
-"""The two figures. They only draw what nasseg.report.view computed.
+"""The front and the hypervolume. They only draw what nasseg.report.view computed.
 
 Every trace names its rows in `customdata` and its part in `meta`; the page swaps figures and marks the chosen row.
 """
@@ -15,6 +15,8 @@ from nasseg.report.words import number, sentence
 # Okabe and Ito's colours, told apart by colour-blind readers too; shapes say the same once more.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "triangle-down")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
+FILL = "rgba(0,114,178,0.08)"
 INK, MUTED, GRID, PUBLISHED = "#1d2733", "#5d6977", "#e7eaee", "#1d2733"
 HALO = ", ".join(["0 0 3px white"] * 3)
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
@@ -27,7 +29,7 @@ CONFIG = {
 
 
 def mark(index: int) -> tuple[str, str]:
-    """Colour and symbol of the family at that index; no two alike for 36 families."""
+    """Colour and symbol of the family or study at that index; no two alike for 36 of them."""
     return COLOURS[index % len(COLOURS)], SYMBOLS[(index + index // len(COLOURS)) % len(SYMBOLS)]
 
 
@@ -44,33 +46,50 @@ def front_figures(view: View) -> dict[str, dict[str, go.Figure]]:
 def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.Figure:
     """Finished trials over two figures: the front in full, dominated trials dimmed, published networks, limits."""
     across, up = view.axes[x or view.x], view.axes[y or view.y]
-    traces = [_steps(view, across, up)]
-    for dimmed, rows_by_family in ((True, view.dominated), (False, view.front)):
-        for index, family in enumerate(view.families):
-            traces.append(_family(view, across, up, family, index, rows_by_family[family], dimmed))
+    lines = view.steps.get(across.name, {}).get(up.name, [[]])
+    traces = [_steps(view, across, up, rows, index if len(lines) > 1 else None) for index, rows in enumerate(lines)]
+    for dimmed, rows_by_group in ((True, view.dominated), (False, view.front)):
+        for index, group in enumerate(view.groups):
+            traces.append(_group(view, across, up, group, index, rows_by_group[group], dimmed))
     traces.append(_published(view, across, up))
     traces.append(_scatter(view, across, up, [], "selected", marker=_ring(INK), hoverinfo="skip", showlegend=False))
     layout = figure_layout(axis_layout(across), axis_layout(up))
     return go.Figure(data=traces, layout={**layout, "shapes": limit_shapes(across, "x") + limit_shapes(up, "y")})
 
 
-def hypervolume_figure(history: History) -> go.Figure:
-    """Hypervolume over the study's trials, as a share of the box."""
-    share = history.share
-    gains = [i for i, value in enumerate(share) if value > (share[i - 1] if i else 0)]
-    line = go.Scatter(
-        x=history.numbers, y=share, mode="lines", line={"shape": "hv", "color": COLOURS[0], "width": 2},
-        fill="tozeroy", fillcolor="rgba(0,114,178,0.08)", hoverinfo="skip", name="hypervolume",
-    )  # fmt: skip
-    points = go.Scatter(
-        x=[history.numbers[i] for i in gains], y=[share[i] for i in gains], customdata=[history.rows[i] for i in gains],
-        mode="markers", name="trials that added to it", marker={"color": COLOURS[0], "size": 6},
-        text=[f"<b>#{history.numbers[i]}</b> raised it to {share[i]:.4f}" for i in gains],
-        hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
-    layout = figure_layout({"title": {"text": "Trial"}}, {"title": {"text": "Hypervolume"}, "rangemode": "tozero"})
-    layout["xaxis"] |= {"range": [0, max(1, history.numbers[-1])]}
-    return go.Figure(data=[line, points], layout=layout)
+OVER = {"trial": "Trial", "compute": "Hours of training", "time": "Hours since the first trial began"}
+
+
+def hypervolume_figure(*histories: History | None, names: Sequence[str] = ()) -> go.Figure:
+    """Hypervolume over trials or hours, as a share of the box; of several studies (with their names), a line each."""
+    traces, known = [], [history for history in histories if history]
+    for index, history in enumerate(histories):
+        if history is None:
+            continue
+        at, share, group = history.at, history.share, str(index) if names else None
+        colour = COLOURS[index % len(COLOURS)]
+        gains = [i for i, value in enumerate(share) if value > (share[i - 1] if i else 0)]
+        traces.append(
+            go.Scatter(
+                x=at, y=share, mode="lines", hoverinfo="skip", meta="line", legendgroup=group,
+                line={"shape": "hv", "color": colour, "width": 2, "dash": DASHES[index % len(DASHES)]},
+                **({"name": escape(names[index])} if names else {"fill": "tozeroy", "fillcolor": FILL}),
+            )
+        )  # fmt: skip
+        traces.append(
+            go.Scatter(
+                x=[at[i] for i in gains], y=[share[i] for i in gains], customdata=[history.rows[i] for i in gains],
+                mode="markers", meta="gains", legendgroup=group, showlegend=False,
+                marker={"color": colour, "symbol": mark(index)[1], "size": 6},
+                text=[f"<b>#{escape(history.keys[i])}</b> raised it to {share[i]:.4f}" for i in gains],
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )  # fmt: skip
+    title = OVER[known[0].over] if known else ""
+    layout = figure_layout({"title": {"text": title}}, {"title": {"text": "Hypervolume"}, "rangemode": "tozero"})
+    end = max((history.at[-1] for history in known), default=1.0)
+    layout["xaxis"] |= {"range": [0, end if end > 0 else 1]}
+    return go.Figure(data=traces, layout=layout)
 
 
 def axis_layout(axis: Axis) -> dict[str, Any]:
@@ -110,14 +129,14 @@ def _scatter(view: View, x: Axis, y: Axis, rows: Sequence[int], role: str, **mor
     )
 
 
-def _family(view: View, x: Axis, y: Axis, family: str, index: int, rows: list[int], dimmed: bool) -> go.Scatter:
+def _group(view: View, x: Axis, y: Axis, group: str, index: int, rows: list[int], dimmed: bool) -> go.Scatter:
     colour, symbol = mark(index)
     marker: dict[str, Any] = {"color": colour, "symbol": symbol, "size": 7, "opacity": 0.3}
     if not dimmed:
         marker |= {"size": 11, "opacity": 1, "line": {"color": "white", "width": 1.2}}
     spreads = {} if dimmed else {**_spread(view, x, "x", rows, colour), **_spread(view, y, "y", rows, colour)}
     return _scatter(
-        view, x, y, rows, "trials", name=escape(family), legendgroup=str(index), showlegend=not dimmed, marker=marker,
+        view, x, y, rows, "trials", name=escape(group), legendgroup=str(index), showlegend=not dimmed, marker=marker,
         **spreads, **_hover(view, rows),
     )  # fmt: skip
 
@@ -142,13 +161,19 @@ def _published(view: View, x: Axis, y: Axis) -> go.Scatter:
     )  # fmt: skip
 
 
-def _steps(view: View, x: Axis, y: Axis) -> go.Scatter:
-    """The best trade-off of two objectives alone: what the trials reached with at most, or at least, that much of x."""
-    rows = view.steps.get(x.name, {}).get(y.name, [])
-    line = {"shape": "vh" if x.direction == "maximize" else "hv", "color": "#9aa5b1", "width": 1.2}
-    return _scatter(
-        view, x, y, rows, "steps", mode="lines", line=line, name="best trade-off of these two", hoverinfo="skip"
+def _steps(view: View, x: Axis, y: Axis, rows: list[int], group: int | None) -> go.Scatter:
+    """The best trade-off of two objectives alone: what the trials reached with at most, or at least, that much of x.
+
+    group: whose it is, where there is a line each.
+    """
+    colour, dash = (
+        ("#9aa5b1", "solid") if group is None else (COLOURS[group % len(COLOURS)], DASHES[group % len(DASHES)])
     )
+    line = {"shape": "vh" if x.direction == "maximize" else "hv", "color": colour, "width": 1.2, "dash": dash}
+    return _scatter(
+        view, x, y, rows, "steps", mode="lines", line=line, name="best trade-off of these two", hoverinfo="skip",
+        legendgroup=None if group is None else str(group),
+    )  # fmt: skip
 
 
 def _ring(colour: str) -> dict[str, Any]:

@@ -6,16 +6,22 @@ function parseNumber(text) {
   return found ? Number(found[1]) * 1000 ** " kMGT".indexOf(found[2] || " ") : NaN;
 }
 
+// Four digits; what lies just between two goes to the even one, as in Python.
+function rounded(value) {
+  const [digits, power] = value.toExponential(40).split("e"), [, head, even, rest] = /^(-?\d\.\d\d)(\d)(\d*)$/.exec(digits);
+  return Number(/^50*$/.test(rest) && even % 2 === 0 ? `${head}${even}e${power}` : value.toPrecision(4));
+}
+
 // As Python's words.number: four digits, with k, M, G or T where no unit stands in the way.
 function number(value, unit = "") {
   const size = Math.abs(value);
   if (size >= 1e4 && !unit) {
     let power = Math.min(4, Math.floor(Math.log10(size) / 3));
-    let scaled = Number((value / 1000 ** power).toPrecision(4));
-    if (Math.abs(scaled) >= 1000 && power < 4) scaled = Number((value / 1000 ** ++power).toPrecision(4));
+    let scaled = rounded(value / 1000 ** power);
+    if (Math.abs(scaled) >= 1000 && power < 4) scaled = rounded(value / 1000 ** ++power);
     return `${scaled} ${"kMGT"[power - 1]}`;
   }
-  const text = size >= 1e4 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(4)));
+  const text = size >= 1e4 ? Math.round(value).toLocaleString("en") : String(rounded(value));
   return `${text} ${unit}`.trimEnd();
 }
 
@@ -76,8 +82,8 @@ class Filter {
   }
 
   test(row) {
-    const { numbers, families, figures, choices, groups } = this.rows, published = row >= numbers.length;
-    if (this.hidden.has(published ? "published" : String(groups.indexOf(families[row])))) return false;
+    const { keys, figures, choices, groups } = this.rows, published = row >= keys.length;
+    if (this.hidden.has(published ? "published" : String(groups[row]))) return false;
     for (const [name, { min = -Infinity, max = Infinity }] of Object.entries(this.ranges)) {
       const value = figures[name].values[row];
       if (value === null ? !published : value < min || value > max) return false;

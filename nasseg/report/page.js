@@ -2,6 +2,16 @@
 
 const byId = (id) => document.getElementById(id);
 
+// The plotting library is inside the file, or beside it.
+async function loadLibrary() {
+  const source = byId("library").dataset.src;
+  if (!source) return document.head.append(el("script", {}, await unpack("library")));
+  const script = el("script", { src: source });
+  const loaded = new Promise((resolve, reject) => Object.assign(script, { onload: resolve, onerror: reject }));
+  document.head.append(script);
+  await loaded.catch(() => Promise.reject(new Error(`The charts need ${source} beside this page.`)));
+}
+
 async function unpack(id) {
   const text = atob(byId(id).textContent), bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
@@ -54,7 +64,10 @@ class Front {
 
   trace(trace, figure) {
     if (trace.meta === "selected") return { ...trace, ...this.at(figure) };
-    if (trace.meta === "steps") return this.filter.active ? { ...trace, ...this.steps(trace) } : trace;
+    if (trace.meta === "steps") {
+      const shown = { ...trace, visible: !this.filter.hidden.has(trace.legendgroup) };
+      return this.filter.active ? { ...shown, ...this.steps(trace.legendgroup) } : shown;
+    }
     const group = trace.meta === "published" ? "published" : trace.legendgroup;
     const kept = this.filter.trace(trace);
     const text = trace.meta === "trials" ? kept.customdata.map((row) => this.data.hover[row]) : kept.text;
@@ -72,12 +85,13 @@ class Front {
     return { x: found.map((point) => point[0]), y: found.map((point) => point[1]) };
   }
 
-  // The best trade-off of the two objectives among what the filter keeps, from the end where the first is best.
-  steps() {
+  // The best trade-off of the two objectives among what the filter keeps, in a group if there is a line for each.
+  steps(group) {
     const { rows, directions } = this.data, { x, y } = this.axes;
     const sign = (name) => (directions[name] === "maximize" ? -1 : 1);
     const at = (name, row) => rows.figures[name]?.values[row];
-    const usable = (row) => this.filter.keeps(row) && Number.isFinite(at(x, row)) && Number.isFinite(at(y, row));
+    const mine = (row) => group === undefined || String(rows.groups[row]) === group;
+    const usable = (row) => mine(row) && this.filter.keeps(row) && Number.isFinite(at(x, row)) && Number.isFinite(at(y, row));
     const order = (a, b) => sign(x) * (at(x, a) - at(x, b)) || sign(y) * (at(y, a) - at(y, b));
     const best = [];
     if (directions[x] && directions[y]) {
@@ -135,8 +149,8 @@ class Front {
     const full = front.flatMap((t) => t.x.map((x, i) => square(at(x, t.y[i]), 6)));
     const apart = (box, others) => others.every((t) => box[2] < t[0] || t[2] < box[0] || box[3] < t[1] || t[3] < box[1]);
     const inside = (box) => box[0] >= 0 && box[1] >= 0 && box[2] <= size.width && box[3] <= size.height;
-    const { numbers, names: all } = this.data.rows;
-    const names = trace.customdata.map((row) => all[row - numbers.length]);
+    const { keys, names: all } = this.data.rows;
+    const names = trace.customdata.map((row) => all[row - keys.length]);
     const original = this.data.fronts[this.axes.x][this.axes.y].data[index], texts = [], places = [];
     marks.forEach((mark, i) => {
       const width = pen.measureText(names[i]).width + 4;
@@ -186,8 +200,20 @@ function sortBy(header) {
   body.append(...[...body.rows].sort(order));
 }
 
-function save(name, content) {
-  const url = URL.createObjectURL(new Blob([content], { type: "text/csv" }));
+// Trials as the file holds them, {columns, data}, as CSV.
+function csvOf({ columns, data }) {
+  const text = (value) => (value === null ? "" : value === true ? "True" : value === false ? "False" : String(value));
+  const cell = (value) => (/[",\r\n]/.test(text(value)) ? `"${text(value).replaceAll('"', '""')}"` : text(value));
+  return [columns, ...data].map((row) => row.map(cell).join(",") + "\n").join("");
+}
+
+function jsonOf({ studies, trials: { columns, data } }) {
+  const trials = data.map((row) => Object.fromEntries(row.map((value, i) => [columns[i], value])));
+  return JSON.stringify({ studies, trials }, null, 1);
+}
+
+function save(name, type, content) {
+  const url = URL.createObjectURL(new Blob([content], { type }));
   el("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
@@ -196,17 +222,24 @@ async function start() {
   document.body.dataset.ready = "yes";
   const data = JSON.parse(await unpack("payload"));
   if (!byId("front")) return;
-  document.head.append(el("script", {}, await unpack("library")));
+  try {
+    await loadLibrary();
+  } catch ({ message }) {
+    return byId("panel").replaceChildren(el("p", { class: "warning" }, message));
+  }
   let packed = null;
   const details = () => (packed ??= unpack("details").then(JSON.parse)); // the panels' contents: only when asked for
-  const panel = byId("panel"), rows = new Map(data.rows.numbers.map((number, row) => [number, row]));
+  const panel = byId("panel"), rows = new Map(data.rows.keys.map((key, row) => [key, row]));
   const low = byId("hypervolume"), tableRows = [...document.querySelectorAll("#front-table tbody tr")];
-  const rowOf = (line) => rows.get(Number(line.id.replace("trial-", "")));
+  const over = byId("over");
+  over?.addEventListener("change", () => drawHistory());
+  const rowOf = (line) => rows.get(line.id.replace("trial-", ""));
 
   const drawHistory = () => {
-    const { data: traces, layout } = data.hypervolume;
-    const shown = { ...layout, showlegend: false, dragmode: false };
-    return Plotly.react(low, [traces[0], filter.trace(traces[1])], shown, { ...data.config, displayModeBar: false });
+    const { data: traces, layout } = data.hypervolume[over?.value ?? "trial"];
+    const kept = traces.map((trace) => ({ ...filter.trace(trace), visible: !filter.hidden.has(trace.legendgroup) }));
+    const shown = { ...layout, showlegend: traces.length > 2, dragmode: false };
+    return Plotly.react(low, kept, shown, { ...data.config, displayModeBar: false });
   };
   const filter = new Filter(data, () => {
     front.draw(false);
@@ -242,8 +275,8 @@ async function start() {
     panel.scrollTop = 0;
     opened = row;
     mark();
-    for (const line of tableRows) line.classList.toggle("chosen", line.id === `trial-${detail.number}`);
-    if (detail.number !== undefined) history.replaceState(null, "", `#trial-${detail.number}`);
+    for (const line of tableRows) line.classList.toggle("chosen", line.id === `trial-${detail.key}`);
+    if (detail.key !== undefined) history.replaceState(null, "", `#trial-${detail.key}`);
     const { top, bottom } = panel.getBoundingClientRect();
     if (jump || top > innerHeight * 0.7) {
       panel.focus({ preventScroll: true });
@@ -252,7 +285,7 @@ async function start() {
   };
   const population = data.population && byId("population") && new PopulationCharts(data, filter, open);
   const openLink = (hash, jump) => {
-    const row = rows.get(Number(hash.replace("#trial-", "")));
+    const row = rows.get(hash.replace("#trial-", ""));
     return row === undefined ? null : open(row, jump);
   };
 
@@ -266,7 +299,7 @@ async function start() {
   });
   byId("go").addEventListener("submit", (event) => {
     event.preventDefault();
-    const row = rows.get(Number(byId("go-number").value.replace("#", "") || NaN));
+    const row = rows.get(byId("go-number").value.replace("#", "").trim().toUpperCase());
     byId("go-message").textContent = row === undefined ? "This page has no such trial." : "";
     if (row !== undefined) open(row, true);
   });
@@ -278,7 +311,9 @@ async function start() {
   for (const header of document.querySelectorAll("#front-table th:has(button)")) {
     header.firstChild.addEventListener("click", () => sortBy(header));
   }
-  byId("csv").addEventListener("click", async () => save(`${data.study.replace(/[^\w.-]+/g, "-")}.csv`, await unpack("csv-file")));
+  const trials = async () => JSON.parse(await unpack("trials-file")), file = data.study.replace(/[^\w.-]+/g, "-");
+  byId("csv").addEventListener("click", async () => save(`${file}.csv`, "text/csv", csvOf((await trials()).trials)));
+  byId("json").addEventListener("click", async () => save(`${file}.json`, "application/json", jsonOf(await trials())));
 
   const drawn = () => [...document.querySelectorAll(".js-plotly-plot")];
   const paper = (chart) => ({ autosize: false, width: chart.matches(".half") ? 330 : 680, height: chart.offsetHeight });

@@ -4,76 +4,138 @@ import base64
 import gzip
 import hashlib
 import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from string import Template
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from nasseg.analyse.population import Population, importance_frame, population_of
 from nasseg.analyse.table import on_front, outcome, trial_figures, trials_frame
-from nasseg.errors import UserError
-from nasseg.files import written_whole
 from nasseg.records import StudyRecord
-from nasseg.report import certainty, controls, population, sections, tables
+from nasseg.report import again, certainty, controls, population, search, sections, tables, words
 from nasseg.report.details import published_detail, trial_detail
 from nasseg.report.figures import CONFIG, front_figures, hover_texts, hypervolume_figure
 from nasseg.report.markup import Html, tag, text
-from nasseg.report.rows import figures_of, rows_data
+from nasseg.report.rows import choices_of, figures_of, rows_data
 from nasseg.report.thin import thinned
-from nasseg.report.view import Axis, History, View, axis_of, history_of, view_of
+from nasseg.report.view import Axis, History, View, axis_of, histories_of, view_of
 
-_SCRIPTS = ("panel.js", "compare.js", "filter.js", "budget.js", "population.js", "page.js")
+_SCRIPTS = ("panel.js", "diagram.js", "compare.js", "filter.js", "budget.js", "population.js", "page.js")
+LIBRARY = "plotly.min.js"  # beside the pages that share it
 _HERE = Path(__file__).parent
 
 
-def write_report(record: StudyRecord, path: Path | str) -> Path:
-    """Write a study's report as one self-contained HTML file, whole or not at all. Equal records give equal files.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    target = Path(path)
-    page = render(record)
-    try:
-        with written_whole(target) as partial:
-            partial.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write the report {target}: {error.strerror}; choose another place with -o") from None
-    return target
-
-
-def render(record: StudyRecord) -> str:
-    """The page as text."""
+def render(record: StudyRecord, shared: bool = False, since: str | None = None) -> str:
+    """A study's page. shared: the plotting library is a file beside it. since: a date, to open with what came."""
     content = _content(record)
-    script = "".join(map(_file, _SCRIPTS))
-    library, library_hash = _library()
-    shown, view, history = content.shown, content.view, content.history
-    return _fill(
-        "page.html",
-        policy=_policy(_hash(script), library_hash),
+    shown, view, histories = content.shown, content.view, content.histories
+    return whole_page(
+        shared,
         title=record.name,
+        kicker="Design-space search",
         question=record.question.strip(),
-        style=Html(_file("page.css")),
-        headline=sections.headline(record, shown, view),
-        tiles=sections.tiles(record, shown, view),
-        budget=_budget(content) if history else Html(""),
-        front=_front(record, content) if history else Html(""),
-        population=_population(content) if history else Html(""),
-        history=_history(record, history),
-        ledger=tables.ledger(record),
-        protocols=tables.protocols(record) or Html(""),
-        published=_titled("Published networks beside the study's own", tables.published_table(record)),
-        provenance=tables.provenance(record),
-        library=Html(library),
-        payload=Html(_packed(_json(payload(content)))),
-        details=Html(_packed(_json(_details(content)))),
-        csv=Html(_packed(trials_frame(record).to_csv(index=False))),
+        about=about(record.created, len(tables.front_rows(shown, view))),
+        headline=text(sections.headline(record, shown, view), sections.tiles(record, shown, view)),
+        sections=text(
+            section("since", f"Since {since}", again.since_table(record, since)) if since else None,
+            _known_section("finished", "Trained to the end", again.finished_table(record)),
+            _known_section("again", "Latency measured again", again.remeasured_table(record)),
+            _budget(content) if histories else None,
+            _front(record, content) if histories else None,
+            _population(content) if histories else None,
+            _known_section("cheap", "What cheap figures say of accuracy", again.cheap_table(record)),
+            section(
+                "search", "How the search went", _history(record, histories), search.rungs_table(record),
+                search.spent_table(record), tag("h3", "Trials that are not in the figures"), tables.ledger(record),
+            ),
+            section(
+                "origin", "Where these figures come from", tables.protocols(record),
+                titled("Published networks beside the study's own", tables.published_table(record)),
+                tables.provenance(record),
+            ),
+        ),
+        payload=payload(content),
+        details=_details(content),
+        table=table_data([record], trials_frame(record)),
+    )  # fmt: skip
+
+
+def whole_page(shared: bool, *, payload: object, details: object, table: str, **parts: str) -> str:
+    """The page around what is in it, with the script and what it reads."""
+    script = "".join(map(_file, _SCRIPTS))
+    library, library_hash = ("", "") if shared else _library()
+    return fill(
+        "page.html",
+        policy=_policy(_hash(script), *(["'self'", "file:"] if shared else [f"'sha256-{library_hash}'"])),
+        style=stylesheet(),
+        library=tag("script", Html(library), type="text/plain", id="library", data_src=LIBRARY if shared else None),
+        payload=Html(_packed(_json(payload))),
+        details=Html(_packed(_json(details))),
+        table=Html(_packed(table)),
         script=Html(script),
+        **parts,
     )
+
+
+def guide(name: str = "guide.html") -> Html:
+    """What the panel says before a network is chosen."""
+    return Html(_file(name))
+
+
+def stylesheet() -> Html:
+    return Html(_file("page.css"))
+
+
+def about(created: str, front: int) -> Html:
+    """What an index says of the page, besides title and question."""
+    facts = {"nasseg-created": words.moment(created), "nasseg-front": front}
+    return text(*(tag("meta", name_=name, content=value) for name, value in facts.items()))
+
+
+def table_data(records: Sequence[StudyRecord], frame: pd.DataFrame) -> str:
+    """All trials, and what they are of, as the page gives them away: JSON."""
+    studies = [
+        {
+            **{key: getattr(record, key) for key in ("name", "question", "limits", "identity", "environment")},
+            **{key: getattr(record, key) for key in ("command", "created", "study_file")},
+            "objectives": [vars(objective) for objective in record.objectives],
+            "published": [vars(point) for point in record.published],
+        }
+        for record in records
+    ]
+    rows = frame.to_json(orient="split", index=False, double_precision=15)
+    return f'{{"studies":{_json(finite(studies))},"trials":{rows}}}'
+
+
+def finite(value: Any) -> Any:
+    """Plain data without what JSON has no word for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+def section(name: str, title: str, *parts: Html | None) -> Html:
+    heading = tag("h2", title, id=f"{name}-title")
+    return tag("section", heading, *parts, aria_labelledby=f"{name}-title")
+
+
+def _known_section(name: str, title: str, body: Html | None) -> Html | None:
+    return section(name, title, body) if body else None
+
+
+def titled(title: str, body: Html | None) -> Html | None:
+    return text(tag("h3", title), body) if body else None
 
 
 @dataclass(frozen=True)
@@ -82,7 +144,7 @@ class Content:
 
     shown: StudyRecord
     view: View
-    history: History | None
+    histories: dict[str, History]
     networks: Population  # of the whole study
     rows: dict[int, int]  # a network's place in the population -> its row
     figures: dict[str, Axis]
@@ -101,7 +163,10 @@ def _content(record: StudyRecord) -> Content:
     return Content(
         shown=shown,
         view=view,
-        history=_rows_shown(history_of(record), record, places),
+        histories={
+            name: rows_shown(history, [places.get(trial.number, -1) for trial in record.trials])
+            for name, history in histories_of(record).items()
+        },
         networks=networks,
         rows={i: places[number] for i, number in zip(numbers.index, numbers, strict=True) if number in places},
         figures=figures,
@@ -110,35 +175,33 @@ def _content(record: StudyRecord) -> Content:
     )
 
 
-def _rows_shown(history: History | None, record: StudyRecord, places: dict[int, int]) -> History | None:
-    """A history with the page's rows, -1 for trials that are not on it; of a long one only the steps."""
-    if history is None:
-        return None
-    rows = [places.get(number, -1) for number in history.numbers]
-    if len(places) == len(record.trials):
-        return replace(history, rows=rows)
-    share = history.share
-    steps = [i for i in range(len(share)) if i in (0, len(share) - 1) or share[i] > share[i - 1]]
-    numbers = [history.numbers[i] for i in steps]
-    return replace(history, numbers=numbers, rows=[rows[i] for i in steps], share=[share[i] for i in steps])
+def rows_shown(history: History, places: Sequence[int]) -> History:
+    """A history with the page's rows; -1 for trials that are not on it."""
+    return replace(history, rows=[places[row] for row in history.rows])
 
 
 def payload(content: Content) -> dict[str, Any]:
     """What the script reads first: figures, and what it filters and ranks by. Texts of marks are kept once a row."""
-    view, history = content.view, content.history
-    figures = front_figures(view)
     gain = content.gain
     return {
-        "study": content.shown.name,
+        **front_data(content.shown.name, content.view),
+        "hypervolume": {name: hypervolume_figure(h).to_plotly_json() for name, h in content.histories.items()},
+        "rows": rows_data(content.shown, content.view, choices_of(content.shown, content.networks)),
+        "budget": {"gain": {"name": gain.name, "label": gain.label, "unit": gain.unit, "direction": gain.direction}},
+        "population": _population_data(content),
+    }
+
+
+def front_data(name: str, view: View) -> dict[str, Any]:
+    """What the script needs for the front."""
+    figures = front_figures(view)
+    return {
+        "study": name,
         "config": CONFIG,
         "fronts": {x: {y: _light(figure) for y, figure in row.items()} for x, row in figures.items()},
         "log": {name: axis.log for name, axis in view.axes.items()},
         "directions": {name: axis.direction for name, axis in view.axes.items()},
         "hover": hover_texts(view),
-        "hypervolume": hypervolume_figure(history).to_plotly_json() if history else None,
-        "rows": {**rows_data(content.shown, view, content.networks), "groups": list(view.families)},
-        "budget": {"gain": {"name": gain.name, "label": gain.label, "unit": gain.unit, "direction": gain.direction}},
-        "population": _population_data(content),
     }
 
 
@@ -154,10 +217,11 @@ def _light(figure: go.Figure) -> dict[str, Any]:
 def _details(content: Content) -> list[dict[str, Any]]:
     """A panel for each row: trials in their order, then published networks."""
     shown = content.shown
+    trials = {trial.number: trial for trial in shown.trials}
     details = []
     for row, (trial, front) in enumerate(zip(shown.trials, on_front(shown).tolist(), strict=True)):
         sure = certainty.group(content.certainty, trial, row) if outcome(trial) == "finished" else None
-        details.append(trial_detail(shown, trial, front, sure))
+        details.append(trial_detail(shown, trial, front, sure, trials))
     return details + [published_detail(shown, point) for point in shown.published]
 
 
@@ -177,7 +241,7 @@ def _budget(content: Content) -> Html:
         return Html("")
     budget = controls.first_budget(content.shown, axes[0].name)
     return Html(
-        _fill(
+        fill(
             "budget.html",
             controls=controls.budget_controls(axes, budget),
             answer=controls.answer(content.shown, axes[0], content.gain, budget),
@@ -185,16 +249,23 @@ def _budget(content: Content) -> Html:
     )
 
 
+def levels_of(networks: Population) -> dict[str, list[str]]:
+    """Parameters to filter by, with their levels. Families are in the legend."""
+    names = [name for name in map(str, networks.choices) if name != "family"]
+    return {name: list(map(str, networks.choices[name].cat.categories)) for name in names}
+
+
 def _front(record: StudyRecord, content: Content) -> Html:
     shown, view, sure = content.shown, content.view, content.certainty
     return Html(
-        _fill(
+        fill(
             "front.html",
             x_axis=sections.axis_select(view, "x", "Across"),
             y_axis=sections.axis_select(view, "y", "Upwards"),
             legend=sections.legend(view, record),
-            filters=controls.filter_controls(content.figures, content.networks),
+            filters=controls.filter_controls(content.figures, levels_of(content.networks)),
             thinned=sections.thinned_note(shown, record) or Html(""),
+            guide=guide(),
             table=tables.front_table(shown, view, sure.chances),
             certainty=tag("p", certainty.note(sure, shown), class_="note") if sure.chances is not None else Html(""),
         )
@@ -207,7 +278,7 @@ def _population(content: Content) -> Html:
     if frame.empty:
         return Html("")
     return Html(
-        _fill(
+        fill(
             "population.html",
             select=population.parameter_select(frame),
             first=population.sentence(next(frame.itertuples()), networks, gain),
@@ -217,25 +288,21 @@ def _population(content: Content) -> Html:
     )
 
 
-def _history(record: StudyRecord, history: History | None) -> Html:
-    if history is None:
-        return Html("")
-    chart = tag("div", id="hypervolume", class_="chart low", role="img", aria_label="Hypervolume over the trials")
-    return text(tag("h3", "Hypervolume"), tables.history_note(record, history), chart)
+def _history(record: StudyRecord, histories: dict[str, History]) -> Html | None:
+    if not histories:
+        return None
+    note = search.history_note(record, next(iter(histories.values())))
+    return text(tag("h3", "Hypervolume"), note, search.history_chart(histories))
 
 
-def _titled(title: str, body: Html | None) -> Html:
-    return text(tag("h3", title), body) if body else Html("")
-
-
-def _fill(name: str, **parts: str) -> str:
+def fill(name: str, **parts: str) -> str:
     """A template with its parts; what is not `Html` is escaped."""
     return Template(_file(name)).substitute({key: text(part) for key, part in parts.items()})
 
 
-def _policy(*script_hashes: str) -> str:
+def _policy(script_hash: str, *library: str) -> str:
     """Content security: the browser itself refuses every request, and every script but the page's own two."""
-    scripts = " ".join(f"'sha256-{value}'" for value in script_hashes)
+    scripts = " ".join([f"'sha256-{script_hash}'", *library])
     style, image = "style-src 'unsafe-inline'", "img-src data: blob:"
     return f"default-src 'none'; script-src {scripts}; {style}; {image}; base-uri 'none'; form-action 'none'"
 

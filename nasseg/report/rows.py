@@ -22,18 +22,20 @@ def figures_of(record: StudyRecord, view: View) -> dict[str, Axis]:
     return {name: axis_of(record, name, list(values)) for name, values in found.items() if values}
 
 
-def rows_data(record: StudyRecord, view: View, population: Population) -> dict[str, Any]:
+def rows_data(record: StudyRecord, view: View, choices: dict[str, Any]) -> dict[str, Any]:
     """Columns over the rows: trials in their order, then published networks.
 
-    numbers, families (null for none), networks (a number each architecture), finished (rows), figures (name -> column),
-    choices (parameter -> its levels, and the index of each trial's, -1 where it is not active).
+    keys, families, groups (each trial's place in the view's, -1 for none), networks (a number each architecture),
+    finished (rows), figures (name -> column), choices (parameter -> its levels, and the index of each trial's, -1 where
+    it is not active).
     """
     trials, points = record.trials, record.published
     figures = [trial_figures(trial) for trial in trials] + [dict(point.figures) for point in points]
     ids = [trial.measurement.arch_id if trial.measurement else f"#{trial.number}" for trial in trials]
     seen = {name: index for index, name in enumerate(dict.fromkeys(ids))}
     return {
-        "numbers": [trial.number for trial in trials],
+        "keys": view.keys,
+        "groups": _groups(view, len(trials)),
         "families": [family_of(trial) for trial in trials] + [point.family for point in points],
         "networks": [seen[name] for name in ids],
         "finished": sorted(row for rows in (view.front, view.dominated) for part in rows.values() for row in part),
@@ -47,13 +49,25 @@ def rows_data(record: StudyRecord, view: View, population: Population) -> dict[s
             }
             for name, axis in figures_of(record, view).items()
         },
-        "choices": {name: _codes(record, population, name) for name in map(str, population.choices)},
+        "choices": choices,
     }
 
 
-def _codes(record: StudyRecord, population: Population, name: str) -> dict[str, Any]:
-    column = population.choices[name]
-    numbers = population.figures["number"].tolist()
-    codes = dict(zip(numbers, column.cat.codes.tolist(), strict=True))
-    levels = list(map(str, column.cat.categories))
-    return {"levels": levels, "codes": [codes.get(trial.number, -1) for trial in record.trials]}
+def choices_of(record: StudyRecord, population: Population) -> dict[str, Any]:
+    """What was chosen, by parameter."""
+    found = {}
+    for name in map(str, population.choices):
+        column = population.choices[name]
+        codes = dict(zip(population.figures["number"].tolist(), column.cat.codes.tolist(), strict=True))
+        levels = list(map(str, column.cat.categories))
+        found[name] = {"levels": levels, "codes": [codes.get(trial.number, -1) for trial in record.trials]}
+    return found
+
+
+def _groups(view: View, trials: int) -> list[int]:
+    groups = [-1] * trials
+    for part in (view.front, view.dominated):
+        for index, name in enumerate(view.groups):
+            for row in part[name]:
+                groups[row] = index
+    return groups

@@ -1,6 +1,7 @@
 """The top of the page, which needs no script: headline, tiles, and the chart's controls and legend."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from nasseg.analyse.table import networks_trained, progress, reasons
 from nasseg.records import StudyRecord, TrialRow
@@ -40,7 +41,7 @@ def headline(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
     if counts["rejected"]:
         most, times = next(iter(reasons(record, "rejected").items()))
         rejected = f"{_count(counts['rejected'], 'candidate')} {'was' if counts['rejected'] == 1 else 'were'}"
-        parts.append(f" {rejected} rejected without training, {times:,} because {most}.")
+        parts.append(f" {rejected} rejected by limits, {times:,} because {most}.")
     return tag("p", *parts, class_="headline")
 
 
@@ -52,7 +53,7 @@ def tiles(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
         _tile("Networks trained", f"{trained:,}", f"{counts['finished']:,} trials to the end, {stopped:,} stopped")
         if trained
         else _tile("Networks measured", f"{counts['finished']:,}", "no accuracy measured"),
-        _tile("Rejected untrained", f"{rejected:,}", f"of {len(record.trials):,} trials, {counts['failed']:,} failed"),
+        _tile("Rejected by limits", f"{rejected:,}", f"of {len(record.trials):,} trials, {counts['failed']:,} failed"),
         _tile("On the front", f"{len(front):,}", f"of {counts['finished']:,} finished"),
     ]
     for index, objective in enumerate(record.objectives if front else ()):
@@ -77,13 +78,18 @@ def thinned_note(shown: StudyRecord, record: StudyRecord) -> Html | None:
 
 def legend(view: View, record: StudyRecord) -> Html:
     """What colours and shapes mean, with the whole study's counts; each entry shows and hides its own."""
-    entries = []
     finished = Counter(family_of(record.trials[row]) for row in finished_rows(record))
-    for index, family in enumerate(view.families):
-        count = tag("small", f"{len(view.front[family]):,} of {finished[family]:,} on the front")
-        entries.append(_key(_swatch(*mark(index)), family, count, data_group=str(index)))
+    return group_legend(view, [finished[group] for group in view.groups])
+
+
+def group_legend(view: View, finished: Sequence[int]) -> Html:
+    """Of groups, with how many networks finished in each."""
+    entries = []
+    for index, (group, n) in enumerate(zip(view.groups, finished, strict=True)):
+        count = tag("small", f"{len(view.front[group]):,} of {n:,} on {'its' if view.lines > 1 else 'the'} front")
+        entries.append(_key(swatch(*mark(index)), group, count, data_group=str(index)))
     if view.published:
-        entries.append(_key(_swatch(PUBLISHED, "star", hollow=True), "published", None, data_group="published"))
+        entries.append(_key(swatch(PUBLISHED, "star", hollow=True), "published", None, data_group="published"))
     return tag("div", *entries, class_="legend script")
 
 
@@ -107,7 +113,7 @@ def _tile(title: str, value: str, note: object) -> Html:
     return tag("div", tag("h3", title), tag("strong", value), tag("p", note), class_="tile")
 
 
-def _swatch(colour: str, symbol: str, hollow: bool = False) -> Html:
+def swatch(colour: str, symbol: str, hollow: bool = False) -> Html:
     path = tag("path", d=_SHAPES[symbol], fill="none" if hollow else colour, stroke=colour)
     return tag("svg", path, viewBox="0 0 14 14", width=14, height=14, aria_hidden="true")
 

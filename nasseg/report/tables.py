@@ -1,21 +1,22 @@
 """The page's tables and what they stand on: the front, history, ledger, protocols, provenance."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from nasseg.analyse.table import Outcome, outcome, reason_of, trial_figures
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.report import words
 from nasseg.report.details import OUTCOMES
 from nasseg.report.markup import Html, tag, text
-from nasseg.report.view import History, View, family_of
+from nasseg.report.view import View, family_of
 
 _ORDER: tuple[Outcome, ...] = ("rejected", "stopped", "failed", "reused", "running", "waiting")
 _REASONS = 40  # rows of the ledger
 
 
-def link(number: int) -> Html:
-    return tag("a", f"#{number}", href=f"#trial-{number}")
+def link(key: int | str) -> Html:
+    """To a trial, by its key."""
+    return tag("a", f"#{key}", href=f"#trial-{key}")
 
 
 def front_rows(record: StudyRecord, view: View) -> list[int]:
@@ -26,8 +27,13 @@ def front_rows(record: StudyRecord, view: View) -> list[int]:
     return sorted(rows, key=lambda row: (sign * record.trials[row].values[first.name], row))
 
 
-def front_table(record: StudyRecord, view: View, chances: Sequence[float] | None = None) -> Html:
-    """Every network of the front, one a row. chances: of each trial to stay on it, where known."""
+def front_table(
+    record: StudyRecord, view: View, chances: Sequence[float] | None = None, studies: Mapping[int, Html] | None = None
+) -> Html:
+    """Every network of the front, one a row.
+
+    chances: of each trial to stay on it, where known. studies: which study each row is of, where there are several.
+    """
     rows = front_rows(record, view)
     trials = [record.trials[row] for row in rows]
     figures = [trial_figures(trial) for trial in trials]
@@ -39,13 +45,15 @@ def front_table(record: StudyRecord, view: View, chances: Sequence[float] | None
     best = {
         n: (min if o.direction == "minimize" else max)(f[n] for f in figures) for n, o in objectives.items() if rows
     }
-    head = [_head("trial"), _head("family"), *(_head(words.label(n), units[n], "number") for n in names)]
+    first = [_head("trial"), *([_head("study")] if studies else []), _head("family")]
+    head = [*first, *(_head(words.label(n), units[n], "number") for n in names)]
     if chances is not None:
         head.append(_head("stays on the front", "", "number"))
     head.append(tag("th", "Architecture, what varies", scope="col"))
     body = []
     for row, trial, known in zip(rows, trials, figures, strict=True):
-        cells = [tag("td", link(trial.number), data_value=trial.number), tag("td", family_of(trial))]
+        cells = [tag("td", link(view.keys[row]), data_value=row)]
+        cells += [*([tag("td", studies[row], class_="nowrap")] if studies else []), tag("td", family_of(trial))]
         for name in names:
             winner = "number best" if known.get(name) == best.get(name, object()) else "number"
             cells.append(tag("td", words.number(known.get(name)), class_=winner, data_value=known.get(name, "")))
@@ -53,26 +61,16 @@ def front_table(record: StudyRecord, view: View, chances: Sequence[float] | None
             cells.append(tag("td", words.percent(chances[row]), class_="number", data_value=chances[row]))
         fields = [f"{k} {words.plain((trial.arch or {}).get(k))}" for k in varying.get(family_of(trial), [])]
         cells.append(tag("td", *[tag("span", field) for field in fields], class_="fields"))
-        body.append(tag("tr", *cells, id=f"trial-{trial.number}"))
+        body.append(tag("tr", *cells, id=f"trial-{view.keys[row]}"))
     table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), id="front-table")
     return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Networks on the front")
 
 
-def history_note(record: StudyRecord, history: History) -> Html:
-    at = ", ".join(
-        f"{words.label(o.name)} {words.number(history.reference[o.name], o.unit)}" for o in record.objectives
-    )
-    return tag(
-        "p",
-        f"The share of the box between the reference point ({at}) and the best value of each objective that the front "
-        f"covers: {history.share[-1]:.3f} now. The reference point is the worst finished value of each, widened by "
-        "10 % of the range; the box is this study's own, so compare two studies only over one box.",
-        class_="note",
-    )
+def ledger(record: StudyRecord, prefix: str = "") -> Html:
+    """What became of the trials that are not in the figures: by outcome and reason, the most frequent first.
 
-
-def ledger(record: StudyRecord) -> Html:
-    """What became of the trials that are not in the figures: by outcome and reason, the most frequent first."""
+    prefix: of what the study's trials are called.
+    """
     found: dict[tuple[int, Outcome, str], list[int]] = {}
     for trial in record.trials:
         of = outcome(trial)
@@ -86,7 +84,7 @@ def ledger(record: StudyRecord) -> Html:
     rows = []
     for (_, of, why), numbers in groups[:_REASONS]:
         bar = tag("span", tag("i", style=f"width: {100 * len(numbers) / most:.1f}%"), class_="bar")
-        which = [part for number in numbers[:5] for part in (link(number), " ")]
+        which = [part for number in numbers[:5] for part in (link(f"{prefix}{number}"), " ")]
         more = f"and {len(numbers) - 5:,} more" if len(numbers) > 5 else None
         cells = [
             tag("td", words.sentence(OUTCOMES[of])),
@@ -96,7 +94,7 @@ def ledger(record: StudyRecord) -> Html:
         rows.append(tag("tr", *cells, tag("td", bar, class_="bars"), tag("td", *which, more, class_="which")))
     if len(groups) > _REASONS:
         rows.append(tag("tr", tag("td", f"and {len(groups) - _REASONS:,} more reasons", colspan=5)))
-    return _table((("outcome", None), ("reason", None), ("trials", "number"), ("", None), ("which", None)), rows)
+    return plain_table((("outcome", None), ("reason", None), ("trials", "number"), ("", None), ("which", None)), rows)
 
 
 def protocols(record: StudyRecord) -> Html | None:
@@ -115,7 +113,7 @@ def protocols(record: StudyRecord) -> Html | None:
         for key, count in sorted(seen.items())
     ]
     heads = (("figure", None), ("protocol", None), ("taken on", None), ("trials", "number"))
-    return _table(heads, rows) if rows else None
+    return plain_table(heads, rows) if rows else None
 
 
 def provenance(record: StudyRecord) -> Html:
@@ -148,7 +146,7 @@ def published_table(record: StudyRecord) -> Html | None:
             value = words.number(point.figures.get(name), units.get(name, words.unit(name)))
             cells.append(tag("td", value, class_="number"))
         rows.append(tag("tr", *cells))
-    return _table(heads, rows)
+    return plain_table(heads, rows)
 
 
 def _head(name: str, unit: str = "", class_: str | None = None) -> Html:
@@ -156,9 +154,11 @@ def _head(name: str, unit: str = "", class_: str | None = None) -> Html:
     return tag("th", tag("button", shown, type="button"), scope="col", class_=class_)
 
 
-def _table(heads: Sequence[tuple[str, str | None]], rows: Iterable[Html]) -> Html:
+def plain_table(heads: Sequence[tuple[str, str | None]], rows: Iterable[Html], class_: str | None = None) -> Html:
     head = tag("tr", *(tag("th", words.sentence(name), scope="col", class_=kind) for name, kind in heads))
-    return tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll", tabindex="0")
+    return tag(
+        "div", tag("table", tag("thead", head), tag("tbody", *rows), class_=class_), class_="scroll", tabindex="0"
+    )
 
 
 def _varying(trials: Iterable[TrialRow]) -> dict[str, list[str]]:

@@ -73,6 +73,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.2g} %" if 100 * share < 99.5 else "100 %"
 
 
+def duration(seconds: float) -> str:
+    """Two digits and more: 45 s, 12.5 min, 3.25 h."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:,.3g} {unit}" if seconds < 1000 * size else f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.2g} s"
+
+
 def plain(value: Any) -> str:
     """A field of an architecture, or any other plain data, as the study file would have it."""
     if isinstance(value, bool):

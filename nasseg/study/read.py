@@ -1,12 +1,14 @@
 """Read a study from its storage as plain data, for analysis and reports. Nothing here needs torch."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.records import Measurement, Objective, PublishedPoint, StudyRecord, TrialRow
+from nasseg.study.bulk import bulk_rows
 from nasseg.study.record import Record, study_names
 from nasseg.study.storage import default_url, is_there, open_storage
 
@@ -40,14 +42,14 @@ def record_of(record: Record) -> StudyRecord:
     attributes = record.attributes()
     objectives = tuple(Objective(name=n, unit=u, direction=d) for n, u, d in attributes["objectives"])
     names = [objective.name for objective in objectives]
-    trials = record.trials()
+    rows = bulk_rows(record, names) or tuple(_row(trial, names) for trial in record.trials())
     return StudyRecord(
         name=record.name,
         question=attributes["question"],
         objectives=objectives,
         limits=attributes["limits"],
-        trials=tuple(_row(trial, names) for trial in trials),
-        published=tuple(PublishedPoint(**point) for point in _published(attributes["published"], trials, names)),
+        trials=rows,
+        published=tuple(PublishedPoint(**point) for point in _published(attributes["published"], rows)),
         identity=attributes["identity"],
         command=attributes["command"],
         created=attributes["created"],
@@ -81,12 +83,8 @@ def _row(trial: FrozenTrial, objectives: list[str]) -> TrialRow:
     )
 
 
-def _published(points: list[dict[str, Any]], trials: list[FrozenTrial], objectives: list[str]) -> list[dict[str, Any]]:
+def _published(points: list[dict[str, Any]], rows: Sequence[TrialRow]) -> list[dict[str, Any]]:
     """Published networks with their costs, and with the study's own figures where they were run under its protocols."""
-    run = {t.user_attrs.get("published"): t for t in trials if t.state == TrialState.COMPLETE}
-    result = []
-    for point in points:
-        trial = run.get(point["name"])
-        own = dict(zip(objectives, trial.values, strict=True)) if trial else {}
-        result.append({**point, "figures": {**point["figures"], **own}})
-    return result
+    run = {row.extra.get("published"): row for row in rows if row.state == "COMPLETE"}
+    found = ({**point["figures"], **(run[point["name"]].values if point["name"] in run else {})} for point in points)
+    return [{**point, "figures": figures} for point, figures in zip(points, found, strict=True)]

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from nasseg.analyse.answer import Answer
 from nasseg.analyse.published import Cell, Column, Comparison, Verdict, judge
 from nasseg.families import Arch
 from nasseg.families.graph import Graph, record
@@ -52,17 +54,23 @@ def cost_figure(arch: Arch, rule: str, size: Size, classes: int) -> int:
 
 @dataclass(frozen=True)
 class Measured:
-    """A value that was trained or timed here, in its column's unit, and how, in words."""
+    """A value that was trained or timed here, in its column's unit, and how, in words; of several, their spread."""
 
     value: float
     protocol: str
+    spread: float | None = None
 
 
 Results = Mapping[tuple[str, str], Measured]  # (row, column) -> what was measured for that cell
 
 
-def reproduce(table: Table | str | Path, results: Results | None = None) -> Comparison:
+def reproduce(
+    table: Table | str | Path, results: Results | None = None, *,
+    reasons: Mapping[tuple[str, str], str] | None = None, answers: Iterable[Answer] = (),
+) -> Comparison:  # fmt: skip
     """A table beside ours: arithmetic on shapes, and what `results` brings for cells that need data or a device.
+
+    reasons: why other such cells are empty, in place of what they need.
 
     Raises:
         UserError: no such table, or its file breaks a rule.
@@ -83,9 +91,13 @@ def reproduce(table: Table | str | Path, results: Results | None = None) -> Comp
         ),
         rows=tuple(row.name for row in file.rows),
         cells=tuple(
-            _cell(table, row, name, results or {}) for row in file.rows for name in file.columns if name in row.printed
+            _cell(table, row, name, results or {}, reasons or {})
+            for row in file.rows
+            for name in file.columns
+            if name in row.printed
         ),
         notes={row.name: row.note.strip() for row in file.rows if row.note},
+        answers=tuple(answers),
     )
 
 
@@ -96,13 +108,13 @@ def _scratch(table: Table, column: TableColumn) -> str:
     return "".join(f". {line.rstrip('.')}" for line in lines if line.startswith("From scratch"))
 
 
-def _cell(table: Table, row: TableRow, name: str, results: Results) -> Cell:
+def _cell(
+    table: Table, row: TableRow, name: str, results: Results, reasons: Mapping[tuple[str, str], str]
+) -> Cell:  # fmt: skip
     column, printed = table.file.columns[name], row.printed[name]
 
-    def cell(verdict: Verdict, ours: float | str | None = None, reason: str = "", protocol: str = "") -> Cell:
-        return Cell(
-            row=row.name, column=name, printed=printed, ours=ours, verdict=verdict, reason=reason, protocol=protocol
-        )
+    def cell(verdict: Verdict, ours: float | str | None = None, **more: Any) -> Cell:
+        return Cell(row=row.name, column=name, printed=printed, ours=ours, verdict=verdict, **more)
 
     flag = row.flagged.get(name, "")
     if row.cited:
@@ -115,8 +127,8 @@ def _cell(table: Table, row: TableRow, name: str, results: Results) -> Cell:
         return cell(judge(printed, ours, flag), ours, reason=flag)
     result = results.get((row.name, name))
     if result is not None:
-        return cell("measured", result.value, protocol=result.protocol)
-    return cell("not run", reason=_why_not(row, column))
+        return cell("measured", result.value, protocol=result.protocol, spread=result.spread)
+    return cell("not run", reason=reasons.get((row.name, name)) or _why_not(row, column))
 
 
 def _ours(arch: Arch, row: TableRow, column: TableColumn) -> float | str:
@@ -177,8 +189,3 @@ def summarise(table: Table, hand: Collection[str] = ()) -> TableSummary:
 def list_tables(hand: Collection[str] = ()) -> list[TableSummary]:
     """Every table, paper by paper."""
     return [summarise(table, hand) for table in load_tables()]
-
-
-def reproduce_all() -> list[Comparison]:
-    """Every table beside ours, paper by paper."""
-    return [reproduce(table) for table in load_tables()]

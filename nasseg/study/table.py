@@ -16,6 +16,7 @@ from nasseg.analyse.published import number
 from nasseg.errors import UserError, unknown
 from nasseg.families import Arch, make_arch
 from nasseg.files import Document, find_file, list_files, read_yaml
+from nasseg.study.reproduce_base import with_base
 from nasseg.train.recipe import Recipe, load_recipe
 
 PAPERS = {
@@ -44,6 +45,8 @@ class TableColumn(BaseModel):
     iou.<class>, with `data` and `split`. given: what the paper set or quotes, nothing that is measured.
     size, classes: [height, width] of the image and the classes that the network is built for. unit: M, G and B scale
     the figure. runs_across_stride: a run of equal blocks goes on behind a strided one (of `layer: repeat`).
+    set: fields of the Arch that differ from the row's for this column. best: the row that the paper says is the best,
+    where it prints no values.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,12 +64,16 @@ class TableColumn(BaseModel):
     data: str | None = None
     split: Literal["val", "test"] | None = None
     runs_across_stride: bool = False
+    set: dict[str, Any] = {}
+    best: str | None = None
     evaluated: str | None = None  # printed values are those of this formula, not transcribed
 
     @model_validator(mode="after")
     def _check(self) -> "TableColumn":
         if sum(getattr(self, kind) is not None for kind in KINDS) != 1:
             raise ValueError(f"a column is exactly one of {', '.join(KINDS)}")
+        if self.set and self.accuracy is None:
+            raise ValueError("set is of a column of accuracy: its network is trained, and no printed cost is of it")
         if (self.accuracy is None) != (self.data is None) or (self.data is None) != (self.split is None):
             raise ValueError("a column of accuracy names its data and split, and no other column does")
         return self
@@ -137,13 +144,17 @@ class TableRow(BaseModel):
             raise ValueError("set replaces fields of a variant, and there is none")
         return self
 
-    def arch(self) -> Arch | None:
-        """The network of the row; None for one that is not built here."""
-        return None if self.variant is None else make_arch(self.variant, **self.set)
+    def arch(self, column: TableColumn | None = None) -> Arch | None:
+        """The network of the row, as a column sees it; None for one that is not built here."""
+        more = column.set if column else {}
+        return None if self.variant is None else make_arch(self.variant, **{**self.set, **more})
 
 
 class TableFile(BaseModel):
-    """The keys of a table's study file. recipe: what its rows were trained by, a published one or with settings."""
+    """The keys of a table's study file. recipe: what its rows were trained by, a published one or with settings.
+
+    reference: the row that others are compared with; the first that is built here unless it is given.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -153,8 +164,14 @@ class TableFile(BaseModel):
     question: str
     expected: str
     recipe: str | dict[str, Any] | None = None
+    reference: str | None = None
     columns: dict[str, TableColumn] = Field(min_length=1)
     rows: list[TableRow] = Field(min_length=1)
+
+    @property
+    def base(self) -> str:
+        """The row that others are compared with; empty where none is built here."""
+        return self.reference or next((row.name for row in self.rows if row.variant is not None), "")
 
     def training(self, row: TableRow) -> Recipe | None:
         """What a row was trained by; None where the table names no recipe.
@@ -206,17 +223,23 @@ def load_table(name: str | Path) -> Table:
     """
     path = find_file("tables", name)
     is_path = Path(name).suffix in (".yaml", ".yml")
-    return table_from(read_yaml(path), f"{path.parent.name}/{path.stem}" if is_path else str(name))
+    return table_from(read_yaml(path), f"{path.parent.name}/{path.stem}".strip("/") if is_path else str(name))
 
 
 def table_from(document: Document, name: str) -> Table:
     """Check what the keys' types do not say: names of columns, rows, variants and fields, and that values are text."""
+    document = with_base(document)
     file = document.validate(TableFile)
     try:
         load_recipe(file.recipe or {})
     except UserError as error:
         raise document.error(("recipe",), str(error)) from None
     names = [row.name for row in file.rows]
+    named = {("reference",): file.reference} | {("columns", k, "best"): c.best for k, c in file.columns.items()}
+    built = [row.name for row in file.rows if row.variant is not None]
+    for place, name_of_row in named.items():
+        if name_of_row is not None and name_of_row not in built:
+            raise document.error(place, str(unknown("row that is built here", name_of_row, built)))
     for index, row in enumerate(file.rows):
         where: tuple[str | int, ...] = ("rows", index)
         if row.name in names[:index]:
@@ -233,6 +256,8 @@ def table_from(document: Document, name: str) -> Table:
                 raise document.error((*where, "printed", column), f"a number is needed, got {row.printed[column]!r}")
         try:
             arch = row.arch()
+            for seen in file.columns.values():
+                row.arch(seen)
             file.training(row)
         except UserError as error:
             raise document.error(where, str(error)) from None

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nasseg.analyse.front import front_probability, pareto_front
 from nasseg.analyse.population import (
     NEGLIGIBLE,
     OTHER,
@@ -17,60 +16,9 @@ from nasseg.analyse.population import (
     population_of,
     weights,
 )
-from nasseg.analyse.table import (
-    best_within,
-    front_probabilities,
-    objective_values,
-    seed_spread,
-    seeds_frame,
-    standard_errors,
-)
 from nasseg.errors import UserError
-from nasseg.records import (
-    Accuracy,
-    AccuracyProtocol,
-    Cost,
-    CostProtocol,
-    Environment,
-    Latency,
-    LatencyProtocol,
-    Measurement,
-    Objective,
-    PublishedPoint,
-    StudyRecord,
-    TrialRow,
-)
-
-ENVIRONMENT = Environment(nasseg="0", commit=None, python="3", torch="2", system="s", cpu="c", cores=1)
-COST = CostProtocol(input_size=(64, 128), num_classes=2)
-LATENCY = LatencyProtocol(device="cpu", input_size=(64, 128), num_classes=2)
-MIOU = Objective(name="miou", unit="%", direction="maximize")
-MACS = Objective(name="macs", unit="", direction="minimize")
-TIME = Objective(name="latency_ms", unit="ms", direction="minimize")
-
-
-def network(number, params, miou, macs=1e6, *, time=None, iqr=0.0, seed=0, arch_id=None, **more):
-    cost = Cost(
-        protocol=COST, environment=ENVIRONMENT, params=int(macs / 100), macs=int(macs), fvcore_flops=int(macs),
-        activations=1, field_of_view=31,
-    )  # fmt: skip
-    protocol = AccuracyProtocol(data="d", data_fingerprint="f", recipe="r", recipe_hash="h", steps=10, seed=seed)
-    accuracy = Accuracy(
-        protocol=protocol, environment=ENVIRONMENT, miou=miou, pixel_accuracy=90.0, class_iou={}, train_seconds=1.0
-    )
-    latency = None
-    if time is not None:
-        latency = Latency(
-            protocol=LATENCY, environment=ENVIRONMENT, p50_ms=time, p90_ms=time, p99_ms=time, iqr_ms=iqr, n=25
-        )
-    m = Measurement(arch_id=arch_id or f"a{number}", cost=cost, accuracy=accuracy, latency=latency)
-    values = {"miou": miou, "macs": float(int(macs)), **({"latency_ms": time} if time is not None else {})}
-    row = {"state": "COMPLETE", "arch": {"family": params.get("family", "toy")}, "params": params, "values": values}
-    return TrialRow(number=number, **{**row, "measurement": m, "seed": seed, **more})
-
-
-def study(trials, objectives=(MIOU, MACS), **more):
-    return StudyRecord(name="toy", question="?", objectives=objectives, trials=tuple(trials), **more)
+from nasseg.records import TrialRow
+from tests.analyse.networks import MIOU, TIME, network, study
 
 
 def bisenet_like(n, *, gain=0.0, noise=1.0, seed=0):
@@ -305,83 +253,6 @@ def test_names_that_do_not_exist_are_user_errors():
         population_of(families(20), target="mIoU")
     with pytest.raises(UserError, match=r"left\.width"):
         edf_frame(population_of(families(20)), "left.widht")
-
-
-def test_front_probability_of_two_that_are_alike_is_a_half():
-    values = [[50.0, 10.0], [50.0, 10.0], [40.0, 5.0], [30.0, 9.0]]
-    chance = front_probability(values, [[0, 1.0], [0, 1.0], [0, 0], [0, 0.1]], ["maximize", "minimize"], draws=4000)
-    assert chance[0] + chance[1] == pytest.approx(1.0)  # mIoU alike, so the faster one alone is on the front
-    assert chance[0] == pytest.approx(0.5, abs=0.03)
-    assert chance[2] == 1.0
-    assert chance[3] == 0.0
-
-
-def test_front_probability_without_errors_is_the_front_and_leaves_nothing_out_that_could_be_on_it():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(120, 3))
-    values[5, 1] = np.nan
-    directions = ["minimize", "maximize", "minimize"]
-    exact = front_probability(values, np.zeros_like(values), directions)
-    assert exact.tolist() == pareto_front(values, directions).astype(float).tolist()
-    errors = np.full_like(values, 0.2)
-    chance = front_probability(values, errors, directions, draws=50, seed=3)
-    whole = np.zeros(len(values))
-    for seed in range(50):  # every row drawn anew, none left out beforehand
-        noise = np.clip(np.random.default_rng(seed).standard_normal(values.shape), -4, 4)
-        whole += pareto_front(values + errors * noise, directions)
-    assert (chance[whole == 0] < 0.1).all()
-    assert np.abs(chance - whole / 50).max() < 0.35
-    assert chance[5] == 0
-
-
-SEEDS = study(
-    [
-        network(0, {"a": 0}, 50.0, time=10.0, iqr=1.349, seed=0, arch_id="x"),
-        network(1, {"a": 0}, 52.0, time=10.0, seed=1, arch_id="x"),
-        network(2, {"a": 0}, 51.0, time=10.0, seed=2, arch_id="x"),
-        network(3, {"a": 1}, 40.0, time=5.0, seed=0, arch_id="y"),
-        network(4, {"a": 1}, 44.0, time=5.0, seed=1, arch_id="y"),
-        network(5, {"a": 2}, 30.0, time=4.0, arch_id="z"),
-        network(6, {"a": 2}, 30.0, time=4.0, arch_id="z", seed=1, reused_from=5),
-    ],
-    (MIOU, MACS, TIME),
-)
-
-
-def test_seeds_and_replicates_give_the_standard_errors():
-    frame = seeds_frame(SEEDS)
-    assert frame["numbers"].tolist() == [(0, 1, 2), (3, 4)]
-    assert frame[["seeds", "mean", "low", "high"]].values.tolist() == [[3, 51, 50, 52], [2, 42, 40, 44]]
-    pooled = math.sqrt((1.0 * 2 + 8.0) / 3)  # variances 1 and 8 with 2 and 1 degrees of freedom
-    assert seed_spread(SEEDS) == pytest.approx(pooled)
-    errors = standard_errors(SEEDS)
-    assert errors[:, 0].tolist() == pytest.approx([pooled] * 7)
-    assert errors[:, 1].tolist() == [0.0] * 7
-    assert errors[0, 2] == pytest.approx(1.253 / 5)  # a standard deviation of 1 ms over 25 runs
-    assert seed_spread(families(10)) is None
-    assert front_probabilities(SEEDS)[6] == 0
-    exact = standard_errors(families(10))
-    assert exact.tolist() == np.zeros_like(exact).tolist()
-
-
-def test_the_best_network_within_a_budget_its_runner_up_and_the_best_published():
-    published = (
-        PublishedPoint(name="P", citation="", family="toy", figures={"latency_ms": 9.0, "miou": 45.0}),
-        PublishedPoint(name="Q", citation="", family="toy", figures={"latency_ms": 90.0, "miou": 60.0}),
-        PublishedPoint(name="R", citation="", family="toy", figures={"macs": 1.0, "miou": 70.0}),
-    )
-    record = study(SEEDS.trials, SEEDS.objectives, published=published)
-    found = best_within(record, "latency_ms", 10.0, "miou")
-    # Not trial 2, another seed of the same network.
-    assert (found.number, found.value, found.runner_up, found.runner_up_value) == (1, 52.0, 4, 44.0)
-    assert (found.published, found.published_value) == ("P", 45.0)
-    assert best_within(record, "latency_ms", 9.99, "miou").number == 4
-    alone = best_within(record, "latency_ms", 4.5, "miou")
-    assert (alone.number, alone.runner_up, alone.published) == (5, None, None)
-    assert best_within(record, "latency_ms", 3.9, "miou") is None
-    quick = best_within(record, "miou", 45.0, "latency_ms")  # any objective may be the gain
-    assert (quick.number, quick.value) == (5, 4.0)
-    assert objective_values(record).shape == (7, 3)
 
 
 def test_values_that_agree_better_than_chance_are_no_proof_in_a_few_networks():

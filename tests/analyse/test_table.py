@@ -66,31 +66,48 @@ RECORD = StudyRecord(
             number=4, state="PRUNED", reason="macs over its limit\nmacs is 9000", measurement=measured("a9000", 9000)
         ),
         TrialRow(number=5, state="PRUNED", reason="macs over its limit\nmacs is 8000"),
-        TrialRow(number=6, state="PRUNED", reason="not promoted", measurement=measured("a50", 50, 40.0)),
+        TrialRow(
+            number=6,
+            state="PRUNED",
+            reason="not promoted",
+            measurement=measured("a50", 50, 40.0),
+            extra={"stopped_at_rung": True},
+        ),
         TrialRow(number=7, state="FAIL", reason="out of memory"),
         TrialRow(number=8, state="RUNNING"),
         TrialRow(number=9, state="COMPLETE", values={"miou": float("nan"), "macs": 1.0}),
+        TrialRow(
+            number=10,
+            state="PRUNED",
+            reason="not promoted",
+            measurement=measured("a50", 50, 40.0),
+            reused_from=6,
+            extra={"stopped_at_rung": True},
+        ),
+        # Over a limit that only training could tell.
+        TrialRow(number=11, state="PRUNED", reason="miou under its limit", measurement=measured("a40", 40, 1.0)),
     ),
 )
 
 
 def test_outcomes() -> None:
     expected = ["finished"] * 3 + ["reused"] + ["rejected"] * 2 + ["stopped", "failed", "running", "finished"]
+    expected += ["reused", "rejected"]
     assert [outcome(trial) for trial in RECORD.trials] == expected
     assert progress(RECORD) == {
-        "finished": 4, "stopped": 1, "rejected": 2, "failed": 1, "reused": 1, "running": 1, "waiting": 0,
+        "finished": 4, "stopped": 1, "rejected": 3, "failed": 1, "reused": 2, "running": 1, "waiting": 0,
     }  # fmt: skip
-    assert networks_trained(RECORD) == 3  # a100, a200 (three times), a50
+    assert networks_trained(RECORD) == 4  # a100, a200 (three times), a50, a40
 
 
 def test_reasons_are_counted_by_their_first_line() -> None:
-    assert rejections(RECORD) == {"macs over its limit": 2}
+    assert rejections(RECORD) == {"macs over its limit": 2, "miou under its limit": 1}
     assert reasons(RECORD, "failed") == {"out of memory": 1}
     assert reasons(RECORD, "stopped") == {"not promoted": 1}
 
 
 def test_front_holds_no_copies_no_stopped_trials_and_no_nan() -> None:
-    assert on_front(RECORD).tolist() == [True, True] + [False] * 8
+    assert on_front(RECORD).tolist() == [True, True] + [False] * 10
     assert front_frame(RECORD)["number"].tolist() == [1, 0]  # best miou first
 
 

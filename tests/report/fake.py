@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from nasseg.records import (
@@ -35,6 +36,7 @@ ENVIRONMENT = Environment(
 )  # fmt: skip
 COST = CostProtocol(input_size=SIZE, num_classes=19)
 LATENCY = LatencyProtocol(device="cpu", input_size=SIZE, num_classes=19)
+WIDTHS = {2: 32, 4: 48, 8: 128, 16: 256, 32: 320}  # by stride
 LIMITS = {"macs": {"max": 7e9}, "latency_ms": {"max": 80.0}}
 STEPS = (300, 1200)  # by rung
 
@@ -42,13 +44,18 @@ STEPS = (300, 1200)  # by rung
 def fake_record(trials: int = 400, seed: int = 0) -> StudyRecord:
     rng = random.Random(seed)
     rows: list[TrialRow] = []
+    waiting: list[TrialRow] = []  # at rung 0
     for number in range(trials):
         finished = [row for row in rows if row.state == "COMPLETE" and row.reused_from is None]
         if finished and rng.random() < 0.02:
             source = rng.choice(finished)
             rows.append(replace(source, number=number, reused_from=source.number))
+        elif waiting and rng.random() < 0.1:
+            rows.append(_promoted(number, waiting.pop(0), rng))
         else:
             rows.append(_trial(number, rng))
+            if "stopped_at_rung" in rows[-1].extra:
+                waiting.append(rows[-1])
     rows.append(TrialRow(number=trials, state="RUNNING", arch=_arch(rng), started="2026-03-02T11:58:03"))
     return StudyRecord(
         name="street-scenes/cpu-front",
@@ -67,6 +74,7 @@ def fake_record(trials: int = 400, seed: int = 0) -> StudyRecord:
         created="2026-03-02T08:00:00",
         environment={"nasseg": "0.1.0", "commit": "ce69c53", "python": "3.11.7", "torch": "2.13.0", "optuna": "5.0.0"},
         study_file=STUDY_FILE,
+        extra={"searched_seconds": 30.0 * trials, "price_per_hour": 0.34},
     )
 
 
@@ -162,14 +170,18 @@ def _strength(arch: dict[str, Any]) -> tuple[float, float]:
     return macs, 49.5 + 10 * math.log10(macs / 1e9) + gain - (4 if arch["input_scale"] < 1 else 0)
 
 
+def _times(number: int) -> dict[str, str]:
+    """Forty seconds each, three at a time."""
+    start = datetime(2026, 3, 2, 8) + timedelta(seconds=37 * number)
+    return {"started": start.isoformat(), "finished": (start + timedelta(seconds=90 + number % 40)).isoformat()}
+
+
 def _trial(number: int, rng: random.Random) -> TrialRow:
     arch = _arch(rng)
     macs, limit_miou = _strength(arch)
-    minute = number * 37 // 60
     row = TrialRow(
         number=number, state="COMPLETE", arch=arch, params={k: v for k, v in arch.items() if k != "decoder_channels"},
-        rung=0, seed=0, started=f"2026-03-02T{8 + minute // 60:02}:{minute % 60:02}:11",
-        finished=f"2026-03-02T{8 + (minute + 1) // 60:02}:{(minute + 1) % 60:02}:02",
+        rung=0, seed=0, **_times(number),
     )  # fmt: skip
     if rng.random() < 0.01:
         return replace(row, state="FAIL", reason="loss is not finite\nat step 212: nan, learning rate 0.05")
@@ -191,20 +203,38 @@ def _trial(number: int, rng: random.Random) -> TrialRow:
     values = {"miou": measurement.accuracy.miou, "latency_ms": p50, "macs": float(cost.macs)}
     row = replace(row, measurement=measurement, rung=rung)
     if rung == 0:
-        return replace(row, state="PRUNED", reason="not promoted from rung 0 (300 steps)")
+        reason = f"stopped at step {STEPS[0]} of {STEPS[1]}"
+        return replace(row, state="PRUNED", reason=reason, extra={"stopped_at_rung": True})
     return replace(row, values=values)
+
+
+def _promoted(number: int, before: TrialRow, rng: random.Random) -> TrialRow:
+    """The last rung of a network that was stopped."""
+    assert before.measurement is not None
+    assert before.measurement.latency is not None
+    assert before.arch is not None
+    p50, (_, miou) = before.measurement.latency.p50_ms, _strength(before.arch)
+    measurement = replace(before.measurement, accuracy=_accuracy(miou, 1, p50, rng))
+    assert measurement.accuracy is not None
+    assert before.measurement.cost is not None
+    values = {"miou": measurement.accuracy.miou, "latency_ms": p50, "macs": float(before.measurement.cost.macs)}
+    return replace(
+        before, number=number, state="COMPLETE", reason=None, rung=1, values=values, measurement=measurement,
+        extra={"continues": before.number}, **_times(number),
+    )  # fmt: skip
 
 
 def _cost(macs: int, arch: dict[str, Any]) -> Cost:
     share = {2: 0.13, 4: 0.17, 8: 0.24, 16: 0.4, 32: 0.06}
     stages = tuple(
-        Stage(stride=s, operators=6 + 5 * i, params=int(macs / 1e3 * part * 4**i / 60), macs=int(macs * part),
-              activations=int(8.4e6 / s))
+        Stage(stride=s, width=WIDTHS[s], operators=6 + 5 * i, params=int(macs / 1e3 * part * 4**i / 60),
+                  macs=int(macs * part), activations=int(8.4e6 / s))
         for i, (s, part) in enumerate(share.items())
     )  # fmt: skip
     return Cost(
         protocol=COST, environment=ENVIRONMENT, params=sum(s.params for s in stages), macs=sum(s.macs for s in stages),
         fvcore_flops=int(macs * 1.03), activations=sum(s.activations for s in stages),
+        peak_activation_bytes=int(24 * 2**20 * (macs / 1e9) ** 0.5),
         field_of_view=1551 if arch["family"] == "regseg" else 327, stages=stages, uncounted={"relu": 41, "sigmoid": 6},
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """What a reader does with a report, in a real browser from a file, with every request and console error collected."""
 
+import json
 import re
-import shutil
 from html import unescape
 
 import numpy as np
@@ -9,17 +9,15 @@ import pandas as pd
 import pytest
 
 from nasseg.analyse.population import edf_frame, importance_frame, population_of, weights
-from nasseg.analyse.table import front_frame, on_front, outcome, trial_figures
+from nasseg.analyse.table import front_frame, on_front, outcome, trial_figures, trials_frame
 from nasseg.report import population as population_section
 from nasseg.report import write_report
 from nasseg.report.controls import answer
 from nasseg.report.figures import front_figure
 from nasseg.report.rows import figures_of
 from nasseg.report.view import view_of
+from nasseg.schedule import parse_schedule
 from tests.report.fake import fake_record, hostile_record
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="module")
@@ -28,44 +26,8 @@ def record():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no chromium on this machine: reports are not tested in a browser")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def written(record, tmp_path_factory):
     return write_report(record, tmp_path_factory.mktemp("report") / "report.html")
-
-
-@pytest.fixture
-def visit(browser):
-    """Opens a report; at the end nothing may have failed, and nothing but the file been asked for."""
-    visited = []
-
-    def visit(path, width=1280, hash=""):
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        problems, requests = [], []
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(path.as_uri() + hash)
-        page.wait_for_selector("body[data-drawn=yes]")
-        visited.append((page, path, problems, requests))
-        return page
-
-    yield visit
-    for page, path, problems, requests in visited:
-        page.close()
-        assert problems == []
-        assert {url.partition("#")[0] for url in requests} == {path.as_uri()}
 
 
 def opened(page, number):
@@ -127,9 +89,33 @@ def test_a_click_on_a_mark_shows_its_network(visit, written, record):
         assert key != "dilations" or value in panel
     assert f"{trial.values[y.name]:.4g} %" in panel
     assert f"nasseg measure '{record.name}#{trial.number}'" in panel
-    assert page.locator("#panel svg path").count() == 1
+    assert page.locator("#panel svg path").count() == 1 + bool(trial.extra.get("continues"))
     ring = page.evaluate("document.getElementById('front').data.find((t) => t.meta === 'selected')")
     assert (ring["x"], ring["y"]) == ([trial.values[x.name]], [trial.values[y.name]])
+
+
+def test_a_network_is_drawn_and_its_rungs_are_there(visit, written, record):
+    trial = next(t for t in record.trials if "continues" in t.extra and "dilations" in t.arch)
+    page = visit(written, 420, f"#trial-{trial.number}")
+    panel = opened(page, trial.number)
+    stages = trial.measurement.cost.stages
+    assert page.locator("#panel svg.stages rect").count() == len(stages)
+    texts = page.locator("#panel svg.stages text").all_text_contents()
+    for stage in stages:
+        height, width = (-(-side // stage.stride) for side in (512, 1024))
+        assert {f"1/{stage.stride}", f"{height} × {width}", str(stage.width)} <= set(texts)  # noqa: RUF001
+    wide = page.locator("#panel svg.stages rect").evaluate_all(
+        "boxes => boxes.map((box) => +box.getAttribute('width'))"
+    )
+    assert wide == sorted(wide, reverse=True)
+    schedule = parse_schedule(trial.arch["dilations"])
+    cells = page.locator("#panel svg.schedule rect")
+    assert cells.count() == sum(map(len, schedule))
+    rates = page.locator("#panel svg.schedule text").all_text_contents()
+    assert sorted(rates) == sorted(str(rate) for entry in schedule for rate in entry)
+    assert page.evaluate("document.querySelector('#panel svg.stages').getBoundingClientRect().right") <= 420
+    assert page.locator("#panel svg circle").count() == 2  # mIoU at two rungs
+    assert f"nasseg export '{record.name}#{trial.number}'" in panel
 
 
 def test_another_axis_shows_the_figure_that_python_made(visit, written, record):
@@ -193,7 +179,16 @@ def test_a_family_can_be_hidden_and_all_trials_downloaded(visit, written, record
     assert hidden == 2  # its front and its dominated trials
     with page.expect_download() as download:
         page.click("#csv")
-    assert pd.read_csv(download.value.path())["number"].tolist() == [trial.number for trial in record.trials]
+    frame, expected = pd.read_csv(download.value.path()), trials_frame(record)
+    assert frame["number"].tolist() == expected["number"].tolist()
+    assert frame["miou"].tolist() == pytest.approx(expected["miou"].tolist(), nan_ok=True)
+    assert frame["reason"].dropna().tolist() == expected["reason"].dropna().tolist()
+    assert frame["on_front"].tolist() == expected["on_front"].tolist()
+    with page.expect_download() as download:
+        page.click("#json")
+    found = json.loads(download.value.path().read_text())
+    assert [trial["number"] for trial in found["trials"]] == expected["number"].tolist()
+    assert found["studies"][0]["identity"] == record.identity
 
 
 def test_the_slider_changes_the_answer_and_python_says_the_same(visit, written, record):

@@ -1,8 +1,5 @@
 """The papers' tables: every file loads, every row builds, and what the architecture alone decides is as printed."""
 
-import csv
-import io
-import json
 import re
 from fractions import Fraction
 from functools import cache
@@ -11,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import nasseg
-from nasseg.analyse.published import Cell, Column, Comparison, comparison_frame, difference_text, judge, text_of
+from nasseg.analyse.published import Comparison, comparison_frame, difference_text, text_of
 from nasseg.analyse.typeset import render
-from nasseg.errors import UserError
 from nasseg.families import Arch
-from nasseg.files import list_files, parse_yaml
+from nasseg.files import list_files
 from nasseg.study.reproduce import Measured, at_hand, list_tables, reproduce, summarise
-from nasseg.study.table import PAPERS, load_table, table_from, tables
+from nasseg.study.reproduce_train import trained_column
+from nasseg.study.table import PAPERS, load_table, tables
 from nasseg.train.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,9 +94,10 @@ def test_every_row_builds(name: str) -> None:
         arch, training = row.arch(), table.file.training(row)
         assert arch is None or features(arch)
         assert (arch is None) == (row.cited or row.missing is not None)
-        if arch and training:
+        trained = row.arch(column) if (column := trained_column(table)) else None
+        if trained and training:
             assert training.citation
-            assert {feature for head in training.heads for feature in head.features} <= features(arch)
+            assert {feature for head in training.heads for feature in head.features} <= features(trained)
 
 
 def test_every_trained_table_names_its_recipe() -> None:
@@ -207,79 +204,6 @@ def tokens(text: str) -> list[str]:
     return [re.sub(r"(?<=\d)[MB%x]$", "", token) for token in text.split()]
 
 
-@pytest.mark.parametrize(
-    ("printed", "value", "flag", "verdict"),
-    [
-        ("73.0", 73.04, "", "equal"),
-        ("73.00", 73.04, "", "differs"),
-        ("73.00", 73.04, "why", "flagged"),
-        ("73.0", 73.04, "stale", "equal"),
-        ("0.5", 0.55, "", "equal"),  # half a digit exactly
-        ("0.5", 0.5500001, "", "differs"),
-        ("813", 812.6, "", "equal"),
-        ("78.13±0.48", 78.134, "", "equal"),
-        ("3", "3", "", "equal"),
-        ("3", "5", "", "differs"),
-        (None, 1.0, "", "not printed"),
-        ("-", 1.0, "", "not printed"),
-    ],
-)
-def test_judging(printed: str | None, value: float | str, flag: str, verdict: str) -> None:
-    assert judge(printed, value, flag) == verdict
-
-
-def small() -> Comparison:
-    columns = (
-        Column(name="miou", label="mIoU", unit="%", protocol="on Streets"),
-        Column(name="flops", label="GFLOPs", unit="G", protocol="by a rule"),
-        Column(name="ms", label="time", unit="ms", protocol="on a device"),
-    )
-    cells = (
-        Cell(row="a|b", column="miou", printed="70.1", ours=None, verdict="not run", reason="needs Streets"),
-        Cell(row="a|b", column="flops", printed="1.5", ours=1.52, verdict="equal"),
-        Cell(row="a|b", column="ms", printed="2.0", ours=3.0, verdict="measured", protocol="on a laptop"),
-        Cell(row="c_d", column="flops", printed="2.0", ours=2.1, verdict="flagged", reason="50% & more"),
-        Cell(row="e", column="flops", printed="7", ours=None, verdict="cited"),
-    )
-    return Comparison(
-        name="x/table-1", paper="X", table="Table 1", title="T", question="Why?", expected="", columns=columns,
-        rows=("a|b", "c_d", "e"), cells=cells, notes={"e": "far"},
-    )  # fmt: skip
-
-
-def test_markdown() -> None:
-    lines = render([small()], "markdown").splitlines()
-    assert lines[:3] == ["## X, Table 1: T", "", "Why?"]
-    assert lines[4] == (
-        "| row | mIoU (%) printed | GFLOPs printed | GFLOPs ours | difference | time (ms) printed | time (ms) ours "
-        "| difference |"
-    )
-    assert lines[6] == r"| a\|b | 70.1 | 1.5 | 1.52 | +0.02 | 2.0 | 3.00 [1] | +1.00 |"
-    assert lines[7:9] == ["| c_d |  | 2.0 | 2.10 [2] | +0.10 |  |  |  |", "| e |  | 7 |  |  |  |  |  |"]
-    assert lines[10:] == [
-        "- [1] on a laptop", "- [2] 50% & more", "- e: far", "- mIoU: on Streets. Not run: needs Streets.",
-        "- GFLOPs: by a rule.", "- time: on a device.",
-        "- Rows without ours: other people's networks, as the paper quotes them.",
-    ]  # fmt: skip
-
-
-def test_other_formats() -> None:
-    text = render([small()], "text").splitlines()
-    assert len({len(line) for line in text[4:6]}) == 1  # aligned
-    latex = render([small()], "latex")
-    assert r"c\_d &  & 2.0 & 2.10 [2] & +0.10" in latex
-    assert r"[2] 50\% \& more" in latex
-    rows = list(csv.DictReader(io.StringIO(render([small(), small()], "csv"))))
-    assert len(rows) == 2 * len(small().cells)
-    assert (rows[1]["printed"], rows[1]["ours"], rows[1]["verdict"]) == ("1.5", "1.52", "equal")
-    assert (rows[0]["ours"], rows[2]["protocol"], rows[3]["reason"]) == ("", "on a laptop", "50% & more")
-    (data,) = json.loads(render([small()], "json"))
-    assert data["counts"]["flagged"] == 1
-    assert data["cells"][0] | {"ours": None, "reason": "needs Streets"} == data["cells"][0]
-    with pytest.raises(UserError, match="unknown format 'markdwn': did you mean 'markdown'"):
-        render([small()], "markdwn")
-
-
 def test_differences_show_what_print_rounding_hides() -> None:
     cell = ours("bisenetv2/table-3a").cell("lambda = 1/2", "gflops")
     assert cell is not None
@@ -317,100 +241,8 @@ def test_the_list_says_what_can_run() -> None:
     assert [one.name for one in list_tables() if one.name in COMPUTED] == list(COMPUTED)
 
 
-GOOD = """
-paper: dabnet
-table: Table 9
-title: t
-question: q
-expected: e
-columns:
-  params: {label: Params, unit: M, cost: params, size: [64, 128]}
-  k: {label: k, layer: kernel, size: [64, 128]}
-rows:
-  - {name: a, variant: dabnet, module: head, printed: {params: "0.76", k: "1"}}
-recipe: dabnet-cityscapes
-"""
-
-
-def test_a_users_own_table(tmp_path: Path) -> None:
-    path = tmp_path / "mine.yaml"
-    path.write_text(GOOD)
-    comparison = reproduce(path)
-    assert comparison.citation == "DABNet, Table 9"
-    assert [cell.verdict for cell in comparison.cells] == ["equal", "equal"]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ('"0.76"', "0.76", r":11: rows.0.printed.params: Input should be a valid string, got 0.76"),
-        ('"0.76"', "few", r":11: a number is needed, got 'few'"),
-        ("{params:", "{parms:", r":11: unknown column 'parms': did you mean 'params'"),
-        ("module: head, ", "", r":11: column k looks at a module, and the row names none: add `module`"),
-        ("variant: dabnet", "variant: dabnett", r":11: unknown variant or family 'dabnett': did you mean 'dabnet'"),
-        ("variant: dabnet", "variant: dabnet, cited: true", r":11: rows.0: .*exactly one of them"),
-        ("variant: dabnet", "variant: dabnet, set: {widht: 2}", r":11: unknown parameter of dabnet 'widht'.*'width'"),
-        ("variant: dabnet", "cited: true, set: {width: 2}", r":11: rows.0: .*and there is none"),
-        ("printed: {", "flagged: {j: why}, printed: {", r":11: unknown column 'j'"),
-        ("cost: params", "cost: params, given: it", r":8: columns.params: .*exactly one of cost"),
-        ("cost: params", "cost: weights", r":8: columns.params.cost: Input should be 'params'"),
-        ("cost: params", "accuracy: miou", r":8: columns.params: .*names its data and split"),
-        ("layer: kernel", "field: kernel", r":7: unknown field 'kernel'"),
-        ("dabnet-cityscapes", "dabnet-citiscapes", r":12: recipe: unknown recipe .*'dabnet-cityscapes'"),
-        ("dabnet-cityscapes", "{name: dabnet-cityscapes, heds: []}", r":12: unknown setting .*'heads'"),
-        ("variant: dabnet", "variant: dabnet, recipe: {steps: 0}", r":11: recipe: steps: .*greater than or equal to 1"),
-        ("title: t", "titel: t", r":4: unknown key 'titel': did you mean 'title'"),
-    ],
-)
-def test_bad_files_are_user_errors(old: str, new: str, message: str) -> None:
-    assert GOOD.count(old) == 1
-    with pytest.raises(UserError, match=message):
-        table_from(parse_yaml(GOOD.replace(old, new), Path("bad.yaml")), "bad")
-
-
-def test_a_row_cannot_change_a_recipe_that_the_table_does_not_name() -> None:
-    text = GOOD.replace("recipe: dabnet-cityscapes", "").replace("module: head", "module: head, recipe: {steps: 9}")
-    with pytest.raises(UserError, match=":11: row 'a' changes a recipe, and the table names none"):
-        table_from(parse_yaml(text, Path("bad.yaml")), "bad")
-
-
-@pytest.mark.parametrize(
-    ("module", "layer", "message"),
-    [
-        ("haed", "kernel", "unknown module 'haed': did you mean 'head'"),
-        ("head", "field_of_view_1", "are those of an STDC module, got a Conv2d"),
-        ("encoder.norms.0", "expansion", "a block's first convolution, got a Sequential"),
-    ],
-)
-def test_a_module_that_has_no_such_figure(module: str, layer: str, message: str) -> None:
-    text = GOOD.replace("module: head", f"module: {module}").replace("layer: kernel", f"layer: {layer}")
-    table = table_from(parse_yaml(text, Path("bad.yaml")), "bad")
-    with pytest.raises(UserError, match=message):
-        reproduce(table)
-
-
-def test_no_such_table() -> None:
-    with pytest.raises(UserError, match="unknown table 'bisenetv2/table-3d': did you mean 'bisenetv2/table-3"):
-        load_table("bisenetv2/table-3d")
-
-
 def test_what_starts_from_imagenet_in_the_paper_says_from_scratch_here() -> None:
     assert "From scratch here" in ours("stdc/table-4").columns[0].protocol
     assert "From scratch here" in ours("eseg/table-2").columns[0].protocol
     assert "From scratch" not in ours("regseg/table-4").columns[-1].protocol
     assert all("From scratch here" in note for note in ours("bisenetv2/table-6").notes.values())
-
-
-def test_a_row_may_be_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text("from nasseg.families.regseg import RegSegArch as Mine\n")
-    text = list_files("tables")["regseg/table-4"].read_text()
-    rows = text.index("rows:")
-    (tmp_path / "table-mine.yaml").write_text(
-        text[:rows]
-        + 'rows:\n  - {name: mine, variant: "mine.py:Mine", set: {width: 0.5}, printed: {field_of_view: "3807"}}\n'
-    )
-    (row,) = load_table(tmp_path / "table-mine.yaml").file.rows
-    arch = row.arch()
-    assert arch is not None
-    assert arch.id == nasseg.make_arch("regseg", width=0.5).id

@@ -1,0 +1,50 @@
+"""What makes a page one file: a template, packed blocks, and a policy under which the browser asks for nothing."""
+
+import base64
+import gzip
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from nasseg.report.markup import text
+
+_HERE = Path(__file__).parent
+
+
+def resource(name: str) -> str:
+    """A file of this package."""
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def fill(template: str, **parts: str) -> str:
+    """A template of this package with its parts; what is not `Html` is escaped."""
+    return Template(resource(template)).substitute({key: text(part) for key, part in parts.items()})
+
+
+def packed(content: str) -> str:
+    """Text as a compressed block that a script unpacks; base64 holds nothing that could end the script element."""
+    return base64.b64encode(gzip.compress(content.encode(), 6, mtime=0)).decode()
+
+
+def packed_json(value: Any) -> str:
+    return packed(json.dumps(value, allow_nan=False, separators=(",", ":")))
+
+
+@cache
+def library() -> tuple[str, str]:
+    """plotly.js as a packed block, and the text that its hash is of."""
+    code = get_plotlyjs()
+    return packed(code), code
+
+
+def policy(*scripts: str) -> str:
+    """Content security: the browser itself refuses every request, and every script but these."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+    style, image = "style-src 'unsafe-inline'", "img-src data: blob:"
+    return f"default-src 'none'; script-src {allowed}; {style}; {image}; base-uri 'none'; form-action 'none'"

@@ -1,0 +1,24 @@
+// Draws each table's figure when it comes near the window.
+
+async function unpack(id) {
+  const text = atob(document.getElementById(id).textContent), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
+(async () => {
+  const { figures, config } = JSON.parse(await unpack("payload"));
+  const library = document.createElement("script");
+  library.textContent = await unpack("library");
+  document.head.append(library);
+  const draw = (node) => {
+    const { data, layout } = figures[node.dataset.table];
+    if (matchMedia("(pointer: coarse)").matches) layout.dragmode = false; // a finger scrolls the page
+    return Plotly.newPlot(node, data, layout, config);
+  };
+  const seen = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) { seen.unobserve(target); draw(target); }
+  }, { rootMargin: "600px" });
+  document.querySelectorAll(".figure").forEach((node) => seen.observe(node));
+  document.body.dataset.ready = "";
+})();

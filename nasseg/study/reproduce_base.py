@@ -1,0 +1,76 @@
+"""Tables of one's own: `base: bisenetv2/table-3a` and the rows that are added to it or stand in place of its own.
+
+    base: bisenetv2/table-3a
+    rows:
+      - {name: "1/8 and epsilon = 3", like: lambda = 1/8, set: {expansion: 3}}
+
+Every other key of a table (title, question, recipe, columns, ...) is the base's unless it is given. A row that is
+called as one of the base's takes that one's place, with the keys given replaced; another is added at the end. `like`
+names a row whose network and recipe it starts from.
+"""
+
+from typing import Any
+
+from nasseg.errors import UserError, unknown
+from nasseg.files import Document, KeyPath, find_file, read_yaml
+
+_BUILT = ("variant", "set", "recipe", "module")  # what `like` takes over
+_NEEDS_PRINT = ("layer", "given")  # columns that nothing can be asked of unless something is printed
+
+
+def with_base(document: Document, seen: tuple[str, ...] = ()) -> Document:
+    """The table that a document describes, with what its `base` says filled in; errors name the document's own lines.
+
+    Raises:
+        UserError: there is no such table, or no such row.
+    """
+    data = document.data
+    name = data.get("base")
+    if name is None:
+        return document
+    if not isinstance(name, str) or name in seen:
+        raise document.error(("base",), f"base is the name of another table, got {name!r}")
+    try:
+        base = with_base(read_yaml(find_file("tables", name)), (*seen, name)).data
+    except UserError as error:
+        raise document.error(("base",), str(error)) from None
+    own = data.get("rows", [])
+    if not isinstance(own, list) or not all(isinstance(row, dict) and "name" in row for row in own):
+        raise document.error(("rows",), "rows is a list of mappings, each with a name")
+    columns = {**base.get("columns", {}), **(data.get("columns") or {})}
+    rows = {row["name"]: row for row in base.get("rows", [])}
+    lines: dict[KeyPath, int] = {where: line for where, line in document.lines.items() if where[:1] != ("rows",)}
+    for index, row in enumerate(own):
+        try:
+            rows[row["name"]] = _row(row, rows, columns)
+        except UserError as error:
+            raise document.error(("rows", index), str(error)) from None
+        at = list(rows).index(row["name"])
+        lines |= {("rows", at, *w[2:]): line for w, line in document.lines.items() if w[:2] == ("rows", index)}
+    merged = {
+        **base,
+        "table": f"{base.get('table')} and own rows",
+        **data,
+        "columns": columns,
+        "rows": [*rows.values()],
+    }
+    merged.pop("base")
+    return Document(document.path, document.text, merged, lines)
+
+
+def _row(row: dict[str, Any], rows: dict[str, dict[str, Any]], columns: dict[str, Any]) -> dict[str, Any]:
+    before = rows.get(row["name"], {})
+    if "like" in row:
+        if row["like"] not in rows:
+            raise unknown("row", row["like"], rows)
+        like = {key: rows[row["like"]][key] for key in _BUILT if key in rows[row["like"]]}
+        if "variant" not in like:
+            raise UserError(f"row {row['like']!r} is not built here: `like` names one that is")
+        before = {"printed": before.get("printed"), **like} if before else like
+    asked = [name for name, column in columns.items() if not any(kind in column for kind in _NEEDS_PRINT)]
+    given = {key: value for key, value in row.items() if key != "like"}
+    joined = {
+        key: {**before.get(key, {}), **given[key]} for key in ("set", "recipe") if isinstance(given.get(key), dict)
+    }
+    printed = row.get("printed") or before.get("printed") or dict.fromkeys(asked)
+    return {**before, **given, **joined, "printed": printed}

@@ -1,0 +1,249 @@
+"""The accuracy columns of tables: one study a table and accuracy protocol, a trial for each row and seed.
+
+What decides a study's name and identity is the data and, row by row, the network and the recipe. A network that was
+trained for any table under an equal protocol is not trained again. A training that was interrupted goes on from its
+checkpoint in runs/tables.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nasseg.errors import UserError
+from nasseg.families import Arch
+from nasseg.measure.accuracy import IGNORE
+from nasseg.records import digest, eval_key
+from nasseg.study.lease import RENEW_SECONDS, LeaseWatch
+from nasseg.study.record import Record
+from nasseg.study.reproduce import cost_figure
+from nasseg.study.reproduce_recipe import Training
+from nasseg.study.reproduce_store import Known, begin, candidate, row_and_seed
+from nasseg.study.table import Table, TableColumn, TableRow
+from nasseg.study.train_one import Failed, HeldOut, Run, RunProgress, Tell, train_one
+from nasseg.train.loop import Guard
+
+EVALUATIONS = 4  # on the validation split, evenly over the steps
+FOLDER = Path("runs/tables")
+NOT_TRAINED = ("top1",)  # needs a classifier's recipe, which no table here has
+
+
+class _Lost(Exception):  # noqa: N818
+    """Another process judged us gone, and took the trial."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A training of a row with a seed. work: multiply-adds of all of its passes, and of those without a gradient."""
+
+    row: TableRow
+    run: Run
+    key: str
+    work: float
+    evaluation: float
+
+    @property
+    def seed(self) -> int:
+        return self.run.seed
+
+
+def trained_column(table: Table) -> TableColumn | None:
+    """The column whose rows are trained; None for a table without one."""
+    columns = table.file.columns.values()
+    return next((c for c in columns if c.accuracy and c.accuracy not in NOT_TRAINED and table.file.recipe), None)
+
+
+def rows_trained(table: Table) -> list[TableRow]:
+    """Rows that are built here and need no other data than a column's."""
+    return [row for row in table.file.rows if row.variant and not row.pretraining and not row.self_training]
+
+
+@dataclass
+class TableTraining:
+    """The trainings of one table."""
+
+    table: Table
+    training: Training
+    storage: str | None
+    command: str = ""
+
+    @cached_property
+    def column(self) -> TableColumn | None:
+        return trained_column(self.table)
+
+    @cached_property
+    def networks(self) -> dict[str, Arch]:
+        """Row -> network."""
+        found = {row.name: row.arch(self.column) for row in rows_trained(self.table)} if self.column else {}
+        return {name: arch for name, arch in found.items() if arch is not None}
+
+    @cached_property
+    def runs(self) -> list[Planned]:
+        """All rows with the first seed, then with the next; rows that are runs of one network have one seed each."""
+        return [
+            self._planned(row, seed if row.run is None else row.run - 1)
+            for seed in range(self.training.seeds)
+            for row in rows_trained(self.table)
+            if row.name in self.networks and (row.run is None or seed == 0)
+        ]
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        assert self.column is not None
+        rows = {
+            row.name: [self.networks[row.name].id, self.training.recipe(self.table, row, self.column).hash]
+            for row in rows_trained(self.table)
+        }
+        return {"table": self.table.name, "data": self.training.data.fingerprint, "rows": rows}
+
+    @cached_property
+    def record(self) -> Record:
+        purpose = f"{self.training.data.name}-{digest(self.identity, 8)}"
+        record = begin(self.table, purpose, ("miou", "%", "maximize"), self.identity, self.storage, self.command)
+        record.set_attributes({"protocol": self.training.words(self.table)})
+        return record
+
+    @property
+    def work(self) -> float:
+        return sum(planned.work + planned.evaluation for planned in self.runs)
+
+    def _planned(self, row: TableRow, seed: int) -> Planned:
+        assert self.column is not None
+        arch, training = self.networks[row.name], self.training
+        recipe = training.recipe(self.table, row, self.column)
+        run = Run(
+            arch=arch, data=training.data, recipe=recipe, seed=seed, folder=FOLDER, label=recipe.name,
+            family=str(row.variant) if ":" in str(row.variant) else "", held_out=self._held_out,
+            device=training.device, evaluations=EVALUATIONS,
+        )  # fmt: skip
+        key = eval_key(arch.id, run.protocol)
+        macs = self._macs(arch)
+        height, width = recipe.crop_size or training.size
+        share = height * width / (training.size[0] * training.size[1])
+        passes = 3 * share * recipe.steps * recipe.batch_size  # backwards costs twice what forwards does
+        return Planned(row, run, key, macs * passes, macs * EVALUATIONS * training.data.counts["val"])
+
+    def _macs(self, arch: Arch) -> int:
+        return cost_figure(arch, "macs", self.training.size, self.training.data.num_classes)
+
+    @cached_property
+    def _held_out(self) -> HeldOut | None:
+        data = self.training.data
+        wanted = any(column.split == "test" for column in self.table.file.columns.values())
+        if not wanted or "test" not in data.sources:
+            return None
+        labelled = any(bool((data.test.labels[number] != IGNORE).any()) for number in range(len(data.test)))
+        return HeldOut(data.test, data.fingerprint) if labelled else None
+
+    # Doing it
+
+    def train(
+        self, known: dict[str, Known], guard: Guard, tell: Tell, on_progress: Callable[[Planned, RunProgress], None]
+    ) -> None:
+        """Train what is not trained yet; `known` learns of it.
+
+        Raises:
+            UserError: data or a folder cannot be used; what was trained is kept.
+            KeyboardInterrupt: it was interrupted; the same call goes on.
+        """
+        planned = {(one.row.name, one.seed): one for one in self.runs}
+        watch = LeaseWatch()
+        for trial in self.record.trials(TrialState.RUNNING):
+            if watch.is_stale(trial.number, trial.user_attrs.get("lease")):
+                self.record.requeue(trial, "its process is gone")
+        while (waiting := self.record.take_waiting()) is not None:
+            one = planned.get((waiting.params["row"], waiting.params["seed"]))
+            if one is None:
+                self.record.fail(waiting, "it was not asked for again")
+            else:
+                self._train(waiting, one, known, guard, tell, on_progress)
+        for one in self.runs:
+            if self._is_open(one):
+                claimed = self._claim(one)
+                if claimed is not None:
+                    self._train(claimed, one, known, guard, tell, on_progress)
+
+    def _is_open(self, one: Planned) -> bool:
+        """Whether it is neither done nor under way, nor known to diverge."""
+        for trial in self._of(one):
+            diverged = trial.state == TrialState.FAIL and str(trial.user_attrs["reason"]).startswith("diverged")
+            if diverged or trial.state in (TrialState.COMPLETE, TrialState.RUNNING):
+                return False
+        return True
+
+    def _of(self, one: Planned, *states: TrialState) -> list[FrozenTrial]:
+        asked = {"row": one.row.name, "seed": one.seed}
+        return [trial for trial in self.record.trials(*states) if trial.params == asked]
+
+    def _claim(self, one: Planned) -> FrozenTrial | None:
+        distributions = row_and_seed(list(self.identity["rows"]))
+        proposed = candidate(one.run.arch, one.run.family, one.row.name, one.seed, distributions)
+        trial = self.record.claim(proposed, one.key, {}, {})
+        if any(other.number < trial.number for other in self._of(one, TrialState.RUNNING)):
+            self.record.fail(trial, "another process began it first")
+            return None
+        return self.record.reread(trial)
+
+    def _train(
+        self, trial: FrozenTrial, one: Planned, known: dict[str, Known], guard: Guard, tell: Tell,
+        on_progress: Callable[[Planned, RunProgress], None],
+    ) -> None:  # fmt: skip
+        name = f"{self.table.name}, {one.row.name}, seed {one.seed}"
+        found = known.get(one.key)
+        if found is None or (one.run.held_out is not None and "held_out" not in found.attributes):
+            try:
+                found = self._trained(trial, one, guard, tell, on_progress)
+            except _Lost:
+                tell(f"{name}: another process took it over")
+                return
+            except Failed as error:
+                self.record.fail(trial, str(error))
+                tell(f"{name} failed: {error}")
+                return
+            except (KeyboardInterrupt, UserError) as error:
+                self.record.requeue(trial, str(error) or "it was stopped")
+                raise
+            known[one.key] = found
+        else:
+            tell(f"{name}: as {found.source}")
+            self.record.update(trial, {"taken_from": found.source})
+        accuracy = found.measurement.accuracy
+        assert accuracy is not None
+        figures = {"miou": accuracy.miou, "arch_id": found.measurement.arch_id, **found.attributes}
+        self.record.complete(trial, [accuracy.miou], {**figures, "measurement": found.measurement.to_json()})
+
+    def _trained(
+        self, trial: FrozenTrial, one: Planned, guard: Guard, tell: Tell,
+        on_progress: Callable[[Planned, RunProgress], None],
+    ) -> Known:  # fmt: skip
+        run = one.run
+        result = train_one(
+            # A folder of its own for what else is looked at: the held-out split is no part of the key.
+            replace(run, folder=FOLDER / (one.key + ("-tested" if run.held_out else ""))),
+            guard=self._leased(trial, guard), tell=tell, on_progress=lambda progress: on_progress(one, progress),
+        )  # fmt: skip
+        attributes = {"best": json.dumps(asdict(result.best)), "best_miou": result.best.miou}
+        attributes |= {"weights_sha256": result.weights["last.pt"], "best_sha256": result.weights["best.pt"]}
+        if result.held_out is not None:
+            attributes |= {"held_out": json.dumps(asdict(result.held_out)), "test_miou": result.held_out.miou}
+        return Known(result.measurement, attributes, f"{self.record.name}#{trial.number}")
+
+    def _leased(self, trial: FrozenTrial, guard: Guard) -> Guard:
+        renewed = [time.monotonic()]
+
+        @contextmanager
+        def both() -> Iterator[None]:
+            if time.monotonic() - renewed[0] > RENEW_SECONDS:
+                renewed[0] = time.monotonic()
+                if not self.record.renew(trial):
+                    raise _Lost
+            with guard():
+                yield
+
+        return both

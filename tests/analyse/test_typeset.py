@@ -1,0 +1,88 @@
+"""Comparisons with papers: judging a cell, and the formats that they are written in."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from nasseg.analyse.published import Cell, Column, Comparison, judge
+from nasseg.analyse.typeset import render
+from nasseg.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("printed", "value", "flag", "verdict"),
+    [
+        ("73.0", 73.04, "", "equal"),
+        ("73.00", 73.04, "", "differs"),
+        ("73.00", 73.04, "why", "flagged"),
+        ("73.0", 73.04, "stale", "equal"),
+        ("0.5", 0.55, "", "equal"),  # half a digit exactly
+        ("0.5", 0.5500001, "", "differs"),
+        ("813", 812.6, "", "equal"),
+        ("78.13±0.48", 78.134, "", "equal"),
+        ("3", "3", "", "equal"),
+        ("3", "5", "", "differs"),
+        (None, 1.0, "", "not printed"),
+        ("-", 1.0, "", "not printed"),
+    ],
+)
+def test_judging(printed: str | None, value: float | str, flag: str, verdict: str) -> None:
+    assert judge(printed, value, flag) == verdict
+
+
+def small() -> Comparison:
+    columns = (
+        Column(name="miou", label="mIoU", unit="%", protocol="on Streets"),
+        Column(name="flops", label="GFLOPs", unit="G", protocol="by a rule"),
+        Column(name="ms", label="time", unit="ms", protocol="on a device"),
+    )
+    cells = (
+        Cell(row="a|b", column="miou", printed="70.1", ours=None, verdict="not run", reason="needs Streets"),
+        Cell(row="a|b", column="flops", printed="1.5", ours=1.52, verdict="equal"),
+        Cell(row="a|b", column="ms", printed="2.0", ours=3.0, verdict="measured", protocol="on a laptop", spread=0.21),
+        Cell(row="c_d", column="flops", printed="2.0", ours=2.1, verdict="flagged", reason="50% & more"),
+        Cell(row="e", column="flops", printed="7", ours=None, verdict="cited"),
+    )
+    return Comparison(
+        name="x/table-1", paper="X", table="Table 1", title="T", question="Why?", expected="", columns=columns,
+        rows=("a|b", "c_d", "e"), cells=cells, notes={"e": "far"},
+    )  # fmt: skip
+
+
+def test_markdown() -> None:
+    lines = render([small()], "markdown").splitlines()
+    assert lines[:3] == ["## X, Table 1: T", "", "Why?"]
+    assert lines[4] == (
+        "undecided: not all that is asked was measured (needs Streets); 1 of 2 computed cells are equal to print, "
+        "1 differ for a known reason."
+    )
+    assert lines[6] == (
+        "| row | mIoU (%) printed | GFLOPs printed | GFLOPs ours | difference | time (ms) printed | time (ms) ours "
+        "| difference |"
+    )
+    assert lines[8] == r"| a\|b | 70.1 | 1.5 | 1.52 | +0.02 | 2.0 | 3.00 ± 0.21 [1] | +1.00 |"
+    assert lines[9:11] == ["| c_d |  | 2.0 | 2.10 [2] | +0.10 |  |  |  |", "| e |  | 7 |  |  |  |  |  |"]
+    assert lines[12:] == [
+        "- [1] on a laptop", "- [2] 50% & more", "- e: far", "- mIoU: on Streets. Not run: needs Streets.",
+        "- GFLOPs: by a rule.", "- time: on a device.",
+        "- Rows without ours: other people's networks, as the paper quotes them.",
+    ]  # fmt: skip
+
+
+def test_other_formats() -> None:
+    text = render([small()], "text").splitlines()
+    assert len({len(line) for line in text[5:7]}) == 1  # aligned
+    latex = render([small()], "latex")
+    assert r"c\_d &  & 2.0 & 2.10 [2] & +0.10" in latex
+    assert r"[2] 50\% \& more" in latex
+    rows = list(csv.DictReader(io.StringIO(render([small(), small()], "csv"))))
+    assert len(rows) == 2 * len(small().cells)
+    assert (rows[1]["printed"], rows[1]["ours"], rows[1]["verdict"]) == ("1.5", "1.52", "equal")
+    assert (rows[0]["ours"], rows[2]["protocol"], rows[3]["reason"]) == ("", "on a laptop", "50% & more")
+    (data,) = json.loads(render([small()], "json"))
+    assert data["counts"]["flagged"] == 1
+    assert data["cells"][0] | {"ours": None, "reason": "needs Streets"} == data["cells"][0]
+    with pytest.raises(UserError, match="unknown format 'markdwn': did you mean 'markdown'"):
+        render([small()], "markdwn")
