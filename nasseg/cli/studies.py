@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.table import Table
@@ -14,6 +14,7 @@ from nasseg.errors import UserError
 if TYPE_CHECKING:
     from nasseg.analyse.spent import Compute
     from nasseg.records import StudyRecord
+    from nasseg.study.engines import EngineName
     from nasseg.study.preview import Preview
 
 
@@ -36,6 +37,8 @@ def search(
         str | None, typer.Option(help="A study whose trained networks are tried first and not trained again.")
     ] = None,
     start_from: Annotated[str | None, typer.Option(help="A study whose front is tried first, measured anew.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: the same search on a Ray cluster.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without, one is begun here.")] = None,
     storage: StorageOption = None,
     report_path: Annotated[Path | None, typer.Option("-o", "--report", help="Default: runs/STUDY/report.html.")] = None,
     dry_run: Annotated[
@@ -66,6 +69,7 @@ def search(
     with Ticker() as ticker:
         ended = run_study(
             loaded, storage=storage_of(storage), **settings, runs=runs, reuse=reuse, start_from=start_from,
+            engine=cast("EngineName", engine), address=address,
             on_progress=lambda progress: ticker.update(progress.line(), progress.done),
             command=" ".join(["nasseg", *sys.argv[1:]]),
         )  # fmt: skip

@@ -174,9 +174,8 @@ class Driver:
         return self._start(proposal, settings)
 
     def _start(self, proposal: Proposal, settings: dict[str, Any], label: str = "") -> Job:
-        arch = arch_of(settings)
-        candidate = Candidate(proposal, {"family": settings["family"], **arch.params()}, None, self.seed, label)
-        return self._activate(_Active(candidate), "cost")
+        fields = {"family": settings["family"], **arch_of(settings).params()}
+        return self._activate(_Active(Candidate(proposal, fields, None, self.seed, label)), "cost")
 
     def _start_published(self) -> None:
         """Networks that the study wants measured beside its own, where that has not been done."""
@@ -381,6 +380,7 @@ class Driver:
                     (self.active if number in self.active else self.parked).pop(number)
                     self.proposer.drop(item.candidate.proposal.token)
         for number, item in list(self.active.items()):
+            item.since = now if self.engine.waiting(number) else item.since
             too_long = self.budget.too_long(now - item.since)
             if too_long:
                 self.engine.cancel(number)

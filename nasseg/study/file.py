@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -126,6 +126,7 @@ class StudyFile(BaseModel):
     hours: float | None = Field(None, gt=0)
     max_trial_minutes: float | None = Field(None, gt=0)
     workers: int = Field(1, ge=1)
+    resources: dict[str, Annotated[float, Field(ge=0)]] = {}  # of a job on a cluster; empty: one cpu
     screen: ScreenFile | None = None
     keep: Literal["front", "all", "none"] = "front"  # whose weights; those of unfinished rungs stay
     price_per_hour: float | None = Field(None, ge=0)  # of all the machines of a search

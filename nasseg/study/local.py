@@ -69,6 +69,10 @@ class LocalEngine:
                 worker.process.kill()
                 self._replace(worker)
 
+    def waiting(self, candidate: int) -> bool:
+        """Never: a job is submitted to a worker that is idle."""
+        return False
+
     def close(self) -> None:
         for worker in self._workers:
             worker.process.kill()

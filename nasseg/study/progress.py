@@ -1,6 +1,7 @@
 """A search as it goes: what is done, how good the front is, how long it will still take."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,11 +43,10 @@ class Progress:
 
 
 class ProgressWatch:
-    """Looks at a driver; `steps` is to be kept up to date by what hears of training steps."""
+    """Looks at a driver. steps: candidate -> training step, kept up to date by what hears of them."""
 
-    def __init__(self, driver: Driver) -> None:
-        self.driver = driver
-        self.steps: dict[int, int] = {}  # candidate -> training step
+    def __init__(self, driver: Driver, steps: Mapping[int, int]) -> None:
+        self.driver, self.steps = driver, steps
         self._finished: dict[int, FrozenTrial] = {}
         self._stopped: set[int] = set()
         self._rejected = self._failed = 0

@@ -1,7 +1,7 @@
 """Run a study: set it up in its storage, start workers, let the driver work, and hand back the record."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,18 +14,16 @@ from nasseg.errors import UserError
 from nasseg.families import make_arch, variants
 from nasseg.files import load_attribute
 from nasseg.measure.backends import check_protocol
-from nasseg.measure.cost import measure_cost
-from nasseg.measure.device_lock import DeviceLock
 from nasseg.measure.environment import environment
-from nasseg.measure.latency import measure_latency
 from nasseg.records import AccuracyProtocol, CostProtocol, StudyRecord, digest
 from nasseg.study.budget import Budget
 from nasseg.study.data import DataFile
 from nasseg.study.driver import Driver
+from nasseg.study.engines import EngineName, begin_engine, timed
 from nasseg.study.figures import find_figure, load_function
 from nasseg.study.file import Study, sampler_name
-from nasseg.study.jobs import Context
-from nasseg.study.local import LocalEngine, Step
+from nasseg.study.jobs import Context, Engine
+from nasseg.study.nodes import keep_latency_device
 from nasseg.study.progress import Progress, ProgressWatch
 from nasseg.study.published import check_space
 from nasseg.study.read import open_record, record_of
@@ -61,6 +59,9 @@ def run_study(
     runs: str | None = None,
     reuse: str | None = None,
     start_from: str | None = None,
+    engine: EngineName = "local",
+    address: str | None = None,
+    callbacks: Sequence[Any] = (),
     on_progress: Callable[[Progress], None] = lambda _progress: None,
     command: str = "",
 ) -> Ended:
@@ -69,7 +70,8 @@ def run_study(
     Ctrl-C and SIGTERM end it cleanly: what runs is re-queued; so does a fault of the data or the disk. What is not
     given is taken from the study file. reuse: another study, whose trained networks are tried first and not trained
     again where the accuracy protocol is equal. start_from: another study, whatever its protocols, whose front is tried
-    first. runs: a path or an fsspec URL for the weights, below it by study; default: runs/STUDY here.
+    first. engine, address: where jobs run, and of which Ray cluster (none: one is begun here); callbacks: Ray Tune's,
+    of yours. runs: a path or an fsspec URL for the weights, below it by study; default: runs/STUDY here.
 
     Raises:
         UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its
@@ -102,22 +104,29 @@ def run_study(
         }
     )
     stored = record.attributes()
-    if {point["name"] for point in stored.get("published", [])} != _wanted(study):
-        record.set_attributes({"published": _published(study, context)})
     if "created" not in stored:
         record.set_attributes({"created": now()})
 
-    def on_step(step: Step) -> None:
-        watch.steps[step[0]] = step[1]
-
-    engine = LocalEngine(context, workers or study.file.workers, on_step)
+    steps: dict[int, int] = {}  # candidate -> training step
+    opened_engine = begin_engine(
+        engine, context, storage=url, workers=workers, local_workers=study.file.workers, address=address,
+        resources=study.file.resources, on_step=lambda step: steps.update({step[0]: step[1]}), callbacks=callbacks,
+    )  # fmt: skip
+    try:
+        if any(figure.stage == "latency" for figure in study.figures.values()):
+            keep_latency_device(record, opened_engine.latency_device)
+        if {point["name"] for point in stored.get("published", [])} != _wanted(study):
+            record.set_attributes({"published": _published(study, opened_engine.engine)})
+    except BaseException:
+        opened_engine.engine.close()
+        raise
     budget = Budget(record, trials or study.file.trials, hours or study.file.hours, study.file.max_trial_minutes)
-    driver = Driver(study, record, engine, context, proposer, budget, seed, found)
+    driver = Driver(study, record, opened_engine.engine, context, proposer, budget, seed, found)
     driver.heard.add(Keeper(store, study.file.keep, [f.direction for f in study.objectives]).learn)
     if study.file.screen:
         driver.screen = Screen(study.limits, context.latency, study.file.screen.after)
         driver.heard.add(driver.screen.learn)
-    watch = ProgressWatch(driver)
+    watch = ProgressWatch(driver, steps)
 
     def tell() -> None:
         on_progress(watch.look())
@@ -142,7 +151,7 @@ def run_study(
             f"storage {redact(url)} failed: {reason}; what it holds is kept: mend it and run the same command again"
         ) from None
     finally:
-        engine.close()
+        opened_engine.engine.close()
 
 
 def prepare(study: Study, data: Path | None, seed: int) -> tuple[Context, Proposer]:
@@ -219,18 +228,18 @@ def _wanted(study: Study) -> set[str]:
     return {*study.space.families, *study.file.published} & {*variants()}
 
 
-def _published(study: Study, context: Context) -> list[dict[str, Any]]:
+def _published(study: Study, engine: Engine) -> list[dict[str, Any]]:
     """Those networks under the study's protocols, kept with the study, so that reading it needs no torch."""
-    points, lock = [], DeviceLock(context.device)
-    for variant in variants().values():
-        if variant.name in _wanted(study):
-            arch = make_arch(variant.name)
-            with lock.computing():
-                cost = measure_cost(arch, context.cost.input_size, context.cost.num_classes)
-            figures = {name: getattr(cost, name) for name in ("params", "macs", "fvcore_flops", "field_of_view")}
-            figures["latency_ms"] = measure_latency(arch, context.latency, lock.measuring).p50_ms
-            points.append({"name": variant.name, "citation": variant.citation, "family": variant.family,
-                           "params": variant.params, "figures": figures})  # fmt: skip
+    chosen = [variant for variant in variants().values() if variant.name in _wanted(study)]
+    archs = [make_arch(variant.name) for variant in chosen]
+    points = []
+    for variant, found in zip(chosen, timed(engine, ({"family": a.family, **a.params()} for a in archs)), strict=True):
+        assert found.cost is not None
+        assert found.latency is not None
+        figures = {name: getattr(found.cost, name) for name in ("params", "macs", "fvcore_flops", "field_of_view")}
+        figures["latency_ms"] = found.latency.p50_ms
+        points.append({"name": variant.name, "citation": variant.citation, "family": variant.family,
+                       "params": variant.params, "figures": figures})  # fmt: skip
     return points
 
 

@@ -18,6 +18,7 @@ from nasseg.errors import UserError
 SQLITE_TIMEOUT_S = 60
 TABLE_ATTEMPTS = 25
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # its notes on every study and trial are not a user's
+_POSTGRESQL = re.compile("^postgres(ql)?://")  # what this means without a driver differs between SQLAlchemy's versions
 _JOURNAL_SUFFIXES = (".log", ".journal")
 
 
@@ -33,6 +34,7 @@ def runs_folder(study: str) -> Path:
 
 def redact(text: str) -> str:
     """The text with passwords of URLs in it replaced by ***."""
+    text = re.sub(r"([?&](?:ssl)?password=)[^&#\s'\"]*", r"\1***", text)
     return re.sub(r"(\w+://[^:/?#@\s]*):[^@/\s]*@", r"\1:***@", text)
 
 
@@ -40,6 +42,11 @@ def is_there(url: str) -> bool:
     """Whether there is a storage behind a URL; a server counts as one."""
     path = _local_path(url)
     return path is None or path.exists()
+
+
+def is_local(url: str) -> bool:
+    """Whether a storage is a file, which only processes of one machine may share."""
+    return _local_path(url) is not None
 
 
 def open_storage(url: str, *, create: bool) -> BaseStorage:
@@ -64,14 +71,16 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
             opened: BaseStorage = JournalStorage(_Journal(path))
         else:
             options = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}} if path else {"pool_pre_ping": True}
-            opened = _open_database(url, options)
+            opened = _open_database(_POSTGRESQL.sub("postgresql+psycopg://", url), options)
         opened.get_all_studies()  # what is no storage of Optuna's shows when it is read
         return opened
     except (OptunaError, SQLAlchemyError, ArgumentError, ImportError, OSError, ValueError, LookupError) as error:
         reason = redact(str(error.__cause__ or error).splitlines()[0])
-        raise UserError(
-            f"cannot open storage {redact(url)}: {reason}; check the URL, the server or the permissions"
-        ) from None
+        hint = "check the URL, the server or the permissions"
+        if isinstance(error, ImportError):
+            postgres = "pip install 'nasseg[postgresql]'"
+            hint = f"install the driver: {postgres if 'psycopg' in reason else 'see the documentation of SQLAlchemy'}"
+        raise UserError(f"cannot open storage {redact(url)}: {reason}; {hint}") from None
 
 
 class _Journal(JournalFileBackend):

@@ -91,6 +91,10 @@ class VirtualEngine:
         self._act()
         return results
 
+    def waiting(self, candidate: int) -> bool:
+        """Never: a job is submitted to a worker that is idle."""
+        return False
+
     def cancel(self, candidate: int) -> None:
         for item in [item for item in self._running if item.job.candidate == candidate]:
             self._running.remove(item)

@@ -9,6 +9,10 @@ has a class, a colour and a roughness. What keeps the task from being one of col
   near the vanishing point. It is a matter of sides, not of left and right, so flipping keeps it true.
 - trucks are painted and windowed like facades, signs and clothes like cars, overcast skies like walls.
 - poles are one pixel wide at 64 x 128.
+- on the image, things are up to 16 times and more as tall as others, and cars up to 9 times as tall as others.
+
+Frozen: figures on record name these scenes by their content, and sums of it are held by a test. What they reward is
+measured by tests/benchmarks/bench_scenes.py (reports/scenes).
 
 Some scenes end in the bonnet of the own car, which is not labelled (255).
 Only exactly rounded arithmetic (+ - * /, floor) decides pixels.

@@ -108,6 +108,9 @@ class FakeEngine:
         )  # fmt: skip
         return replace(job.measurement, accuracy=accuracy)
 
+    def waiting(self, candidate):
+        return False
+
     def close(self):
         pass
 

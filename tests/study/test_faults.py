@@ -19,7 +19,7 @@ from torch import nn
 from nasseg.errors import UserError
 from nasseg.files import parse_yaml
 from nasseg.report import write_report
-from nasseg.study import jobs, run
+from nasseg.study import engines, jobs, run
 from nasseg.study.file import study_from
 from nasseg.study.jobs import Job, Workshop
 from nasseg.study.preview import preview
@@ -52,7 +52,7 @@ def inline(monkeypatch, tmp_path):
     """Searches in this process, below a folder of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NASSEG_LOCKS", str(tmp_path / "locks"))
-    monkeypatch.setattr(run, "LocalEngine", InlineEngine)
+    monkeypatch.setattr(engines, "LocalEngine", InlineEngine)
 
 
 def tiny(tmp_path, data=SCENES, macs="1.0e+9"):
@@ -132,7 +132,7 @@ def test_a_file_that_breaks_in_mid_search_stops_it_by_name(inline, tmp_path, mon
                 broken.write_bytes(whole[: len(whole) // 2])
             return super().wait(timeout)
 
-    monkeypatch.setattr(run, "LocalEngine", Breaking)
+    monkeypatch.setattr(engines, "LocalEngine", Breaking)
     ended = run.run_study(tiny(tmp_path, f"{{name: {root}}}"))
     assert str(broken) in ended.fault
     assert ended.requeued == 1
@@ -140,7 +140,7 @@ def test_a_file_that_breaks_in_mid_search_stops_it_by_name(inline, tmp_path, mon
     assert ended.record.trials[0].reason.startswith("interrupted")
     broken.write_bytes(whole)
     os.utime(broken, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    monkeypatch.setattr(run, "LocalEngine", InlineEngine)
+    monkeypatch.setattr(engines, "LocalEngine", InlineEngine)
     ended = run.run_study(tiny(tmp_path, f"{{name: {root}}}"))
     assert not ended.fault
     assert states(ended.record) == {"FAIL": 1, "COMPLETE": 3}
@@ -154,13 +154,13 @@ def test_a_storage_that_fails_in_mid_search_is_one_clear_error(inline, tmp_path,
                     connection.execute("alter table trial_values rename to gone")
             return super().wait(timeout)
 
-    monkeypatch.setattr(run, "LocalEngine", Wrecking)
+    monkeypatch.setattr(engines, "LocalEngine", Wrecking)
     url = f"sqlite:///{tmp_path}/s.db"
     with pytest.raises(UserError, match=r"storage sqlite.*failed: .*trial_values.*run the same command again"):
         run.run_study(tiny(tmp_path), storage=url)
     with sqlite3.connect(tmp_path / "s.db") as connection:
         connection.execute("alter table gone rename to trial_values")
-    monkeypatch.setattr(run, "LocalEngine", InlineEngine)
+    monkeypatch.setattr(engines, "LocalEngine", InlineEngine)
     monkeypatch.setattr("nasseg.study.lease._start_ticks", lambda pid: None)  # as after the end of that process
     monkeypatch.setattr("nasseg.study.driver.HOUSEKEEPING_SECONDS", 0.0)
     ended = run.run_study(tiny(tmp_path), storage=url)

@@ -18,7 +18,7 @@ from nasseg.analyse.finished import finished_frame
 from nasseg.errors import UserError
 from nasseg.records import Objective, StudyRecord, TrialRow
 from nasseg.report import write_report
-from nasseg.study import jobs, run, train_one
+from nasseg.study import engines, jobs, run, train_one
 from nasseg.study.export import export_address
 from nasseg.study.finish import data_of, finish_study, front_members
 from nasseg.study.read import open_record, read_study
@@ -42,7 +42,7 @@ def searched(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("NASSEG_LOCKS", str(folder / "locks"))
-        patch.setattr(run, "LocalEngine", InlineEngine)
+        patch.setattr(engines, "LocalEngine", InlineEngine)
         patch.setattr(run, "_published", lambda *_: [])  # takes longer than the search
         ended = run.run_study(tiny(folder, macs="3.0e+7"))
     assert len(front_members(ended.record)) == 2

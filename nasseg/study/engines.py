@@ -1,0 +1,97 @@
+"""Which engine runs a study's jobs, and what is measured through it before the driver starts."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from nasseg.errors import UserError, unknown
+from nasseg.measure.environment import environment
+from nasseg.records import Measurement
+from nasseg.study.jobs import Context, Engine, Job, Kind
+from nasseg.study.local import LocalEngine, Step
+from nasseg.study.nodes import latency_device
+
+EngineName = Literal["local", "ray"]
+ENGINES = ("local", "ray")
+_RAY_SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray's own lines between ours: what matters to a search comes as an error
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_MAX_PENDING_TRIALS_PG": "10000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+}
+
+
+class Closable(Engine, Protocol):
+    """An engine, which is ended when it is no longer needed."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class OpenEngine:
+    """An engine at work. latency_device: the name of what all its latencies come from."""
+
+    engine: Closable
+    latency_device: str
+
+
+def begin_engine(
+    name: EngineName, context: Context, *, storage: str, workers: int | None, local_workers: int,
+    address: str | None = None, resources: Mapping[str, float] | None = None,
+    on_step: Callable[[Step], None] = lambda _step: None, callbacks: Sequence[Any] = (),
+) -> OpenEngine:  # fmt: skip
+    """The engine of that name, begun.
+
+    workers: jobs at once, if the user says so; else local_workers here, and on a cluster as many as it takes. address,
+    resources (of a job), callbacks: of Ray.
+
+    Raises:
+        UserError: no such engine, a setting that this engine does not have, or a cluster that cannot run this study.
+    """
+    if name not in ENGINES:
+        raise unknown("engine", name, ENGINES)
+    if name == "local":
+        if address or callbacks:
+            raise UserError("an address and Tune's callbacks belong to the engine ray: give --engine ray")
+        engine = LocalEngine(context, workers or local_workers, on_step)
+        return OpenEngine(engine, latency_device(context.latency, environment()))
+    for key, value in _RAY_SETTINGS.items():
+        os.environ.setdefault(key, value)  # before Ray is imported, which reads them
+    try:
+        from nasseg.study.ray_engine import RayEngine
+    except ImportError as error:
+        raise UserError(f"the engine ray needs Ray ({error}): pip install 'nasseg[ray]'") from None
+    cluster = RayEngine(
+        context, storage=storage, address=address, resources=resources, workers=workers, on_step=on_step,
+        callbacks=callbacks,
+    )  # fmt: skip
+    return OpenEngine(cluster, cluster.latency_device)
+
+
+def timed(engine: Engine, networks: Iterable[dict[str, Any]]) -> list[Measurement]:
+    """Cost and latency of networks (family and fields), one after another, where the engine measures a study's own.
+
+    Raises:
+        UserError: one cannot be measured.
+    """
+    return [_measured(engine, settings) for settings in networks]
+
+
+def _measured(engine: Engine, settings: dict[str, Any]) -> Measurement:
+    known: Measurement | None = None
+    kinds: tuple[Kind, ...] = ("cost", "latency")
+    for kind in kinds:
+        engine.submit(Job(-1, kind, settings, known))  # the driver's candidates count from 1
+        results = engine.wait(1.0)
+        while not results:
+            results = engine.wait(1.0)
+        known = results[0].measurement
+        if known is None:
+            raise UserError(results[0].stop or f"{settings['family']} cannot be measured: {results[0].error}")
+    assert known is not None
+    return known

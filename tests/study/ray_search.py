@@ -1,0 +1,17 @@
+"""python -m tests.study.ray_search STUDY STORAGE ADDRESS [TRIALS]: a search on a Ray cluster, without a report."""
+
+import sys
+
+from nasseg.study.file import load_study
+from nasseg.study.run import run_study
+
+
+def search_on_ray(study, storage, address=None, trials=None, **options):
+    return run_study(study, storage=storage, trials=trials, engine="ray", address=address, **options)
+
+
+if __name__ == "__main__":
+    name, storage, address, *trials = sys.argv[1:]
+    ended = search_on_ray(load_study(name), storage, address or None, *map(int, trials))
+    print(ended.fault or ended.reason)
+    sys.exit(2 if ended.fault else 0)
