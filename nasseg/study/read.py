@@ -49,7 +49,7 @@ def record_of(record: Record) -> StudyRecord:
         objectives=objectives,
         limits=attributes["limits"],
         trials=rows,
-        published=tuple(PublishedPoint(**point) for point in _published(attributes["published"], rows)),
+        published=tuple(PublishedPoint(**point) for point in _published(attributes.get("published", ()), rows)),
         identity=attributes["identity"],
         command=attributes["command"],
         created=attributes["created"],
