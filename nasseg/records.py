@@ -125,6 +125,7 @@ class Latency:
     load: float = 1.0
     clocks_mhz: tuple[float, float] | None = None
     target: dict[str, str] = field(default_factory=dict)
+    parts_ms: dict[str, float] = field(default_factory=dict)  # encoder, context, ...: run eagerly, each waited for
 
     @property
     def fps(self) -> float:

@@ -191,6 +191,11 @@ def _curves(m: Measurement | None) -> dict[str, Any]:
         )
         found["iou"] = [[name, None if iou is None else round(iou, 1)] for name, iou in items]
         found["curve"] = [[step, float(f"{loss:.4g}")] for step, loss in m.accuracy.curve if abs(loss) < float("inf")]
+    if m and m.latency and m.latency.parts_ms:
+        whole = sum(m.latency.parts_ms.values())
+        found["parts"] = [
+            [name, words.number(ms, "ms"), round(100 * ms / whole, 1)] for name, ms in m.latency.parts_ms.items()
+        ]
     if m and m.cost:
         total = max(1, sum(stage.macs for stage in m.cost.stages))
         found["input"] = list(m.cost.protocol.input_size)

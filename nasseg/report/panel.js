@@ -77,6 +77,10 @@ function panelOf(detail) {
     table.prepend(head(["stride", "parameters", "mult-adds", ""]));
     parts.push(el("h4", {}, "Cost by stage"), table);
   }
+  if (detail.parts?.length) {
+    parts.push(el("h4", {}, "Latency by part"), rowsOf(detail.parts.map(([name, ms, share]) => [name, ms, bar(share)])));
+    parts.push(note("Run eagerly, each part waited for: medians, whose sum may differ from the latency above.", "protocol"));
+  }
   if (detail.iou?.length) {
     const row = ([name, iou]) => [name, iou === null ? "absent" : iou.toFixed(1), bar(iou || 0)];
     parts.push(el("h4", {}, "IoU by class, %"), rowsOf(detail.iou.map(row)));

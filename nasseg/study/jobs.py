@@ -11,6 +11,7 @@ from torch import nn
 
 from nasseg.errors import UserError
 from nasseg.families import Arch, make_arch
+from nasseg.measure.compare import latency_by_part
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.device_lock import DeviceLock
 from nasseg.measure.environment import environment
@@ -26,6 +27,7 @@ from nasseg.train.loop import Diverged, train
 from nasseg.train.recipe import Recipe
 from nasseg.train.weights import load_weights, save_weights
 
+PART_ROUNDS = 5
 Kind = Literal["cost", "latency", "train"]
 
 # What torch's CPU allocator says, and what oneDNN says when the scratch memory of a convolution cannot be had: of 37
@@ -139,8 +141,12 @@ class Workshop:
 
     def _latency(self, job: Job) -> Result:
         arch, before = arch_of(job.settings), _known(job)
+        protocol = self.context.latency
         try:
-            latency = measure_latency(arch, self.context.latency, self.latency_lock.measuring)
+            latency = measure_latency(arch, protocol, self.latency_lock.measuring)
+            if protocol.backend == "eager":
+                parts = latency_by_part(arch, protocol, self.latency_lock.measuring, rounds=PART_ROUNDS)
+                latency = replace(latency, parts_ms=parts)
         except TargetUnreachable as error:
             return Result(job.candidate, job.kind, stop=str(error))
         measurement = replace(before, latency=latency)
