@@ -184,9 +184,13 @@ def _remeasure(study: str, storage: str | None) -> None:
             study, storage=storage, command=" ".join(["nasseg", *sys.argv[1:]]),
             on_progress=lambda n, of: ticker.update(f"{n} of {of} timings", n),
         )  # fmt: skip
-    table = Table(*map(str, done.frame.columns), title=done.record.name)
-    for row in done.frame.itertuples(index=False):
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+    table = Table("trial", "family", "search, ms", "again, ms", "ratio", "rounds, ms", "front", title=done.record.name)
+    for row in done.frame.itertuples():
+        front = "on it" if row.on_front else "no longer" if row.was_on_front else ""
+        table.add_row(
+            str(row.number), str(row.family), f"{row.old_ms:.4g}", f"{row.new_ms:.4g}", f"{row.ratio:.3f}",
+            f"{row.low_ms:.4g} to {row.high_ms:.4g}", str(row.over_limit or front),
+        )  # fmt: skip
     out.print(table)
     for line in done.lines():
         out.print(line, markup=False)
