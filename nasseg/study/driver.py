@@ -22,7 +22,7 @@ from nasseg.study.budget import Budget
 from nasseg.study.file import Study
 from nasseg.study.halving import Halving
 from nasseg.study.heard import Heard
-from nasseg.study.jobs import Context, Engine, Job, Kind, Result, arch_of
+from nasseg.study.jobs import MAX_ATTEMPTS, Context, Engine, Job, Kind, Result, arch_of
 from nasseg.study.lease import RENEW_SECONDS, LeaseWatch
 from nasseg.study.record import Candidate, Record
 from nasseg.study.reuse import Reuse
@@ -32,7 +32,6 @@ from nasseg.study.screen import Screen, passed_over, take
 from nasseg.study.trials import INTERRUPTED, STOPPED
 from nasseg.study.twins import Twins
 
-MAX_ATTEMPTS = 3  # of a job whose worker dies
 KILLED = "exit code -9"
 MAX_REJECTIONS = 2_000  # in a row
 HOUSEKEEPING_SECONDS = 2.0

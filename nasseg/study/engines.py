@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 from nasseg.errors import UserError, unknown
 from nasseg.measure.environment import environment
 from nasseg.records import Measurement
-from nasseg.study.jobs import Context, Engine, Job, Kind
+from nasseg.study.jobs import MAX_ATTEMPTS, Context, Engine, Job, Kind, Result
 from nasseg.study.local import LocalEngine, Step
 from nasseg.study.nodes import latency_device
 
@@ -73,25 +73,35 @@ def begin_engine(
     return OpenEngine(cluster, cluster.latency_device)
 
 
-def timed(engine: Engine, networks: Iterable[dict[str, Any]]) -> list[Measurement]:
+def timed(engine: Engine, networks: Iterable[dict[str, Any]]) -> list[Measurement | None]:
     """Cost and latency of networks (family and fields), one after another, where the engine measures a study's own.
 
+    None: it cannot be measured (a figure of the user's own may fail on it). A worker that dies is tried again.
+
     Raises:
-        UserError: one cannot be measured.
+        UserError: no network can be measured now.
     """
     return [_measured(engine, settings) for settings in networks]
 
 
-def _measured(engine: Engine, settings: dict[str, Any]) -> Measurement:
+def _measured(engine: Engine, settings: dict[str, Any]) -> Measurement | None:
     known: Measurement | None = None
     kinds: tuple[Kind, ...] = ("cost", "latency")
     for kind in kinds:
-        engine.submit(Job(-1, kind, settings, known))  # the driver's candidates count from 1
-        results = engine.wait(1.0)
-        while not results:
-            results = engine.wait(1.0)
-        known = results[0].measurement
+        for _ in range(MAX_ATTEMPTS):
+            result = _result(engine, Job(-1, kind, settings, known))  # the driver's candidates count from 1
+            if result.stop:
+                raise UserError(result.stop)
+            if not str(result.error).startswith("worker died"):
+                break
+        known = result.measurement
         if known is None:
-            raise UserError(results[0].stop or f"{settings['family']} cannot be measured: {results[0].error}")
-    assert known is not None
+            return None
     return known
+
+
+def _result(engine: Engine, job: Job) -> Result:
+    engine.submit(job)
+    while not (results := engine.wait(1.0)):
+        pass
+    return results[0]

@@ -27,6 +27,7 @@ from nasseg.train.loop import Diverged, train
 from nasseg.train.recipe import Recipe
 from nasseg.train.weights import load_weights, save_weights
 
+MAX_ATTEMPTS = 3  # of a job whose worker dies
 PART_ROUNDS = 5
 Kind = Literal["cost", "latency", "train"]
 

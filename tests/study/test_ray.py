@@ -20,7 +20,12 @@ ray = pytest.importorskip("ray", reason="no Ray: pip install nasseg[ray]")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 from tests.study.ray_search import search_on_ray  # noqa: E402
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not os.environ.get("NASSEG_CLUSTER"), reason="a cluster takes minutes a test: set NASSEG_CLUSTER"
+    ),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 40

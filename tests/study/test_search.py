@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from nasseg.analyse.table import on_front
 from nasseg.study.read import open_record, read_study
 
 STUDY = """
@@ -65,7 +66,9 @@ def finish(folder):
     assert len(complete) == 5
     keys = [trial.extra["eval_key"] for trial in complete]
     assert len(set(keys)) == len(keys)
-    assert all((folder / "runs" / "s" / key / "last.pt").exists() for key in keys)
+    front = {t.extra["eval_key"] for t, on in zip(record.trials, on_front(record), strict=True) if on}
+    assert front
+    assert {path.parent.name for path in (folder / "runs" / "s").glob("*/last.pt")} == front
     return record
 
 
