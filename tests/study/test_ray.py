@@ -23,7 +23,7 @@ from tests.study.ray_search import search_on_ray  # noqa: E402
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not os.environ.get("NASSEG_CLUSTER"), reason="a cluster takes minutes a test: set NASSEG_CLUSTER"
+        not os.environ.get("NASSEG_CLUSTER"), reason="minutes a test: set NASSEG_CLUSTER"
     ),
 ]
 
