@@ -22,9 +22,7 @@ from tests.study.ray_search import search_on_ray  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not os.environ.get("NASSEG_CLUSTER"), reason="minutes a test: set NASSEG_CLUSTER"
-    ),
+    pytest.mark.skipif(not os.environ.get("NASSEG_CLUSTER"), reason="minutes a test: set NASSEG_CLUSTER"),
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
