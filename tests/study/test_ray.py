@@ -210,3 +210,14 @@ def test_a_file_of_one_machine_is_no_storage_for_two(folder, cluster):
     said = refusal("sqlite:///runs/s/study.db", cluster.address)
     assert "postgresql" in said
     assert "2 nodes" in said
+
+
+def test_a_search_without_an_address_times_the_published_networks_and_ends(folder):
+    study = load_study("s.yaml")
+    ended = run_study(study, trials=1, engine="ray", address=None)
+    assert not ended.fault
+    assert not ray.is_initialized()
+    whole(None, 1)
+    published = open_record("s", None).attributes()["published"]
+    assert {point["family"] for point in published} >= {*study.space.families}
+    assert all(point["figures"]["latency_ms"] > 0 for point in published)
