@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import UserError, unknown
-from nasseg.families.graph import Graph, fingerprint, record
+from nasseg.families.graph import Graph, every_module, fingerprint, record
 from nasseg.families.shapes import OnMeta
 
 # arch.id is taken of the network as it would run on a Cityscapes frame.
@@ -146,7 +146,13 @@ class Arch(ABC):
     def build_meta(self, num_classes: int) -> Segmenter:
         """The model in eval mode on the meta device: shapes without numbers."""
         with OnMeta():
-            return self.build(num_classes).eval()
+            model = self.build(num_classes)
+        for module in every_module(model):  # model.eval() takes ten times as long
+            if type(module).train is nn.Module.train:
+                module.__dict__["training"] = False
+            else:
+                module.eval()
+        return model
 
     def graph(self, num_classes: int, input_size: tuple[int, int]) -> Graph:
         """The inference graph for one image [1, 3, *input_size]: built and recorded anew, nothing is computed."""
@@ -161,12 +167,12 @@ class Arch(ABC):
         return fingerprint(self._record(ID_CLASSES, ID_INPUT_SIZE))
 
     def _record(self, num_classes: int, input_size: tuple[int, int]) -> Graph:
-        with _no_collection():
+        with no_collection():
             return record(self.build_meta(num_classes), input_size)
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """A model and its graph are tens of thousands of objects without a cycle: looking for garbage only takes time."""
     enabled = gc.isenabled()
     gc.disable()

@@ -7,16 +7,16 @@ function that it calls becomes a node. Names of modules and tensors leave no tra
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from nasseg.families.shapes import infer
+from nasseg.families.shapes import Shape, infer
 
 Edge = tuple[int, int]  # (index of the producing operator, -1 for the image; which of its outputs)
 IMAGE: Edge = (-1, 0)
@@ -44,8 +44,7 @@ class Weight:
     trainable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(NamedTuple):
     """One call of a torch function. Shapes include the batch: [1, C, H, W].
 
     memory: for each output the edge that its memory was allocated for, another one for views and what is in place.
@@ -115,21 +114,23 @@ _NAMED = (torch.dtype, torch.device, torch.memory_format, slice)
 
 def _plain(name: str, value: Any) -> Any:
     """An argument as hashable plain data; an int that stands for a pair becomes the pair."""
-    if name in _PAIRS and isinstance(value, int):
-        return (value, value)
+    if type(value) in _SCALARS:
+        return (value, value) if name in _PAIRS and isinstance(value, int) else value
     if isinstance(value, (list, tuple)):
         return tuple(value if _scalars(value) else [_plain("", item) for item in value])
     return str(value) if isinstance(value, _NAMED) else value
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def _tensors(value: Any) -> Sequence[Tensor]:
     """The tensors in an argument or a result, in order."""
+    if type(value) in _SCALARS:
+        return ()
     if isinstance(value, Tensor):
-        return [value]
+        return (value,)
     if isinstance(value, dict):
         value = value.values()
     elif not isinstance(value, (list, tuple)) or _scalars(value):
-        return []
+        return ()
     return [tensor for item in value for tensor in _tensors(item)]
 
 
@@ -139,17 +140,19 @@ def _scalars(values: Iterable[Any]) -> bool:
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, image: Tensor, weights: list[Tensor]) -> None:
+    def __init__(self, model: nn.Module, image: Tensor) -> None:
         super().__init__()
-        self.weights = {
-            id(tensor): Weight(index, tuple(tensor.shape), isinstance(tensor, nn.Parameter))
-            for index, tensor in enumerate(weights)
-        }
         self.operators: list[Operator] = []
-        self.edges: dict[int, Edge] = {id(image): IMAGE}
+        self.weights: dict[int, Weight] = {}
+        self.edges: dict[int, tuple[Edge, Shape]] = {id(image): (IMAGE, tuple(image.shape))}  # by tensor
         self.memory: dict[int, Edge] = {_storage(image): IMAGE}  # by storage: what was put there first
-        self.memory.update((_storage(tensor), WEIGHTS) for tensor in weights)
         self.keep: list[Any] = [image]  # so that ids stay unique
+        for module in every_module(model):
+            for named, trainable in ((module._parameters, True), (module._buffers, False)):
+                for tensor in named.values():
+                    if tensor is not None and id(tensor) not in self.weights:
+                        self.weights[id(tensor)] = Weight(len(self.weights), tuple(tensor.shape), trainable)
+                        self.memory[_storage(tensor)] = WEIGHTS
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -164,51 +167,55 @@ class _Recorder(TorchFunctionMode):
             self._record(kind, args, arguments, outputs)
         return result
 
-    def _record(self, kind: str, args: Any, arguments: dict[str, Any], outputs: list[Tensor]) -> None:
+    def _record(self, kind: str, args: Any, arguments: dict[str, Any], outputs: Sequence[Tensor]) -> None:
         inputs: list[Edge] = []
-        shapes: list[tuple[int, ...]] = []
+        input_shapes: list[Shape] = []
         weights: list[Weight | None] = []
         attributes: list[tuple[str, Any]] = []
         operands = ""
         if kind in _POOLS and arguments.get("stride") is None:
             arguments["stride"] = arguments["kernel_size"]
         for name, value in arguments.items():
-            tensors = () if type(value) in _SCALARS else _tensors(value)
+            tensors = _tensors(value)
             for tensor in tensors:
-                if id(tensor) in self.edges:
-                    inputs.append(self.edges[id(tensor)])
-                    shapes.append(tuple(tensor.shape))
+                key = id(tensor)
+                if key in self.edges:
+                    edge, shape = self.edges[key]
+                    inputs.append(edge)
+                    input_shapes.append(shape)
                     operands += "i"
-                elif id(tensor) in self.weights:
-                    weights.append(self.weights[id(tensor)])
+                elif key in self.weights:
+                    weights.append(self.weights[key])
                     operands += "w"
             if not tensors and name not in _NOT_IN_INFERENCE:
                 attributes.append((name, _plain(name, value)))
         self.keep += outputs
         if kind in _IDENTITIES and len(inputs) == 1:
-            self.edges[id(outputs[0])] = inputs[0]
+            self.edges[id(outputs[0])] = inputs[0], input_shapes[0]
             return
         if "wi" in operands and kind not in COMMUTATIVE:  # p - x and not x - p
             attributes.append(("operands", operands))
         if kind == "interpolate":  # the output shape says it, and scale_factor and size are two ways to ask for it
             attributes = [item for item in attributes if item[0] in ("mode", "align_corners", "antialias")]
-        edges = [(len(self.operators), number) for number in range(len(outputs))]
-        memory = []
-        for output, edge in zip(outputs, edges, strict=True):
-            self.edges[id(output)] = edge
+        index, output_shapes, memory = len(self.operators), [], []
+        for number, output in enumerate(outputs):
+            edge, shape = (index, number), tuple(output.shape)
+            self.edges[id(output)] = edge, shape
+            output_shapes.append(shape)
             memory.append(self.memory.setdefault(_storage(output), edge))
         operator = Operator(
             kind=kind,
             inputs=tuple(inputs),
-            input_shapes=tuple(shapes),
+            input_shapes=tuple(input_shapes),
             weights=tuple(weights),
             attributes=tuple(sorted(attributes)),
-            output_shapes=tuple([tuple(output.shape) for output in outputs]),
+            output_shapes=tuple(output_shapes),
             memory=tuple(memory),
         )
         self.operators.append(operator)
         if args and outputs[0] is args[0] and outputs[0]._base is not None:  # in place on a view: its base changes too
-            self.edges[id(outputs[0]._base)] = edges[0]
+            base = outputs[0]._base
+            self.edges[id(base)] = (index, 0), tuple(base.shape)
 
 
 def _storage(tensor: Tensor) -> int:
@@ -219,10 +226,12 @@ def _storage(tensor: Tensor) -> int:
 def _arguments(kind: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call by name, with what torch assumes for those left out."""
     names = _SIGNATURES.get(kind, ())
-    given = dict(zip(names, args, strict=False))
+    arguments = dict(_DEFAULTS.get(kind, ()))
+    arguments.update(zip(names, args, strict=False))
     for position in range(len(names), len(args)):
-        given[f"arg{position}"] = args[position]
-    return {**_DEFAULTS.get(kind, {}), **given, **kwargs}
+        arguments[f"arg{position}"] = args[position]
+    arguments.update(kwargs)
+    return arguments
 
 
 @cache
@@ -239,15 +248,12 @@ def _in_place(func: Any) -> bool:
     return name.endswith("_") and (not name.endswith("__") or name.startswith("__i"))
 
 
-def _weights(model: nn.Module) -> list[Tensor]:
-    """Parameters and buffers, each once. model.parameters() and buffers() take three times as long."""
-    found = {
-        id(tensor): tensor
-        for module in model.modules()
-        for tensor in (*module._parameters.values(), *module._buffers.values())
-        if tensor is not None
-    }
-    return list(found.values())
+def every_module(model: nn.Module) -> list[nn.Module]:
+    """As often as it is used. model.modules() takes six times as long."""
+    found = [model]
+    for module in found:
+        found += [child for child in module._modules.values() if child is not None]
+    return found
 
 
 @torch.no_grad()
@@ -257,12 +263,12 @@ def record(model: nn.Module, input_size: tuple[int, int]) -> Graph:
     Named outputs are `logits`, and `encoder.<name>` for every feature of a `model.encoder`.
     """
     image = torch.empty(1, 3, *input_size, device="meta")
-    recorder = _Recorder(image, _weights(model))
+    recorder = _Recorder(model, image)
     outputs: dict[str, Edge] = {}
 
     def note_features(_module: nn.Module, _inputs: Any, features: dict[str, Tensor]) -> None:
         """At once: a decoder may go on to write to them."""
-        outputs.update({f"encoder.{name}": recorder.edges[id(tensor)] for name, tensor in features.items()})
+        outputs.update({f"encoder.{name}": recorder.edges[id(tensor)][0] for name, tensor in features.items()})
 
     encoder = getattr(model, "encoder", None)
     handle = encoder.register_forward_hook(note_features) if encoder is not None else None
@@ -272,7 +278,7 @@ def record(model: nn.Module, input_size: tuple[int, int]) -> Graph:
     finally:
         if handle is not None:
             handle.remove()
-    outputs["logits"] = recorder.edges[id(logits)]
+    outputs["logits"] = recorder.edges[id(logits)][0]
     return Graph(tuple(image.shape), tuple(recorder.operators), outputs)
 
 
@@ -288,35 +294,34 @@ def fingerprint(graph: Graph) -> str:
     above: dict[int, str] = {-1: "image"}  # a hash of what leads to a node, blind to sharing
     for index in indices:
         operator = graph.operators[index]
-        inputs = [f"{above[source]}:{output}" for source, output in operator.inputs]
-        above[index] = _hash(described[index], sorted(inputs) if _commutative(operator) else inputs)
+        sources = [f"{above[source]}:{output}" for source, output in operator.inputs]
+        above[index] = _hash(described[index], sorted(sources) if _commutative(operator) else sources)
     around = _around(graph, indices, above)
 
-    def ordered(operator: Operator) -> list[Edge]:
+    def ordered(operator: Operator) -> Sequence[Edge]:
         if not _commutative(operator):
-            return list(operator.inputs)
+            return operator.inputs
         return sorted(operator.inputs, key=lambda edge: (f"{above[edge[0]]}:{edge[1]}", around.get(edge[0], 0)))
 
-    numbers: dict[int, int] = {}
+    inputs = {index: ordered(graph.operators[index]) for index in indices}
+    numbers = {-1: -1}  # the image first
     weight_numbers: dict[int, int] = {}
     lines: list[str] = [repr(graph.image_shape)]
     last, number = graph.outputs["logits"]
     if number:  # of an operator with several outputs, not the first
         lines.append(f"output {number}")
-    stack: list[tuple[int, bool]] = [(last, False)]
+    stack = [last] if indices else []
     while stack:
-        index, inputs_done = stack.pop()
-        if index < 0 or index in numbers:
+        index = stack[-1]
+        ahead = [source for source, _ in inputs[index] if source not in numbers]
+        if ahead:
+            stack.append(ahead[0])
             continue
-        operator = graph.operators[index]
-        if not inputs_done:
-            stack.append((index, True))
-            stack += [(source, False) for source, _ in reversed(ordered(operator))]
-            continue
-        numbers[index] = len(numbers)
-        edges = [(numbers.get(source, -1), output) for source, output in ordered(operator)]
+        numbers[stack.pop()] = len(numbers) - 1
+        edges = [(numbers[source], output) for source, output in inputs[index]]
         weights = [
-            weight and weight_numbers.setdefault(weight.index, len(weight_numbers)) for weight in operator.weights
+            weight and weight_numbers.setdefault(weight.index, len(weight_numbers))
+            for weight in graph.operators[index].weights
         ]
         lines.append(f"{described[index]} {edges} {weights}")
     return _hash(*lines)

@@ -9,11 +9,12 @@ from nasseg.families.arch import Decoder, Encoder, Feature
 class SingleValueBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm that also trains on one value a channel (batch 1, map 1 x 1), where batch statistics do not exist.
 
-    There it normalises with its running statistics and leaves them as they are; everywhere else it is nn.BatchNorm2d.
+    There it normalises with its running statistics, as in eval mode, and leaves them as they are; everywhere else it is
+    nn.BatchNorm2d.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.training and input.numel() == input.shape[1]:
+        if not self.training or input.numel() == input.shape[1]:
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(input)
 

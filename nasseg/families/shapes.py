@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode
 from torch.utils._device import DeviceContext
 
 Shape = tuple[int, ...]
@@ -139,6 +140,7 @@ class OnMeta(DeviceContext):
 
     def __init__(self) -> None:
         super().__init__("meta")
+        self.built: dict[tuple[type, str, str], dict[str, Any]] = {}  # attributes of layers, by class and arguments
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -156,20 +158,44 @@ _FILLS = frozenset({"uniform_", "normal_", "fill_", "zero_", "erfinv_", "mul_", 
 _FILLED = frozenset({torch.zeros, torch.ones})
 
 
-def _reset_only_numbers(layer: Any) -> None:
-    """Layers on meta need no reset either, which takes a quarter of the time that a network takes to build there.
+def _build_once(layer: Any) -> None:
+    """Within one OnMeta, a layer like one that was built before is a copy of it: to build one takes far longer.
 
-    For good and not only within OnMeta, since Python's method caches do not survive a class that changes all the time.
+    Classes with an __init__ of their own are built as ever. The layer is changed for good and not only within OnMeta,
+    since Python's method caches do not survive a class that changes all the time.
     """
-    reset = layer.reset_parameters
+    build = layer.__init__
 
-    @wraps(reset)
-    def reset_parameters(self: Any) -> None:
-        if self.weight is None or not self.weight.is_meta:
-            reset(self)
+    @wraps(build)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        mode = _get_current_function_mode()
+        if not isinstance(mode, OnMeta) or type(self).__init__ is not init:
+            build(self, *args, **kwargs)
+            return
+        key = type(self), str(args), str(kwargs)
+        if key not in mode.built:
+            vars(self)["reset_parameters"] = lambda: None  # only numbers need it
+            build(self, *args, **kwargs)
+            del vars(self)["reset_parameters"]
+            mode.built[key] = _copy(vars(self))
+        else:
+            vars(self).update(_copy(mode.built[key]))
 
-    layer.reset_parameters = reset_parameters
+    layer.__init__ = init
 
 
-_reset_only_numbers(nn.modules.conv._ConvNd)
-_reset_only_numbers(nn.modules.batchnorm._NormBase)
+def _copy(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of a layer on meta for another one, which shares nothing that may change."""
+    copied = dict(state)
+    for name in _CONTAINERS:
+        copied[name] = copied[name].copy()
+    for tensors in (copied["_parameters"], copied["_buffers"]):
+        for name, tensor in tensors.items():
+            if tensor is not None:
+                tensors[name] = Tensor._make_subclass(type(tensor), tensor, type(tensor) is nn.Parameter)
+    return copied
+
+
+_CONTAINERS = [name for name, value in vars(nn.Module()).items() if isinstance(value, (dict, set))]
+for _layer in (nn.Conv2d, nn.modules.batchnorm._BatchNorm, nn.PReLU, nn.ReLU):
+    _build_once(_layer)

@@ -11,7 +11,7 @@ from fractions import Fraction
 from math import ceil, prod
 from typing import NamedTuple
 
-from nasseg.families.arch import Arch
+from nasseg.families.arch import Arch, no_collection
 from nasseg.families.graph import WEIGHTS, Edge, Graph, Operator
 from nasseg.measure.environment import environment
 from nasseg.records import Cost, CostProtocol, Size, Stage
@@ -162,7 +162,8 @@ class OperatorCost(NamedTuple):
 def operators(graph: Graph) -> list[OperatorCost]:
     """Cost of each operator that the logits depend on, in the order of the run."""
     height, counted, rows = graph.image_shape[-2], set[int](), []
-    for operator, live in zip(graph.reachable(), _live_elements(graph), strict=True):
+    needed = graph.reachable()
+    for operator, live in zip(needed, _live_elements(graph, needed), strict=True):
         shape, count = operator.output_shapes[0], macs(operator)
         on_map = len(shape) == 4 and shape[-2] > 1
         weights = {w.index: prod(w.shape) for w in operator.weights if w and w.trainable and w.index not in counted}
@@ -189,18 +190,18 @@ def peak_activation_bytes(graph: Graph) -> int:
     to what they share. Weights, the scratch memory of kernels, and what Python's variables hold for longer than it is
     needed are not in it.
     """
-    return 4 * max(_live_elements(graph))
+    return 4 * max(_live_elements(graph, graph.reachable()))
 
 
-def _live_elements(graph: Graph) -> list[int]:
-    """Elements of the activations that live while each operator that the logits depend on runs."""
+def _live_elements(graph: Graph, needed: list[Operator]) -> list[int]:
+    """Elements of the activations that live while each of these operators, all that are run, runs."""
 
     def memory(edge: Edge) -> Edge:
         index, number = edge
         return graph.operators[index].memory[number] if index >= 0 else edge
 
     touched = []  # memory that each operator reads or writes
-    for operator in graph.reachable():
+    for operator in needed:
         touched.append({*map(memory, operator.inputs), *operator.memory} - {WEIGHTS})
     last = {edge: step for step, edges in enumerate(touched) for edge in edges}
     live: dict[Edge, int] = {}
@@ -234,6 +235,7 @@ def stages(rows: Iterable[OperatorCost]) -> tuple[Stage, ...]:
     )
 
 
+@no_collection()
 def measure_cost(arch: Arch, input_size: Size, num_classes: int = 19) -> Cost:
     """Cost of an arch's inference form for one image [1, 3, *input_size], without running the model.
 

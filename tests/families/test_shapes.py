@@ -133,6 +133,72 @@ def test_layers_with_numbers_are_reset_as_ever(layer):
     assert not any((tensor == 7).any() for tensor in layer.state_dict().values())
 
 
+LAYERS = {
+    "conv": lambda: nn.Conv2d(3, 4, (3, 1), bias=True),
+    "norm": lambda: nn.BatchNorm2d(4, eps=1e-3),
+    "norm of numbers only": lambda: nn.BatchNorm2d(4, affine=False),
+    "prelu": lambda: nn.PReLU(4),
+    "relu": lambda: nn.ReLU(inplace=True),
+}
+
+
+@pytest.mark.parametrize("build", LAYERS.values(), ids=LAYERS)
+def test_layers_built_alike_on_meta_are_alike_and_share_nothing_that_may_change(build):
+    real = build()
+    with OnMeta():
+        first, second = build(), build()
+        first.register_forward_hook(lambda *_: None)
+        first.register_buffer("more", torch.zeros(1), persistent=False)
+        first.eval()
+        third = build()
+    for layer in (second, third):
+        assert vars(layer).keys() == vars(real).keys()
+        assert repr(layer) == repr(real)
+        assert layer.training
+        assert not layer._forward_hooks
+        tensors = {**layer._parameters, **layer._buffers}
+        assert {name: (type(t), t.requires_grad) if t is not None else None for name, t in tensors.items()} == {
+            name: (type(t), t.requires_grad) if t is not None else None
+            for name, t in {**real._parameters, **real._buffers}.items()
+        }
+    tensors = [t for layer in (first, second, third) for t in (*layer.parameters(), *layer.buffers())]
+    assert len({id(tensor) for tensor in tensors}) == len(tensors)
+    assert all(tensor.is_meta for tensor in tensors)
+
+
+def test_layers_that_differ_in_one_argument_or_their_class_differ_on_meta():
+    class Own(nn.Conv2d):
+        def __init__(self, tag):
+            self.tag = tag
+            super().__init__(3, 4, 3)
+
+    class Kind(nn.Conv2d):
+        pass
+
+    with OnMeta():
+        layers = [nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3, dilation=2), Kind(3, 4, 3), Own("a"), Own("b")]
+    assert [layer.dilation for layer in layers] == [(1, 1), (2, 2), (1, 1), (1, 1), (1, 1)]
+    assert [type(layer) for layer in layers] == [nn.Conv2d, nn.Conv2d, Kind, Own, Own]
+    assert [layer.tag for layer in layers[3:]] == ["a", "b"]
+
+
+def test_a_model_on_meta_is_in_eval_mode_and_what_it_does_there_is_done(monkeypatch):
+    class Switching(nn.Module):
+        """Something else in eval mode, as networks with branches that are joined for inference are."""
+
+        def train(self, mode=True):
+            self.joined = not mode
+            return super().train(mode)
+
+    arch = make_arch("regseg")
+    built = arch.build(3)
+    built.more = Switching()
+    monkeypatch.setattr(type(arch), "build", lambda self, classes: built)
+    model = arch.build_meta(3)
+    assert not any(module.training for module in model.modules())
+    assert model.more.joined
+
+
 def same_graph(name, size, monkeypatch):
     quick = record(make_arch(name).build_meta(3), size)
     monkeypatch.setattr(graph, "infer", lambda kind, arguments, in_place: None)
