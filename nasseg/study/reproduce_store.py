@@ -51,7 +51,8 @@ def records(name: str, storage: str | None) -> list[Record]:
     # One storage may hold studies of other kinds; who is asked for a table must not trip over them.
     found = [Record(opened, study) for study in study_names(opened) if study.startswith(f"{name}@")]
     own = [record for record in found if record.attributes().get("table") == name]
-    return sorted(own, key=lambda record: str(record.attributes()["created"]), reverse=True)
+    # Two may be of one second; a storage numbers its studies in the order in which they were made.
+    return sorted(own, key=lambda record: (str(record.attributes()["created"]), record.study_id), reverse=True)
 
 
 def accuracy_records(name: str, storage: str | None) -> list[Record]:
