@@ -41,7 +41,8 @@ class _Codes(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
-        if function.overloadpacket.__name__.rstrip("_") in _RECTIFIERS:
+        # Some networks rectify weights too, such as BiFPN those of its fusion; these have no images.
+        if function.overloadpacket.__name__.rstrip("_") in _RECTIFIERS and output.dim() == 4:
             code = (output.flatten(1) > 0).float()
             self.kernel += (code @ code.T + (1 - code) @ (1 - code).T).double()
         return output

@@ -36,6 +36,11 @@ def test_naswot_hears_of_every_rectifier_of_the_families():
         assert math.isfinite(proxy.naswot(nn.Sequential(nn.Conv2d(3, 3, 1), module), None)), module
 
 
+def test_naswot_does_not_take_rectified_weights_for_maps():
+    """BiFPN's fusion weights have no images."""
+    assert math.isfinite(proxy.naswot(make_arch("eseg", width=0.25, decoder_width=16).build(2), None))
+
+
 def test_the_norm_of_gradients_of_a_classifier_of_two(monkeypatch):
     """One bias per class and no image: the gradient is softmax minus the share of each label."""
 
