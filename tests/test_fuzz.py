@@ -150,12 +150,12 @@ def fuzz(numbers) -> dict[str, int]:
     return outcomes
 
 
-def test_two_thousand_mutated_files():
-    outcomes = fuzz(range(2_000))
-    assert outcomes["valid"] > 100  # else nothing but the parser is tested
-    assert outcomes["refused"] > 500
+def test_mutated_files():
+    outcomes = fuzz(range(500))
+    assert outcomes["valid"] > 25  # else nothing but the parser is tested
+    assert outcomes["refused"] > 125
 
 
 @pytest.mark.slow
 def test_ten_thousand_mutated_files():
-    fuzz(range(2_000, 12_000))
+    fuzz(range(500, 12_000))
