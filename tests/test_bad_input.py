@@ -186,6 +186,17 @@ def test_arguments_that_no_command_takes(fails, arguments):
         (["measure", "regseg", "--input", "0x0"], "a size is HEIGHTxWIDTH"),
         (["measure", "tiny#x"], "tiny#x"),
         (["front", "nothing"], "run `nasseg search` first"),
+        (["search", "quickstart", "--remeasure", "--dry-run"], "leave --dry-run"),
+        (["reproduce", "--data", "scenes", "--dry-run"], "which table is to be measured?"),
+        (
+            ["reproduce", "regseg/table-4", "--data", "scenes", "--format", "pdf"],
+            "unknown format 'pdf': known: csv, html",
+        ),
+        (["reproduce", "regseg/table-4", "--data", "scenes", "-o", "."], "cannot write ."),
+        (
+            ["reproduce", "regseg/table-4", "--data", "scenes", "--epochs", "1", "--recipe-set", "batch_size=0"],
+            "batch_size is a whole number above 0, got 0",
+        ),
     ],
 )
 def test_values_that_do_not_exist(fails, arguments, message):

@@ -72,9 +72,15 @@ def objective_values(record: StudyRecord, trials: Sequence[TrialRow] | None = No
 
 
 def on_front(record: StudyRecord) -> Mask:
-    """Which of all trials are on the front of the finished ones: [n]. A copy is never on it beside its original."""
-    values = objective_values(record)
-    values[[outcome(trial) != "finished" for trial in record.trials]] = np.nan
+    """Which of all trials are on the front of the finished ones: [n]. A copy is never on it beside its original.
+
+    Of latencies measured again, those of the latest session count, where they keep the limits.
+    """
+    values, latest = objective_values(record), max((t.extra.get("session", 0) for t in record.trials), default=0)
+    for number, trial in enumerate(record.trials):
+        again = trial.extra.get("session", latest) != latest or "over_limit" in trial.extra
+        if again or outcome(trial) != "finished":
+            values[number] = np.nan
     return pareto_front(values, directions(record))
 
 

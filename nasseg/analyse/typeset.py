@@ -159,6 +159,7 @@ def as_json(comparisons: Sequence[Comparison]) -> str:
 
 _EACH: dict[str, Callable[[Comparison], str]] = {"text": terminal, "markdown": markdown, "latex": latex}
 _ALL: dict[str, Callable[[Sequence[Comparison]], str]] = {"csv": csv, "json": as_json}
+FORMATS = (*_EACH, *_ALL)
 
 
 def render(comparisons: Sequence[Comparison], form: str = "text") -> str:
@@ -170,5 +171,5 @@ def render(comparisons: Sequence[Comparison], form: str = "text") -> str:
     if form in _ALL:
         return _ALL[form](comparisons)
     if form not in _EACH:
-        raise unknown("format", form, [*_EACH, *_ALL])
+        raise unknown("format", form, FORMATS)
     return "\n".join(map(_EACH[form], comparisons))

@@ -1,6 +1,7 @@
 """The papers' tables, printed against ours."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +21,7 @@ from nasseg.cli.shared import (
     parse_size,
     storage_of,
 )  # fmt: skip
-from nasseg.errors import UserError
+from nasseg.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from nasseg.study.reproduce_recipe import Training
@@ -56,8 +57,12 @@ def reproduce(
     from nasseg.study.table import load_table, tables
 
     if table is None:
+        if latency or data or dry_run:
+            raise UserError("which table is to be measured? give one by name, or all; without options they are listed")
         _list(as_json)
         return
+    form = "json" if as_json else form
+    _check_output(form, output)
     if (steps is not None or epochs is not None or recipe_settings) and data is None:
         raise UserError("steps, epochs and settings are those of a training: say on what with --data, as --data scenes")
     loaded = [load_table(name) for name in (tables() if table == "all" else [table])]
@@ -68,7 +73,7 @@ def reproduce(
         return
     records, stopped = _measure(loaded, training, device if latency else None, where)
     found = [measured(one, where, records.get(one.name)) for one in loaded]
-    _show(found, "json" if as_json else form, output)
+    _show(found, form, output)
     if stopped:
         sys.stderr.write("interrupted; the same command goes on\n")
         raise typer.Exit(130)
@@ -120,6 +125,19 @@ def _measure(
             return {}, False
         done, stopped = train_tables(loaded, training, tell=ticker.say, on_progress=ticker.update, **options)
     return {one.table.name: one.record for one in done}, stopped
+
+
+def _check_output(form: str, output: Path | None) -> None:
+    """Before hours of measuring, not after."""
+    from nasseg.analyse.typeset import FORMATS
+
+    if form not in (*FORMATS, "html"):
+        raise unknown("format", form, (*FORMATS, "html"))
+    if output is None:
+        return
+    above = next(folder for folder in output.absolute().parents if folder.exists())
+    if output.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"cannot write {output}; choose another place with -o")
 
 
 def _show(found: Sequence[Any], form: str, output: Path | None) -> None:

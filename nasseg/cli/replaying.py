@@ -20,7 +20,8 @@ def replay(
     seeds: Annotated[int, typer.Option(min=1, help="Searches a policy.")] = 20,
     objectives: Annotated[str, typer.Option(help="Figures of the table.")] = "miou,macs",
     budget: Annotated[float | None, typer.Option(help="In full trainings. Default: a quarter of the networks.")] = None,
-    rungs: Annotated[str, typer.Option(help="Steps of the table, such as 30,90. Default: all but the last.")] = "",
+    steps: Annotated[int | None, typer.Option(help="Of a full training. Default: the table's last.")] = None,
+    rungs: Annotated[str, typer.Option(help="Steps of the table, such as 30,90. Default: all below that.")] = "",
     factor: Annotated[int, typer.Option(min=2)] = 3,
     workers: Annotated[int, typer.Option(min=1, help="Simulated.")] = 4,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
@@ -43,7 +44,7 @@ def replay(
         if name not in ("none", "halving"):
             raise unknown("scheduler", name, ("none", "halving"))
     setting = setting_of(
-        loaded, tuple(objectives.split(",")), budget, rungs=_steps(rungs),
+        loaded, tuple(objectives.split(",")), budget, steps, _steps(rungs),
         factor=factor, workers=workers,
     )  # fmt: skip
     policies = [Policy(s, h == "halving") for h in schedulers for s in sampler or ("random", "nsga2", "tpe")]

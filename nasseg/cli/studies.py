@@ -54,6 +54,8 @@ def search(
     from nasseg.study.run import run_study
     from nasseg.study.storage import runs_folder
 
+    if remeasure and (dry_run or report_path or trials is not None or hours is not None):
+        raise UserError("--remeasure only times the front again: leave --dry-run, --trials, --hours and -o out")
     loaded = load_study(study)
     out.print(f"{loaded.name}: {loaded.file.question.strip()}\nexpected: {loaded.file.expected.strip()}", markup=False)
     if remeasure:

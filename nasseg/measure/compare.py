@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
+from statistics import median, median_low
 
 import torch
 
@@ -31,6 +31,13 @@ class Row:
     @property
     def p50_ms(self) -> float:
         return median(one.p50_ms for one in self.rounds)
+
+    @property
+    def middle(self) -> Latency:
+        """The round with the median p50, of those that were not disturbed where there are any."""
+        quiet = [one for one in self.rounds if not one.disturbed] or list(self.rounds)
+        p50_ms = median_low(one.p50_ms for one in quiet)
+        return next(one for one in quiet if one.p50_ms == p50_ms)
 
     @property
     def range_ms(self) -> tuple[float, float]:

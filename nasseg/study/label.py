@@ -1,5 +1,6 @@
 """Pseudo-labels by a run that is done: what `nasseg label` does."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def label_folder(
             written.
     """
     check_device(device)
-    if not scales or min(scales) <= 0 or not 0 <= confidence < 1 or threads < 1:
+    if not scales or not all(0 < scale < math.inf for scale in scales) or not 0 <= confidence < 1 or threads < 1:
         raise UserError(
             "scales above 0, a confidence from 0 to below 1 and at least one thread are needed, got "
             f"{', '.join(map(str, scales))}; {confidence} and {threads}"

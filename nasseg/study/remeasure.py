@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median_low
 from typing import Any
 
 import pandas as pd
@@ -157,7 +156,7 @@ def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, c
 def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, more: dict[str, Any]) -> None:
     """A finished trial of the sibling: the member's figures with the new latency."""
     assert member.arch is not None
-    measurement = replace(_measured(member), latency=median_round(row))
+    measurement = replace(_measured(member), latency=row.middle)
     names = {*STANDARD, *(objective.name for objective in searched.objectives), *searched.limits}
     label = str(member.extra.get("published", ""))
     candidate = Candidate(Proposal({}, {}, {}), dict(member.arch), measurement, member.seed or 0, label)
@@ -175,13 +174,6 @@ def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, mor
     values = [figure_of(objective.name, measurement) for objective in searched.objectives]
     trial = create_trial(state=TrialState.COMPLETE, values=values, user_attrs=attributes)  # type: ignore[arg-type]
     record.storage.create_new_trial(record.study_id, template_trial=trial)
-
-
-def median_round(row: Row) -> Latency:
-    """The round with the median p50, of those that were not disturbed where there are any."""
-    quiet = [one for one in row.rounds if not one.disturbed] or list(row.rounds)
-    middle = median_low(one.p50_ms for one in quiet)
-    return next(one for one in quiet if one.p50_ms == middle)
 
 
 def _notes(members: list[TrialRow], rows: list[Row]) -> Iterator[str]:

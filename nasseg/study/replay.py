@@ -60,13 +60,22 @@ class Policy:
 
     def make(self, seed: int) -> optuna.samplers.BaseSampler:
         name, _, text = self.sampler.partition(":")
-        pairs = [option.partition("=") for option in text.split(",") if option]
-        return make_sampler(name, {key.strip(): yaml.safe_load(value) for key, _, value in pairs}, seed)
+        options = {}
+        for option in filter(None, text.split(",")):
+            key, _, value = option.partition("=")
+            try:
+                options[key.strip()] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                value = ""
+            if not value:
+                raise UserError(f"sampler {self.sampler}: an option is NAME=VALUE, such as {_EXAMPLE}, got {option!r}")
+        return make_sampler(name, options, seed)
 
     def __str__(self) -> str:
         return f"{self.sampler} + halving" if self.halving else self.sampler
 
 
+_EXAMPLE = "population_size=20"
 BASELINE = Policy("random")
 
 
@@ -179,6 +188,8 @@ def setting_of(
     for name in objectives:
         if name not in OBJECTIVES:
             raise unknown("objective of a table", name, OBJECTIVES)
+    if len({*objectives}) < len(objectives):
+        raise UserError(f"an objective is named once, got {', '.join(objectives)}; drop one")
     if "miou" not in objectives:
         raise UserError(f"objectives need miou, which training decides, got {', '.join(objectives)}; add it")
     if "latency_ms" in objectives and any(math.isnan(network.latency_ms) for network in table.networks):

@@ -166,14 +166,20 @@ def _figures(trial: TrialRow) -> list[Any]:
 
 def write_table(record: StudyRecord, path: Path | str) -> Path:
     """Write a study's table to a CSV file, and its space to a YAML file of the same name beside it."""
-    target, frame = Path(path), table_of(record)
+    target, frame, space = Path(path), table_of(record), str(record.extra["space_file"])
+    beside = target.with_suffix(".yaml")
+    if target.suffix.lower() != ".csv":
+        raise UserError(f"a table is a CSV file, got {target}; name it {target.with_suffix('.csv').name}")
     try:
+        if beside.exists() and beside.read_text(encoding="utf-8") != space:
+            raise UserError(f"{beside} is another file than the space of {record.name!r}, which a table has beside it; "
+                            "choose another name for the table")  # fmt: skip
         with written_whole(target) as partial:
             frame.to_csv(partial, index=False)
-        with written_whole(target.with_suffix(".yaml")) as partial:
-            partial.write_text(str(record.extra["space_file"]), encoding="utf-8")
+        with written_whole(beside) as partial:
+            partial.write_text(space, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot write the table {target}: {error.strerror}; choose another place with -o") from None
+        raise UserError(f"cannot write the table {target}: {error.strerror}; choose another place") from None
     return target
 
 

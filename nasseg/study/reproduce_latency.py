@@ -3,8 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from statistics import median_low
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -123,17 +122,16 @@ def _keep(record: Record, rows: dict[str, Timed], found: dict[str, Row]) -> None
     number = digest([time.time_ns(), environment().cpu], 12)
     for row, timed in rows.items():
         one = found[timed.id]
-        middle = median_low([each.p50_ms for each in one.rounds])
-        latency = next(each for each in one.rounds if each.p50_ms == middle)
-        latency = replace(latency, disturbed=any(each.disturbed for each in one.rounds))
+        latency = one.middle
         measurement = Measurement(arch_id=timed.id, latency=latency)
         arch = timed.arch if isinstance(timed, Part) else timed
         trial = record.claim(candidate(arch, "", row, 0, {}), digest([number, row]), {}, {})
         attributes: dict[str, Any] = {
             "row": row, "session": number, "rounds_ms": [each.p50_ms for each in one.rounds], "ratio": one.ratio,
-            "arch_id": timed.id, "latency_ms": middle, "measurement": measurement.to_json(),
+            "arch_id": timed.id, "latency_ms": latency.p50_ms, "disturbed_rounds": one.disturbed,
+            "measurement": measurement.to_json(),
         }  # fmt: skip
-        record.complete(trial, [middle], attributes)
+        record.complete(trial, [latency.p50_ms], attributes)
 
 
 def session(
@@ -166,13 +164,15 @@ def _latency(trial: FrozenTrial) -> tuple[Latency, list[float]]:
     return latency, trial.user_attrs["rounds_ms"]
 
 
-def stored_session(table: Table, column: TableColumn, storage: str | None) -> dict[str, tuple[Latency, list[float]]]:
-    """The latest session of a column, whatever device it was on."""
+def stored_session(
+    table: Table, column: TableColumn, storage: str | None, protocol: LatencyProtocol | None = None
+) -> dict[str, tuple[Latency, list[float]]]:
+    """The latest session of a column: under a protocol and on this machine, or else whatever it was."""
     found = [record for record in records(table.name, storage) if record.name == f"{table.name}@{LATENCY}"]
     if not found:
         return {}
     wanted = {row: timed.id for row, timed in networks(table, column).items()}
-    return session(found[0], wanted, None, (column.size, column.classes))
+    return session(found[0], wanted, protocol, (column.size, column.classes))
 
 
 def words(table: Table, latency: Latency) -> str:

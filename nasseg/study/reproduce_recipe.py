@@ -45,8 +45,13 @@ class Training:
         """Steps of a row that trains as long as `usual`, the table's recipe, does in print."""
         if self.epochs is None:
             return self.steps or usual.steps
-        batch = int(self.settings.get("batch_size", usual.batch_size))
-        return ceil(self.epochs * self.data.counts["train"] / batch)
+        return ceil(self.epochs * self.data.counts["train"] / self._batch(usual))
+
+    def _batch(self, usual: Recipe) -> int:
+        given = self.settings.get("batch_size", usual.batch_size)
+        if not isinstance(given, int) or given < 1:
+            raise UserError(f"batch_size is a whole number above 0, got {given!r}")
+        return given
 
     def recipe(self, table: Table, row: TableRow, column: TableColumn) -> Recipe:
         """What a row is trained by here.
@@ -80,10 +85,9 @@ class Training:
         """The protocol of a table, without what a row sets and without the seeds."""
         assert table.file.recipe is not None
         usual = load_recipe(table.file.recipe)
-        batch = int(self.settings.get("batch_size", usual.batch_size))
         size = f"{self.size[0]} x {self.size[1]}"
         more = "".join(f", {key} {value}" for key, value in self.settings.items() if key != "batch_size")
         return (
-            f"{self.data.name} at {size} (data {self.data.fingerprint}), {self.length(usual):,} steps of {batch} "
-            f"images, recipe {usual.name} fitted to that{more}, {self.device}"
+            f"{self.data.name} at {size} (data {self.data.fingerprint}), {self.length(usual):,} steps of "
+            f"{self._batch(usual)} images, recipe {usual.name} fitted to that{more}, {self.device}"
         )

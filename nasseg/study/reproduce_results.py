@@ -1,6 +1,6 @@
 """From what was trained and timed for a table to its cells and to the answer to its question."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from statistics import fmean, median, stdev
 
@@ -15,7 +15,7 @@ from nasseg.study.reproduce import Measured, cost_figure, reproduce
 from nasseg.study.reproduce_latency import latency_columns, stored_session, words
 from nasseg.study.reproduce_store import accuracy_records, trained
 from nasseg.study.reproduce_train import NOT_TRAINED, rows_trained
-from nasseg.study.table import Table, TableColumn, load_table, tables
+from nasseg.study.table import Table, TableColumn
 from nasseg.study.trials import is_interrupted
 
 Runs = dict[str, dict[int, float]]  # row -> seed or round -> value
@@ -41,10 +41,6 @@ def measured(table: Table, storage: str | None = None, record: Record | None = N
         _accuracy(table, each, found)
     _latency(table, storage, found)
     return reproduce(table, found.results, reasons=found.reasons, answers=found.answers)
-
-
-def measured_all(storage: str | None = None, names: Iterable[str] | None = None) -> list[Comparison]:
-    return [measured(load_table(name), storage) for name in (tables() if names is None else names)]
 
 
 def _accuracy(table: Table, record: Record, found: Found) -> None:

@@ -13,7 +13,15 @@ from nasseg.measure.backends import example, numerics, prepare
 from nasseg.measure.device_lock import DeviceLock
 from nasseg.study.budget import duration
 from nasseg.study.reproduce import cost_figure
-from nasseg.study.reproduce_latency import ROUNDS, Part, latency_columns, networks, protocol_of, time_table
+from nasseg.study.reproduce_latency import (
+    ROUNDS,
+    Part,
+    latency_columns,
+    networks,
+    protocol_of,
+    stored_session,
+    time_table,
+)
 from nasseg.study.reproduce_recipe import Training
 from nasseg.study.reproduce_store import known_trainings
 from nasseg.study.reproduce_train import Planned, TableTraining, trained_column
@@ -144,7 +152,7 @@ def table_hours(
                 speeds[table.paper] = _speed(min(left, key=lambda p: p.work), training)
             step, forward = speeds[table.paper]
             seconds = sum(step * planned.work + forward * planned.evaluation for planned in left)
-        timing = _latency_seconds(table, latency_device) if latency_device else 0.0
+        timing = _latency_seconds(table, latency_device, storage) if latency_device else 0.0
         if one or timing:
             found.append(TableHours(name, len(one.runs) if one else 0, len(left), seconds, timing))
     return found
@@ -181,12 +189,14 @@ def _seconds(run: Callable[[], object], device: str) -> float:
     return (clock() - begun) / (1 if cuda else torch.get_num_threads())
 
 
-def _latency_seconds(table: Table, device: str) -> float:
-    """From one pass of the table's smallest network at each size."""
+def _latency_seconds(table: Table, device: str, storage: str | None) -> float:
+    """Of what no session has timed: from one pass of the table's smallest network at each size."""
     total = 0.0
     for names in latency_columns(table).values():
         column = table.file.columns[names[0]]
         protocol = protocol_of(table, column, device)
+        if stored_session(table, column, storage, protocol):
+            continue
         archs = {one.arch if isinstance(one, Part) else one for one in networks(table, column).values()}
         macs = {arch: cost_figure(arch, "macs", column.size, column.classes) for arch in archs}
         if not macs:

@@ -2,8 +2,8 @@
 
 A predictor is fitted on what this study measured on this device (nasseg.measure.predictor). A candidate is hopeless
 where even its prediction times the 1st percentile of measured / predicted, over networks that were left out of the fit,
-is over a limit; so is one in a hundred wrongly, and the less is known of the error, the fewer. What was predicted is
-written nowhere but in the reason why a candidate was passed over.
+is over a limit: so is one in a hundred wrongly, or one in n + 1 where n, fewer than 99, were left out. What was
+predicted is written nowhere but in the reason why a candidate was passed over.
 """
 
 import json

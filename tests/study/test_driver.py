@@ -244,7 +244,10 @@ def test_stopping_requeues_what_runs(url):
     assert states(again).count(COMPLETE) == 6
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", pytest.param("gp", marks=pytest.mark.slow), "QMCSampler", "NSGAIIISampler"])
+SAMPLERS = ["tpe", "nsga2", pytest.param("gp", marks=pytest.mark.slow), "QMCSampler", "NSGAIIISampler"]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_any_sampler_of_optuna_drives_a_search(tmp_path, sampler):
     study = make_study(space="quickstart", max_macs=str(float(0xC00000)))
     driver = make_driver(f"sqlite:///{tmp_path}/s.db", study, trials=14, sampler=sampler)

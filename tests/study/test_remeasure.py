@@ -22,7 +22,7 @@ from nasseg.study.file import study_from
 from nasseg.study.finish import front_members
 from nasseg.study.jobs import arch_of
 from nasseg.study.read import open_record, read_study
-from nasseg.study.remeasure import median_round, remeasure
+from nasseg.study.remeasure import remeasure
 from tests.study import fakes
 
 STUDY = """
@@ -230,7 +230,7 @@ def test_the_median_is_of_the_rounds_that_nothing_disturbed(fake, storage):
     assert done.frame["disturbed"].tolist() == [2] * 5
     assert "something else was running in 10 of 25 measurements" in done.lines()[-1]
     loud = Row("", tuple(replace(compare.latency, p50_ms=ms, disturbed=True) for ms in (3.0, 1.0, 2.0, 4.0)), ())
-    assert median_round(loud).p50_ms == 2.0
+    assert loud.middle.p50_ms == 2.0
 
 
 def test_another_machine_is_named(fake, storage):

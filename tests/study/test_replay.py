@@ -260,6 +260,7 @@ def test_policies_that_need_what_halving_left_out_are_refused(tmp_path):
     [
         ({"objectives": ("miou", "watts")}, "unknown objective of a table 'watts'"),
         ({"objectives": ("macs", "params")}, "objectives need miou"),
+        ({"objectives": ("miou", "miou")}, "an objective is named once"),
         ({"steps": 451}, "unknown step of table made_up '451'"),
         ({"rungs": (150, 50)}, "rungs ascend"),
         ({"budget": 0.0}, "the budget above 0"),
@@ -278,6 +279,8 @@ def test_a_policy_is_a_sampler_with_its_options(table):
     for name, message in [
         ("oracle", "unknown sampler 'oracle'"),
         ("tpe:depth=3", "unknown option of TPESampler 'depth'"),
+        ("tpe:group=[", "an option is NAME=VALUE"),
+        ("nsga2:population_size", "an option is NAME=VALUE"),
     ]:
         with pytest.raises(UserError, match=message):
             replay(table, [Policy(name)], setting, 1)
@@ -341,6 +344,12 @@ recipe: {{steps: 10}}
     values = {(network.trained[0, 10][0], network.macs) for network in made.networks}
     assert values == {tuple(trial.values.values()) for trial in record.trials}
     assert {network.arch_id for network in made.networks} == {t.measurement.arch_id for t in record.trials}
+    assert write_table(record, tmp_path / "out.csv").exists()
+    with pytest.raises(UserError, match=r"name it out\.csv"):
+        write_table(record, tmp_path / "out.yaml")
+    (tmp_path / "study.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"study\.yaml is another file than the space"):
+        write_table(record, tmp_path / "study.csv")
 
 
 def test_every_point_of_a_space_with_holes_and_conditions_is_found(large):
