@@ -33,6 +33,9 @@ class Training:
             raise UserError("a training's length is given by steps or by epochs, not by both")
         if self.seeds < 1 or self.threads < 1 or (self.steps or 1) < 1 or (self.epochs or 1) <= 0:
             raise UserError("seeds, threads, steps and epochs must be above 0")
+        batch = self.settings.get("batch_size", 1)
+        if not isinstance(batch, int) or batch < 1:
+            raise UserError(f"batch_size is a whole number above 0, got {batch!r}")
         for name in ("steps", "init"):
             if name in self.settings:
                 raise UserError(f"{name} is not a setting that all rows of a table can share: give --steps or --epochs")
@@ -48,10 +51,7 @@ class Training:
         return ceil(self.epochs * self.data.counts["train"] / self._batch(usual))
 
     def _batch(self, usual: Recipe) -> int:
-        given = self.settings.get("batch_size", usual.batch_size)
-        if not isinstance(given, int) or given < 1:
-            raise UserError(f"batch_size is a whole number above 0, got {given!r}")
-        return given
+        return int(self.settings.get("batch_size", usual.batch_size))
 
     def recipe(self, table: Table, row: TableRow, column: TableColumn) -> Recipe:
         """What a row is trained by here.
