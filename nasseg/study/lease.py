@@ -43,6 +43,7 @@ class LeaseWatch:
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[str, float]] = {}
+        self._alive: set[int] = set()  # at some time since we look
         self._machine = _machine()
 
     def is_stale(self, number: int, lease: str | None) -> bool:
@@ -50,9 +51,16 @@ class LeaseWatch:
         lease = lease or ""
         owner = lease.rpartition(":")[0].split("/")
         if len(owner) == 4 and owner[0] == self._machine and owner[1].isdigit():
+            self._alive.add(number)
             return _start_ticks(int(owner[1])) != owner[2]
         last, since = self._seen.get(number, (None, 0.0))
         if last != lease:
             self._seen[number] = (lease, time.monotonic())
+            if last is not None:
+                self._alive.add(number)
             return False
         return time.monotonic() - since > LEASE_SECONDS
+
+    def is_undecided(self, number: int, lease: str | None) -> bool:
+        """Whether it is not known yet if the holder lives: it may prove stale without being renewed first."""
+        return not self.is_stale(number, lease) and number not in self._alive

@@ -231,6 +231,7 @@ class Record:
 
     def requeue(self, trial: FrozenTrial, reason: str) -> bool:
         """End a running trial that was interrupted (ours, or one whose lease is stale) and enqueue it anew, once."""
+        trial = self.storage.get_trial(trial._trial_id)  # what was measured since it was claimed goes with it
         try:
             self.storage.set_trial_user_attr(trial._trial_id, "reason", f"{INTERRUPTED}: {reason}")
         except UpdateFinishedTrialError:

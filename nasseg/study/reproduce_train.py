@@ -6,36 +6,31 @@ checkpoint in runs/tables.
 """
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from nasseg.errors import UserError
 from nasseg.families import Arch
 from nasseg.measure.accuracy import IGNORE
 from nasseg.records import digest, eval_key
-from nasseg.study.lease import RENEW_SECONDS, LeaseWatch
+from nasseg.study.claims import Claims, Lost
 from nasseg.study.record import Record
 from nasseg.study.reproduce import cost_figure
 from nasseg.study.reproduce_recipe import Training
 from nasseg.study.reproduce_store import Known, begin, candidate, row_and_seed
 from nasseg.study.table import Table, TableColumn, TableRow
 from nasseg.study.train_one import Failed, HeldOut, Run, RunProgress, Tell, train_one
+from nasseg.study.trials import INTERRUPTED
 from nasseg.train.loop import Guard
 
 EVALUATIONS = 4  # on the validation split, evenly over the steps
 FOLDER = Path("runs/tables")
 NOT_TRAINED = ("top1",)  # needs a classifier's recipe, which no table here has
-
-
-class _Lost(Exception):  # noqa: N818
-    """Another process judged us gone, and took the trial."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +104,10 @@ class TableTraining:
         record.set_attributes({"protocol": self.training.words(self.table)})
         return record
 
+    @cached_property
+    def claims(self) -> Claims:
+        return Claims(self.record)
+
     @property
     def work(self) -> float:
         return sum(planned.work + planned.evaluation for planned in self.runs)
@@ -153,42 +152,27 @@ class TableTraining:
             KeyboardInterrupt: it was interrupted; the same call goes on.
         """
         planned = {(one.row.name, one.seed): one for one in self.runs}
-        watch = LeaseWatch()
-        for trial in self.record.trials(TrialState.RUNNING):
-            if watch.is_stale(trial.number, trial.user_attrs.get("lease")):
-                self.record.requeue(trial, "its process is gone")
-        while (waiting := self.record.take_waiting()) is not None:
-            one = planned.get((waiting.params["row"], waiting.params["seed"]))
-            if one is None:
-                self.record.fail(waiting, "it was not asked for again")
-            else:
-                self._train(waiting, one, known, guard, tell, on_progress)
+
+        def go_on(trials: Iterable[FrozenTrial]) -> None:
+            for trial in trials:
+                one = planned.get((trial.params["row"], trial.params["seed"]))
+                if one is None:
+                    self.record.fail(trial, f"{INTERRUPTED}: it was not asked for again")
+                else:
+                    self._train(trial, one, known, guard, tell, on_progress)
+
+        go_on(self.claims.waiting())
         for one in self.runs:
-            if self._is_open(one):
-                claimed = self._claim(one)
-                if claimed is not None:
-                    self._train(claimed, one, known, guard, tell, on_progress)
-
-    def _is_open(self, one: Planned) -> bool:
-        """Whether it is neither done nor under way, nor known to diverge."""
-        for trial in self._of(one):
-            diverged = trial.state == TrialState.FAIL and str(trial.user_attrs["reason"]).startswith("diverged")
-            if diverged or trial.state in (TrialState.COMPLETE, TrialState.RUNNING):
-                return False
-        return True
-
-    def _of(self, one: Planned, *states: TrialState) -> list[FrozenTrial]:
-        asked = {"row": one.row.name, "seed": one.seed}
-        return [trial for trial in self.record.trials(*states) if trial.params == asked]
+            claimed = self._claim(one)
+            if claimed is not None:
+                self._train(claimed, one, known, guard, tell, on_progress)
+        go_on(self.claims.left_behind(tell))
 
     def _claim(self, one: Planned) -> FrozenTrial | None:
         distributions = row_and_seed(list(self.identity["rows"]))
         proposed = candidate(one.run.arch, one.run.family, one.row.name, one.seed, distributions)
-        trial = self.record.claim(proposed, one.key, {}, {})
-        if any(other.number < trial.number for other in self._of(one, TrialState.RUNNING)):
-            self.record.fail(trial, "another process began it first")
-            return None
-        return self.record.reread(trial)
+        asked = {"row": one.row.name, "seed": one.seed}
+        return self.claims.claim(proposed, one.key, {}, lambda trial: trial.params == asked)
 
     def _train(
         self, trial: FrozenTrial, one: Planned, known: dict[str, Known], guard: Guard, tell: Tell,
@@ -199,7 +183,7 @@ class TableTraining:
         if found is None or (one.run.held_out is not None and "held_out" not in found.attributes):
             try:
                 found = self._trained(trial, one, guard, tell, on_progress)
-            except _Lost:
+            except Lost:
                 tell(f"{name}: another process took it over")
                 return
             except Failed as error:
@@ -226,24 +210,10 @@ class TableTraining:
         result = train_one(
             # A folder of its own for what else is looked at: the held-out split is no part of the key.
             replace(run, folder=FOLDER / (one.key + ("-tested" if run.held_out else ""))),
-            guard=self._leased(trial, guard), tell=tell, on_progress=lambda progress: on_progress(one, progress),
+            guard=self.claims.guard(trial, guard), tell=tell, on_progress=lambda progress: on_progress(one, progress),
         )  # fmt: skip
         attributes = {"best": json.dumps(asdict(result.best)), "best_miou": result.best.miou}
         attributes |= {"weights_sha256": result.weights["last.pt"], "best_sha256": result.weights["best.pt"]}
         if result.held_out is not None:
             attributes |= {"held_out": json.dumps(asdict(result.held_out)), "test_miou": result.held_out.miou}
         return Known(result.measurement, attributes, f"{self.record.name}#{trial.number}")
-
-    def _leased(self, trial: FrozenTrial, guard: Guard) -> Guard:
-        renewed = [time.monotonic()]
-
-        @contextmanager
-        def both() -> Iterator[None]:
-            if time.monotonic() - renewed[0] > RENEW_SECONDS:
-                renewed[0] = time.monotonic()
-                if not self.record.renew(trial):
-                    raise _Lost
-            with guard():
-                yield
-
-        return both

@@ -2,9 +2,7 @@
 
 import json
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,21 +13,19 @@ from optuna.trial import FrozenTrial, TrialState
 from nasseg.errors import UserError
 from nasseg.files import find_file
 from nasseg.records import Accuracy, Measurement, StudyRecord, TrialRow, eval_key
+from nasseg.study.claims import Claims, Lost
 from nasseg.study.data import DataFile
 from nasseg.study.figures import Figure, Stage, custom_entry, find_figure, load_function
 from nasseg.study.jobs import Context, Job, Workshop, arch_of
-from nasseg.study.lease import RENEW_SECONDS, LeaseWatch
 from nasseg.study.record import Candidate, Record
 from nasseg.study.rules import STANDARD
 from nasseg.study.sampler import Proposal
 from nasseg.study.storage import runs_folder
 from nasseg.study.train_one import Failed, HeldOut, Run, RunProgress, RunResult, Tell, train_one
-from nasseg.study.trials import INTERRUPTED, is_interrupted
+from nasseg.study.trials import is_interrupted
 from nasseg.train.data import DataSet
 from nasseg.train.loop import Guard
 from nasseg.train.recipe import Recipe
-
-DIVERGED = "diverged"
 
 
 def over_limits(limits: Mapping[str, Mapping[str, float]], measurement: Measurement) -> str | None:
@@ -50,10 +46,6 @@ def figure_of(name: str, measurement: Measurement) -> float | None:
     return find_figure(name).of(measurement)
 
 
-class _Lost(Exception):  # noqa: N818
-    """Another process judged us gone, and took the trial."""
-
-
 @dataclass
 class Retraining:
     """The networks of a front, and what is done to each. `run` may be called again: nothing is done twice."""
@@ -71,23 +63,21 @@ class Retraining:
 
     def run(self, seeds: int) -> list[str]:
         """Time, then train what is not trained yet; notes on what was not."""
-        self._take_back()
         timed = {member.number: self._time(member) for member in self.members}
-        while (waiting := self.record.take_waiting()) is not None:
+        for waiting in self.claims.waiting():
             self._train(waiting)
         for seed in range(seeds):
             for member in self.members:
                 measurement = timed[member.number]
                 if measurement is not None:
                     self._begin(member, measurement, seed)
+        for waiting in self.claims.left_behind(self.tell):
+            self._train(waiting)
         return self._notes()
 
-    def _take_back(self) -> None:
-        """Re-queue what a process left behind that is gone."""
-        watch = LeaseWatch()
-        for trial in self.record.trials(TrialState.RUNNING):
-            if watch.is_stale(trial.number, trial.user_attrs.get("lease")):
-                self.record.requeue(trial, "its process is gone")
+    @cached_property
+    def claims(self) -> Claims:
+        return Claims(self.record)
 
     def _time(self, member: TrialRow) -> Measurement | None:
         """Cost and latency of a network, once; None where it is over a limit now."""
@@ -131,19 +121,13 @@ class Retraining:
     def _begin(self, member: TrialRow, measurement: Measurement, seed: int) -> None:
         """Claim and train a network with a seed, unless that is done, under way, or known to diverge."""
         key = self._key(member, seed)
-        for trial in self._of_key(key):
-            diverged = trial.state == TrialState.FAIL and trial.user_attrs["reason"].startswith(DIVERGED)
-            if diverged or trial.state in (TrialState.COMPLETE, TrialState.RUNNING):
-                return
-        trial = self.record.claim(self._candidate(member, measurement, seed), key, {}, self._figures(measurement))
-        self.record.update(trial, {"of_trial": member.number})
-        if any(other.number < trial.number for other in self._of_key(key, TrialState.RUNNING)):
-            self.record.fail(trial, f"{INTERRUPTED}: another process began it first")
-            return
-        self._train(self.record.reread(trial))
-
-    def _of_key(self, key: str, *states: TrialState) -> list[FrozenTrial]:
-        return [trial for trial in self.record.trials(*states) if trial.user_attrs.get("eval_key") == key]
+        claimed = self.claims.claim(
+            self._candidate(member, measurement, seed), key, self._figures(measurement),
+            lambda trial: trial.user_attrs.get("eval_key") == key,
+        )  # fmt: skip
+        if claimed is not None:
+            self.record.update(claimed, {"of_trial": member.number})
+            self._train(self.record.reread(claimed))
 
     def _train(self, trial: FrozenTrial) -> None:
         """Train, test and record a trial of ours."""
@@ -158,11 +142,11 @@ class Retraining:
         self.tell(f"{name}, seed {run.seed}: {run.folder}")
         try:
             result = train_one(
-                run, guard=self._guard_of(trial), tell=self.tell,
+                run, guard=self.claims.guard(trial, self.guard), tell=self.tell,
                 on_progress=lambda progress: self.on_progress(name, progress),
             )  # fmt: skip
             self._complete(trial, run, result, Measurement.from_json(attributes["measurement"]))
-        except _Lost:
+        except Lost:
             self.tell(f"{name}, seed {run.seed}: another process took it over")
         except Failed as error:
             self.record.fail(trial, str(error))
@@ -183,20 +167,6 @@ class Retraining:
         assert member.measurement is not None
         protocol = self._run(member.arch, seed, Path()).protocol
         return f"{self.record.name.partition('@')[2]}-{eval_key(member.measurement.arch_id, protocol)}"
-
-    def _guard_of(self, trial: FrozenTrial) -> Guard:
-        renewed = [time.monotonic()]
-
-        @contextmanager
-        def guard() -> Iterator[None]:
-            if time.monotonic() - renewed[0] > RENEW_SECONDS:
-                renewed[0] = time.monotonic()
-                if not self.record.renew(trial):
-                    raise _Lost
-            with self.guard():
-                yield
-
-        return guard
 
     def _complete(self, trial: FrozenTrial, run: Run, result: RunResult, before: Measurement) -> None:
         measurement = replace(before, accuracy=result.last)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections import Counter
@@ -118,7 +119,14 @@ def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_p
     frame = finished_frame(record, done.searched)
     assert list(frame["seeds"]) == [1, 1]
     assert set(frame["searched_miou"]) == {member.measurement.accuracy.miou for member in members}
-    assert write_report(record, tmp_path / "report.html").stat().st_size > 1_000_000
+    page = write_report(record, tmp_path / "report.html").read_text()
+    assert len(page) > 1_000_000
+    table = page.partition("Trained to the end</h2>")[2].partition("</table>")[0]
+    heads = re.findall(r"<th[^>]*>([^<]*)<", table)
+    assert heads[-3:] == ["Last weights, validation", "Best weights, validation", "Best weights, test"]
+    cells = [re.findall(r"<td[^>]*>([^<]*)<", row)[1:] for row in table.split("</tr>")[1:-1]]
+    shown = frame[["latency_ms", "seeds", "miou", "best_miou", "test_miou"]].itertuples(index=False)
+    assert cells == [[f"{ms:.4g}", str(seeds), *(f"{miou:.2f}" for miou in mious)] for ms, seeds, *mious in shown]
     exported = export_address(f"tiny@finish#{record.trials[0].number}", tmp_path / "winner.pt")
     assert exported.card.figures == record.trials[0].measurement
     with pytest.raises(UserError, match=r"recipe: .*or give this one another name than 'finish'"):
@@ -188,7 +196,7 @@ def test_what_a_killed_process_left_is_taken_up(here, counted, monkeypatch):
 
 
 def test_a_trial_that_another_process_took_is_left_to_it(here, counted, monkeypatch):
-    monkeypatch.setattr("nasseg.study.retrain.RENEW_SECONDS", -1.0)
+    monkeypatch.setattr("nasseg.study.claims.RENEW_SECONDS", -1.0)
     monkeypatch.setattr("nasseg.study.record.Record.renew", lambda *_: False)
     lines = []
     finish_study("tiny", recipe=RECIPE, seeds=1, tell=lines.append)
