@@ -170,16 +170,16 @@ class Workshop:
                 found = load_weights(model, context.recipe.init, context.recipe.init_map)
                 notes["init"] = found.lines()[:1]
         store, steps = WeightStore(context.weights), job.until or context.recipe.steps
-        folder = store.folder(job.key)
-        checkpoints = Checkpoints(folder / CHECKPOINT, {"eval_key": job.key}, on_written=store.written)
         try:
+            folder = store.folder(job.key)
+            checkpoints = Checkpoints(folder / CHECKPOINT, {"eval_key": job.key}, on_written=store.written)
             trained = train(
                 model, data, context.recipe, seed=job.seed, device=context.device, guard=self.lock.computing,
                 on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
                 checkpoints=checkpoints, until=job.until,
             )  # fmt: skip
         except OSError as error:
-            stop = f"cannot write {error.filename or checkpoints.path}: {error.strerror or error}"
+            stop = f"cannot use {error.filename or context.weights}: {error.strerror or error}"
             return Result(job.candidate, job.kind, stop=f"{stop}; the last checkpoint is kept")
         accuracy = Accuracy(
             protocol=replace(context.accuracy, seed=job.seed, steps=steps),
@@ -199,8 +199,9 @@ class Workshop:
             checkpoints.remove()
             store.remove(job.key, CHECKPOINT)
         except OSError as error:  # what was measured is kept
-            stop = f"cannot write the weights {folder / LAST}: {error.strerror}"
-            return replace(result, extra={**notes, "weights_error": str(error.strerror)}, stop=stop)
+            reason = error.strerror or str(error)
+            stop = f"cannot keep weights in {context.weights}: {reason}"
+            return replace(result, extra={**notes, "weights_error": reason}, stop=stop)
         return replace(result, extra=notes)
 
     def _own(self, stage: Stage) -> list[Figure]:

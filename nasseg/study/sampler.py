@@ -223,7 +223,8 @@ class Proposer:
     ) -> FrozenTrial:
         return create_trial(
             state=state, values=values, params=trial.params, distributions=trial.distributions,
-            constraints={**trial.constraints, **constraints}, system_attrs=self._origin.get(_key(trial.params)),
+            constraints={**trial.constraints, **constraints},
+            system_attrs=dict(self._origin.get(_key(trial.params), {})),  # the trial writes its constraints there
         )  # fmt: skip
 
 

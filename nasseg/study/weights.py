@@ -103,20 +103,31 @@ class Keeper:
         self._front: dict[str, list[float]] = {}
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Hear of a trial that ended."""
+        """Hear of a trial that ended.
+
+        Raises:
+            UserError: a file cannot be removed.
+        """
         attributes, key = trial.user_attrs, trial.user_attrs.get("eval_key")
         if key is None or "reused_from" in attributes:
             return
         if trial.state == TrialState.FAIL and not is_interrupted(trial):
-            self._store.remove(key, CHECKPOINT)
+            self._remove(key, CHECKPOINT)
         elif trial.state == TrialState.PRUNED and not is_stopped(trial) and self._keep != "all":
-            self._store.remove(key, LAST)  # trained, and then over a limit
+            self._remove(key, LAST)  # trained, and then over a limit
         elif trial.state == TrialState.COMPLETE and "published" not in attributes:
             if self._keep == "none":
-                self._store.remove(key, LAST)
+                self._remove(key, LAST)
             elif self._keep == "front":
                 self._front[key] = trial.values
                 beaten = is_dominated([*self._front.values()], self._directions)
                 for loser in [key for key, lost in zip([*self._front], beaten, strict=True) if lost]:
                     del self._front[loser]
-                    self._store.remove(loser, LAST)
+                    self._remove(loser, LAST)
+
+    def _remove(self, key: str, name: str) -> None:
+        try:
+            self._store.remove(key, name)
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(f"cannot remove weights that are not kept from {self._store.place}: {reason}") from None

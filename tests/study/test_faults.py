@@ -69,7 +69,7 @@ def test_a_full_disk_stops_the_search_and_loses_no_figure(inline, tmp_path, monk
 
     monkeypatch.setattr(jobs, "save_weights", full)
     ended = run.run_study(tiny(tmp_path))
-    assert "cannot write the weights" in ended.fault
+    assert "cannot keep weights in" in ended.fault
     assert ended.fault.endswith("No space left on device")
     assert states(ended.record) == {"COMPLETE": 1}
     assert ended.record.trials[0].measurement.accuracy is not None

@@ -232,9 +232,11 @@ def test_halving_needs_a_trained_objective():
         make_study(halving=RUNGS, objectives="[macs]")
 
 
-def test_the_sampler_puts_finished_before_partial_before_rejected(url):
+@pytest.mark.parametrize("sampler", ["random", "nsga2"])  # one that notes something on its trials
+def test_the_sampler_puts_finished_before_partial_before_rejected(url, sampler):
     half = 1_000 + 0x800000
-    driver = make_driver(url, make_study(halving=RUNGS, max_macs=str(float(half))), FakeEngine(), trials=18)
+    study = make_study(halving=RUNGS, max_macs=str(float(half)))
+    driver = make_driver(url, study, FakeEngine(), trials=18, sampler=sampler)
     driver.run()
     driver.proposer.propose()
     view = driver.proposer._view.get_trials(deepcopy=False)

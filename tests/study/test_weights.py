@@ -99,3 +99,26 @@ def test_training_goes_on_on_another_machine(tmp_path, monkeypatch, url):
 def test_a_url_that_cannot_be_opened_is_refused():
     with pytest.raises(UserError, match="cannot open nosuch://bucket"):
         WeightStore("nosuch://bucket").check()
+
+
+def test_a_place_that_cannot_be_read_stops_the_search_and_blames_no_network(monkeypatch, tmp_path):
+    def refuse(*_):
+        raise PermissionError("no such rights")
+
+    study = make_study(recipe="{steps: 4, batch_size: 2}", data=TINY)
+    monkeypatch.setattr(WeightStore, "folder", refuse)
+    workshop = Workshop(replace(make_context(study, study.file.data), weights="memory://bucket/s"))
+    settings = {"family": "dabnet", "width": 0.125}
+    known = workshop.run(Job(0, "cost", settings)).measurement
+    result = workshop.run(Job(0, "train", settings, known, "k", 0))
+    assert result.error is None
+    assert result.stop == "cannot use memory://bucket/s: no such rights; the last checkpoint is kept"
+
+
+def test_what_cannot_be_removed_is_named(monkeypatch, tmp_path):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(WeightStore, "remove", refuse)
+    with pytest.raises(UserError, match=f"from {tmp_path}: Permission denied"):
+        kept(tmp_path, "front", TRIALS)
