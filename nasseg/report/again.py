@@ -33,11 +33,14 @@ def finished_table(record: StudyRecord) -> Html | None:
     if not any("test_miou" in trial.extra or "best_miou" in trial.extra for trial in record.trials):
         return None
     frame = finished_frame(record)
-    heads = [("network", None), ("seeds", "number"), *((title, "number") for title in FIGURES.values())]
+    heads: list[tuple[str, str | None]] = [("network", None), ("latency again, ms", "number"), ("seeds", "number")]
+    heads += [(title, "number") for title in FIGURES.values()]
     rows = []
     found: list[Any] = frame.to_dict("records")
     for row in found:
-        cells = [tag("td", f"trial {row['number']}, {row['family']}"), tag("td", row["seeds"], class_="number")]
+        latency = words.NOTHING if math.isnan(row["latency_ms"]) else f"{row['latency_ms']:.4g}"
+        cells = [tag("td", f"trial {row['number']}, {row['family']}")]
+        cells += [tag("td", value, class_="number") for value in (latency, row["seeds"])]
         cells += [tag("td", _spread(row[name], row[f"{name}_sd"]), class_="number") for name in FIGURES]
         rows.append(tag("tr", *cells))
     note = "mIoU in percent, mean and standard deviation over seeds. The best weights were chosen on the validation "

@@ -62,9 +62,9 @@ def train_address(
     """Train the arch at an address (see nasseg.study.address) with `seeds` seeds, one after another.
 
     recipe: a name, a YAML file of settings, or the settings; recipe_settings replace some of them, init its starting
-    weights. epochs: in place of the recipe's steps, over the training split. threads: of the CPU; the same number gives
-    the same weights. Runs lie below `folder`; one that is done is read, not trained again. Ctrl-C and SIGTERM end it at
-    the end of a step, with a checkpoint (a second one at once); `resume` goes on from that.
+    weights. epochs: in place of the recipe's steps, over the training split (see recipe_of). threads: of the CPU; the
+    same number gives the same weights. Runs lie below `folder`; one that is done is read, not trained again. Ctrl-C and
+    SIGTERM end it at the end of a step, with a checkpoint (a second one at once); `resume` goes on from that.
 
     Raises:
         UserError: nothing is at the address, an argument is refused, data or weights cannot be used, an unfinished run
@@ -112,7 +112,7 @@ def recipe_of(
     epochs: float | None,
     data: DataSet,
 ) -> Recipe:
-    """A recipe with some of its settings, or its length, replaced.
+    """A recipe with some of its settings, or its length, replaced; in fewer steps the warm-up keeps its share of them.
 
     Raises:
         UserError: there is no such recipe, or a setting is refused.
@@ -124,7 +124,10 @@ def recipe_of(
     if epochs is not None:
         if epochs <= 0:
             raise UserError(f"epochs must be above 0, got {epochs:g}")
-        replaced["steps"] = ceil(epochs * len(data.train) / int(replaced.get("batch_size", chosen.batch_size)))
+        steps = ceil(epochs * len(data.train) / int(replaced.get("batch_size", chosen.batch_size)))
+        replaced["steps"] = steps
+        if steps < chosen.steps:  # else most of a short run would be its warm-up
+            replaced.setdefault("warmup_steps", chosen.warmup_steps * steps // chosen.steps)
     if not replaced:
         return chosen
     try:

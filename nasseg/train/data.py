@@ -104,17 +104,21 @@ def load_data(name: str | Path, **options: Any) -> DataSet:
       layout: one of the table's. splits: in place of the layout's. unknown: `error` or `ignore`, of label values.
       size: [height, width] that networks see. Images are made to fit into it, and logits are scaled back to the
       labels' size, at which accuracy is taken. Needed where images are of different sizes.
-    Both: pseudo, a folder that `nasseg label` wrote: its images are the split `pseudo`, part of the content.
+    Both: pseudo, a folder that `nasseg label` wrote: its images are the split `pseudo`, part of the content; none of
+    them may be one of `val` or `test`, by the bytes of their files.
 
     Raises:
         UserError: there is no such data set, an option is wrong, or a file is missing (it is named).
     """
     pseudo = options.pop(PSEUDO, None)
-    data = _load_scenes(options) if str(name) == "scenes" else _load_folder(name, options)
-    return data if pseudo is None else _with_pseudo(data, Path(pseudo).expanduser(), _seen(options.get("size")))
+    data, kept_apart = (_load_scenes(options), {}) if str(name) == "scenes" else _load_folder(name, options)
+    if pseudo is None:
+        return data
+    return _with_pseudo(data, Path(pseudo).expanduser(), _seen(options.get("size")), kept_apart)
 
 
-def _load_folder(name: str | Path, options: dict[str, Any]) -> DataSet:
+def _load_folder(name: str | Path, options: dict[str, Any]) -> tuple[DataSet, dict[Check, str]]:
+    """The data, and by content what image of which split is not to be learned from."""
     found, label, seen = find_folder(name, **options)
     samples = found.samples
     checks = {split: _checks(found, split) for split in samples}
@@ -123,7 +127,7 @@ def _load_folder(name: str | Path, options: dict[str, Any]) -> DataSet:
         [str(found.root.resolve()), found.layout_name, seen, {s: list(map(str, p)) for s, p in found.given.items()}]
     )
     home = cache_folder() / f"{found.root.resolve().name}-{place}"
-    return DataSet(
+    data = DataSet(
         name=label,
         classes=found.table.names,
         colours=found.table.colours,
@@ -133,6 +137,8 @@ def _load_folder(name: str | Path, options: dict[str, Any]) -> DataSet:
         rules={split: "; ".join(map(str, parts)) for split, parts in found.splits.items()},
         absent={str(split): why for split, why in found.layout.absent.items()},
     )
+    apart = [(split, sample.image) for split, items in samples.items() if split != "train" for sample in items]
+    return data, {known[image]: f"{image}, of the split {split}" for split, image in apart}
 
 
 def find_folder(name: str | Path, **options: Any) -> tuple[Folder, str, Size | None]:
@@ -228,11 +234,11 @@ def _require_unchanged(files: list[Path], checks: list[Check], now: list[Check])
             raise UserError(f"{path} changed while the data were in use: put it back, or run the command again")
 
 
-def _with_pseudo(data: DataSet, folder: Path, seen: Size | None) -> DataSet:
+def _with_pseudo(data: DataSet, folder: Path, seen: Size | None, kept_apart: Mapping[Check, str]) -> DataSet:
     """The data with pseudo-labelled images; their content is part of the fingerprint.
 
     Raises:
-        UserError: there are none, or they are of other classes.
+        UserError: there are none, they are of other classes, or networks are chosen or tested on some of them.
     """
     images, samples = pseudo_samples(folder, data.classes)
 
@@ -242,6 +248,12 @@ def _with_pseudo(data: DataSet, folder: Path, seen: Size | None) -> DataSet:
         return [check for pair in zip(pictures, labels, strict=True) for check in pair]
 
     first = checks()
+    shared = [(s.image, kept_apart[check]) for s, check in zip(samples, first[::2], strict=True) if check in kept_apart]
+    if shared:
+        raise UserError(
+            f"{len(shared)} of the {len(samples)} pseudo-labelled images are for choosing or testing networks: "
+            f"{shared[0][0]} is {shared[0][1]}; take them out of {images}, and label it again into another folder"
+        )
     place = digest([str(images.resolve()), str(folder.resolve()), seen])
     home, files = cache_folder() / f"{images.resolve().name}-{place}", [f for s in samples for f in (s.image, s.label)]
 

@@ -199,7 +199,7 @@ class _Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
-            self.average.update(self.model, self.step + 1)
+            self.average.update(self.step + 1)
         return torch.stack(losses).sum().item()
 
     def _advance(self, loss: float) -> None:

@@ -18,15 +18,24 @@ def segmentation_loss(logits: Tensor, labels: Tensor, ohem: OHEM | None = None) 
     """Cross entropy over all labelled pixels, or over the hard ones."""
     if ohem is None:
         return cross_entropy(logits, labels)
-    losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    losses = F.cross_entropy(_in_planes(logits), labels, ignore_index=IGNORE, reduction="none")
     return mean_of_hard(losses[labels != IGNORE], ohem.threshold, ohem.at_least)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean over the labelled pixels; zero where there are none."""
-    # Twice as fast on the CPU in planes as in channels_last.
-    total = F.cross_entropy(logits.contiguous(), labels, ignore_index=IGNORE, reduction="sum")
+    total = F.cross_entropy(_in_planes(logits), labels, ignore_index=IGNORE, reduction="sum")
     return total / (labels != IGNORE).sum().clamp(min=1)
+
+
+def _in_planes(logits: Tensor) -> Tensor:
+    """The layout in which the CPU takes the softmax fastest; their gradient goes back in the layout that they came in.
+
+    Else the way back through the resize of channels_last logits takes twice as long, to the same numbers.
+    """
+    if logits.device.type == "cpu" and logits.requires_grad and not logits.is_contiguous():
+        logits.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+    return logits.contiguous()
 
 
 def mean_of_hard(losses: Tensor, threshold: float, at_least: float) -> Tensor:

@@ -37,19 +37,23 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 class Average:
-    """An exponential moving average of a model's weights and statistics; its first steps weigh more."""
+    """An exponential moving average of a model's weights and statistics; its first steps weigh more.
+
+    The model's tensors are looked up once: they may be written to, as optimisers and load_state_dict do, not replaced.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.state = deepcopy(model.state_dict())
+        current = model.state_dict()
+        self.state = deepcopy(current)
+        pairs = [(self.state[name], tensor) for name, tensor in current.items()]
+        self.moving = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.counted = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
+    def update(self, step: int) -> None:
         """After each step, the first being 1."""
-        decay = min(self.decay, step / (step + 9))
-        current = model.state_dict()
-        moving = [name for name, tensor in current.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([self.state[name] for name in moving], [current[name] for name in moving], 1 - decay)
-        for name, tensor in current.items():
-            if not tensor.is_floating_point():
-                self.state[name].copy_(tensor)
+        averages, current = zip(*self.moving, strict=True)
+        torch._foreach_lerp_(averages, current, 1 - min(self.decay, step / (step + 9)))
+        for kept, now in self.counted:
+            kept.copy_(now)

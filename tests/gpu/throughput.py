@@ -101,7 +101,7 @@ def step_by_part(training: _Training) -> dict[str, float]:
     training.scaler.step(training.optimizer)
     training.scaler.update()
     if training.average:
-        training.average.update(training.model, training.step + 1)
+        training.average.update(training.step + 1)
     stamp()
     return {name: 1e3 * (after - before) for name, (before, after) in zip(PARTS, pairwise(stamps), strict=True)}
 

@@ -265,8 +265,13 @@ def test_epochs_are_steps_over_the_training_split():
     assert "steps is 3 in place of 300" in changed.deviations
     Path("own.yaml").write_text("name: short-scenes\nsteps: 40\n")
     assert recipe_of(Path("own.yaml"), None, None, data).steps == 40
-    with pytest.raises(UserError, match=r"warmup_steps must be below steps \(with steps=3\)"):
-        recipe_of("short-scenes", None, 3, data)
+    short = recipe_of("short-scenes", {"batch_size": 1}, 15, data)  # its warm-up is 20 of 300 steps
+    assert (short.steps, short.warmup_steps) == (120, 8)
+    assert "warmup_steps is 8 in place of 20" in short.deviations
+    assert recipe_of("short-scenes", {"batch_size": 1}, 100, data).warmup_steps == 20
+    assert recipe_of("short-scenes", {"batch_size": 1, "warmup_steps": 7}, 15, data).warmup_steps == 7
+    with pytest.raises(UserError, match=r"warmup_steps must be below steps \(with warmup_steps=20, steps=3\)"):
+        recipe_of("short-scenes", {"warmup_steps": 20}, 3, data)
     with pytest.raises(UserError, match="above 0, got 0"):
         recipe_of(RECIPE, None, 0, data)
     with pytest.raises(UserError, match="did you mean 'short-scenes'"):

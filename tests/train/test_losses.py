@@ -78,6 +78,20 @@ def test_cross_entropy_is_torchs_mean():
     assert cross_entropy(logits, labels).item() == pytest.approx(expected.item())
 
 
+@pytest.mark.parametrize("ohem", [None, OHEM(probability_below=0.7)])
+def test_gradients_keep_the_layout_of_the_network(ohem):
+    """And are those of logits in planes, bit by bit."""
+    torch.manual_seed(0)
+    logits, labels, found = torch.randn(2, 5, 4, 6), torch.randint(0, 5, (2, 8, 12)), []
+    for layout in (torch.channels_last, torch.contiguous_format):
+        small = logits.contiguous(memory_format=layout).requires_grad_()
+        large = torch.nn.functional.interpolate(small, (8, 12), mode="bilinear")
+        large.register_hook(lambda gradient: found.append(gradient))
+        segmentation_loss(large * 1, labels, ohem).backward()
+        assert found[-1].is_contiguous(memory_format=layout)
+    assert torch.equal(*found)
+
+
 def test_dice_by_hand():
     """Eq. 5 with epsilon = 1: 1 - (2 * 1 + 1) / (1.25 + 2 + 1) = 5/17, and 0 for an empty map that is right."""
     predicted = torch.tensor([[[1.0, 0.0], [0.5, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])

@@ -1,6 +1,8 @@
 """Self-training: labels by hand, `nasseg label` and what it says, and steps that are half pseudo-labelled."""
 
+import math
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +21,9 @@ from nasseg.train.batches import Batches
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.data import load_data
 from nasseg.train.loop import train
-from nasseg.train.pseudo import pseudo_label
+from nasseg.train.pseudo import PseudoLabels, begin_labels, pseudo_label
 from nasseg.train.recipe import Recipe
+from tests.train import downloads
 from tests.train.test_training import Pixelwise
 
 SCENES = {"size": [32, 64], "train": 6, "val": 2}
@@ -172,6 +175,34 @@ def test_half_of_every_step_is_pseudo_labelled(labelled, data):
     assert (few.rounds.size, few.pseudo_rounds.size) == (6, 2)
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_what_networks_are_chosen_or_tested_on_is_not_learned_from(tmp_path, split):
+    """By content, so a copy under another name is found too; images of the training split may be labelled again."""
+    data = downloads.camvid(tmp_path / "camvid", splits=("train", "val", "test"))
+    classes = load_data(data).classes
+    images, folder = tmp_path / "images", tmp_path / "pseudo"
+    images.mkdir()
+    shutil.copy(data / "train/f0.png", images / "a.png")
+    begin_labels(
+        folder,
+        PseudoLabels(
+            images=str(images),
+            files=("a.png",),
+            classes=classes,
+            teacher="",
+            scales=(1.0,),
+            confidence=0,
+            size=(24, 32),
+        ),
+    )
+    (folder / "labels").mkdir()
+    shutil.copy(data / "trainannot/f0.png", folder / "labels/a.png.png")
+    assert load_data(data, pseudo=folder).counts["pseudo"] == 1
+    shutil.copy(data / split / "f2.png", images / "a.png")
+    with pytest.raises(UserError, match=rf"1 of the 1 pseudo-labelled .*a\.png is .*f2\.png, of the split {split};"):
+        load_data(data, pseudo=folder)
+
+
 def test_images_of_another_size_are_seen_at_one(labelled, data, tmp_path):
     write_images(tmp_path / "images", (48, 80))
     label_folder(labelled / "teacher", tmp_path / "images", tmp_path / "pseudo", scales=(1.0,), confidence=SURE)
@@ -225,7 +256,8 @@ def test_what_is_wrong_is_said(labelled, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     says("no pictures in", run, tmp_path / "empty", tmp_path / "o")
     says("would be taken for pictures", run, images, images / "o")
-    says("scales above 0", run, images, tmp_path / "o", scales=(0.0,))
+    for scale in (0.0, math.nan, math.inf):
+        says("scales above 0", run, images, tmp_path / "o", scales=(scale,))
     says("scales above 0", run, images, tmp_path / "o", confidence=1.0)
     with pytest.raises(UserError, match="no pseudo-labels in"):
         load_data("scenes", **SCENES, pseudo=tmp_path / "none")

@@ -55,6 +55,31 @@ def test_settings_of_views_and_batches_as_printed():
     assert load_recipe("eseg-cityscapes-self-training").pseudo_count == 64
 
 
+def test_losses_and_warm_ups_as_printed():
+    """BiSeNetV2: Table 4's third row, boosters after stages 2, 3, 4 and before the context embedding, and its last.
+    STDC: Sections 3.2.2 and 4.2. RegSeg: Section 4.2, with OHEM on the test server only. DABNet: neither."""
+    for name in ("bisenetv2-cityscapes", "bisenetv2-camvid", "bisenetv2-coco-stuff"):
+        (boosters,) = load_recipe(name).heads
+        assert (boosters.kind, boosters.features) == ("booster", ("stem", "s3", "s4", "s5"))
+        assert load_recipe(name).weight_decay_on == "convolutions"
+    for name, warmup in (("stdc-cityscapes", 1000), ("stdc-camvid", 200)):
+        recipe = load_recipe(name)
+        detail = recipe.heads[1]
+        assert (detail.feature, detail.strides, detail.fusion) == ("stage3", (1, 2, 4), "trainable")
+        assert (recipe.warmup_steps, recipe.jitter > 0) == (warmup, True)
+    for name in ("regseg-cityscapes", "regseg-cityscapes-ablation", "regseg-cityscapes-test", "regseg-camvid"):
+        recipe = load_recipe(name)
+        assert (recipe.warmup_steps, recipe.warmup_from, recipe.weight_decay_on) == (3000, 0.1, "not_batch_norm")
+        assert (recipe.precision, recipe.heads) == ("fp16", ())
+    server = load_recipe("regseg-cityscapes-test")
+    assert (server.crop_size, server.ohem.threshold, server.ohem.at_least) == ((1024, 1024), 0.3, 1 / 16)
+    assert load_recipe("regseg-cityscapes-ablation").steps == round(500 * 2975 / 8 + 0.1)
+    mined = {name.split("-")[0] for name in PRINTED if load_recipe(name).ohem}
+    assert mined == {"bisenetv2", "stdc", "eseg"}
+    assert {name.split("-")[0] for name in published_recipes() if load_recipe(name).ema_decay} == {"eseg", "short"}
+    assert load_recipe("dabnet-cityscapes").heads == ()
+
+
 @pytest.mark.parametrize("name", published_recipes())
 def test_every_recipe_is_cited_and_fits_its_papers_networks(name):
     recipe = load_recipe(name)

@@ -199,7 +199,7 @@ def test_the_moving_average_by_hand():
     for step, value, mean in ((1, 2.0, 1.9), (2, 3.0, 0.15 * 1.9 + 0.85 * 3)):
         nn.init.constant_(model.weight, value)
         model.num_batches_tracked += 1
-        average.update(model, step)
+        average.update(step)
         assert average.state["weight"].item() == pytest.approx(mean)
     assert average.state["num_batches_tracked"] == 2
 
