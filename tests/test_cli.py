@@ -300,6 +300,9 @@ def test_a_network_is_trained_resumed_and_the_front_finished(tmp_path):
     nasseg("search", "tiny.yaml", "--trials", 2, cwd=tmp_path)
     finished = nasseg("finish", "tiny.yaml", "--recipe", "short.yaml", "--seeds", 1, cwd=tmp_path).stdout
     assert "tiny@finish" in finished
+    assert (
+        "test" in finished.partition("tiny@finish")[2].partition("report: ")[0]
+    )  # the held-out split beside the other
     assert "report: " in finished
 
 

@@ -1,5 +1,6 @@
 """Training: one architecture under one recipe, and the members of a front to the end."""
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 ThreadsOption = Annotated[int, typer.Option(min=1, help="On a CPU. One thread: the same numbers again.")]
 RecipeOption = Annotated[str, typer.Option(help="A published recipe by name, or a YAML file.")]
+RecipeSetOption = Annotated[
+    list[str] | None, typer.Option("--recipe-set", metavar="KEY=VALUE", help="Replace a setting of the recipe.")
+]
 EpochsOption = Annotated[float | None, typer.Option(min=0.001, help="In place of the recipe's steps.")]
 
 
@@ -24,9 +28,7 @@ def train(
     arch: ArchArgument,
     data: Annotated[str, typer.Option(help="A folder, a data set by name, or scenes.")],
     recipe: RecipeOption,
-    recipe_settings: Annotated[
-        list[str] | None, typer.Option("--recipe-set", metavar="KEY=VALUE", help="Replace a setting of the recipe.")
-    ] = None,
+    recipe_settings: RecipeSetOption = None,
     epochs: EpochsOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many runs.")] = 1,
     init: Annotated[Path | None, typer.Option(help="Weights to start from, as far as they fit.")] = None,
@@ -95,6 +97,7 @@ def label(
 def finish(
     study: Annotated[str, typer.Argument(help="A study by name or path.")],
     recipe: RecipeOption,
+    recipe_settings: RecipeSetOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs a network.")] = 3,
     epochs: EpochsOption = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the data set. Default: the study's.")] = None,
@@ -104,23 +107,27 @@ def finish(
     storage: StorageOption = None,
 ) -> None:
     """Train the front's networks to the end, time them again, and evaluate once on the held-out split."""
-    from nasseg.analyse.finished import finished_frame
+    from nasseg.analyse.finished import FIGURES, finished_frame
     from nasseg.report import write_report
     from nasseg.study.finish import finish_study
     from nasseg.study.storage import runs_folder
 
     with Ticker() as ticker:
         done = finish_study(
-            study, recipe=recipe, epochs=epochs, seeds=seeds, purpose=purpose, data=data, device=device,
-            threads=threads, storage=storage_of(storage), command=" ".join(["nasseg", *sys.argv[1:]]), tell=ticker.say,
+            study, recipe=recipe, recipe_settings=parse_settings(recipe_settings or []), epochs=epochs, seeds=seeds,
+            purpose=purpose, data=data, device=device, threads=threads, storage=storage_of(storage),
+            command=" ".join(["nasseg", *sys.argv[1:]]), tell=ticker.say,
             on_progress=lambda network, progress: ticker.update(
                 f"{network}, {progress.line()}", (network, _tenth(progress))
             ),
         )  # fmt: skip
     frame = finished_frame(done.record, done.searched)
-    table = Table(*map(str, frame.columns), title=done.record.name)
-    for row in frame.itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
+    table = Table("network", "ms again", "in the search", "seeds", *FIGURES.values(), title=done.record.name)
+    rows: list[Any] = frame.to_dict("records")
+    for row in rows:
+        times = (_cell(row["latency_ms"]), _cell(row["searched_latency_ms"]), str(row["seeds"]))
+        mious = (_spread(row[name], row[f"{name}_sd"]) for name in FIGURES)
+        table.add_row(f"#{row['number']} {row['family']}", *times, *mious)
     out.print(table)
     for note in done.notes:
         out.print(note, markup=False)
@@ -136,5 +143,9 @@ def _tenth(progress: "RunProgress") -> tuple[int, int]:
     return progress.seed, 10 * progress.step // progress.steps
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4g}"
+
+
+def _spread(mean: float, deviation: float) -> str:
+    return _cell(mean) if math.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"
