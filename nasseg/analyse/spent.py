@@ -5,15 +5,17 @@ what was not trained.
 """
 
 import math
+from array import array
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from nasseg.analyse.front import hypervolume, pareto_front, reference_box
+from nasseg.analyse.front import Floats, hypervolume, pareto_front, reference_box
 from nasseg.analyse.table import directions, objective_values, outcome
 from nasseg.errors import UserError
 from nasseg.records import StudyRecord, TrialRow
@@ -59,17 +61,8 @@ class Since:
 def compute_of(record: StudyRecord, trials: Iterable[TrialRow] | None = None) -> Compute:
     """What the trials (all, unless given) took and saved."""
     chosen = record.trials if trials is None else tuple(trials)
-    numbers, known = {trial.number: trial for trial in record.trials}, _Expected(record)
-    went_on = _went_on(record)
-    limits = duplicates = halving = 0.0
-    for trial in chosen:
-        of = outcome(trial)
-        if of == "rejected" and _seconds(trial) is None:
-            limits += known.whole(trial)
-        elif of == "reused" and trial.reused_from in numbers:
-            duplicates += _seconds(numbers[trial.reused_from]) or 0.0
-        elif of == "stopped" and trial.number not in went_on:
-            halving += known.rest(trial)
+    numbers = {trial.number: trial for trial in record.trials}
+    limits, duplicates, halving = _saved(chosen, numbers, _Expected(record.trials), _went_on(record.trials))
     trained, everything = (sum(own_seconds(t, numbers) for t in part) for part in (chosen, record.trials))
     searched, price = (record.extra.get(name) for name in ("searched_seconds", "price_per_hour"))
     if searched is not None and everything > 0:
@@ -82,6 +75,54 @@ def compute_of(record: StudyRecord, trials: Iterable[TrialRow] | None = None) ->
         searched=searched,
         money=None if searched is None or price is None else searched / 3600 * float(price),
     )
+
+
+class Account:
+    """What `compute_of` says of trained and saved seconds, of a search that goes on: it hears of trials as they end.
+
+    What was rejected untrained is as its multiply-adds, so that 100,000 of those are no work.
+    """
+
+    def __init__(self) -> None:
+        self._trials: dict[int, TrialRow] = {}
+        self._rejected = array("d")
+        self._known: tuple[Any, Compute, _Expected] | None = None  # of which trials, without what was rejected
+
+    def add(self, trial: TrialRow) -> None:
+        """A trial that was trained, or copied from one."""
+        self._trials[trial.number] = trial
+
+    def reject(self, macs: float | None) -> None:
+        """A network that was never trained."""
+        self._rejected.append(math.nan if macs is None else macs)
+
+    def compute(self, going_on: Collection[int] = ()) -> Compute:
+        """`going_on`: trials that a running or waiting promotion goes on from."""
+        trials = tuple(self._trials.values())
+        state = (len(trials), frozenset(going_on))
+        if self._known is None or self._known[0] != state:
+            expected = _Expected(trials)
+            limits, duplicates, halving = _saved(trials, self._trials, expected, _went_on(trials) | {*going_on})
+            trained = sum(own_seconds(trial, self._trials) for trial in trials)
+            self._known = state, Compute(trained, limits, duplicates, halving), expected
+        _, known, expected = self._known
+        return replace(known, by_limits=known.by_limits + expected.all_of(np.array(self._rejected)))
+
+
+def _saved(
+    trials: Iterable[TrialRow], numbers: dict[int, TrialRow], known: "_Expected", went_on: set[int]
+) -> tuple[float, float, float]:
+    """Seconds saved by limits, duplicates and halving."""
+    limits = duplicates = halving = 0.0
+    for trial in trials:
+        of = outcome(trial)
+        if of == "rejected" and _seconds(trial) is None:
+            limits += known.whole(trial)
+        elif of == "reused" and trial.reused_from in numbers:
+            duplicates += _seconds(numbers[trial.reused_from]) or 0.0
+        elif of == "stopped" and trial.number not in went_on:
+            halving += known.rest(trial)
+    return limits, duplicates, halving
 
 
 def own_seconds(trial: TrialRow, numbers: dict[int, TrialRow]) -> float:
@@ -103,7 +144,7 @@ def rungs_frame(record: StudyRecord) -> pd.DataFrame:
     trained = [t for t in record.trials if t.reused_from is None and "published" not in t.extra and _steps(t)]
     if not any(outcome(trial) == "stopped" for trial in trained):
         return pd.DataFrame(columns=columns)
-    numbers, went_on = {trial.number: trial for trial in record.trials}, _went_on(record)
+    numbers, went_on = {trial.number: trial for trial in record.trials}, _went_on(record.trials)
     reached, seconds, steps = Counter[int](), dict[int, float](), dict[int, int]()
     promoted = Counter(t.rung for t in trained if outcome(t) == "stopped" and t.number in went_on)
     stopped = Counter(t.rung for t in trained if outcome(t) == "stopped" and t.number not in went_on)
@@ -180,12 +221,12 @@ def finishing_order(record: StudyRecord) -> list[tuple[int, float, float]]:
 class _Expected:
     """Seconds that a network takes to train to the end, from those that were trained: a trend in multiply-adds."""
 
-    def __init__(self, record: StudyRecord) -> None:
-        steps = [_steps(trial) for trial in record.trials if outcome(trial) == "finished"]
-        self.steps = max(steps, default=max(map(_steps, record.trials), default=0))
+    def __init__(self, trials: Sequence[TrialRow]) -> None:
+        steps = [_steps(trial) for trial in trials if outcome(trial) == "finished"]
+        self.steps = max(steps, default=max(map(_steps, trials), default=0))
         points = [
             (_macs(trial), self.whole_of(trial))
-            for trial in record.trials
+            for trial in trials
             if _seconds(trial) is not None and _steps(trial) and trial.reused_from is None
         ]
         self.mean = float(np.mean([seconds for _, seconds in points])) if points else 0.0
@@ -204,13 +245,17 @@ class _Expected:
         macs = _macs(trial)
         return self.mean if macs is None else max(0.0, self.base + self.slope * macs)
 
+    def all_of(self, macs: Floats) -> float:
+        """Of networks by their multiply-adds [n], NaN where those are not known, in all."""
+        return float(np.where(np.isnan(macs), self.mean, np.maximum(0.0, self.base + self.slope * macs)).sum())
+
     def rest(self, trial: TrialRow) -> float:
         return self.whole_of(trial) - (_seconds(trial) or 0.0) if _steps(trial) else 0.0
 
 
-def _went_on(record: StudyRecord) -> set[int]:
+def _went_on(trials: Iterable[TrialRow]) -> set[int]:
     """Trials that a promotion goes on from, unless the promotion came to nothing."""
-    return {t.extra[CONTINUES] for t in record.trials if CONTINUES in t.extra and t.state != "FAIL"}
+    return {t.extra[CONTINUES] for t in trials if CONTINUES in t.extra and t.state != "FAIL"}
 
 
 def _seconds(trial: TrialRow) -> float | None:

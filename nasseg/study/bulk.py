@@ -28,8 +28,8 @@ from nasseg.records import (
     TrialRow,
 )
 from nasseg.study.record import Record
+from nasseg.study.storage import SCHEMA
 
-SCHEMA = 12  # of Optuna's tables
 _INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
 
 

@@ -32,9 +32,7 @@ class Claims:
 
     def waiting(self) -> Iterator[FrozenTrial]:
         """What was re-queued, each ours now; also what processes left behind that are known to be gone."""
-        for trial in self.record.trials(TrialState.RUNNING):
-            if self._watch.is_stale(trial.number, trial.user_attrs.get("lease")):
-                self.record.requeue(trial, "its process is gone")
+        self.record.take_back(self._watch, self.record.trials(TrialState.RUNNING))
         while (waiting := self.record.take_waiting()) is not None:
             yield waiting
 

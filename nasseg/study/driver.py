@@ -35,6 +35,7 @@ from nasseg.study.twins import Twins
 KILLED = "exit code -9"
 MAX_REJECTIONS = 2_000  # in a row
 HOUSEKEEPING_SECONDS = 2.0
+FRESH_SECONDS = 0.5  # what others did may be that old where it is looked at again before it counts
 
 
 @dataclass
@@ -112,32 +113,36 @@ class Driver:
 
     @cached_property
     def heard(self) -> Heard:
-        learners = [
-            self.budget.learn,
-            self.proposer.learn,
-            self.twins.learn,
-            *([self.halving.learn] if self.halving else []),
-        ]
-        return Heard(self.record, learners)
+        halving = [self.halving.learn] if self.halving else []
+        return Heard(self.record, [self.budget.learn, self.proposer.learn, self.twins.learn, *halving])
 
     # What to do next
 
     def _ended(self) -> str | None:
         self.heard.sync()
         trials, counted = self.budget.trials, self.budget.counted(self.heard.unfinished)
-        if counted >= trials:
-            return None if self.heard.unfinished else f"all {trials} trials are done"
-        if self.budget.hours_over:
+        if counted >= trials and not self.heard.unfinished:
+            return f"all {trials} trials are done"
+        if self.budget.hours_over:  # what waits is for another call
             return f"the {self.budget.hours:g} hours are over: {counted} of {trials} trials are done"
+        if counted >= trials:
+            return None
         if self._space_empty:
             return "every architecture of the space was tried"
         if self.rejections >= MAX_REJECTIONS:
             return f"the last {self.rejections} candidates were all over a limit (the report says which)"
         return None
 
+    @property
+    def _all_begun(self) -> bool:
+        """Whether nothing new will begin."""
+        pending = sum(item.trial is None and not item.candidate.label for item in self.active.values())
+        full = self.budget.counted(self.heard.unfinished) + pending >= self.budget.trials
+        return full or self._space_empty or self.rejections >= MAX_REJECTIONS or self.budget.hours_over
+
     def _fill(self) -> None:
         while self.engine.idle > 0:
-            self.heard.sync()
+            self.heard.sync(FRESH_SECONDS)
             job = take(self.ready, self.screen) or self._resume_waiting() or self._promote() or self._propose()
             if job is None:
                 return
@@ -148,22 +153,20 @@ class Driver:
         """The next rung of the network that deserves it most."""
         if self.halving is None or self.budget.hours_over:
             return None
-        for trial in self.halving.promotable(self.heard.unfinished):
+        for trial in self.halving.promotable(self.heard.unfinished, last=not self.active and self._all_begun):
             candidate = replace(Candidate.of(trial), rung=trial.user_attrs["rung"] + 1, continues=trial.number)
             measurement, key = candidate.measurement, trial.user_attrs["eval_key"]
             assert measurement is not None
             claimed = self.record.claim(candidate, key, dict(trial.constraints), self.rules.figures(measurement))
             item = _Active(candidate, claimed, key)
+            self.heard.sync()
             if not self._rivals(key, before=claimed.number):
                 return self._activate(item, "train")
             self._fail(item, f"{INTERRUPTED}: another process promoted it")
         return None
 
     def _propose(self) -> Job | None:
-        pending = sum(item.trial is None and not item.candidate.label for item in self.active.values())
-        if self._space_empty or self.rejections >= MAX_REJECTIONS or self.budget.hours_over:
-            return None
-        if self.budget.counted(self.heard.unfinished) + pending >= self.budget.trials:
+        if self._all_begun:
             return None
         proposal = self.proposer.propose()
         if proposal is None:
@@ -189,24 +192,23 @@ class Driver:
         trial = None if self.budget.hours_over else self.record.take_waiting(self.heard.unfinished)
         if trial is None:
             return None
-        attributes = trial.user_attrs
-        if "measurement" not in attributes:
+        if "measurement" not in trial.user_attrs:
             self.record.fail(trial, "enqueued by hand; start it with `nasseg search` instead")
             return None
-        item = _Active(Candidate.of(trial), trial, attributes["eval_key"])
-        known = item.candidate.measurement and item.candidate.measurement.latency
-        return self._activate(item, "train" if known else "latency")
+        item = _Active(Candidate.of(trial), trial, trial.user_attrs["eval_key"])
+        if item.candidate.continues is None and self.twins.copy(trial, item.candidate.label, item.key):
+            self._learn(self.record.reread(trial), item)
+        else:
+            self._go_on(item)
+        return take(self.ready, self.screen)
 
     def _activate(self, item: _Active, kind: Kind) -> Job:
         self._numbers += 1
         item.since = math.inf
         self.active[self._numbers] = item
-        return self._job(self._numbers, item, kind)
-
-    def _job(self, number: int, item: _Active, kind: Kind) -> Job:
         candidate = item.candidate
         until = self.until(candidate) if kind == "train" else None
-        return Job(number, kind, candidate.settings, candidate.measurement, item.key, candidate.seed, until)
+        return Job(self._numbers, kind, candidate.settings, candidate.measurement, item.key, candidate.seed, until)
 
     def until(self, candidate: Candidate) -> int | None:
         """The step at which a candidate's training is stopped, if not at the recipe's last."""
@@ -345,16 +347,16 @@ class Driver:
 
     def _rivals(self, key: str, before: int | None = None) -> list[FrozenTrial]:
         """Running trials of this network; `before`: only those with a lower number, whose claim is the earlier."""
-        self.heard.sync()
         return [trial for trial in self.heard.running(key) if before is None or trial.number < before]
 
     def _unpark(self) -> None:
+        self.heard.sync()
         for number, item in list(self.parked.items()):
             if self._rivals(item.key, before=item.trial.number if item.trial else None):
                 continue
             del self.parked[number]
             if item.trial is not None:
-                if self.twins.copy(item.trial, item.key):
+                if self.twins.copy(item.trial, item.candidate.label, item.key):
                     self._learn(self.record.reread(item.trial), item)
                 else:
                     self._go_on(item)
@@ -377,6 +379,7 @@ class Driver:
                 if item.trial is not None and not self.record.renew(item.trial):
                     self.engine.cancel(number)  # another process judged us gone and re-queued it
                     (self.active if number in self.active else self.parked).pop(number)
+                    self.ready = deque(job for job in self.ready if job.candidate != number)
                     self.proposer.drop(item.candidate.proposal.token)
         for number, item in list(self.active.items()):
             item.since = now if self.engine.waiting(number) else item.since
@@ -389,10 +392,8 @@ class Driver:
             self._kept = now
             self._unpark()
             ours = {item.trial.number for item in [*self.active.values(), *self.parked.values()] if item.trial}
+            self.record.take_back(self._watch, (t for t in self.heard.running() if t.number not in ours))
             self.heard.sync()
-            for trial in self.heard.running():
-                if trial.number not in ours and self._watch.is_stale(trial.number, trial.user_attrs.get("lease")):
-                    self.record.requeue(trial, "its process is gone")
 
     def _pause(self) -> list[Result]:
         time.sleep(0.5)

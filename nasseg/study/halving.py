@@ -6,7 +6,7 @@ from those already taken, in objectives scaled to the rung's range. Only what re
 After MO-ASHA (Schmucker et al., "Multi-objective Asynchronous Successive Halving", 2021), which stops; this promotes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,11 +75,19 @@ class Halving:
             self._stopped[attributes["rung"]].append(trial)
             self._values[attributes["rung"]].append([attributes[name] for name in self._objectives])
 
-    def promotable(self, unfinished: Iterable[FrozenTrial]) -> Iterator[FrozenTrial]:
-        """Who may go on, of the highest rung first, the best first; `unfinished`: trials that run or wait."""
+    def promotable(self, unfinished: Collection[FrozenTrial], last: bool = False) -> Iterator[FrozenTrial]:
+        """Who may go on, of the highest rung first, the best first.
+
+        unfinished: trials that run or wait. last: nothing new will begin; then of the highest rung that was reached one
+        goes on in any case, lest a small search ends without a finished network.
+        """
         gone = self._went_on | {trial.user_attrs.get(CONTINUES) for trial in unfinished}
-        for rung in reversed(range(len(self.rungs) - 1)):
+        reached = [rung for rung in reversed(range(len(self.rungs) - 1)) if self._stopped[rung]]
+        for rung in reached:
             yield from (trial for trial in self._best(rung) if trial.number not in gone)
+        if last and not unfinished and reached and not any(t.number in gone for t in self._stopped[reached[0]]):
+            order = promotion_order(np.array(self._values[reached[0]]), self._directions, 1)
+            yield from (self._stopped[reached[0]][place] for place in order)
 
     def _best(self, rung: int) -> list[FrozenTrial]:
         trials = self._stopped[rung]

@@ -8,8 +8,10 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.analyse.front import hypervolume, pareto_front, reference_box
+from nasseg.analyse.spent import Account, Compute
 from nasseg.study.budget import duration
 from nasseg.study.driver import Driver
+from nasseg.study.read import row_of
 from nasseg.study.trials import CONTINUES, is_interrupted, is_stopped
 
 
@@ -17,8 +19,8 @@ from nasseg.study.trials import CONTINUES, is_interrupted, is_stopped
 class Progress:
     """A moment of a search. Hypervolume is a share of the box that the search's own trials span.
 
-    done: networks trained, to the end or to a rung at which they were stopped. running: family, step, and the step at
-    which it is stopped or done.
+    done: networks trained, to the end or to a rung at which they were stopped. running: family, rung, step, and the
+    step at which it is stopped or done. compute: seconds trained and saved, as `nasseg status` counts them.
     """
 
     done: int
@@ -28,17 +30,25 @@ class Progress:
     failed: int
     front: int
     hypervolume: float
-    running: tuple[tuple[str, int, int], ...]
+    running: tuple[tuple[str, int, int, int], ...]
     seconds_left: float | None
+    compute: Compute
 
     def line(self) -> str:
         left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
-        running = ", ".join(f"{family} {step}/{until}" for family, step, until in self.running)
+        running = ", ".join(
+            f"{family}{f' rung {rung}' if rung else ''} {step}/{until}" for family, rung, step, until in self.running
+        )
+        of = self.compute
+        parts = {"limits": of.by_limits, "duplicates": of.by_duplicates, "halving": of.by_halving}
+        by = ", ".join(f"{duration(seconds)} by {what}" for what, seconds in parts.items() if seconds)
+        saved = f"; saved about {by}" if by else ""
         stopped = f" ({self.stopped} of them to a rung)" if self.stopped else ""
         failed = f", {self.failed} failed" if self.failed else ""
         return (
             f"{self.done} of {self.trials} trained{stopped}, {self.rejected} over a limit{failed}; front {self.front}, "
-            f"hypervolume {self.hypervolume:.3f}{left}" + (f" ({running})" if running else "")
+            f"hypervolume {self.hypervolume:.3f}; trained for {duration(of.trained)}{saved}{left}"
+            + (f" ({running})" if running else "")
         )
 
 
@@ -50,6 +60,7 @@ class ProgressWatch:
         self._finished: dict[int, FrozenTrial] = {}
         self._stopped: set[int] = set()
         self._rejected = self._failed = 0
+        self._account = Account()
         self._front: tuple[int, int, float] = (0, 0, 0.0)  # of how many trials: members, hypervolume
         self._begun, self._done_before = time.monotonic(), 0
         driver.heard.add(self._learn)
@@ -71,6 +82,14 @@ class ProgressWatch:
                 self._stopped.add(trial.number)
             else:
                 self._rejected += 1
+        self._note(trial)
+
+    def _note(self, trial: FrozenTrial) -> None:
+        attributes = trial.user_attrs
+        if "miou" in attributes:  # trained, or copied from what was
+            self._account.add(row_of(trial, [figure.name for figure in self.driver.study.objectives]))
+        elif trial.state == TrialState.PRUNED:
+            self._account.reject(attributes.get("macs"))
 
     def look(self) -> Progress:
         driver, own = self.driver, self._own
@@ -88,6 +107,7 @@ class ProgressWatch:
             running=tuple(
                 (
                     str(item.candidate.settings["family"]),
+                    item.candidate.rung,
                     self.steps.get(number, 0),
                     driver.until(item.candidate) or driver.context.recipe.steps,
                 )
@@ -95,6 +115,9 @@ class ProgressWatch:
                 if item.trial
             ),
             seconds_left=self._seconds_left(done),
+            compute=self._account.compute(
+                {trial.user_attrs[CONTINUES] for trial in driver.heard.unfinished if CONTINUES in trial.user_attrs}
+            ),
         )
 
     def _seconds_left(self, done: int) -> float | None:

@@ -42,7 +42,7 @@ def record_of(record: Record) -> StudyRecord:
     attributes = record.attributes()
     objectives = tuple(Objective(name=n, unit=u, direction=d) for n, u, d in attributes["objectives"])
     names = [objective.name for objective in objectives]
-    rows = bulk_rows(record, names) or tuple(_row(trial, names) for trial in record.trials())
+    rows = bulk_rows(record, names) or tuple(row_of(trial, names) for trial in record.trials())
     return StudyRecord(
         name=record.name,
         question=attributes["question"],
@@ -63,7 +63,8 @@ def record_of(record: Record) -> StudyRecord:
     )
 
 
-def _row(trial: FrozenTrial, objectives: list[str]) -> TrialRow:
+def row_of(trial: FrozenTrial, objectives: Sequence[str]) -> TrialRow:
+    """A trial as plain data; `objectives`: the names of its values."""
     attributes = trial.user_attrs
     text = attributes.get("measurement")
     return TrialRow(

@@ -21,9 +21,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nasseg.errors import UserError, unknown
 from nasseg.measure.environment import environment
 from nasseg.records import Measurement
-from nasseg.study.lease import new_owner
+from nasseg.study.lease import LeaseWatch, new_owner
 from nasseg.study.sampler import Proposal
-from nasseg.study.trials import CONTINUES, INTERRUPTED, STOPPED
+from nasseg.study.trials import CONTINUES, INTERRUPTED
 
 IDENTITY_ATTEMPTS = 10
 
@@ -157,18 +157,12 @@ class Record:
         return self._add(candidate, TrialState.FAIL, None, {}, {}, {"reason": reason})
 
     def add_reused(
-        self,
-        candidate: Candidate,
-        source: FrozenTrial,
-        constraints: dict[str, float],
-        figures: Mapping[str, float | None],
-    ) -> FrozenTrial:
-        """The same network and protocol as a trial that ended: in its state and with its values."""
-        copied = {k: v for k, v in source.user_attrs.items() if k in ("eval_key", "rung", "reason", STOPPED)}
-        values = source.values if source.state == TrialState.COMPLETE else None
-        return self._add(
-            candidate, source.state, values, constraints, figures, {**copied, "reused_from": source.number}
-        )
+        self, candidate: Candidate, values: list[float] | None, constraints: dict[str, float],
+        figures: Mapping[str, float | None], attributes: dict[str, Any],
+    ) -> FrozenTrial:  # fmt: skip
+        """A trial whose network was trained before: COMPLETE with its values, PRUNED where there are none."""
+        state = TrialState.PRUNED if values is None else TrialState.COMPLETE
+        return self._add(candidate, state, values, constraints, figures, attributes)
 
     def _add(
         self, candidate: Candidate, state: TrialState, values: list[float] | None, constraints: dict[str, float],
@@ -245,6 +239,12 @@ class Record:
         )  # fmt: skip
         self.storage.create_new_trial(self.study_id, template_trial=waiting)
         return True
+
+    def take_back(self, watch: LeaseWatch, running: Iterable[FrozenTrial]) -> None:
+        """Re-queue the trials whose process is gone."""
+        for trial in running:
+            if watch.is_stale(trial.number, trial.user_attrs.get("lease")):
+                self.requeue(trial, "its process is gone")
 
     def _lease(self) -> str:
         self._ticks += 1
