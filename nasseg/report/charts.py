@@ -53,6 +53,8 @@ def importance_figure(population: Population) -> go.Figure:
         {"title": {"text": "Share, %"}, "rangemode": "tozero"},
         {"type": "category", "categoryorder": "array", "categoryarray": names, "ticks": ""},
     )
+    if not names:
+        layout |= _reason("Too few networks to tell of any parameter.")
     return go.Figure(data=traces, layout={**layout, "height": 110 + 26 * max(2, len(names))})
 
 
@@ -88,9 +90,15 @@ def effects_figure(population: Population, name: str, target: Axis, rows: Mappin
     x: dict[str, Any] = {"tickvals": list(place.values()), "ticktext": ticks, "range": [-0.5, len(ticks) - 0.5]}
     unit = " in points" if target.unit == "%" else f" in {target.unit}" if target.unit else ""
     x["title"] = {"text": escape(name)}
-    y: dict[str, Any] = {"title": {"text": escape(f"{sentence(target.label)}{unit}, from the average")}}
+    up = {"text": escape(f"{sentence(target.label)}{unit}, from the average"), "font": {"size": 12}}
+    y: dict[str, Any] = {"title": up}
     y |= {"zeroline": True, "zerolinecolor": "#9aa5b1"}
-    return go.Figure(data=[strip, means], layout=figure_layout(x, y))
+    layout = figure_layout(x, y)
+    if not len(known):
+        layout |= _reason("No value has a mean at equal cost yet.")
+    if not (fit.rest.abs() > 1e-9).any():  # so few networks that the trend goes through all of them
+        layout["yaxis"] |= {"range": [-1, 1]}
+    return go.Figure(data=[strip, means], layout=layout)
 
 
 def edf_figure(distribution: pd.DataFrame, target: Axis, rows: Mapping[int, int] | None = None) -> go.Figure:
@@ -196,8 +204,10 @@ def _scaled(axis: Axis, values: Sequence[float | None]) -> tuple[np.ndarray, lis
     return (column - low) / (high - low), ends
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _reason(text: str) -> dict[str, Any]:
+    """Says in the middle of a chart why nothing is there."""
+    at = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
+    return {"annotations": [{"text": text, **at, "font": {"size": 13, "color": MUTED}, "bgcolor": "white"}]}
 
 
 def _tick_labels(index: int, ticks: list[tuple[float, str]]) -> list[dict[str, Any]]:

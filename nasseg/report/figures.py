@@ -108,7 +108,7 @@ def limit_shapes(axis: Axis, letter: str) -> list[dict[str, Any]]:
     place = ("end", "right") if letter == "x" else ("start", "left")
     label: dict[str, Any] = {"textposition": place[0], "xanchor": place[1], "yanchor": "bottom", "textangle": 0}
     label["font"] = {"size": 11, "color": MUTED}
-    line = {"type": "line", "layer": "below", "line": {"color": MUTED, "width": 1.2, "dash": "dash"}}
+    line = {"type": "line", "layer": "between", "line": {"color": MUTED, "width": 1.2, "dash": "dash"}}
     across = {f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
     return [
         {

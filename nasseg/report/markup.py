@@ -22,6 +22,6 @@ def tag(name: str, *children: object, **attributes: object) -> Html:
             parts.append(key.rstrip("_").replace("_", "-"))
         elif value is not None and value is not False:
             parts.append(f'{key.rstrip("_").replace("_", "-")}="{escape(str(value))}"')
-    if name in ("input", "br", "path", "circle", "meta"):
+    if name in ("input", "br", "path", "circle", "meta", "img"):
         return Html(f"<{' '.join(parts)}>")
     return Html(f"<{' '.join(parts)}>{text(*children)}</{name}>")

@@ -42,9 +42,14 @@ def library() -> tuple[str, str]:
     return packed(code), code
 
 
-def policy(*scripts: str) -> str:
-    """Content security: the browser itself refuses every request, and every script but these."""
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+def policy(*scripts: str | None) -> str:
+    """Content security: the browser itself refuses every request, and every script but these; None: one beside it."""
+
+    def source(script: str | None) -> str:
+        if script is None:
+            return "'self' file:"
+        return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+    allowed = " ".join(map(source, scripts))
     style, image = "style-src 'unsafe-inline'", "img-src data: blob:"
     return f"default-src 'none'; script-src {allowed}; {style}; {image}; base-uri 'none'; form-action 'none'"

@@ -23,20 +23,32 @@ async function unpack(id) {
 class Front {
   constructor(data, filter, budget) {
     Object.assign(this, { data, filter, budget, node: byId("front"), chosen: [], ranges: null });
-    for (const letter of ["x", "y"]) {
+    this.letters = ["x", "y", "z"].filter((letter) => byId(`${letter}-axis`));
+    for (const letter of this.letters) {
       byId(`${letter}-axis`).addEventListener("change", () => this.changeAxis(letter));
       byId(`${letter}-log`).addEventListener("change", () => this.draw(true));
     }
-    this.axes = { x: byId("x-axis").value, y: byId("y-axis").value };
+    this.axes = this.read();
     this.draw(true);
   }
 
+  read() {
+    return Object.fromEntries(this.letters.map((letter) => [letter, byId(`${letter}-axis`).value]));
+  }
+
+  // The same figure twice says nothing: the other axis takes the one that was here, or the one that is nowhere.
   changeAxis(letter) {
-    const other = letter === "x" ? "y" : "x";
-    const now = { x: byId("x-axis").value, y: byId("y-axis").value };
-    if (now.x === now.y) now[other] = this.axes[letter]; // the same figure twice says nothing: they swap
-    byId(`${other}-axis`).value = now[other];
-    for (const l of ["x", "y"]) if (now[l] !== this.axes[l]) byId(`${l}-log`).checked = this.data.log[now[l]];
+    if (letter === "z") {
+      const able = document.createElement("canvas").getContext("webgl");
+      byId("go-message").textContent = able ? "" : "This browser draws nothing in three dimensions: its WebGL is off.";
+      if (!able) byId("z-axis").value = "";
+    }
+    const now = this.read(), twin = this.letters.find((l) => l !== letter && now[l] === now[letter]);
+    if (twin) now[twin] = this.axes[letter] || Object.keys(this.data.directions).find((name) => !Object.values(now).includes(name));
+    for (const l of this.letters) {
+      byId(`${l}-axis`).value = now[l];
+      if (now[l] !== this.axes[l]) byId(`${l}-log`).checked = Boolean(this.data.log[now[l]]);
+    }
     this.axes = now;
     this.draw(true);
   }
@@ -44,6 +56,7 @@ class Front {
   draw(afresh) {
     const figure = this.data.fronts[this.axes.x][this.axes.y];
     if (afresh) this.ranges = null;
+    if (this.axes.z) return this.drawSpace(figure);
     const traces = figure.data.map((trace) => this.trace(trace, figure));
     const axis = (letter) => ({
       ...figure.layout[`${letter}axis`],
@@ -60,6 +73,15 @@ class Front {
       this.ranges ??= { x: xaxis.range.slice(), y: yaxis.range.slice() };
       this.placeLabels();
     });
+  }
+
+  drawSpace(figure) {
+    const third = this.data.fronts[this.axes.z][this.axes.x].layout.xaxis;
+    const layouts = { x: figure.layout.xaxis, y: figure.layout.yaxis, z: third };
+    const [traces, scene] = spaceOf(this, figure.data.map((trace) => this.trace(trace, figure)), layouts);
+    const { font, hoverlabel, modebar, paper_bgcolor } = figure.layout;
+    const layout = { font, hoverlabel, modebar, paper_bgcolor, scene, showlegend: false, margin: { l: 0, r: 0, t: 26, b: 0 } };
+    return Plotly.react(this.node, traces, layout, this.data.config);
   }
 
   trace(trace, figure) {
@@ -109,7 +131,7 @@ class Front {
     const letter = ["x", "y"].find((l) => this.budget && this.axes[l] === this.budget[0]);
     if (!letter) return shapes;
     const other = letter === "x" ? "y" : "x", value = this.budget[1];
-    const line = { type: "line", layer: "below", line: { color: "#00649e", width: 1.6 }, [`${other}ref`]: "paper" };
+    const line = { type: "line", layer: "between", line: { color: "#00649e", width: 1.6 }, [`${other}ref`]: "paper" };
     const label = { text: "budget", textposition: letter === "x" ? "end" : "start", textangle: 0, font: { size: 11, color: "#00649e" } };
     Object.assign(label, { xanchor: letter === "x" ? "right" : "left", yanchor: letter === "x" ? "top" : "bottom" });
     return [...shapes, { ...line, [`${letter}0`]: value, [`${letter}1`]: value, [`${other}0`]: 0, [`${other}1`]: 1, label }];
@@ -119,7 +141,7 @@ class Front {
   setBudget(figure, value) {
     const before = this.budget && this.budget[0];
     this.budget = [figure, value];
-    if (![before, figure].some((name) => Object.values(this.axes).includes(name)) || this.waiting) return;
+    if (this.axes.z || ![before, figure].some((name) => Object.values(this.axes).includes(name)) || this.waiting) return;
     this.waiting = requestAnimationFrame(() => {
       this.waiting = null;
       Plotly.relayout(this.node, { shapes: this.shapes() });
@@ -134,6 +156,7 @@ class Front {
   // Published names stand where they cover neither each other nor a star, nor the front if that can be; one that
   // finds no place shows on hover only.
   placeLabels() {
+    if (this.axes.z) return;
     const index = this.node.data.findIndex((trace) => trace.meta === "published");
     const trace = this.node.data[index], size = this.node.querySelector(".nsewdrag").getBoundingClientRect();
     const pen = document.createElement("canvas").getContext("2d");
@@ -289,7 +312,10 @@ async function start() {
     return row === undefined ? null : open(row, jump);
   };
 
-  front.node.on("plotly_click", ({ event, points }) => (event.shiftKey ? toggle : open)(points[0].customdata, false));
+  front.node.on("plotly_click", ({ event, points }) => {
+    if (points[0].customdata !== undefined) (event?.shiftKey ? toggle : open)(points[0].customdata, false);
+  });
+  walkMarks(front, open, toggle);
   front.node.on("plotly_relayout", () => front.placeLabels());
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href^='#trial-']");
@@ -315,14 +341,20 @@ async function start() {
   byId("csv").addEventListener("click", async () => save(`${file}.csv`, "text/csv", csvOf((await trials()).trials)));
   byId("json").addEventListener("click", async () => save(`${file}.json`, "application/json", jsonOf(await trials())));
 
+  // On paper: charts of its width, and unfolded what is folded on the screen to be short (a study file stays folded).
   const drawn = () => [...document.querySelectorAll(".js-plotly-plot")];
-  const paper = (chart) => ({ autosize: false, width: chart.matches(".half") ? 330 : 680, height: chart.offsetHeight });
+  const height = (chart) => (chart.matches(".half") ? 320 : chart.matches(".low") ? 240 : chart.matches(".importance") ? chart.layout.height : 400);
+  let folds = [], heights = new Map();
   addEventListener("beforeprint", () => {
     population?.start(open);
-    for (const chart of drawn()) Plotly.relayout(chart, paper(chart));
+    folds = [...document.querySelectorAll("main details:not([open], #filters, :has(> pre))")];
+    for (const fold of folds) fold.open = true;
+    heights = new Map(drawn().map((chart) => [chart, chart.layout.height]));
+    for (const chart of drawn()) Plotly.relayout(chart, { autosize: false, width: chart.matches(".half") ? 330 : 680, height: height(chart) });
   });
   addEventListener("afterprint", () => {
-    for (const chart of drawn()) Plotly.relayout(chart, { autosize: true, width: null, height: null });
+    for (const fold of folds) fold.open = false;
+    for (const chart of drawn()) Plotly.relayout(chart, { autosize: true, width: null, height: heights.get(chart) ?? null });
   });
   if (location.hash.startsWith("#trial-")) await openLink(location.hash, false);
   document.body.dataset.drawn = "yes";

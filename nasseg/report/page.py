@@ -1,20 +1,13 @@
 """The report's page: one HTML file that needs nothing else, neither a network nor a server."""
 
-import base64
-import gzip
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from string import Template
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from nasseg.analyse.population import Population, importance_frame, population_of
 from nasseg.analyse.table import on_front, outcome, trial_figures, trials_frame
@@ -23,13 +16,13 @@ from nasseg.report import again, certainty, controls, population, search, sectio
 from nasseg.report.details import published_detail, trial_detail
 from nasseg.report.figures import CONFIG, front_figures, hover_texts, hypervolume_figure
 from nasseg.report.markup import Html, tag, text
+from nasseg.report.offline import fill, library, packed, packed_json, policy, resource
 from nasseg.report.rows import choices_of, figures_of, rows_data
 from nasseg.report.thin import thinned
 from nasseg.report.view import Axis, History, View, axis_of, histories_of, view_of
 
-_SCRIPTS = ("panel.js", "diagram.js", "compare.js", "filter.js", "budget.js", "population.js", "page.js")
+_SCRIPTS = ("panel", "diagram", "compare", "filter", "budget", "population", "space", "points", "page")
 LIBRARY = "plotly.min.js"  # beside the pages that share it
-_HERE = Path(__file__).parent
 
 
 def render(record: StudyRecord, shared: bool = False, since: str | None = None) -> str:
@@ -69,16 +62,16 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
 
 def whole_page(shared: bool, *, payload: object, details: object, table: str, **parts: str) -> str:
     """The page around what is in it, with the script and what it reads."""
-    script = "".join(map(_file, _SCRIPTS))
-    library, library_hash = ("", "") if shared else _library()
+    script = "".join(resource(f"{name}.js") for name in _SCRIPTS)
+    plotly, code = ("", None) if shared else library()
     return fill(
         "page.html",
-        policy=_policy(_hash(script), *(["'self'", "file:"] if shared else [f"'sha256-{library_hash}'"])),
+        policy=policy(script, code),
         style=stylesheet(),
-        library=tag("script", Html(library), type="text/plain", id="library", data_src=LIBRARY if shared else None),
-        payload=Html(_packed(_json(payload))),
-        details=Html(_packed(_json(details))),
-        table=Html(_packed(table)),
+        library=tag("script", Html(plotly), type="text/plain", id="library", data_src=LIBRARY if shared else None),
+        payload=Html(packed_json(payload)),
+        details=Html(packed_json(details)),
+        table=Html(packed(table)),
         script=Html(script),
         **parts,
     )
@@ -86,11 +79,11 @@ def whole_page(shared: bool, *, payload: object, details: object, table: str, **
 
 def guide(name: str = "guide.html") -> Html:
     """What the panel says before a network is chosen."""
-    return Html(_file(name))
+    return Html(resource(name))
 
 
 def stylesheet() -> Html:
-    return Html(_file("page.css"))
+    return Html(resource("page.css"))
 
 
 def about(created: str, front: int) -> Html:
@@ -111,7 +104,7 @@ def table_data(records: Sequence[StudyRecord], frame: pd.DataFrame) -> str:
         for record in records
     ]
     rows = frame.to_json(orient="split", index=False, double_precision=15)
-    return f'{{"studies":{_json(finite(studies))},"trials":{rows}}}'
+    return f'{{"studies":{json.dumps(finite(studies), allow_nan=False, separators=(",", ":"))},"trials":{rows}}}'
 
 
 def finite(value: Any) -> Any:
@@ -262,6 +255,7 @@ def _front(record: StudyRecord, content: Content) -> Html:
             "front.html",
             x_axis=sections.axis_select(view, "x", "Across"),
             y_axis=sections.axis_select(view, "y", "Upwards"),
+            z_axis=sections.axis_select(view, "z", "Third"),
             legend=sections.legend(view, record),
             filters=controls.filter_controls(content.figures, levels_of(content.networks)),
             thinned=sections.thinned_note(shown, record) or Html(""),
@@ -293,39 +287,3 @@ def _history(record: StudyRecord, histories: dict[str, History]) -> Html | None:
         return None
     note = search.history_note(record, next(iter(histories.values())))
     return text(tag("h3", "Hypervolume"), note, search.history_chart(histories))
-
-
-def fill(name: str, **parts: str) -> str:
-    """A template with its parts; what is not `Html` is escaped."""
-    return Template(_file(name)).substitute({key: text(part) for key, part in parts.items()})
-
-
-def _policy(script_hash: str, *library: str) -> str:
-    """Content security: the browser itself refuses every request, and every script but the page's own two."""
-    scripts = " ".join([f"'sha256-{script_hash}'", *library])
-    style, image = "style-src 'unsafe-inline'", "img-src data: blob:"
-    return f"default-src 'none'; script-src {scripts}; {style}; {image}; base-uri 'none'; form-action 'none'"
-
-
-def _hash(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-@cache
-def _library() -> tuple[str, str]:
-    """plotly.js as a packed block, and its hash."""
-    library = get_plotlyjs()
-    return _packed(library), _hash(library)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
-
-
-def _packed(content: str) -> str:
-    """Text as a compressed block that page.js unpacks; base64 holds nothing that could end the script element."""
-    return base64.b64encode(gzip.compress(content.encode(), 6, mtime=0)).decode()
-
-
-def _file(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")

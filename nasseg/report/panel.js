@@ -49,8 +49,9 @@ function curve(points, name, { colour = "#0072B2", marks = false } = {}) {
   );
 }
 
+const note = (text, className) => (text ? el("p", { class: className }, text) : null);
+
 function groupOf(group) {
-  const note = (text, className) => (text ? el("p", { class: className }, text) : null);
   return [
     el("h4", {}, group.title),
     note(group.protocol, "protocol"),

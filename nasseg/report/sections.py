@@ -88,18 +88,22 @@ def group_legend(view: View, finished: Sequence[int]) -> Html:
     for index, (group, n) in enumerate(zip(view.groups, finished, strict=True)):
         count = tag("small", f"{len(view.front[group]):,} of {n:,} on {'its' if view.lines > 1 else 'the'} front")
         entries.append(_key(swatch(*mark(index)), group, count, data_group=str(index)))
-    if view.published:
+    known = ([name for name in view.axes if view.columns[name][row] is not None] for row in view.published)
+    if any(len(names) > 1 for names in known):  # a star needs two figures
         entries.append(_key(swatch(PUBLISHED, "star", hollow=True), "published", None, data_group="published"))
     return tag("div", *entries, class_="legend script")
 
 
 def axis_select(view: View, letter: str, title: str) -> Html:
     """A choice of objectives for one axis, and of its scale."""
-    chosen = view.x if letter == "x" else view.y
-    options = [
+    chosen = {"x": view.x, "y": view.y}.get(letter, "")
+    if letter == "z" and len(view.axes) < 3:
+        return Html("")
+    options = [tag("option", "none", value="")] if letter == "z" else []
+    options += [
         tag("option", words.sentence(a.label), value=a.name, selected=a.name == chosen) for a in view.axes.values()
     ]
-    box = tag("input", type="checkbox", id=f"{letter}-log", checked=view.axes[chosen].log)
+    box = tag("input", type="checkbox", id=f"{letter}-log", checked=letter != "z" and view.axes[chosen].log)
     select = tag("select", *options, id=f"{letter}-axis")
     return tag("div", tag("label", tag("span", title), select), tag("label", box, "log"), class_="control")
 

@@ -25,7 +25,8 @@ from nasseg.report import controls, search, sections, tables, words
 from nasseg.report.details import published_detail, trial_detail
 from nasseg.report.figures import hypervolume_figure, mark
 from nasseg.report.markup import Html, tag, text
-from nasseg.report.page import about, fill, front_data, guide, rows_shown, section, table_data, titled, whole_page
+from nasseg.report.offline import fill
+from nasseg.report.page import about, front_data, guide, rows_shown, section, table_data, titled, whole_page
 from nasseg.report.rows import figures_of, rows_data
 from nasseg.report.thin import MOST_TRIALS, thinned
 from nasseg.report.view import History, View, box_of, family_of, finished_rows, histories_of, view_of
@@ -160,6 +161,7 @@ class Several:
                 "front.html",
                 x_axis=sections.axis_select(self.view, "x", "Across"),
                 y_axis=sections.axis_select(self.view, "y", "Upwards"),
+                z_axis=sections.axis_select(self.view, "z", "Third"),
                 legend=sections.group_legend(self.view, done),
                 filters=controls.filter_controls(figures_of(self.merged, self.view), levels),
                 thinned=sections.thinned_note(self.merged, _merged(self.parts, self.letters)) or Html(""),

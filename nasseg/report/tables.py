@@ -120,10 +120,12 @@ def provenance(record: StudyRecord) -> Html:
     """What the study is, where it ran, and how to continue it."""
     facts = [("study", record.name), ("created", words.moment(record.created)), ("command", record.command)]
     facts += [(key, words.plain(value)) for key, value in record.identity.items()]
+    extra = record.extra.items()
+    facts += [(name.replace("_", " "), words.plain(v)) for name, v in extra if isinstance(v, int | float)]
     environment = {key: value for key, value in record.environment.items() if value is not None}
     facts.append(("environment", words.plain(environment)))
     pairs = [part for key, value in facts if value for part in (tag("dt", words.sentence(key)), tag("dd", value))]
-    files = {"study_file": record.study_file, **record.extra}
+    files = {"study_file": record.study_file, **{n: v for n, v in extra if not isinstance(v, int | float)}}
     folds = [
         tag("details", tag("summary", words.sentence(name.replace("_", " "))), tag("pre", words.plain(content)))
         for name, content in files.items()

@@ -47,6 +47,7 @@ def render_tables(comparisons: Sequence[Comparison]) -> str:
     return fill(
         "tables_page.html",
         policy=policy(script, code),
+        about=f"{len(comparisons)} of {', '.join(sorted({one.paper for one in comparisons}))}: as printed and as here",
         style=Html(resource("page.css")),
         tiles=_tiles(comparisons),
         contents=_contents(comparisons),

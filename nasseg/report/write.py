@@ -11,8 +11,9 @@ from nasseg.errors import UserError
 from nasseg.files import written_whole
 from nasseg.records import StudyRecord
 from nasseg.report import words
-from nasseg.report.markup import tag
-from nasseg.report.page import LIBRARY, fill, render, stylesheet
+from nasseg.report.markup import Html, tag, text
+from nasseg.report.offline import fill
+from nasseg.report.page import LIBRARY, render, stylesheet
 from nasseg.report.several import render_several
 
 INDEX = "index.html"
@@ -38,9 +39,9 @@ def write_report(
     page = render(several[0], shared, since) if len(several) == 1 else render_several(several, shared)
     _write(target, page)
     if shared:
-        library, text = target.with_name(LIBRARY), get_plotlyjs()
-        if not library.exists() or library.read_text(encoding="utf-8") != text:
-            _write(library, text)
+        library, code = target.with_name(LIBRARY), get_plotlyjs()
+        if not library.exists() or library.read_text(encoding="utf-8") != code:
+            _write(library, code)
         write_index(target.parent)
     return target
 
@@ -48,19 +49,19 @@ def write_report(
 def write_index(folder: Path | str) -> Path:
     """Write a folder's index.html: its reports, the latest study first, with question, date and the front's size.
 
-    Everything is read from the reports themselves; other pages are left out.
+    Beside them the pages of tables, and each subfolder that has an index.html or a README.md, with its data and its
+    first picture. Everything is read from the files themselves; other pages are left out.
 
     Raises:
         UserError: the file cannot be written.
     """
-    found = []
-    for path in sorted(Path(folder).glob("*.html")):
-        if path.name != INDEX:
-            head = _Head()
-            with path.open(encoding="utf-8", errors="replace") as file:
-                head.feed(file.read(_HEAD))
-            if "nasseg-created" in head.facts:
-                found.append((path.name, head.title.strip(), head.facts))
+    root, found, tables = Path(folder), [], []
+    for path in sorted(root.glob("*.html")):
+        head = _Head(path)
+        if path.name != INDEX and "nasseg-created" in head.facts:
+            found.append((path.name, head.title.strip(), head.facts))
+        elif "nasseg-tables" in head.facts:
+            tables.append(_card(path.name, head.title.strip(), head.facts["nasseg-tables"]))
     found.sort(key=lambda item: item[2]["nasseg-created"], reverse=True)
     rows = []
     for name, title, facts in found:
@@ -71,8 +72,36 @@ def write_index(folder: Path | str) -> Path:
     heads = [tag("th", name, scope="col", class_="number" if name == "On the front" else None)
              for name in ("Study", "Question", "Begun", "On the front")]  # fmt: skip
     table = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows), id="reports")
+    cards = [*tables, *(card for path in sorted(root.glob("*/")) if (card := _folder_card(path)))]
     body = tag("div", table, class_="scroll", tabindex="0") if rows else tag("p", "No report is here yet.")
-    return _write(Path(folder) / INDEX, fill("index.html", style=stylesheet(), body=body))
+    beside = text(tag("h2", "Beside them"), tag("div", *cards, class_="cards")) if cards else None
+    return _write(root / INDEX, fill("index.html", style=stylesheet(), body=body, beside=text(beside)))
+
+
+def _folder_card(folder: Path) -> Html | None:
+    """A subfolder by its page, or its text: title, first picture, data."""
+    page = next((path for name in (INDEX, "README.md") if (path := folder / name).is_file()), None)
+    if page is None:
+        return None
+    if page.name == INDEX:
+        head = _Head(page)
+        title, said = head.title.strip(), head.facts.get("nasseg-tables") or head.facts.get("description", "")
+    else:
+        with page.open(encoding="utf-8", errors="replace") as file:
+            title, said = next((line[2:].strip() for line in file if line.startswith("# ")), ""), ""
+    pictures = [path for kind in ("png", "svg") for path in sorted(folder.glob(f"*.{kind}"))]
+    data = sorted(path for kind in ("csv", "json", "md") for path in folder.glob(f"*.{kind}") if path != page)
+    files = [[f"{folder.name}/{path.name}" for path in paths] for paths in (pictures[:1], data)]
+    return _card(f"{folder.name}/{page.name}", title or folder.name, said, *files)
+
+
+def _card(page: str, title: str, said: str, pictures: Sequence[str] = (), data: Sequence[str] = ()) -> Html:
+    at, links = f"./{quote(page)}", []
+    for path in data:
+        links += [tag("a", path.rpartition("/")[2], href=f"./{quote(path)}"), " "]
+    shown = [tag("a", tag("img", src=f"./{quote(path)}", alt="", loading="lazy"), href=at) for path in pictures]
+    notes = [tag("p", part, class_="note") for part in (said, text(*links)) if part]
+    return tag("div", *shown, tag("div", tag("h3", tag("a", title, href=at)), *notes), class_="card")
 
 
 def _write(target: Path, text: str) -> Path:
@@ -85,11 +114,13 @@ def _write(target: Path, text: str) -> Path:
 
 
 class _Head(HTMLParser):
-    """Title and meta tags."""
+    """Title and meta tags of a page."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self.title, self.facts, self._inside = "", dict[str, str](), False
+        with path.open(encoding="utf-8", errors="replace") as file:
+            self.feed(file.read(_HEAD))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._inside = tag == "title" and not self.title

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
+FLAGS += ["--disable-component-update", "--disable-sync", "--enable-unsafe-swiftshader"]
 
 
 @pytest.fixture(scope="session")

@@ -193,6 +193,7 @@ def _trial(number: int, rng: random.Random) -> TrialRow:
     latency = Latency(
         protocol=LATENCY, environment=ENVIRONMENT, p50_ms=p50, p90_ms=1.05 * p50, p99_ms=1.12 * p50, iqr_ms=0.03 * p50,
         n=max(20, int(500 / p50)), disturbed=rng.random() < 0.05,
+        parts_ms={"encoder": 0.7 * p50, "decoder": 0.25 * p50, "head": 0.05 * p50},
     )  # fmt: skip
     measurement = replace(measurement, latency=latency)
     if p50 > LIMITS["latency_ms"]["max"]:

@@ -196,6 +196,28 @@ def test_a_folder_of_reports_shares_one_library_and_has_an_index(records, tmp_pa
     assert "http:" not in index.replace("http://www.w3.org/2000/svg", "")
 
 
+def test_an_index_links_tables_and_folders_beside_the_reports(tmp_path):
+    for folder, name, body in (
+        ("scenes", "README.md", "# What scenes <reward>\n"), ("tables", "index.html", '<title>Tables</title>'),
+        ("empty", "notes.txt", "no page"),
+    ):  # fmt: skip
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(body)
+    (tmp_path / "scenes" / "a picture.png").write_bytes(b"")
+    (tmp_path / "scenes" / "rewards.csv").write_text("")
+    (tmp_path / "all.html").write_text(
+        '<meta name="nasseg-tables" content="48 tables"><title>Printed &amp; ours</title>'
+    )
+    (tmp_path / "other.html").write_text("<title>Not ours</title>")
+    index = write_index(tmp_path).read_text()
+    links = ["./all.html", *["./scenes/README.md"] * 2, "./scenes/rewards.csv", "./tables/index.html"]
+    assert re.findall(r'href="(\./[^"]*)"', index) == links
+    assert 'src="./scenes/a%20picture.png"' in index
+    assert "What scenes &lt;reward&gt;" in index
+    assert "Printed &amp; ours" in index
+    assert "48 tables" in index
+
+
 def test_an_index_of_nothing(tmp_path):
     assert "No report is here yet." in write_index(tmp_path).read_text()
     blocked = tmp_path / "file"
