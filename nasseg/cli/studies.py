@@ -72,7 +72,7 @@ def search(
         ended = run_study(
             loaded, storage=storage_of(storage), **settings, runs=runs, reuse=reuse, start_from=start_from,
             engine=cast("EngineName", engine), address=address,
-            on_progress=lambda progress: ticker.update(progress.line(), progress.done),
+            on_progress=lambda progress: ticker.update(progress.line(), progress.done), tell=ticker.say,
             command=" ".join(["nasseg", *sys.argv[1:]]),
         )  # fmt: skip
     out.print(ended.reason, markup=False)

@@ -21,6 +21,7 @@ _RAY_SETTINGS = {
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it prints stacks at SIGTERM
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # at SIGTERM, of a node that serves requests
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # 15 otherwise, and latencies would wait for whatever else runs
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
     "TUNE_MAX_PENDING_TRIALS_PG": "10000",
@@ -45,12 +46,13 @@ class OpenEngine:
 def begin_engine(
     name: EngineName, context: Context, *, storage: str, workers: int | None, local_workers: int,
     address: str | None = None, resources: Mapping[str, float] | None = None,
-    on_step: Callable[[Step], None] = lambda _step: None, callbacks: Sequence[Any] = (),
+    on_step: Callable[[Step], None] = lambda _step: None, tell: Callable[[str], None] = lambda _line: None,
+    callbacks: Sequence[Any] = (),
 ) -> OpenEngine:  # fmt: skip
     """The engine of that name, begun.
 
     workers: jobs at once, if the user says so; else local_workers here, and on a cluster as many as it takes. address,
-    resources (of a job), callbacks: of Ray.
+    resources (of a job), tell (hears of nodes that are of no use), callbacks: of Ray.
 
     Raises:
         UserError: no such engine, a setting that this engine does not have, or a cluster that cannot run this study.
@@ -70,7 +72,7 @@ def begin_engine(
         raise UserError(f"the engine ray needs Ray ({error}): pip install 'nasseg[ray]'") from None
     cluster = RayEngine(
         context, storage=storage, address=address, resources=resources, workers=workers, on_step=on_step,
-        callbacks=callbacks,
+        tell=tell, callbacks=callbacks,
     )  # fmt: skip
     return OpenEngine(cluster, cluster.latency_device)
 
@@ -83,23 +85,19 @@ def timed(engine: Engine, networks: Iterable[dict[str, Any]]) -> list[Measuremen
     Raises:
         UserError: no network can be measured now.
     """
-    return [_measured(engine, settings) for settings in networks]
+    settings = list(networks)
+    costs = [_measured(engine, "cost", each, None) for each in settings]  # all first: a cluster keeps a worker for them
+    return [cost and _measured(engine, "latency", each, cost) for each, cost in zip(settings, costs, strict=True)]
 
 
-def _measured(engine: Engine, settings: dict[str, Any]) -> Measurement | None:
-    known: Measurement | None = None
-    kinds: tuple[Kind, ...] = ("cost", "latency")
-    for kind in kinds:
-        for _ in range(MAX_ATTEMPTS):
-            result = _result(engine, Job(-1, kind, settings, known))  # the driver's candidates count from 1
-            if result.stop:
-                raise UserError(result.stop)
-            if not str(result.error).startswith("worker died"):
-                break
-        known = result.measurement
-        if known is None:
-            return None
-    return known
+def _measured(engine: Engine, kind: Kind, settings: dict[str, Any], known: Measurement | None) -> Measurement | None:
+    for _ in range(MAX_ATTEMPTS):
+        result = _result(engine, Job(-1, kind, settings, known))  # the driver's candidates count from 1
+        if result.stop:
+            raise UserError(result.stop)
+        if not str(result.error).startswith("worker died"):
+            return result.measurement
+    return None
 
 
 def _result(engine: Engine, job: Job) -> Result:

@@ -5,6 +5,7 @@ Figures of a study compare only where code, data and latency device are the same
 
 import contextlib
 import os
+import platform
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,12 @@ from pathlib import Path
 import torch
 
 from nasseg.errors import UserError
+from nasseg.measure.backends import check_protocol
 from nasseg.measure.environment import environment
 from nasseg.records import Environment, LatencyProtocol
+from nasseg.study.budget import SECONDS
 from nasseg.study.jobs import Context
+from nasseg.study.lease import RENEW_SECONDS
 from nasseg.study.record import Record
 from nasseg.study.storage import is_local
 from nasseg.study.weights import is_url
@@ -58,6 +62,39 @@ def refuse_local_storage(nodes: Sequence[Node], storage: str) -> None:
             f"the cluster has {len(nodes)} nodes ({_names(nodes)}), and this storage is a file of one machine: use "
             "--storage postgresql+psycopg://USER@HOST/DATABASE"
         )
+
+
+def refuse_other_host(record: Record, storage: str) -> None:
+    """Keep with a study in a file which machine searches, and refuse where another one does so at this moment.
+
+    One that was moved or copied here is watched for longer than a search takes to renew what it has searched.
+
+    Raises:
+        UserError: another machine searches.
+    """
+    if not is_local(storage):
+        return
+    here, known = _host(), record.attributes()
+    there = known.get("host")
+    if there and here[0] != there[0] and here[1] != there[1]:
+        until = time.monotonic() + 2 * RENEW_SECONDS
+        while time.monotonic() < until:
+            time.sleep(RENEW_SECONDS / 10)
+            if record.attributes().get(SECONDS) != known.get(SECONDS):
+                raise UserError(
+                    f"study {record.name!r} is being searched on another machine, {there[0]}, and this storage is a "
+                    "file of one machine: use --storage postgresql+psycopg://USER@HOST/DATABASE on both"
+                )
+    if there != here:
+        record.set_attributes({"host": here})
+
+
+def _host() -> list[str]:
+    """Names of this machine: its own, which containers do not share, and that of its boot."""
+    boot = ""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return [platform.node(), boot]
 
 
 def latency_place(nodes: Sequence[Node], protocol: LatencyProtocol, of_a_trial: Resources, head: str) -> Resources:
@@ -141,6 +178,11 @@ def faults(context: Context, expected: Expected) -> list[str]:
         found.append(str(error))
     if context.device.startswith("cuda") and not torch.cuda.is_available():
         found.append(f"torch finds no GPU on it, and the study runs on {context.device}: mend it, or take it out")
+    else:
+        try:
+            check_protocol(context.latency)
+        except UserError as error:
+            found.append(str(error))
     folders = [cache_folder()]
     if expected.token:
         folders.append(Path(context.weights))

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import queue
+import socket
 import tempfile
 import threading
 import time
@@ -50,8 +51,10 @@ from nasseg.study.ray_worker import Desk, Worker, ask, living_nodes
 LOOK_SECONDS = 1.0
 MAX_STARTS = 5  # of a job that no worker begins, in a row
 CLOSE_SECONDS = 120
+CONNECT_SECONDS = 10
 OBJECT_STORE_BYTES = 200 << 20
 _HEAD = "node:__internal_head__"
+_SHUNNED = "shunned_nodes"
 
 
 class RayEngine:
@@ -60,7 +63,8 @@ class RayEngine:
     storage: of the study; workers never open it. address: of a cluster (`auto`: the one that this machine is of); None
     begins one of this machine alone. resources: of a job (cpu, gpu, the cluster's own). workers: jobs at once; None: as
     many as the nodes take, late joiners too. callbacks: the user's, for Tune; their logs are in `tune` below the
-    weights. latency_device: what all latencies of this search come from.
+    weights. tell: hears of nodes that joined late and get no jobs. latency_device: what all latencies of this search
+    come from.
 
     Raises:
         UserError: no such cluster; nodes that cannot work on one study (each is named); a storage of one machine's.
@@ -69,15 +73,17 @@ class RayEngine:
     def __init__(
         self, context: Context, *, storage: str, address: str | None = None, resources: Resources | None = None,
         workers: int | None = None, on_step: Callable[[Step], None] = lambda _step: None,
-        callbacks: Sequence[tune.Callback] = (),
+        tell: Callable[[str], None] = lambda _line: None, callbacks: Sequence[tune.Callback] = (),
     ) -> None:  # fmt: skip
-        self._context, self._storage, self._workers, self._on_step = context, storage, workers, on_step
+        self._context, self._storage, self._workers = context, storage, workers
+        self._on_step, self._tell = on_step, tell
         needed = resources or {"cpu": 1.0, "gpu": float(context.device.startswith("cuda"))}
         self._resources = {name.upper() if name in ("cpu", "gpu") else name: n for name, n in needed.items() if n}
         self._jobs: dict[int, Job] = {}  # submitted, and not ended
         self._begun: set[int] = set()
         self._starts: Counter[int] = Counter()
-        self._results: queue.SimpleQueue[Result | UserError] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Result | UserError | str] = queue.SimpleQueue()
+        self._unfit: frozenset[str] = frozenset()  # nodes that joined late and cannot work on this study
         self._looked = time.monotonic()
         self._own_ray, self._token = not ray.is_initialized(), ""
         self._logs = tempfile.TemporaryDirectory(prefix="nasseg-tune-")
@@ -116,7 +122,7 @@ class RayEngine:
         """Results that are there within `timeout` seconds; none if nothing ended by then.
 
         Raises:
-            UserError: a node joined that does not fit this search, or Ray failed.
+            UserError: no node that is there can work on this study any more, or Ray failed.
         """
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._look()
@@ -126,7 +132,9 @@ class RayEngine:
                 result = self._results.get(timeout=0 if results else timeout)
                 if isinstance(result, UserError):
                     raise result
-                if self._jobs.pop(result.candidate, None):
+                if isinstance(result, str):
+                    self._tell(result)
+                elif self._jobs.pop(result.candidate, None):
                     results.append(result)
         return results
 
@@ -151,7 +159,8 @@ class RayEngine:
 
     def _count(self, nodes: list[Node]) -> int:
         """How many jobs to hand out at once; one where no node takes any now, so that one may be started for it."""
-        return self._workers or max(1, sum(node.fits(self._resources) for node in nodes))
+        fit = (node for node in nodes if node.id not in self._unfit)
+        return self._workers or max(1, sum(node.fits(self._resources) for node in fit))
 
     def _refuse_nodes(self, nodes: list[Node]) -> None:
         if not self._workers and not any(node.fits(self._resources) for node in nodes):
@@ -201,13 +210,13 @@ class RayEngine:
     def _begin(self, expected: Expected, callbacks: Sequence[tune.Callback]) -> None:
         here = _on(ray.get_runtime_context().get_node_id())
         self._desk: Any = Desk.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
-        self._counter, self._closing = _Counter(self._done), _Closing()
+        self._counter, self._closing = _Counter(self._done, self._refused), _Closing()
         worker = tune.with_parameters(Worker, context=self._context, desk=self._desk, expected=expected)
         places = {"latency": self._latency}  # by kind of job
         others = self._resources
         tuner = tune.Tuner(
             tune.with_resources(
-                worker, lambda config: tune.PlacementGroupFactory([dict(places.get(config.get("kind", ""), others))])
+                worker, lambda config: _place(places.get(config.get("kind", ""), others), config.get(_SHUNNED, ""))
             ),
             tune_config=tune.TuneConfig(
                 search_alg=self._counter, num_samples=-1, reuse_actors=True,
@@ -251,6 +260,19 @@ class RayEngine:
         else:
             self._counter.jobs.put(job)
 
+    def _refused(self, candidate: int, node: str, reason: str) -> None:
+        """A node that joined late cannot work on this study: it gets no more jobs, and this one goes to another."""
+        known, self._unfit = node in self._unfit, self._unfit | {node}
+        self._counter.shunned = ", ".join(sorted(self._unfit))
+        ray.get(self._desk.release.remote(candidate))
+        fit = [each for each in living_nodes() if each.id not in self._unfit]
+        if not all(any(node.fits(place) for node in fit) for place in (self._resources, self._latency)):
+            self._results.put(UserError(reason))
+        elif not known:
+            self._results.put(f"{reason}; it gets no jobs until it is mended and joins anew")
+        if candidate in self._jobs:
+            self._counter.jobs.put(self._jobs[candidate])
+
     def _leave(self) -> None:
         remove_token(self._context.weights, self._token)
         self._logs.cleanup()
@@ -259,13 +281,14 @@ class RayEngine:
 
 
 class _Counter(Searcher):
-    """Hands Tune the jobs that lie in `jobs`; None there means that no more will come."""
+    """Hands Tune the jobs that lie in `jobs`; None there means that no more will come. shunned: nodes that get none."""
 
-    def __init__(self, on_done: Callable[[Result], None]) -> None:
+    def __init__(self, on_done: Callable[[Result], None], on_refused: Callable[[int, str, str], None]) -> None:
         super().__init__()
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.shunned = ""
         self._out: set[str] = set()
-        self._on_done = on_done
+        self._on_done, self._on_refused = on_done, on_refused
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         try:
@@ -275,12 +298,15 @@ class _Counter(Searcher):
         if job is None:
             return cast(dict[str, Any], Searcher.FINISHED)
         self._out.add(trial_id)
-        return {"candidate": job.candidate, "kind": job.kind, "seed": job.seed, "arch": dict(job.settings)}
+        config = {"candidate": job.candidate, "kind": job.kind, "seed": job.seed, "arch": dict(job.settings)}
+        return {**config, _SHUNNED: self.shunned} if self.shunned else config
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._out.discard(trial_id)
         if result and "result" in result:  # not of a job that was cancelled
             self._on_done(result["result"])
+        elif result and "refused" in result:
+            self._on_refused(*result["refused"])
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing: the study is the record."""
@@ -320,7 +346,10 @@ def _connect(address: str | None, workers: int | None) -> None:
         "num_cpus": max(workers or 1, os.cpu_count() or 1),
     }  # fmt: skip
     options: dict[str, Any] = {"address": address} if address else {"address": "local", **alone}
+    host, _, port = (address or "").rpartition(":")
     try:
+        if host and port.isdigit() and "://" not in host:  # where nobody listens Ray itself tries for minutes
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise UserError(
@@ -331,6 +360,12 @@ def _connect(address: str | None, workers: int | None) -> None:
 
 def _on(node: str) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node, soft=False)
+
+
+def _place(resources: Resources, shunned: str) -> tune.PlacementGroupFactory:
+    """Where a trial may run; shunned: ids of nodes where it may not."""
+    selector: dict[str, Any] = {"bundle_label_selector": [{"ray.io/node-id": f"!in({shunned})"}]} if shunned else {}
+    return tune.PlacementGroupFactory([dict(resources)], **selector)
 
 
 def _trial_name(trial: Any) -> str:

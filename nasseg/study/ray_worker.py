@@ -74,18 +74,21 @@ class Worker(tune.Trainable):
         if job is None:
             return {"done": True}
         found = self._faults(job)
-        result = Result(job.candidate, job.kind, stop="; ".join(found)) if found else self.workshop.run(job)
+        if found:
+            reason = "; ".join(f"{_here()}: {fault}" for fault in found)
+            return {"done": True, "refused": (job.candidate, me.get_node_id(), reason)}
+        result = self.workshop.run(job)
         return {"done": True, "result": result, "error": result.error, **_figures(result)}
 
     def _faults(self, job: Job) -> list[str]:
-        """Why this node cannot do the job, with its name: nodes that joined late are asked here."""
+        """Why this node cannot do the job: nodes that joined late are asked here."""
         context = self.workshop.context
         if self.faults is None:
             self.faults = faults(context, self.expected)
         found, device = list(self.faults), self.expected.latency_device
         if job.kind == "latency" and latency_device(context.latency, environment()) != device:
             found.append(f"latencies of this search come from {device}, and it has another device: take it out")
-        return [f"{_here()}: {fault}" for fault in found]
+        return found
 
     def _tell(self, candidate: int, step: int, loss: float) -> None:
         if time.monotonic() - self.told > TELL_SECONDS:

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from nasseg.study.engines import EngineName, begin_engine, timed
 from nasseg.study.figures import find_figure, load_function
 from nasseg.study.file import Study, sampler_name
 from nasseg.study.jobs import Context, Engine
-from nasseg.study.nodes import keep_latency_device
+from nasseg.study.nodes import keep_latency_device, refuse_other_host
 from nasseg.study.progress import Progress, ProgressWatch
 from nasseg.study.published import check_space
 from nasseg.study.read import open_record, record_of
@@ -63,6 +63,7 @@ def run_study(
     address: str | None = None,
     callbacks: Sequence[Any] = (),
     on_progress: Callable[[Progress], None] = lambda _progress: None,
+    tell: Callable[[str], None] = lambda _line: None,
     command: str = "",
 ) -> Ended:
     """Take a study to its number of trained trials, or of hours, going on where it stands.
@@ -71,14 +72,15 @@ def run_study(
     given is taken from the study file. reuse: another study, whose trained networks are tried first and not trained
     again where the accuracy protocol is equal. start_from: another study, whatever its protocols, whose front is tried
     first. engine, address: where jobs run, and of which Ray cluster (none: one is begun here); callbacks: Ray Tune's,
-    of yours. runs: a path or an fsspec URL for the weights, below it by study; default: runs/STUDY here.
+    of yours. runs: a path or an fsspec URL for the weights, below it by study; default: runs/STUDY here. tell: hears of
+    nodes of a cluster that are of no use to this study.
 
     Raises:
         UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its
             storage failed.
     """
     seed = study.file.seed if seed is None else seed
-    context, proposer = prepare(study, data, seed)
+    context, proposer = prepare(study, data, seed, elsewhere=engine == "ray")
     if runs is not None:
         context = replace(context, weights=weights_place(runs, study.name))
     store = WeightStore(context.weights)
@@ -90,6 +92,7 @@ def run_study(
     url = storage or default_url(study.name)
     opened = open_storage(url, create=True)
     record = Record.create(opened, study.name, [f.direction for f in study.objectives], identity(study, context))
+    refuse_other_host(record, url)
     record.set_attributes(
         {
             "study_file": study.text,
@@ -110,39 +113,46 @@ def run_study(
     steps: dict[int, int] = {}  # candidate -> training step
     opened_engine = begin_engine(
         engine, context, storage=url, workers=workers, local_workers=study.file.workers, address=address,
-        resources=study.file.resources, on_step=lambda step: steps.update({step[0]: step[1]}), callbacks=callbacks,
+        resources=study.file.resources, on_step=lambda step: steps.update({step[0]: step[1]}), tell=tell,
+        callbacks=callbacks,
     )  # fmt: skip
-    try:
-        if any(figure.stage == "latency" for figure in study.figures.values()):
-            keep_latency_device(record, opened_engine.latency_device)
-        if {point["name"] for point in stored.get("published", [])} != _wanted(study):
-            record.set_attributes({"published": _published(study, opened_engine.engine)})
-    except BaseException:
-        opened_engine.engine.close()
-        raise
-    budget = Budget(record, trials or study.file.trials, hours or study.file.hours, study.file.max_trial_minutes)
-    driver = Driver(study, record, opened_engine.engine, context, proposer, budget, seed, found)
-    driver.heard.add(Keeper(store, study.file.keep, [f.direction for f in study.objectives]).learn)
-    if study.file.screen:
-        driver.screen = Screen(study.limits, context.latency, study.file.screen.after)
-        driver.heard.add(driver.screen.learn)
-    watch = ProgressWatch(driver, steps)
+    with closing(opened_engine.engine), _storage_faults(url):
+        try:
+            with _sigterm_as_interrupt():
+                if any(figure.stage == "latency" for figure in study.figures.values()):
+                    keep_latency_device(record, opened_engine.latency_device)
+                if {point["name"] for point in stored.get("published", [])} != _wanted(study):
+                    record.set_attributes({"published": _published(study, opened_engine.engine)})
+        except KeyboardInterrupt:
+            return Ended(record_of(record), "stopped", interrupted=True)
+        budget = Budget(record, trials or study.file.trials, hours or study.file.hours, study.file.max_trial_minutes)
+        driver = Driver(study, record, opened_engine.engine, context, proposer, budget, seed, found)
+        driver.heard.add(Keeper(store, study.file.keep, [f.direction for f in study.objectives]).learn)
+        if study.file.screen:
+            driver.screen = Screen(study.limits, context.latency, study.file.screen.after)
+            driver.heard.add(driver.screen.learn)
+        watch = ProgressWatch(driver, steps)
+        driver.on_change = lambda: on_progress(watch.look())
+        try:
+            with _sigterm_as_interrupt():
+                driver.on_change()
+                reason = driver.run()
+            return Ended(record_of(record), reason)
+        except KeyboardInterrupt:
+            requeued = driver.stop("the search was stopped")
+            return Ended(record_of(record), "stopped", interrupted=True, requeued=requeued)
+        except UserError as error:
+            requeued = driver.stop(str(error))
+            return Ended(record_of(record), "stopped", requeued=requeued, fault=str(error))
 
-    def tell() -> None:
-        on_progress(watch.look())
 
-    driver.on_change = tell
+@contextmanager
+def _storage_faults(url: str) -> Iterator[None]:
+    """Raises:
+    UserError: the storage failed.
+    """
     try:
-        with _sigterm_as_interrupt():
-            tell()
-            reason = driver.run()
-        return Ended(record_of(record), reason)
-    except KeyboardInterrupt:
-        requeued = driver.stop("the search was stopped")
-        return Ended(record_of(record), "stopped", interrupted=True, requeued=requeued)
-    except UserError as error:
-        requeued = driver.stop(str(error))
-        return Ended(record_of(record), "stopped", requeued=requeued, fault=str(error))
+        yield
     except BrokenPipeError:  # of who reads our output
         raise
     except (StorageInternalError, SQLAlchemyError, OSError) as error:
@@ -150,12 +160,12 @@ def run_study(
         raise UserError(
             f"storage {redact(url)} failed: {reason}; what it holds is kept: mend it and run the same command again"
         ) from None
-    finally:
-        opened_engine.engine.close()
 
 
-def prepare(study: Study, data: Path | None, seed: int) -> tuple[Context, Proposer]:
+def prepare(study: Study, data: Path | None, seed: int, elsewhere: bool = False) -> tuple[Context, Proposer]:
     """What a search works with, everything checked that can be before it starts.
+
+    elsewhere: jobs run on nodes, which check whether they have the device; this machine need not have it.
 
     Raises:
         UserError: the study cannot run here.
@@ -166,10 +176,10 @@ def prepare(study: Study, data: Path | None, seed: int) -> tuple[Context, Propos
     proposer = Proposer(study.space, study.objectives, sampler, seed, 1 + len(halving.rungs) if halving else 1)
     for name in study.file.published:
         make_arch(name)
-    return make_context(study, study.file.data if data is None else study.file.data.at(data)), proposer
+    return make_context(study, study.file.data if data is None else study.file.data.at(data), elsewhere), proposer
 
 
-def make_context(study: Study, data: DataFile) -> Context:
+def make_context(study: Study, data: DataFile, elsewhere: bool = False) -> Context:
     """Protocols of a study on its data. The input size is the camera's: that of the images.
 
     Raises:
@@ -181,7 +191,8 @@ def make_context(study: Study, data: DataFile) -> Context:
             find_figure(name, loaded.classes)
     size, recipe = loaded.val.size, study.file.recipe
     latency = study.file.latency.protocol(size, loaded.num_classes)
-    check_protocol(latency)
+    if not elsewhere:
+        check_protocol(latency)
     return Context(
         data=data,
         recipe=recipe,

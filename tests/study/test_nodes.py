@@ -1,19 +1,25 @@
 """Which nodes a study may use, and what is wrong with one: rules that need no cluster."""
 
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from optuna.exceptions import StorageInternalError
 
 from nasseg.errors import UserError
 from nasseg.measure.environment import environment
-from nasseg.study import nodes
+from nasseg.study import engines, nodes
 from nasseg.study.engines import begin_engine, timed
 from nasseg.study.nodes import Expected, Node, faults, keep_latency_device, latency_device, latency_place, write_token
+from nasseg.study.record import Record
+from nasseg.study.run import prepare, run_study
 from tests.study.fakes import LATENCY, FakeEngine, make_context, make_driver, make_study
 
 TRIAL = {"CPU": 1.0, "GPU": 0.5}
+FEW = "{name: scenes, size: [32, 64], train: 4, val: 2}"
 HEAD = Node("a" * 28, "head", "10.0.0.1", {"CPU": 4.0})
 SPOT = Node("b" * 28, "spot", "10.0.0.2", {"CPU": 8.0, "GPU": 2.0})
 TIMER = Node("c" * 28, "timer", "10.0.0.3", {"GPU": 1.0, "latency_device": 1.0})
@@ -79,10 +85,22 @@ def test_what_differs_from_the_driver_is_named(context, monkeypatch):
 def test_what_a_node_lacks_is_named(context, monkeypatch):
     assert "does not share" in faults(context, expected(context, token=".gone"))[0]
     monkeypatch.setattr(nodes.torch.cuda, "is_available", lambda: False)
-    assert "finds no GPU" in faults(replace(context, device="cuda"), expected(context))[0]
+    on_gpu = replace(context, device="cuda", latency=replace(context.latency, device="cuda"))
+    (said,) = faults(on_gpu, expected(context))
+    assert "finds no GPU" in said
+    half = replace(context, latency=replace(LATENCY, precision="fp16"))
+    assert "fp16 is not timed" in faults(half, expected(context))[0]
     monkeypatch.setattr(nodes, "MIN_FREE_BYTES", 1 << 60)
     assert all("GiB are free at" in fault for fault in faults(context, expected(context)))
     assert len(faults(context, expected(context))) == 2
+
+
+def test_only_nodes_need_the_device(monkeypatch):
+    monkeypatch.setattr(nodes.torch.cuda, "is_available", lambda: False)
+    study = make_study(latency="{device: cuda, precision: fp16}", data=FEW)
+    with pytest.raises(UserError, match="torch sees no CUDA"):
+        prepare(study, None, 0)
+    assert prepare(study, None, 0, elsewhere=True)[0].device == "cuda"
 
 
 def test_a_study_keeps_the_device_of_its_latencies(tmp_path):
@@ -96,6 +114,28 @@ def test_a_study_keeps_the_device_of_its_latencies(tmp_path):
         keep_latency_device(record, gpu)
 
 
+def test_a_file_is_searched_by_one_machine_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(nodes, "RENEW_SECONDS", 0.05)
+    storage, elsewhere = "s.log", ["other", "another boot"]
+    record = make_driver(storage).record
+    nodes.refuse_other_host(record, storage)
+    here = record.attributes()["host"]
+    for same in ([here[0], "another boot"], ["a container", here[1]]):
+        record.set_attributes({"host": same})
+        nodes.refuse_other_host(record, storage)
+        assert record.attributes()["host"] == here
+    record.set_attributes({"host": elsewhere})
+    nodes.refuse_other_host(record, "postgresql://u@h/d")
+    with monkeypatch.context() as there:
+        there.setattr(nodes.time, "sleep", lambda _: record.set_attributes({"searched_seconds": 7.0}))
+        with pytest.raises(UserError, match=r"on another machine, other, .*use --storage postgresql"):
+            nodes.refuse_other_host(record, storage)
+    assert record.attributes()["host"] == elsewhere
+    nodes.refuse_other_host(record, storage)  # nothing searches there now
+    assert record.attributes()["host"] == here
+
+
 def test_networks_are_timed_where_the_study_is(tmp_path):
     driver = make_driver(str(tmp_path / "s.log"))
     found = timed(driver.engine, [{"family": "regseg"}, {"family": "dabnet"}])
@@ -105,6 +145,42 @@ def test_networks_are_timed_where_the_study_is(tmp_path):
     deaths = iter(["worker died (exit code -9)"] * 2)
     found = timed(FakeEngine(spoil=lambda job: next(deaths, None)), [{"family": "regseg"}])
     assert found[0].latency is not None
+
+
+def test_a_search_is_ended_cleanly_while_published_networks_are_timed(tmp_path, monkeypatch):
+    closed = []
+
+    class Ended(FakeEngine):
+        def wait(self, timeout):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().wait(timeout)
+
+        def close(self):
+            closed.append(self.jobs)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(engines, "LocalEngine", lambda _context, workers, _on_step: Ended(workers))
+    ended = run_study(make_study(data=FEW))
+    assert (ended.interrupted, ended.requeued, ended.record.trials, ended.record.published) == (True, 0, (), ())
+    assert len(closed) == 1
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_storage_that_fails_as_a_search_is_ended_is_one_clear_error(tmp_path, monkeypatch):
+    class Ended(FakeEngine):
+        def wait(self, timeout):
+            if self.jobs[0].kind == "train":
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    def gone(*_):
+        raise StorageInternalError("the server closed the connection")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(engines, "LocalEngine", lambda _context, workers, _on_step: Ended(workers))
+    monkeypatch.setattr(Record, "requeue", gone)
+    with pytest.raises(UserError, match=r"storage .* failed: the server closed the connection; what it holds is kept"):
+        run_study(make_study(data=FEW))
 
 
 def test_an_engine_that_is_not_there_is_one_clear_error(context, monkeypatch):

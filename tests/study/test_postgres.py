@@ -17,7 +17,7 @@ from tests.study.postgres import PASSWORD, postgres, postgres_server  # noqa: F4
 STUDY = """
 question: Does it survive?
 expected: a minute
-space: quickstart
+space: net.yaml
 data: {name: scenes, size: [32, 64], train: 16, val: 4}
 objectives: [miou, macs]
 recipe: {steps: 20, batch_size: 2}
@@ -94,7 +94,10 @@ def test_three_drivers_lose_and_double_nothing(postgres, tmp_path):  # noqa: F81
 @pytest.mark.skipif(not os.environ.get("NASSEG_CLUSTER"), reason="minutes a test: set NASSEG_CLUSTER")
 def test_two_searches_and_a_ray_engine_share_a_study(postgres, tmp_path):  # noqa: F811
     pytest.importorskip("ray", reason="no Ray: pip install nasseg[ray]")
-    (tmp_path / "s.yaml").write_text(STUDY)
+    from tests.study.test_ray import NET, SPACE
+
+    for name, text in (("s.yaml", STUDY), ("net.yaml", SPACE), ("net.py", NET)):
+        (tmp_path / name).write_text(text)
     search = ["-m", "nasseg", "search", "s.yaml", "--storage", postgres]
     outputs = run(search, search, ["-m", "tests.study.ray_search", "s.yaml", postgres, ""], folder=tmp_path)
     assert not any(PASSWORD in output for output in outputs)
