@@ -243,10 +243,11 @@ function save(name, type, content) {
 
 async function start() {
   document.body.dataset.ready = "yes";
-  const data = JSON.parse(await unpack("payload"));
   if (!byId("front")) return;
+  const library = loadLibrary(), payload = unpack("payload"); // both at once
+  const data = JSON.parse(await payload);
   try {
-    await loadLibrary();
+    await library;
   } catch ({ message }) {
     return byId("panel").replaceChildren(el("p", { class: "warning" }, message));
   }
