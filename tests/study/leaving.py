@@ -74,6 +74,7 @@ def make_study(folder):
         return record.reread(trial)
 
     first = run({"measurement": measured().to_json(), "weights_sha256": sha})
-    record.add_reused(replace(candidate, measurement=measured()), first, {}, {})
+    reused = {"eval_key": "key", "reused_from": first.number}
+    record.add_reused(replace(candidate, measurement=measured()), first.values, {}, {}, reused)
     record.add_rejected(candidate, "too large", {}, {})
     return run, sha
