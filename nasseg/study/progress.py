@@ -72,7 +72,8 @@ class ProgressWatch:
         return [trial for trial in self._finished.values() if "published" not in trial.user_attrs]
 
     def _learn(self, trial: FrozenTrial) -> None:
-        self._stopped.discard(trial.user_attrs.get(CONTINUES, -1))
+        if not is_interrupted(trial):  # else it waits at its rung again
+            self._stopped.discard(trial.user_attrs.get(CONTINUES, -1))
         if trial.state == TrialState.FAIL:
             self._failed += not is_interrupted(trial)
         elif "reused_from" not in trial.user_attrs:

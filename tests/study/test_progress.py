@@ -27,3 +27,18 @@ def test_what_was_spent_and_saved_is_that_of_the_stored_study(tmp_path):
     for words in ("trained for ", "by limits", "by duplicates", "by halving"):
         assert words in live.line()
     assert any(rung for moment in seen for _, rung, _, _ in moment.running)
+
+
+def test_a_network_whose_promotion_was_interrupted_is_still_counted(tmp_path):
+    study = make_study(halving="{rungs: [2], factor: 2}")
+    url = str(tmp_path / "s.log")
+    driver = make_driver(
+        url, study, FakeEngine(workers=1, hang=lambda job: job.kind == "train" and not job.until), trials=2
+    )
+    driver.heard.sync()
+    while not any(job.kind == "train" and not job.until for job in driver.engine.jobs):
+        driver._fill()
+        for result in driver.engine.wait(0):
+            driver._handle(result)
+    assert driver.stop("the search was stopped") == 1
+    assert ProgressWatch(make_driver(url, study, trials=2), {}).look().done == 2
