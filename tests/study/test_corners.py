@@ -4,6 +4,8 @@ import pytest
 from optuna.trial import TrialState
 
 from nasseg.study import driver as module
+from nasseg.study.jobs import Job
+from nasseg.study.record import Candidate
 from tests.study.fakes import FakeEngine, make_driver, make_study
 
 COMPLETE, PRUNED, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
@@ -90,6 +92,21 @@ def test_a_requeued_network_is_not_trained_beside_one_that_waited_for_it(url):
     assert len(other.engine.trained()) == 1
     complete = other.record.trials(COMPLETE)
     assert sum("reused_from" not in trial.user_attrs for trial in complete) == 1
+
+
+def test_a_requeued_network_that_another_process_finished_meanwhile_is_not_trained(url):
+    stopped = make_driver(url, trials=1, engine=one_network())
+    begin(stopped)
+    stopped.stop("the search was stopped")
+    (waiting,) = stopped.record.trials(TrialState.WAITING)
+    candidate, key = Candidate.of(waiting), waiting.user_attrs["eval_key"]
+    known = one_network().measure(Job(0, "train", candidate.settings, candidate.measurement, key))
+    other = stopped.record.claim(candidate, key, {}, {})
+    stopped.record.complete(other, [known.accuracy.miou, known.cost.macs], {"measurement": known.to_json()})
+    last = make_driver(url, trials=1, engine=one_network())
+    assert last.run() == "all 1 trials are done"
+    assert last.engine.trained() == []
+    assert states(last)[-2:] == [COMPLETE, COMPLETE]
 
 
 def test_a_job_whose_lease_is_lost_before_a_worker_had_it_is_dropped(url):
