@@ -247,6 +247,10 @@ class TrialRow:
     seed: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def accuracy(self) -> Accuracy | None:
+        return self.measurement.accuracy if self.measurement else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:

@@ -53,6 +53,6 @@ def finished_frame(finished: StudyRecord, searched: StudyRecord | None = None) -
 
 def _figure(trial: TrialRow, name: str) -> float:
     if name == "miou":
-        accuracy = trial.measurement.accuracy if trial.measurement else None
+        accuracy = trial.accuracy
         return accuracy.miou if accuracy else math.nan
     return float(trial.extra.get(name, math.nan))

@@ -259,16 +259,18 @@ def _went_on(trials: Iterable[TrialRow]) -> set[int]:
 
 
 def _seconds(trial: TrialRow) -> float | None:
-    accuracy = trial.measurement.accuracy if trial.measurement else None
+    accuracy = trial.accuracy
     return None if accuracy is None or not math.isfinite(accuracy.train_seconds) else accuracy.train_seconds
 
 
 def _steps(trial: TrialRow) -> int:
-    accuracy = trial.measurement.accuracy if trial.measurement else None
+    accuracy = trial.accuracy
     return accuracy.protocol.steps if accuracy else 0
 
 
 def _macs(trial: TrialRow) -> float | None:
+    if "macs" in trial.extra:  # in large studies much sooner read than the measurement
+        return float(trial.extra["macs"])
     return float(trial.measurement.cost.macs) if trial.measurement and trial.measurement.cost else None
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -41,7 +41,7 @@ def progress(record: StudyRecord) -> dict[Outcome, int]:
 
 def networks_trained(record: StudyRecord) -> int:
     """Different architectures with an accuracy, at whatever fidelity."""
-    return len({t.measurement.arch_id for t in record.trials if t.measurement and t.measurement.accuracy})
+    return len({t.measurement.arch_id for t in record.trials if t.accuracy and t.measurement})
 
 
 def reason_of(trial: TrialRow) -> str:
@@ -109,10 +109,15 @@ def trials_frame(record: StudyRecord) -> pd.DataFrame:
     Columns: number, family, state, the objectives, then macs, params, latency_ms (median) and miou where they are not
     objectives, on_front, reason, reused_from, rung, seed, arch_id, arch (its fields as JSON).
     """
+    return _frame(record, list(zip(record.trials, on_front(record).tolist(), strict=True)))
+
+
+def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> pd.DataFrame:
+    """trials: each with whether it is on the front."""
     names = [objective.name for objective in record.objectives]
     names += [name for name in ("macs", "params", "latency_ms", "miou") if name not in names]
     rows = []
-    for trial, front in zip(record.trials, on_front(record).tolist(), strict=True):
+    for trial, front in trials:
         arch, figures = dict(trial.arch or {}), trial_figures(trial)
         row: dict[str, Any] = {"number": trial.number, "family": arch.pop("family", None), "state": trial.state}
         row |= {name: figures.get(name) for name in names}
@@ -129,9 +134,9 @@ def trials_frame(record: StudyRecord) -> pd.DataFrame:
 
 def front_frame(record: StudyRecord) -> pd.DataFrame:
     """The rows of `trials_frame` that are on the front, best first by the first objective."""
-    frame = trials_frame(record)
+    members = [(trial, True) for trial, on in zip(record.trials, on_front(record).tolist(), strict=True) if on]
     first = record.objectives[0]
-    front = frame[frame["on_front"]].sort_values(first.name, ascending=first.direction == "minimize", kind="stable")
+    front = _frame(record, members).sort_values(first.name, ascending=first.direction == "minimize", kind="stable")
     return front.reset_index(drop=True)
 
 
@@ -146,12 +151,12 @@ def seeds_frame(record: StudyRecord) -> pd.DataFrame:
     """
     found: dict[tuple[str, AccuracyProtocol], list[TrialRow]] = {}
     for trial in record.trials:
-        if outcome(trial) == "finished" and trial.measurement and trial.measurement.accuracy:
-            protocol = replace(trial.measurement.accuracy.protocol, seed=0)
+        if outcome(trial) == "finished" and trial.measurement and trial.accuracy:
+            protocol = replace(trial.accuracy.protocol, seed=0)
             found.setdefault((trial.measurement.arch_id, protocol), []).append(trial)
     rows = []
     for (arch_id, _), trials in found.items():
-        miou = {t.measurement.accuracy.protocol.seed: t.measurement.accuracy.miou for t in trials}  # type: ignore[union-attr]
+        miou = {a.protocol.seed: a.miou for a in (trial.accuracy for trial in trials) if a}
         known = [value for value in miou.values() if math.isfinite(value)]
         if len(known) > 1:
             family, numbers = (trials[0].arch or {}).get("family"), tuple(t.number for t in trials)

@@ -7,14 +7,14 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 from nasseg.records import Environment
 
 
 @cache
 def environment() -> Environment:
     """Versions, processor, and the accelerator where there is one."""
+    import torch  # slow to import, and who reads a study needs none
+
     return Environment(
         nasseg=version("nasseg"),
         commit=_commit(),

@@ -143,7 +143,7 @@ def _group(title: str, protocol: str, environment: str, figures: list[tuple[str,
 def _commands(record: StudyRecord, trial: TrialRow) -> list[list[str]]:
     """What to type to go on with a network. RECIPE, NAME: the reader's choice."""
     address = shlex.quote(f"{record.name}#{trial.number}")
-    accuracy = trial.measurement.accuracy if trial.measurement else None
+    accuracy = trial.accuracy
     data = shlex.quote(accuracy.protocol.data) if accuracy else "DATA"
     return [
         ["Train it to the end", f"nasseg train {address} --data {data} --recipe RECIPE"],
@@ -175,7 +175,7 @@ def _rungs(trial: TrialRow, trials: Trials) -> list[list[float]]:
     now: TrialRow | None = trial
     while now is not None and now.number not in seen:
         seen.add(now.number)
-        accuracy = now.measurement.accuracy if now.measurement else None
+        accuracy = now.accuracy
         if accuracy and abs(accuracy.miou) < float("inf"):
             points.append([accuracy.protocol.steps, round(accuracy.miou, 2)])
         now = trials.get(now.extra.get("continues", -1))
