@@ -1,6 +1,11 @@
-"""No test writes outside its own folders: the cache of decoded images is one of the run's."""
+"""What all tests of a run share: caches and locks of its own, so that none waits for what else measures here; one thread.
+
+Two processes of two threads each on two cores take longer than two of one.
+"""
 
 import os
 import tempfile
 
-os.environ.setdefault("NASSEG_CACHE", os.path.join(tempfile.gettempdir(), "nasseg-test-cache"))
+for name in ("CACHE", "LOCKS"):
+    os.environ.setdefault(f"NASSEG_{name}", os.path.join(tempfile.gettempdir(), f"nasseg-test-{name.lower()}"))
+os.environ.setdefault("OMP_NUM_THREADS", "1")

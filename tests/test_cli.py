@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nasseg.study.budget import duration
+
 ROOT = Path(__file__).resolve().parents[1]
 
 TINY_STUDY = """
@@ -21,6 +23,7 @@ recipe: {{steps: 3, batch_size: 2}}
 latency: {{min_seconds: 0.0, min_replicates: 2, warmup: 1}}
 trials: 3
 workers: {workers}
+price_per_hour: 36000
 """
 
 
@@ -82,9 +85,30 @@ def test_status_reads_the_storage_alone(searched):
     assert told["trials"]["finished"] == 3
     assert told["trials"]["rejected"] == sum(told["reasons"]["rejected"].values())
     assert told["searched_seconds"] > 0
+    assert told["compute"]["money"] == pytest.approx(10 * told["searched_seconds"])
     shown = nasseg("status", "tiny", cwd=folder).stdout
     assert "3 finished" in shown
-    assert "searched for " in shown
+    assert f"searched for {duration(told['searched_seconds'])}; " in shown
+    assert f", cost {told['compute']['money']:.2f}" in shown
+
+
+def test_status_and_report_tell_what_came_since_a_date(searched, tmp_path):
+    folder, _ = searched
+    told = json.loads(nasseg("status", "tiny", "--json", "--since", "2020-01-01", cwd=folder).stdout)
+    latest, front = told["since"], json.loads(nasseg("front", "tiny", "--json", cwd=folder).stdout)
+    assert latest["trials"] == sum(told["trials"].values())
+    assert sorted(latest["new_front"]) == sorted(row["number"] for row in front)
+    assert latest["compute"] == told["compute"]
+    assert (latest["before"], latest["now"]) == (0.0, pytest.approx(told["hypervolume"]))
+    shown = nasseg("status", "tiny", "--since", "2020-01-01", cwd=folder).stdout
+    assert f"since 2020-01-01 00:00: {latest['trials']} trials, {len(front)} new on the front, hypervolume 0.000 ->" in shown
+    assert "0 trials, 0 new on the front" in nasseg("status", "tiny", "--since", "2999-01-01", cwd=folder).stdout
+    assert "a date is written like" in fails("status", "tiny", "--since", "yesterday", cwd=folder)
+    page = tmp_path / "r.html"
+    nasseg("report", "tiny", "--since", "2020-01-01", "-o", page, cwd=folder)
+    text = page.read_text()
+    assert text.index("Since 2020-01-01") < text.index('id="front"')
+    assert f"{latest['compute']['money']:,.2f}" in text
 
 
 @pytest.mark.slow

@@ -28,12 +28,12 @@ from nasseg.study.figures import Figure
 from nasseg.study.halving import promotion_order
 from nasseg.study.trials import CONTINUES, is_stopped
 
-MAX_FINISHED = 800
-MAX_REJECTED = 200
-REBUILD_ABOVE = 1_400
+MAX_FINISHED = 400
+MAX_REJECTED = 100
+REBUILD_ABOVE = 600
 PARTIAL = "not finished"  # a constraint
 SLIGHT = 1e-6
-REASKS = 5
+REASKS = 2
 STEPS = 100  # of a walk to a point that was not drawn
 
 _SHORT = {
