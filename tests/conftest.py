@@ -4,8 +4,10 @@ Two processes of two threads each on two cores take longer than two of one.
 """
 
 import os
+import signal
 import tempfile
 
 for name in ("CACHE", "LOCKS"):
     os.environ.setdefault(f"NASSEG_{name}", os.path.join(tempfile.gettempdir(), f"nasseg-test-{name.lower()}"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it, and tests send it

@@ -123,7 +123,7 @@ class ProgressWatch:
 
     def _seconds_left(self, done: int) -> float | None:
         budget, new = self.driver.budget, done - self._done_before
-        if new < 1:
+        if new < 1 or done >= budget.trials:  # how many promotions remain nobody knows
             return None
         left = (time.monotonic() - self._begun) / new * max(0, budget.trials - done)
         return left if budget.hours is None else min(left, max(0.0, budget.hours * 3600 - budget.seconds))

@@ -101,6 +101,7 @@ def test_two_searches_and_a_ray_engine_share_a_study(postgres, tmp_path):  # noq
     search = ["-m", "nasseg", "search", "s.yaml", "--storage", postgres]
     outputs = run(search, search, ["-m", "tests.study.ray_search", "s.yaml", postgres, ""], folder=tmp_path)
     assert not any(PASSWORD in output for output in outputs)
+    assert outputs[2].count("\n") == 1, "Ray has nothing to say of its own"
     whole(open_record("s", postgres).trials(), 6)
     record = read_study("s", postgres)
     assert PASSWORD not in record.command

@@ -27,6 +27,8 @@ def test_what_was_spent_and_saved_is_that_of_the_stored_study(tmp_path):
     for words in ("trained for ", "by limits", "by duplicates", "by halving"):
         assert words in live.line()
     assert any(rung for moment in seen for _, rung, _, _ in moment.running)
+    assert all((moment.seconds_left is None) == (moment.done in (0, 9)) for moment in seen)
+    assert {0, 5, 9} < {moment.done for moment in seen}
 
 
 def test_a_network_whose_promotion_was_interrupted_is_still_counted(tmp_path):
