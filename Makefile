@@ -11,7 +11,7 @@ test: .venv/installed lint
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow -n 2
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
 
 lint: .venv/installed
 	$(BIN)/ruff check .

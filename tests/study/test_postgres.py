@@ -91,7 +91,7 @@ def test_three_drivers_lose_and_double_nothing(postgres, tmp_path):  # noqa: F81
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("NASSEG_CLUSTER"), reason="minutes a test: set NASSEG_CLUSTER")
+@pytest.mark.xdist_group("cluster")
 def test_two_searches_and_a_ray_engine_share_a_study(postgres, tmp_path):  # noqa: F811
     pytest.importorskip("ray", reason="no Ray: pip install nasseg[ray]")
     from tests.study.test_ray import NET, SPACE

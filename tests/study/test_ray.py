@@ -23,10 +23,7 @@ ray = pytest.importorskip("ray", reason="no Ray: pip install nasseg[ray]")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 from tests.study.ray_search import search_on_ray  # noqa: E402
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not os.environ.get("NASSEG_CLUSTER"), reason="minutes a test: set NASSEG_CLUSTER"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNG, STEPS = 20, 160
@@ -302,7 +299,7 @@ def test_a_cluster_that_cannot_run_a_study_is_refused_before_the_first_trial(fol
 def test_a_late_joiner_that_does_not_fit_is_named_and_gets_no_work(folder, cluster, postgres):  # noqa: F811
     (folder / "path").mkdir()
     (folder / "path" / "sitecustomize.py").write_text(FULL_DISK)
-    change(trials=16)
+    change(trials=8)
     begin_here(postgres, 0, workers=4)
     late, told = [], []
 
@@ -315,7 +312,7 @@ def test_a_late_joiner_that_does_not_fit_is_named_and_gets_no_work(folder, clust
     )  # fmt: skip
     try:
         assert not ended.fault
-        assert own_failures(whole(postgres, 16)) == []
+        assert own_failures(whole(postgres, 8)) == []
         (said,) = told
         assert said.startswith("node ")
         assert late[0].node_id[:6] in said
