@@ -1,4 +1,4 @@
-"""What all tests of a run share: caches and locks of its own, so that none waits for what else measures here; one thread.
+"""What the tests share: caches and locks of their own, so that none waits for what else measures here, and one thread.
 
 Two processes of two threads each on two cores take longer than two of one.
 """
