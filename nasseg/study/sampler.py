@@ -163,10 +163,9 @@ class Proposer:
             return
         copied = self._copy(trial, trial.state, trial.values, {PARTIAL: 0.0} if self.rungs > 1 else {})
         self._finished.append(copied)
-        self._view.add_trial(copied)
-        self._outdated |= before is not None
-        if len(self._finished) > REBUILD_ABOVE:
-            self._rebuild()
+        self._outdated |= before is not None or len(self._finished) > REBUILD_ABOVE
+        if not self._outdated:
+            self._view.add_trial(copied)
 
     def _partial(self) -> list[FrozenTrial]:
         """The latest trials stopped at a rung, each with its place among those of that rung."""
