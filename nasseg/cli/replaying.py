@@ -1,12 +1,13 @@
 """Replay: what a sampler or a scheduler would have found, from a table of networks that are all trained."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import StorageOption, app, out, storage_of
+from nasseg.cli.shared import StorageOption, Ticker, app, out, storage_of
 from nasseg.errors import UserError, unknown
 
 
@@ -32,8 +33,10 @@ def replay(
 ) -> None:
     """Search a table of networks that are all trained already: hypervolume against compute, policy by policy."""
     from nasseg.report.curves import write_curves
+    from nasseg.study.budget import duration
     from nasseg.study.read import read_study
-    from nasseg.study.replay import Policy, replay, setting_of
+    from nasseg.study.replay import replay
+    from nasseg.study.replay_setting import Policy, setting_of
     from nasseg.study.replay_table import read_table, write_table
 
     if of_study:
@@ -48,10 +51,18 @@ def replay(
         factor=factor, workers=workers,
     )  # fmt: skip
     policies = [Policy(s, h == "halving") for h in schedulers for s in sampler or ("random", "nsga2", "tpe")]
-    with out.status(f"{len(policies)} policies, {seeds} searches each"):
-        found = replay(loaded, policies, setting, seeds, jobs)
+    begun = time.monotonic()
+
+    def tell(done: int, of: int) -> None:
+        left = duration((time.monotonic() - begun) / done * (of - done))
+        ticker.update(f"{done} of {of} searches, about {left} left", 20 * done // of)
+
+    with Ticker() as ticker:
+        found = replay(loaded, policies, setting, seeds, jobs, tell)
     frame = found.summary()
-    shown = Table(*map(str, frame.columns), title=f"replay of {table.name}: {len(loaded.networks)} networks")
+    shown = Table(title=f"replay of {table.name}: {len(loaded.networks)} networks")
+    for name in frame.columns:
+        shown.add_column(str(name), no_wrap=True)
     for row in frame.itertuples(index=False):
         shown.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
     out.print(shown)

@@ -353,8 +353,8 @@ def _connect(address: str | None, workers: int | None) -> None:
         ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise UserError(
-            f"no Ray cluster at {address or 'this machine'}: {_last_line(error)}; check --address and the cluster's token, "
-            "or start one with `ray start --head`"
+            f"no Ray cluster at {address or 'this machine'}: {_last_line(error)}; check --address and the "
+            "cluster's token, or start one with `ray start --head`"
         ) from None
 
 

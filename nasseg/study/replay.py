@@ -8,8 +8,9 @@ one box for all searches.
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from multiprocessing import get_context
@@ -19,12 +20,12 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-import yaml
+import torch
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 
 from nasseg.analyse.front import Floats, hypervolume, hypervolume_history, reference_box
-from nasseg.errors import UserError, unknown
+from nasseg.errors import UserError
 from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, AccuracyProtocol, Cost, CostProtocol, Latency, LatencyProtocol, Measurement
 from nasseg.study.budget import Budget
@@ -34,61 +35,18 @@ from nasseg.study.figures import FIGURES
 from nasseg.study.file import HalvingFile, Study, StudyFile
 from nasseg.study.jobs import Context, Job, Result
 from nasseg.study.record import Record
+from nasseg.study.replay_setting import BASELINE, Policy, Setting
 from nasseg.study.replay_table import Network, Table
-from nasseg.study.sampler import Proposer, make_sampler
+from nasseg.study.sampler import Proposer
 from nasseg.study.virtual import Answer, VirtualEngine
 from nasseg.train.recipe import Recipe
 
-OBJECTIVES = ("miou", "macs", "params", "latency_ms")  # what a table holds
 PERCENTILES = (10, 90)  # of the bands, over seeds
 POINTS = 201  # of a curve
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 _SIZE = (1, 1)  # tables do not say
 _COST = CostProtocol(input_size=_SIZE, num_classes=2)
 _LATENCY = LatencyProtocol(device="cpu", input_size=_SIZE, num_classes=2)
-
-
-@dataclass(frozen=True)
-class Policy:
-    """A sampler, by any name that a study may give, with successive halving or without.
-
-    Options follow a colon: `nsga2:population_size=20`, `tpe:group=false,multivariate=false`.
-    """
-
-    sampler: str
-    halving: bool = False
-
-    def make(self, seed: int) -> optuna.samplers.BaseSampler:
-        name, _, text = self.sampler.partition(":")
-        options = {}
-        for option in filter(None, text.split(",")):
-            key, _, value = option.partition("=")
-            try:
-                options[key.strip()] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                value = ""
-            if not value:
-                raise UserError(f"sampler {self.sampler}: an option is NAME=VALUE, such as {_EXAMPLE}, got {option!r}")
-        return make_sampler(name, options, seed)
-
-    def __str__(self) -> str:
-        return f"{self.sampler} + halving" if self.halving else self.sampler
-
-
-_EXAMPLE = "population_size=20"
-BASELINE = Policy("random")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all searches of a replay share. budget: in full trainings. steps: of a full training. rungs: below it."""
-
-    objectives: tuple[str, ...]
-    budget: float
-    steps: int
-    rungs: tuple[int, ...]
-    factor: int = 3
-    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -176,42 +134,13 @@ class Replayed:
         return float(at[enough[0]]) if len(enough) else math.nan
 
 
-def setting_of(
-    table: Table, objectives: Sequence[str] = ("miou", "macs"), budget: float | None = None, steps: int | None = None,
-    rungs: Sequence[int] | None = None, factor: int = 3, workers: int = 1,
-) -> Setting:  # fmt: skip
-    """A setting for a table. By default a budget of a quarter of its networks, its last step, all its steps as rungs.
-
-    Raises:
-        UserError: the table does not have what is asked for.
-    """
-    for name in objectives:
-        if name not in OBJECTIVES:
-            raise unknown("objective of a table", name, OBJECTIVES)
-    if len({*objectives}) < len(objectives):
-        raise UserError(f"an objective is named once, got {', '.join(objectives)}; drop one")
-    if "miou" not in objectives:
-        raise UserError(f"objectives need miou, which training decides, got {', '.join(objectives)}; add it")
-    if "latency_ms" in objectives and any(math.isnan(network.latency_ms) for network in table.networks):
-        raise UserError(f"table {table.name} has networks without latency_ms; drop that objective")
-    steps = table.steps[-1] if steps is None else steps
-    below = tuple(step for step in table.steps if step < steps) if rungs is None else tuple(rungs)
-    for step in (steps, *below):
-        if step not in table.steps:
-            raise unknown(f"step of table {table.name}", step, map(str, table.steps))
-    if list(below) != sorted({*below}) or (below and below[-1] >= steps):
-        raise UserError(f"rungs ascend and end before the last step of {steps}, got {list(below)}")
-    if factor < 2 or workers < 1 or (budget is not None and budget <= 0):
-        raise UserError(
-            "factor is 2 or more, workers 1 or more and the budget above 0, "
-            f"got {factor}, {workers} and {budget}; mend that option"
-        )
-    whole = budget if budget is not None else max(1.0, len({n.arch_id for n in table.networks}) / 4)
-    return Setting(tuple(objectives), whole, steps, below, factor, workers)
-
-
-def replay(table: Table, policies: Sequence[Policy], setting: Setting, seeds: int = 20, processes: int = 1) -> Replayed:
+def replay(
+    table: Table, policies: Sequence[Policy], setting: Setting, seeds: int = 20, processes: int = 1,
+    on_progress: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Replayed:  # fmt: skip
     """Search the table with every policy from seeds 0, 1, ... ; random search to the end is among them where it can be.
+
+    on_progress: searches done, of how many.
 
     Raises:
         UserError: a policy needs what is not in the table, or a sampler does not exist.
@@ -223,18 +152,27 @@ def replay(table: Table, policies: Sequence[Policy], setting: Setting, seeds: in
         table.require((*setting.rungs, setting.steps) if policy.halving else (setting.steps,), f"policy {policy}")
     wanted = list(dict.fromkeys([BASELINE, *policies]))
     tasks = [(table, policy, setting, seed) for policy in wanted for seed in range(seeds)]
-    if processes == 1:
-        searches = [search(*task) for task in tasks]
-    else:
-        with ProcessPoolExecutor(processes, get_context("spawn"), _one_thread) as pool:
-            searches = [*pool.map(search, *zip(*tasks, strict=True))]
+    searches = []
+    with _searching(processes) as each:
+        for found in each(search, *zip(*tasks, strict=True)):
+            searches.append(found)
+            on_progress(len(searches), len(tasks))
     return Replayed(table.name, len(table.networks), setting, tuple(searches))
 
 
-def _one_thread() -> None:
-    import torch
-
+@contextmanager
+def _searching(processes: int) -> Iterator[Callable[..., Iterable[Searched]]]:
+    """A `map` in that many processes of one thread each."""
+    if processes > 1:
+        with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+            yield pool.map
+        return
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    try:
+        yield map
+    finally:
+        torch.set_num_threads(threads)
 
 
 def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searched:

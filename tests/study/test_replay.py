@@ -14,7 +14,8 @@ from nasseg.space.load import space_from_text
 from nasseg.study.file import study_from
 from nasseg.study.jobs import Job, Result
 from nasseg.study.read import record_of
-from nasseg.study.replay import Policy, replay, search, setting_of
+from nasseg.study.replay import replay, search
+from nasseg.study.replay_setting import Policy, setting_of
 from nasseg.study.replay_table import FIGURES, read_table, table_of, write_table
 from nasseg.study.virtual import Answer, VirtualEngine
 from tests.study.fakes import FakeEngine, make_driver
