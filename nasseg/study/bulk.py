@@ -46,14 +46,14 @@ def bulk_rows(record: Record, objectives: list[str]) -> tuple[TrialRow, ...] | N
         cursor.execute("SELECT schema_version FROM version_info")
         if cursor.fetchone()[0] != SCHEMA:
             return None
-        with _no_collection():
+        with no_collection():
             return _rows(cursor, int(record.study_id), objectives)
     finally:
         connection.close()
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Millions of new objects, none of them garbage: looking for cycles among them would double the time."""
     was_on = gc.isenabled()
     gc.disable()
@@ -80,30 +80,29 @@ def _rows(cursor: Any, study: int, objectives: list[str]) -> tuple[TrialRow, ...
     among = "" if alone else f"WHERE trial_id BETWEEN {min(ids)} AND {max(ids)}"
     attributes, params = _attributes(cursor, among, ids), _params(cursor, among, ids)
     values = _values(cursor, among, ids, objectives)
-    reader, local = _Measurements(), _LocalTime()
-    rows = []
-    for trial_id, number, state, started, finished in trials:
-        known = attributes[trial_id]
-        row = {
-            "number": number,
-            "state": state,
-            "_arch": known.pop("arch", None),
-            "_measurement": known.pop("measurement", None),
-            "_reader": reader,
-            "params": params[trial_id],
-            "values": values[trial_id] if state == "COMPLETE" else {},
-            "reason": known.pop("reason", None),
-            "rung": known.pop("rung", 0),
-            "reused_from": known.pop("reused_from", None),
-            "started": local(started),
-            "finished": local(finished),
-            "seed": known.pop("seed", None),
-            "extra": known,
-        }
-        made = object.__new__(_Row)
-        made.__dict__.update(row)
-        rows.append(made)
-    return tuple(rows)
+    reader, local = Measurements(), LocalTime()
+    return tuple([
+        make_row(
+            reader, number, state, params[trial_id], attributes[trial_id],
+            values[trial_id] if state == "COMPLETE" else {}, local(started), local(finished),
+        )
+        for trial_id, number, state, started, finished in trials
+    ])  # fmt: skip
+
+
+def make_row(
+    reader: "Measurements", number: int, state: str, params: dict[str, Any], attributes: dict[str, Any],
+    values: dict[str, float], started: str | None, finished: str | None,
+) -> TrialRow:  # fmt: skip
+    """A row of what is stored of a trial. attributes: those that have no place of their own are left in it."""
+    made = object.__new__(_Row)
+    made.__dict__.update(
+        number=number, state=state, params=params, values=values, started=started, finished=finished, _reader=reader,
+        _arch=attributes.pop("arch", None), _measurement=attributes.pop("measurement", None),
+        reason=attributes.pop("reason", None), rung=attributes.pop("rung", 0), seed=attributes.pop("seed", None),
+        reused_from=attributes.pop("reused_from", None), extra=attributes,
+    )  # fmt: skip
+    return made
 
 
 class _Row(TrialRow):
@@ -111,7 +110,7 @@ class _Row(TrialRow):
 
     _arch: str | None
     _measurement: str | None
-    _reader: "_Measurements"
+    _reader: "Measurements"
 
     @cached_property
     def arch(self) -> dict[str, Any] | None:
@@ -177,8 +176,8 @@ def _values(cursor: Any, among: str, ids: list[int], objectives: list[str]) -> d
     return found
 
 
-class _LocalTime:
-    """Times are stored in UTC without saying so; Optuna shows local time. The offset is looked up once an hour."""
+class LocalTime:
+    """Databases hold UTC without saying so; Optuna shows local time. The offset is looked up once an hour."""
 
     def __init__(self) -> None:
         self._offsets: dict[tuple[int, ...], timedelta] = {}
@@ -187,13 +186,15 @@ class _LocalTime:
         if time is None:
             return None
         stored = datetime.fromisoformat(time) if isinstance(time, str) else time
+        if stored.tzinfo:
+            stored = stored.astimezone(UTC).replace(tzinfo=None)
         hour = (stored.year, stored.month, stored.day, stored.hour)
         if hour not in self._offsets:
             self._offsets[hour] = stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None) - stored
         return (stored + self._offsets[hour]).isoformat()
 
 
-class _Measurements:
+class Measurements:
     """Reads measurements that we wrote: no checks, and parts that are equal in many of them are made once."""
 
     def __init__(self) -> None:

@@ -9,8 +9,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.records import Measurement, Objective, PublishedPoint, StudyRecord, TrialRow
 from nasseg.study.bulk import bulk_rows
+from nasseg.study.bulk_journal import journal_study
 from nasseg.study.record import Record, study_names
-from nasseg.study.storage import default_url, is_there, open_storage
+from nasseg.study.storage import default_url, is_there, journal_path, open_storage
 
 _FLAT = {"arch", "measurement", "reason", "rung", "reused_from", "seed"}
 
@@ -21,12 +22,21 @@ def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
     Raises:
         UserError: nothing is stored there.
     """
-    return record_of(open_record(str(name), storage))
+    label = _label(str(name))
+    journal = journal_path(storage) if storage else None
+    study = journal_study(journal, label) if journal else None
+    if study is None:
+        return record_of(open_record(label, storage))
+    return _study_record(label, study.attributes, study.rows(_objectives(study.attributes)))
 
 
 def open_record(name: str, storage: str | None = None) -> Record:
-    label = Path(name).stem if Path(name).suffix in (".yaml", ".yml") else name
+    label = _label(name)
     return Record.load(open_storage(storage or default_url(label), create=False), label)
+
+
+def _label(name: str) -> str:
+    return Path(name).stem if Path(name).suffix in (".yaml", ".yml") else name
 
 
 def find_record(name: str, storage: str | None = None) -> Record | None:
@@ -40,13 +50,20 @@ def find_record(name: str, storage: str | None = None) -> Record | None:
 
 def record_of(record: Record) -> StudyRecord:
     attributes = record.attributes()
-    objectives = tuple(Objective(name=n, unit=u, direction=d) for n, u, d in attributes["objectives"])
-    names = [objective.name for objective in objectives]
+    names = _objectives(attributes)
     rows = bulk_rows(record, names) or tuple(row_of(trial, names) for trial in record.trials())
+    return _study_record(record.name, attributes, rows)
+
+
+def _objectives(attributes: dict[str, Any]) -> list[str]:
+    return [name for name, _unit, _direction in attributes["objectives"]]
+
+
+def _study_record(name: str, attributes: dict[str, Any], rows: tuple[TrialRow, ...]) -> StudyRecord:
     return StudyRecord(
-        name=record.name,
+        name=name,
         question=attributes["question"],
-        objectives=objectives,
+        objectives=tuple(Objective(name=n, unit=u, direction=d) for n, u, d in attributes["objectives"]),
         limits=attributes["limits"],
         trials=rows,
         published=tuple(PublishedPoint(**point) for point in _published(attributes.get("published", ()), rows)),

@@ -59,6 +59,11 @@ def is_local(url: str) -> bool:
     return _local_path(url) is not None
 
 
+def journal_path(url: str) -> Path | None:
+    """The journal behind a URL; None for another storage."""
+    return None if url.startswith("sqlite:") else _local_path(url)
+
+
 def open_storage(url: str, *, create: bool) -> BaseStorage:
     """The storage behind any Optuna URL, or behind the path of a journal (.log, .journal).
 
@@ -77,7 +82,7 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
         elif not path.exists():
             raise UserError(f"no study is stored in {path} yet; run `nasseg search` first, or name another --storage")
     try:
-        if path is not None and not url.startswith("sqlite:"):
+        if path is not None and journal_path(url):
             opened: BaseStorage = JournalStorage(_Journal(path))
         else:
             options = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}} if path else {"pool_pre_ping": True}

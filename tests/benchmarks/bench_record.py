@@ -22,10 +22,10 @@ from pathlib import Path
 from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
 
+from nasseg.analyse.spent import compute_of, front_share
 from nasseg.analyse.table import front_frame, progress
 from nasseg.records import Stage
-from nasseg.study.bulk import bulk_rows
-from nasseg.study.read import open_record, record_of
+from nasseg.study.read import open_record, read_study
 from nasseg.study.sampler import Proposer, make_sampler
 from tests.study.fakes import FakeEngine, make_driver, make_study
 
@@ -129,35 +129,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--trials", type=int, default=100_000)
     parser.add_argument("--journal", action="store_true")
-    parser.add_argument("--optuna", action="store_true", help="read through Optuna too")
     parser.add_argument("--samplers", default="random,tpe,nsga2")
     parser.add_argument("--asks", type=int, default=20)
     given = parser.parse_args()
-    missed = False
     with tempfile.TemporaryDirectory() as folder:
         url = fill(Path(folder), given.trials, given.journal)
         begun = time.perf_counter()
-        record = open_record("fake", url)
-        opened = time.perf_counter() - begun
-        rows = bulk_rows(record, ["miou", "macs"])
-        if rows is not None:
-            read = time.perf_counter() - begun
-            missed |= read > READ_S
-            print(
-                f"{len(rows):,} trials: opened in {opened:.2f} s, read in bulk in {read:.2f} s, cold ({READ_S} allowed)"
-            )
-        if rows is None or given.optuna:
+        whole = read_study("fake", url)
+        read = time.perf_counter() - begun
+        missed = read > READ_S
+        print(f"{len(whole.trials):,} trials: read in {read:.2f} s, cold ({READ_S} allowed)")
+        for what in (progress, front_frame, front_share, compute_of):
             begun = time.perf_counter()
-            whole = record_of(open_record("fake", url))
-            read = time.perf_counter() - begun
-            missed |= rows is None and read > READ_S
-            print(f"{len(whole.trials):,} trials: read by record_of in {read:.2f} s, cold")
-            for what in (progress, front_frame):
-                begun = time.perf_counter()
-                what(whole)
-                print(f"  {what.__name__}: {time.perf_counter() - begun:.2f} s")
-        del rows
+            what(whole)
+            print(f"  {what.__name__}: {time.perf_counter() - begun:.2f} s")
+        del whole
         begun = time.perf_counter()
+        record = open_record("fake", url)
         record.trials()
         print(f"Optuna's own trials, which a search begins with: {time.perf_counter() - begun:.2f} s")
         times = []

@@ -7,7 +7,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from nasseg.study.bulk import bulk_rows
-from nasseg.study.read import record_of
+from nasseg.study.bulk_journal import journal_study
+from nasseg.study.read import read_study, record_of, row_of
 from nasseg.study.record import Record
 from nasseg.study.storage import open_storage
 from tests.study.fakes import FakeEngine, make_driver, make_study
@@ -51,10 +52,8 @@ def searched(url, name="fake", trials=4):
     return driver.record
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
+def two_studies(url):
     """Two studies in one storage, the trials of the second among those of the first."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('bulk')}/s.db"
     first, second = searched(url), searched(url, "other", trials=2)
     for record in (first, second):
         copied = record.trials()[0]
@@ -69,10 +68,41 @@ def records(tmp_path_factory):
     return first, second
 
 
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return two_studies(f"sqlite:///{tmp_path_factory.mktemp('bulk')}/s.db")
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory):
+    """A journal's path, and two studies in it, beside which a third was deleted."""
+    path = tmp_path_factory.mktemp("bulk") / "s.log"
+    gone = searched(str(path), "gone", trials=1)
+    found = two_studies(str(path))
+    gone.storage.delete_study(gone.study_id)
+    return path, found
+
+
+def through_optuna(record):
+    return [row_of(trial, NAMES) for trial in record.trials()]
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_both_readers_agree(records, which):
-    record = records[which]
-    rows, expected = bulk_rows(record, NAMES), record_of(record).trials
+    agree(bulk_rows(records[which], NAMES), through_optuna(records[which]), which)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_both_readers_of_a_journal_agree(journal, which):
+    path, records = journal
+    found = journal_study(path, records[which].name)
+    assert found.attributes == records[which].attributes()
+    agree(found.rows(NAMES), through_optuna(records[which]), which)
+    rest = [replace(whole, trials=()) for whole in (read_study(found.name, str(path)), record_of(records[which]))]
+    assert rest[0] == rest[1]
+
+
+def agree(rows, expected, which):
     kinds = {(row.state, row.reused_from is not None, row.measurement is not None) for row in expected}
     if which == 0:
         assert {state for state, _, _ in kinds} == {"COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"}
@@ -94,7 +124,27 @@ def test_measurements_of_another_version_are_read_with_care(records):
     text = running.user_attrs["measurement"].replace('"peak_activation_bytes":null,', "")
     assert text != running.user_attrs["measurement"]
     record.storage.set_trial_user_attr(running._trial_id, "measurement", text)
-    assert bulk_rows(record, NAMES) == record_of(record).trials
+    rows = bulk_rows(record, NAMES)
+    assert [row.measurement for row in rows] == [row.measurement for row in through_optuna(record)]
+
+
+def test_what_is_not_known_of_a_journal_is_left_to_optuna(journal, tmp_path):
+    path, (first, second) = journal
+    text = path.read_text()
+    assert journal_study(path, "nowhere") is None
+    assert journal_study(path, "gone") is None
+    own = tmp_path / "s.log"
+    for more in (
+        '{"op_code":5,"trial_id":0}\n',
+        '{"op_code":99}\n',
+        '{"op_co',
+        "[]\n",
+        '{"op_code":8,"trial_id":9999}\n',
+    ):
+        own.write_text(text + more)
+        assert journal_study(own, first.name) is None, more
+    own.write_text(text + '{"op_co')  # torn: Optuna's reader drops the line
+    assert [row.number for row in read_study(second.name, str(own)).trials] == [t.number for t in second.trials()]
 
 
 def test_what_is_no_known_database_is_left_to_optuna(tmp_path, records, monkeypatch):
