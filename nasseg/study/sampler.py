@@ -6,6 +6,7 @@ stopped at a rung it holds the highest rung, as a breach of a constraint so slig
 and what is over a limit after it.
 """
 
+import copy
 import inspect
 import itertools
 import random
@@ -98,7 +99,7 @@ class Proposer:
         self.first = deque(first)  # points to be proposed before any that the sampler draws
         self._random = random.Random(seed)
         self._finished: list[FrozenTrial] = []
-        self._stopped: dict[int, FrozenTrial] = {}  # by number
+        self._stopped: dict[int, tuple[int, FrozenTrial]] = {}  # number -> rung, trial
         # What a sampler noted on a trial that it was asked for (a generation), by the trial's parameters.
         self._origin: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}
         self._asked: dict[int, int] = {}  # token -> number in the view, of what is on its way
@@ -158,7 +159,9 @@ class Proposer:
             return
         before = self._stopped.pop(trial.user_attrs.get(CONTINUES, -1), None)
         if is_stopped(trial):
-            self._stopped[trial.number] = trial
+            values = [float(trial.user_attrs[name]) for name in self._objectives]
+            copied = self._copy(trial, TrialState.COMPLETE, values, {})
+            self._stopped[trial.number] = (trial.user_attrs["rung"], copied)
             self._outdated = True
             return
         copied = self._copy(trial, trial.state, trial.values, {PARTIAL: 0.0} if self.rungs > 1 else {})
@@ -171,13 +174,14 @@ class Proposer:
         """The latest trials stopped at a rung, each with its place among those of that rung."""
         latest = [*self._stopped.values()][-MAX_FINISHED // 2 :]
         found = []
-        for rung in {trial.user_attrs["rung"] for trial in latest}:
-            trials = [trial for trial in latest if trial.user_attrs["rung"] == rung]
-            values = [[float(trial.user_attrs[name]) for name in self._objectives] for trial in trials]
-            order = promotion_order(np.array(values), self.directions, len(trials))
+        for rung in {rung for rung, _ in latest}:
+            trials = [trial for reached, trial in latest if reached == rung]
+            order = promotion_order(np.array([trial.values for trial in trials]), self.directions, len(trials))
             for place, index in enumerate(order):
-                breach = SLIGHT * (self.rungs - rung + place / len(order))
-                found.append(self._copy(trials[index], TrialState.COMPLETE, values[index], {PARTIAL: breach}))
+                again = copy.copy(trials[index])
+                again.system_attrs = dict(again.system_attrs)  # the trial writes its constraints there
+                again.set_constraint(PARTIAL, SLIGHT * (self.rungs - rung + place / len(order)))
+                found.append(again)
         return found
 
     def _rebuild(self) -> None:
@@ -191,7 +195,7 @@ class Proposer:
         kept = rest[max(0, len(rest) - (MAX_FINISHED - len(front))) :] if len(front) < MAX_FINISHED else []
         self._finished = front + kept + rejected[-MAX_REJECTED:]
         before = self._view.get_trials(deepcopy=False)
-        pending = {token: before[number] for token, number in self._asked.items()}
+        pending = {token: _shown(before[number]) for token, number in self._asked.items()}
         shown = [*self._finished, *self._partial()]
         self._view = optuna.create_study(directions=self.directions, sampler=self.sampler)
         self._view.add_trials([*shown, *pending.values()])
@@ -220,11 +224,24 @@ class Proposer:
         values: Sequence[float] | None,
         constraints: dict[str, float],
     ) -> FrozenTrial:
-        return create_trial(
+        copied = create_trial(
             state=state, values=values, params=trial.params, distributions=trial.distributions,
             constraints={**trial.constraints, **constraints},
-            system_attrs=dict(self._origin.get(_key(trial.params), {})),  # the trial writes its constraints there
+            system_attrs=dict(self._origin.get(_key(trial.params), {})),
         )  # fmt: skip
+        return _shown(copied)
+
+
+class _Shown(FrozenTrial):
+    """A trial of a view. Each new view copies all of them, which took most of the time of a search with halving."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTrial:
+        return copy.copy(self)  # nobody changes parameters and distributions in place
+
+
+def _shown(trial: FrozenTrial) -> FrozenTrial:
+    trial.__class__ = _Shown
+    return trial
 
 
 def _key(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
