@@ -175,7 +175,8 @@ def main() -> int:
             learned, asked = proposing(record, sampler, halving, given.asks)
             middle = statistics.median(asked)
             missed |= middle > ASK_MS
-            print(f"{sampler}{' and halving' if halving else ''}: {middle:.1f} ms a proposal ({max(asked):.0f} at most, {ASK_MS} allowed); "
+            name = f"{sampler} and halving" if halving else sampler
+            print(f"{name}: {middle:.1f} ms a proposal ({max(asked):.0f} at most, {ASK_MS} allowed); "
                   f"{learned:.1f} s to learn all trials first")  # fmt: skip
     return int(missed)
 
