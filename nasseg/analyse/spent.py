@@ -9,7 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -157,12 +157,12 @@ def rungs_frame(record: StudyRecord) -> pd.DataFrame:
 
 
 def since(record: StudyRecord, date: str | datetime) -> Since:
-    """What came since a date, by the ends of trials; as they are stored, in the time zone of who ran them.
+    """What came since a date, by the ends of trials. A date without a zone is in the reader's.
 
     Raises:
         UserError: no date.
     """
-    start = _moment(date) if isinstance(date, str) else date
+    start = _moment(date) if isinstance(date, str) else _local(date)
     if start is None:
         raise UserError(f"a date is written like 2026-03-02 or 2026-03-02T14:30, got {date!r}")
     old = np.array([not _after(trial, start) for trial in record.trials], dtype=bool)
@@ -206,7 +206,7 @@ def finishing_order(record: StudyRecord) -> list[tuple[int, float, float]]:
     first = min(starts, default=None)
     ended = [row for row, trial in enumerate(record.trials) if trial.state not in ("RUNNING", "WAITING")]
     moments = {row: _moment(record.trials[row].finished) for row in ended}
-    last, keys = datetime.min.replace(tzinfo=UTC), {}
+    last, keys = datetime.min, {}
     for row in ended:
         last = moments[row] or last
         keys[row] = last
@@ -275,14 +275,17 @@ def _macs(trial: TrialRow) -> float | None:
 
 
 def _moment(text: str | None) -> datetime | None:
-    """An ISO 8601 time; one without a zone is taken as UTC, so that all compare."""
+    """An ISO 8601 time, without a zone as records have it: local time."""
     try:
-        found = datetime.fromisoformat(text or "")
+        return _local(datetime.fromisoformat(text or ""))
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _local(time: datetime) -> datetime:
+    return time.astimezone().replace(tzinfo=None) if time.tzinfo else time
 
 
 def _after(trial: TrialRow, start: datetime) -> bool:
     end = _moment(trial.finished)
-    return end is not None and end >= (start if start.tzinfo else start.replace(tzinfo=UTC))
+    return end is not None and end >= start

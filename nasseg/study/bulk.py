@@ -32,6 +32,7 @@ from nasseg.records import (
 from nasseg.study.record import Record
 from nasseg.study.storage import SCHEMA
 
+MANY = 20_000
 _INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
 
 
@@ -47,7 +48,7 @@ def bulk_rows(record: Record, objectives: list[str]) -> tuple[TrialRow, ...] | N
         if cursor.fetchone()[0] != SCHEMA:
             return None
         with no_collection():
-            return _rows(cursor, int(record.study_id), objectives)
+            return keep(_rows(cursor, int(record.study_id), objectives))
     finally:
         connection.close()
 
@@ -59,10 +60,16 @@ def no_collection() -> Iterator[None]:
     gc.disable()
     try:
         yield
-        gc.freeze()  # nor later
     finally:
         if was_on:
             gc.enable()
+
+
+def keep(rows: tuple[TrialRow, ...]) -> tuple[TrialRow, ...]:
+    """The same rows. Where they are many they are not looked through later either, which is for good."""
+    if len(rows) > MANY:
+        gc.freeze()
+    return rows
 
 
 def _rows(cursor: Any, study: int, objectives: list[str]) -> tuple[TrialRow, ...]:
@@ -78,7 +85,7 @@ def _rows(cursor: Any, study: int, objectives: list[str]) -> tuple[TrialRow, ...
     cursor.execute("SELECT COUNT(*) FROM trials")
     alone = cursor.fetchone()[0] == len(ids)
     among = "" if alone else f"WHERE trial_id BETWEEN {min(ids)} AND {max(ids)}"
-    attributes, params = _attributes(cursor, among, ids), _params(cursor, among, ids)
+    attributes, params = _attributes(cursor, among, ids), _params(cursor, study, among, ids)
     values = _values(cursor, among, ids, objectives)
     reader, local = Measurements(), LocalTime()
     return tuple([
@@ -122,8 +129,8 @@ class _Row(TrialRow):
 
     @property
     def accuracy(self) -> Accuracy | None:
-        untrained = self._measurement is None or '"accuracy":null' in self._measurement
-        return None if untrained else super().accuracy
+        text = self.__dict__.get("_measurement")  # dataclasses.replace makes rows without it
+        return None if text and '"accuracy":null' in text else super().accuracy
 
 
 def _attributes(cursor: Any, among: str, ids: list[int]) -> dict[int, dict[str, Any]]:
@@ -149,12 +156,13 @@ def _parsed(text: str) -> Any:
     return json.loads(text)
 
 
-def _params(cursor: Any, among: str, ids: list[int]) -> dict[int, dict[str, Any]]:
+def _params(cursor: Any, study: int, among: str, ids: list[int]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {trial_id: {} for trial_id in ids}
-    # A name has one distribution, whose text is long: it is read once.
+    # In a study a name has one distribution, whose text is long: it is read once.
+    own = f"JOIN trials ON trials.trial_id = trial_params.trial_id WHERE study_id = {study}" if among else ""
     cursor.execute(
         "SELECT param_name, distribution_json FROM trial_params WHERE param_id IN "
-        f"(SELECT MIN(param_id) FROM trial_params {among} GROUP BY param_name)"
+        f"(SELECT MIN(param_id) FROM trial_params {own} GROUP BY param_name)"
     )
     convert = {name: json_to_distribution(text).to_external_repr for name, text in cursor.fetchall()}
     known: dict[tuple[str, float], Any] = {}

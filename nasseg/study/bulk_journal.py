@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from pydantic_core import from_json
 
 from nasseg.records import TrialRow
-from nasseg.study.bulk import LocalTime, Measurements, make_row, no_collection
+from nasseg.study.bulk import LocalTime, Measurements, keep, make_row, no_collection
 
 # What a line does, by its op_code.
 CREATE_STUDY, DELETE_STUDY, STUDY_ATTRIBUTE, STUDY_SYSTEM_ATTRIBUTE = 0, 1, 2, 3
@@ -46,7 +46,7 @@ class JournalStudy:
                         local(trial["datetime_start"]), local(trial.get("datetime_complete")),
                     )
                 )  # fmt: skip
-        return tuple(rows)
+            return keep(tuple(rows))
 
 
 def journal_study(path: Path, name: str) -> JournalStudy | None:

@@ -27,6 +27,7 @@ from nasseg.study.weights import is_url
 from nasseg.train.cache import cache_folder
 
 LATENCY_RESOURCE = "latency_device"
+_HELD = "latency_device "  # and its name: an attribute of studies
 LATENCY_SHARE = (
     0.25  # of it, for a job: turns are taken by the device's own lock, and the next job gets ready meanwhile
 )
@@ -217,15 +218,27 @@ def keep_latency_device(record: Record, device: str) -> None:
     Raises:
         UserError: this is another one.
     """
-    before = record.attributes().get("latency_device")
-    if before and device and before != device:
+    if not device:  # a target's command says it itself
+        return
+    mine = f"{_HELD}{device}"
+    fresh = not record.attributes().get(mine)
+    others = _other_devices(record, mine)
+    if fresh and not others:
+        record.set_attributes({mine: True})
+        others = _other_devices(record, mine)  # of two searches that begin at once, one at least sees the other's
+        if others:
+            record.set_attributes({mine: None})
+    if others:
         raise UserError(
-            f"study {record.name!r} has its latencies from {before}, and here they would come from {device}: figures "
-            "of both would not compare. Measure on the former (on a cluster, the node with the resource "
+            f"study {record.name!r} has its latencies from {others[0]}, and here they would come from {device}: "
+            "figures of both would not compare. Measure on the former (on a cluster, the node with the resource "
             f"{LATENCY_RESOURCE}), or give the study file another name"
         )
-    if device and not before:
-        record.set_attributes({"latency_device": device})
+
+
+def _other_devices(record: Record, mine: str) -> list[str]:
+    held = (name for name, is_held in record.attributes().items() if name.startswith(_HELD) and is_held)
+    return [name.removeprefix(_HELD) for name in held if name != mine]
 
 
 def _names(nodes: Sequence[Node]) -> str:

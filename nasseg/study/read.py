@@ -7,6 +7,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from nasseg.errors import UserError
 from nasseg.records import Measurement, Objective, PublishedPoint, StudyRecord, TrialRow
 from nasseg.study.bulk import bulk_rows
 from nasseg.study.bulk_journal import journal_study
@@ -27,7 +28,7 @@ def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
     study = journal_study(journal, label) if journal else None
     if study is None:
         return record_of(open_record(label, storage))
-    return _study_record(label, study.attributes, study.rows(_objectives(study.attributes)))
+    return _study_record(label, study.attributes, study.rows(_objectives(label, study.attributes)))
 
 
 def open_record(name: str, storage: str | None = None) -> Record:
@@ -50,12 +51,16 @@ def find_record(name: str, storage: str | None = None) -> Record | None:
 
 def record_of(record: Record) -> StudyRecord:
     attributes = record.attributes()
-    names = _objectives(attributes)
+    names = _objectives(record.name, attributes)
     rows = bulk_rows(record, names) or tuple(row_of(trial, names) for trial in record.trials())
     return _study_record(record.name, attributes, rows)
 
 
-def _objectives(attributes: dict[str, Any]) -> list[str]:
+def _objectives(name: str, attributes: dict[str, Any]) -> list[str]:
+    if not {"objectives", "study_file", "created"} <= attributes.keys():  # the last that a search writes, and the first
+        raise UserError(
+            f"study {name!r} in this storage is not nasseg's, or begins just now; look at another, or again"
+        )
     return [name for name, _unit, _direction in attributes["objectives"]]
 
 

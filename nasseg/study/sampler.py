@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.samplers import BaseGASampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -58,6 +59,8 @@ def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> optuna.sam
     for option in options:
         if option not in known:
             raise unknown(f"option of {class_name}", option, known)
+    if (population := options.get("population_size") or 0) > MAX_FINISHED:
+        raise UserError(f"population_size is {MAX_FINISHED} at most, which a sampler is shown, got {population}")
     merged: dict[str, Any] = {"seed": seed} if "seed" in known else {}
     if class_name == "TPESampler":
         merged |= {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8}
@@ -100,12 +103,10 @@ class Proposer:
         self._random = random.Random(seed)
         self._finished: list[FrozenTrial] = []
         self._stopped: dict[int, tuple[int, FrozenTrial]] = {}  # number -> rung, trial
-        # What a sampler noted on a trial that it was asked for (a generation), by the trial's parameters.
-        self._origin: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}
         self._asked: dict[int, int] = {}  # token -> number in the view, of what is on its way
         self._tokens = itertools.count()
         self._view = optuna.create_study(directions=self.directions, sampler=sampler)
-        self._outdated = False
+        self._outdated, self._complete = False, 0  # complete ones in the view
         self._points = space.count()
 
     def propose(self) -> Proposal | None:
@@ -125,20 +126,15 @@ class Proposer:
         for _ in range(REASKS):
             trial = self._view.ask()
             params = self.space.suggest(trial)
-            noted = self._view.get_trials(deepcopy=False)[trial.number].system_attrs
-            origin = {name: value for name, value in noted.items() if "relative_params" not in name}
             if self.space.excluded_by(params) is None and self._new(params):
                 token = next(self._tokens)
                 self._asked[token] = trial.number
-                self._origin[_key(trial.params)] = origin
                 return Proposal(params, trial.params, trial.distributions, token)
             self._view.tell(trial, state=TrialState.FAIL)
         for _ in range(STEPS):
             params = self.space.neighbour(params, self._random)
             if self.space.excluded_by(params) is None and self._new(params):
-                found = self._fixed(params)
-                self._origin[_key(found.sampled)] = origin
-                return found
+                return self._fixed(params)
         for _ in range(10 * STEPS):
             params = self.space.sample(self._random)
             if self._new(params):
@@ -168,7 +164,7 @@ class Proposer:
         self._finished.append(copied)
         self._outdated |= before is not None or len(self._finished) > REBUILD_ABOVE
         if not self._outdated:
-            self._view.add_trial(copied)
+            self._show(copied)
 
     def _partial(self) -> list[FrozenTrial]:
         """The latest trials stopped at a rung, each with its place among those of that rung."""
@@ -195,15 +191,33 @@ class Proposer:
         kept = rest[max(0, len(rest) - (MAX_FINISHED - len(front))) :] if len(front) < MAX_FINISHED else []
         self._finished = front + kept + rejected[-MAX_REJECTED:]
         before = self._view.get_trials(deepcopy=False)
-        pending = {token: _shown(before[number]) for token, number in self._asked.items()}
+        pending = {token: before[number] for token, number in self._asked.items()}
         shown = [*self._finished, *self._partial()]
         self._view = optuna.create_study(directions=self.directions, sampler=self.sampler)
-        self._view.add_trials([*shown, *pending.values()])
+        self._complete = 0
+        for trial in [*shown, *pending.values()]:
+            self._show(trial)
         self._asked = {token: len(shown) + place for place, token in enumerate(pending)}
         self._outdated = False
         for name, value in vars(self.sampler).items():  # GP remembers its place in the old view
             if isinstance(value, IntersectionSearchSpace):
                 setattr(self.sampler, name, IntersectionSearchSpace())
+
+    def _show(self, trial: FrozenTrial) -> None:
+        """Add a trial to the view.
+
+        A genetic sampler finds generations by what it noted of trials. What other processes and earlier searches did it
+        never saw, and each view is a new study to it: so generations are counted anew, in the order of the view.
+        """
+        if isinstance(self.sampler, BaseGASampler) and self.sampler.population_size:
+            key = self.sampler._get_generation_key()
+            noted = {name: value for name, value in trial.system_attrs.items() if name != key}
+            if trial.state == TrialState.COMPLETE:
+                noted[key] = self._complete // self.sampler.population_size
+                self._complete += 1
+            trial.system_attrs = noted
+        trial.__class__ = _Shown
+        self._view.add_trial(trial)
 
     def _new(self, params: Params) -> bool:
         key = _key(params)
@@ -224,12 +238,10 @@ class Proposer:
         values: Sequence[float] | None,
         constraints: dict[str, float],
     ) -> FrozenTrial:
-        copied = create_trial(
+        return create_trial(
             state=state, values=values, params=trial.params, distributions=trial.distributions,
             constraints={**trial.constraints, **constraints},
-            system_attrs=dict(self._origin.get(_key(trial.params), {})),
         )  # fmt: skip
-        return _shown(copied)
 
 
 class _Shown(FrozenTrial):
@@ -237,11 +249,6 @@ class _Shown(FrozenTrial):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTrial:
         return copy.copy(self)  # nobody changes parameters and distributions in place
-
-
-def _shown(trial: FrozenTrial) -> FrozenTrial:
-    trial.__class__ = _Shown
-    return trial
 
 
 def _key(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

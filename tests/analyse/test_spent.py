@@ -1,7 +1,7 @@
 """What was spent and saved: a study of halving written by hand, and a trend that is known."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -99,6 +99,10 @@ def test_what_came_since_a_date() -> None:
     assert found.compute.by_duplicates == 109
     assert 0 < found.before < found.now <= 1
     assert since(record, datetime(2026, 3, 30)).new_front == ()
+    here = datetime(2026, 3, 6).astimezone()  # records have local time
+    for zone in (UTC, timezone(timedelta(hours=-5)), timezone(timedelta(hours=9))):
+        assert since(record, here.astimezone(zone)) == found
+        assert since(record, here.astimezone(zone).isoformat()) == found
     first = since(record, "2026-03-01")
     assert (first.before, set(first.new_front)) == (0.0, {9})
     with pytest.raises(UserError, match="2026-03-02"):

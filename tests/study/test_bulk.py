@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from nasseg.study.bulk import bulk_rows
@@ -151,6 +152,16 @@ def test_what_is_no_known_database_is_left_to_optuna(tmp_path, records, monkeypa
     assert bulk_rows(searched(str(tmp_path / "s.log"), trials=1), NAMES) is None
     monkeypatch.setattr("nasseg.study.bulk.SCHEMA", 11)
     assert bulk_rows(records[0], NAMES) is None
+
+
+def test_a_parameter_may_have_other_values_in_another_study(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+    a, b = (optuna.create_study(study_name=name, storage=storage, directions=["maximize"] * 2) for name in "ab")
+    for study, name, values in ((b, "depth", [1, 2]), (a, "width", [16, 32]), (b, "width", [24, 48, 96])):
+        params, distributions = {name: values[-1]}, {name: CategoricalDistribution(values)}
+        study.add_trial(create_trial(state=TrialState.PRUNED, params=params, distributions=distributions))
+    assert [row.params for row in bulk_rows(Record.load(storage, "a"), NAMES)] == [{"width": 32}]
+    assert [row.params for row in bulk_rows(Record.load(storage, "b"), NAMES)] == [{"depth": 2}, {"width": 96}]
 
 
 def test_a_study_without_trials_has_no_rows(tmp_path):

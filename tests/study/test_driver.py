@@ -266,10 +266,46 @@ def test_rejections_cannot_swamp_the_sampler(tmp_path):
     )
     for _ in range(3 * sampler.REBUILD_ABOVE):
         proposer.learn(rejected)
+    on_its_way = proposer.propose()
+    proposer.learn(rejected)
     view = proposer._view.trials
-    assert len(view) <= sampler.REBUILD_ABOVE + sampler.MAX_REJECTED
-    assert sum(trial.state == COMPLETE for trial in view) == 4
-    assert proposer.propose() is not None
+    assert [trial.state for trial in view].count(PRUNED) == sampler.MAX_REJECTED + 1
+    assert [trial.state for trial in view].count(COMPLETE) == 4
+    for _ in range(sampler.REBUILD_ABOVE):
+        proposer.learn(rejected)
+    assert proposer.propose() is not None  # in another view
+    running = [trial for trial in proposer._view.trials if trial.state == TrialState.RUNNING]
+    assert running[0].params == on_its_way.sampled
+    proposer.drop(on_its_way.token)
+    assert [trial.state for trial in proposer._view.trials].count(TrialState.RUNNING) == 1
+
+
+def generation(proposer):
+    """Of the network that is proposed next."""
+    proposal = proposer.propose()
+    number = proposer._asked[proposal.token]
+    proposer.drop(proposal.token)
+    return proposer._view.trials[number].system_attrs["NSGAIISampler:generation"]
+
+
+def test_nsga2_goes_on_where_an_earlier_search_was(tmp_path):
+    """Generations are counted by what finished, whoever searched; a long search has no more of them than its view."""
+    url, options = f"sqlite:///{tmp_path}/s.db", {"population_size": 4}
+    study = make_study()
+    driver = make_driver(url, study, trials=11)
+    driver.run()
+    resumed = sampler.Proposer(study.space, study.objectives, sampler.make_sampler("nsga2", options, 1), 1)
+    for trial in driver.record.trials():
+        resumed.learn(trial)
+    assert generation(resumed) == 2
+    finished = [trial for trial in driver.record.trials() if trial.state == COMPLETE]
+    for place in range(3 * sampler.REBUILD_ABOVE):
+        resumed.learn(finished[place % len(finished)])
+        if place % 50 == 0:
+            resumed.drop(resumed.propose().token)
+    assert sampler.MAX_FINISHED // 4 <= generation(resumed) <= sampler.REBUILD_ABOVE // 4
+    with pytest.raises(UserError, match="population_size is 400 at most"):
+        sampler.make_sampler("nsga2", {"population_size": 401}, 0)
 
 
 def test_the_dashboard_opens_the_study(url):

@@ -114,6 +114,21 @@ def test_a_study_keeps_the_device_of_its_latencies(tmp_path):
         keep_latency_device(record, gpu)
 
 
+def test_of_two_searches_that_begin_at_once_on_two_devices_one_is_refused(tmp_path, monkeypatch):
+    record = make_driver(str(tmp_path / "s.log")).record
+    write = type(record).set_attributes
+
+    def write_after_another(self, values):
+        monkeypatch.setattr(type(record), "set_attributes", write)
+        keep_latency_device(self, "the other's")
+        write(self, values)
+
+    monkeypatch.setattr(type(record), "set_attributes", write_after_another)
+    with pytest.raises(UserError, match="latencies from the other's, and here they would come from mine"):
+        keep_latency_device(record, "mine")
+    keep_latency_device(record, "the other's")
+
+
 def test_a_file_is_searched_by_one_machine_at_a_time(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(nodes, "RENEW_SECONDS", 0.05)

@@ -1,4 +1,4 @@
-"""A new trial is written in few statements, and is the one that Optuna writes."""
+"""Storages: a new trial is written in few statements and is the one that Optuna writes; a foreign study is refused."""
 
 from datetime import datetime
 
@@ -8,6 +8,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
 
+from nasseg.errors import UserError
+from nasseg.study.read import read_study
 from nasseg.study.storage import open_storage
 
 FIELDS = ["number", "state", "values", "params", "distributions", "user_attrs", "system_attrs", "datetime_complete"]
@@ -59,3 +61,11 @@ def test_choices_that_changed_are_refused_and_nothing_is_stored(tmp_path):
     with pytest.raises(ValueError, match="CategoricalDistribution"):
         storage.create_new_trial(1, template_trial=trial(choices=("b", "c")))
     assert len(storage.get_all_trials(1)) == 1
+
+
+@pytest.mark.parametrize("url", ["sqlite:///s.db", "s.log"])
+def test_a_study_of_somebody_elses_is_not_read(tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    optuna.create_study(study_name="theirs", storage=open_storage(url, create=True))
+    with pytest.raises(UserError, match="study 'theirs' in this storage is not nasseg's"):
+        read_study("theirs", url)
