@@ -8,6 +8,7 @@ import signal
 import tempfile
 
 for name in ("CACHE", "LOCKS"):
-    os.environ.setdefault(f"NASSEG_{name}", os.path.join(tempfile.gettempdir(), f"nasseg-test-{name.lower()}"))
+    folder = os.path.join(tempfile.gettempdir(), f"nasseg-test-{name.lower()}-{os.getuid()}")
+    os.environ.setdefault(f"NASSEG_{name}", folder)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it, and tests send it

@@ -19,7 +19,7 @@ class DeviceLock:
     def __init__(self, device: str) -> None:
         folder = Path(os.environ.get("NASSEG_LOCKS", Path(tempfile.gettempdir()) / f"nasseg-locks-{os.getuid()}"))
         folder.mkdir(parents=True, exist_ok=True)
-        name = device.replace(":", "-")
+        name = _physical(device)
         self._gate = os.open(folder / f"{name}.gate", os.O_RDWR | os.O_CREAT, 0o600)
         self._body = os.open(folder / f"{name}.body", os.O_RDWR | os.O_CREAT, 0o600)
 
@@ -52,3 +52,13 @@ class DeviceLock:
     def close(self) -> None:
         os.close(self._gate)
         os.close(self._body)
+
+
+def _physical(device: str) -> str:
+    """A name that processes which see different GPUs do not share, and those that see one by different numbers do."""
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
+        return device.replace(":", "-")
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    place = int(number or 0)
+    return f"cuda-{(visible[place] if place < len(visible) else str(place)).replace('/', '-')}"

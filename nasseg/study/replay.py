@@ -165,7 +165,11 @@ def _searching(processes: int) -> Iterator[Callable[..., Iterable[Searched]]]:
     """A `map` in that many processes of one thread each."""
     if processes > 1:
         with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            yield pool.map
+            try:
+                yield pool.map
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # else it would first do all that was asked for
+                raise
         return
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

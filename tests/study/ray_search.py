@@ -12,6 +12,7 @@ def search_on_ray(study, storage, address=None, trials=None, **options):
 
 if __name__ == "__main__":
     name, storage, address, *trials = sys.argv[1:]
-    ended = search_on_ray(load_study(name), storage, address or None, *map(int, trials))
+    command = " ".join(sys.argv)
+    ended = search_on_ray(load_study(name), storage, address or None, *map(int, trials), command=command)
     print(ended.fault or ended.reason)
     sys.exit(2 if ended.fault else 0)

@@ -299,7 +299,7 @@ def test_a_cluster_that_cannot_run_a_study_is_refused_before_the_first_trial(fol
 def test_a_late_joiner_that_does_not_fit_is_named_and_gets_no_work(folder, cluster, postgres):  # noqa: F811
     (folder / "path").mkdir()
     (folder / "path" / "sitecustomize.py").write_text(FULL_DISK)
-    change(trials=8)
+    change(trials=12)
     begin_here(postgres, 0, workers=4)
     late, told = [], []
 
@@ -312,7 +312,7 @@ def test_a_late_joiner_that_does_not_fit_is_named_and_gets_no_work(folder, clust
     )  # fmt: skip
     try:
         assert not ended.fault
-        assert own_failures(whole(postgres, 8)) == []
+        assert own_failures(whole(postgres, 12)) == []
         (said,) = told
         assert said.startswith("node ")
         assert late[0].node_id[:6] in said

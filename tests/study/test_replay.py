@@ -313,7 +313,10 @@ def test_curves_and_summary_of_several_policies(large, tmp_path):
 @pytest.mark.slow
 def test_processes_change_nothing(table):
     setting = replace(setting_of(table), budget=5.0)
-    one, two = (replay(table, [Policy("tpe")], setting, 2, processes=n) for n in (1, 2))
+    told = []
+    tell = lambda done, of: told.append((done, of))  # noqa: E731
+    one, two = (replay(table, [Policy("tpe")], setting, 2, processes=n, on_progress=tell) for n in (1, 2))
+    assert told == 2 * [(done, 4) for done in (1, 2, 3, 4)]  # random search is always there
     assert [s.share.tolist() for s in one.searches] == [s.share.tolist() for s in two.searches]
 
 
