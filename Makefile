@@ -1,6 +1,8 @@
 # make search: the quick start.  make test: the suite.  Everything runs in .venv, installed from constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
+# Else the many processes that tests begin would each compile the package anew.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: search test test-slow lint
 

@@ -92,6 +92,7 @@ def test_status_reads_the_storage_alone(searched):
     assert f", cost {told['compute']['money']:.2f}" in shown
 
 
+@pytest.mark.slow
 def test_status_and_report_tell_what_came_since_a_date(searched, tmp_path):
     folder, _ = searched
     told = json.loads(nasseg("status", "tiny", "--json", "--since", "2020-01-01", cwd=folder).stdout)

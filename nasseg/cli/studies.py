@@ -49,7 +49,6 @@ def search(
     ] = False,
 ) -> None:
     """Run a study, or go on with it. Ctrl-C stops it cleanly."""
-    from nasseg.report import write_report
     from nasseg.study.file import load_study
     from nasseg.study.run import run_study
     from nasseg.study.storage import runs_folder
@@ -81,6 +80,8 @@ def search(
             f"{ended.requeued} running trials were re-queued. To go on: nasseg {' '.join(sys.argv[1:])}", markup=False
         )
     _print_front(ended.record)
+    from nasseg.report import write_report  # slow to import: whoever mistyped something need not wait for it
+
     path = write_report(ended.record, report_path or runs_folder(loaded.name) / "report.html")
     out.print(f"report: {path}", markup=False)
     if ended.fault:

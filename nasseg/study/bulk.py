@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -118,6 +119,12 @@ class _Row(TrialRow):
     _arch: str | None
     _measurement: str | None
     _reader: "Measurements"
+
+    def __eq__(self, other: object) -> bool:
+        names = [field.name for field in fields(TrialRow)]
+        return isinstance(other, TrialRow) and all(getattr(self, name) == getattr(other, name) for name in names)
+
+    __hash__ = None  # type: ignore[assignment]  # it holds dictionaries
 
     @cached_property
     def arch(self) -> dict[str, Any] | None:
