@@ -62,6 +62,7 @@ class Driver:
     seed: int
     reuse: Reuse | None = None
     on_change: Callable[[], None] = lambda: None
+    on_turn: Callable[[], None] = lambda: None  # between jobs, never in the midst of a transaction
     screen: Screen | None = None
 
     active: dict[int, _Active] = field(default_factory=dict)
@@ -79,12 +80,11 @@ class Driver:
         self.heard.sync()
         self._start_published()
         while True:
+            self.on_turn()
             self._housekeeping()
             self._fill()
-            if not self.active and not self.parked and not self.ready:
-                ended = self._ended()
-                if ended:
-                    return ended
+            if not self.active and not self.parked and not self.ready and (ended := self._ended()):
+                return ended
             for result in self.engine.wait(0.5) if self.active else self._pause():
                 self._handle(result)
 

@@ -134,7 +134,7 @@ def run_study(
         watch = ProgressWatch(driver, steps)
         driver.on_change = lambda: on_progress(watch.look())
         try:
-            with _sigterm_as_interrupt():
+            with _stops_between_turns() as driver.on_turn:
                 driver.on_change()
                 reason = driver.run()
             return Ended(record_of(record), reason)
@@ -273,3 +273,34 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _stops_between_turns() -> Iterator[Callable[[], None]]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt where the driver calls what is given here; a second one at once.
+
+    In the midst of a transaction an interrupt can leave a connection behind that keeps a database locked.
+    """
+    asked: list[int] = []
+
+    def ask(number: int, _frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    def look() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as of what a shell runs in the background
+                before[number] = signal.signal(number, ask)
+    except ValueError:  # no main thread: signals are the caller's
+        pass
+    try:
+        yield look
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

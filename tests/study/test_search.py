@@ -11,7 +11,12 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from nasseg.analyse.table import on_front
+from nasseg.study import engines
+from nasseg.study.file import load_study
 from nasseg.study.read import open_record, read_study
+from nasseg.study.record import Record
+from nasseg.study.run import run_study
+from tests.study.fakes import InlineEngine
 
 STUDY = """
 question: Does it survive?
@@ -122,3 +127,27 @@ def test_two_searches_share_one_study(tmp_path):
     record = finish(tmp_path)
     failed = [trial.reason for trial in record.trials if trial.state == "FAIL"]
     assert set(failed) <= {"interrupted: another process began the last trial"}
+
+
+def test_an_interrupt_waits_for_the_end_of_a_transaction(tmp_path, monkeypatch):
+    """One that comes while the storage writes is heeded after that; a second one at once."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yaml").write_text(STUDY.replace("workers: 2", "workers: 1"))
+    monkeypatch.setattr(engines, "LocalEngine", InlineEngine)
+    complete, sent = Record.complete, []
+
+    def interrupted(self, trial, values, attributes):
+        if not sent:
+            sent.append(trial.number)
+            signal.raise_signal(signal.SIGINT)
+        return complete(self, trial, values, attributes)
+
+    monkeypatch.setattr(Record, "complete", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    ended = run_study(load_study("s.yaml"))
+    assert ended.interrupted
+    assert [trial.number for trial in ended.record.trials if trial.state == "COMPLETE"] == sent
+    assert signal.getsignal(signal.SIGINT) is before
+    ended = run_study(load_study("s.yaml"))
+    assert not ended.interrupted
+    assert not ended.fault
