@@ -28,7 +28,8 @@ from nasseg.study.train_one import Failed, HeldOut, Run, RunProgress, Tell, trai
 from nasseg.study.trials import INTERRUPTED
 from nasseg.train.loop import Guard
 
-EVALUATIONS = 4  # on the validation split, evenly over the steps
+EVALUATIONS = 4  # on the validation split, evenly over the steps, of a training that is long enough
+EVALUATING = 0.1  # of a training's multiply-adds may go there, unless its one evaluation, at the end, takes more
 FOLDER = Path("runs/tables")
 NOT_TRAINED = ("top1",)  # needs a classifier's recipe, which no table here has
 
@@ -115,18 +116,18 @@ class TableTraining:
     def _planned(self, row: TableRow, seed: int) -> Planned:
         assert self.column is not None
         arch, training = self.networks[row.name], self.training
-        recipe = training.recipe(self.table, row, self.column)
-        run = Run(
-            arch=arch, data=training.data, recipe=recipe, seed=seed, folder=FOLDER, label=recipe.name,
-            family=str(row.variant) if ":" in str(row.variant) else "", held_out=self._held_out,
-            device=training.device, evaluations=EVALUATIONS,
-        )  # fmt: skip
-        key = eval_key(arch.id, run.protocol)
-        macs = self._macs(arch)
+        recipe, macs = training.recipe(self.table, row, self.column), self._macs(arch)
         height, width = recipe.crop_size or training.size
         share = height * width / (training.size[0] * training.size[1])
         passes = 3 * share * recipe.steps * recipe.batch_size  # backwards costs twice what forwards does
-        return Planned(row, run, key, macs * passes, macs * EVALUATIONS * training.data.counts["val"])
+        images = training.data.counts["val"]
+        evaluations = min(max(int(EVALUATING * passes / images), 1), EVALUATIONS)
+        run = Run(
+            arch=arch, data=training.data, recipe=recipe, seed=seed, folder=FOLDER, label=recipe.name,
+            family=str(row.variant) if ":" in str(row.variant) else "", held_out=self._held_out,
+            device=training.device, evaluations=evaluations,
+        )  # fmt: skip
+        return Planned(row, run, eval_key(arch.id, run.protocol), macs * passes, macs * evaluations * images)
 
     def _macs(self, arch: Arch) -> int:
         return cost_figure(arch, "macs", self.training.size, self.training.data.num_classes)
