@@ -1,4 +1,4 @@
-"""What measured rows say to a table's question: their order, and each difference to a base row against noise.
+"""What measured rows say to a table's question: their order, and each difference between two of them against noise.
 
 Values of another device, data set or length of training do not compare with the printed ones; their order and their
 differences do. Rows are measured several times: with seeds (trainings) or in rounds (timings), the same for all.
@@ -7,7 +7,8 @@ Whatever of a row moves with the seed or the round for all rows alike drops out;
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import lru_cache
+from itertools import combinations, product
 from typing import Literal
 
 import numpy as np
@@ -34,12 +35,14 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A row against the base row: a difference in the column's unit, or a ratio. printed: None where only the sign is.
+    """A row against another: a difference in the column's unit, or a ratio. printed: None where no value is.
 
-    agrees: the interval of ours lies on the printed side of zero (of one, for ratios); no claim: printed alike.
+    agrees: the interval of ours lies on the printed side of zero (of one, for ratios); no claim: printed alike, or
+    nothing is.
     """
 
     row: str
+    to: str
     printed: float | None
     ours: Interval
     agreement: Agreement
@@ -49,13 +52,15 @@ class Pair:
 class Answer:
     """Of one column. noise: standard deviation of one measurement of a row, of ratios as a share.
 
-    tau: Kendall's tau-b between printed and ours. repeats: seeds or rounds, as `repeated` calls them.
+    tau: Kendall's tau-b between printed and ours. repeats: seeds or rounds, as `repeated` calls them. pairs: of all
+    rows; where the paper names a best row, or prints nothing of a row, to the base row only.
     """
 
     quantity: str
     unit: str
     kind: Kind
     base: str
+    best: str | None
     rows: int
     repeats: int
     repeated: str
@@ -69,6 +74,11 @@ class Answer:
         return sum(pair.agreement == agreement for pair in self.pairs)
 
     @property
+    def to_base(self) -> tuple[Pair, ...]:
+        """Every row against the base row."""
+        return tuple(pair for pair in self.pairs if pair.to == self.base)
+
+    @property
     def sentence(self) -> str:
         """The answer in one sentence."""
         found = f"{self.quantity}: {self.verdict}{', for ' if self.caveats else ''}{' and '.join(self.caveats)}"
@@ -77,20 +87,37 @@ class Answer:
         over = f"{self.repeats} {self.repeated}{'s' if self.repeats != 1 else ''}"
         if self.tau.low is not None:
             over += f", 95 % interval {self.tau.low:.2f} to {self.tau.high:.2f}"
-        found += f"; Kendall's tau between {self.rows} rows as printed and as here is {self.tau.value:.2f} ({over})"
-        claimed = sum(pair.agreement != "no claim" for pair in self.pairs)
-        if self.noise is None or not claimed:
+        claim = "as printed" if self.best is None else f"({self.best} above the others, says the paper)"
+        found += f"; Kendall's tau between {self.rows} rows {claim} and as here is {self.tau.value:.2f} ({over})"
+        claimed = len(self.pairs) - self.count("no claim")
+        if self.noise is None:
             return f"{found}."
-        noise = f"{100 * self.noise:.1f} %" if self.kind == "ratio" else f"{self.noise:.2f} {points(self.unit)}"
-        return (
-            f"{found}; of {claimed} {self.kind}s to {self.base}, with the printed sign beyond the noise of {noise}: "
-            f"{self.count('agrees')}, with the opposite one: {self.count('disagrees')}."
-        )
+        if claimed:
+            noise = f"{100 * self.noise:.1f} %" if self.kind == "ratio" else f"{self.noise:.2f} {points(self.unit)}"
+            found += (
+                f"; of {claimed} {self.kind}s {'between rows' if self.best is None else f'to {self.best}'}, with the "
+                f"{'printed' if self.best is None else 'claimed'} sign beyond the noise of {noise}: "
+                f"{self.count('agrees')}, with the opposite one: {self.count('disagrees')}"
+            )
+        return f"{found}{self._unclaimed()}."
+
+    def _unclaimed(self) -> str:
+        """What comes of rows of which the paper prints nothing."""
+        form = ".2f" if self.kind == "ratio" else "+.2f"
+
+        def words(pair: Pair) -> str:
+            ours = pair.ours
+            bounds = "" if ours.low is None else f" ({ours.low:{form}} to {ours.high:{form}})"
+            return f"{pair.row} {ours.value:{form}}{bounds}"
+
+        told = ", ".join(words(pair) for pair in self.to_base if pair.printed is None) if self.best is None else ""
+        unit = "" if self.kind == "ratio" else f" in {points(self.unit)}"
+        return f"; {self.kind}s to {self.base}{unit} of rows without print: {told}" if told else ""
 
 
 def answer(
     quantity: str,
-    printed: Mapping[str, float],
+    printed: Mapping[str, float | None],
     ours: Mapping[str, Mapping[int, float]],
     base: str,
     *,
@@ -102,17 +129,21 @@ def answer(
 ) -> Answer:
     """Whether ours, row -> seed or round -> value, are ordered as printed, row -> value.
 
-    best: a row of which the paper says that it is the best, where it prints no values; then `base` is that row.
+    printed: every row of the question, measured or not; None: the paper prints nothing of it, which claims nothing.
+    best: a row of which the paper says that it is the best, where it prints no values at all; then `base` is that row.
     caveats: what makes an answer impossible whatever the figures are.
 
-    Confirmed: tau's interval lies above 0, some pair agrees and none disagrees. Contradicted: the mirror image of that.
-    All else is undecided; so is one seed, and a table of which rows are missing.
+    Confirmed: tau's interval lies above 0, more than half of the pairs agree and none disagrees (and the best row has
+    the best mean). Contradicted: the mirror image of that. All else is undecided; so is one seed, and a table of which
+    rows are missing.
     """
-    claimed = dict(printed) if best is None else {row: float(row == best) for row in ours}
+    told = {row: value if best is None else float(row == best) for row, value in printed.items()}
+    claimed = {row: value for row, value in told.items() if value is not None}
     rows = [row for row in claimed if ours.get(row)]
     missing = len(claimed) - len(rows)
     repeats = sorted(set.intersection(*(set(ours[row]) for row in rows))) if rows else []
-    values = np.array([[ours[row][repeat] for repeat in repeats] for row in rows], dtype=np.float64)
+    own = [row for row in told if row not in claimed and {*ours.get(row, {})}.issuperset(repeats)]
+    values = np.array([[ours[row][repeat] for repeat in repeats] for row in [*rows, *own]], dtype=np.float64)
     reasons = [*caveats]
     if missing:
         reasons.append(f"{missing} of {len(claimed)} rows are not measured")
@@ -128,22 +159,28 @@ def answer(
     if kind == "ratio" and len(rows):
         values, targets = np.log(values), np.log(targets)
     usable = len(rows) > 1 and len(repeats) > 0
-    tau = kendall(targets, values) if usable else None
-    noise, half = _noise(values) if usable else (None, None)
-    pairs = _pairs(rows, base, targets, values, half, kind, best) if usable and base in rows else ()
+    tau = kendall(targets, values[: len(rows)]) if usable else None
+    if usable and tau is None and np.ptp(targets):
+        reasons.append("all rows come out alike")
+    pairs = _pairs([*rows, *own], base, targets, values, kind, best) if usable else ()
+    verdict = "undecided" if reasons else _verdict(tau, pairs)
+    if best is not None and verdict == "confirmed" and values.mean(axis=1).argmax() != rows.index(best):
+        verdict = "undecided"
     return Answer(
-        quantity=quantity, unit=unit, kind=kind, base=base, rows=len(rows), repeats=len(repeats), repeated=repeated,
-        tau=tau, noise=noise, pairs=pairs, caveats=tuple(reasons), verdict=_verdict(tau, pairs, reasons),
+        quantity=quantity, unit=unit, kind=kind, base=base, best=best, rows=len(rows), repeats=len(repeats),
+        repeated=repeated, tau=tau, noise=_noise(values) if usable else None, pairs=pairs, caveats=tuple(reasons),
+        verdict=verdict,
     )  # fmt: skip
 
 
-def _verdict(tau: Interval | None, pairs: Sequence[Pair], reasons: Sequence[str]) -> Verdict:
-    agree, disagree = (any(pair.agreement == which for pair in pairs) for which in ("agrees", "disagrees"))
-    if reasons or tau is None or tau.low is None or tau.high is None:
+def _verdict(tau: Interval | None, pairs: Sequence[Pair]) -> Verdict:
+    if tau is None or tau.low is None or tau.high is None:
         return "undecided"
-    if tau.low > 0 and agree and not disagree:
+    agree, disagree = (sum(pair.agreement == which for pair in pairs) for which in ("agrees", "disagrees"))
+    half = sum(pair.agreement != "no claim" for pair in pairs) / 2
+    if tau.low > 0 and agree > half and not disagree:
         return "confirmed"
-    return "contradicted" if tau.high < 0 and disagree and not agree else "undecided"
+    return "contradicted" if tau.high < 0 and disagree > half and not agree else "undecided"
 
 
 def kendall(printed: Floats, ours: Floats) -> Interval | None:
@@ -176,42 +213,60 @@ def _tau(printed: Floats, ours: Floats) -> Floats:
     return taus
 
 
-def _noise(values: Floats) -> tuple[float | None, float | None]:
-    """Of values [rows, repeats]: their noise, and half the width of the interval of a difference to the base row.
+def _noise(values: Floats) -> float | None:
+    """Of values [rows, repeats]: what is left of them without the means of rows and of repeats, alike for all rows.
 
-    The noise is what is left of the values without the means of rows and of repeats, taken to be equal for all rows;
-    for two rows the interval is that of the paired t-test. The intervals of all differences hold together
-    (Bonferroni).
+    Rows with the same values are one network, measured once.
     """
-    rows, repeats = values.shape
-    if repeats < 2:
-        return None, None
-    rest = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
-    freedom = (rows - 1) * (repeats - 1)
-    variance = float((rest**2).sum() / freedom)
-    quantile = stats.t.ppf(1 - (1 - LEVEL) / (2 * (rows - 1)), freedom)
-    return variance**0.5, float(quantile * (2 * variance / repeats) ** 0.5)
+    apart = np.unique(values, axis=0)
+    rows, repeats = apart.shape
+    if repeats < 2 or rows < 2:
+        return None
+    rest = apart - apart.mean(axis=1, keepdims=True) - apart.mean(axis=0) + apart.mean()
+    return float(((rest**2).sum() / ((rows - 1) * (repeats - 1))) ** 0.5)
+
+
+def _half(first: Floats, second: Floats, noise: float, rows: int) -> float:
+    """Half the width of the interval of a difference of means, of [repeats] each; all pairs' hold together (Tukey).
+
+    The noise is that of all rows, or that of this difference where it is larger: a row may be less steady than others.
+    For two rows it is the interval of the paired t-test.
+    """
+    repeats = len(first)
+    variance = max(noise**2, float((first - second).var(ddof=1)) / 2)
+    return _tukey(rows, (rows - 1) * (repeats - 1)) * (variance / repeats) ** 0.5
+
+
+@lru_cache
+def _tukey(rows: int, freedom: int) -> float:
+    return float(stats.studentized_range.ppf(LEVEL, rows, freedom))
 
 
 def _pairs(
-    rows: list[str], base: str, printed: Floats, ours: Floats, half: float | None, kind: Kind, best: str | None
-) -> tuple[Pair, ...]:
-    means, at = ours.mean(axis=1), rows.index(base)
+    rows: list[str], base: str, printed: Floats, ours: Floats, kind: Kind, best: str | None
+) -> tuple[Pair, ...]:  # fmt: skip
+    """Rows [n] of which the first are printed; those to the base row first."""
+    noise, apart = _noise(ours), len(np.unique(ours, axis=0))
+    order = sorted(range(len(rows)), key=lambda i: rows[i] != base)
     pairs = []
-    for i, row in enumerate(rows):
-        if i == at:
+    for at, i in combinations(order, 2):
+        if rows[at] != base and (best is not None or max(at, i) >= len(printed)):
             continue
-        theirs, mine = float(printed[i] - printed[at]), float(means[i] - means[at])
+        mine = float((ours[i] - ours[at]).mean())
+        half = None if noise is None else _half(ours[i], ours[at], noise, apart)
         bounds = [] if half is None else [mine - half, mine + half]
-        if abs(theirs) <= (ALIKE if kind == "ratio" else 0):
+        theirs = float(printed[i] - printed[at]) if max(at, i) < len(printed) else None
+        if theirs is None or abs(theirs) <= (ALIKE if kind == "ratio" else 0):
             agreement: Agreement = "no claim"
         elif bounds and bounds[0] * bounds[1] > 0:
             agreement = "agrees" if mine * theirs > 0 else "disagrees"
         else:
             agreement = "open"
         if kind == "ratio":
-            theirs, mine, *bounds = np.exp([theirs, mine, *bounds]).tolist()
-        pairs.append(Pair(row=row, printed=None if best else theirs, ours=Interval(mine, *bounds), agreement=agreement))
+            mine, *bounds = np.exp([mine, *bounds]).tolist()
+            theirs = None if theirs is None else float(np.exp(theirs))
+        shown = None if best else theirs
+        pairs.append(Pair(row=rows[i], to=rows[at], printed=shown, ours=Interval(mine, *bounds), agreement=agreement))
     return tuple(pairs)
 
 

@@ -122,7 +122,7 @@ def _section(one: Comparison, figure: go.Figure) -> Html:
 
 def figure_of(one: Comparison) -> go.Figure:
     """What of a table is worth a look: differences to the base row, else a column of numbers, else all verdicts."""
-    if one.answers and one.answers[0].pairs:
+    if one.answers and one.answers[0].to_base:
         return pairs_figure(one.answers[0])
     column = _drawn(one)
     return verdicts_figure(one) if column is None else values_figure(one, column)
@@ -146,10 +146,11 @@ def _label(row: str) -> str:
 
 def pairs_figure(answer: Answer) -> go.Figure:
     """Each row against the base row, as printed and as here, with intervals."""
-    rows = [_label(pair.row) for pair in answer.pairs]
+    pairs = answer.to_base
+    rows = [_label(pair.row) for pair in pairs]
     ratio = answer.kind == "ratio"
     unit = "" if ratio else f", {points(answer.unit)}"
-    ours = [pair.ours for pair in answer.pairs]
+    ours = [pair.ours for pair in pairs]
     spread = {
         "type": "data", "symmetric": False, "thickness": 1.6, "width": 4, "color": COLOURS[0],
         "array": [0 if i.high is None else i.high - i.value for i in ours],
@@ -157,8 +158,9 @@ def pairs_figure(answer: Answer) -> go.Figure:
     }  # fmt: skip
     traces = [
         _dots(rows, [i.value for i in ours], "ours", COLOURS[0], "circle", error_x=spread),
-        _dots(rows, [pair.printed for pair in answer.pairs], "printed", INK, "diamond-open"),
+        _dots(rows, [pair.printed for pair in pairs], "printed", INK, "diamond-open"),
     ]
+    traces = [trace for trace in traces if any(value is not None for value in trace.x)]
     what = "Ratio" if ratio else "Difference"
     x = _titled(f"{what} of {answer.quantity} to {answer.base}{unit}")
     line = {"type": "line", "x0": int(ratio), "x1": int(ratio), "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
@@ -191,7 +193,9 @@ def values_figure(one: Comparison, column: Column) -> go.Figure:
 def verdicts_figure(one: Comparison) -> go.Figure:
     """Every cell by its verdict."""
     names = [verdict for verdict in _SHADES if any(cell.verdict == verdict for cell in one.cells)]
-    rows, columns = [_label(row) for row in one.rows], [_label(column.label) for column in one.columns]
+    labels = [column.label for column in one.columns]
+    named = [f"{c.label}, {c.unit}" if labels.count(c.label) > 1 else c.label for c in one.columns]
+    rows, columns = [_label(row) for row in one.rows], [_label(name) for name in named]
     cells = [[one.cell(row, column.name) for column in one.columns] for row in one.rows]
     shown = [[_shown(cell) for cell in line] for line in cells]
     traces: list[Any] = [

@@ -127,7 +127,7 @@ def _cell(
         return cell(judge(printed, ours, flag), ours, reason=flag)
     result = results.get((row.name, name))
     if result is not None:
-        return cell("measured", result.value, protocol=result.protocol, spread=result.spread)
+        return cell("measured", result.value, protocol=result.protocol, spread=result.spread, reason=flag)
     return cell("not run", reason=reasons.get((row.name, name)) or _why_not(row, column))
 
 

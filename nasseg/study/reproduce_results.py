@@ -8,13 +8,13 @@ from optuna.trial import TrialState
 
 from nasseg.analyse.answer import Answer, answer
 from nasseg.analyse.published import Comparison, number
-from nasseg.records import Size
+from nasseg.records import Accuracy, Measurement, Size
 from nasseg.study.figures import find_figure
 from nasseg.study.record import Record
 from nasseg.study.reproduce import Measured, cost_figure, reproduce
 from nasseg.study.reproduce_latency import latency_columns, stored_session, words
 from nasseg.study.reproduce_store import accuracy_records, trained
-from nasseg.study.reproduce_train import NOT_TRAINED, rows_trained
+from nasseg.study.reproduce_train import NOT_TRAINED, rows_trained, trained_column
 from nasseg.study.table import Table, TableColumn
 from nasseg.study.trials import is_interrupted
 
@@ -44,37 +44,49 @@ def measured(table: Table, storage: str | None = None, record: Record | None = N
 
 
 def _accuracy(table: Table, record: Record, found: Found) -> None:
+    column = trained_column(table)
+    assert column is not None
+    columns = {name: c for name, c in table.file.columns.items() if c.accuracy and c.data == column.data}
+    columns = {name: c for name, c in columns.items() if c.accuracy not in NOT_TRAINED}
+    asked = [name for name, c in columns.items() if "iou." not in str(c.accuracy)] or [*columns]  # classes if no mean
     identity = record.attributes()["identity"]["rows"]
-    columns = {n: c for n, c in table.file.columns.items() if c.accuracy and c.accuracy not in NOT_TRAINED}
-    rows = {row.name: row for row in rows_trained(table) if row.name in identity}
-    for name, row in list(rows.items()):
-        arch = row.arch(next(iter(columns.values())))
-        if arch is None or arch.id != identity[name][0]:
-            del rows[name]  # the table was changed since
-    runs: dict[str, Runs] = {name: {} for name in columns}
-    absent: dict[str, str] = {}
-    seen: Size | None = None
-    for row_name, seed, measurement, tested in trained(record):
-        seen = measurement.cost.protocol.input_size if measurement.cost else seen
-        for name, column in columns.items():
-            accuracy = tested if column.split == "test" else measurement.accuracy
-            if accuracy is None:
-                absent[name] = "needs a labelled test split"
-                continue
-            value = find_figure(str(column.accuracy)).of(replace(measurement, accuracy=accuracy))
-            if value is None:
-                absent[name] = f"needs data with the class {str(column.accuracy).removeprefix('iou.')}"
-            elif row_name in rows:
-                runs[name].setdefault(row_name, {})[seed] = value
+    archs = {row.name: row.arch(column) for row in rows_trained(table) if row.name in identity}
+    rows = {name for name, arch in archs.items() if arch and arch.id == identity[name][0]}  # else changed since
+    done = [one for one in trained(record) if one[0] in rows]
     protocol = record.attributes()["protocol"]
+    on, seen = _conditions([measurement for _, _, measurement, _ in done])
     for name, column in columns.items():
-        for row_name, values in runs[name].items():
+        runs, absent = Runs(), ""
+        for row, seed, measurement, tested in done:
+            value = _value(column, measurement, tested)
+            if isinstance(value, str):
+                absent = value
+            else:
+                runs.setdefault(row, {})[seed] = value
+        for row, values in runs.items():
             seeds = f"{len(values)} seed{'s' if len(values) != 1 else ''}"
-            found.results[row_name, name] = _cell(list(values.values()), fmean, f"{protocol}, {seeds}")
-        for row_name in rows:
-            found.reasons[row_name, name] = absent.get(name) or _why(record, row_name)
-        if runs[name]:
-            found.answers.append(_answer_of_accuracy(table, name, column, runs[name], seen))
+            found.results[row, name] = _cell(list(values.values()), fmean, f"{protocol}, {seeds}")
+        for row in rows:
+            found.reasons[row, name] = absent or _why(record, row)
+        if runs and name in asked and (answered := _answer_of_accuracy(table, name, column, runs, on, seen)):
+            found.answers.append(answered)
+
+
+def _value(column: TableColumn, measurement: Measurement, tested: Accuracy | None) -> float | str:
+    """A column's figure of one training; in words, what it would need to have one."""
+    accuracy, name = tested if column.split == "test" else measurement.accuracy, str(column.accuracy)
+    if accuracy is None:
+        return "needs a labelled test split"
+    value = find_figure(name).of(replace(measurement, accuracy=accuracy))
+    return f"needs data with the class {name.removeprefix('iou.')}" if value is None else value
+
+
+def _conditions(done: list[Measurement]) -> tuple[str, Size | None]:
+    """Data and steps in words, and the size of the images."""
+    protocols = [m.accuracy.protocol for m in done if m.accuracy]
+    steps = sorted({protocol.steps for protocol in protocols})
+    words = f"{protocols[0].data}, {' to '.join(f'{n:,}' for n in steps)} steps" if protocols else ""
+    return words, next((m.cost.protocol.input_size for m in done if m.cost), None)
 
 
 def _cell(values: list[float], centre: Callable[[list[float]], float], protocol: str) -> Measured:
@@ -91,17 +103,36 @@ def _why(record: Record, row: str) -> str:
     return "needs its training to go on"
 
 
-def _answer_of_accuracy(table: Table, name: str, column: TableColumn, runs: Runs, seen: Size | None) -> Answer:
+def _claims(table: Table, name: str, runs: Runs) -> dict[str, float | None]:
+    """What a column prints, row -> value, of all rows; None of one that is measured and not printed, or misprinted."""
+    claims: dict[str, float | None] = {}
+    for row in table.file.rows:
+        value = number(row.printed.get(name))
+        if value is not None and name not in row.flagged:
+            claims[row.name] = float(value)
+        elif row.name in runs:
+            claims[row.name] = None
+    return claims
+
+
+def _answer_of_accuracy(
+    table: Table, name: str, column: TableColumn, runs: Runs, on: str, seen: Size | None
+) -> Answer | None:  # fmt: skip
+    """None where the paper claims nothing: one printed value, or none."""
     rows = {row.name: row for row in rows_trained(table)}
-    printed = {row: float(value) for row in rows if (value := number(rows[row].printed.get(name))) is not None}
-    caveats = [reason] if seen and (reason := _too_small(table, column, list(printed), seen)) else []
+    claims = dict.fromkeys(rows) if column.best else _claims(table, name, runs)
+    if column.best is None and sum(value is not None for value in claims.values()) < 2:
+        return None
+    caveats = [reason] if seen and (reason := _too_small(table, column, [*claims], seen)) else []
     if any(row.run is not None for row in rows.values()):
         here = [value for values in runs.values() for value in values.values()]
-        told = [f"{stdev(v):.2f} {w}" for v, w in ((printed.values(), "in print"), (here, "here")) if len(v) > 1]
-        caveats, printed = [f"its rows are one network (standard deviation {', '.join(told)})"], {}
+        printed = [value for value in claims.values() if value is not None]
+        told = [f"{stdev(v):.2f} {w}" for v, w in ((printed, "in print"), (here, "here")) if len(v) > 1]
+        caveats, claims = [f"its rows are one network (standard deviation {', '.join(told)})"], {}
     return answer(
-        column.label, printed, runs, column.best or table.file.base, unit=column.unit, best=column.best, caveats=caveats
-    )
+        f"{column.label} ({on})", claims, runs, column.best or table.file.base, unit=column.unit, best=column.best,
+        caveats=caveats,
+    )  # fmt: skip
 
 
 def _too_small(table: Table, column: TableColumn, rows: list[str], seen: Size) -> str | None:
@@ -130,17 +161,13 @@ def _latency(table: Table, storage: str | None, found: Found) -> None:
     for names in latency_columns(table).values():
         session = stored_session(table, table.file.columns[names[0]], storage)
         for name in names:
-            column, runs = table.file.columns[name], Runs()
+            column, runs, device = table.file.columns[name], Runs(), ""
             for row, (latency, rounds) in session.items():
-                batch = latency.protocol.batch
+                batch, device = latency.protocol.batch, f"{latency.protocol.device}, {latency.protocol.precision}"
                 values = rounds if column.unit == "ms" else [1e3 * batch / ms for ms in rounds]
                 runs[row] = dict(enumerate(values))
                 found.results[row, name] = _cell(values, median, words(table, latency))
-            known = {row.name: number(row.printed.get(name)) for row in table.file.rows if row.name in runs}
-            printed = {row: float(value) for row, value in known.items() if value is not None}
-            if printed:
-                found.answers.append(
-                    answer(
-                        column.label, printed, runs, table.file.base, unit=column.unit, kind="ratio", repeated="round"
-                    )
-                )
+            claims, what = _claims(table, name, runs), f"{column.label} ({device})"
+            if runs and sum(value is not None for value in claims.values()) > 1:
+                base, unit = table.file.base, column.unit
+                found.answers.append(answer(what, claims, runs, base, unit=unit, kind="ratio", repeated="round"))

@@ -35,10 +35,11 @@ columns:
   miou: {label: mIoU, unit: "%", accuracy: miou, data: Cityscapes, split: val}
   bus: {label: bus, unit: "%", accuracy: iou.bus, data: Cityscapes, split: val}
   test: {label: test mIoU, unit: "%", accuracy: miou, data: Cityscapes, split: test}
+  more: {label: with Vistas, unit: "%", accuracy: miou, data: Cityscapes and Vistas, split: val}
   ms: {label: time, unit: ms, latency: a card, size: [32, 64]}
   fps: {label: FPS, unit: FPS, latency: a card, size: [32, 64]}
 rows:
-  - {name: wide, variant: regseg, set: {width: 0.5, dilations: "(1,1)"}, printed: {miou: "75.0", bus: "1", test: "74.0", ms: "4", fps: "250"}}
+  - {name: wide, variant: regseg, set: {width: 0.5, dilations: "(1,1)"}, printed: {miou: "75.0", bus: "1", test: "74.0", more: "76.0", ms: "4", fps: "250"}}
   - {name: narrow, variant: regseg, set: {width: 0.25, dilations: "(1,1)"}, printed: {miou: "73.0", bus: "1", test: "72.0", ms: "2", fps: "500"}}
   - {name: other, cited: true, printed: {miou: "70.0", ms: "9"}}
 """  # noqa: E501
@@ -91,9 +92,12 @@ def test_a_table_is_trained_and_answered(data: DataSet) -> None:
         sum(t.user_attrs["test_miou"] for t in trials if t.params["row"] == "wide") / 2
     )
     assert (comparison.cell("other", "miou").verdict, comparison.cell("wide", "ms").reason) == ("cited", "needs a GPU")
-    assert [one.quantity for one in comparison.answers] == ["mIoU", "test mIoU"]
-    assert comparison.answers[0].repeats == 2
-    assert comparison.conclusion.startswith(f"mIoU: {comparison.verdict}")
+    assert comparison.cell("wide", "more").reason == "needs Cityscapes and Vistas"
+    assert [one.quantity for one in comparison.answers] == ["mIoU (scenes, 2 steps)", "test mIoU (scenes, 2 steps)"]
+    assert comparison.answers[1].repeats == 2
+    assert comparison.conclusion.startswith(
+        "mIoU (scenes, 2 steps): undecided, for 1 of 3 rows are not measured; Kendall's tau between 2 rows"
+    )  # what others got stands in the question, too
     # Other verbs read it as any study.
     assert [objective.name for objective in read_study(record.name).objectives] == ["miou"]
 
@@ -165,7 +169,7 @@ def test_a_row_that_fails_says_so_and_the_others_go_on(data: DataSet) -> None:
     comparison = measured(table())
     assert comparison.cell("wide", "miou").verdict == "measured"
     assert comparison.cell("narrow", "miou").reason.startswith("failed: diverged")
-    assert "1 of 2 rows are not measured" in comparison.conclusion
+    assert "2 of 3 rows are not measured" in comparison.conclusion
     train_tables([table()], training(data, seeds=1, steps=6))  # not tried again
     (record,) = accuracy_records("mine/table-0", None)
     assert len(record.trials()) == 2
@@ -207,9 +211,10 @@ def test_latency_columns_share_a_session_that_is_reused(quick: None, monkeypatch
     assert "median of 5 rounds" in ms.protocol
     assert "32 x 64" in ms.protocol
     assert [(one.quantity, one.kind, one.rows) for one in comparison.answers] == [
-        ("time", "ratio", 2),
-        ("FPS", "ratio", 2),
+        ("time (cpu, fp32)", "ratio", 2),
+        ("FPS (cpu, fp32)", "ratio", 2),
     ]
+    assert "1 of 3 rows are not measured" in comparison.answers[0].sentence  # the cited one
     assert "needs Cityscapes" in comparison.cell("wide", "miou").reason
     (record,) = records("mine/table-0", None)
     assert record.name == "mine/table-0@latency"
