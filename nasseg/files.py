@@ -159,7 +159,7 @@ class Document:
             # A typo is both an unknown key and a missing one: the unknown one says more.
             first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
             where = tuple(first["loc"])
-            name = ".".join(map(str, where))
+            name = ".".join(_parts(self.data, where))
             if first["type"] == "extra_forbidden":
                 known = _fields_at(model, where[:-1])
                 message = str(unknown("key", where[-1], known)) if known else f"unknown key {name!r}"
@@ -168,6 +168,16 @@ class Document:
             else:
                 message = f"{name}: {first['msg']}, got {first['input']!r}"
             raise self.error(where, message) from None
+
+
+def _parts(data: Any, where: Iterable[str | int]) -> Iterator[str]:
+    """The parts of a place; an item of a list that has a name by that: its number may be one of a merged list."""
+    for part in where:
+        if isinstance(data, list) and isinstance(part, int):
+            data = data[part]
+        else:
+            data = data.get(part) if isinstance(data, dict) else None
+        yield repr(data["name"]) if isinstance(part, int) and isinstance(data, dict) and "name" in data else str(part)
 
 
 def _fields_at(model: Any, where: Iterable[str | int]) -> list[str]:

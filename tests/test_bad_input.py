@@ -187,7 +187,10 @@ def test_arguments_that_no_command_takes(fails, arguments):
         (["measure", "tiny#x"], "tiny#x"),
         (["front", "nothing"], "run `nasseg search` first"),
         (["search", "quickstart", "--remeasure", "--dry-run"], "leave --dry-run"),
-        (["reproduce", "--data", "scenes", "--dry-run"], "which table is to be measured?"),
+        (["reproduce", "--data", "scenes", "--dry-run"], "which table is meant?"),
+        (["reproduce", "regseg/table-4", "--seeds", "3", "--size", "64x128"], "--seeds, --size: of a training; say on"),
+        (["reproduce", "regseg/table-4", "--data", "scenes", "--epochs", "inf", "--dry-run"], "above 0, and finite"),
+        (["reproduce", "regseg/table-4", "--data", "scenes", "--recipe-set", "x"], "--recipe-set takes KEY=VALUE"),
         (
             ["reproduce", "regseg/table-4", "--data", "scenes", "--format", "pdf"],
             "unknown format 'pdf': known: csv, html",

@@ -274,6 +274,8 @@ def test_the_papers_tables_are_listed_and_reproduced(tmp_path):
     listed = json.loads(nasseg("reproduce", "--json", cwd=tmp_path).stdout)
     assert {"bisenetv2/table-3a", "regseg/table-4"} <= {table["name"] for table in listed}
     shown = nasseg("reproduce", "bisenetv2/table-3a", cwd=tmp_path).stdout
+    nasseg("reproduce", "bisenetv2/table-3a", "-o", "table.md", cwd=tmp_path)
+    assert (tmp_path / "table.md").read_text().startswith("## BiSeNetV2, Table 3a: ")
     assert "25.842" in shown
     assert "needs Cityscapes" in shown
     assert "did you mean 'bisenetv2/table-3" in fails("reproduce", "bisenetv2/table-3", cwd=tmp_path)

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from textwrap import wrap
 from typing import Literal
 
 from nasseg.analyse.published import Cell, Column, Comparison, comparison_frame, difference_text, text_of
@@ -56,7 +58,7 @@ def _ours(cell: Cell, flags: list[str]) -> str:
         shown += f" ± {text_of(cell.spread, cell.printed)}"
     if cell.verdict not in ("flagged", "differs", "not run", "measured"):
         return shown
-    reason = cell.protocol or cell.reason or "nothing is known of why"
+    reason = "; ".join(filter(None, [cell.protocol, cell.reason])) or "nothing is known of why"
     if reason not in flags:
         flags.append(reason)
     return f"{shown} [{flags.index(reason) + 1}]".strip()
@@ -81,7 +83,7 @@ def _protocols(comparison: Comparison) -> list[str]:
         reasons = dict.fromkeys(cell.reason for cell in _of(comparison, column) if cell.verdict == "not run")
         empty = f" Not run: {'; '.join(reasons)}." if reasons and not _filled(comparison, column) else ""
         lines.setdefault(f"{column.protocol}.{empty}", []).append(column.label)
-    notes = [f"{', '.join(labels)}: {line}" for line, labels in lines.items()]
+    notes = [f"{', '.join(dict.fromkeys(labels))}: {line}" for line, labels in lines.items()]
     if any(cell.verdict == "cited" for cell in comparison.cells):
         notes.append("Rows without ours: other people's networks, as the paper quotes them.")
     return notes
@@ -119,19 +121,26 @@ def latex(comparison: Comparison) -> str:
 
 def _tex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {c: "\\" + c for c in "&%$#_{}"} | {"±": r"$\pm$"}
+    special |= {c: "\\" + c for c in "&%$#_{}"} | {"±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}"}
+    special |= {"[": "{[}"}  # else what follows the end of a row or a rule is taken for its argument
     return "".join(special.get(character, character) for character in text)
 
 
 def terminal(comparison: Comparison) -> str:
     """The comparison as plain text in aligned columns."""
     table = grid(comparison)
-    lines = [table.heads, *table.rows]
+    columns = list(zip(*table.rows, strict=True))
+    heads = [
+        wrap(head, max(len(word) for word in [*head.split(), *column]))
+        for head, column in zip(table.heads, columns, strict=True)
+    ]
+    above = list(zip_longest(*heads, fillvalue=""))
+    lines = [*above, *table.rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.heads))]
     padded = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
               for line in lines]  # fmt: skip
     rule = "-" * len(padded[0])
-    body = [line.rstrip() for line in [padded[0], rule, *padded[1:]]]
+    body = [line.rstrip() for line in [*padded[: len(above)], rule, *padded[len(above) :]]]
     head = [_title(comparison), comparison.question, comparison.conclusion, ""]
     return "\n".join([*head, *body, "", *table.notes]) + "\n"
 

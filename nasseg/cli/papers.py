@@ -27,10 +27,16 @@ if TYPE_CHECKING:
     from nasseg.study.reproduce_recipe import Training
 
 
+_FORMS = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json", ".html": "html"}
+
+
 @app.command()
 def reproduce(
     table: Annotated[str | None, typer.Argument(help="A table by name or path, or all. Default: list them.")] = None,
-    form: Annotated[str, typer.Option("--format", help="text, markdown, latex, csv, json or html.")] = "text",
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="text, markdown, latex, csv, json or html. Default: text, or as -o ends."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", help="Write to a file. html: default reports/tables.html.")
     ] = None,
@@ -38,7 +44,7 @@ def reproduce(
     data: Annotated[str | None, typer.Option(help="Train the rows: a folder, a data set by name, or scenes.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="In place of the paper's.")] = None,
     epochs: Annotated[float | None, typer.Option(min=0.001, help="In place of the paper's steps.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings a row.")] = 1,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings a row. Default: 1.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HxW", help="What networks see. Scenes: default 256x512.")] = None,
     recipe_settings: Annotated[
         list[str] | None, typer.Option("--recipe-set", metavar="KEY=VALUE", help="Replace a setting of all recipes.")
@@ -57,16 +63,17 @@ def reproduce(
     from nasseg.study.table import load_table, tables
 
     if table is None:
-        if latency or data or dry_run:
-            raise UserError("which table is to be measured? give one by name, or all; without options they are listed")
+        if latency or data or dry_run or form or output:
+            raise UserError("which table is meant? give one by name, or all; without options they are listed")
         _list(as_json)
         return
-    form = "json" if as_json else form
+    form = "json" if as_json else form or _FORMS.get(output.suffix if output else "", "text")
     _check_output(form, output)
-    if (steps is not None or epochs is not None or recipe_settings) and data is None:
-        raise UserError("steps, epochs and settings are those of a training: say on what with --data, as --data scenes")
+    given = {"--steps": steps, "--epochs": epochs, "--seeds": seeds, "--size": size, "--recipe-set": recipe_settings}
+    if data is None and (asked := [option for option, value in given.items() if value]):
+        raise UserError(f"{', '.join(asked)}: of a training; say on what with --data, as --data scenes")
     loaded = [load_table(name) for name in (tables() if table == "all" else [table])]
-    training = _training(data, steps, epochs, seeds, size, recipe_settings, device, threads) if data else None
+    training = _training(data, steps, epochs, seeds or 1, size, recipe_settings, device, threads) if data else None
     where = storage_of(storage)
     if dry_run:
         _hours(loaded, training, device if latency else None, where, as_json)
@@ -101,7 +108,7 @@ def _training(
     from nasseg.study.reproduce_run import table_data
 
     options = {"size": list(seen)} if (seen := parse_size(size)) else {}
-    settings = parse_settings(recipe_settings or [])
+    settings = parse_settings(recipe_settings or [], "--recipe-set")
     return Training(
         data=table_data(data, options), steps=steps, epochs=epochs, settings=settings, seeds=seeds, device=device,
         threads=threads,

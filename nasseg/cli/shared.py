@@ -41,7 +41,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def parse_settings(items: list[str]) -> dict[str, Any]:
+def parse_settings(items: list[str], option: str = "--set") -> dict[str, Any]:
     """`key=value` items as fields; values are read as YAML, so 0.5, true and names are what they look like."""
     import yaml
 
@@ -49,7 +49,9 @@ def parse_settings(items: list[str]) -> dict[str, Any]:
     for item in items:
         key, sign, value = item.partition("=")
         if not sign or not key:
-            raise UserError(f"--set takes KEY=VALUE, like width=0.5, got {item!r}")
+            raise UserError(
+                f"{option} takes KEY=VALUE, like {'width=0.5' if option == '--set' else 'batch_size=4'}, got {item!r}"
+            )
         try:
             settings[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:

@@ -44,9 +44,9 @@ def train(
 
     with Ticker() as ticker:
         trained = train_address(
-            arch, data=data, recipe=recipe, recipe_settings=parse_settings(recipe_settings or []), epochs=epochs,
-            seeds=seeds, init=init, resume=resume, overrides=parse_settings(settings or []), device=device,
-            threads=threads, storage=storage_of(storage), tell=ticker.say,
+            arch, data=data, recipe=recipe, recipe_settings=parse_settings(recipe_settings or [], "--recipe-set"),
+            epochs=epochs, seeds=seeds, init=init, resume=resume, overrides=parse_settings(settings or []),
+            device=device, threads=threads, storage=storage_of(storage), tell=ticker.say,
             data_options={"pseudo": str(pseudo)} if pseudo else None,
             on_progress=lambda progress: ticker.update(progress.line(), _tenth(progress)),
         )  # fmt: skip
@@ -114,9 +114,9 @@ def finish(
 
     with Ticker() as ticker:
         done = finish_study(
-            study, recipe=recipe, recipe_settings=parse_settings(recipe_settings or []), epochs=epochs, seeds=seeds,
-            purpose=purpose, data=data, device=device, threads=threads, storage=storage_of(storage),
-            command=" ".join(["nasseg", *sys.argv[1:]]), tell=ticker.say,
+            study, recipe=recipe, recipe_settings=parse_settings(recipe_settings or [], "--recipe-set"),
+            epochs=epochs, seeds=seeds, purpose=purpose, data=data, device=device, threads=threads,
+            storage=storage_of(storage), command=" ".join(["nasseg", *sys.argv[1:]]), tell=ticker.say,
             on_progress=lambda network, progress: ticker.update(
                 f"{network}, {progress.line()}", (network, _tenth(progress))
             ),

@@ -15,7 +15,6 @@ from nasseg.errors import UserError, unknown
 from nasseg.files import Document, KeyPath, find_file, read_yaml
 
 _BUILT = ("variant", "set", "recipe", "module")  # what `like` takes over
-_NEEDS_PRINT = ("layer", "given")  # columns that nothing can be asked of unless something is printed
 
 
 def with_base(document: Document, seen: tuple[str, ...] = ()) -> Document:
@@ -28,16 +27,21 @@ def with_base(document: Document, seen: tuple[str, ...] = ()) -> Document:
     name = data.get("base")
     if name is None:
         return document
-    if not isinstance(name, str) or name in seen:
+    if not isinstance(name, str):
         raise document.error(("base",), f"base is the name of another table, got {name!r}")
+    if name in seen:
+        raise UserError(f"{name} is its own base")
     try:
         base = with_base(read_yaml(find_file("tables", name)), (*seen, name)).data
     except UserError as error:
         raise document.error(("base",), str(error)) from None
     own = data.get("rows", [])
-    if not isinstance(own, list) or not all(isinstance(row, dict) and "name" in row for row in own):
-        raise document.error(("rows",), "rows is a list of mappings, each with a name")
-    columns = {**base.get("columns", {}), **(data.get("columns") or {})}
+    if not isinstance(own, list) or not all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in own):
+        raise document.error(("rows",), "rows is a list of mappings, each with a name, which is text")
+    more = data.get("columns") or {}
+    if not isinstance(more, dict) or not all(isinstance(column, dict) for column in more.values()):
+        raise document.error(("columns",), f"columns is a mapping of names to mappings, got {more!r}")
+    columns = {**base.get("columns", {}), **more}
     rows = {row["name"]: row for row in base.get("rows", [])}
     lines: dict[KeyPath, int] = {where: line for where, line in document.lines.items() if where[:1] != ("rows",)}
     for index, row in enumerate(own):
@@ -61,16 +65,23 @@ def with_base(document: Document, seen: tuple[str, ...] = ()) -> Document:
 def _row(row: dict[str, Any], rows: dict[str, dict[str, Any]], columns: dict[str, Any]) -> dict[str, Any]:
     before = rows.get(row["name"], {})
     if "like" in row:
-        if row["like"] not in rows:
+        if not isinstance(row["like"], str) or row["like"] not in rows:
             raise unknown("row", row["like"], rows)
         like = {key: rows[row["like"]][key] for key in _BUILT if key in rows[row["like"]]}
         if "variant" not in like:
             raise UserError(f"row {row['like']!r} is not built here: `like` names one that is")
         before = {"printed": before.get("printed"), **like} if before else like
-    asked = [name for name, column in columns.items() if not any(kind in column for kind in _NEEDS_PRINT)]
     given = {key: value for key, value in row.items() if key != "like"}
     joined = {
         key: {**before.get(key, {}), **given[key]} for key in ("set", "recipe") if isinstance(given.get(key), dict)
     }
-    printed = row.get("printed") or before.get("printed") or dict.fromkeys(asked)
-    return {**before, **given, **joined, "printed": printed}
+    merged = {**before, **given, **joined}
+    if not merged.get("printed"):
+        known = rows.get(row.get("like", ""), {}).get("printed", columns)
+        layers = {name for name, column in columns.items() if "layer" in column}
+        unseen = layers - {*known} if "module" in merged else layers
+        asked = [name for name, column in columns.items() if "given" not in column and name not in unseen]
+        if not asked and layers:
+            raise UserError("its columns look at a module, and the row names none: add `module`")
+        merged["printed"] = dict.fromkeys(asked)
+    return merged

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 from nasseg.errors import UserError
@@ -31,8 +31,8 @@ class Training:
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
             raise UserError("a training's length is given by steps or by epochs, not by both")
-        if self.seeds < 1 or self.threads < 1 or (self.steps or 1) < 1 or (self.epochs or 1) <= 0:
-            raise UserError("seeds, threads, steps and epochs must be above 0")
+        if self.seeds < 1 or self.threads < 1 or (self.steps or 1) < 1 or not 0 < (self.epochs or 1) < inf:
+            raise UserError("seeds, threads, steps and epochs must be above 0, and finite")
         batch = self.settings.get("batch_size", 1)
         if not isinstance(batch, int) or batch < 1:
             raise UserError(f"batch_size is a whole number above 0, got {batch!r}")

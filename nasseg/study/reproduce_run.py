@@ -69,7 +69,6 @@ def train_tables(
     Raises:
         UserError: a recipe or the data cannot be used, or a study cannot be written; what was trained is kept.
     """
-    check_device(training.device)
     asked = _cheapest_first(tables, training, storage, command)
     known = known_trainings(storage)
     clock = _Clock([planned for one in asked for planned in one.runs if planned.key not in known], on_progress)
@@ -86,7 +85,10 @@ def train_tables(
 def _cheapest_first(
     tables: Iterable[Table], training: Training, storage: str | None, command: str = ""
 ) -> list[TableTraining]:  # fmt: skip
+    check_device(training.device)
     asked = [TableTraining(table, training, storage, command) for table in tables if trained_column(table)]
+    for one in asked:
+        one.check()
     return sorted((one for one in asked if one.runs), key=lambda one: one.work)
 
 

@@ -26,6 +26,7 @@ from nasseg.study.reproduce_store import Known, begin, candidate, row_and_seed
 from nasseg.study.table import Table, TableColumn, TableRow
 from nasseg.study.train_one import Failed, HeldOut, Run, RunProgress, Tell, train_one
 from nasseg.study.trials import INTERRUPTED
+from nasseg.train.heads import TrainingHeads
 from nasseg.train.loop import Guard
 
 EVALUATIONS = 4  # on the validation split, evenly over the steps, of a training that is long enough
@@ -140,6 +141,20 @@ class TableTraining:
             return None
         labelled = any(bool((data.test.labels[number] != IGNORE).any()) for number in range(len(data.test)))
         return HeldOut(data.test, data.fingerprint) if labelled else None
+
+    def check(self) -> None:
+        """Before hours of training, not in the midst of them.
+
+        Raises:
+            UserError: a network has not the features that its recipe's heads read.
+        """
+        classes = self.training.data.num_classes
+        for planned in self.runs:
+            if planned.run.recipe.heads:
+                try:
+                    TrainingHeads(planned.run.recipe, planned.run.arch.build_meta(classes), classes)
+                except UserError as error:
+                    raise UserError(f"{self.table.name}, row {planned.row.name!r}: {error}") from None
 
     # Doing it
 

@@ -45,8 +45,8 @@ class TableColumn(BaseModel):
     iou.<class>, with `data` and `split`. given: what the paper set or quotes, nothing that is measured.
     size, classes: [height, width] of the image and the classes that the network is built for. unit: M, G and B scale
     the figure. runs_across_stride: a run of equal blocks goes on behind a strided one (of `layer: repeat`).
-    set: fields of the Arch that differ from the row's for this column. best: the row that the paper says is the best,
-    where it prints no values.
+    set: fields of the Arch that differ from the variant's for this column, unless a row sets them. best: the row that
+    the paper says is the best, where it prints no values.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -147,7 +147,7 @@ class TableRow(BaseModel):
     def arch(self, column: TableColumn | None = None) -> Arch | None:
         """The network of the row, as a column sees it; None for one that is not built here."""
         more = column.set if column else {}
-        return None if self.variant is None else make_arch(self.variant, **{**self.set, **more})
+        return None if self.variant is None else make_arch(self.variant, **{**more, **self.set})
 
 
 class TableFile(BaseModel):

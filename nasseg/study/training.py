@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -122,8 +122,8 @@ def recipe_of(
     chosen = load_recipe(str(recipe) if isinstance(recipe, Path) else recipe)
     replaced = dict(settings or {})
     if epochs is not None:
-        if epochs <= 0:
-            raise UserError(f"epochs must be above 0, got {epochs:g}")
+        if not 0 < epochs < inf:
+            raise UserError(f"epochs must be above 0, and finite, got {epochs:g}")
         steps = ceil(epochs * len(data.train) / int(replaced.get("batch_size", chosen.batch_size)))
         replaced["steps"] = steps
         if steps < chosen.steps:  # else most of a short run would be its warm-up

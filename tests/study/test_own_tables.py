@@ -36,14 +36,14 @@ def test_a_users_own_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"0.76"', "0.76", r":11: rows.0.printed.params: Input should be a valid string, got 0.76"),
+        ('"0.76"', "0.76", r":11: rows.'a'.printed.params: Input should be a valid string, got 0.76"),
         ('"0.76"', "few", r":11: a number is needed, got 'few'"),
         ("{params:", "{parms:", r":11: unknown column 'parms': did you mean 'params'"),
         ("module: head, ", "", r":11: column k looks at a module, and the row names none: add `module`"),
         ("variant: dabnet", "variant: dabnett", r":11: unknown variant or family 'dabnett': did you mean 'dabnet'"),
-        ("variant: dabnet", "variant: dabnet, cited: true", r":11: rows.0: .*exactly one of them"),
+        ("variant: dabnet", "variant: dabnet, cited: true", r":11: rows.'a': .*exactly one of them"),
         ("variant: dabnet", "variant: dabnet, set: {widht: 2}", r":11: unknown parameter of dabnet 'widht'.*'width'"),
-        ("variant: dabnet", "cited: true, set: {width: 2}", r":11: rows.0: .*and there is none"),
+        ("variant: dabnet", "cited: true, set: {width: 2}", r":11: rows.'a': .*and there is none"),
         ("printed: {", "flagged: {j: why}, printed: {", r":11: unknown column 'j'"),
         ("cost: params", "cost: params, given: it", r":8: columns.params: .*exactly one of cost"),
         ("cost: params", "cost: weights", r":8: columns.params.cost: Input should be 'params'"),
@@ -107,7 +107,7 @@ base: bisenetv2/table-3a
 rows:
   - {name: thinner still, like: lambda = 1/8, set: {expansion: 3}}
   - {name: lambda = 1/2, note: as printed}
-  - {name: seen at half, variant: bisenetv2, set: {input_scale: 0.5}, recipe: {weight_decay: 0.0}}
+  - {name: seen in full, variant: bisenetv2, set: {input_scale: 1.0}, recipe: {weight_decay: 0.0}}
 """
 
 
@@ -118,13 +118,15 @@ def based(text: str = BASED):
 def test_a_table_based_on_a_papers_has_its_rows_and_more() -> None:
     table, paper = based(), load_table("bisenetv2/table-3a")
     names = [row.name for row in table.file.rows]
-    assert names == [*(row.name for row in paper.file.rows), "thinner still", "seen at half"]
+    assert names == [*(row.name for row in paper.file.rows), "thinner still", "seen in full"]
     assert (table.file.title, table.file.columns) == (paper.file.title, paper.file.columns)
-    eighth, thinner, half = (table.file.rows[names.index(n)] for n in ("lambda = 1/8", "thinner still", "seen at half"))
+    eighth, thinner, full = (table.file.rows[names.index(n)] for n in ("lambda = 1/8", "thinner still", "seen in full"))
     assert thinner.variant == eighth.variant
     assert thinner.arch().params() == {**eighth.arch().params(), "expansion": 3}
-    assert table.file.training(half).weight_decay == 0.0
-    assert table.file.training(half).heads == ()  # the table's own
+    scales = [row.arch(table.file.columns["miou"]).params()["input_scale"] for row in (thinner, full)]
+    assert scales == [0.5, 1.0]  # the column's, unless the row sets it
+    assert table.file.training(full).weight_decay == 0.0
+    assert table.file.training(full).heads == ()  # the table's own
     cells = {cell.row: cell for cell in reproduce(table).cells if cell.column == "gflops"}
     assert cells["lambda = 1/2"].verdict == "equal"
     assert (cells["thinner still"].verdict, cells["thinner still"].printed) == ("not printed", None)
@@ -147,6 +149,15 @@ def test_a_row_in_place_of_a_printed_one_keeps_what_it_does_not_replace() -> Non
         ("like: lambda = 1/8", "like: lambda = 1/9", r"mine.yaml:4: unknown row 'lambda = 1/9': did you mean"),
         ("{expansion: 3}", "{expanson: 3}", r"mine.yaml:4: unknown parameter of bisenetv2 'expanson'"),
         ("name: thinner still, ", "", r"mine.yaml:3: rows is a list of mappings, each with a name"),
+        ("name: thinner still", "name: [thinner]", r"mine.yaml:3: rows is a list of .* a name, which is text"),
+        ("like: lambda = 1/8", "like: [1]", r"mine.yaml:4: unknown row"),
+        ("rows:", "columns: [miou]\nrows:", r"mine.yaml:3: columns is a mapping of names to mappings, got \['miou'\]"),
+        (
+            "rows:",
+            "columns: {miou: 3}\nrows:",
+            r"mine.yaml:3: columns is a mapping of names to mappings, got {'miou': 3}",
+        ),
+        ("base: bisenetv2/table-3a", "base: regseg/table-2", r"mine.yaml:4: unknown row 'lambda = 1/8'"),
         ("base: bisenetv2/table-3a", "base: 3", r"mine.yaml:2: base is the name of another table"),
         ("rows:", "reference: lambda = 1\nrows:", r"mine.yaml:3: unknown row that is built here 'lambda = 1'"),
     ],
@@ -157,8 +168,22 @@ def test_a_bad_base_is_a_user_error(old: str, new: str, message: str) -> None:
         based(BASED.replace(old, new, 1))
 
 
+LAYERS = "base: regseg/table-2\nrows:\n  - {name: mine, like: 3x3 conv, module: encoder.stage2.0}\n"
+
+
+def test_own_rows_of_layers_ask_what_the_row_they_are_like_prints() -> None:
+    (*_, mine) = based(LAYERS).file.rows
+    assert mine.printed == dict.fromkeys(("stride", "channels", "repeat"))
+    cells = {cell.column: cell.ours for cell in reproduce(based(LAYERS)).cells if cell.row == "mine"}
+    assert cells == {"stride": "2", "channels": "48", "repeat": "1"}
+    with pytest.raises(UserError, match=r"unknown module 'encoder.nope'"):
+        reproduce(based(LAYERS.replace("stage2.0", "nope")))
+    with pytest.raises(UserError, match=r"mine.yaml:3: its columns look at a module, and the row names none"):
+        based(LAYERS.replace("like: 3x3 conv, module: encoder.stage2.0", "variant: regseg"))
+
+
 def test_a_table_cannot_be_its_own_base(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(f"base: {path}\n")
-    with pytest.raises(UserError, match="base is the name of another table"):
+    with pytest.raises(UserError, match=r"mine.yaml:1: .*mine.yaml is its own base$"):
         load_table(path)

@@ -175,6 +175,16 @@ def test_a_row_that_fails_says_so_and_the_others_go_on(data: DataSet) -> None:
     assert len(record.trials()) == 2
 
 
+def test_heads_are_checked_before_anything_is_trained(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = "recipe: {heads: [{kind: booster, features: [nope]}]}, set: {width: 0.25"
+    (Path.cwd() / "studies/mine/table-0.yaml").write_text(TWO_ROWS.replace("set: {width: 0.25", head))
+    monkeypatch.setattr(train_one, "train", None)
+    with pytest.raises(UserError, match="mine/table-0, row 'narrow': unknown feature for booster head 'nope'"):
+        train_tables([table()], training(data))
+    with pytest.raises(UserError, match="nope"):
+        table_hours([table()], training(data), None)
+
+
 @pytest.mark.slow
 def test_a_changed_row_takes_no_old_figure(data: DataSet) -> None:
     train_tables([table()], training(data, seeds=1))
