@@ -62,7 +62,8 @@ class Cell:
 class Comparison:
     """A table of a paper beside ours. Rows and columns in printed order; a cell for all that is printed or computed.
 
-    answers: of what was trained or timed, accuracy first.
+    answers: of what was trained or timed, accuracy first. against: what computed cells are held against, where it is
+    not what is printed.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Comparison:
     cells: tuple[Cell, ...]
     notes: dict[str, str]  # row -> remark
     answers: tuple[Answer, ...] = ()
+    against: str = "print"
 
     @property
     def citation(self) -> str:
@@ -101,7 +103,7 @@ class Comparison:
             return self.answers[0].sentence
         counts = self.counts()
         judged = sum(counts[verdict] for verdict in ("equal", "flagged", "differs"))
-        known = [f"{counts['equal']} of {judged} computed cells are equal to print"] if judged else []
+        known = [f"{counts['equal']} of {judged} computed cells are equal to {self.against}"] if judged else []
         if counts["flagged"]:
             known.append(f"{counts['flagged']} differ for a known reason")
         waits = ", ".join(dict.fromkeys(cell.reason for cell in self.cells if cell.verdict == "not run"))

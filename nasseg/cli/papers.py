@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from nasseg.cli.shared import (
@@ -93,11 +94,15 @@ def _list(as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(summary) for summary in found]))
         return
-    shown = Table(Column("table", no_wrap=True), "what it asks", "rows", "runs now", "waits")
+    heads = (Column("what it asks", ratio=3), "rows", Column("runs now", ratio=1), Column("waits", ratio=2))
+    shown = Table(Column("table", no_wrap=True), *heads, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True)
     for summary in found:
-        waits = "; ".join(f"{column}: needs {what}" for column, what in summary.waits.items())
+        needs = dict.fromkeys(summary.waits.values())
+        labels = {what: [label for label, need in summary.waits.items() if need == what] for what in needs}
+        waits = "; ".join(f"{', '.join(columns)}: needs {what}" for what, columns in labels.items())
         shown.add_row(summary.name, summary.question, str(summary.rows), ", ".join(summary.runs), waits)
     out.print(shown)
+    out.print("what waits for data: --data PATH, or --data scenes; for a GPU: --latency times it on this processor too")
 
 
 def _training(

@@ -98,6 +98,7 @@ def reproduce(
         ),
         notes={row.name: row.note.strip() for row in file.rows if row.note},
         answers=tuple(answers),
+        against="the printed formula" if all(c.evaluated for c in file.columns.values()) else "print",
     )
 
 

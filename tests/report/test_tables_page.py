@@ -87,6 +87,21 @@ def test_computed_numbers_are_drawn_beside_print_and_texts_as_verdicts() -> None
     assert figure.data[0].z[0][0] == 1
 
 
+def test_columns_of_one_label_are_told_apart_by_their_units() -> None:
+    columns = tuple(replace(column, label="512x1024") for column in small().columns)
+    cells = tuple(replace(cell, ours="3x3", verdict="equal") for cell in small().cells)
+    figure = figure_of(replace(small(), columns=columns, cells=cells))
+    assert list(figure.data[0].x) == ["512x1024, %", "512x1024, G", "512x1024, ms"]
+
+
+def test_own_rows_are_drawn_against_the_base_row_too() -> None:
+    runs = {"a": {0: 50.0, 1: 51.0}, "b": {0: 40.0, 1: 41.0}, "mine": {0: 60.0, 1: 61.1}}
+    found = answer("mIoU", {"a": 70.0, "b": 60.0, "mine": None}, runs, "a", unit="%")
+    ours, printed = figure_of(replace(small(), answers=(found,))).data
+    assert list(ours.y) == ["b", "mine"]
+    assert list(printed.x) == [-10.0, None]
+
+
 def test_it_says_where_it_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*choose another place with -o"):
