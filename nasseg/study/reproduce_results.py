@@ -33,12 +33,20 @@ class Found:
 def measured(table: Table, storage: str | None = None, record: Record | None = None) -> Comparison:
     """A table beside ours with what was trained and timed for it.
 
-    record: of the accuracy protocol to show; the latest one's unless given.
+    record: of the accuracy protocol to show; the latest one's unless given. Of each other data set the latest answers
+    the table's question, too.
     """
     found = Found()
-    records = [record] if record else accuracy_records(table.name, storage)[:1]
-    for each in records:
+    latest: dict[str, Record] = {}
+    for each in [*([record] if record else []), *accuracy_records(table.name, storage)]:
+        latest.setdefault(each.attributes()["identity"]["data"], each)
+    by_data = [*latest.values()]
+    for each in by_data[:1]:
         _accuracy(table, each, found)
+    for each in by_data[1:]:
+        beside = Found()
+        _accuracy(table, each, beside)
+        found.answers += beside.answers
     _latency(table, storage, found)
     return reproduce(table, found.results, reasons=found.reasons, answers=found.answers)
 

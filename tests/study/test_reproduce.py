@@ -131,6 +131,20 @@ def test_other_steps_are_another_study(data: DataSet) -> None:
     assert latest.name != first.name
     assert "3 steps" in measured(table()).cell("wide", "miou").protocol
     assert "2 steps" in measured(table(), record=first).cell("wide", "miou").protocol
+    assert [one.quantity for one in measured(table()).answers] == [
+        "mIoU (scenes, 3 steps)",
+        "test mIoU (scenes, 3 steps)",
+    ]
+
+
+@pytest.mark.slow
+def test_each_data_set_answers(data: DataSet) -> None:
+    train_tables([table()], training(data, seeds=1))
+    other = table_data("scenes", {"size": [32, 64], "train": 3, "val": 2, "test": 2})
+    train_tables([table()], training(other, seeds=1, steps=3))
+    comparison = measured(table())
+    assert "3 steps" in comparison.cell("wide", "miou").protocol
+    assert [one.quantity.partition(", ")[2] for one in comparison.answers] == ["3 steps)"] * 2 + ["2 steps)"] * 2
 
 
 @pytest.mark.slow
