@@ -112,11 +112,16 @@ def _why(record: Record, row: str) -> str:
 
 
 def _claims(table: Table, name: str, runs: Runs) -> dict[str, float | None]:
-    """What a column prints, row -> value, of all rows; None of one that is measured and not printed, or misprinted."""
+    """What a column prints, row -> value; None of one that is measured and not printed, or misprinted.
+
+    Other people's networks are what the question is about where they outnumber the paper's; else they stand beside.
+    """
+    cited = sum(row.cited for row in table.file.rows)
+    among_others = 2 * cited > len(table.file.rows)
     claims: dict[str, float | None] = {}
     for row in table.file.rows:
         value = number(row.printed.get(name))
-        if value is not None and name not in row.flagged:
+        if value is not None and name not in row.flagged and (among_others or not row.cited):
             claims[row.name] = float(value)
         elif row.name in runs:
             claims[row.name] = None
