@@ -98,17 +98,18 @@ class Comparison:
 
     @property
     def conclusion(self) -> str:
-        """What comes of it, in one sentence."""
-        if self.answers:
-            return self.answers[0].sentence
+        """What comes of it, in one sentence: of the first answer, and of what was computed."""
         counts = self.counts()
         judged = sum(counts[verdict] for verdict in ("equal", "flagged", "differs"))
         known = [f"{counts['equal']} of {judged} computed cells are equal to {self.against}"] if judged else []
         if counts["flagged"]:
             known.append(f"{counts['flagged']} differ for a known reason")
+        computed = ", ".join(known)
+        if self.answers:
+            return "; ".join(filter(None, [self.answers[0].sentence.removesuffix("."), computed])) + "."
         waits = ", ".join(dict.fromkeys(cell.reason for cell in self.cells if cell.verdict == "not run"))
-        why = [f"not all that is asked was measured ({waits})"] if waits else []
-        return f"{self.verdict}: {'; '.join([*why, ', '.join(known)]) if known else ', '.join(why)}."
+        why = f"not all that is asked was measured ({waits})" if waits else ""
+        return f"{self.verdict}: {'; '.join(filter(None, [why, computed]))}."
 
     def counts(self) -> dict[Verdict, int]:
         """How many cells have each verdict, zeros too."""
