@@ -85,7 +85,10 @@ def _contents(comparisons: Sequence[Comparison]) -> Html:
 def _legend(comparisons: Sequence[Comparison]) -> str:
     shown = {cell.verdict for one in comparisons for cell in one.cells}
     cells = "; ".join(f"{verdict}: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in shown)
-    return f"✓ confirmed, ✗ contradicted, ? undecided. Cells: {cells}."
+    return (
+        "✓ confirmed, ✗ contradicted, ? undecided: of accuracy and speed for the data, the steps and the device that "
+        f"the sentence names, no others. Cells: {cells}."
+    )
 
 
 def _section(one: Comparison, figure: go.Figure) -> Html:

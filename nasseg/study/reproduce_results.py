@@ -17,6 +17,7 @@ from nasseg.study.reproduce_store import accuracy_records, trained
 from nasseg.study.reproduce_train import NOT_TRAINED, rows_trained, trained_column
 from nasseg.study.table import Table, TableColumn
 from nasseg.study.trials import is_interrupted
+from nasseg.train.recipe import load_recipe
 
 Runs = dict[str, dict[int, float]]  # row -> seed or round -> value
 
@@ -62,7 +63,7 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
     rows = {name for name, arch in archs.items() if arch and arch.id == identity[name][0]}  # else changed since
     done = [one for one in trained(record) if one[0] in rows]
     protocol = record.attributes()["protocol"]
-    on, seen = _conditions([measurement for _, _, measurement, _ in done])
+    on, seen = _conditions(table, [measurement for _, _, measurement, _ in done])
     for name, column in columns.items():
         runs, absent = Runs(), ""
         for row, seed, measurement, tested in done:
@@ -89,11 +90,12 @@ def _value(column: TableColumn, measurement: Measurement, tested: Accuracy | Non
     return f"needs data with the class {name.removeprefix('iou.')}" if value is None else value
 
 
-def _conditions(done: list[Measurement]) -> tuple[str, Size | None]:
-    """Data and steps in words, and the size of the images."""
+def _conditions(table: Table, done: list[Measurement]) -> tuple[str, Size | None]:
+    """Data and steps, beside the paper's, in words; and the size of the images."""
     protocols = [m.accuracy.protocol for m in done if m.accuracy]
-    steps = sorted({protocol.steps for protocol in protocols})
-    words = f"{protocols[0].data}, {' to '.join(f'{n:,}' for n in steps)} steps" if protocols else ""
+    steps = " to ".join(f"{n:,}" for n in sorted({protocol.steps for protocol in protocols}))
+    usual = load_recipe(table.file.recipe or {}).steps
+    words = f"{protocols[0].data}, {steps} of {usual:,} steps" if protocols else ""
     return words, next((m.cost.protocol.input_size for m in done if m.cost), None)
 
 

@@ -93,10 +93,13 @@ def test_a_table_is_trained_and_answered(data: DataSet) -> None:
     )
     assert (comparison.cell("other", "miou").verdict, comparison.cell("wide", "ms").reason) == ("cited", "needs a GPU")
     assert comparison.cell("wide", "more").reason == "needs Cityscapes and Vistas"
-    assert [one.quantity for one in comparison.answers] == ["mIoU (scenes, 2 steps)", "test mIoU (scenes, 2 steps)"]
+    assert [one.quantity for one in comparison.answers] == [
+        "mIoU (scenes, 2 of 185,938 steps)",
+        "test mIoU (scenes, 2 of 185,938 steps)",
+    ]
     assert comparison.answers[1].repeats == 2
     assert comparison.conclusion.startswith(
-        "mIoU (scenes, 2 steps): undecided; Kendall's tau between 2 rows"
+        "mIoU (scenes, 2 of 185,938 steps): undecided; Kendall's tau between 2 rows"
     )  # the cited row stands beside
     # Other verbs read it as any study.
     assert [objective.name for objective in read_study(record.name).objectives] == ["miou"]
@@ -132,8 +135,8 @@ def test_other_steps_are_another_study(data: DataSet) -> None:
     assert "3 steps" in measured(table()).cell("wide", "miou").protocol
     assert "2 steps" in measured(table(), record=first).cell("wide", "miou").protocol
     assert [one.quantity for one in measured(table()).answers] == [
-        "mIoU (scenes, 3 steps)",
-        "test mIoU (scenes, 3 steps)",
+        "mIoU (scenes, 3 of 185,938 steps)",
+        "test mIoU (scenes, 3 of 185,938 steps)",
     ]
 
 
@@ -144,7 +147,9 @@ def test_each_data_set_answers(data: DataSet) -> None:
     train_tables([table()], training(other, seeds=1, steps=3))
     comparison = measured(table())
     assert "3 steps" in comparison.cell("wide", "miou").protocol
-    assert [one.quantity.partition(", ")[2] for one in comparison.answers] == ["3 steps)"] * 2 + ["2 steps)"] * 2
+    assert [one.quantity.partition(", ")[2] for one in comparison.answers] == ["3 of 185,938 steps)"] * 2 + [
+        "2 of 185,938 steps)"
+    ] * 2
 
 
 @pytest.mark.slow
