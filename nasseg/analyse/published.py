@@ -88,10 +88,11 @@ class Comparison:
 
     @property
     def verdict(self) -> Answered:
-        """Of the first answer; where nothing was measured, of what was computed, if the question asks no more."""
+        """Of the first answer, or where there is none of what was computed; confirmed if the question asks no more."""
         counts = self.counts()
         if self.answers:
-            return self.answers[0].verdict
+            first = self.answers[0].verdict
+            return "undecided" if first == "confirmed" and counts["not run"] else first
         if counts["differs"]:
             return "contradicted"
         return "undecided" if counts["not run"] or not counts["equal"] else "confirmed"
@@ -105,10 +106,14 @@ class Comparison:
         if counts["flagged"]:
             known.append(f"{counts['flagged']} differ for a known reason")
         computed = ", ".join(known)
-        if self.answers:
-            return "; ".join(filter(None, [self.answers[0].sentence.removesuffix("."), computed])) + "."
         waits = ", ".join(dict.fromkeys(cell.reason for cell in self.cells if cell.verdict == "not run"))
         why = f"not all that is asked was measured ({waits})" if waits else ""
+        if self.answers:
+            first = self.answers[0]
+            found = [first.sentence.removesuffix("."), why if self.verdict != first.verdict else "", computed]
+            return "; ".join(filter(None, found)) + "."
+        if counts["measured"] and not why:
+            why = "what was measured is of one row"
         return f"{self.verdict}: {'; '.join(filter(None, [why, computed]))}."
 
     def counts(self) -> dict[Verdict, int]:

@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
+from nasseg.analyse.answer import answer
 from nasseg.analyse.published import Cell, Column, Comparison, judge
 from nasseg.analyse.typeset import render
 from nasseg.errors import UserError
@@ -69,6 +71,23 @@ def test_markdown() -> None:
         "- GFLOPs: by a rule.", "- time: on a device.",
         "- Rows without ours: other people's networks, as the paper quotes them.",
     ]  # fmt: skip
+
+
+def test_one_column_alone_confirms_no_table() -> None:
+    runs = {"a|b": {0: 3.0, 1: 3.1}, "c_d": {0: 9.0, 1: 9.3}}
+    times = answer("time", {"a|b": 2.0, "c_d": 6.0}, runs, "a|b", unit="ms", kind="ratio", repeated="round")
+    one = replace(small(), answers=(times,))
+    assert (times.verdict, one.verdict) == ("confirmed", "undecided")
+    assert one.conclusion.startswith("time: confirmed; Kendall's tau")
+    assert "; not all that is asked was measured (needs Streets); 1 of 2 computed cells" in one.conclusion
+    done = replace(one, cells=tuple(cell for cell in one.cells if cell.verdict != "not run"))
+    assert done.verdict == "confirmed"
+    assert "not all" not in done.conclusion
+
+
+def test_a_table_of_one_measured_row_says_so() -> None:
+    one = replace(small(), cells=tuple(cell for cell in small().cells if cell.verdict == "measured"))
+    assert one.conclusion == "undecided: what was measured is of one row."
 
 
 def test_other_formats() -> None:

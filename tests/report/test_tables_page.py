@@ -20,7 +20,8 @@ HOSTILE = '</script><img src=x onerror="alert(1)">&<b>'
 def measured() -> Comparison:
     runs = {"a|b": {0: 50.0, 1: 51.0}, "c_d": {0: 40.0, 1: 41.0}}
     found = answer("mIoU", {"a|b": 70.0, "c_d": 60.0}, runs, "a|b", unit="%")
-    return replace(small(), answers=(found,))
+    cells = [replace(c, ours=71.0, verdict="measured") if c.verdict == "not run" else c for c in small().cells]
+    return replace(small(), cells=tuple(cells), answers=(found,))
 
 
 class Tags(HTMLParser):
