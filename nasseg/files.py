@@ -174,7 +174,7 @@ def _parts(data: Any, where: Iterable[str | int]) -> Iterator[str]:
     """The parts of a place; an item of a list that has a name by that: its number may be one of a merged list."""
     for part in where:
         if isinstance(data, list) and isinstance(part, int):
-            data = data[part]
+            data = data[part] if part < len(data) else None  # what is missing has a place, too
         else:
             data = data.get(part) if isinstance(data, dict) else None
         yield repr(data["name"]) if isinstance(part, int) and isinstance(data, dict) and "name" in data else str(part)

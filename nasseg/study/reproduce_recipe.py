@@ -32,7 +32,7 @@ class Training:
         if self.steps is not None and self.epochs is not None:
             raise UserError("a training's length is given by steps or by epochs, not by both")
         if self.seeds < 1 or self.threads < 1 or (self.steps or 1) < 1 or not 0 < (self.epochs or 1) < inf:
-            raise UserError("seeds, threads, steps and epochs must be above 0, and finite")
+            raise UserError("seeds, threads, steps and epochs must be finite and above 0")
         batch = self.settings.get("batch_size", 1)
         if not isinstance(batch, int) or batch < 1:
             raise UserError(f"batch_size is a whole number above 0, got {batch!r}")

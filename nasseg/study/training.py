@@ -123,7 +123,7 @@ def recipe_of(
     replaced = dict(settings or {})
     if epochs is not None:
         if not 0 < epochs < inf:
-            raise UserError(f"epochs must be above 0, and finite, got {epochs:g}")
+            raise UserError(f"epochs must be finite and above 0, got {epochs:g}")
         steps = ceil(epochs * len(data.train) / int(replaced.get("batch_size", chosen.batch_size)))
         replaced["steps"] = steps
         if steps < chosen.steps:  # else most of a short run would be its warm-up
