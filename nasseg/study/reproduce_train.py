@@ -149,7 +149,7 @@ class TableTraining:
             UserError: a network has not the features that its recipe's heads read.
         """
         classes = self.training.data.num_classes
-        for planned in self.runs:
+        for planned in {planned.row.name: planned for planned in self.runs}.values():
             if planned.run.recipe.heads:
                 try:
                     TrainingHeads(planned.run.recipe, planned.run.arch.build_meta(classes), classes)
