@@ -10,23 +10,23 @@ if TYPE_CHECKING:
     from nasseg.analyse.front import pareto_front
     from nasseg.families import Arch, build_model, make_arch
     from nasseg.measure.cost import measure_cost
-    from nasseg.measure.latency import measure_latency
+    from nasseg.measure.latency.attempts import measure_latency
     from nasseg.report import write_report
     from nasseg.space import load_space
-    from nasseg.study.file import load_study
-    from nasseg.study.read import read_study
-    from nasseg.study.run import run_study
+    from nasseg.study.search.run_study import run_study
+    from nasseg.study.store.read_study import read_study
+    from nasseg.study.study_file import load_study
 
 _HOMES = {
     "Arch": "nasseg.families",
     "make_arch": "nasseg.families",
     "build_model": "nasseg.families",
     "measure_cost": "nasseg.measure.cost",
-    "measure_latency": "nasseg.measure.latency",
+    "measure_latency": "nasseg.measure.latency.attempts",
     "load_space": "nasseg.space",
-    "load_study": "nasseg.study.file",
-    "read_study": "nasseg.study.read",
-    "run_study": "nasseg.study.run",
+    "load_study": "nasseg.study.study_file",
+    "read_study": "nasseg.study.store.read_study",
+    "run_study": "nasseg.study.search.run_study",
     "pareto_front": "nasseg.analyse.front",
     "write_report": "nasseg.report",
 }

@@ -82,7 +82,7 @@ class Cost:
 class LatencyProtocol:
     """How latency is timed, of the trained model's inference form in eval mode.
 
-    backend: eager, cuda-graph, onnxruntime, compile, or command: `command` run on a target (nasseg.measure.target).
+    backend: eager, cuda-graph, onnxruntime, compile, or command: `command` run on a target.
     tf32, cudnn_benchmark: CUDA only. fold_bn: BatchNorm folded into the convolution before it. upsampling: whether the
     logits are brought to the input's size inside the time.
     """

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nasseg.errors import UserError
 from nasseg.families.arch import Arch, Segmenter
-from nasseg.families.graph import record
+from nasseg.families.graph.recorder import record
 from nasseg.measure.cost import measure_cost
 
 SIZES = ((32, 32), (33, 47), (97, 161), (360, 480), (33, 500))

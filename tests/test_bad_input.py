@@ -10,7 +10,7 @@ from PIL import Image
 
 from nasseg import cli
 from nasseg.train.weights import save_weights
-from tests.train.test_data import write_camvid
+from tests.data.test_dataset import write_camvid
 
 SPACE = """
 about: a space to spoil

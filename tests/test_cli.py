@@ -4,13 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from nasseg.study.budget import duration
-
-ROOT = Path(__file__).resolve().parents[1]
+from nasseg.words import duration
 
 TINY_STUDY = """
 question: Does it run?
@@ -264,7 +261,7 @@ def test_import_is_quick_and_light():
     code = "import sys, nasseg; print(sorted({'pandas', 'plotly', 'pydantic', 'yaml'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    code = "import sys, nasseg.study.read, nasseg.study.budget; print('torch' in sys.modules)"
+    code = "import sys, nasseg.study.store.read_study, nasseg.study.search.budget; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"  # what status and front read a study with
 

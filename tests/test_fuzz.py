@@ -15,9 +15,9 @@ from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.files import list_files, parse_yaml
 from nasseg.space.load import space_from
-from nasseg.study.file import sampler_name, study_from
-from nasseg.study.published import check_space
-from nasseg.study.sampler import make_sampler
+from nasseg.study.check_space import check_space
+from nasseg.study.propose.samplers import make_sampler
+from nasseg.study.study_file import sampler_name, study_from
 
 SECONDS = 5
 HOSTILE = [

@@ -14,10 +14,9 @@ import pytest
 from nasseg.families import make_arch, variants
 from nasseg.files import list_files
 from nasseg.space import load_space
-from nasseg.study.file import load_study
-from nasseg.study.published import check_space, published_in
-
-ROOT = Path(__file__).resolve().parents[1]
+from nasseg.study.check_space import check_space, published_in
+from nasseg.study.study_file import load_study
+from tests import ROOT
 
 
 def test_who_may_import_whom():
@@ -49,7 +48,7 @@ def test_the_wheel_brings_its_spaces_and_studies(tmp_path):
     where, *names = done.stdout.split()
     assert where.startswith(str(tmp_path))
     assert {*list_files("spaces"), *list_files("studies")} == set(names)
-    assert (tmp_path / "site/nasseg/report/page.js").exists()
+    assert (tmp_path / "site/nasseg/report/web/page.js").exists()
 
 
 @pytest.mark.slow

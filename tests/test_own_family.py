@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -18,11 +17,12 @@ from nasseg.families import get_family, make_arch
 from nasseg.families.arch import Arch, Feature, Segmenter
 from nasseg.measure.cost import measure_cost
 from nasseg.space import load_space
-from nasseg.study.file import load_study
-from nasseg.study.published import check_space
-from nasseg.study.run import run_study
+from nasseg.study.check_space import check_space
+from nasseg.study.search.run_study import run_study
+from nasseg.study.study_file import load_study
+from tests import ROOT
 
-README = Path(__file__).parents[1] / "README.md"
+README = ROOT / "README.md"
 STUDY = """
 question: Does a block of one's own search like the others?
 expected: seconds

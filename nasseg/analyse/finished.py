@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 import pandas as pd
 
-from nasseg.analyse.table import outcome, trial_figures
+from nasseg.analyse.trials import outcome, trial_figures
 from nasseg.records import StudyRecord, TrialRow
 
 FIGURES = {

@@ -1,6 +1,6 @@
 """Latencies of a search beside those of the same networks timed again, in turns, in one session.
 
-The later ones are trials of a study of their own, `<name>@remeasure` (nasseg.study.remeasure), one a network and
+The later ones are trials of a study of their own, `<name>@remeasure` (nasseg.study.finish.remeasure), one a network and
 session; each also says what the search had measured.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nasseg.analyse.front import pareto_front
-from nasseg.analyse.table import directions, objective_values
+from nasseg.analyse.trials import directions, objective_values
 from nasseg.records import StudyRecord, TrialRow
 
 COLUMNS = [

@@ -2,7 +2,7 @@
 
 import sys
 
-from nasseg.cli import data, explore, networks, papers, replaying, studies, timing, training  # noqa: F401  (their verbs)
+from nasseg.cli import data, export, latency, replay, reproduce, search, spaces, train  # noqa: F401  (their verbs)
 from nasseg.cli.shared import app
 from nasseg.errors import UserError
 

@@ -24,8 +24,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """What is there (counts, sizes, classes) and what is wrong (files, labels out of range); exit 1 if anything is."""
-    from nasseg.train.check import check_data
-    from nasseg.train.sheet import contact_sheet, write_sheet
+    from nasseg.data.check import check_data
+    from nasseg.data.contact_sheet import contact_sheet, write_sheet
 
     options = {key: str(value) for key, value in {"root": root, "layout": layout}.items() if value is not None}
     found = check_data(name, limit=limit, **options)
@@ -52,7 +52,7 @@ def init(
     name: Annotated[str | None, typer.Option(help="Of the data set. Default: the folder's.")] = None,
 ) -> None:
     """Look at a folder, and write a class table and a study for it; nothing that is there is overwritten."""
-    from nasseg.train.begin import begin
+    from nasseg.data.write_study import begin
 
     begun = begin(data, name=name)
     for line in begun.found:

@@ -26,7 +26,7 @@ FAMILIES = {
     "eseg": "nasseg.families.eseg:ESegArch",
     "regseg": "nasseg.families.regseg:RegSegArch",
     "dabnet": "nasseg.families.dabnet:DABNetArch",
-    "backbone": "nasseg.families.backbones:BackboneArch",
+    "backbone": "nasseg.families.backbones.backbone:BackboneArch",
     "composed": "nasseg.families.composed:ComposedArch",
 }
 PAPERS = ("bisenetv2", "stdc", "eseg", "regseg", "dabnet")
@@ -95,3 +95,7 @@ def build_model(arch: Arch | str, num_classes: int = 19) -> Segmenter:
         raise UserError(f"num_classes must be at least 1, got {num_classes}")
     built = make_arch(arch) if isinstance(arch, str) else arch
     return built.build(num_classes).eval()
+
+
+def arch_of(settings: dict[str, Any]) -> Arch:
+    return make_arch(settings["family"], **{name: value for name, value in settings.items() if name != "family"})

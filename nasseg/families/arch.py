@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import UserError, unknown
-from nasseg.families.graph import Graph, every_module, fingerprint, record
-from nasseg.families.shapes import OnMeta
+from nasseg.families.graph.identity import fingerprint
+from nasseg.families.graph.on_meta import OnMeta
+from nasseg.families.graph.recorder import Graph, every_module, record
 
 # arch.id is taken of the network as it would run on a Cityscapes frame.
 ID_INPUT_SIZE = (1024, 2048)

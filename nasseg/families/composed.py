@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from nasseg.errors import UserError, unknown
 from nasseg.families import FAMILIES, bisenetv2, dabnet, eseg, get_family, regseg, stdc
 from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
-from nasseg.families.backbones import ASPP, DeepLabV3PlusDecoder
+from nasseg.families.backbones.backbone import ASPP, DeepLabV3PlusDecoder
+from nasseg.families.graph.on_meta import OnMeta
 from nasseg.families.layers import Select, conv_bn, conv_bn_relu, conv_head
-from nasseg.families.shapes import OnMeta
 from nasseg.files import load_attribute
 
 PYRAMIDS = ("bifpn", "fpn")

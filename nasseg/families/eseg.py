@@ -36,7 +36,7 @@ from torch.nn import functional as F
 
 from nasseg.errors import unknown
 from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
-from nasseg.families.efficientnet import ACTIVATIONS, BLOCKS, BN_EPS, EfficientNet, activate, conv_bn
+from nasseg.families.backbones.efficientnet import ACTIVATIONS, BLOCKS, BN_EPS, EfficientNet, activate, conv_bn
 from nasseg.families.layers import SingleValueBatchNorm2d
 
 FUSION_EPS = 1e-4

@@ -12,7 +12,7 @@ from math import ceil, prod
 from typing import NamedTuple
 
 from nasseg.families.arch import Arch, no_collection
-from nasseg.families.graph import WEIGHTS, Edge, Graph, Operator
+from nasseg.families.graph.recorder import WEIGHTS, Edge, Graph, Operator
 from nasseg.measure.environment import environment
 from nasseg.records import Cost, CostProtocol, Size, Stage
 

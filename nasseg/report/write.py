@@ -10,11 +10,11 @@ from plotly.offline import get_plotlyjs
 from nasseg.errors import UserError
 from nasseg.files import written_whole
 from nasseg.records import StudyRecord
-from nasseg.report import words
-from nasseg.report.markup import Html, tag, text
-from nasseg.report.offline import fill
-from nasseg.report.page import LIBRARY, render, stylesheet
-from nasseg.report.several import render_several
+from nasseg.report.html import words
+from nasseg.report.html.markup import Html, tag, text
+from nasseg.report.html.one_file import fill
+from nasseg.report.pages.several_studies import render_several
+from nasseg.report.pages.study_page import LIBRARY, render, stylesheet
 
 INDEX = "index.html"
 _HEAD = 65_536  # characters of a report in which all that an index needs is found

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasseg.data.dataset import DataSet, Split
 from nasseg.errors import UserError
 from nasseg.measure.accuracy import ConfusionMatrix
-from nasseg.train.augment import Augment, fit, logits_at, normalise
-from nasseg.train.batches import Batches
 from nasseg.train.checkpoint import Checkpoints
-from nasseg.train.data import DataSet, Split
 from nasseg.train.heads import TrainingHeads
 from nasseg.train.losses import segmentation_loss
 from nasseg.train.optimizer import Average, make_optimizer
 from nasseg.train.recipe import Recipe
+from nasseg.train.views.augment import Augment, fit, logits_at, normalise
+from nasseg.train.views.batches import Batches
 
 Guard = Callable[[], AbstractContextManager[object]]
 _CURVE_POINTS = 50

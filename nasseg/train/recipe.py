@@ -64,7 +64,7 @@ class RandAugment(BaseModel):
     """RegSeg's reduced RandAugment (Section 4.2): so many different operations of seven on each view.
 
     magnitude: 0..1, of rotation up to 30 degrees, and of colour, contrast, brightness and sharpness between 0.1 and 1.9
-    times what they are. See nasseg.train.randaugment.
+    times what they are. See nasseg.train.views.randaugment.
     """
 
     model_config = _STRICT

@@ -22,9 +22,9 @@ import time
 from pathlib import Path
 
 from nasseg.measure.environment import environment
-from nasseg.study.jobs import Result
-from nasseg.study.record import Candidate
-from nasseg.study.virtual import Answer, VirtualEngine
+from nasseg.study.engines.jobs import Result
+from nasseg.study.engines.virtual_engine import Answer, VirtualEngine
+from nasseg.study.store.candidate import Candidate
 from tests.study.fakes import FakeEngine, make_driver, make_study
 
 GOAL = 0.95

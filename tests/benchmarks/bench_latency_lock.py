@@ -18,11 +18,11 @@ from contextlib import nullcontext
 
 import torch
 
+from nasseg.data.dataset import load_data
 from nasseg.families import make_arch
-from nasseg.measure.device_lock import DeviceLock
-from nasseg.measure.latency import measure_latency
+from nasseg.measure.latency.attempts import measure_latency
+from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.records import LatencyProtocol
-from nasseg.train.data import load_data
 from nasseg.train.loop import train
 from nasseg.train.recipe import Recipe
 

@@ -30,13 +30,14 @@ from scipy.stats import kendalltau
 from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.families.arch import Arch
-from nasseg.families.graph import Graph, fingerprint
-from nasseg.measure.backends import numerics, runner
+from nasseg.families.graph.identity import fingerprint
+from nasseg.families.graph.recorder import Graph
 from nasseg.measure.cost import macs
-from nasseg.measure.device_lock import DeviceLock
 from nasseg.measure.environment import environment
-from nasseg.measure.latency import measure_latency
-from nasseg.measure.predictor import fit
+from nasseg.measure.latency.attempts import measure_latency
+from nasseg.measure.latency.backends import numerics, runner
+from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.measure.latency.predictor import fit
 from nasseg.records import LatencyProtocol
 from nasseg.space import Space, load_space
 

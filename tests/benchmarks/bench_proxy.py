@@ -17,11 +17,10 @@ import pandas as pd
 import torch
 from scipy.stats import kendalltau
 
-from nasseg.families import Arch
+from nasseg.families import Arch, arch_of
 from nasseg.measure.proxy import gradient_norm, naswot, synflow
 from nasseg.records import Measurement
-from nasseg.study.jobs import arch_of
-from nasseg.study.replay_table import Network, read_table
+from nasseg.study.replay.trained_table import Network, read_table
 
 PROXIES = {"naswot": naswot, "synflow": synflow, "gradient_norm": gradient_norm}
 CLASSES = 10  # of the procedural scenes

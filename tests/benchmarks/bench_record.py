@@ -23,11 +23,12 @@ from pathlib import Path
 from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState, create_trial
 
-from nasseg.analyse.spent import compute_of, front_share
-from nasseg.analyse.table import front_frame, progress
+from nasseg.analyse.compute_spent import compute_of, front_share
+from nasseg.analyse.trials import front_frame, progress
 from nasseg.records import Stage
-from nasseg.study.read import open_record, read_study
-from nasseg.study.sampler import Proposer, make_sampler
+from nasseg.study.propose.proposer import Proposer
+from nasseg.study.propose.samplers import make_sampler
+from nasseg.study.store.read_study import open_record, read_study
 from tests.study.fakes import FakeEngine, make_driver, make_study
 
 ASK_MS, READ_S = 60, 5

@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from nasseg.data import scenes
+from nasseg.data.dataset import DataSet, load_data
 from nasseg.measure.accuracy import ConfusionMatrix
 from nasseg.measure.environment import environment
 from nasseg.records import digest
-from nasseg.train import scenes
-from nasseg.train.augment import normalise
-from nasseg.train.data import DataSet, load_data
 from nasseg.train.loop import scores_of, train
 from nasseg.train.recipe import Recipe
+from nasseg.train.views.augment import normalise
 from tests.benchmarks.scenes_report import (
     COLOUR,
     COLUMNS,

@@ -40,12 +40,12 @@ from torch.nn import functional as F
 from torch.optim import swa_utils
 from torch.utils.data import DataLoader, Dataset
 
+from nasseg.data.dataset import DataSet, find_folder, load_data
+from nasseg.data.image_file import known_label
 from nasseg.families import make_arch
-from nasseg.train.augment import MEAN, STD
-from nasseg.train.data import DataSet, find_folder, load_data
 from nasseg.train.loop import _loss, _Training
-from nasseg.train.read import known_label
 from nasseg.train.recipe import Recipe, load_recipe
+from nasseg.train.views.augment import MEAN, STD
 
 RATIO, STALL = 1.2, 0.03
 Setting = tuple[int, int]  # threads, workers

@@ -9,12 +9,12 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 from scipy import stats
 
+from nasseg.data import scenes
+from nasseg.data.dataset import DataSet
 from nasseg.families import make_arch
 from nasseg.families.arch import Arch
 from nasseg.measure.cost import measure_cost
 from nasseg.records import digest
-from nasseg.train import scenes
-from nasseg.train.data import DataSet
 from nasseg.train.recipe import Recipe, load_recipe
 
 SIZE, SEEDS = (256, 512), (0, 1, 2)

@@ -12,7 +12,7 @@ from nasseg.errors import UserError
 from nasseg.families import Variant, build_model, make_arch, variants
 from nasseg.families.arch import Feature
 from nasseg.families.bisenetv2 import BilateralGuidedAggregation
-from nasseg.families.graph import record
+from nasseg.families.graph.recorder import record
 from nasseg.measure.cost import bisenetv2_flops, fvcore_flops
 
 RULE = "512 x 1024, 19 classes; conv multiply-adds with bias, BN 2 and ReLU or sigmoid 1 an element, pooling 1 an input"

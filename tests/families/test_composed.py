@@ -4,7 +4,6 @@ import random
 from collections import Counter
 from functools import cache
 from itertools import product
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +11,12 @@ import torch
 from nasseg.errors import UserError
 from nasseg.families import PAPERS, build_model, make_arch, variants
 from nasseg.families.composed import CHOICES, renamed
-from nasseg.families.graph import record
+from nasseg.families.graph.recorder import record
 from nasseg.space import load_space
-from nasseg.study.published import published_in
+from nasseg.study.check_space import published_in
+from tests import ROOT
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 POINTS = [name for name in variants() if name.startswith("composed-")]
 SPACE = load_space("composed")
 DECODERS, HEADS = SPACE.parameters["decoder"].values, SPACE.parameters["head"].values

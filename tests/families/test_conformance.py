@@ -18,8 +18,9 @@ from nasseg import testing
 from nasseg.errors import UserError
 from nasseg.families import FAMILIES, get_family, make_arch, variants
 from nasseg.families.arch import ID_INPUT_SIZE, Arch
-from nasseg.families.graph import fingerprint, record
-from nasseg.study.measure import measure_address
+from nasseg.families.graph.identity import fingerprint
+from nasseg.families.graph.recorder import record
+from nasseg.network.measure import measure_address
 
 from .cheap import CHEAP
 

@@ -1,7 +1,6 @@
 """DABNet against the paper: every printed number that the architecture alone decides."""
 
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +10,10 @@ from torch import nn
 
 from nasseg.errors import UserError
 from nasseg.families.dabnet import DABNetArch
-from nasseg.families.graph import record
+from nasseg.families.graph.recorder import record
 from nasseg.space import load_space
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 ROWS: dict[str, Any] = yaml.safe_load((ROOT / "nasseg/families/variants/dabnet.yaml").read_text())
 
 

@@ -4,7 +4,6 @@ import logging
 import random
 from functools import cache
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +13,13 @@ from torch import nn
 
 from nasseg.errors import UserError
 from nasseg.families.arch import Feature
-from nasseg.families.efficientnet import EfficientNet
+from nasseg.families.backbones.efficientnet import EfficientNet
 from nasseg.families.eseg import ESegArch, PooledLevels, weighted_sum
-from nasseg.families.graph import Graph, Operator, Weight, record
+from nasseg.families.graph.recorder import Graph, Operator, Weight, record
 from nasseg.measure.cost import eseg_flops, fvcore_flops, macs
 from nasseg.space import load_space
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 ROWS: dict[str, Any] = yaml.safe_load((ROOT / "nasseg/families/variants/eseg.yaml").read_text())
 
 # Trainable parameters in millions, 19 classes: (variant, printed, citation).

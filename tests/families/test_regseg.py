@@ -10,7 +10,7 @@ from torch import nn
 
 from nasseg.errors import UserError
 from nasseg.families import Feature, build_model, get_family, make_arch, variants
-from nasseg.families.graph import record
+from nasseg.families.graph.recorder import record
 from nasseg.families.regseg import DECODERS, DilatedConv, warp
 from nasseg.measure.cost import field_of_view, measure_cost
 from nasseg.schedule import parse_schedule

@@ -7,7 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nasseg.families import make_arch
-from nasseg.families.graph import fingerprint, record
+from nasseg.families.graph.identity import fingerprint
+from nasseg.families.graph.recorder import record
 from nasseg.files import list_files
 from nasseg.measure.cost import cost_of, measure_cost
 from nasseg.records import CostProtocol

@@ -3,7 +3,6 @@
 import math
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +11,13 @@ import yaml
 from torch import Tensor, nn
 
 from nasseg.errors import UserError
-from nasseg.families.graph import record
+from nasseg.families.graph.recorder import record
 from nasseg.families.layers import conv_head
 from nasseg.families.stdc import STDCArch, STDCModule
 from nasseg.measure.cost import bisenetv2_flops, field_of_view, fvcore_flops, macs
 from nasseg.space import load_space
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 ROWS: dict[str, Any] = yaml.safe_load((ROOT / "nasseg/families/variants/stdc.yaml").read_text())
 SEGMENTATION = [name for name, row in ROWS.items() if row["params"].get("form") != "classifier"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from nasseg.data.dataset import DataSet, load_data
 from nasseg.families import Arch, make_arch
-from nasseg.measure.device_lock import DeviceLock
-from nasseg.measure.latency import measure_latency
+from nasseg.measure.latency.attempts import measure_latency
+from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.records import LatencyProtocol
-from nasseg.train.data import DataSet, load_data
 from nasseg.train.loop import evaluate, scores_of, train
 from nasseg.train.recipe import Recipe
 from tests.gpu.common import PUBLISHED, Deadline, Options, Rows

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasseg.data.dataset import DataSet, load_data
 from nasseg.families import Arch, make_arch
-from nasseg.measure.backends import example, numerics, prepare, runner
+from nasseg.measure.latency.backends import example, numerics, prepare, runner
 from nasseg.records import LatencyProtocol
-from nasseg.train.data import DataSet, load_data
 from nasseg.train.loop import train
 from nasseg.train.losses import segmentation_loss
 from nasseg.train.recipe import Recipe, published_recipes

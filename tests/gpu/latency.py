@@ -14,12 +14,12 @@ from typing import Any
 
 from scipy.stats import kendalltau
 
-from nasseg.analyse.published import number
+from nasseg.analyse.paper_table import number
 from nasseg.families import Arch, make_arch
-from nasseg.measure.device_lock import DeviceLock
-from nasseg.measure.latency import measure_latency
+from nasseg.measure.latency.attempts import measure_latency
+from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.records import LatencyProtocol, Size
-from nasseg.study.table import load_tables
+from nasseg.tables.table_file import load_tables
 from tests.gpu.common import Deadline, Options, Rows, published
 
 REPEATABLE = 0.01

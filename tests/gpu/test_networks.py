@@ -5,8 +5,8 @@ import gc
 import pytest
 import torch
 
+from nasseg.data.dataset import load_data
 from nasseg.families import make_arch, variants
-from nasseg.train.data import load_data
 from nasseg.train.recipe import Recipe
 from tests.gpu.common import FAMILIES, Options
 from tests.gpu.does_it_run import CHECKS, recipe_step, recipes_of

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nasseg.families import FAMILIES, make_arch
-from nasseg.measure.backends import example, fold_batch_norm, numerics, prepare, runner
+from nasseg.measure.latency.backends import example, fold_batch_norm, numerics, prepare, runner
 
 ARCHS = {name: make_arch(name) for name in FAMILIES if name not in ("composed", "backbone")}
 # Of the norm of the difference to fp64, relative to the norm of the logits.

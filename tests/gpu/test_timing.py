@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from nasseg.families import make_arch
-from nasseg.measure.backends import clock_mhz, example, numerics, prepare, runner
-from nasseg.measure.compare import compare_latency, latency_by_part
-from nasseg.measure.latency import attempt, measure_latency
+from nasseg.measure.latency.attempts import attempt, measure_latency
+from nasseg.measure.latency.backends import clock_mhz, example, numerics, prepare, runner
+from nasseg.measure.latency.in_turns import compare_latency, latency_by_part
 
 
 def wall_ms(run, rounds=50):

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
+from nasseg.data.dataset import DataSet, load_data
 from nasseg.families import make_arch
-from nasseg.train.batches import Batches
-from nasseg.train.data import DataSet, load_data
 from nasseg.train.loop import _loss, _Training
 from nasseg.train.recipe import Recipe
+from nasseg.train.views.batches import Batches
 from tests.gpu.common import FAMILIES, PUBLISHED, Deadline, Options, Rows
 
 PARTS = ("batch", "augment", "forward", "backward", "optimizer")

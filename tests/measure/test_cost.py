@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nasseg.families import FAMILIES, build_model, make_arch
-from nasseg.families.graph import record
+from nasseg.families.graph.recorder import record
 from nasseg.measure.cost import (
     bisenetv2_flops,
     cost_of,

@@ -11,8 +11,9 @@ import torch
 
 from nasseg.errors import UserError
 from nasseg.families import make_arch
-from nasseg.measure.onnx_file import trace
+from nasseg.measure.latency.onnx_file import trace
 from nasseg.measure.pt2_file import open_pt2, save_pt2
+from tests import ROOT
 
 SIZE = (64, 96)
 
@@ -80,7 +81,7 @@ def test_a_file_holds_neither_the_traced_image_nor_paths_of_this_machine(saved):
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert max(info.file_size for info in archive.infolist() if "sample_inputs" in info.filename) < 5_000
         text = "".join(archive.read(name).decode() for name in archive.namelist() if name.endswith(".json"))
-    assert str(Path(__file__).parents[2]) not in text
+    assert str(ROOT) not in text
     assert "stack_trace" not in text
 
 

@@ -15,14 +15,15 @@ from nasseg.records import (
     Measurement,
     digest,
 )
-from nasseg.study.budget import Budget
-from nasseg.study.driver import Driver
-from nasseg.study.file import study_from
-from nasseg.study.jobs import Context, Result, Workshop
-from nasseg.study.record import Record
-from nasseg.study.run import identity
-from nasseg.study.sampler import Proposer, make_sampler
-from nasseg.study.storage import open_storage
+from nasseg.study.engines.jobs import Context, Result, Workshop
+from nasseg.study.propose.proposer import Proposer
+from nasseg.study.propose.samplers import make_sampler
+from nasseg.study.search.budget import Budget
+from nasseg.study.search.driver import Driver
+from nasseg.study.search.run_study import identity
+from nasseg.study.store.record import Record
+from nasseg.study.store.storage import open_storage
+from nasseg.study.study_file import study_from
 
 STUDY = """
 question: Does the driver do its job?

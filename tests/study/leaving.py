@@ -5,15 +5,15 @@ from functools import cache
 
 import torch
 
+from nasseg.data import scenes
 from nasseg.families import make_arch
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.environment import environment
+from nasseg.network.export import parity_images
 from nasseg.records import Accuracy, Measurement
-from nasseg.study.export import parity_images
-from nasseg.study.record import Candidate, Record
-from nasseg.study.sampler import Proposal
-from nasseg.study.storage import open_storage
-from nasseg.train import scenes
+from nasseg.study.store.candidate import Candidate, Proposal
+from nasseg.study.store.record import Record
+from nasseg.study.store.storage import open_storage
 from nasseg.train.weights import save_weights
 
 from .fakes import ACCURACY

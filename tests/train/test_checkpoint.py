@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.train import checkpoint, loop
 from nasseg.train.checkpoint import Checkpoints
-from nasseg.train.data import load_data
 from nasseg.train.loop import train
 from nasseg.train.recipe import Recipe
 

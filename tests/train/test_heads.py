@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.train import loop
-from nasseg.train.data import load_data
 from nasseg.train.heads import DetailGuidance, TrainingHeads
 from nasseg.train.loop import train
 from nasseg.train.recipe import DetailHead, Recipe

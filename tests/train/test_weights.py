@@ -7,9 +7,9 @@ import torch
 
 from nasseg.errors import UserError
 from nasseg.families import make_arch
-from nasseg.study import run
-from nasseg.study.file import load_study
-from nasseg.study.jobs import Job, Workshop
+from nasseg.study.engines.jobs import Job, Workshop
+from nasseg.study.search import run_study as search
+from nasseg.study.study_file import load_study
 from nasseg.train.weights import load_weights, save_weights, weights_hash
 
 STUDY = """
@@ -92,9 +92,9 @@ def test_the_weights_a_search_starts_from_are_part_of_its_identity(tmp_path, mon
     (tmp_path / "my.yaml").write_text(STUDY)
     study = load_study("my.yaml")
     with pytest.raises(UserError, match=r"cannot read the weights start\.pt"):
-        run.prepare(study, None, 0)
+        search.prepare(study, None, 0)
     save_weights(make_arch("regseg", width=0.25).build(19), tmp_path / "start.pt")
-    context, _ = run.prepare(study, None, 0)
+    context, _ = search.prepare(study, None, 0)
     assert context.accuracy.init == weights_hash("start.pt")
     workshop = Workshop(context)
     settings = {"family": "regseg", "width": 0.25}
@@ -105,6 +105,6 @@ def test_the_weights_a_search_starts_from_are_part_of_its_identity(tmp_path, mon
     assert trained.measurement.accuracy.protocol.init == weights_hash("start.pt")
     other = workshop.run(Job(0, "train", {"family": "eseg", "width": 0.25}, cost.measurement, "other"))
     assert "no tensor of start.pt fits the model" in other.error
-    identity = run.identity(study, context)
+    identity = search.identity(study, context)
     save_weights(make_arch("regseg", width=0.25).build(18), tmp_path / "start.pt")
-    assert run.identity(study, run.prepare(study, None, 0)[0]) != identity
+    assert search.identity(study, search.prepare(study, None, 0)[0]) != identity

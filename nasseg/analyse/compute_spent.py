@@ -1,0 +1,291 @@
+"""What a search spent, what it saved, and how far it came: in all, since a date, and by rung.
+
+Seconds are those of one worker, as they were measured with each trial. What was saved is an estimate: nobody trained
+what was not trained.
+"""
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nasseg.analyse.front import Floats, hypervolume, pareto_front, reference_box
+from nasseg.analyse.trials import directions, objective_values, outcome
+from nasseg.errors import UserError
+from nasseg.records import StudyRecord, TrialRow
+
+STOPPED, CONTINUES = "stopped_at_rung", "continues"  # what the driver notes of trials, in `extra`
+_ENOUGH = 8  # trained networks for a trend of time over cost
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Seconds of training. `searched`: of the search by the clock, its workers at once; None where that is not known.
+    Of some of the trials it is their share by training.
+
+    Saved are estimates: by limits, what networks that were rejected untrained would have taken; by duplicates, what a
+    copied one took the first time; by halving, what networks that wait at a rung would have taken to the end.
+    `money`: of the hours searched, in whatever the study's price_per_hour is; None without one.
+    """
+
+    trained: float
+    by_limits: float
+    by_duplicates: float
+    by_halving: float
+    searched: float | None = None
+    money: float | None = None
+
+    @property
+    def saved(self) -> float:
+        return self.by_limits + self.by_duplicates + self.by_halving
+
+
+@dataclass(frozen=True)
+class Since:
+    """What came since a date. Hypervolumes are shares 0..1 of one box, before and now; None where nothing finished."""
+
+    date: datetime
+    trials: int
+    compute: Compute
+    new_front: tuple[int, ...]  # trials on the front that were not there
+    before: float | None
+    now: float | None
+
+
+def compute_of(record: StudyRecord, trials: Iterable[TrialRow] | None = None) -> Compute:
+    """What the trials (all, unless given) took and saved."""
+    chosen = record.trials if trials is None else tuple(trials)
+    numbers = {trial.number: trial for trial in record.trials}
+    limits, duplicates, halving = _saved(chosen, numbers, _Expected(record.trials), _went_on(record.trials))
+    trained, everything = (sum(own_seconds(t, numbers) for t in part) for part in (chosen, record.trials))
+    searched, price = (record.extra.get(name) for name in ("searched_seconds", "price_per_hour"))
+    if searched is not None and everything > 0:
+        searched = float(searched) * trained / everything
+    return Compute(
+        trained=trained,
+        by_limits=limits,
+        by_duplicates=duplicates,
+        by_halving=halving,
+        searched=searched,
+        money=None if searched is None or price is None else searched / 3600 * float(price),
+    )
+
+
+class Account:
+    """What `compute_of` says of trained and saved seconds, of a search that goes on: it hears of trials as they end.
+
+    What was rejected untrained is as its multiply-adds, so that 100,000 of those are no work.
+    """
+
+    def __init__(self) -> None:
+        self._trials: dict[int, TrialRow] = {}
+        self._rejected = array("d")
+        self._known: tuple[Any, Compute, _Expected] | None = None  # of which trials, without what was rejected
+
+    def add(self, trial: TrialRow) -> None:
+        """A trial that was trained, or copied from one."""
+        self._trials[trial.number] = trial
+
+    def reject(self, macs: float | None) -> None:
+        """A network that was never trained."""
+        self._rejected.append(math.nan if macs is None else macs)
+
+    def compute(self, going_on: Collection[int] = ()) -> Compute:
+        """`going_on`: trials that a running or waiting promotion goes on from."""
+        trials = tuple(self._trials.values())
+        state = (len(trials), frozenset(going_on))
+        if self._known is None or self._known[0] != state:
+            expected = _Expected(trials)
+            limits, duplicates, halving = _saved(trials, self._trials, expected, _went_on(trials) | {*going_on})
+            trained = sum(own_seconds(trial, self._trials) for trial in trials)
+            self._known = state, Compute(trained, limits, duplicates, halving), expected
+        _, known, expected = self._known
+        return replace(known, by_limits=known.by_limits + expected.all_of(np.array(self._rejected)))
+
+
+def _saved(
+    trials: Iterable[TrialRow], numbers: dict[int, TrialRow], known: "_Expected", went_on: set[int]
+) -> tuple[float, float, float]:
+    """Seconds saved by limits, duplicates and halving."""
+    limits = duplicates = halving = 0.0
+    for trial in trials:
+        of = outcome(trial)
+        if of == "rejected" and _seconds(trial) is None:
+            limits += known.whole(trial)
+        elif of == "reused" and trial.reused_from in numbers:
+            duplicates += _seconds(numbers[trial.reused_from]) or 0.0
+        elif of == "stopped" and trial.number not in went_on:
+            halving += known.rest(trial)
+    return limits, duplicates, halving
+
+
+def own_seconds(trial: TrialRow, numbers: dict[int, TrialRow]) -> float:
+    """Seconds that a trial trained itself: a promotion's own count from the first step, a copy has none."""
+    seconds = _seconds(trial)
+    if seconds is None or trial.reused_from is not None:
+        return 0.0
+    before = numbers.get(trial.extra.get(CONTINUES, -1))
+    return max(0.0, seconds - ((_seconds(before) or 0.0) if before else 0.0))
+
+
+def rungs_frame(record: StudyRecord) -> pd.DataFrame:
+    """One row a rung, the last one too: what was trained to it, and what went on. Empty without halving.
+
+    Columns: rung, steps, reached (networks trained to it or beyond), stopped (that wait there), promoted, seconds (of
+    training from the rung before). Copies, and published networks, which are always trained to the end, are left out.
+    """
+    columns = ["rung", "steps", "reached", "stopped", "promoted", "seconds"]
+    trained = [t for t in record.trials if t.reused_from is None and "published" not in t.extra and _steps(t)]
+    if not any(outcome(trial) == "stopped" for trial in trained):
+        return pd.DataFrame(columns=columns)
+    numbers, went_on = {trial.number: trial for trial in record.trials}, _went_on(record.trials)
+    reached, seconds, steps = Counter[int](), dict[int, float](), dict[int, int]()
+    promoted = Counter(t.rung for t in trained if outcome(t) == "stopped" and t.number in went_on)
+    stopped = Counter(t.rung for t in trained if outcome(t) == "stopped" and t.number not in went_on)
+    for trial in trained:
+        reached[trial.rung] += 1
+        seconds[trial.rung] = seconds.get(trial.rung, 0.0) + own_seconds(trial, numbers)
+        steps[trial.rung] = _steps(trial)
+    rows = [(r, steps[r], reached[r], stopped[r], promoted[r], seconds[r]) for r in sorted(reached)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def since(record: StudyRecord, date: str | datetime) -> Since:
+    """What came since a date, by the ends of trials. A date without a zone is in the reader's.
+
+    Raises:
+        UserError: no date.
+    """
+    start = _moment(date) if isinstance(date, str) else _local(date)
+    if start is None:
+        raise UserError(f"a date is written like 2026-03-02 or 2026-03-02T14:30, got {date!r}")
+    old = np.array([not _after(trial, start) for trial in record.trials], dtype=bool)
+    values = objective_values(record)
+    values[[outcome(trial) != "finished" for trial in record.trials]] = np.nan
+    before = np.where(old[:, None], values, np.nan)
+    sides = directions(record)
+    fronts = [pareto_front(part, sides) for part in (before, values)]
+    volumes: list[float | None] = [None, None]
+    if np.isfinite(values).all(axis=1).any():
+        box = reference_box(values, sides)
+        volumes = [hypervolume(part, box.reference, sides) / box.volume for part in (before, values)]
+    came = [trial for trial, was in zip(record.trials, old.tolist(), strict=True) if not was and trial.finished]
+    return Since(
+        date=start,
+        trials=len(came),
+        compute=compute_of(record, came),
+        new_front=tuple(record.trials[row].number for row in np.flatnonzero(fronts[1] & ~fronts[0])),
+        before=volumes[0],
+        now=volumes[1],
+    )
+
+
+def front_share(record: StudyRecord) -> tuple[int, float]:
+    """How many networks are on the front, and its hypervolume as a share 0..1 of the box that the finished span."""
+    values, sides = objective_values(record), directions(record)
+    values[[outcome(trial) != "finished" for trial in record.trials]] = np.nan
+    if not np.isfinite(values).all(axis=1).any():
+        return 0, 0.0
+    box = reference_box(values, sides)
+    return int(pareto_front(values, sides).sum()), hypervolume(values, box.reference, sides) / box.volume
+
+
+def finishing_order(record: StudyRecord) -> list[tuple[int, float, float]]:
+    """(row, hours of training until then, hours since the first start) of trials that ended, as they ended.
+
+    Those without times keep their place between the others, and their hours are NaN.
+    """
+    numbers = {trial.number: trial for trial in record.trials}
+    starts = [moment for trial in record.trials if (moment := _moment(trial.started)) is not None]
+    first = min(starts, default=None)
+    ended = [row for row, trial in enumerate(record.trials) if trial.state not in ("RUNNING", "WAITING")]
+    moments = {row: _moment(record.trials[row].finished) for row in ended}
+    last, keys = datetime.min, {}
+    for row in ended:
+        last = moments[row] or last
+        keys[row] = last
+    spent, found = 0.0, []
+    for row in sorted(ended, key=lambda row: (keys[row], row)):
+        spent += own_seconds(record.trials[row], numbers) / 3600
+        end = moments[row]
+        found.append((row, spent, (end - first).total_seconds() / 3600 if end and first else math.nan))
+    return found
+
+
+class _Expected:
+    """Seconds that a network takes to train to the end, from those that were trained: a trend in multiply-adds."""
+
+    def __init__(self, trials: Sequence[TrialRow]) -> None:
+        steps = [_steps(trial) for trial in trials if outcome(trial) == "finished"]
+        self.steps = max(steps, default=max(map(_steps, trials), default=0))
+        points = [
+            (_macs(trial), self.whole_of(trial))
+            for trial in trials
+            if _seconds(trial) is not None and _steps(trial) and trial.reused_from is None
+        ]
+        self.mean = float(np.mean([seconds for _, seconds in points])) if points else 0.0
+        costs = [(macs, seconds) for macs, seconds in points if macs is not None]
+        self.slope, self.base = 0.0, self.mean
+        if len(costs) >= _ENOUGH and len({macs for macs, _ in costs}) > 1:
+            x, y = np.array(costs, dtype=np.float64).T
+            slope, base = np.polyfit(x / x.mean(), y, 1)
+            self.slope, self.base = float(slope / x.mean()), float(base)
+
+    def whole_of(self, trial: TrialRow) -> float:
+        """Of a trained one, from its own seconds a step."""
+        return (_seconds(trial) or 0.0) * max(1.0, self.steps / _steps(trial))
+
+    def whole(self, trial: TrialRow) -> float:
+        macs = _macs(trial)
+        return self.mean if macs is None else max(0.0, self.base + self.slope * macs)
+
+    def all_of(self, macs: Floats) -> float:
+        """Of networks by their multiply-adds [n], NaN where those are not known, in all."""
+        return float(np.where(np.isnan(macs), self.mean, np.maximum(0.0, self.base + self.slope * macs)).sum())
+
+    def rest(self, trial: TrialRow) -> float:
+        return self.whole_of(trial) - (_seconds(trial) or 0.0) if _steps(trial) else 0.0
+
+
+def _went_on(trials: Iterable[TrialRow]) -> set[int]:
+    """Trials that a promotion goes on from, unless the promotion came to nothing."""
+    return {t.extra[CONTINUES] for t in trials if CONTINUES in t.extra and t.state != "FAIL"}
+
+
+def _seconds(trial: TrialRow) -> float | None:
+    accuracy = trial.accuracy
+    return None if accuracy is None or not math.isfinite(accuracy.train_seconds) else accuracy.train_seconds
+
+
+def _steps(trial: TrialRow) -> int:
+    accuracy = trial.accuracy
+    return accuracy.protocol.steps if accuracy else 0
+
+
+def _macs(trial: TrialRow) -> float | None:
+    if "macs" in trial.extra:  # in large studies much sooner read than the measurement
+        return float(trial.extra["macs"])
+    return float(trial.measurement.cost.macs) if trial.measurement and trial.measurement.cost else None
+
+
+def _moment(text: str | None) -> datetime | None:
+    """An ISO 8601 time, without a zone as records have it: local time."""
+    try:
+        return _local(datetime.fromisoformat(text or ""))
+    except ValueError:
+        return None
+
+
+def _local(time: datetime) -> datetime:
+    return time.astimezone().replace(tzinfo=None) if time.tzinfo else time
+
+
+def _after(trial: TrialRow, start: datetime) -> bool:
+    end = _moment(trial.finished)
+    return end is not None and end >= start

@@ -1,0 +1,40 @@
+"""How well figures that cost nothing to get rank what training costs hours to find."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+
+from nasseg.analyse.trials import outcome, trial_figures
+from nasseg.records import StudyRecord
+
+ENOUGH = 8  # networks
+_Z = 1.96
+
+
+def cheap_figures_frame(record: StudyRecord) -> pd.DataFrame:
+    """One row a figure that is known before training (a user's own and proxies too), the best first.
+
+    Columns: figure, networks, tau (Kendall's tau-b with mIoU over finished networks, -1..1), low and high (its 95 %
+    interval, by Fieller, Hartley and Pearson, "Tests for rank correlation coefficients", 1957). Empty where fewer than
+    8 networks are finished, or none has a mIoU.
+    """
+    columns = ["figure", "networks", "tau", "low", "high"]
+    trials = [trial for trial in record.trials if outcome(trial) == "finished" and trial.measurement]
+    late = {n for t in trials if t.measurement for n, e in t.measurement.custom.items() if e.get("stage") == "trained"}
+    figures = pd.DataFrame([trial_figures(trial) for trial in trials], dtype=np.float64)
+    if "miou" not in figures:
+        return pd.DataFrame(columns=columns)
+    rows = []
+    for name in figures.columns.difference(["miou", "pixel_accuracy", *late], sort=False):
+        known = figures[[name, "miou"]].dropna().to_numpy()
+        if name.startswith("iou.") or len(known) < ENOUGH or len(np.unique(known[:, 0])) < 2:
+            continue
+        tau = float(kendalltau(known[:, 0], known[:, 1]).statistic)
+        low, high = np.tanh(
+            np.arctanh(np.clip(tau, -0.999999, 0.999999)) + _Z * math.sqrt(0.437 / (len(known) - 4)) * np.array([-1, 1])
+        )
+        rows.append([name, len(known), tau, float(low), float(high)])
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.sort_values("tau", key=np.abs, ascending=False, kind="stable").reset_index(drop=True)

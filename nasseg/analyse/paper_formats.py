@@ -1,0 +1,184 @@
+"""Comparisons with papers as Markdown, CSV, LaTeX, JSON and terminal text."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from textwrap import wrap
+from typing import Literal
+
+from nasseg.analyse.paper_table import Cell, Column, Comparison, comparison_frame, difference_text, text_of
+from nasseg.errors import unknown
+
+Format = Literal["text", "markdown", "csv", "latex", "json"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A comparison as strings: heads, rows of as many cells, and numbered notes below."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+def grid(comparison: Comparison) -> Grid:
+    """Three columns, printed, ours and difference, for what was computed; one, printed, for what was not.
+
+    Numbers in brackets lead to notes: why a cell differs or is empty, how it was measured.
+    """
+    heads, flags = ["row"], list[str]()
+    for column in comparison.columns:
+        label = column.label if column.label.startswith(column.unit) else f"{column.label} ({column.unit})"
+        heads.append(f"{label} printed")
+        heads += [f"{label} ours"] * _filled(comparison, column) + ["difference"] * _numeric(comparison, column)
+    rows = [[row, *_cells(comparison, row, flags)] for row in comparison.rows]
+    notes = [f"[{i}] {reason}" for i, reason in enumerate(flags, start=1)]
+    notes += [f"{row}: {note}" for row, note in comparison.notes.items()]
+    notes += _protocols(comparison)
+    notes += [one.sentence for one in comparison.answers[1:]]
+    return Grid(tuple(heads), tuple(map(tuple, rows)), tuple(notes))
+
+
+def _cells(comparison: Comparison, row: str, flags: list[str]) -> list[str]:
+    texts = []
+    for column in comparison.columns:
+        cell = comparison.cell(row, column.name)
+        texts.append((cell.printed or "") if cell else "")
+        if _filled(comparison, column):
+            texts.append(_ours(cell, flags) if cell else "")
+        if _numeric(comparison, column):
+            texts.append(difference_text(cell) if cell else "")
+    return texts
+
+
+def _ours(cell: Cell, flags: list[str]) -> str:
+    shown = text_of(cell.ours, cell.printed)
+    if cell.spread is not None:
+        shown += f" ± {text_of(cell.spread, cell.printed)}"
+    if cell.verdict not in ("flagged", "differs", "not run", "measured"):
+        return shown
+    reason = "; ".join(filter(None, [cell.protocol, cell.reason])) or "nothing is known of why"
+    if reason not in flags:
+        flags.append(reason)
+    return f"{shown} [{flags.index(reason) + 1}]".strip()
+
+
+def _of(comparison: Comparison, column: Column) -> list[Cell]:
+    return [cell for cell in comparison.cells if cell.column == column.name]
+
+
+def _filled(comparison: Comparison, column: Column) -> bool:
+    return any(cell.ours is not None for cell in _of(comparison, column))
+
+
+def _numeric(comparison: Comparison, column: Column) -> bool:
+    return any(cell.difference is not None and not isinstance(cell.ours, str) for cell in _of(comparison, column))
+
+
+def _protocols(comparison: Comparison) -> list[str]:
+    """How columns are obtained, and why they are empty where all of it is; columns of one kind share a line."""
+    lines: dict[str, list[str]] = {}
+    for column in comparison.columns:
+        reasons = dict.fromkeys(cell.reason for cell in _of(comparison, column) if cell.verdict == "not run")
+        empty = f" Not run: {'; '.join(reasons)}." if reasons and not _filled(comparison, column) else ""
+        lines.setdefault(f"{column.protocol}.{empty}", []).append(column.label)
+    notes = [f"{', '.join(dict.fromkeys(labels))}: {line}" for line, labels in lines.items()]
+    if any(cell.verdict == "cited" for cell in comparison.cells):
+        notes.append("Rows without ours: other people's networks, as the paper quotes them.")
+    return notes
+
+
+def _title(comparison: Comparison) -> str:
+    return f"{comparison.citation}: {comparison.title}"
+
+
+def markdown(comparison: Comparison) -> str:
+    """The comparison as a section of GitHub-flavoured Markdown."""
+    table = grid(comparison)
+    right = ["---", *["---:"] * (len(table.heads) - 1)]
+    lines = [_bar(table.heads), _bar(right), *map(_bar, table.rows)]
+    notes = [f"- {note}" for note in table.notes]
+    head = [f"## {_title(comparison)}", "", comparison.question, "", comparison.conclusion, ""]
+    return "\n".join([*head, *lines, "", *notes]) + "\n"
+
+
+def _bar(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def latex(comparison: Comparison) -> str:
+    """The comparison as a LaTeX table (booktabs)."""
+    table = grid(comparison)
+    rows = [" & ".join(map(_tex, row)) + r" \\" for row in table.rows]
+    return "\n".join([
+        r"\begin{table}", r"\centering", rf"\caption{{{_tex(_title(comparison))}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}", r"\toprule",
+        " & ".join(map(_tex, table.heads)) + r" \\", r"\midrule", *rows, r"\bottomrule", r"\end{tabular}",
+        *(rf"\par\footnotesize {_tex(note)}" for note in (comparison.conclusion, *table.notes)), r"\end{table}",
+    ]) + "\n"  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {c: "\\" + c for c in "&%$#_{}"} | {"±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}"}
+    special |= {"[": "{[}"}  # else what follows the end of a row or a rule is taken for its argument
+    return "".join(special.get(character, character) for character in text)
+
+
+def terminal(comparison: Comparison) -> str:
+    """The comparison as plain text in aligned columns."""
+    table = grid(comparison)
+    columns = list(zip(*table.rows, strict=True))
+    heads = [
+        wrap(head, max(len(word) for word in [*head.split(), *column]))
+        for head, column in zip(table.heads, columns, strict=True)
+    ]
+    above = list(zip_longest(*heads, fillvalue=""))
+    lines = [*above, *table.rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.heads))]
+    padded = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+              for line in lines]  # fmt: skip
+    rule = "-" * len(padded[0])
+    body = [line.rstrip() for line in [*padded[: len(above)], rule, *padded[len(above) :]]]
+    head = [_title(comparison), comparison.question, comparison.conclusion, ""]
+    return "\n".join([*head, *body, "", *table.notes]) + "\n"
+
+
+def csv(comparisons: Sequence[Comparison]) -> str:
+    """One line a cell, all comparisons below each other."""
+    text: str = comparison_frame(comparisons).to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def as_json(comparisons: Sequence[Comparison]) -> str:
+    """A list of comparisons, each with its cells and their counts by verdict."""
+    data = []
+    for one in comparisons:
+        cells = [{"row": c.row, "column": c.column, "printed": c.printed, "ours": c.ours, "difference": c.difference,
+                  "verdict": c.verdict, "reason": c.reason, "protocol": c.protocol, "spread": c.spread}
+                 for c in one.cells]  # fmt: skip
+        columns = {c.name: {"label": c.label, "unit": c.unit, "protocol": c.protocol} for c in one.columns}
+        data.append({"name": one.name, "citation": one.citation, "title": one.title, "question": one.question,
+                     "expected": one.expected, "columns": columns, "counts": one.counts(), "notes": one.notes,
+                     "cells": cells, "conclusion": one.conclusion,
+                     "answers": [{**asdict(each), "sentence": each.sentence} for each in one.answers]})  # fmt: skip
+    return json.dumps(data, ensure_ascii=False, indent=1)
+
+
+_EACH: dict[str, Callable[[Comparison], str]] = {"text": terminal, "markdown": markdown, "latex": latex}
+_ALL: dict[str, Callable[[Sequence[Comparison]], str]] = {"csv": csv, "json": as_json}
+FORMATS = (*_EACH, *_ALL)
+
+
+def render(comparisons: Sequence[Comparison], form: str = "text") -> str:
+    """Comparisons as one text: `text`, `markdown`, `latex`, `csv` or `json`.
+
+    Raises:
+        UserError: no such format.
+    """
+    if form in _ALL:
+        return _ALL[form](comparisons)
+    if form not in _EACH:
+        raise unknown("format", form, FORMATS)
+    return "\n".join(map(_EACH[form], comparisons))

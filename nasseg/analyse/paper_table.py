@@ -1,0 +1,194 @@
+"""A paper's table beside ours: what is printed, what we get, the difference, and why a cell is empty or differs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from typing import Literal
+
+import pandas as pd
+
+from nasseg.analyse.paper_verdict import Answer
+from nasseg.analyse.paper_verdict import Verdict as Answered
+
+Verdict = Literal["equal", "flagged", "differs", "not printed", "measured", "not run", "cited", "given"]
+VERDICTS: dict[Verdict, str] = {
+    "equal": "equal to print rounding",
+    "flagged": "differs, for a known reason",
+    "differs": "differs",
+    "not printed": "ours alone: the paper prints no number here",
+    "measured": "trained or timed here; printed under other conditions, so not judged",
+    "not run": "not measured, for the reason given",
+    "cited": "of another paper's network, quoted",
+    "given": "what the paper sets, nothing that is measured",
+}
+MAX_DECIMALS = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A printed column. `label` carries the unit, `protocol` says how ours is obtained."""
+
+    name: str
+    label: str
+    unit: str
+    protocol: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Ours is in the column's unit; None where nothing was measured, and then `reason` says why.
+
+    protocol: how a measured value was obtained; empty where the column's says it. spread: standard deviation of what it
+    is the mean or median of; None for one.
+    """
+
+    row: str
+    column: str
+    printed: str | None
+    ours: float | str | None
+    verdict: Verdict
+    reason: str = ""
+    protocol: str = ""
+    spread: float | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus printed, in the column's unit, where both are numbers."""
+        printed = number(self.printed)
+        return None if printed is None or not isinstance(self.ours, float | int) else float(self.ours) - float(printed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A table of a paper beside ours. Rows and columns in printed order; a cell for all that is printed or computed.
+
+    answers: of what was trained or timed, accuracy first. against: what computed cells are held against, where it is
+    not what is printed.
+    """
+
+    name: str
+    paper: str
+    table: str
+    title: str
+    question: str
+    expected: str
+    columns: tuple[Column, ...]
+    rows: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    notes: dict[str, str]  # row -> remark
+    answers: tuple[Answer, ...] = ()
+    against: str = "print"
+
+    @property
+    def citation(self) -> str:
+        return f"{self.paper}, {self.table}"
+
+    def cell(self, row: str, column: str) -> Cell | None:
+        return next((cell for cell in self.cells if (cell.row, cell.column) == (row, column)), None)
+
+    @property
+    def verdict(self) -> Answered:
+        """Of the first answer, or where there is none of what was computed; confirmed if the question asks no more."""
+        counts = self.counts()
+        if self.answers:
+            first = self.answers[0].verdict
+            return "undecided" if first == "confirmed" and counts["not run"] else first
+        if counts["differs"]:
+            return "contradicted"
+        return "undecided" if counts["not run"] or not counts["equal"] else "confirmed"
+
+    @property
+    def conclusion(self) -> str:
+        """What comes of it, in one sentence: of the first answer, and of what was computed."""
+        counts = self.counts()
+        judged = sum(counts[verdict] for verdict in ("equal", "flagged", "differs"))
+        known = [f"{counts['equal']} of {judged} computed cells are equal to {self.against}"] if judged else []
+        if counts["flagged"]:
+            known.append(f"{counts['flagged']} differ for a known reason")
+        computed = ", ".join(known)
+        waits = ", ".join(dict.fromkeys(cell.reason for cell in self.cells if cell.verdict == "not run"))
+        why = f"not all that is asked was measured ({waits})" if waits else ""
+        if self.answers:
+            first = self.answers[0]
+            found = [first.sentence.removesuffix("."), why if self.verdict != first.verdict else "", computed]
+            return "; ".join(filter(None, found)) + "."
+        if counts["measured"] and not why:
+            why = "what was measured is of one row"
+        return f"{self.verdict}: {'; '.join(filter(None, [why, computed]))}."
+
+    def counts(self) -> dict[Verdict, int]:
+        """How many cells have each verdict, zeros too."""
+        return {verdict: sum(cell.verdict == verdict for cell in self.cells) for verdict in VERDICTS}
+
+
+def number(printed: str | None) -> Decimal | None:
+    """A printed number without its spread (78.13±0.48 -> 78.13), or None where it is none."""
+    try:
+        value = Decimal((printed or "").split("±")[0])
+    except InvalidOperation:
+        return None
+    return value if value.is_finite() else None
+
+
+def decimals(printed: str | None) -> int:
+    """Digits after the point of a printed number, at most MAX_DECIMALS."""
+    return min(MAX_DECIMALS, len((printed or "").split("±")[0].partition(".")[2]))
+
+
+def judge(printed: str | None, ours: float | str, flag: str | None) -> Verdict:
+    """Whether ours is the printed value: numbers to half of the last printed digit, texts exactly.
+
+    A flagged cell that is equal after all comes out as `equal`: its flag is stale.
+    """
+    if printed is None or printed == "-":
+        return "not printed"
+    value = number(printed)
+    if value is None or isinstance(ours, str):
+        equal = printed == str(ours)
+    else:
+        equal = abs(Decimal(str(ours)) - value) <= Decimal(5).scaleb(-decimals(printed) - 1)
+    return "equal" if equal else "flagged" if flag else "differs"
+
+
+def text_of(value: float | str | None, printed: str | None) -> str:
+    """Ours with one decimal more than the print has, so that a difference below print rounding shows."""
+    if value is None:
+        return ""
+    if isinstance(value, str | int):
+        return str(value)
+    if number(printed) is None:
+        return f"{value:.4g}"
+    return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-decimals(printed) - 1), ROUND_HALF_EVEN))
+
+
+def difference_text(cell: Cell) -> str:
+    """The difference as `text_of` shows ours: signed, 0 where it vanishes."""
+    if cell.difference is None or isinstance(cell.ours, str):
+        return ""
+    shown = text_of(cell.ours, cell.printed)
+    difference = Decimal(shown) - (number(cell.printed) or 0)
+    return f"{difference:+}" if difference else "0"
+
+
+def comparison_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """One row a cell.
+
+    Columns: name, paper, table, row, column, unit, printed (as text), ours, difference (NaN unless both are numbers),
+    verdict, reason, protocol, spread.
+    """
+    rows = []
+    for comparison in comparisons:
+        columns = {column.name: column for column in comparison.columns}
+        for cell in comparison.cells:
+            column = columns[cell.column]
+            rows.append({
+                "name": comparison.name, "paper": comparison.paper, "table": comparison.table, "row": cell.row,
+                "column": column.label, "unit": column.unit, "printed": cell.printed, "ours": cell.ours,
+                "difference": cell.difference, "verdict": cell.verdict, "reason": cell.reason,
+                "protocol": cell.protocol or column.protocol, "spread": cell.spread,
+            })  # fmt: skip
+    names = [
+        "name", "paper", "table", "row", "column", "unit", "printed", "ours", "difference", "verdict", "reason",
+        "protocol", "spread",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=names).astype({"difference": float, "spread": float})

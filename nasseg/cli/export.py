@@ -1,0 +1,60 @@
+"""Leaving with a network: export it, and predict with what was exported."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nasseg.cli.shared import (
+    ArchArgument,
+    ClassesOption,
+    InputOption,
+    SetOption,
+    StorageOption,
+    app,
+    out,
+    parse_settings,
+    parse_size,
+    storage_of,
+)  # fmt: skip
+
+
+@app.command()
+def export(
+    arch: ArchArgument,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="NAME.onnx, .pt2 or .pt; NAME.card.json goes beside it.")
+    ],
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="onnx, pt2 or state_dict. Default: by the suffix.")
+    ] = None,
+    argmax: Annotated[bool, typer.Option("--argmax", help="The file gives classes (uint8), not logits.")] = False,
+    settings: SetOption = None,
+    input_size: InputOption = None,
+    classes: ClassesOption = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
+    data: Annotated[str | None, typer.Option(help="Data set whose class names and colours the card takes.")] = None,
+    storage: StorageOption = None,
+) -> None:
+    """Write a network, its weights if it is trained, with a card that says what it is; checked against PyTorch."""
+    from nasseg.network.export import export_address
+
+    done = export_address(
+        arch, output, file_format=file_format, argmax=argmax, overrides=parse_settings(settings or []),
+        input_size=parse_size(input_size), num_classes=classes, batch=batch, data=data, storage=storage_of(storage),
+    )  # fmt: skip
+    for line in [*done.card.lines(), f"card: {done.card_path}"]:
+        out.print(line, markup=False)
+
+
+@app.command()
+def predict(
+    path: Annotated[Path, typer.Argument(help="What `nasseg export` wrote.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures.")],
+    folder: Annotated[Path, typer.Option("-o", "--output", help="Folder for NAME.png (labels) and NAME.overlay.png.")],
+) -> None:
+    """Segment pictures: resized to the size of the file, labels back to the picture's own by nearest."""
+    from nasseg.network.predict import predict as run
+
+    for done in run(path, images, folder):
+        out.print(done.line(), markup=False)

@@ -1,0 +1,66 @@
+"""Latency: networks timed against each other."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from nasseg.cli.shared import ClassesOption, InputOption, JsonOption, StorageOption, app, out, parse_size, storage_of
+
+
+@app.command()
+def latency(
+    archs: Annotated[list[str], typer.Argument(help="Variants, families, YAML files, or STUDY#TRIAL.")],
+    against: Annotated[str | None, typer.Option(help="The base of the ratios. Default: the first.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Rounds; each times every network once, in turns.")] = 5,
+    protocol: Annotated[str | None, typer.Option(help="A paper's: bisenetv2, stdc, eseg, regseg or dabnet.")] = None,
+    input_size: InputOption = None,
+    classes: ClassesOption = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or bf16. Default: fp32.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="eager, cuda-graph, onnxruntime, compile or command. Default: eager.")
+    ] = None,
+    command: Annotated[str | None, typer.Option(help="Run on a target: 'ssh board ./bench.sh {onnx}'.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: 1.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Default: 1.")] = None,
+    fold_bn: Annotated[bool, typer.Option("--fold-bn", help="BatchNorm folded into convolutions.")] = False,
+    upsampling: Annotated[str | None, typer.Option(help="inside or outside the time. Default: inside.")] = None,
+    parts: Annotated[bool, typer.Option("--parts", help="Also by encoder, context, decoder, head.")] = False,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time networks in turns (A B A B) and print their ratios with spread."""
+    from nasseg.network.time_in_turns import time_addresses
+
+    settings: dict[str, Any] = {
+        "precision": precision, "threads": threads, "batch": batch, "upsampling": upsampling,
+        "backend": backend or ("command" if command else None), "command": command, "fold_bn": fold_bn or None,
+    }  # fmt: skip
+    found = time_addresses(
+        archs, against=against, repeat=repeat, preset=protocol, input_size=parse_size(input_size), num_classes=classes,
+        device=device, settings={key: value for key, value in settings.items() if value is not None}, parts=parts,
+        storage=storage_of(storage),
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    table = Table("network", "p50 ms", "rounds ms", "p90", "p99", "fps", f"ratio to {found.base}", "rounds", "")
+    for row in found.rows:
+        low, high = row.range_ms
+        last = row.rounds[-1]
+        table.add_row(
+            row.label, f"{row.p50_ms:.3g}", f"{low:.3g} to {high:.3g}", f"{last.p90_ms:.3g}", f"{last.p99_ms:.3g}",
+            f"{1e3 * last.protocol.batch / row.p50_ms:.3g}", f"{row.ratio:.3f}",
+            f"{min(row.ratios):.3f} to {max(row.ratios):.3f}", f"{row.disturbed} disturbed" if row.disturbed else "",
+        )  # fmt: skip
+    out.print(table)
+    for label, by_part in found.parts.items():
+        longest = max(by_part.values())
+        out.print(f"{label}, by part:", markup=False)
+        for name, ms in by_part.items():
+            out.print(f"  {name:<10} {ms:8.3g} ms  {'#' * round(40 * ms / longest)}", markup=False, highlight=False)
+    for line in found.notes:
+        out.print(line, markup=False)

@@ -1,0 +1,195 @@
+"""The papers' tables, printed against ours."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
+
+from nasseg.cli.shared import (
+    JsonOption,
+    StorageOption,
+    Ticker,
+    app,
+    out,
+    parse_settings,
+    parse_size,
+    storage_of,
+)  # fmt: skip
+from nasseg.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from nasseg.tables.fitted_recipe import Training
+
+
+_FORMS = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json", ".html": "html"}
+
+
+@app.command()
+def reproduce(
+    table: Annotated[str | None, typer.Argument(help="A table by name or path, or all. Default: list them.")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="text, markdown, latex, csv, json or html. Default: text, or as -o ends."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Write to a file. html: default reports/tables.html.")
+    ] = None,
+    latency: Annotated[bool, typer.Option("--latency", help="Time the rows, in turns, where it was not done.")] = False,
+    data: Annotated[str | None, typer.Option(help="Train the rows: a folder, a data set by name, or scenes.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="In place of the paper's.")] = None,
+    epochs: Annotated[float | None, typer.Option(min=0.001, help="In place of the paper's steps.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings a row. Default: 1.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="HxW", help="What networks see. Scenes: default 256x512.")] = None,
+    recipe_settings: Annotated[
+        list[str] | None, typer.Option("--recipe-set", metavar="KEY=VALUE", help="Replace a setting of all recipes.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="On a CPU. One thread: the same numbers again.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many hours it would take.")] = False,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """A paper's table: what the architecture decides computed, what was timed or trained, why the rest is empty.
+
+    Called again, it goes on where it was stopped, and shows what was measured before.
+    """
+    from nasseg.tables.fill import measured
+    from nasseg.tables.table_file import load_table, tables
+
+    if table is None:
+        if latency or data or dry_run or form or output:
+            raise UserError("which table is meant? give one by name, or all; without options they are listed")
+        _list(as_json)
+        return
+    form = "json" if as_json else form or _FORMS.get(output.suffix if output else "", "text")
+    _check_output(form, output)
+    given = {"--steps": steps, "--epochs": epochs, "--seeds": seeds, "--size": size, "--recipe-set": recipe_settings}
+    if data is None and (asked := [option for option, value in given.items() if value]):
+        raise UserError(f"{', '.join(asked)}: of a training; say on what with --data, as --data scenes")
+    loaded = [load_table(name) for name in (tables() if table == "all" else [table])]
+    training = _training(data, steps, epochs, seeds or 1, size, recipe_settings, device, threads) if data else None
+    where = storage_of(storage)
+    if dry_run:
+        _hours(loaded, training, device if latency else None, where, as_json)
+        return
+    records, stopped = _measure(loaded, training, device if latency else None, where)
+    found = [measured(one, where, records.get(one.name)) for one in loaded]
+    _show(found, form, output)
+    if stopped:
+        sys.stderr.write("interrupted; the same command goes on\n")
+        raise typer.Exit(130)
+
+
+def _list(as_json: bool) -> None:
+    from nasseg.tables.compute import at_hand, list_tables
+
+    found = list_tables(at_hand())
+    if as_json:
+        print(json.dumps([asdict(summary) for summary in found]))
+        return
+    heads = (Column("what it asks", ratio=3), "rows", Column("runs now", ratio=1), Column("waits", ratio=2))
+    shown = Table(Column("table", no_wrap=True), *heads, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True)
+    for summary in found:
+        needs = dict.fromkeys(summary.waits.values())
+        labels = {what: [label for label, need in summary.waits.items() if need == what] for what in needs}
+        waits = "; ".join(f"{', '.join(columns)}: needs {what}" for what, columns in labels.items())
+        shown.add_row(summary.name, summary.question, str(summary.rows), ", ".join(summary.runs), waits)
+    out.print(shown)
+    out.print("what waits for data: --data PATH, or --data scenes; for a GPU: --latency times it on this processor too")
+
+
+def _training(
+    data: str, steps: int | None, epochs: float | None, seeds: int, size: str | None,
+    recipe_settings: list[str] | None, device: str, threads: int,
+) -> "Training":  # fmt: skip
+    from nasseg.tables.fitted_recipe import Training
+    from nasseg.tables.reproduce import table_data
+
+    options = {"size": list(seen)} if (seen := parse_size(size)) else {}
+    settings = parse_settings(recipe_settings or [], "--recipe-set")
+    return Training(
+        data=table_data(data, options), steps=steps, epochs=epochs, settings=settings, seeds=seeds, device=device,
+        threads=threads,
+    )  # fmt: skip
+
+
+def _measure(
+    loaded: Sequence[Any], training: "Training | None", device: str | None, storage: str | None
+) -> tuple[dict[str, Any], bool]:
+    """Time and train; each table's study of this accuracy protocol, and whether it was stopped."""
+    from nasseg.tables.reproduce import time_tables, train_tables
+
+    options: dict[str, Any] = {"storage": storage, "command": " ".join(["nasseg", *sys.argv[1:]])}
+    if device is None and training is None:
+        return {}, False
+    out.stderr = True  # what is asked for goes to standard output alone
+    with Ticker() as ticker:
+        if device is not None:
+            time_tables(loaded, device, tell=ticker.say, **options)
+        if training is None:
+            return {}, False
+        done, stopped = train_tables(loaded, training, tell=ticker.say, on_progress=ticker.update, **options)
+    return {one.table.name: one.record for one in done}, stopped
+
+
+def _check_output(form: str, output: Path | None) -> None:
+    """Before hours of measuring, not after."""
+    from nasseg.analyse.paper_formats import FORMATS
+
+    if form not in (*FORMATS, "html"):
+        raise unknown("format", form, (*FORMATS, "html"))
+    if output is None:
+        return
+    above = next(folder for folder in output.absolute().parents if folder.exists())
+    if output.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"cannot write {output}; choose another place with -o")
+
+
+def _show(found: Sequence[Any], form: str, output: Path | None) -> None:
+    from nasseg.analyse.paper_formats import render
+    from nasseg.files import written_whole
+
+    if form == "html":
+        from nasseg.report.pages.tables_page import write_tables
+
+        target = write_tables(found, output or Path("reports/tables.html"))
+        print(f"report: {target}")
+        return
+    text = render(found, form)
+    if output is None:
+        print(text)
+        return
+    try:
+        with written_whole(output) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror}; choose another place with -o") from None
+
+
+def _hours(
+    loaded: Sequence[Any], training: "Training | None", device: str | None, storage: str | None, as_json: bool
+) -> None:
+    from nasseg.tables.reproduce import table_hours
+
+    if training is None and device is None:
+        raise UserError("a dry run is one of --latency, of --data, or of both: give what is to be estimated")
+    found = table_hours(loaded, training, device, storage)
+    if as_json:
+        print(json.dumps([{**asdict(one), "hours": one.hours} for one in found]))
+        return
+    names = ("trainings", "not done yet", "hours of training", "hours of timing")
+    shown = Table(Column("table", no_wrap=True), *names)
+    for one in found:
+        shown.add_row(
+            one.name, str(one.runs), str(one.left), f"{one.training_seconds / 3600:.2f}",
+            f"{one.latency_seconds / 3600:.2f}",
+        )  # fmt: skip
+    out.print(shown)
+    out.print(f"about {sum(one.hours for one in found):.1f} hours in all; dry run: nothing was stored", markup=False)

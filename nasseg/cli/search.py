@@ -1,0 +1,240 @@
+"""Studies: search, and what became of it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.table import Table
+
+from nasseg.cli.shared import JsonOption, StorageOption, Ticker, app, out, storage_of
+from nasseg.errors import UserError
+
+if TYPE_CHECKING:
+    from nasseg.analyse.compute_spent import Compute
+    from nasseg.records import StudyRecord
+    from nasseg.study.engines.open_engine import EngineName
+    from nasseg.study.search.dry_run import Preview
+
+
+@app.command()
+def search(
+    study: Annotated[str, typer.Argument(help="A study by name or path.")],
+    trials: Annotated[int | None, typer.Option(min=1, help="Trained trials in all. Default: the study's.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0.001, help="Begin nothing new after so many hours of searching.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes of one thread. Default: the study's.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data set. Default: the study's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Default: the study's.")] = None,
+    runs: Annotated[
+        str | None, typer.Option(help="Folder or fsspec URL of the weights, shared by all nodes. Default: ./runs.")
+    ] = None,
+    reuse: Annotated[
+        str | None, typer.Option(help="A study whose trained networks are tried first and not trained again.")
+    ] = None,
+    start_from: Annotated[str | None, typer.Option(help="A study whose front is tried first, measured anew.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: the same search on a Ray cluster.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without, one is begun here.")] = None,
+    storage: StorageOption = None,
+    report_path: Annotated[Path | None, typer.Option("-o", "--report", help="Default: runs/STUDY/report.html.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be sampled and how long it would take.")
+    ] = False,
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Only time the front again, in turns; both figures are kept.")
+    ] = False,
+) -> None:
+    """Run a study, or go on with it. Ctrl-C stops it cleanly."""
+    from nasseg.study.search.run_study import run_study
+    from nasseg.study.store.storage import runs_folder
+    from nasseg.study.study_file import load_study
+
+    if remeasure and (dry_run or report_path or trials is not None or hours is not None):
+        raise UserError("--remeasure only times the front again: leave --dry-run, --trials, --hours and -o out")
+    loaded = load_study(study)
+    out.print(f"{loaded.name}: {loaded.file.question.strip()}\nexpected: {loaded.file.expected.strip()}", markup=False)
+    if remeasure:
+        _remeasure(study, storage_of(storage))
+        return
+    settings: dict[str, Any] = {"trials": trials, "hours": hours, "workers": workers, "data": data, "seed": seed}
+    if dry_run:
+        from nasseg.study.search.dry_run import preview
+
+        with out.status("sampling, costing, timing, training a few steps"):
+            _print_preview(preview(loaded, storage=storage_of(storage), **settings))
+        return
+    with Ticker() as ticker:
+        ended = run_study(
+            loaded, storage=storage_of(storage), **settings, runs=runs, reuse=reuse, start_from=start_from,
+            engine=cast("EngineName", engine), address=address,
+            on_progress=lambda progress: ticker.update(progress.line(), progress.done), tell=ticker.say,
+            command=" ".join(["nasseg", *sys.argv[1:]]),
+        )  # fmt: skip
+    out.print(ended.reason, markup=False)
+    if ended.interrupted:
+        out.print(
+            f"{ended.requeued} running trials were re-queued. To go on: nasseg {' '.join(sys.argv[1:])}", markup=False
+        )
+    _print_front(ended.record)
+    from nasseg.report import write_report  # slow to import: whoever mistyped something need not wait for it
+
+    path = write_report(ended.record, report_path or runs_folder(loaded.name) / "report.html")
+    out.print(f"report: {path}", markup=False)
+    if ended.fault:
+        raise UserError(f"{ended.fault}; what was measured is kept: mend this and run the same command again")
+    if ended.interrupted:
+        raise typer.Exit(130)
+
+
+@app.command()
+def front(
+    study: Annotated[str, typer.Argument(help="A study by name or path.")],
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The Pareto front of a study."""
+    from nasseg.analyse.trials import front_frame
+    from nasseg.study.store.read_study import read_study
+
+    record = read_study(study, storage_of(storage))
+    if as_json:
+        print(front_frame(record).to_json(orient="records"))
+    else:
+        _print_front(record)
+
+
+@app.command()
+def status(
+    study: Annotated[str, typer.Argument(help="A study by name or path.")],
+    since_date: Annotated[
+        str | None, typer.Option("--since", metavar="DATE", help="Also what came since then.")
+    ] = None,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What of a study is done, runs, failed or was rejected, and why; read from the storage alone."""
+    from nasseg.analyse.compute_spent import compute_of, front_share, since
+    from nasseg.analyse.trials import progress, reasons
+    from nasseg.study.store.read_study import read_study
+    from nasseg.words import duration
+
+    record = read_study(study, storage_of(storage))
+    counts = progress(record)
+    why = {kind: reasons(record, kind) for kind in ("rejected", "failed", "stopped")}
+    compute, latest = compute_of(record), since(record, since_date) if since_date else None
+    members, share = front_share(record)
+    if as_json:
+        found = {"study": record.name, "trials": counts, "reasons": why, "front": members, "hypervolume": share}
+        found |= {"searched_seconds": record.extra["searched_seconds"], "compute": vars(compute)}
+        if latest:
+            found["since"] = {**vars(latest), "date": latest.date.isoformat(), "compute": vars(latest.compute)}
+        print(json.dumps(found))
+        return
+    out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), markup=False)
+    if members:
+        out.print(f"front {members}, hypervolume {share:.3f}", markup=False)
+    out.print(f"searched for {duration(record.extra['searched_seconds'])}; {_spent(compute)}", markup=False)
+    if latest:
+        moved = "" if latest.now is None else f", hypervolume {latest.before or 0:.3f} -> {latest.now:.3f}"
+        out.print(
+            f"since {latest.date:%Y-%m-%d %H:%M}: {latest.trials} trials, "
+            f"{len(latest.new_front)} new on the front{moved}; {_spent(latest.compute)}",
+            markup=False,
+        )
+    for trial in record.trials:
+        if trial.state == "RUNNING":
+            family = (trial.arch or {}).get("family", "unknown")
+            rung = f", rung {trial.rung}" if trial.rung else ""
+            out.print(f"running: trial {trial.number}, {family}{rung}, since {trial.started}", markup=False)
+    for kind, counted in why.items():
+        for reason, n in counted.items():
+            out.print(f"{kind}: {n} x {reason}", markup=False)
+
+
+@app.command()
+def report(
+    studies: Annotated[list[str], typer.Argument(help="Studies by name or path; several are compared.")],
+    output: Annotated[Path | None, typer.Option("-o", help="Default: runs/STUDY/report.html.")] = None,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="For a folder of reports: one plotting library beside them, and an index.")
+    ] = False,
+    since_date: Annotated[
+        str | None, typer.Option("--since", metavar="DATE", help="Open with what came since then.")
+    ] = None,
+    storage: StorageOption = None,
+) -> None:
+    """Write the HTML report of a study, or of several beside each other: one file, readable offline."""
+    from nasseg.report import write_report
+    from nasseg.study.store.read_study import read_study
+    from nasseg.study.store.storage import runs_folder
+
+    records = [read_study(study, storage_of(storage)) for study in studies]
+    if len(records) > 1 and output is None:
+        raise UserError("a report of several studies needs a place: -o FILE")
+    path = output or runs_folder(records[0].name) / "report.html"
+    out.print(f"report: {write_report(records, path, shared=shared, since=since_date)}", markup=False)
+
+
+def _remeasure(study: str, storage: str | None) -> None:
+    from nasseg.study.finish.remeasure import remeasure
+
+    with Ticker() as ticker:
+        done = remeasure(
+            study, storage=storage, command=" ".join(["nasseg", *sys.argv[1:]]),
+            on_progress=lambda n, of: ticker.update(f"{n} of {of} timings", n),
+        )  # fmt: skip
+    table = Table("trial", "family", "search, ms", "again, ms", "ratio", "rounds, ms", "front", title=done.record.name)
+    for row in done.frame.itertuples():
+        front = "on it" if row.on_front else "no longer" if row.was_on_front else ""
+        table.add_row(
+            str(row.number), str(row.family), f"{row.old_ms:.4g}", f"{row.new_ms:.4g}", f"{row.ratio:.3f}",
+            f"{row.low_ms:.4g} to {row.high_ms:.4g}", str(row.over_limit or front),
+        )  # fmt: skip
+    out.print(table)
+    for line in done.lines():
+        out.print(line, markup=False)
+
+
+def _spent(compute: "Compute") -> str:
+    from nasseg.words import duration
+
+    parts = {"limits": compute.by_limits, "duplicates": compute.by_duplicates, "halving": compute.by_halving}
+    saved = ", ".join(f"{duration(seconds)} by {what}" for what, seconds in parts.items() if seconds)
+    money = "" if compute.money is None else f", cost {compute.money:.2f}"
+    return f"trained for {duration(compute.trained)}{money}" + (f"; saved about {saved}" if saved else "")
+
+
+def _print_front(record: "StudyRecord") -> None:
+    from nasseg.analyse.trials import front_frame
+
+    frame = front_frame(record)
+    names = [objective.name for objective in record.objectives]
+    if frame.empty:
+        out.print("no trial is finished yet: the front is empty", markup=False)
+        return
+    table = Table("trial", "family", *names, title=f"front of {record.name}: {len(frame)} networks")
+    for _, row in frame.sort_values(names[0], ascending=False).iterrows():
+        table.add_row(str(row["number"]), str(row["family"]), *(f"{row[name]:,.4g}" for name in names))
+    out.print(table)
+
+
+def _print_preview(found: "Preview") -> None:
+    table = Table("family", "macs", "params", "latency_ms", "verdict", title="candidates: a few that would be drawn")
+    for sample in [*found.timed, *(s for s in found.samples if s.verdict)][:10]:
+        cost = sample.measurement.cost if sample.measurement else None
+        latency = sample.measurement.latency if sample.measurement else None
+        table.add_row(
+            str(sample.settings["family"]),
+            f"{cost.macs:,.4g}" if cost else "",
+            f"{cost.params:,}" if cost else "",
+            f"{latency.p50_ms:.3g}" if latency else "",
+            sample.verdict or "would be trained",
+        )
+    out.print(table)
+    for line in found.lines():
+        out.print(line, markup=False)
+    out.print("dry run: nothing was stored", markup=False)

@@ -1,0 +1,146 @@
+"""What there is: spaces, variants, samples, and the cost of one architecture."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from nasseg.cli.shared import (
+    ArchArgument,
+    ClassesOption,
+    InputOption,
+    JsonOption,
+    SetOption,
+    StorageOption,
+    app,
+    out,
+    parse_settings,
+    parse_size,
+    storage_of,
+)  # fmt: skip
+
+
+@app.command()
+def spaces(name: Annotated[str | None, typer.Argument(help="A space by name or path.")] = None) -> None:
+    """List the search spaces, or show one: parameters, conditions, limits, size, published points in it."""
+    from nasseg.files import list_files
+    from nasseg.space import load_space
+
+    if name is None:
+        table = Table("space", "families", "points", "about")
+        for label, path in list_files("spaces").items():
+            space = load_space(path)
+            table.add_row(label, ", ".join(space.families), f"{space.count():,}", space.about.strip())
+        out.print(table)
+        return
+    from nasseg.study.check_space import published_in
+
+    space = load_space(name)
+    out.print(f"{space.name}: {space.about.strip()}\n{space.citation}", markup=False)
+    table = Table("parameter", "values", "when")
+    for parameter in space.parameters.values():
+        when = ", ".join(f"{n} in {list(v)}" if len(v) > 1 else f"{n} = {v[0]}" for n, v in parameter.when)
+        table.add_row(parameter.name, ", ".join(map(str, parameter.values)), when)
+    out.print(table)
+    for template in space.templates.values():
+        schedules = list(space.schedules(template.name))
+        out.print(f"{template.name}: {template.text}, {len(set(schedules)):,} distinct schedules", markup=False)
+    for clause in space.forbid:
+        out.print(f"forbidden: {clause}", markup=False)
+    for figure, limit in space.limits.items():
+        out.print(f"limit: {figure} {limit}", markup=False)
+    out.print(f"{space.count():,} points", markup=False)
+    out.print("published networks in it: " + (", ".join(published_in(space)) or "none"), markup=False)
+
+
+@app.command("variants")
+def list_variants(as_json: JsonOption = False) -> None:
+    """List the published architectures, each with its citation."""
+    from dataclasses import asdict
+
+    from nasseg.families import variants
+
+    if as_json:
+        print(json.dumps([asdict(variant) for variant in variants().values()]))
+        return
+    table = Table("variant", "family", "citation", "note")
+    for variant in variants().values():
+        table.add_row(variant.name, variant.family, variant.citation, variant.note.strip())
+    out.print(table)
+
+
+@app.command()
+def sample(
+    space: Annotated[str, typer.Argument(help="A space by name or path.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 5,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same points.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw architectures from a space."""
+    import random
+
+    from nasseg.space import load_space
+
+    loaded, rng = load_space(space), random.Random(seed)
+    for _ in range(n):
+        settings = loaded.settings(loaded.sample(rng))
+        line = json.dumps(settings) if as_json else "  ".join(f"{key}={value}" for key, value in settings.items())
+        out.print(line, markup=False, highlight=False)
+
+
+@app.command()
+def measure(
+    arch: ArchArgument,
+    settings: SetOption = None,
+    input_size: InputOption = None,
+    classes: ClassesOption = None,
+    latency: Annotated[bool, typer.Option("--latency", help="Time it on --device.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
+    counter: Annotated[str, typer.Option(help="nasseg, or fvcore: fvcore's own count beside ours.")] = "nasseg",
+    by_operator: Annotated[bool, typer.Option("--operators", help="Cost of each operator.")] = False,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cost, and latency if asked, of one architecture."""
+    from nasseg.network.measure import measure_address
+
+    report = measure_address(
+        arch, overrides=parse_settings(settings or []), input_size=parse_size(input_size), num_classes=classes,
+        latency=latency, device=device, precision=precision, counter=counter, by_operator=by_operator,
+        storage=storage_of(storage),
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(report))
+        return
+    table = Table("figure", "value", title=f"{report['variant'] or report['family']} ({report['arch_id']})")
+    names = ("params", "macs", "fvcore_flops", "activations", "peak_activation_bytes", "field_of_view")
+    for key in ("input_size", "form", *names):
+        value = report[key]
+        table.add_row(
+            key,
+            f"{value:,}"
+            if isinstance(value, int)
+            else "x".join(map(str, value))
+            if key == "input_size"
+            else str(value),
+        )
+    for key, value in (report.get("latency") or {}).items():
+        if isinstance(value, int | float):
+            table.add_row(f"latency {key}", f"{value:.3g}" if isinstance(value, float) else str(value))
+    if "fvcore" in report:
+        table.add_row("fvcore itself", f"{report['fvcore']['total']:,}")
+    out.print(table)
+    for name, count in report.get("fvcore", {}).get("unsupported", {}).items():
+        out.print(f"fvcore has no rule for {name}: {count} calls", markup=False)
+    if by_operator:
+        rows = Table("operator", "stride", "output", "params", "macs", "live bytes")
+        for row in report["operators"]:
+            size = "x".join(map(str, row["output_shape"]))
+            counts = (f"{row[key]:,}" for key in ("params", "macs", "live_bytes"))
+            rows.add_row(row["kind"], str(row["stride"] or ""), size, *counts)
+        out.print(rows)
+    out.print(
+        "macs: one multiply-add = 1; fvcore_flops: the figure fvcore gives; field_of_view in pixels", markup=False
+    )

@@ -1,0 +1,151 @@
+"""Training: one architecture under one recipe, and the members of a front to the end."""
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from nasseg.cli.shared import ArchArgument, SetOption, StorageOption, Ticker, app, out, parse_settings, storage_of
+from nasseg.errors import UserError
+
+if TYPE_CHECKING:
+    from nasseg.train.run import RunProgress
+
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="On a CPU. One thread: the same numbers again.")]
+RecipeOption = Annotated[str, typer.Option(help="A published recipe by name, or a YAML file.")]
+RecipeSetOption = Annotated[
+    list[str] | None, typer.Option("--recipe-set", metavar="KEY=VALUE", help="Replace a setting of the recipe.")
+]
+EpochsOption = Annotated[float | None, typer.Option(min=0.001, help="In place of the recipe's steps.")]
+
+
+@app.command()
+def train(
+    arch: ArchArgument,
+    data: Annotated[str, typer.Option(help="A folder, a data set by name, or scenes.")],
+    recipe: RecipeOption,
+    recipe_settings: RecipeSetOption = None,
+    epochs: EpochsOption = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many runs.")] = 1,
+    init: Annotated[Path | None, typer.Option(help="Weights to start from, as far as they fit.")] = None,
+    pseudo: Annotated[Path | None, typer.Option(help="Pseudo-labels that `nasseg label` wrote.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    settings: SetOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 1,
+    storage: StorageOption = None,
+) -> None:
+    """Train one architecture: best and last weights, learning curve, predictions and metrics in runs/train."""
+    from nasseg.network.train import metrics, spread, train_address
+
+    with Ticker() as ticker:
+        trained = train_address(
+            arch, data=data, recipe=recipe, recipe_settings=parse_settings(recipe_settings or [], "--recipe-set"),
+            epochs=epochs, seeds=seeds, init=init, resume=resume, overrides=parse_settings(settings or []),
+            device=device, threads=threads, storage=storage_of(storage), tell=ticker.say,
+            data_options={"pseudo": str(pseudo)} if pseudo else None,
+            on_progress=lambda progress: ticker.update(progress.line(), _tenth(progress)),
+        )  # fmt: skip
+    table = Table("figure", "last.pt (val)", "best.pt (val)")
+    for metric in metrics(trained.results):
+        table.add_row(metric.name, spread(metric.last), spread(metric.best))
+    if trained.results:
+        out.print(table)
+    for run in trained.runs:
+        out.print(f"{run.folder}: last.pt, best.pt, curve.svg, predictions.png", markup=False)
+    if trained.interrupted:
+        out.print("interrupted; the same command with --resume goes on", markup=False)
+        raise typer.Exit(130)
+    if trained.failures:
+        raise UserError("; ".join(map(str, trained.failures)))
+
+
+@app.command()
+def label(
+    run: Annotated[Path, typer.Argument(help="The folder of a training: its best weights are the teacher.")],
+    images: Annotated[Path, typer.Argument(help="A folder of images without labels.")],
+    output: Annotated[Path, typer.Option("-o", help="A folder for the pseudo-labels.")],
+    scales: Annotated[str, typer.Option(help="Of the image; each also mirrored.")] = "0.5,1,2",
+    confidence: Annotated[float, typer.Option(min=0, max=1, help="Less certain pixels are ignored.")] = 0.5,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 1,
+) -> None:
+    """Label images by a trained network, for `nasseg train --pseudo` (self-training, as ESeg's)."""
+    from nasseg.network.label import label_folder
+
+    try:
+        chosen = tuple(map(float, scales.split(",")))
+    except ValueError:
+        raise UserError(f"--scales: {scales!r} must be numbers with commas between them, such as 0.5,1,2") from None
+    with Ticker() as ticker:
+        done = label_folder(
+            run, images, output, scales=chosen, confidence=confidence, device=device, threads=threads,
+            on_progress=lambda n, of: ticker.update(f"{n} of {of} images", 10 * n // max(1, of)),
+        )  # fmt: skip
+    sure = "" if done.sure is None else f", {done.sure:.0%} of their pixels"
+    out.print(f"{done.folder}: {done.images} images, {done.written} labelled now{sure}", markup=False)
+    if done.interrupted:
+        out.print("interrupted; the same command goes on", markup=False)
+        raise typer.Exit(130)
+
+
+@app.command()
+def finish(
+    study: Annotated[str, typer.Argument(help="A study by name or path.")],
+    recipe: RecipeOption,
+    recipe_settings: RecipeSetOption = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs a network.")] = 3,
+    epochs: EpochsOption = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data set. Default: the study's.")] = None,
+    purpose: Annotated[str, typer.Option("--as", help="The results are the study STUDY@PURPOSE.")] = "finish",
+    device: Annotated[str | None, typer.Option(help="Default: the study's.")] = None,
+    threads: ThreadsOption = 1,
+    storage: StorageOption = None,
+) -> None:
+    """Train the front's networks to the end, time them again, and evaluate once on the held-out split."""
+    from nasseg.analyse.finished import FIGURES, finished_frame
+    from nasseg.report import write_report
+    from nasseg.study.finish.finish import finish_study
+    from nasseg.study.store.storage import runs_folder
+
+    with Ticker() as ticker:
+        done = finish_study(
+            study, recipe=recipe, recipe_settings=parse_settings(recipe_settings or [], "--recipe-set"),
+            epochs=epochs, seeds=seeds, purpose=purpose, data=data, device=device, threads=threads,
+            storage=storage_of(storage), command=" ".join(["nasseg", *sys.argv[1:]]), tell=ticker.say,
+            on_progress=lambda network, progress: ticker.update(
+                f"{network}, {progress.line()}", (network, _tenth(progress))
+            ),
+        )  # fmt: skip
+    frame = finished_frame(done.record, done.searched)
+    table = Table("network", "ms again", "in the search", "seeds", *FIGURES.values(), title=done.record.name)
+    rows: list[Any] = frame.to_dict("records")
+    for row in rows:
+        times = (_cell(row["latency_ms"]), _cell(row["searched_latency_ms"]), str(row["seeds"]))
+        mious = (_spread(row[name], row[f"{name}_sd"]) for name in FIGURES)
+        table.add_row(f"#{row['number']} {row['family']}", *times, *mious)
+    out.print(table)
+    for note in done.notes:
+        out.print(note, markup=False)
+    if done.interrupted:
+        out.print("interrupted; the same command goes on", markup=False)
+        raise typer.Exit(130)
+    path = write_report(done.record, runs_folder(done.record.name) / "report.html")
+    out.print(f"report: {path}", markup=False)
+
+
+def _tenth(progress: "RunProgress") -> tuple[int, int]:
+    """What a line is printed for where it cannot renew itself: each tenth of a run."""
+    return progress.seed, 10 * progress.step // progress.steps
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4g}"
+
+
+def _spread(mean: float, deviation: float) -> str:
+    return _cell(mean) if math.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"

@@ -1,0 +1,225 @@
+"""What was worked out once from files on disk: checksums of their content, and splits decoded to arrays.
+
+Below NASSEG_CACHE, or ~/.cache/nasseg; all of it may be deleted. A checksum is kept for as long as a file's size and
+times stand. A split is a folder of arrays, named by a hash of all that decides them: it appears whole or not at all,
+one process makes it while others wait, and it takes the place of the one before. Arrays are memory-mapped, so that
+processes share them and they may be larger than the memory.
+"""
+
+import errno
+import fcntl
+import io
+import json
+import os
+import shutil
+import time
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from nasseg.data.folder import Sample
+from nasseg.data.image_file import known_label, read_image, size_of
+from nasseg.data.split import Ragged, Split
+from nasseg.errors import UserError
+from nasseg.files import written_whole
+from nasseg.records import Size, digest
+
+FORMAT = 1  # of the arrays; another one makes them anew
+_SETTLED_NS = 2_000_000_000  # a file may change twice within a tick of its clock: what is younger is read again
+Check = tuple[int, int]  # size and CRC-32
+
+
+def cache_folder() -> Path:
+    if named := os.environ.get("NASSEG_CACHE"):
+        return Path(named).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "nasseg"
+
+
+def checksums(root: Path, files: Sequence[Path]) -> list[Check]:
+    """Of each file below `root`; only what changed since the last time is read.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    store = cache_folder() / f"checksums-{digest(str(root.resolve()))}.json"
+    known: dict[str, list[int]] = {}
+    with suppress(OSError, ValueError):
+        known = json.loads(store.read_text())
+    begun = time.time_ns()
+
+    def check(path: Path) -> tuple[str, list[int]]:
+        name = path.relative_to(root).as_posix()
+        try:
+            stat = path.stat()
+            times = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+            if known.get(name, [])[1:] == times:
+                return name, known[name]
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}; get it again, or take it out of the data") from None
+        return name, [zlib.crc32(content), len(content), *times[1:]]
+
+    with ThreadPoolExecutor() as pool:
+        found = dict(pool.map(check, files))
+    settled = {name: row for name, row in found.items() if max(row[2:4]) < begun - _SETTLED_NS}
+    if not settled.items() <= known.items():
+        with suppress(OSError), written_whole(store) as partial:  # without it only time is lost
+            partial.write_text(json.dumps(known | settled))
+    rows = (found[path.relative_to(root).as_posix()] for path in files)
+    return [(row[1], row[0]) for row in rows]
+
+
+def cached_split(home: Path, name: str, samples: Sequence[Sample], checks: Sequence[Check], seen: Size | None) -> Split:
+    """The samples decoded, from the folder `home` or, if they are not there, into it.
+
+    name: of the split; labels of `train` go with the images where these are made smaller, others keep their size.
+    checks: of each sample's image and label, in turn.
+
+    Raises:
+        UserError: a file cannot be used (which is named), or there is no room for the arrays.
+    """
+    encodings = {id(sample.encoding): sample.encoding for sample in samples}
+    place = {known: number for number, known in enumerate(encodings)}
+    rows = [[sample.key, place[id(sample.encoding)]] for sample in samples]
+    rules = [[encoding.hold, encoding.codes, encoding.unknown] for encoding in encodings.values()]
+    key = digest([FORMAT, name, seen, rows, rules, list(checks)])
+    entry = home / f"{name}-{key}"
+    with suppress(OSError, ValueError):
+        return _open(entry, seen)
+    try:
+        with _locked(home / f"{name}.lock"):
+            with suppress(OSError, ValueError):  # another process made it meanwhile
+                return _open(entry, seen)
+            for old in (*home.glob(f"{name}-*"), *home.glob(f".{name}-*")):
+                shutil.rmtree(old, ignore_errors=True)
+            partial = home / f".{entry.name}"
+            try:
+                partial.mkdir()
+                _write(partial, samples, seen, with_images=name == "train")
+                partial.rename(entry)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+            return _open(entry, seen)
+    except OSError as error:
+        raise UserError(
+            f"cannot keep decoded images in {home}: {error.strerror or error}; set NASSEG_CACHE to a folder with room"
+        ) from None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone among processes; the kernel frees it when one dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _open(entry: Path, seen: Size | None) -> Split:
+    """
+    Raises:
+        OSError, ValueError: it is not there, or not whole.
+    """
+    sizes = np.load(entry / "sizes.npy")
+    images = _shaped(_mapped(entry / "images.npy"), sizes[:, :2], (3,))
+    labels = _shaped(_mapped(entry / "labels.npy"), sizes[:, 2:], ())
+    return Split(images, labels, seen)
+
+
+def _mapped(path: Path) -> Tensor:
+    array = np.load(path, mmap_mode="r")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is not to be written to: nobody does
+        return torch.from_numpy(array)
+
+
+def _shaped(flat: Tensor, sizes: NDArray[np.int32], channels: tuple[int, ...]) -> Tensor | Ragged:
+    if (sizes == sizes[0]).all():
+        return flat.view(len(sizes), *sizes[0].tolist(), *channels)
+    return Ragged(flat, tuple((height, width) for height, width in sizes.tolist()), channels)
+
+
+def _write(folder: Path, samples: Sequence[Sample], seen: Size | None, *, with_images: bool) -> None:
+    with ThreadPoolExecutor() as pool:
+        stored = list(pool.map(_stored_size, samples))
+    if seen is None and len(set(stored)) > 1:
+        small, large = (_by(size) for size in (min(stored), max(stored)))
+        raise UserError(
+            f"images in {samples[0].image.parent} are of many sizes, {small} to {large}: say at which size networks "
+            "see them, `size: [HEIGHT, WIDTH]` in the study's data"
+        )
+    images = [fitted(size, seen) for size in stored]
+    labels = images if with_images else stored
+    np.save(folder / "sizes.npy", np.concatenate([np.array(images, np.int32), np.array(labels, np.int32)], 1))
+    of_images = np.concatenate([[0], np.cumsum([3 * height * width for height, width in images])])
+    of_labels = np.concatenate([[0], np.cumsum([height * width for height, width in labels])])
+    needed, free = int(of_images[-1] + of_labels[-1]), shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
+    with (folder / "images.npy").open("wb") as image_file, (folder / "labels.npy").open("wb") as label_file:
+        image_start, label_start = _header(image_file, of_images[-1]), _header(label_file, of_labels[-1])
+
+        def decode(number: int) -> None:
+            sample = samples[number]
+            image = read_image(sample.image)
+            label = known_label(sample.label, sample.encoding)
+            if image.shape[:2] != stored[number] or label.shape != stored[number]:
+                raise UserError(f"{sample.image} or {sample.label} changed while it was read: run the command again")
+            if images[number] != stored[number]:
+                image = np.asarray(Image.fromarray(image).resize(images[number][::-1], Image.Resampling.BILINEAR))
+            if labels[number] != stored[number]:
+                label = np.asarray(Image.fromarray(label).resize(labels[number][::-1], Image.Resampling.NEAREST))
+            _write_at(image_file.fileno(), image, image_start + int(of_images[number]))
+            _write_at(label_file.fileno(), label, label_start + int(of_labels[number]))
+
+        with ThreadPoolExecutor() as pool:  # decoding leaves the interpreter free
+            list(pool.map(decode, range(len(samples))))
+        for file in (image_file, label_file):
+            os.fsync(file.fileno())
+
+
+def fitted(size: Size, seen: Size | None) -> Size:
+    """The size of an image made smaller, so that it fits into what networks see; none is made larger."""
+    if seen is None:
+        return size
+    share = min(seen[0] / size[0], seen[1] / size[1], 1.0)
+    return max(1, round(size[0] * share)), max(1, round(size[1] * share))
+
+
+def _stored_size(sample: Sample) -> Size:
+    image, label = size_of(sample.image), size_of(sample.label)
+    if image != label:
+        raise UserError(
+            f"{sample.label} is {_by(label)} but its image {sample.image.name} is {_by(image)}: a label is of its "
+            "image's size"
+        )
+    return image
+
+
+def _by(size: Size) -> str:
+    return f"{size[1]} x {size[0]}"
+
+
+def _header(file: io.BufferedWriter, count: int) -> int:
+    """Write the head of a NumPy file of so many bytes; where they begin."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (int(count),)})
+    file.flush()
+    return file.tell()
+
+
+def _write_at(descriptor: int, array: NDArray[np.uint8], offset: int) -> None:
+    """Through the file and not its map: a full disk is then an error and no signal."""
+    data = memoryview(np.ascontiguousarray(array).tobytes())
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written

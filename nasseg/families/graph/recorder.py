@@ -1,0 +1,280 @@
+"""The inference graph of a model, recorded operator by operator without computing anything.
+
+One record serves everything that is known before training: arch.id (here) and multiply-adds, parameters, activations,
+their memory and field of view (nasseg.measure). The model is run once on meta tensors (shapes, no numbers); every torch
+function that it calls becomes a node. Names of modules and tensors leave no trace in it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from nasseg.families.graph.output_shapes import Shape, infer
+
+Edge = tuple[int, int]  # (index of the producing operator, -1 for the image; which of its outputs)
+IMAGE: Edge = (-1, 0)
+WEIGHTS: Edge = (-2, 0)  # as the memory that something lies in
+COMMUTATIVE = frozenset({"add", "mul"})
+# Called as different functions, the same operator.
+_SAME = {
+    "conv2d": "conv",
+    "conv_transpose2d": "conv_transpose",
+    "iadd": "add",
+    "imul": "mul",
+    "radd": "add",
+    "rmul": "mul",
+}
+_IDENTITIES = frozenset({"dropout", "dropout2d", "contiguous", "identity", "clone", "detach"})
+_NOT_IN_INFERENCE = frozenset({"momentum", "training", "inplace"})
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A parameter or buffer, once however often it is used."""
+
+    index: int
+    shape: tuple[int, ...]
+    trainable: bool
+
+
+class Operator(NamedTuple):
+    """One call of a torch function. Shapes include the batch: [1, C, H, W].
+
+    memory: for each output the edge that its memory was allocated for, another one for views and what is in place.
+    """
+
+    kind: str
+    inputs: tuple[Edge, ...]
+    input_shapes: tuple[tuple[int, ...], ...]
+    weights: tuple[Weight | None, ...]
+    attributes: tuple[tuple[str, Any], ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+    memory: tuple[Edge, ...] = ()
+
+    def attribute(self, name: str) -> Any:
+        return dict(self.attributes)[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Operators in the order of the run; `outputs` names the edges that were asked for."""
+
+    image_shape: tuple[int, ...]
+    operators: tuple[Operator, ...]
+    outputs: dict[str, Edge]
+
+    def needed(self, name: str = "logits") -> list[int]:
+        """The indices of the operators that the named output depends on, in order."""
+        needed, stack = set(), [self.outputs[name][0]]
+        while stack:
+            index = stack.pop()
+            if index >= 0 and index not in needed:
+                needed.add(index)
+                stack += [source for source, _ in self.operators[index].inputs]
+        return sorted(needed)
+
+    def reachable(self, name: str = "logits") -> list[Operator]:
+        """The operators that the named output depends on, in order."""
+        return [self.operators[index] for index in self.needed(name)]
+
+
+# How the arguments of the functions that networks are made of are called, so that positional and keyword calls agree.
+_SIGNATURES: dict[str, tuple[str, ...]] = {
+    "conv": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    "conv_transpose": ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+    "batch_norm": ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
+    "linear": ("input", "weight", "bias"),
+    "max_pool2d": ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+    "avg_pool2d": ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
+    "interpolate": ("input", "size", "scale_factor", "mode", "align_corners"),
+    "cat": ("tensors", "dim"),
+}
+# What torch assumes where an argument is left out (None: not an argument of that operator).
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "conv": {"stride": 1, "padding": 0, "dilation": 1, "groups": 1},
+    "conv_transpose": {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1},
+    "batch_norm": {"eps": 1e-5},
+    "max_pool2d": {"padding": 0, "dilation": 1, "ceil_mode": False},
+    "avg_pool2d": {"padding": 0, "ceil_mode": False, "count_include_pad": True, "divisor_override": None},
+    "interpolate": {"mode": "nearest", "align_corners": None},
+    "cat": {"dim": 0},
+}
+_POOLS = frozenset({"max_pool2d", "avg_pool2d"})
+_PAIRS = frozenset({"stride", "padding", "dilation", "output_padding", "kernel_size"})
+_SCALARS = frozenset({int, float, bool, str, type(None)})  # the most frequent arguments
+_NAMED = (torch.dtype, torch.device, torch.memory_format, slice)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """An argument as hashable plain data; an int that stands for a pair becomes the pair."""
+    if type(value) in _SCALARS:
+        return (value, value) if name in _PAIRS and isinstance(value, int) else value
+    if isinstance(value, (list, tuple)):
+        return tuple(value if _scalars(value) else [_plain("", item) for item in value])
+    return str(value) if isinstance(value, _NAMED) else value
+
+
+def _tensors(value: Any) -> Sequence[Tensor]:
+    """The tensors in an argument or a result, in order."""
+    if type(value) in _SCALARS:
+        return ()
+    if isinstance(value, Tensor):
+        return (value,)
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)) or _scalars(value):
+        return ()
+    return [tensor for item in value for tensor in _tensors(item)]
+
+
+def _scalars(values: Iterable[Any]) -> bool:
+    """Nothing but numbers and words: not worth a look inside."""
+    return _SCALARS.issuperset(map(type, values))
+
+
+class _Recorder(TorchFunctionMode):
+    def __init__(self, model: nn.Module, image: Tensor) -> None:
+        super().__init__()
+        self.operators: list[Operator] = []
+        self.weights: dict[int, Weight] = {}
+        self.edges: dict[int, tuple[Edge, Shape]] = {id(image): (IMAGE, tuple(image.shape))}  # by tensor
+        self.memory: dict[int, Edge] = {_storage(image): IMAGE}  # by storage: what was put there first
+        self.keep: list[Any] = [image]  # so that ids stay unique
+        for module in every_module(model):
+            for named, trainable in ((module._parameters, True), (module._buffers, False)):
+                for tensor in named.values():
+                    if tensor is not None and id(tensor) not in self.weights:
+                        self.weights[id(tensor)] = Weight(len(self.weights), tuple(tensor.shape), trainable)
+                        self.memory[_storage(tensor)] = WEIGHTS
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        kind = _kind(func)
+        arguments = _arguments(kind, args, kwargs)
+        result = infer(kind, arguments, in_place=_in_place(func))
+        if result is None:
+            result = func(*args, **kwargs)
+        # Writing to a part of a tensor returns nothing: its output is the tensor written to.
+        outputs = _tensors(args[0] if func is Tensor.__setitem__ else result)
+        if outputs:
+            self._record(kind, args, arguments, outputs)
+        return result
+
+    def _record(self, kind: str, args: Any, arguments: dict[str, Any], outputs: Sequence[Tensor]) -> None:
+        inputs: list[Edge] = []
+        input_shapes: list[Shape] = []
+        weights: list[Weight | None] = []
+        attributes: list[tuple[str, Any]] = []
+        operands = ""
+        if kind in _POOLS and arguments.get("stride") is None:
+            arguments["stride"] = arguments["kernel_size"]
+        for name, value in arguments.items():
+            tensors = _tensors(value)
+            for tensor in tensors:
+                key = id(tensor)
+                if key in self.edges:
+                    edge, shape = self.edges[key]
+                    inputs.append(edge)
+                    input_shapes.append(shape)
+                    operands += "i"
+                elif key in self.weights:
+                    weights.append(self.weights[key])
+                    operands += "w"
+            if not tensors and name not in _NOT_IN_INFERENCE:
+                attributes.append((name, _plain(name, value)))
+        self.keep += outputs
+        if kind in _IDENTITIES and len(inputs) == 1:
+            self.edges[id(outputs[0])] = inputs[0], input_shapes[0]
+            return
+        if "wi" in operands and kind not in COMMUTATIVE:  # p - x and not x - p
+            attributes.append(("operands", operands))
+        if kind == "interpolate":  # the output shape says it, and scale_factor and size are two ways to ask for it
+            attributes = [item for item in attributes if item[0] in ("mode", "align_corners", "antialias")]
+        index, output_shapes, memory = len(self.operators), [], []
+        for number, output in enumerate(outputs):
+            edge, shape = (index, number), tuple(output.shape)
+            self.edges[id(output)] = edge, shape
+            output_shapes.append(shape)
+            memory.append(self.memory.setdefault(_storage(output), edge))
+        operator = Operator(
+            kind=kind,
+            inputs=tuple(inputs),
+            input_shapes=tuple(input_shapes),
+            weights=tuple(weights),
+            attributes=tuple(sorted(attributes)),
+            output_shapes=tuple(output_shapes),
+            memory=tuple(memory),
+        )
+        self.operators.append(operator)
+        if args and outputs[0] is args[0] and outputs[0]._base is not None:  # in place on a view: its base changes too
+            base = outputs[0]._base
+            self.edges[id(base)] = (index, 0), tuple(base.shape)
+
+
+def _storage(tensor: Tensor) -> int:
+    """The same for tensors that share their memory, as long as one of them lives."""
+    return tensor.untyped_storage()._cdata
+
+
+def _arguments(kind: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by name, with what torch assumes for those left out."""
+    names = _SIGNATURES.get(kind, ())
+    arguments = dict(_DEFAULTS.get(kind, ()))
+    arguments.update(zip(names, args, strict=False))
+    for position in range(len(names), len(args)):
+        arguments[f"arg{position}"] = args[position]
+    arguments.update(kwargs)
+    return arguments
+
+
+@cache
+def _kind(func: Any) -> str:
+    path = resolve_name(func) or getattr(func, "__name__", str(func))
+    name = path.removesuffix(".__get__").rsplit(".", 1)[-1].strip("_")  # x.mT is a property
+    return _SAME.get(name, name)
+
+
+@cache
+def _in_place(func: Any) -> bool:
+    """x.relu_(), x += y: the result is the first argument itself."""
+    name: str = getattr(func, "__name__", "")
+    return name.endswith("_") and (not name.endswith("__") or name.startswith("__i"))
+
+
+def every_module(model: nn.Module) -> list[nn.Module]:
+    """As often as it is used. model.modules() takes six times as long."""
+    found = [model]
+    for module in found:
+        found += [child for child in module._modules.values() if child is not None]
+    return found
+
+
+@torch.no_grad()
+def record(model: nn.Module, input_size: tuple[int, int]) -> Graph:
+    """The graph of a model on the meta device in eval mode, for an image [1, 3, *input_size].
+
+    Named outputs are `logits`, and `encoder.<name>` for every feature of a `model.encoder`.
+    """
+    image = torch.empty(1, 3, *input_size, device="meta")
+    recorder = _Recorder(model, image)
+    outputs: dict[str, Edge] = {}
+
+    def note_features(_module: nn.Module, _inputs: Any, features: dict[str, Tensor]) -> None:
+        """At once: a decoder may go on to write to them."""
+        outputs.update({f"encoder.{name}": recorder.edges[id(tensor)][0] for name, tensor in features.items()})
+
+    encoder = getattr(model, "encoder", None)
+    handle = encoder.register_forward_hook(note_features) if encoder is not None else None
+    try:
+        with recorder:
+            logits = model(image)
+    finally:
+        if handle is not None:
+            handle.remove()
+    outputs["logits"] = recorder.edges[id(logits)][0]
+    return Graph(tuple(image.shape), tuple(recorder.operators), outputs)

@@ -1,0 +1,173 @@
+"""How a network is run where it is timed: in PyTorch as it is, as a CUDA graph, compiled, or in ONNX Runtime."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from nasseg.errors import UserError, unknown
+from nasseg.families.arch import Arch, Segmenter
+from nasseg.measure.latency.onnx_file import INPUT, open_onnx, write_onnx
+from nasseg.records import LatencyProtocol
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+BACKENDS = ("eager", "cuda-graph", "onnxruntime", "compile", "command")
+Run = Callable[[], object]
+
+
+def check_protocol(protocol: LatencyProtocol) -> None:
+    """Raise a UserError where a protocol cannot be followed here."""
+    kind = protocol.device.partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise UserError(f"device must be cpu, cuda or cuda:N, got {protocol.device!r}")
+    if protocol.backend not in BACKENDS:
+        raise unknown("backend", protocol.backend, BACKENDS)
+    if protocol.precision not in DTYPES:
+        raise UserError(f"precision must be one of {', '.join(DTYPES)}, got {protocol.precision!r}")
+    if protocol.upsampling not in ("inside", "outside"):
+        raise UserError(f"upsampling must be inside or outside, got {protocol.upsampling!r}")
+    if (protocol.backend == "command") != bool(protocol.command):
+        raise UserError("backend command needs `command`, and no other backend takes one")
+    if protocol.backend == "command":
+        if "{onnx}" not in protocol.command:
+            raise UserError(f"the command must say where the file goes, with {{onnx}}, got {protocol.command!r}")
+        return  # precision and device are the target's
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {protocol.device} is not to be had: torch sees no CUDA here; use cpu")
+    if protocol.backend == "cuda-graph" and kind != "cuda":
+        raise UserError("backend cuda-graph needs a cuda device; use eager on a CPU")
+    if kind == "cpu" and protocol.precision == "fp16":
+        raise UserError("fp16 is not timed on a CPU; use fp32 or bf16")
+    if protocol.backend == "onnxruntime" and protocol.precision != "fp32":
+        raise UserError(f"backend onnxruntime runs fp32 here, got {protocol.precision}; use a command for others")
+
+
+def prepare(arch: Arch, protocol: LatencyProtocol) -> nn.Module:
+    """The network that is timed, on its device: seeded weights, inference form, as the protocol says."""
+    torch.manual_seed(0)
+    model: nn.Module = arch.build(protocol.num_classes).eval()
+    if protocol.fold_bn:
+        fold_batch_norm(model)
+    if protocol.upsampling == "outside" and isinstance(model, Segmenter):
+        model = WithoutUpsampling(model)
+    layout = torch.channels_last if protocol.memory_format == "channels_last" else torch.contiguous_format
+    dtype = torch.float32 if protocol.backend in ("onnxruntime", "command") else DTYPES[protocol.precision]
+    device = "cpu" if protocol.backend in ("onnxruntime", "command") else protocol.device
+    return model.to(device=device, dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
+
+
+def runner(arch: Arch, protocol: LatencyProtocol) -> Run:
+    """What is timed: a call that computes one batch and returns when it is enqueued (CUDA) or done."""
+    model = prepare(arch, protocol)
+    if protocol.backend == "onnxruntime":
+        return _onnx_runner(model, protocol)
+    image = example(protocol)
+    if protocol.backend == "compile":
+        model = torch.compile(model, dynamic=False)  # type: ignore[assignment]
+    if protocol.backend == "cuda-graph":
+        return _graph_runner(model, image)
+    return lambda: model(image)
+
+
+def example(protocol: LatencyProtocol) -> Tensor:
+    """A batch of noise as the protocol says: [batch, 3, H, W]."""
+    layout = torch.channels_last if protocol.memory_format == "channels_last" else torch.contiguous_format
+    image = torch.randn(protocol.batch, 3, *protocol.input_size)
+    return image.to(device=protocol.device, dtype=DTYPES[protocol.precision], memory_format=layout)
+
+
+def _graph_runner(model: nn.Module, image: Tensor) -> Run:
+    """The network captured once, replayed: what launches cost is left out. Each call returns the same tensor, anew."""
+    side = torch.cuda.Stream(image.device)
+    side.wait_stream(torch.cuda.current_stream(image.device))
+    with torch.inference_mode(), torch.cuda.stream(side):  # libraries choose their algorithms before the capture
+        for _ in range(3):
+            model(image)
+    torch.cuda.current_stream(image.device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.inference_mode(), torch.cuda.graph(graph):
+        logits = model(image)
+
+    def replay() -> Tensor:
+        graph.replay()
+        return logits
+
+    replay.reads = model, image  # type: ignore[attr-defined]  # a graph keeps addresses; the memory must stay ours
+    return replay
+
+
+def _onnx_runner(model: nn.Module, protocol: LatencyProtocol) -> Run:
+    providers = ["CPUExecutionProvider"] if protocol.device == "cpu" else ["CUDAExecutionProvider"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        write_onnx(model, path, protocol.input_size, batch=protocol.batch)
+        session = open_onnx(path.read_bytes(), threads=protocol.threads, providers=providers)
+    if protocol.device != "cpu" and "CUDAExecutionProvider" not in session.get_providers():
+        raise UserError("this ONNX Runtime has no CUDA: install onnxruntime-gpu, or use --device cpu")
+    image: Any = torch.randn(protocol.batch, 3, *protocol.input_size).numpy()
+    return lambda: session.run(None, {INPUT: image})
+
+
+@contextmanager
+def numerics(protocol: LatencyProtocol) -> Iterator[None]:
+    """Threads, TF32 and cuDNN's search for algorithms as the protocol says, and as they were afterwards."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = torch.get_num_threads(), cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    torch.set_num_threads(protocol.threads)
+    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = protocol.cudnn_benchmark, protocol.tf32, protocol.tf32
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before[1:]
+
+
+class WithoutUpsampling(nn.Module):
+    """A network up to its logits at their own stride."""
+
+    def __init__(self, model: Segmenter) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.model.head(self.model.decoder(self.model.forward_features(image)))
+        return logits
+
+
+def fold_batch_norm(model: nn.Module) -> int:
+    """Fold each BatchNorm that follows a convolution in a Sequential into it, in place; how many those were."""
+    folded = 0
+    for module in model.modules():
+        if not isinstance(module, nn.Sequential):
+            continue
+        names = list(module._modules)
+        for first, second in pairwise(names):
+            conv, holder, place = module._modules[first], module, second
+            while isinstance(norm := holder._modules[place], nn.Sequential) and len(norm):
+                holder, place = norm, next(iter(norm._modules))
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                module._modules[first] = fuse_conv_bn_eval(conv, norm)
+                holder._modules[place] = nn.Identity()
+                folded += 1
+    return folded
+
+
+def clock_mhz(device: str) -> float | None:
+    """The clock of the device now, where it can be read."""
+    if device.startswith("cuda"):
+        try:
+            return float(torch.cuda.clock_rate(torch.device(device)))
+        except Exception:  # needs a package that may not be there
+            return None
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
+    except (OSError, ValueError):
+        return None
+    return sum(found) / len(found) if found else None

@@ -1,0 +1,119 @@
+"""Networks timed against each other: in turns, so that what changes on the machine changes for all of them."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median, median_low
+
+import torch
+
+from nasseg.errors import UserError
+from nasseg.families.arch import Arch
+from nasseg.measure.latency.attempts import attempt
+from nasseg.measure.latency.backends import Run, check_protocol, example, numerics, prepare, runner
+from nasseg.measure.latency.target import measure_on_target
+from nasseg.records import Latency, LatencyProtocol
+
+Exclusive = Callable[[], AbstractContextManager[None]]
+PARTS = ("encoder", "context", "decoder", "head")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network's rounds. ratios: of its p50 to the base's in the same round."""
+
+    label: str
+    rounds: tuple[Latency, ...]
+    ratios: tuple[float, ...]
+
+    @property
+    def p50_ms(self) -> float:
+        return median(one.p50_ms for one in self.rounds)
+
+    @property
+    def middle(self) -> Latency:
+        """The round with the median p50, of those that were not disturbed where there are any."""
+        quiet = [one for one in self.rounds if not one.disturbed] or list(self.rounds)
+        p50_ms = median_low(one.p50_ms for one in quiet)
+        return next(one for one in quiet if one.p50_ms == p50_ms)
+
+    @property
+    def range_ms(self) -> tuple[float, float]:
+        """The smallest and largest p50 of a round."""
+        return min(one.p50_ms for one in self.rounds), max(one.p50_ms for one in self.rounds)
+
+    @property
+    def ratio(self) -> float:
+        return median(self.ratios)
+
+    @property
+    def disturbed(self) -> int:
+        return sum(one.disturbed for one in self.rounds)
+
+
+def compare_latency(
+    archs: Mapping[str, Arch], protocol: LatencyProtocol, *, base: str, repeat: int, exclusive: Exclusive = nullcontext
+) -> list[Row]:
+    """Each network once a round, A B A B, `repeat` rounds; ratios to the one called `base`, round by round.
+
+    Raises:
+        UserError: the protocol cannot be followed here.
+    """
+    check_protocol(protocol)
+    found: dict[str, list[Latency]] = {label: [] for label in archs}
+    runs: dict[str, Run] = {}
+    with numerics(protocol):
+        for _ in range(repeat):
+            for label, arch in archs.items():
+                if protocol.backend == "command":
+                    found[label].append(measure_on_target(arch, protocol, exclusive))
+                    continue
+                with exclusive():
+                    runs[label] = runs.get(label) or runner(arch, protocol)
+                    found[label].append(attempt(runs[label], protocol).latency(protocol))
+    return [
+        Row(
+            label,
+            tuple(rounds),
+            tuple(one.p50_ms / other.p50_ms for one, other in zip(rounds, found[base], strict=True)),
+        )
+        for label, rounds in found.items()
+    ]
+
+
+def latency_by_part(
+    arch: Arch, protocol: LatencyProtocol, exclusive: Exclusive = nullcontext, *, rounds: int = 20
+) -> dict[str, float]:
+    """Milliseconds of encoder, context, decoder, head and the final upsampling: medians, run eagerly, each waited for.
+
+    Raises:
+        UserError: the protocol's backend has no parts to look into.
+    """
+    if protocol.backend != "eager":
+        raise UserError(f"latency by part is taken with backend eager, got {protocol.backend}")
+    cuda = protocol.device.startswith("cuda")
+    stamps: list[float] = []
+
+    def stamp(*_: object) -> None:
+        if cuda:
+            torch.cuda.synchronize(protocol.device)
+        stamps.append(time.perf_counter())
+
+    with numerics(protocol), exclusive(), torch.inference_mode():
+        model = prepare(arch, protocol)
+        image = example(protocol)
+        named = [(name, part) for name in PARTS if (part := getattr(model, name, None)) is not None]
+        for _, part in named:
+            part.register_forward_hook(stamp)
+        times: list[list[float]] = []
+        for index in range(rounds + protocol.warmup):
+            stamps.clear()
+            stamp()
+            model(image)
+            stamp()
+            if index >= protocol.warmup:
+                times.append([(after - before) * 1e3 for before, after in pairwise(stamps)])
+    names = [name for name, _ in named] + ["upsampling"]
+    return {name: median(column) for name, column in zip(names, zip(*times, strict=True), strict=True)}

@@ -1,0 +1,88 @@
+"""Latency on another device, by a command of the user's: nasseg writes an ONNX file, the command says how long it took.
+
+The command is a line with `{onnx}` for the file, run without a shell: `ssh board ./bench.sh {onnx}`. Its last line of
+output is JSON, `{"p50": ms, "p90": ms, "p99": ms, "n": replicates, "device": "...", "runtime": "..."}`. Exit code 3
+says that the target cannot run this network, which is then the network's fault; everything else that goes wrong is the
+target's, and no network is blamed for it.
+"""
+
+import json
+import math
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from nasseg.errors import UserError
+from nasseg.families.arch import Arch
+from nasseg.measure.environment import environment
+from nasseg.measure.latency.backends import prepare
+from nasseg.measure.latency.onnx_file import write_onnx
+from nasseg.records import Latency, LatencyProtocol
+
+TIMEOUT_SECONDS = 600.0
+CANNOT_RUN = 3
+
+
+class TargetUnreachable(UserError):  # noqa: N818  (a state of the target)
+    """The target did not answer as it should: no network would fare better now."""
+
+
+def measure_on_target(
+    arch: Arch,
+    protocol: LatencyProtocol,
+    exclusive: Callable[[], AbstractContextManager[None]] = nullcontext,
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Latency:
+    """What the protocol's command says of the network; `exclusive` is entered while it runs.
+
+    Raises:
+        TargetUnreachable: it timed out, could not be started, failed, or its output is not what it should be.
+        UserError: it says that it cannot run this network.
+    """
+    with tempfile.TemporaryDirectory(prefix="nasseg-") as folder:
+        path = Path(folder) / "model.onnx"
+        write_onnx(prepare(arch, protocol), path, protocol.input_size, batch=protocol.batch)
+        words = [word.replace("{onnx}", str(path)) for word in shlex.split(protocol.command)]
+        with exclusive():
+            answer = _answer(words, timeout_seconds)
+    return _latency(answer, protocol)
+
+
+def _answer(words: list[str], timeout_seconds: float) -> str:
+    name = words[0]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout_seconds, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise TargetUnreachable(f"the target did not answer {name} in {timeout_seconds:g} s; look after it") from None
+    except OSError as error:
+        raise TargetUnreachable(f"the target's command {name} does not start: {error.strerror}") from None
+    said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    last = said[-1][:300] if said else "without a word"
+    if done.returncode == CANNOT_RUN:
+        raise UserError(f"the target cannot run this network: {last}")
+    if done.returncode:
+        raise TargetUnreachable(f"the target's command {name} failed with exit code {done.returncode}: {last}")
+    return done.stdout
+
+
+def _latency(answer: str, protocol: LatencyProtocol) -> Latency:
+    line = next((line for line in reversed(answer.splitlines()) if line.strip()), "")
+    try:
+        found = json.loads(line)
+        p50, p90, p99, n = (float(found[key]) for key in ("p50", "p90", "p99", "n"))
+    except (ValueError, KeyError, TypeError) as error:
+        rule = 'its last line must be JSON with the numbers "p50", "p90", "p99" (ms) and "n"'
+        raise TargetUnreachable(f"the target's answer cannot be used ({error!r}): {rule}, got {line[:200]!r}") from None
+    if not (0 < p50 <= p90 <= p99 < math.inf and n >= 1):
+        raise TargetUnreachable(
+            f"the target's answer cannot be used: 0 < p50 <= p90 <= p99 must hold, got {line[:200]}"
+        )
+    told = {key: str(found[key]) for key in ("device", "runtime") if key in found}
+    return Latency(
+        protocol=protocol, environment=environment(), p50_ms=p50, p90_ms=p90, p99_ms=p99,
+        iqr_ms=float(found["iqr"]) if "iqr" in found else None, n=int(n), target=told,
+    )  # fmt: skip

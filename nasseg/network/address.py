@@ -1,0 +1,70 @@
+"""One address for an architecture everywhere: a variant, a family, a file, or STUDY#TRIAL."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nasseg.errors import UserError
+from nasseg.families import Arch, get_family, make_arch, variants
+from nasseg.files import read_yaml
+from nasseg.records import Measurement
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """An arch, the published variant that it is (by identity of the network), and what is already measured of it."""
+
+    arch: Arch
+    variant: str | None
+    measurement: Measurement | None = None
+
+
+def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: str | None = None) -> Resolved:
+    """The arch at an address, with fields replaced by `overrides`.
+
+    Raises:
+        UserError: nothing is there, or a field or its value is refused.
+    """
+    overrides = dict(overrides or {})
+    measurement = None
+    if "#" in address:
+        settings, measurement = _of_trial(address, storage)
+        arch = get_family(settings.pop("family")).from_params({**settings, **overrides})
+    elif Path(address).suffix in (".yaml", ".yml"):
+        settings = dict(read_yaml(_file(address)).data)
+        name = settings.pop("variant", None) or settings.pop("family", None)
+        if name is None:
+            raise UserError(
+                f"{address}: an architecture's file names its `family` or a `variant`, and fields that differ"
+            )
+        arch = make_arch(str(name), **{**settings, **overrides})
+    else:
+        arch = make_arch(address, **overrides)
+    return Resolved(arch, _variant(arch), None if overrides else measurement)
+
+
+def _file(address: str) -> Path:
+    if not Path(address).is_file():
+        raise UserError(f"no such file: {address}")
+    return Path(address)
+
+
+def _of_trial(address: str, storage: str | None) -> tuple[dict[str, Any], Measurement | None]:
+    from nasseg.study.store.read_study import open_record  # Optuna is slow to import, and only this address needs it
+
+    name, _, number = address.rpartition("#")
+    if not number.isdigit():
+        raise UserError(f"a trial is addressed STUDY#NUMBER, got {address!r}")
+    trials = open_record(name, storage).trials()
+    trial = next((trial for trial in trials if trial.number == int(number)), None)
+    if trial is None or "arch" not in trial.user_attrs:
+        raise UserError(f"study {name!r} has no trial {number}; it holds {len(trials)}, numbered from 0")
+    text = trial.user_attrs.get("measurement")
+    return json.loads(trial.user_attrs["arch"]), Measurement.from_json(text) if text else None
+
+
+def _variant(arch: Arch) -> str | None:
+    same = (v.name for v in variants().values() if v.family == arch.family and make_arch(v.name) == arch)
+    return next(same, None)

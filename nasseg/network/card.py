@@ -1,0 +1,205 @@
+"""The card of an exported network: all that who uses the file must know, as JSON beside it."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from nasseg.errors import UserError
+from nasseg.measure.accuracy import IGNORE
+from nasseg.measure.latency.onnx_file import INPUT
+from nasseg.records import Environment, Measurement, Size
+from nasseg.train.views.augment import MEAN, STD
+
+Format = Literal["onnx", "pt2", "state_dict"]
+UNTRAINED = "untrained (random)"
+
+# Largest difference of logits, as a share of the largest logit. Another runtime sums float32 in another order and folds
+# BatchNorm into convolutions: 2e-7 to 2e-5 over the published networks. A wrong operator (a resize with other corners,
+# another padding) is off by more than 1e-2.
+TOLERANCE = 1e-3
+
+# Okabe and Ito's colours, told apart by colour-blind readers; further classes take them lighter and darker.
+_OKABE_ITO = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
+    (110, 110, 110),
+)  # fmt: skip
+
+Colour = tuple[int, int, int]
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ArchCard(_Part):
+    """`make_arch(family, **params)` is the architecture; `variant`: the published network that it is."""
+
+    family: str
+    params: dict[str, Any]
+    id: str
+    variant: str | None
+
+
+class InputCard(_Part):
+    """shape: [batch, 3, height, width]."""
+
+    name: str = INPUT
+    values: str = "(pixel - mean) / std, colour by colour, of pixels 0..255"
+    shape: tuple[int, int, int, int]
+    dtype: Literal["float32"] = "float32"
+    layout: Literal["NCHW"] = "NCHW"
+    colour_order: Literal["RGB"] = "RGB"
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+
+    @property
+    def batch(self) -> int:
+        return self.shape[0]
+
+    @property
+    def size(self) -> Size:
+        return self.shape[2], self.shape[3]
+
+
+class OutputCard(_Part):
+    """logits: float32 [batch, classes, height, width]; classes: uint8 [batch, height, width], each pixel's class."""
+
+    name: Literal["logits", "classes"]
+    shape: tuple[int, ...]
+    dtype: Literal["float32", "uint8"]
+
+
+class ClassCard(_Part):
+    name: str
+    colour: tuple[Byte, Byte, Byte]
+
+
+class Parity(_Part):
+    """The file beside PyTorch on one input.
+
+    max_difference: of logits; where the file gives classes, by how much the logit of one is below the largest.
+    equal_argmax: share of pixels whose class is the same, 0..1.
+    """
+
+    runtime: str
+    input: str
+    max_difference: float
+    largest_logit: float
+    tolerance: float = TOLERANCE
+    equal_argmax: float
+
+    @property
+    def holds(self) -> bool:
+        return self.max_difference <= self.tolerance * self.largest_logit  # false for NaN
+
+
+class Card(_Part):
+    """What the file beside it is. weights: SHA-256 of the trained state_dict's file, or that they are random."""
+
+    file: str
+    sha256: str
+    format: Format
+    exported_from: str
+    arch: ArchCard
+    input: InputCard
+    output: OutputCard
+    classes: tuple[ClassCard, ...] = Field(min_length=1)
+    ignore: int = IGNORE
+    weights: str
+    figures: Measurement
+    parity: Parity
+    environment: Environment
+
+    def lines(self) -> list[str]:
+        """What `nasseg export` prints."""
+        (height, width), parity, accuracy = self.input.size, self.parity, self.figures.accuracy
+        trained = f", mIoU {accuracy.miou:.2f} %" if accuracy and self.weights != UNTRAINED else ""
+        return [
+            f"{self.file}: {self.arch.variant or self.arch.family} ({self.arch.id}), {self.format}, images "
+            f"{self.input.batch} x 3 x {height} x {width} -> {self.output.name} of {len(self.classes)} classes",
+            f"weights: {self.weights}{trained}",
+            f"parity with PyTorch in {parity.runtime} on {parity.input}: logits differ by {parity.max_difference:.2g} "
+            f"at most (the largest is {parity.largest_logit:.3g}, tolerance {parity.tolerance:g} of it); "
+            f"{100 * parity.equal_argmax:.4g} % of the pixels have the same class",
+        ]
+
+
+def card_path(path: Path) -> Path:
+    """Where the card of an exported file is: winner.onnx has winner.card.json."""
+    return path.with_suffix(".card.json")
+
+
+def read_card(path: Path) -> Card:
+    """The card of an exported file.
+
+    Raises:
+        UserError: there is none, or it is not what `nasseg export` writes.
+    """
+    place = card_path(path)
+    try:
+        return Card.model_validate_json(place.read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} has no card: {place} is not there; `nasseg export` writes both, keep them together"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its text"
+        raise UserError(f"{place} is no card of `nasseg export`: {where}: {first['msg']}; export again") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the card {place}: {error}") from None
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def compare(found: Tensor, logits: Tensor, *, runtime: str, where: str) -> Parity:
+    """An exported file's output, logits or classes, beside PyTorch's logits [B, classes, H, W].
+
+    Raises:
+        UserError: the output has another shape.
+    """
+    gives_classes = not found.is_floating_point()
+    expected = logits.shape[:1] + logits.shape[2:] if gives_classes else logits.shape
+    if found.shape != expected:
+        raise UserError(f"the exported file gives {list(found.shape)} where PyTorch gives {list(expected)}")
+    best = logits.argmax(1)
+    if gives_classes:
+        chosen = found.long().clamp(max=logits.shape[1] - 1)
+        lacking = logits.amax(1) - logits.gather(1, chosen.unsqueeze(1)).squeeze(1)
+        difference, equal = lacking.max(), found.long() == best
+    else:
+        difference, equal = (found - logits).abs().max(), found.argmax(1) == best
+    return Parity(
+        runtime=runtime,
+        input=where,
+        max_difference=float(difference),
+        largest_logit=float(logits.abs().max()),
+        equal_argmax=float(equal.double().mean()),
+    )
+
+
+def palette(count: int) -> list[Colour]:
+    """Fixed colours by the index of the class, no two alike for 255 classes."""
+    colours = []
+    for index in range(count):
+        base, step = np.array(_OKABE_ITO[index % len(_OKABE_ITO)]), index // len(_OKABE_ITO)
+        share = 0.4 + 0.45 * _spread((step - 1) // 2) if step else 0.0
+        mixed = base + share * (255 * (step % 2) - base)  # lighter, darker, lighter, ...
+        red, green, blue = (round(float(value)) for value in mixed)
+        colours.append((red, green, blue))
+    return colours
+
+
+def _spread(number: int) -> float:
+    """0, 1/2, 1/4, 3/4, 1/8, ...: van der Corput's sequence."""
+    value, step = 0.0, 0.5
+    while number:
+        value, number, step = value + step * (number % 2), number // 2, step / 2
+    return value

@@ -1,0 +1,143 @@
+"""Pseudo-labels by a run that is done: what `nasseg label` does."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nasseg.data.image_file import read_image
+from nasseg.data.pseudo_labels import PseudoLabels, begin_labels, list_images
+from nasseg.errors import UserError
+from nasseg.families import make_arch
+from nasseg.files import written_whole
+from nasseg.measure.accuracy import IGNORE
+from nasseg.network.export import load_strictly
+from nasseg.records import Size
+from nasseg.train.run import stored_result
+from nasseg.train.session import check_device, working
+from nasseg.train.views.augment import fit_share, normalise
+from nasseg.train.weights import weights_hash
+
+SCALES, CONFIDENCE = (0.5, 1.0, 2.0), 0.5  # as printed
+_SMALLEST = 32  # a side that every network takes
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """images: all of the folder; written: now; sure: mean share of their pixels that have a label."""
+
+    folder: Path
+    images: int
+    written: int
+    sure: float | None
+    interrupted: bool = False
+
+
+def label_folder(
+    run: Path,
+    images: Path,
+    folder: Path,
+    *,
+    scales: Sequence[float] = SCALES,
+    confidence: float = CONFIDENCE,
+    device: str = "cpu",
+    threads: int = 1,
+    on_progress: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Labelled:
+    """Label the pictures below `images` with best.pt of a run; `folder` is then what --pseudo takes.
+
+    Labels already there are kept, so that the same call goes on where one was interrupted. on_progress: images done, of
+    how many.
+
+    Raises:
+        UserError: the run is not done, there are no pictures, an argument is refused, or something cannot be read or
+            written.
+    """
+    check_device(device)
+    if not scales or not all(0 < scale < math.inf for scale in scales) or not 0 <= confidence < 1 or threads < 1:
+        raise UserError(
+            "scales above 0, a confidence from 0 to below 1 and at least one thread are needed, got "
+            f"{', '.join(map(str, scales))}; {confidence} and {threads}"
+        )
+    if not images.is_dir():
+        raise UserError(f"no folder {images}: give the one that holds the pictures to label")
+    if images.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise UserError(f"{folder} lies in {images}, and its labels would be taken for pictures: give another folder")
+    model, labels = _teacher(run, images, tuple(scales), confidence)
+    todo, sure, file = begin_labels(folder, labels), [], ""
+    try:
+        with working(device, threads) as guard:
+            model.to(device)
+            for file in todo:
+                with guard():
+                    sure.append(write_label(model, labels, folder, file, device))
+                on_progress(len(labels.files) - len(todo) + len(sure), len(labels.files))
+    except KeyboardInterrupt:
+        return Labelled(folder, len(labels.files), len(sure), _mean(sure), interrupted=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {labels.label(folder, file)}: {error.strerror or error}; the labels before it are kept"
+        ) from None
+    return Labelled(folder, len(labels.files), len(sure), _mean(sure))
+
+
+def _teacher(run: Path, images: Path, scales: tuple[float, ...], confidence: float) -> tuple[nn.Module, PseudoLabels]:
+    result = stored_result(run)
+    if result is None:
+        raise UserError(f"{run} holds no run that is done: `nasseg train` names the folders of its runs")
+    weights = run / "best.pt"
+    teacher = weights_hash(weights)
+    if teacher != result.weights["best.pt"]:
+        raise UserError(f"{weights} is not what the run wrote (SHA-256 differs): train again, in another folder")
+    family, cost = str(result.arch["family"]), result.measurement.cost
+    assert cost is not None
+    classes = tuple(result.best.class_iou)
+    arch = make_arch(family, **{name: value for name, value in result.arch.items() if name != "family"})
+    model = load_strictly(arch.build(len(classes)), weights.read_bytes(), f"the weights in {weights}").eval()
+    return model, PseudoLabels(
+        images=str(images.resolve()), files=list_images(images), classes=classes, teacher=teacher, scales=scales,
+        confidence=confidence, size=cost.protocol.input_size,
+    )  # fmt: skip
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+@torch.inference_mode()
+def pseudo_label(
+    model: Callable[[Tensor], Tensor], image: Tensor, scales: Sequence[float], confidence: float, size: Size
+) -> Tensor:
+    """Classes [H, W] of an image, uint8 [H, W, 3]: probabilities, averaged over scales and left-right flips.
+
+    IGNORE where the highest is not above the confidence. size: see PseudoLabels.
+    """
+    pixels, total = normalise(image[None]), torch.zeros(())
+    share, shape = fit_share(image.shape[:2], size), image.shape[:2]
+    for scale in scales:
+        at = [max(_SMALLEST, round(scale * share * side)) for side in shape]
+        view = F.interpolate(pixels, at, mode="bilinear", align_corners=False)
+        seen = model(view).softmax(1) + model(view.flip(3)).softmax(1).flip(3)
+        total = total.to(seen) + F.interpolate(seen, shape, mode="bilinear", align_corners=False)
+    highest, classes = (total[0] / (2 * len(scales))).max(0)
+    return classes.masked_fill(highest <= confidence, IGNORE).to(torch.uint8)
+
+
+def write_label(model: nn.Module, labels: PseudoLabels, folder: Path, file: str, device: str) -> float:
+    """Label one image; the share of its pixels that the teacher is sure of.
+
+    Raises:
+        UserError: the image cannot be read.
+        OSError: the label cannot be written.
+    """
+    image = torch.from_numpy(read_image(Path(labels.images) / file)).to(device)
+    found = pseudo_label(model, image, labels.scales, labels.confidence, labels.size).cpu().numpy()
+    with written_whole(labels.label(folder, file)) as partial, partial.open("wb") as stream:
+        Image.fromarray(found).save(stream, "PNG")
+    return float(np.mean(found != IGNORE))

@@ -1,0 +1,250 @@
+"""Pictures segmented by an exported file: label maps, and overlays with a legend.
+
+A picture of any size is resized to the file's (bilinear; its sides may change their ratio), and the classes are resized
+back to the picture's size (nearest). Nothing that is in the file is run as Python.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from torch import Tensor
+
+from nasseg.errors import UserError
+from nasseg.families import make_arch
+from nasseg.files import written_whole
+from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.measure.latency.onnx_file import open_onnx, run_onnx
+from nasseg.measure.pt2_file import open_pt2
+from nasseg.network.card import Card, read_card, sha256
+from nasseg.network.export import SUFFIXES, load_strictly
+
+OPACITY = 0.55  # of the class colours over the picture
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+Run = Callable[[Tensor], Tensor]
+Labels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was written of a picture. size: [height, width] of it; shares: of its pixels by class, those that occur."""
+
+    image: Path
+    labels: Path
+    overlay: Path
+    size: tuple[int, int]
+    shares: dict[str, float]
+
+    def line(self) -> str:
+        """What `nasseg predict` prints."""
+        largest = sorted(self.shares.items(), key=lambda item: -item[1])[:3]
+        return f"{self.overlay}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in largest)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """An exported file, opened, and its card."""
+
+    card: Card
+    run: Run
+
+    def __call__(self, pictures: Sequence[Image.Image]) -> list[Labels]:
+        """RGB pictures of any sizes, at most a batch of them -> the class of each pixel, [height, width] each.
+
+        Raises:
+            UserError: the file's output is not what the card says.
+        """
+        height, width = self.card.input.size
+        resized = [np.asarray(p.resize((width, height), Image.Resampling.BILINEAR)) for p in pictures]
+        resized += [resized[-1]] * (self.card.input.batch - len(resized))  # the file takes whole batches
+        found = self.run(self._normalised(np.stack(resized)))
+        classes = self._classes(found).numpy()
+        return [
+            np.asarray(Image.fromarray(labels).resize(picture.size, Image.Resampling.NEAREST))
+            for labels, picture in zip(classes, pictures, strict=False)
+        ]
+
+    def _normalised(self, pixels: NDArray[np.uint8]) -> Tensor:
+        mean, std = torch.tensor(self.card.input.mean), torch.tensor(self.card.input.std)
+        return ((torch.from_numpy(pixels) - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+    def _classes(self, found: Tensor) -> Tensor:
+        """uint8 [B, H, W] from logits or from classes."""
+        (batch, _, height, width), count = self.card.input.shape, len(self.card.classes)
+        logits = self.card.output.name == "logits"
+        expected = [batch, count, height, width] if logits else [batch, height, width]
+        if list(found.shape) != expected or found.is_floating_point() != logits:
+            raise UserError(
+                f"{self.card.file} gives {self.card.output.name} of shape {list(found.shape)}, its card says "
+                f"{expected} with {count} classes: they are not of one export"
+            )
+        classes = found.argmax(1) if logits else found
+        if int(classes.max()) >= count:
+            raise UserError(f"{self.card.file} gives class {int(classes.max())}; its card has 0..{count - 1}")
+        return classes.to(torch.uint8)
+
+
+def open_exported(path: Path) -> Predictor:
+    """The file that `nasseg export` wrote, of any format, with its card.
+
+    Raises:
+        UserError: file or card is missing, they do not belong together, or the file is not of its format.
+    """
+    suffixes = [suffix for of_format in SUFFIXES.values() for suffix in of_format]
+    if path.suffix not in suffixes:
+        raise UserError(f"{path} is no exported file: its name ends in one of {', '.join(suffixes)}")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; `nasseg export` writes it") from None
+    card = read_card(path)
+    if path.suffix not in SUFFIXES[card.format]:
+        raise UserError(f"the card of {path} is of {card.file}, format {card.format}: export {path.name} again")
+    if sha256(content) != card.sha256:
+        raise UserError(f"{path} is not the file that its card describes (SHA-256 differs): export it again")
+    return Predictor(card, _runner(path, content, card))
+
+
+def _runner(path: Path, content: bytes, card: Card) -> Run:
+    if card.format == "onnx":
+        session = open_onnx(content)
+        return lambda images: run_onnx(session, images)
+    if card.format == "pt2":
+        program = open_pt2(content, str(path))
+        return torch.no_grad()(_telling(program, path))
+    for value in (card.arch.family, *card.arch.params.values()):
+        if ":" in str(value):  # a family of somebody's own, and a card is no reason to run code
+            raise UserError(f"the card of {path} names code, {value!r}, which is not run: export as onnx instead")
+    model = make_arch(card.arch.family, **card.arch.params).build(len(card.classes)).eval()
+    return torch.no_grad()(load_strictly(model, content, f"the weights in {path}"))
+
+
+def _telling(program: Run, path: Path) -> Run:
+    def run(images: Tensor) -> Tensor:
+        try:
+            return program(images)
+        except Exception as error:  # guards on sizes are plain assertions
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"{path} cannot run on {list(images.shape)}: {reason}") from None
+
+    return run
+
+
+def predict(path: Path, images: Sequence[Path], folder: Path) -> Iterator[Prediction]:
+    """Segment pictures with an exported file: NAME.png (classes, one byte a pixel) and NAME.overlay.png in `folder`.
+
+    Everything that can be is checked at the call; pictures are then read, segmented and written as the result is
+    iterated over.
+
+    Raises:
+        UserError: the file cannot be used, a picture cannot be read, two have one name, or one would be overwritten.
+    """
+    _check_names(images, folder)
+    return _predict(open_exported(path), images, folder)
+
+
+def _predict(predictor: Predictor, images: Sequence[Path], folder: Path) -> Iterator[Prediction]:
+    batch, lock = predictor.card.input.batch, DeviceLock("cpu")
+    try:
+        for start in range(0, len(images), batch):
+            paths = images[start : start + batch]
+            pictures = [read_picture(path) for path in paths]
+            with lock.computing():
+                found = predictor(pictures)
+            for path, picture, labels in zip(paths, pictures, found, strict=True):
+                yield _write(path, picture, labels, predictor.card, folder)
+    finally:
+        lock.close()
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture as RGB, the right way up.
+
+    Raises:
+        UserError: it cannot be read, or has more than one byte a colour.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode[0] in "IF":
+                raise UserError(f"{path} is of mode {image.mode}: a picture of one byte a colour is needed")
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except UserError:
+        raise
+    except _UNREADABLE as error:
+        raise UserError(f"cannot read image {path}: {error}") from None
+
+
+def overlay(picture: Image.Image, labels: Labels, card: Card) -> Image.Image:
+    """The picture under its class colours, with a legend of the classes that occur to its right."""
+    colours = np.array([entry.colour for entry in card.classes], np.float32)
+    blended = (1 - OPACITY) * np.asarray(picture, np.float32) + OPACITY * colours[labels]
+    names = _legend(labels, card, picture.height)
+    canvas = Image.new("RGB", (picture.width + names.width, max(picture.height, names.height)), "white")
+    canvas.paste(Image.fromarray(np.round(blended).astype(np.uint8)), (0, 0))
+    canvas.paste(names, (picture.width, 0))
+    return canvas
+
+
+def _legend(labels: Labels, card: Card, height: int) -> Image.Image:
+    """Colour, name and share of each class that occurs, in as many columns as the height asks for."""
+    text_size = min(28, max(11, height // 26))
+    font, row = ImageFont.load_default(text_size), round(1.6 * text_size)
+    entries = [
+        (card.classes[index].colour, f"{card.classes[index].name}  {100 * share:.1f} %")
+        for index, share in sorted(_shares(labels).items())
+    ]
+    column = max(font.getbbox(text)[2] for _, text in entries)
+    rows = max(1, (height - row) // row)
+    columns = -(-len(entries) // rows)
+    step = round(column) + 2 * row + row // 2
+    image = Image.new("RGB", (columns * step, min(rows, len(entries)) * row + row), "white")
+    draw = ImageDraw.Draw(image)
+    for number, (colour, text) in enumerate(entries):
+        left, top = (number // rows) * step + row // 2, (number % rows) * row + row // 2
+        draw.rectangle((left, top, left + row, top + row - row // 4), fill=colour, outline="black")
+        draw.text((left + row + row // 2, top + (row - row // 4) // 2), text, fill="black", font=font, anchor="lm")
+    return image
+
+
+def _shares(labels: Labels) -> dict[int, float]:
+    """The share of the pixels of each class that occurs."""
+    counts = np.bincount(labels.ravel())
+    return {index: float(count / labels.size) for index, count in enumerate(counts) if count}
+
+
+def _write(path: Path, picture: Image.Image, labels: Labels, card: Card, folder: Path) -> Prediction:
+    shares = {card.classes[index].name: share for index, share in _shares(labels).items()}
+    label_path, overlay_path = _names(path, folder)
+    try:
+        with written_whole(label_path) as partial:
+            Image.fromarray(labels).save(partial, "PNG")
+        with written_whole(overlay_path) as partial:
+            overlay(picture, labels, card).save(partial, "PNG")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from None
+    return Prediction(path, label_path, overlay_path, labels.shape, shares)
+
+
+def _names(image: Path, folder: Path) -> tuple[Path, Path]:
+    return folder / f"{image.stem}.png", folder / f"{image.stem}.overlay.png"
+
+
+def _check_names(images: Sequence[Path], folder: Path) -> None:
+    if not images:
+        raise UserError("no image was given")
+    inputs = {image.resolve() for image in images}
+    written: dict[Path, Path] = {}
+    for image in images:
+        if not image.is_file():
+            raise UserError(f"no such image: {image}" + ("; give its files" if image.is_dir() else ""))
+        for name in _names(image, folder):
+            if name.resolve() in inputs:
+                raise UserError(f"{name} is an image to be read: give another folder with -o")
+            if name in written:
+                raise UserError(f"{written[name]} and {image} would both be written to {name}: give one at a time")
+            written[name] = image

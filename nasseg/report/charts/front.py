@@ -1,0 +1,216 @@
+"""The front and the hypervolume. They only draw what nasseg.report.numbers.front_view computed.
+
+Every trace names its rows in `customdata` and its part in `meta`; the page swaps figures and marks the chosen row.
+"""
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from nasseg.report.html.words import number, sentence
+from nasseg.report.numbers.front_view import Axis, History, View
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; shapes say the same once more.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "triangle-down")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
+FILL = "rgba(0,114,178,0.08)"
+INK, MUTED, GRID, PUBLISHED = "#1d2733", "#5d6977", "#e7eaee", "#1d2733"
+HALO = ", ".join(["0 0 3px white"] * 3)
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+CONFIG = {
+    "responsive": True,
+    "displaylogo": False,
+    "showSendToCloud": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+}
+
+
+def mark(index: int) -> tuple[str, str]:
+    """Colour and symbol of the family or study at that index; no two alike for 36 of them."""
+    return COLOURS[index % len(COLOURS)], SYMBOLS[(index + index // len(COLOURS)) % len(SYMBOLS)]
+
+
+def escape(text: str) -> str:
+    """For Plotly's texts, which know some markup and &lt; &gt; &amp;, but not &quot;."""
+    return html.escape(text, quote=False)
+
+
+def front_figures(view: View) -> dict[str, dict[str, go.Figure]]:
+    """The front over each ordered pair of axes: x -> y -> figure."""
+    return {x: {y: front_figure(view, x, y) for y in view.axes if y != x} for x in view.axes}
+
+
+def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.Figure:
+    """Finished trials over two figures: the front in full, dominated trials dimmed, published networks, limits."""
+    across, up = view.axes[x or view.x], view.axes[y or view.y]
+    lines = view.steps.get(across.name, {}).get(up.name, [[]])
+    traces = [_steps(view, across, up, rows, index if len(lines) > 1 else None) for index, rows in enumerate(lines)]
+    for dimmed, rows_by_group in ((True, view.dominated), (False, view.front)):
+        for index, group in enumerate(view.groups):
+            traces.append(_group(view, across, up, group, index, rows_by_group[group], dimmed))
+    traces.append(_published(view, across, up))
+    traces.append(_scatter(view, across, up, [], "selected", marker=_ring(INK), hoverinfo="skip", showlegend=False))
+    layout = figure_layout(axis_layout(across), axis_layout(up))
+    return go.Figure(data=traces, layout={**layout, "shapes": limit_shapes(across, "x") + limit_shapes(up, "y")})
+
+
+OVER = {"trial": "Trial", "compute": "Hours of training", "time": "Hours since the first trial began"}
+
+
+def hypervolume_figure(*histories: History | None, names: Sequence[str] = ()) -> go.Figure:
+    """Hypervolume over trials or hours, as a share of the box; of several studies (with their names), a line each."""
+    traces, known = [], [history for history in histories if history]
+    for index, history in enumerate(histories):
+        if history is None:
+            continue
+        at, share, group = history.at, history.share, str(index) if names else None
+        colour = COLOURS[index % len(COLOURS)]
+        gains = [i for i, value in enumerate(share) if value > (share[i - 1] if i else 0)]
+        traces.append(
+            go.Scatter(
+                x=at, y=share, mode="lines", hoverinfo="skip", meta="line", legendgroup=group,
+                line={"shape": "hv", "color": colour, "width": 2, "dash": DASHES[index % len(DASHES)]},
+                **({"name": escape(names[index])} if names else {"fill": "tozeroy", "fillcolor": FILL}),
+            )
+        )  # fmt: skip
+        traces.append(
+            go.Scatter(
+                x=[at[i] for i in gains], y=[share[i] for i in gains], customdata=[history.rows[i] for i in gains],
+                mode="markers", meta="gains", legendgroup=group, showlegend=False,
+                marker={"color": colour, "symbol": mark(index)[1], "size": 6},
+                text=[f"<b>#{escape(history.keys[i])}</b> raised it to {share[i]:.4f}" for i in gains],
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )  # fmt: skip
+    title = OVER[known[0].over] if known else ""
+    layout = figure_layout({"title": {"text": title}}, {"title": {"text": "Hypervolume"}, "rangemode": "tozero"})
+    end = max((history.at[-1] for history in known), default=1.0)
+    layout["xaxis"] |= {"range": [0, end if end > 0 else 1]}
+    return go.Figure(data=traces, layout=layout)
+
+
+def axis_layout(axis: Axis) -> dict[str, Any]:
+    unit = f", {axis.unit}" if axis.unit else ""
+    layout: dict[str, Any] = {
+        "title": {"text": escape(sentence(axis.label) + unit)},
+        "type": "log" if axis.log else "linear",
+    }
+    layout["tickformat"] = "~s" if axis.thousands else ""
+    return layout
+
+
+def limit_shapes(axis: Axis, letter: str) -> list[dict[str, Any]]:
+    """A dashed line for each limit of an axis across the whole plot, with its value beside it."""
+    other = "y" if letter == "x" else "x"
+    place = ("end", "right") if letter == "x" else ("start", "left")
+    label: dict[str, Any] = {"textposition": place[0], "xanchor": place[1], "yanchor": "bottom", "textangle": 0}
+    label["font"] = {"size": 11, "color": MUTED}
+    line = {"type": "line", "layer": "between", "line": {"color": MUTED, "width": 1.2, "dash": "dash"}}
+    across = {f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
+    return [
+        {
+            **line, **across, f"{letter}0": value, f"{letter}1": value,
+            "label": {"text": escape(f"limit: {side} {number(value, axis.unit)}"), **label},
+        }
+        for side, value in axis.limit.items()
+    ]  # fmt: skip
+
+
+def _scatter(view: View, x: Axis, y: Axis, rows: Sequence[int], role: str, **more: Any) -> go.Scatter:
+    return go.Scatter(
+        x=[view.columns[x.name][row] for row in rows],
+        y=[view.columns[y.name][row] for row in rows],
+        customdata=list(rows),
+        meta=role,
+        **{"mode": "markers", **more},
+    )
+
+
+def _group(view: View, x: Axis, y: Axis, group: str, index: int, rows: list[int], dimmed: bool) -> go.Scatter:
+    colour, symbol = mark(index)
+    marker: dict[str, Any] = {"color": colour, "symbol": symbol, "size": 7, "opacity": 0.3}
+    if not dimmed:
+        marker |= {"size": 11, "opacity": 1, "line": {"color": "white", "width": 1.2}}
+    spreads = {} if dimmed else {**_spread(view, x, "x", rows, colour), **_spread(view, y, "y", rows, colour)}
+    return _scatter(
+        view, x, y, rows, "trials", name=escape(group), legendgroup=str(index), showlegend=not dimmed, marker=marker,
+        **spreads, **_hover(view, rows),
+    )  # fmt: skip
+
+
+def _spread(view: View, axis: Axis, letter: str, rows: list[int], colour: str) -> dict[str, Any]:
+    """The middle half of the runs that a latency is the median of."""
+    if axis.name not in view.halves:
+        return {}
+    halves = [view.halves[axis.name][row] or 0.0 for row in rows]
+    return {f"error_{letter}": {"type": "data", "array": halves, "color": colour, "thickness": 1.2, "width": 0}}
+
+
+def _published(view: View, x: Axis, y: Axis) -> go.Scatter:
+    """Named networks, where both figures are known."""
+    marker = {"symbol": "star", "size": 13, "color": "white", "line": {"color": PUBLISHED, "width": 1.6}}
+    known = [r for r in view.published if view.columns[x.name][r] is not None and view.columns[y.name][r] is not None]
+    names = [escape(view.names[row - view.published[0]]) for row in known]
+    return _scatter(
+        view, x, y, known, "published", mode="markers+text", name="published", marker=marker,
+        text=names, textposition="top center", textfont={"size": 12, "color": INK, "shadow": HALO},
+        hovertext=_hover(view, known)["text"], hovertemplate="%{hovertext}<extra></extra>",
+    )  # fmt: skip
+
+
+def _steps(view: View, x: Axis, y: Axis, rows: list[int], group: int | None) -> go.Scatter:
+    """The best trade-off of two objectives alone: what the trials reached with at most, or at least, that much of x.
+
+    group: whose it is, where there is a line each.
+    """
+    colour, dash = (
+        ("#9aa5b1", "solid") if group is None else (COLOURS[group % len(COLOURS)], DASHES[group % len(DASHES)])
+    )
+    line = {"shape": "vh" if x.direction == "maximize" else "hv", "color": colour, "width": 1.2, "dash": dash}
+    return _scatter(
+        view, x, y, rows, "steps", mode="lines", line=line, name="best trade-off of these two", hoverinfo="skip",
+        legendgroup=None if group is None else str(group),
+    )  # fmt: skip
+
+
+def _ring(colour: str) -> dict[str, Any]:
+    return {"symbol": "circle-open", "size": 21, "color": colour, "line": {"width": 2.2}}
+
+
+def hover_texts(view: View, rows: Sequence[int] | None = None) -> list[str]:
+    """What a mark says of each of the rows; of all, unless given."""
+    texts = []
+    for row in range(len(view.hover)) if rows is None else rows:
+        first, *rest = escape(view.hover[row]).split("\n")
+        texts.append("<br>".join([f"<b>{first}</b>", *rest]))
+    return texts
+
+
+def _hover(view: View, rows: Sequence[int]) -> dict[str, Any]:
+    return {"text": hover_texts(view, rows), "hovertemplate": "%{text}<extra></extra>"}
+
+
+def figure_layout(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
+    axis = {"gridcolor": GRID, "linecolor": "#c3cad2", "showline": True, "zeroline": False, "automargin": True}
+    axis |= {"ticks": "outside", "tickcolor": "#c3cad2", "ticklen": 4}
+    return {
+        "template": None,
+        "font": {"family": FONT, "size": 13, "color": INK},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "margin": {"l": 62, "r": 18, "t": 26, "b": 56},
+        "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(255,255,255,0.9)", "color": "#9aa5b1", "activecolor": INK},
+        "hoverlabel": {
+            "bgcolor": "white",
+            "bordercolor": "#c3cad2",
+            "font": {"size": 13, "color": INK},
+            "align": "left",
+        },
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "xaxis": {**axis, **x},
+        "yaxis": {**axis, **y},
+    }

@@ -1,0 +1,55 @@
+"""What makes a page one file: a template, packed blocks, and a policy under which the browser asks for nothing."""
+
+import base64
+import gzip
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from nasseg.report.html.markup import text
+
+_WEB = Path(__file__).parents[1] / "web"  # templates, styles and scripts
+
+
+def resource(name: str) -> str:
+    """Read a file of report/web."""
+    return (_WEB / name).read_text(encoding="utf-8")
+
+
+def fill(template: str, **parts: str) -> str:
+    """A template of this package with its parts; what is not `Html` is escaped."""
+    return Template(resource(template)).substitute({key: text(part) for key, part in parts.items()})
+
+
+def packed(content: str) -> str:
+    """Text as a compressed block that a script unpacks; base64 holds nothing that could end the script element."""
+    return base64.b64encode(gzip.compress(content.encode(), 6, mtime=0)).decode()
+
+
+def packed_json(value: Any) -> str:
+    return packed(json.dumps(value, allow_nan=False, separators=(",", ":")))
+
+
+@cache
+def library() -> tuple[str, str]:
+    """plotly.js as a packed block, and the text that its hash is of."""
+    code = get_plotlyjs()
+    return packed(code), code
+
+
+def policy(*scripts: str | None) -> str:
+    """Content security: the browser itself refuses every request, and every script but these; None: one beside it."""
+
+    def source(script: str | None) -> str:
+        if script is None:
+            return "'self' file:"
+        return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+    allowed = " ".join(map(source, scripts))
+    style, image = "style-src 'unsafe-inline'", "img-src data: blob:"
+    return f"default-src 'none'; script-src {allowed}; {style}; {image}; base-uri 'none'; form-action 'none'"

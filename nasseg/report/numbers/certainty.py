@@ -1,0 +1,64 @@
+"""How certain the front is: latency over its replicates, mIoU over seeds, and what stays on the front."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nasseg.analyse.trials import front_probabilities, seed_spread, seeds_frame, standard_errors
+from nasseg.records import StudyRecord, TrialRow
+from nasseg.report.html import words
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """chances: of each trial to be on the front when all are measured again; None where every figure is exact.
+
+    seeds: rows of `seeds_frame` by the trials they are of.
+    """
+
+    chances: Sequence[float] | None
+    seeds: dict[int, Any]
+    networks: int  # that have several seeds
+    spread: float | None  # of mIoU over seeds
+
+
+def certainty_of(record: StudyRecord) -> Certainty:
+    known = bool((standard_errors(record) > 0).any())
+    chances = front_probabilities(record).tolist() if known else None
+    frame = seeds_frame(record)
+    rows: list[Any] = list(frame.itertuples())
+    seeds = {number: row for row in rows for number in row.numbers}
+    return Certainty(chances, seeds, len(frame), seed_spread(record))
+
+
+def group(certainty: Certainty, trial: TrialRow, row: int) -> dict[str, Any] | None:
+    """What the panel says of a finished trial."""
+    figures = []
+    if certainty.chances is not None and certainty.chances[row] > 0:
+        figures.append(["stays on the front", words.percent(certainty.chances[row])])
+    m = trial.measurement
+    if m and m.latency and m.latency.iqr_ms is not None:
+        half = m.latency.iqr_ms / 2
+        ends = f"{words.number(m.latency.p50_ms - half)} to {words.number(m.latency.p50_ms + half, 'ms')}"
+        figures.append(["latency, middle half of its runs", ends])
+    same = certainty.seeds.get(trial.number)
+    if same is not None:
+        ends = f"{words.number(same.low)} to {words.number(same.high, '%')}"
+        others = ", ".join(f"#{number}" for number in same.numbers if number != trial.number)
+        figures.append([f"mIoU over {same.seeds} seeds (also {others})", ends])
+    return {"title": "Certainty", "protocol": "", "environment": "", "figures": figures} if figures else None
+
+
+def note(certainty: Certainty, record: StudyRecord) -> str:
+    """What the chances rest on."""
+    parts = ["Stays on the front: in how many of 400 draws it is there if everything is measured again."]
+    names = [objective.name for objective in record.objectives]
+    if any(name.startswith("latency") for name in names):
+        parts.append("Latency varies as in the runs of its own measurement; another day may differ more.")
+    if "miou" in names and certainty.spread is None:
+        parts.append("No network was trained with a second seed, so mIoU is taken as exact, which it is not.")
+    elif "miou" in names:
+        spread, n = words.number(certainty.spread, "points"), certainty.networks
+        over = f"the {n} networks that have several" if n != 1 else "the one network that has several"
+        parts.append(f"mIoU varies with a standard deviation of {spread}, as over the seeds of {over}.")
+    return " ".join(parts)

@@ -1,0 +1,73 @@
+"""What the page's script filters by and ranks: one column a figure over all rows, and what was chosen in each trial."""
+
+from typing import Any
+
+import numpy as np
+
+from nasseg.analyse.parameters import Population
+from nasseg.analyse.trials import trial_figures
+from nasseg.records import StudyRecord
+from nasseg.report.html import words
+from nasseg.report.numbers.front_view import Axis, View, axis_of, family_of
+
+_FIGURES = ("latency_ms", "macs", "params", "miou")
+
+
+def figures_of(record: StudyRecord, view: View) -> dict[str, Axis]:
+    """The objectives, then the usual figures, as far as finished trials have them."""
+    drawn = [row for rows in (view.front, view.dominated) for part in rows.values() for row in part]
+    known = [trial_figures(record.trials[row]) for row in sorted(drawn)]
+    names = dict.fromkeys([*(objective.name for objective in record.objectives), *_FIGURES])
+    found = {name: [row[name] for row in known if np.isfinite(row.get(name, np.nan))] for name in names}
+    return {name: axis_of(record, name, list(values)) for name, values in found.items() if values}
+
+
+def rows_data(record: StudyRecord, view: View, choices: dict[str, Any]) -> dict[str, Any]:
+    """Columns over the rows: trials in their order, then published networks.
+
+    keys, families, groups (each trial's place in the view's, -1 for none), networks (a number each architecture),
+    finished (rows), figures (name -> column), choices (parameter -> its levels, and the index of each trial's, -1 where
+    it is not active).
+    """
+    trials, points = record.trials, record.published
+    figures = [trial_figures(trial) for trial in trials] + [dict(point.figures) for point in points]
+    ids = [trial.measurement.arch_id if trial.measurement else f"#{trial.number}" for trial in trials]
+    seen = {name: index for index, name in enumerate(dict.fromkeys(ids))}
+    return {
+        "keys": view.keys,
+        "groups": _groups(view, len(trials)),
+        "families": [family_of(trial) for trial in trials] + [point.family for point in points],
+        "networks": [seen[name] for name in ids],
+        "finished": sorted(row for rows in (view.front, view.dominated) for part in rows.values() for row in part),
+        "ran": {row: trial.extra["published"] for row, trial in enumerate(trials) if "published" in trial.extra},
+        "names": [point.name for point in points],
+        "figures": {
+            name: {
+                "label": words.label(name),
+                "unit": axis.unit,
+                "values": [value if np.isfinite(value := row.get(name, np.nan)) else None for row in figures],
+            }
+            for name, axis in figures_of(record, view).items()
+        },
+        "choices": choices,
+    }
+
+
+def choices_of(record: StudyRecord, population: Population) -> dict[str, Any]:
+    """What was chosen, by parameter."""
+    found = {}
+    for name in map(str, population.choices):
+        column = population.choices[name]
+        codes = dict(zip(population.figures["number"].tolist(), column.cat.codes.tolist(), strict=True))
+        levels = list(map(str, column.cat.categories))
+        found[name] = {"levels": levels, "codes": [codes.get(trial.number, -1) for trial in record.trials]}
+    return found
+
+
+def _groups(view: View, trials: int) -> list[int]:
+    groups = [-1] * trials
+    for part in (view.front, view.dominated):
+        for index, name in enumerate(view.groups):
+            for row in part[name]:
+                groups[row] = index
+    return groups

@@ -1,0 +1,238 @@
+"""The numbers that the front's figure shows: axes to choose from, one column an axis, and which rows stand where.
+
+Rows are the study's trials in their order, then the published networks. Nothing here draws.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nasseg.analyse.compute_spent import finishing_order
+from nasseg.analyse.front import Box, Floats, hypervolume_history, pareto_front, reference_box
+from nasseg.analyse.trials import directions, objective_values, on_front, outcome, trial_figures
+from nasseg.records import StudyRecord, TrialRow
+from nasseg.report.html import words
+
+Column = list[float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """An objective, or the trial's number (no direction), as an axis. `log`: better drawn so."""
+
+    name: str
+    label: str
+    unit: str
+    direction: Literal["minimize", "maximize"] | None
+    log: bool
+    thousands: bool  # ticks like 5G
+    limit: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Everything that the front's figure needs. Lists of rows are indices into the columns."""
+
+    axes: dict[str, Axis]
+    columns: dict[str, Column]
+    keys: list[str]  # of the trials' rows: what a reader calls them
+    hover: list[str]
+    groups: tuple[str, ...]  # families; of several studies, the studies
+    front: dict[str, list[int]]  # group -> rows
+    dominated: dict[str, list[int]]
+    published: list[int]
+    names: list[str]  # of the published rows
+    halves: dict[str, Column]  # half of the range that holds the middle half of the runs, where there are runs
+    steps: dict[str, dict[str, list[list[int]]]]  # x -> y -> rows of the best trade-off of these two, by x: a line each
+    x: str
+    y: str
+
+    @property
+    def lines(self) -> int:
+        """How many trade-offs are drawn: one of all, or one a group."""
+        return max((len(rows) for row in self.steps.values() for rows in row.values()), default=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Hypervolume over finished trials, as a share of the box between reference point and best values: 0..1.
+
+    at: the trial's number, or hours; keys: what the trials are called. Only where it grew, the first and the last.
+    """
+
+    over: Literal["trial", "compute", "time"]
+    at: list[float]
+    keys: list[str]
+    rows: list[int]
+    share: list[float]
+    reference: dict[str, float]
+
+
+def family_of(trial: TrialRow) -> str:
+    return str((trial.arch or {}).get("family", "unknown"))
+
+
+def finished_rows(record: StudyRecord) -> list[int]:
+    """Rows of the trials that are drawn: finished ones that are no copies."""
+    return [row for row, trial in enumerate(record.trials) if outcome(trial) == "finished"]
+
+
+def key_of(trial: TrialRow, prefix: str = "") -> str:
+    """What a reader calls a trial: its number, after the letter of its study where there are several."""
+    return f"{prefix}{trial.number}"
+
+
+def view_of(record: StudyRecord, prefix: str = "") -> View:
+    figures = [trial_figures(trial) for trial in record.trials]
+    everything = figures + [dict(point.figures) for point in record.published]
+    drawn = finished_rows(record)
+    names = [objective.name for objective in record.objectives]
+    columns = {name: [_finite(row.get(name)) for row in everything] for name in names}
+    if len(names) == 1:
+        columns["number"] = [float(trial.number) for trial in record.trials] + [None] * len(record.published)
+    front_mask = on_front(record)
+    groups = tuple(sorted({family_of(record.trials[row]) for row in drawn}))
+    front: dict[str, list[int]] = {group: [] for group in groups}
+    dominated: dict[str, list[int]] = {group: [] for group in groups}
+    for row in drawn:
+        (front if front_mask[row] else dominated)[family_of(record.trials[row])].append(row)
+    published = list(range(len(record.trials), len(everything)))
+    x, y = _first_pair(record)
+    return View(
+        axes={name: axis_of(record, name, [columns[name][row] for row in drawn]) for name in columns},
+        columns=columns,
+        keys=[key_of(trial, prefix) for trial in record.trials],
+        hover=[_hover(record, t, f, prefix) for t, f in zip(record.trials, figures, strict=True)]
+        + [f"{point.name}\n{point.citation}" for point in record.published],
+        groups=groups,
+        front=front,
+        dominated=dominated,
+        published=published,
+        names=[point.name for point in record.published],
+        halves={"latency_ms": [_half(trial) for trial in record.trials]} if "latency_ms" in columns else {},
+        steps=_steps(record, drawn),
+        x=x,
+        y=y,
+    )
+
+
+def box_of(records: Sequence[StudyRecord]) -> Box | None:
+    """Where the hypervolumes of studies with the same objectives compare; None where nothing is finished."""
+    values = np.concatenate([_finished_values(record)[1] for record in records])
+    # Published networks may be far over the limits: they do not stretch the box.
+    own = [["published" not in record.trials[row].extra for row in _finished_values(record)[0]] for record in records]
+    chosen = values[np.array([flag for part in own for flag in part], dtype=bool)]
+    for part in (chosen, values):
+        if np.isfinite(part).all(axis=1).any():
+            return reference_box(part, directions(records[0]))
+    return None
+
+
+def histories_of(record: StudyRecord, box: Box | None = None, prefix: str = "") -> dict[str, History]:
+    """By what it is drawn over: trials, hours of training, hours since the study began. Empty where nothing finished.
+
+    box: the study's own, unless given.
+    """
+    box = box or box_of([record])
+    rows, values = _finished_values(record)
+    if box is None or not np.isfinite(values).all(axis=1).any():
+        return {}
+    place = {row: i for i, row in enumerate(rows)}
+    ended = [(row, spent, hours) for row, spent, hours in finishing_order(record) if row in place]
+    orders: dict[Literal["trial", "compute", "time"], list[tuple[int, float]]] = {
+        "trial": [(row, float(record.trials[row].number)) for row in rows],
+        "compute": [(row, spent) for row, spent, _ in ended],
+        "time": [(row, hours) for row, _, hours in ended if math.isfinite(hours)],
+    }
+    reference = dict(zip([o.name for o in record.objectives], box.reference.tolist(), strict=True))
+    found: dict[str, History] = {}
+    shares: dict[tuple[int, ...], list[float]] = {}
+    for over, order in orders.items():
+        chosen = tuple(row for row, _ in order)
+        if chosen and (over == "trial" or order[-1][1] > 0):
+            if chosen not in shares:
+                ordered = values[[place[row] for row in chosen]]
+                volumes = hypervolume_history(ordered, box.reference, directions(record)) / box.volume
+                shares[chosen] = volumes.tolist()
+            share = shares[chosen]
+            kept = [i for i in range(len(share)) if i in (0, len(share) - 1) or share[i] > share[i - 1]]
+            found[over] = History(
+                over=over,
+                at=[float(f"{order[i][1]:.7g}") for i in kept],
+                keys=[key_of(record.trials[chosen[i]], prefix) for i in kept],
+                rows=[chosen[i] for i in kept],
+                share=[share[i] for i in kept],
+                reference=reference,
+            )
+    return found
+
+
+def history_of(record: StudyRecord) -> History | None:
+    """Over the trials; None where none is finished."""
+    return histories_of(record).get("trial")
+
+
+def _finished_values(record: StudyRecord) -> tuple[list[int], Floats]:
+    rows = finished_rows(record)
+    return rows, objective_values(record, [record.trials[row] for row in rows])
+
+
+def _first_pair(record: StudyRecord) -> tuple[str, str]:
+    """What is spent across, what is gained upwards; with a single objective, over the trials."""
+    names = [objective.name for objective in record.objectives]
+    if len(names) == 1:
+        return "number", names[0]
+    gains = [o.name for o in record.objectives if o.direction == "maximize"]
+    y = gains[0] if gains else names[0]
+    costs = [o.name for o in record.objectives if o.name != y]
+    return next((name for name in costs if name not in gains), costs[0]), y
+
+
+def axis_of(record: StudyRecord, name: str, values: Column) -> Axis:
+    """A figure as an axis, for the values that are shown."""
+    objective = next((o for o in record.objectives if o.name == name), None)
+    known = [value for value in values if value is not None]
+    positive = bool(known) and min(known) > 0
+    return Axis(
+        name=name,
+        label=words.label(name),
+        unit=objective.unit if objective else words.unit(name),
+        direction=objective.direction if objective else None,
+        log=name != "number" and positive and max(known) / min(known) > 30,
+        thousands=name != "number" and bool(known) and max(map(abs, known)) >= 1e4,
+        limit=dict(record.limits.get(name, {})),
+    )
+
+
+def _steps(record: StudyRecord, drawn: list[int]) -> dict[str, dict[str, list[list[int]]]]:
+    values = objective_values(record, [record.trials[row] for row in drawn])
+    steps: dict[str, dict[str, list[list[int]]]] = {}
+    for i, x in enumerate(record.objectives):
+        for j, y in enumerate(record.objectives):
+            if i != j:
+                best = np.flatnonzero(pareto_front(values[:, [i, j]], [x.direction, y.direction]))
+                ordered = best[np.argsort(values[best, i], kind="stable")]
+                steps.setdefault(x.name, {})[y.name] = [[drawn[k] for k in ordered]]
+    return steps
+
+
+def _hover(record: StudyRecord, trial: TrialRow, figures: dict[str, float], prefix: str) -> str:
+    """Lines of plain text: the trial, its objectives, and cost where that is none of them."""
+    lines = [f"#{key_of(trial, prefix)} {family_of(trial)}"]
+    units = {objective.name: objective.unit for objective in record.objectives}
+    for name in dict.fromkeys([*units, "macs", "params", "latency_ms", "miou"]):
+        if name in figures:
+            lines.append(f"{words.label(name)}: {words.number(figures[name], units.get(name, words.unit(name)))}")
+    return "\n".join(lines)
+
+
+def _half(trial: TrialRow) -> float | None:
+    latency = trial.measurement.latency if trial.measurement else None
+    return None if latency is None or latency.iqr_ms is None else latency.iqr_ms / 2
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -1,0 +1,67 @@
+"""Curves of several searches with bands, as one HTML file that needs nothing else. Only draws what was computed."""
+
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from nasseg.errors import UserError
+from nasseg.files import written_whole
+from nasseg.report.charts.front import COLOURS, CONFIG, FONT, GRID, INK, escape
+
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def curves_figure(curves: pd.DataFrame, title: str, target: float = float("nan")) -> go.Figure:
+    """A line with its band a policy. curves: columns policy, compute, mean, low, high. target: a level to mark."""
+    figure = go.Figure()
+    samplers = list(dict.fromkeys(_sampler(name) for name in curves["policy"]))
+    kinds = list(dict.fromkeys(_kind(name) for name in curves["policy"]))
+    for name, rows in curves.groupby("policy", sort=False):
+        policy = str(name)
+        colour = COLOURS[samplers.index(_sampler(policy)) % len(COLOURS)]
+        dash = DASHES[kinds.index(_kind(policy)) % len(DASHES)]
+        x = rows["compute"].tolist()
+        figure.add_scatter(
+            x=x + x[::-1], y=rows["high"].tolist() + rows["low"].tolist()[::-1], fill="toself", fillcolor=colour,
+            opacity=0.12, line={"width": 0}, hoverinfo="skip", showlegend=False, legendgroup=policy, meta="band",
+        )  # fmt: skip
+        figure.add_scatter(
+            x=x, y=rows["mean"].tolist(), name=escape(policy), legendgroup=policy, mode="lines", meta="mean",
+            line={"color": colour, "dash": dash, "width": 2},
+        )  # fmt: skip
+    if target == target:
+        figure.add_hline(y=target, line={"color": INK, "width": 1, "dash": "dot"})
+    axis = {"gridcolor": GRID, "zeroline": False}
+    figure.update_layout(
+        title=escape(title), font={"family": FONT, "color": INK}, plot_bgcolor="white", hovermode="x unified",
+        xaxis={**axis, "title": "compute (full trainings)"}, yaxis={**axis, "title": "share of the full hypervolume"},
+    )  # fmt: skip
+    return figure
+
+
+def _sampler(policy: str) -> str:
+    return policy.partition(" + ")[0]
+
+
+def _kind(policy: str) -> str:
+    return policy.partition(" + ")[2]
+
+
+def write_curves(curves: pd.DataFrame, path: Path | str, title: str, target: float = float("nan")) -> Path:
+    """Write the figure as an HTML file, readable offline, and the numbers beside it as NAME.curves.csv.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    page = Path(path)
+    try:
+        with written_whole(page) as partial:
+            curves_figure(curves, title, target).write_html(partial, include_plotlyjs=True, config=CONFIG)
+        with written_whole(page.with_suffix(".curves.csv")) as partial:
+            curves.round(6).to_csv(partial, index=False)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {error.filename or page}: {error.strerror}; choose another place with -o"
+        ) from None
+    return page

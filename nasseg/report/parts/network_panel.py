@@ -1,0 +1,212 @@
+"""What the page's panel shows of one network: plain data, already in words."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from nasseg.analyse.trials import outcome, trial_figures
+from nasseg.errors import UserError
+from nasseg.records import Measurement, PublishedPoint, StudyRecord, TrialRow
+from nasseg.report.html import words
+from nasseg.report.numbers.front_view import family_of, key_of
+from nasseg.schedule import parse_schedule
+
+OUTCOMES = {
+    "finished": "finished",
+    "reused": "same network and protocol as an earlier trial",
+    "stopped": "stopped at a rung",
+    "rejected": "rejected by a limit",
+    "failed": "failed",
+    "running": "running",
+    "waiting": "waiting",
+}
+# Attributes that a report shows elsewhere, or that only the driver needs.
+_HIDDEN = {"arch_id", "eval_key", "lease", "constraints", "continues", "stopped_at_rung"}
+
+Trials = Mapping[int, TrialRow]  # by number
+
+
+def trial_detail(
+    record: StudyRecord,
+    trial: TrialRow,
+    front: bool,
+    certainty: dict[str, Any] | None = None,
+    trials: Trials | None = None,
+    prefix: str = "",
+) -> dict[str, Any]:
+    """Everything recorded of a trial, and what is known of its certainty.
+
+    trials: the study's, where it may go on from another. prefix: of what its trials are called.
+    """
+    state = OUTCOMES[outcome(trial)]
+    if outcome(trial) == "finished":
+        state = "on the front" if front else "dominated"
+    before = trial.extra.get("continues")
+    facts = [("rung", str(trial.rung)), ("seed", trial.seed), ("reused from", trial.reused_from)]
+    facts += [("goes on from", None if before is None else f"#{prefix}{before}")]
+    facts += [("started", words.moment(trial.started)), ("finished", words.moment(trial.finished))]
+    if trial.measurement:
+        facts.append(("arch id", trial.measurement.arch_id))
+    known = trial_figures(trial)
+    facts += [(name, words.plain(value)[:300]) for name, value in trial.extra.items() if name not in {*known, *_HIDDEN}]
+    return {
+        "title": f"#{key_of(trial, prefix)} {family_of(trial)}",
+        "key": key_of(trial, prefix),
+        "state": state,
+        "front": front,
+        "reason": trial.reason,
+        "arch": _arch(trial),
+        "groups": [*_groups(record, trial), *([certainty] if certainty else [])],
+        "commands": _commands(record, trial) if trial.arch else [],
+        "facts": [[key, str(value)] for key, value in facts if value not in (None, "")],
+        "schedules": list(_schedules(trial.arch or {})),
+        **_curves(trial.measurement),
+        "rungs": _rungs(trial, trials or {}),
+    }
+
+
+def published_detail(record: StudyRecord, point: PublishedPoint) -> dict[str, Any]:
+    units = {objective.name: objective.unit for objective in record.objectives}
+    figures = [[words.label(n), words.number(v, units.get(n, words.unit(n)))] for n, v in point.figures.items()]
+    return {
+        "title": point.name,
+        "state": "published network",
+        "front": False,
+        "arch": [["family", point.family], *([key, words.plain(value)] for key, value in point.params.items())],
+        "groups": [{"title": "Figures", "protocol": point.citation, "figures": figures}],
+        "facts": [],
+    }
+
+
+def _arch(trial: TrialRow) -> list[list[str]]:
+    """Fields and values, what the search chose first."""
+    fields = {key: value for key, value in (trial.arch or trial.params).items() if key != "family"}
+    chosen = {part for name in trial.params for part in name.split(".")}
+    return [[key, words.plain(fields[key])] for key in sorted(fields, key=lambda key: key not in chosen)]
+
+
+def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
+    """Figures by how they were taken: objectives first, then each part of the measurement with its protocol."""
+    objectives = [
+        [words.label(objective.name), words.number(trial.values[objective.name], objective.unit)]
+        for objective in record.objectives
+        if objective.name in trial.values
+    ]
+    groups: list[dict[str, Any]] = (
+        [{"title": "Objectives", "protocol": "", "figures": objectives}] if objectives else []
+    )
+    m = trial.measurement
+    if m and m.accuracy:
+        a = m.accuracy
+        figures = [
+            ("mIoU", a.miou, "%"),
+            ("pixel accuracy", a.pixel_accuracy, "%"),
+            ("training time", a.train_seconds, "s"),
+        ]
+        groups.append(
+            _group("Accuracy", words.accuracy_protocol(a.protocol), words.environment(a.environment), figures)
+        )
+    if m and m.latency:
+        t = m.latency
+        figures = [("median", t.p50_ms, "ms"), ("p90", t.p90_ms, "ms"), ("p99", t.p99_ms, "ms")]
+        figures += [("interquartile range", t.iqr_ms, "ms")] if t.iqr_ms is not None else []
+        figures += [("runs", t.n, "")]
+        groups.append(_group("Latency", words.latency_protocol(t.protocol), words.environment(t.environment), figures))
+        if t.disturbed:
+            groups[-1]["warning"] = "Other load was seen while it was timed, and a repeat did not help."
+    if m and m.cost:
+        c = m.cost
+        figures = [
+            ("multiply-adds", c.macs, ""),
+            ("parameters", c.params, ""),
+            ("FLOPs as fvcore counts", c.fvcore_flops, ""),
+        ]
+        figures += [("activations", c.activations, ""), ("field of view", c.field_of_view, "px")]
+        if c.peak_activation_bytes is not None:
+            figures.append(("peak activation memory", c.peak_activation_bytes / 2**20, "MiB"))
+        groups.append(_group("Cost", words.cost_protocol(c.protocol), words.environment(c.environment), figures))
+        if c.uncounted:
+            groups[-1]["note"] = f"Operators that fvcore does not count: {words.plain(c.uncounted)}."
+    if m and m.custom:
+        own = [(name, float(entry["value"]), str(entry.get("unit", ""))) for name, entry in m.custom.items()]
+        sources = ", ".join(sorted({str(entry.get("source", "unknown source")) for entry in m.custom.values()}))
+        groups.append(_group("Own figures", sources, "", own))
+    return groups
+
+
+def _group(title: str, protocol: str, environment: str, figures: list[tuple[str, float, str]]) -> dict[str, Any]:
+    rows = [[name, words.number(value, unit)] for name, value, unit in figures]
+    return {"title": title, "protocol": protocol, "environment": environment, "figures": rows}
+
+
+def _commands(record: StudyRecord, trial: TrialRow) -> list[list[str]]:
+    """What to type to go on with a network. RECIPE, NAME: the reader's choice."""
+    address = shlex.quote(f"{record.name}#{trial.number}")
+    accuracy = trial.accuracy
+    data = shlex.quote(accuracy.protocol.data) if accuracy else "DATA"
+    return [
+        ["Train it to the end", f"nasseg train {address} --data {data} --recipe RECIPE"],
+        ["Measure it again", f"nasseg measure {address} --latency"],
+        ["Export it", f"nasseg export {address} -o NAME.onnx"],
+    ]
+
+
+def _schedules(arch: Mapping[str, Any], prefix: str = "") -> Iterator[list[Any]]:
+    """Dilation schedules among an architecture's fields, those of its encoder too: name, notation, runs of blocks.
+
+    A run is [blocks, [rates, one a branch]].
+    """
+    for name, value in arch.items():
+        if isinstance(value, Mapping):
+            yield from _schedules(value, f"{prefix}{name}.")
+        elif isinstance(value, str) and "(" in value:
+            try:
+                schedule = parse_schedule(value)
+            except UserError:
+                continue
+            yield [f"{prefix}{name}", value, [[len(list(run)), list(entry)] for entry, run in groupby(schedule)]]
+
+
+def _rungs(trial: TrialRow, trials: Trials) -> list[list[float]]:
+    """mIoU at each rung that the network was stopped at, and now: [step, percent]."""
+    points: list[list[float]] = []
+    seen: set[int] = set()
+    now: TrialRow | None = trial
+    while now is not None and now.number not in seen:
+        seen.add(now.number)
+        accuracy = now.accuracy
+        if accuracy and abs(accuracy.miou) < float("inf"):
+            points.append([accuracy.protocol.steps, round(accuracy.miou, 2)])
+        now = trials.get(now.extra.get("continues", -1))
+    return points[::-1] if len(points) > 1 else []
+
+
+def _curves(m: Measurement | None) -> dict[str, Any]:
+    """IoU a class (best first), cost by stage and the learning curve, as far as they are known."""
+    found: dict[str, Any] = {}
+    if m and m.accuracy:
+        items = sorted(
+            m.accuracy.class_iou.items(), key=lambda item: -1.0 if item[1] is None else item[1], reverse=True
+        )
+        found["iou"] = [[name, None if iou is None else round(iou, 1)] for name, iou in items]
+        found["curve"] = [[step, float(f"{loss:.4g}")] for step, loss in m.accuracy.curve if abs(loss) < float("inf")]
+    if m and m.latency and m.latency.parts_ms:
+        whole = sum(m.latency.parts_ms.values())
+        found["parts"] = [
+            [name, words.number(ms, "ms"), round(100 * ms / whole, 1)] for name, ms in m.latency.parts_ms.items()
+        ]
+    if m and m.cost:
+        total = max(1, sum(stage.macs for stage in m.cost.stages))
+        found["input"] = list(m.cost.protocol.input_size)
+        found["stages"] = [
+            [
+                stage.stride,
+                stage.width or None,
+                words.number(stage.params),
+                words.number(stage.macs),
+                round(100 * stage.macs / total, 1),
+            ]
+            for stage in m.cost.stages
+        ]
+    return found

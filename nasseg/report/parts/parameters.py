@@ -1,0 +1,100 @@
+"""The part of the page about the population: does a parameter matter here? A sentence each, a table, and the charts."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from nasseg.analyse.parameters import Population, edf_frame, importance_frame
+from nasseg.report.charts.parameters import edf_figure, effects_figure, importance_figure, parallel_figure
+from nasseg.report.html import words
+from nasseg.report.html.markup import Html, tag, text
+from nasseg.report.numbers.front_view import Axis
+
+_ANSWERS = {"matters": "Yes", "hardly matters": "Hardly", "undecided": "Undecided"}
+
+
+def sentence(row: Any, population: Population, target: Axis) -> str:
+    """Whether a parameter matters, from its row of `importance_frame`."""
+    among = f"{row.n:,} {f'{row.family} ' if isinstance(row.family, str) else ''}network{'s' if row.n != 1 else ''}"
+    equal = f"at equal {words.label(population.cost)}" if population.cost else "whatever the cost"
+    start = f"{_ANSWERS[row.verdict]}: "
+    if math.isnan(row.share):
+        if row.n < 20:
+            return f"{start}{among} with {row.parameter} {'are' if row.n != 1 else 'is'} too few to tell."
+        return f"{start}among {among} the values of {row.parameter} do not differ at one cost, so nothing can be told."
+    if row.verdict == "hardly matters":
+        share = f"at most {words.percent(row.high)}"
+        return (
+            f"{start}{equal}, {row.parameter} accounts for {share} of the differences in {target.label} among {among}."
+        )
+    share = f"{words.percent(row.share)} ({words.percent(row.low)} to {words.percent(row.high)})"
+    text = f"{start}{equal}, {row.parameter} accounts for {share} of the differences in {target.label} among {among}"
+    if row.verdict == "undecided":
+        return f"{text}, which chance alone would do too (p = {row.p:.2g}). More networks would tell."
+    if row.best is None:
+        return f"{text}."
+    low, high = (f"{value:.3g}" for value in (row.gain_low, row.gain_high))
+    gain = words.difference(row.gain, target.unit)
+    return f"{text}. Best is {row.best}: better than {row.worst} by {gain} ({low} to {high})."
+
+
+def section_data(
+    population: Population,
+    target: Axis,
+    figures: Mapping[str, tuple[Axis, list[float | None]]],
+    front: list[int],
+    rows: Mapping[int, int],
+) -> dict[str, Any] | None:
+    """What the script shows: figures and a sentence a parameter; None where there is no parameter."""
+    if population.choices.empty or not len(population.choices.columns):
+        return None
+    frame, parameters = importance_frame(population), {}
+    for row in frame.itertuples():
+        name = str(row.parameter)
+        known = edf_frame(population, name)
+        edf = edf_figure(known, target, rows)
+        bins = known["bin"].where(known["row"].isin(list(rows))).dropna().astype(int)
+        parameters[name] = {
+            "sentence": sentence(row, population, target),
+            "verdict": row.verdict,
+            "effects": effects_figure(population, name, target, rows).to_plotly_json(),
+            "edf": edf.to_plotly_json(),
+            "bins": [part.tolist() for _, part in bins.groupby(known["value"], observed=True)],
+            "equal": bool((known["bin"] >= 0).any()),
+        }
+    return {
+        "parameters": parameters,
+        "importance": importance_figure(population).to_plotly_json(),
+        "parallel": parallel_figure(population, figures, front, rows).to_plotly_json(),
+    }
+
+
+def parameter_select(frame: pd.DataFrame) -> Html:
+    options = [tag("option", str(name), value=str(name)) for name in frame["parameter"]]
+    return tag("select", *options, id="parameter")
+
+
+def table(population: Population, target: Axis) -> Html:
+    """Every parameter with its sentence: what the charts say, without a script."""
+    rows = [
+        tag("tr", tag("td", str(row.parameter)), tag("td", sentence(row, population, target)))
+        for row in importance_frame(population).itertuples()
+    ]
+    head = tag("tr", tag("th", "Parameter", scope="col"), tag("th", "Does it matter?", scope="col"))
+    return tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll", tabindex="0")
+
+
+def note(population: Population, target: Axis) -> Html:
+    cost = words.label(population.cost) if population.cost else None
+    held = (
+        f"The trend of {target.label} with {cost} is taken out, so that nothing looks good for being large; "
+        if cost
+        else "No cost is known, so a value may look good for being large; "
+    )
+    return text(
+        f"{held}the share is how much of what then differs goes with the parameter, with 95 % intervals of an analysis "
+        "of variance in which the other parameters vary as the search drew them. A search prefers good networks, and "
+        "draws what it likes together: read close calls as hints. Parameters count only where they are active."
+    )

@@ -1,0 +1,104 @@
+"""How the search went: hypervolume, rungs, what was spent and what was saved."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from nasseg.analyse.compute_spent import Compute, compute_of, rungs_frame
+from nasseg.analyse.trials import outcome
+from nasseg.records import StudyRecord
+from nasseg.report.charts.front import OVER
+from nasseg.report.html import words
+from nasseg.report.html.markup import Html, tag, text
+from nasseg.report.numbers.front_view import History
+from nasseg.report.parts.tables import plain_table
+
+
+def history_note(record: StudyRecord, history: History) -> Html:
+    at = reference_words(record, history)
+    return tag(
+        "p",
+        f"The share of the box between the reference point ({at}) and the best value of each objective that the front "
+        f"covers: {history.share[-1]:.3f} now. The reference point is the worst finished value of each, widened by "
+        "10 % of the range; the box is this study's own, so compare two studies only over one box.",
+        class_="note",
+    )
+
+
+def reference_words(record: StudyRecord, history: History) -> str:
+    """The reference point, as the record's objectives name it."""
+    found = [(o, history.reference[o.name]) for o in record.objectives]
+    return ", ".join(f"{words.label(o.name)} {words.number(value, o.unit)}" for o, value in found)
+
+
+def history_chart(histories: Mapping[str, object]) -> Html:
+    """The chart's place, and a choice of what it is drawn over, where there is one."""
+    options = [tag("option", title, value=name) for name, title in OVER.items() if name in histories]
+    select = tag("label", tag("span", "Over"), tag("select", *options, id="over"), class_="control")
+    control = tag("div", select, class_="controls script") if len(options) > 1 else None
+    chart = tag(
+        "div", id="hypervolume", class_="chart low script", role="img", aria_label="Hypervolume over the search"
+    )
+    return text(control, chart)
+
+
+def rungs_table(record: StudyRecord) -> Html | None:
+    """Successive halving, rung by rung; None without."""
+    frame = rungs_frame(record)
+    if frame.empty:
+        return None
+    most, rows = max(frame["reached"]), []
+    last = frame["rung"].max()
+    found: list[Any] = list(frame.itertuples())
+    for row in found:
+        ends = row.rung == last
+        counts = [row.reached, words.NOTHING if ends else row.promoted, words.NOTHING if ends else row.stopped]
+        cells = [tag("td", f"{row.rung}, the last" if ends else row.rung), tag("td", f"{row.steps:,}", class_="number")]
+        cells += [tag("td", f"{n:,}" if isinstance(n, int) else n, class_="number") for n in counts]
+        cells.append(tag("td", words.duration(row.seconds), class_="number"))
+        cells.append(tag("td", bar(100 * row.reached / most), class_="bars"))
+        rows.append(tag("tr", *cells))
+    heads = [
+        ("rung", None),
+        *((name, "number") for name in ("step", "trained", "went on", "wait", "training")),
+        ("", None),
+    ]
+    note = "Networks are trained to a rung and compared there; the best go on, the others wait. Only those of the last "
+    note += "rung are finished: figures, fronts and tables hold no others."
+    return text(tag("h3", "Rungs"), tag("p", note, class_="note"), plain_table(heads, rows))
+
+
+def spent_table(record: StudyRecord) -> Html | None:
+    """Hours of training, and estimates of what was saved; None where nothing was trained."""
+    found = compute_of(record)
+    if found.trained == 0 and found.saved == 0:
+        return None
+    rows = [tag("tr", *(tag("td", cell, class_=kind) for cell, kind in zip(row, (None, "number", None), strict=True)))
+            for row in _spent_rows(record, found)]  # fmt: skip
+    heads = (("compute", None), ("one worker's time", "number"), ("what it is", None))
+    note = "Savings are estimates: nobody trained what was not trained."
+    return text(tag("h3", "Spent and saved"), plain_table(heads, rows), tag("p", note, class_="note"))
+
+
+def _spent_rows(record: StudyRecord, found: Compute) -> list[tuple[str, str, str]]:
+    counts = Counter(map(outcome, record.trials))
+    rows = [("Trained", words.duration(found.trained), "steps of training, as measured with each trial")]
+    if found.by_limits:
+        why = f"{counts['rejected']:,} candidates rejected, at what networks of their size took to train"
+        rows.append(("Saved by limits, about", words.duration(found.by_limits), why))
+    if found.by_duplicates:
+        why = f"{counts['reused']:,} copies of known networks, at what each took the first time"
+        rows.append(("Saved by duplicates, about", words.duration(found.by_duplicates), why))
+    if found.by_halving:
+        why = "networks that wait at a rung, at their own pace to the last step"
+        rows.append(("Saved by halving, about", words.duration(found.by_halving), why))
+    if found.searched:
+        rows.append(("Searched", words.duration(found.searched), "by the clock, all workers at once"))
+    if found.money is not None:
+        price = record.extra["price_per_hour"]
+        rows.append(("Cost", f"{found.money:,.2f}", f"at {words.plain(price)} an hour searched"))
+    return rows
+
+
+def bar(percent: float) -> Html:
+    return tag("span", tag("i", style=f"width: {percent:.1f}%"), class_="bar")

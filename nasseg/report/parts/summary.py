@@ -1,0 +1,130 @@
+"""The top of the page, which needs no script: headline, tiles, and the chart's controls and legend."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from nasseg.analyse.trials import networks_trained, progress, reasons
+from nasseg.records import StudyRecord, TrialRow
+from nasseg.report.charts.front import PUBLISHED, mark
+from nasseg.report.html import words
+from nasseg.report.html.markup import Html, tag, text
+from nasseg.report.numbers.front_view import View, family_of, finished_rows
+from nasseg.report.parts.tables import front_rows, link
+
+_SHAPES = {
+    "circle": "M2 7a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
+    "square": "M2.5 2.5h9v9h-9z",
+    "diamond": "M7 1l6 6l-6 6l-6-6z",
+    "triangle-up": "M7 1.5l6 10.5h-12z",
+    "pentagon": "M7 1.2l6 4.4l-2.3 7h-7.4l-2.3-7z",
+    "triangle-down": "M7 12.5l6-10.5h-12z",
+    "star": "M7 .8l1.7 4.1l4.4.3l-3.4 2.8l1.1 4.3l-3.8-2.3l-3.8 2.3l1.1-4.3l-3.4-2.8l4.4-.3z",
+}
+
+
+def headline(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
+    """What came out, in a sentence or two. `shown` is what the view's rows are of."""
+    counts, front = progress(record), front_rows(shown, view)
+    if not front:
+        return tag(
+            "p", f"{_count(len(record.trials), 'trial')} so far, and no network has finished yet.", class_="headline"
+        )
+    names = [words.label(objective.name) for objective in record.objectives]
+    parts: list[object] = [f"{_count(counts['finished'], 'network')} finished. "]
+    if len(names) == 1:
+        best = shown.trials[front[0]]
+        parts += [f"The best {names[0]} is {_value(record, best, 0)}, of trial ", link(best.number), "."]
+    else:
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        parts.append(f"On the front {'is' if len(front) == 1 else 'are'} {len(front):,}: ")
+        parts.append(f"no other network is as good in {listed} and better in one of them.")
+    if counts["rejected"]:
+        most, times = next(iter(reasons(record, "rejected").items()))
+        rejected = f"{_count(counts['rejected'], 'candidate')} {'was' if counts['rejected'] == 1 else 'were'}"
+        parts.append(f" {rejected} rejected by limits, {times:,} because {most}.")
+    return tag("p", *parts, class_="headline")
+
+
+def tiles(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
+    """The counts, and the best network for each objective. `shown` is what the view's rows are of."""
+    counts, front, trained = progress(record), front_rows(shown, view), networks_trained(record)
+    stopped, rejected = counts["stopped"], counts["rejected"]
+    cards = [
+        _tile("Networks trained", f"{trained:,}", f"{counts['finished']:,} trials to the end, {stopped:,} stopped")
+        if trained
+        else _tile("Networks measured", f"{counts['finished']:,}", "no accuracy measured"),
+        _tile("Rejected by limits", f"{rejected:,}", f"of {len(record.trials):,} trials, {counts['failed']:,} failed"),
+        _tile("On the front", f"{len(front):,}", f"of {counts['finished']:,} finished"),
+    ]
+    for index, objective in enumerate(record.objectives if front else ()):
+        sign = 1 if objective.direction == "minimize" else -1
+        best = shown.trials[min(front, key=lambda row: sign * shown.trials[row].values[objective.name])]
+        note = text(link(best.number), f" {family_of(best)}")
+        cards.append(_tile(f"Best {words.label(objective.name)}", _value(record, best, index), note))
+    return tag("div", *cards, class_="tiles")
+
+
+def thinned_note(shown: StudyRecord, record: StudyRecord) -> Html | None:
+    """For a study that is too large for one page."""
+    if len(shown.trials) == len(record.trials):
+        return None
+    return tag(
+        "p",
+        f"The figures show {len(shown.trials):,} of {len(record.trials):,} trials: the front and every best trade-off "
+        "in full, the others as an even sample. All counts, the hypervolume and what is said of parameters are of all.",
+        class_="note",
+    )
+
+
+def legend(view: View, record: StudyRecord) -> Html:
+    """What colours and shapes mean, with the whole study's counts; each entry shows and hides its own."""
+    finished = Counter(family_of(record.trials[row]) for row in finished_rows(record))
+    return group_legend(view, [finished[group] for group in view.groups])
+
+
+def group_legend(view: View, finished: Sequence[int]) -> Html:
+    """Of groups, with how many networks finished in each."""
+    entries = []
+    for index, (group, n) in enumerate(zip(view.groups, finished, strict=True)):
+        count = tag("small", f"{len(view.front[group]):,} of {n:,} on {'its' if view.lines > 1 else 'the'} front")
+        entries.append(_key(swatch(*mark(index)), group, count, data_group=str(index)))
+    known = ([name for name in view.axes if view.columns[name][row] is not None] for row in view.published)
+    if any(len(names) > 1 for names in known):  # a star needs two figures
+        entries.append(_key(swatch(PUBLISHED, "star", hollow=True), "published", None, data_group="published"))
+    return tag("div", *entries, class_="legend script")
+
+
+def axis_select(view: View, letter: str, title: str) -> Html:
+    """A choice of objectives for one axis, and of its scale."""
+    chosen = {"x": view.x, "y": view.y}.get(letter, "")
+    if letter == "z" and len(view.axes) < 3:
+        return Html("")
+    options = [tag("option", "none", value="")] if letter == "z" else []
+    options += [
+        tag("option", words.sentence(a.label), value=a.name, selected=a.name == chosen) for a in view.axes.values()
+    ]
+    box = tag("input", type="checkbox", id=f"{letter}-log", checked=letter != "z" and view.axes[chosen].log)
+    select = tag("select", *options, id=f"{letter}-axis")
+    return tag("div", tag("label", tag("span", title), select), tag("label", box, "log"), class_="control")
+
+
+def _value(record: StudyRecord, trial: TrialRow, index: int) -> str:
+    objective = record.objectives[index]
+    return words.number(trial.values[objective.name], objective.unit)
+
+
+def _tile(title: str, value: str, note: object) -> Html:
+    return tag("div", tag("h3", title), tag("strong", value), tag("p", note), class_="tile")
+
+
+def swatch(colour: str, symbol: str, hollow: bool = False) -> Html:
+    path = tag("path", d=_SHAPES[symbol], fill="none" if hollow else colour, stroke=colour)
+    return tag("svg", path, viewBox="0 0 14 14", width=14, height=14, aria_hidden="true")
+
+
+def _key(swatch: Html, name: str, note: Html | None, **data: str) -> Html:
+    return tag("button", swatch, tag("span", name), note, type="button", aria_pressed="true", **data)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

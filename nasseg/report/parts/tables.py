@@ -1,0 +1,172 @@
+"""The page's tables and what they stand on: the front, history, ledger, protocols, provenance."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from nasseg.analyse.trials import Outcome, outcome, reason_of, trial_figures
+from nasseg.records import StudyRecord, TrialRow
+from nasseg.report.html import words
+from nasseg.report.html.markup import Html, tag, text
+from nasseg.report.numbers.front_view import View, family_of
+from nasseg.report.parts.network_panel import OUTCOMES
+
+_ORDER: tuple[Outcome, ...] = ("rejected", "stopped", "failed", "reused", "running", "waiting")
+_REASONS = 40  # rows of the ledger
+
+
+def link(key: int | str) -> Html:
+    """To a trial, by its key."""
+    return tag("a", f"#{key}", href=f"#trial-{key}")
+
+
+def front_rows(record: StudyRecord, view: View) -> list[int]:
+    """Rows of the front, best first by the first objective."""
+    first = record.objectives[0]
+    rows = [row for rows in view.front.values() for row in rows]
+    sign = 1 if first.direction == "minimize" else -1
+    return sorted(rows, key=lambda row: (sign * record.trials[row].values[first.name], row))
+
+
+def front_table(
+    record: StudyRecord, view: View, chances: Sequence[float] | None = None, studies: Mapping[int, Html] | None = None
+) -> Html:
+    """Every network of the front, one a row.
+
+    chances: of each trial to stay on it, where known. studies: which study each row is of, where there are several.
+    """
+    rows = front_rows(record, view)
+    trials = [record.trials[row] for row in rows]
+    figures = [trial_figures(trial) for trial in trials]
+    objectives = {objective.name: objective for objective in record.objectives}
+    extra = ("macs", "params", "latency_ms", "miou")
+    names = [*objectives, *(n for n in extra if n not in objectives and any(n in known for known in figures))]
+    units = {name: objectives[name].unit if name in objectives else words.unit(name) for name in names}
+    varying = _varying([trial for trial in record.trials if outcome(trial) == "finished"])
+    best = {
+        n: (min if o.direction == "minimize" else max)(f[n] for f in figures) for n, o in objectives.items() if rows
+    }
+    first = [_head("trial"), *([_head("study")] if studies else []), _head("family")]
+    head = [*first, *(_head(words.label(n), units[n], "number") for n in names)]
+    if chances is not None:
+        head.append(_head("stays on the front", "", "number"))
+    head.append(tag("th", "Architecture, what varies", scope="col"))
+    body = []
+    for row, trial, known in zip(rows, trials, figures, strict=True):
+        cells = [tag("td", link(view.keys[row]), data_value=row)]
+        cells += [*([tag("td", studies[row], class_="nowrap")] if studies else []), tag("td", family_of(trial))]
+        for name in names:
+            winner = "number best" if known.get(name) == best.get(name, object()) else "number"
+            cells.append(tag("td", words.number(known.get(name)), class_=winner, data_value=known.get(name, "")))
+        if chances is not None:
+            cells.append(tag("td", words.percent(chances[row]), class_="number", data_value=chances[row]))
+        fields = [f"{k} {words.plain((trial.arch or {}).get(k))}" for k in varying.get(family_of(trial), [])]
+        cells.append(tag("td", *[tag("span", field) for field in fields], class_="fields"))
+        body.append(tag("tr", *cells, id=f"trial-{view.keys[row]}"))
+    table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), id="front-table")
+    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Networks on the front")
+
+
+def ledger(record: StudyRecord, prefix: str = "") -> Html:
+    """What became of the trials that are not in the figures: by outcome and reason, the most frequent first.
+
+    prefix: of what the study's trials are called.
+    """
+    found: dict[tuple[int, Outcome, str], list[int]] = {}
+    for trial in record.trials:
+        of = outcome(trial)
+        if of != "finished":
+            why = reason_of(trial) if of in ("rejected", "stopped", "failed") else words.NOTHING
+            found.setdefault((_ORDER.index(of), of, why), []).append(trial.number)
+    if not found:
+        return tag("p", "No trial was rejected, stopped, copied or lost.", class_="note")
+    groups = sorted(found.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][2]))
+    most = max(len(numbers) for _, numbers in groups)
+    rows = []
+    for (_, of, why), numbers in groups[:_REASONS]:
+        bar = tag("span", tag("i", style=f"width: {100 * len(numbers) / most:.1f}%"), class_="bar")
+        which = [part for number in numbers[:5] for part in (link(f"{prefix}{number}"), " ")]
+        more = f"and {len(numbers) - 5:,} more" if len(numbers) > 5 else None
+        cells = [
+            tag("td", words.sentence(OUTCOMES[of])),
+            tag("td", why),
+            tag("td", f"{len(numbers):,}", class_="number"),
+        ]
+        rows.append(tag("tr", *cells, tag("td", bar, class_="bars"), tag("td", *which, more, class_="which")))
+    if len(groups) > _REASONS:
+        rows.append(tag("tr", tag("td", f"and {len(groups) - _REASONS:,} more reasons", colspan=5)))
+    return plain_table((("outcome", None), ("reason", None), ("trials", "number"), ("", None), ("which", None)), rows)
+
+
+def protocols(record: StudyRecord) -> Html | None:
+    """Every protocol and machine that figures were taken under, and how many trials each covers."""
+    seen: Counter[tuple[str, str, str]] = Counter()
+    for m in (trial.measurement for trial in record.trials if trial.measurement):
+        if m.accuracy:
+            a = m.accuracy
+            seen["Accuracy", words.accuracy_protocol(a.protocol), words.environment(a.environment)] += 1
+        if m.latency:
+            seen["Latency", words.latency_protocol(m.latency.protocol), words.environment(m.latency.environment)] += 1
+        if m.cost:
+            seen["Cost", words.cost_protocol(m.cost.protocol), words.environment(m.cost.environment)] += 1
+    rows = [
+        tag("tr", *(tag("td", cell) for cell in key), tag("td", f"{count:,}", class_="number"))
+        for key, count in sorted(seen.items())
+    ]
+    heads = (("figure", None), ("protocol", None), ("taken on", None), ("trials", "number"))
+    return plain_table(heads, rows) if rows else None
+
+
+def provenance(record: StudyRecord) -> Html:
+    """What the study is, where it ran, and how to continue it."""
+    facts = [("study", record.name), ("created", words.moment(record.created)), ("command", record.command)]
+    facts += [(key, words.plain(value)) for key, value in record.identity.items()]
+    extra = record.extra.items()
+    facts += [(name.replace("_", " "), words.plain(v)) for name, v in extra if isinstance(v, int | float)]
+    environment = {key: value for key, value in record.environment.items() if value is not None}
+    facts.append(("environment", words.plain(environment)))
+    pairs = [part for key, value in facts if value for part in (tag("dt", words.sentence(key)), tag("dd", value))]
+    files = {"study_file": record.study_file, **{n: v for n, v in extra if not isinstance(v, int | float)}}
+    folds = [
+        tag("details", tag("summary", words.sentence(name.replace("_", " "))), tag("pre", words.plain(content)))
+        for name, content in files.items()
+        if content
+    ]
+    return text(tag("dl", *pairs), *folds)
+
+
+def published_table(record: StudyRecord) -> Html | None:
+    """The published networks, with what is known of them."""
+    if not record.published:
+        return None
+    units = {objective.name: objective.unit for objective in record.objectives}
+    names = list(dict.fromkeys(name for point in record.published for name in point.figures))
+    heads = [("network", None), ("citation", None), *((words.label(name), "number") for name in names)]
+    rows = []
+    for point in record.published:
+        cells = [tag("td", point.name), tag("td", point.citation)]
+        for name in names:
+            value = words.number(point.figures.get(name), units.get(name, words.unit(name)))
+            cells.append(tag("td", value, class_="number"))
+        rows.append(tag("tr", *cells))
+    return plain_table(heads, rows)
+
+
+def _head(name: str, unit: str = "", class_: str | None = None) -> Html:
+    shown = text(words.sentence(name), tag("small", f" {unit}") if unit else None)
+    return tag("th", tag("button", shown, type="button"), scope="col", class_=class_)
+
+
+def plain_table(heads: Sequence[tuple[str, str | None]], rows: Iterable[Html], class_: str | None = None) -> Html:
+    head = tag("tr", *(tag("th", words.sentence(name), scope="col", class_=kind) for name, kind in heads))
+    return tag(
+        "div", tag("table", tag("thead", head), tag("tbody", *rows), class_=class_), class_="scroll", tabindex="0"
+    )
+
+
+def _varying(trials: Iterable[TrialRow]) -> dict[str, list[str]]:
+    """Family -> the fields that differ among its trials."""
+    values: dict[str, dict[str, set[str]]] = {}
+    for trial in trials:
+        for key, value in (trial.arch or {}).items():
+            values.setdefault(family_of(trial), {}).setdefault(key, set()).add(repr(value))
+    return {family: [k for k, found in fields.items() if len(found) > 1] for family, fields in values.items()}

@@ -1,0 +1,40 @@
+"""The data of a study file."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from nasseg.data.class_table import list_tables
+from nasseg.data.dataset import DataSet, load_data
+from nasseg.errors import UserError
+
+
+class DataFile(BaseModel):
+    """`name`: `scenes`, a data set with a class table, or a folder. Further keys: options of `load_data`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    def load(self) -> DataSet:
+        return load_data(self.name, **self.options())
+
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+    def at(self, path: Path) -> "DataFile":
+        """The same data set in another place.
+
+        Raises:
+            UserError: the study's data are not in a folder, or there is no folder there.
+        """
+        if self.name == "scenes":
+            raise UserError(
+                "this study draws its data (scenes): --data does not apply; name a folder in the study file"
+            )
+        if not path.expanduser().is_dir():
+            raise UserError(f"no data set {str(path)!r}: --data is the folder of the study's data, and there is none")
+        if Path(self.name).suffix in (".yaml", ".yml") or self.name in list_tables():
+            return DataFile(name=self.name, **{**self.options(), "root": str(path)})
+        return DataFile(name=str(path), **self.options())

@@ -1,0 +1,212 @@
+"""What a worker does: one job of one architecture. Jobs are plain data, and so are their results."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import nn
+
+from nasseg.data.dataset import DataSet
+from nasseg.errors import UserError
+from nasseg.families import arch_of
+from nasseg.figures import Figure, Stage, custom_entry, load_function
+from nasseg.measure.cost import measure_cost
+from nasseg.measure.environment import environment
+from nasseg.measure.latency.attempts import measure_latency
+from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.measure.latency.in_turns import latency_by_part
+from nasseg.measure.latency.target import TargetUnreachable
+from nasseg.records import Accuracy, AccuracyProtocol, CostProtocol, LatencyProtocol, Measurement, digest
+from nasseg.study.data_file import DataFile
+from nasseg.study.store.weight_store import CHECKPOINT, LAST, WeightStore
+from nasseg.train.checkpoint import Checkpoints
+from nasseg.train.loop import Diverged, train
+from nasseg.train.recipe import Recipe
+from nasseg.train.session import out_of_memory
+from nasseg.train.weights import load_weights, save_weights
+
+MAX_ATTEMPTS = 3  # of a job whose worker dies
+PART_ROUNDS = 5
+Kind = Literal["cost", "latency", "train"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all jobs of a study share; sent to a worker once."""
+
+    data: DataFile
+    recipe: Recipe
+    latency: LatencyProtocol
+    cost: CostProtocol
+    accuracy: AccuracyProtocol
+    figures: tuple[Figure, ...]  # users' own
+    folder: Path  # that their sources are relative to
+    weights: Path | str  # a path or an fsspec URL, with a folder an eval_key below it
+    device: str
+    rungs: tuple[int, ...] = ()  # the steps at which a network is stopped and compared, without the recipe's last
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work on one candidate. `settings`: family and fields; `measurement`: what is known so far.
+
+    `until`: the step at which training is to stop, if not at the recipe's last; it goes on from the checkpoint of the
+    same key, if there is one.
+    """
+
+    candidate: int
+    kind: Kind
+    settings: dict[str, Any]
+    measurement: Measurement | None = None
+    key: str = ""  # eval_key, the folder of the weights
+    seed: int = 0
+    until: int | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A job's outcome: a measurement with one more part, or an error as one line.
+
+    `stop` says what is wrong with the data or the disk rather than with the candidate: no other would fare better.
+    """
+
+    candidate: int
+    kind: Kind
+    measurement: Measurement | None = None
+    error: str | None = None
+    stop: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """What the driver needs of an engine."""
+
+    @property
+    def idle(self) -> int: ...
+    def submit(self, job: Job) -> None: ...
+    def wait(self, timeout: float) -> list[Result]: ...
+    def cancel(self, candidate: int) -> None: ...
+    def waiting(self, candidate: int) -> bool: ...  # whether its job was submitted and has not begun
+
+
+class Workshop:
+    """Does jobs, one at a time, in the process that it is made in."""
+
+    def __init__(self, context: Context, on_step: Callable[[int, int, float], None] = lambda _c, _s, _l: None) -> None:
+        self.context, self.on_step = context, on_step
+        self.lock = DeviceLock(context.device)
+        target = context.latency.command and f"target-{digest(context.latency.command)}"
+        self.latency_lock = DeviceLock(target) if target else self.lock
+
+    @cached_property
+    def data(self) -> DataSet:
+        return self.context.data.load()
+
+    def run(self, job: Job) -> Result:
+        """The job's result. What goes wrong with one candidate is its result, never this process's end."""
+        try:
+            return getattr(self, f"_{job.kind}")(job)
+        except Diverged as error:
+            return Result(job.candidate, job.kind, error=f"diverged: {error}")
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            return Result(job.candidate, job.kind, error=f"out of memory: {_line(error)}")
+        except (
+            Exception
+        ) as error:  # a candidate's failure is a figure of the search: it is recorded, and the search goes on
+            memory = "out of memory: " if out_of_memory(error) else ""
+            return Result(job.candidate, job.kind, error=f"{memory}{type(error).__name__}: {_line(error)}")
+
+    def _cost(self, job: Job) -> Result:
+        arch, protocol = arch_of(job.settings), self.context.cost
+        with self.lock.computing():
+            cost = measure_cost(arch, protocol.input_size, protocol.num_classes)
+            measurement = Measurement(arch_id=arch.id, cost=cost)
+            model = arch.build_meta(protocol.num_classes) if self._own("cost") else None
+            return self._done(job, measurement, "cost", model)
+
+    def _latency(self, job: Job) -> Result:
+        arch, before = arch_of(job.settings), _known(job)
+        protocol = self.context.latency
+        try:
+            latency = measure_latency(arch, protocol, self.latency_lock.measuring)
+            if protocol.backend == "eager":
+                parts = latency_by_part(arch, protocol, self.latency_lock.measuring, rounds=PART_ROUNDS)
+                latency = replace(latency, parts_ms=parts)
+        except TargetUnreachable as error:
+            return Result(job.candidate, job.kind, stop=str(error))
+        measurement = replace(before, latency=latency)
+        torch.manual_seed(job.seed)  # of the initial weights that own figures see
+        model = arch.build(self.context.latency.num_classes).eval() if self._own("latency") else None
+        return self._done(job, measurement, "latency", model)
+
+    def _train(self, job: Job) -> Result:
+        context, before = self.context, _known(job)
+        with self.lock.computing():
+            try:
+                data = self.data
+                data.train, data.val  # read now  # noqa: B018
+            except UserError as error:
+                return Result(job.candidate, job.kind, stop=str(error))
+            torch.manual_seed(job.seed)
+            model = arch_of(job.settings).build(context.cost.num_classes)
+            notes: dict[str, Any] = {"deviations": list(context.recipe.deviations)} if context.recipe.deviations else {}
+            if context.recipe.init:
+                found = load_weights(model, context.recipe.init, context.recipe.init_map)
+                notes["init"] = found.lines()[:1]
+        store, steps = WeightStore(context.weights), job.until or context.recipe.steps
+        try:
+            folder = store.folder(job.key)
+            checkpoints = Checkpoints(folder / CHECKPOINT, {"eval_key": job.key}, on_written=store.written)
+            trained = train(
+                model, data, context.recipe, seed=job.seed, device=context.device, guard=self.lock.computing,
+                on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
+                checkpoints=checkpoints, until=job.until,
+            )  # fmt: skip
+        except OSError as error:
+            stop = f"cannot use {error.filename or context.weights}: {error.strerror or error}"
+            return Result(job.candidate, job.kind, stop=f"{stop}; the last checkpoint is kept")
+        accuracy = Accuracy(
+            protocol=replace(context.accuracy, seed=job.seed, steps=steps),
+            environment=environment(),
+            miou=trained.miou,
+            pixel_accuracy=trained.pixel_accuracy,
+            class_iou=trained.class_iou,
+            train_seconds=trained.train_seconds,
+            curve=trained.curve,
+        )
+        result = self._done(job, replace(before, accuracy=accuracy), "trained", model.eval())
+        if job.until:
+            return replace(result, extra=notes)
+        try:
+            notes["weights_sha256"] = save_weights(model, folder / LAST)
+            store.written(folder / LAST)
+            checkpoints.remove()
+            store.remove(job.key, CHECKPOINT)
+        except OSError as error:  # what was measured is kept
+            reason = error.strerror or str(error)
+            stop = f"cannot keep weights in {context.weights}: {reason}"
+            return replace(result, extra={**notes, "weights_error": reason}, stop=stop)
+        return replace(result, extra=notes)
+
+    def _own(self, stage: Stage) -> list[Figure]:
+        return [figure for figure in self.context.figures if figure.stage == stage]
+
+    def _done(self, job: Job, measurement: Measurement, stage: Stage, model: nn.Module | None) -> Result:
+        """The measurement with users' own figures of this stage."""
+        custom = dict(measurement.custom)
+        for figure in self._own(stage):
+            function, source_hash = load_function(figure.source, self.context.folder)
+            custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
+        return Result(job.candidate, job.kind, replace(measurement, custom=custom))
+
+
+def _known(job: Job) -> Measurement:
+    assert job.measurement is not None, "cost comes first"
+    return job.measurement
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

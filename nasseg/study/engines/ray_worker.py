@@ -1,0 +1,128 @@
+"""What the Ray engine runs on nodes: workers, the desk where they take jobs, and the question before the first."""
+
+import contextlib
+import os
+import time
+from typing import Any, cast
+
+import ray
+import torch
+from ray import tune
+
+from nasseg.measure.environment import environment
+from nasseg.study.engines.jobs import Context, Job, Result, Workshop
+from nasseg.study.engines.local_engine import Step
+from nasseg.study.engines.ray_nodes import Expected, Node, faults, latency_device
+
+TELL_SECONDS = 0.5
+
+
+@ray.remote(num_cpus=0)
+class Desk:
+    """Where jobs lie until a worker takes them, and what of their progress is known. It lives beside the driver."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, Job] = {}
+        self._taken: dict[int, tuple[Any, str]] = {}
+        self._steps: dict[int, Step] = {}
+
+    def put(self, job: Job) -> None:
+        self._jobs[job.candidate] = job
+
+    def take(self, candidate: int, worker: Any, node: str) -> Job | None:
+        """The job, for a worker that begins it now; None if it was cancelled."""
+        if candidate in self._jobs:
+            self._taken[candidate] = (worker, node)
+        return self._jobs.get(candidate)
+
+    def release(self, candidate: int) -> str | None:
+        """A job's worker is gone: the node that it was on, None if it never began."""
+        return self._taken.pop(candidate, (None, None))[1]
+
+    def drop(self, candidate: int) -> Any:
+        """Forget a job; the worker that has it."""
+        self._jobs.pop(candidate, None)
+        self._steps.pop(candidate, None)
+        return self._taken.pop(candidate, (None, None))[0]
+
+    def send(self, step: Step) -> None:
+        self._steps[step[0]] = step
+
+    def look(self) -> tuple[set[int], list[Step]]:
+        """Candidates whose jobs have begun; steps since the last look."""
+        steps, self._steps = list(self._steps.values()), {}
+        return set(self._taken), steps
+
+
+class Worker(tune.Trainable):
+    """Does one job a trial; its process goes on to other trials."""
+
+    def setup(self, config: dict[str, Any], **parameters: Any) -> None:
+        context: Context = parameters["context"]
+        self.desk, self.expected = parameters["desk"], cast(Expected, parameters["expected"])
+        _go_to(self.expected.folder)
+        torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))  # Ray's: the CPUs of a trial
+        self.workshop, self.told = Workshop(context, self._tell), 0.0
+        self.faults: list[str] | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        return True
+
+    def step(self) -> dict[str, Any]:
+        me = ray.get_runtime_context()
+        job = ray.get(self.desk.take.remote(self.config["candidate"], me.current_actor, me.get_node_id()))
+        if job is None:
+            return {"done": True}
+        found = self._faults(job)
+        if found:
+            reason = "; ".join(f"{_here()}: {fault}" for fault in found)
+            return {"done": True, "refused": (job.candidate, me.get_node_id(), reason)}
+        result = self.workshop.run(job)
+        return {"done": True, "result": result, "error": result.error, **_figures(result)}
+
+    def _faults(self, job: Job) -> list[str]:
+        """Why this node cannot do the job: nodes that joined late are asked here."""
+        context = self.workshop.context
+        if self.faults is None:
+            self.faults = faults(context, self.expected)
+        found, device = list(self.faults), self.expected.latency_device
+        if job.kind == "latency" and latency_device(context.latency, environment()) != device:
+            found.append(f"latencies of this search come from {device}, and it has another device: take it out")
+        return found
+
+    def _tell(self, candidate: int, step: int, loss: float) -> None:
+        if time.monotonic() - self.told > TELL_SECONDS:
+            self.told = time.monotonic()
+            self.desk.send.remote((candidate, step, loss))
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def ask(context: Context, expected: Expected) -> tuple[list[str], str]:
+    _go_to(expected.folder)
+    return faults(context, expected), latency_device(context.latency, environment())
+
+
+def _go_to(folder: str) -> None:
+    with contextlib.suppress(OSError):  # where nodes do not share it, nothing of the study's is relative to it
+        os.chdir(folder)
+
+
+def living_nodes() -> list[Node]:
+    return [
+        Node(node["NodeID"], node["NodeManagerHostname"], node["NodeManagerAddress"], node["Resources"])
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def _here() -> str:
+    mine = ray.get_runtime_context().get_node_id()
+    return next((node.name for node in living_nodes() if node.id == mine), f"node {mine[:6]}")
+
+
+def _figures(result: Result) -> dict[str, float]:
+    """What a user's logger may draw."""
+    known = result.measurement
+    found = {"params": known.cost.params, "macs": known.cost.macs} if known and known.cost else {}
+    more = {"latency_ms": known.latency.p50_ms} if known and known.latency else {}
+    return {**found, **more, **({"miou": known.accuracy.miou} if known and known.accuracy else {})}

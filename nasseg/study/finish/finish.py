@@ -1,0 +1,158 @@
+"""Finish a study: the front's networks trained under a longer recipe with several seeds, timed again, tested once.
+
+What comes of it is a sibling study, `<name>@finish`, in the same storage: a trial for each network and seed. Its
+measurement is of the last weights on the validation split, as a search's; beside it are the accuracy of the best
+weights there (`best`) and on the held-out split (`held_out`), which nothing else looks at.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nasseg.analyse.front import pareto_front
+from nasseg.analyse.trials import directions, objective_values, outcome
+from nasseg.data.dataset import DataSet
+from nasseg.errors import UserError
+from nasseg.files import parse_yaml
+from nasseg.measure.accuracy import IGNORE
+from nasseg.records import StudyRecord, TrialRow
+from nasseg.study.data_file import DataFile
+from nasseg.study.finish.retrain import Retraining, over_limits
+from nasseg.study.store.read_study import open_record, record_of
+from nasseg.study.store.record import Record
+from nasseg.study.store.sibling import sibling, storage_faults
+from nasseg.study.store.storage import redact
+from nasseg.train.recipe import Recipe
+from nasseg.train.run import HeldOut, RunProgress, Tell
+from nasseg.train.session import check_device, recipe_of, working
+from nasseg.train.weights import weights_hash
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How finishing ended. notes: what the reader should know of it, a line each."""
+
+    record: StudyRecord
+    searched: StudyRecord
+    notes: tuple[str, ...]
+    interrupted: bool = False
+
+
+def finish_study(
+    study: str | Path,
+    *,
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    recipe_settings: Mapping[str, Any] | None = None,
+    epochs: float | None = None,
+    seeds: int = 3,
+    purpose: str = "finish",
+    data: Path | None = None,
+    device: str | None = None,
+    threads: int = 1,
+    storage: str | None = None,
+    command: str = "",
+    tell: Tell = lambda _line: None,
+    on_progress: Callable[[str, RunProgress], None] = lambda _network, _progress: None,
+) -> Finished:
+    """Train the front of a search anew with seeds 0..seeds-1, going on where an earlier call stopped.
+
+    The front is that of the finished trials within the study's limits. Each network is timed again under the study's
+    protocol first; one that is over a limit now is recorded, and not trained. Where the data have a held-out split
+    (`test`; procedural scenes get one as large as the validation split), each run's best weights are evaluated on it
+    once. device: to train on; that of the study's latencies unless given. purpose: another one makes another sibling
+    study, for another recipe. `on_progress(network, progress)` hears of steps.
+
+    Raises:
+        UserError: there is nothing to finish, an argument is refused, the data are not the search's, the sibling was
+            begun with other settings, or something cannot be read or written.
+    """
+    if seeds < 1 or threads < 1:
+        raise UserError(f"at least one seed and one thread are needed, got {seeds} and {threads}")
+    source = open_record(str(study), storage)
+    searched = record_of(source)
+    members = front_members(searched)
+    loaded, held_out, notes = data_of(searched, data)
+    chosen = recipe_of(recipe, recipe_settings, epochs, loaded)
+    device = device or _training_device(members)
+    check_device(device)
+    with storage_faults():
+        record = _sibling(source, searched, chosen, purpose, loaded, held_out, command)
+        with working(device, threads) as guard:
+            work = Retraining(searched, record, members, loaded, held_out, chosen, device, guard, tell, on_progress)
+            try:
+                notes += work.run(seeds)
+            except KeyboardInterrupt:
+                return Finished(record_of(record), searched, tuple(notes), interrupted=True)
+        return Finished(record_of(record), searched, tuple(notes))
+
+
+def front_members(searched: StudyRecord) -> list[TrialRow]:
+    """The trials that are on the front of the finished ones within the limits, each network once.
+
+    Raises:
+        UserError: there is none.
+    """
+    if "@" in searched.name:
+        raise UserError(f"{searched.name} is no search: finish {searched.name.partition('@')[0]}")
+    within = [t for t in searched.trials if outcome(t) == "finished" and t.measurement]
+    within = [t for t in within if t.measurement and not over_limits(searched.limits, t.measurement)]
+    if not within:
+        raise UserError(f"no trained network of {searched.name} keeps its limits: search on, or loosen them")
+    front = pareto_front(objective_values(searched, within), directions(searched))
+    found = {t.measurement.arch_id: t for t, on in reversed([*zip(within, front, strict=True)]) if on and t.measurement}
+    return sorted(found.values(), key=lambda trial: trial.number)
+
+
+def data_of(searched: StudyRecord, path: Path | None) -> tuple[DataSet, HeldOut | None, list[str]]:
+    """The data that a study searched on, their held-out split, and a note where there is none.
+
+    Raises:
+        UserError: the data are not to be had, or are others.
+    """
+    stored = parse_yaml(searched.study_file, Path(f"{searched.name}.yaml")).data
+    file = DataFile.model_validate(stored["data"])
+    file = file if path is None else file.at(path)
+    data = file.load()
+    known = searched.identity["accuracy protocol"]["data_fingerprint"]
+    if data.fingerprint != known:
+        raise UserError(
+            f"these data are not those of the search: {data.name} has the fingerprint {data.fingerprint}, study "
+            f"{searched.name} {known}; give the folder that it searched with --data"
+        )
+    wider = data
+    if file.name == "scenes" and "test" not in data.sources:  # adding a split leaves the others as they are
+        wider = DataFile.model_validate({"name": "scenes", **file.options(), "test": len(data.val)}).load()
+    if "test" not in wider.sources:
+        return data, None, [f"{data.name} has no held-out split: figures are of the split that chose the weights"]
+    test = wider.test
+    if not any(bool((test.labels[number] != IGNORE).any()) for number in range(len(test))):
+        return data, None, [f"the held-out split of {data.name} has no labels: figures are of the validation split"]
+    return data, HeldOut(test, wider.fingerprint), []
+
+
+def _training_device(members: list[TrialRow]) -> str:
+    latency = members[0].measurement and members[0].measurement.latency
+    device = latency.protocol.device if latency else "cpu"
+    return device if device.partition(":")[0] == "cuda" else "cpu"
+
+
+def _sibling(
+    source: Record, searched: StudyRecord, recipe: Recipe, purpose: str, data: DataSet, held_out: HeldOut | None,
+    command: str,
+) -> Record:  # fmt: skip
+    identity = {
+        "recipe": recipe.model_dump(mode="json"),
+        "starting weights": weights_hash(recipe.init) if recipe.init else "",
+        "data": data.fingerprint,
+        "held-out data": held_out.fingerprint if held_out else None,
+    }
+    attributes = {
+        "question": f"The front of {searched.name}, trained with {recipe.name or 'a recipe of its own'}, several seeds",
+        "command": redact(command) or f"nasseg finish {searched.name}",
+        "recipe": {"name": recipe.name, "citation": recipe.citation, "deviations": list(recipe.deviations)},
+    }
+    try:
+        return sibling(source, searched, purpose, identity, attributes)
+    except UserError as error:
+        raise UserError(f"{error}; or give this one another name than {purpose!r}") from None

@@ -1,0 +1,210 @@
+"""Measure a search's latencies again: its front and the published networks beside it, in turns, in one session.
+
+A search measures over hours, each network once. What comes of measuring again is a sibling study, `<name>@remeasure`: a
+trial for each network and session, with its cost and accuracy as the search found them, the new latency in place of
+the old, and the old one beside it. The search's own trials stay as they are.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from optuna.trial import TrialState, create_trial
+
+from nasseg.analyse.remeasured import agreement, remeasured_frame, sessions
+from nasseg.analyse.trials import outcome
+from nasseg.errors import UserError
+from nasseg.families import Arch, arch_of
+from nasseg.measure.environment import environment
+from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.measure.latency.in_turns import Row, compare_latency
+from nasseg.records import Latency, LatencyProtocol, Measurement, StudyRecord, TrialRow, digest
+from nasseg.study.finish.finish import front_members
+from nasseg.study.finish.retrain import figure_of, over_limits
+from nasseg.study.limits import STANDARD
+from nasseg.study.store.candidate import Candidate, Proposal
+from nasseg.study.store.read_study import open_record, record_of
+from nasseg.study.store.record import Record
+from nasseg.study.store.sibling import sibling, storage_faults
+from nasseg.study.store.storage import redact
+
+PURPOSE = "remeasure"
+ROUNDS = 5
+_KEPT = ("eval_key", "weights_sha256")  # where the weights are
+
+
+@dataclass(frozen=True)
+class Remeasured:
+    """A session. frame: see nasseg.analyse.remeasured. notes: what the reader should know of it, a line each."""
+
+    record: StudyRecord
+    searched: StudyRecord
+    session: int
+    frame: pd.DataFrame
+    notes: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The findings as sentences."""
+        left = self.frame[self.frame["was_on_front"] & ~self.frame["on_front"]]["number"]
+        return [
+            agreement(self.frame).line(),
+            f"on the front no longer: {', '.join(f'trial {n}' for n in left) or 'none'}",
+            *self.notes,
+        ]
+
+
+def remeasure(
+    study: str | Path,
+    *,
+    rounds: int = ROUNDS,
+    storage: str | None = None,
+    command: str = "",
+    on_progress: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Remeasured:
+    """Time the front and the trained published networks of a search again, A B A B, under the search's protocol.
+
+    rounds: each times every network once. The new figure is the median round, of those that nothing disturbed if there
+    are any. Nothing is kept of a session that is stopped. `on_progress(measurements, of all)` hears of each. Users' own
+    figures are not taken again.
+
+    Raises:
+        UserError: there is nothing to measure, the protocol cannot be followed here, a network's code was changed, or
+            the storage failed.
+    """
+    if rounds < 1:
+        raise UserError(f"at least one round is needed, got {rounds}")
+    source = open_record(str(study), storage)
+    searched = record_of(source)
+    if "@" in searched.name:
+        raise UserError(f"{searched.name} is no search: measure {searched.name.partition('@')[0]} again")
+    front = front_members(searched)
+    members = _with_published(searched, front)
+    protocol = _latency(members[0]).protocol
+    rows = _time(members, protocol, rounds, on_progress)
+    with storage_faults():
+        record = _sibling(source, searched, protocol, command)
+        session = max(sessions(record_of(record)), default=0) + 1
+        on_front = {trial.number for trial in front}
+        for member, row in zip(members, rows, strict=True):
+            _keep(record, searched, member, row, {"session": session, "searched_on_front": member.number in on_front})
+        found = record_of(record)
+    return Remeasured(found, searched, session, remeasured_frame(found), tuple(_notes(members, rows)))
+
+
+def _with_published(searched: StudyRecord, front: list[TrialRow]) -> list[TrialRow]:
+    """The front, and each published network that was trained and is not on it."""
+    found = {_measured(trial).arch_id: trial for trial in front}
+    for trial in searched.trials:
+        if "published" in trial.extra and outcome(trial) == "finished":
+            found.setdefault(_measured(trial).arch_id, trial)
+    return list(found.values())
+
+
+def _time(
+    members: list[TrialRow], protocol: LatencyProtocol, rounds: int, on_progress: Callable[[int, int], None]
+) -> list[Row]:
+    archs = {_measured(member).arch_id: _arch(member) for member in members}
+    name = f"target-{digest(protocol.command)}" if protocol.command else protocol.device
+    lock, done = DeviceLock(name), 0
+
+    @contextmanager
+    def exclusive() -> Iterator[None]:
+        nonlocal done
+        with lock.measuring():
+            yield
+        done += 1
+        on_progress(done, rounds * len(archs))
+
+    try:
+        return compare_latency(archs, protocol, base=next(iter(archs)), repeat=rounds, exclusive=exclusive)
+    finally:
+        lock.close()
+
+
+def _arch(member: TrialRow) -> Arch:
+    """The network of a trial, which must still be the one that was searched."""
+    assert member.arch is not None
+    arch, known = arch_of(member.arch), _measured(member).arch_id
+    if arch.id != known:
+        raise UserError(
+            f"trial {member.number} builds another network now ({arch.id}) than in the search ({known}): its code was "
+            "changed; measure again with the code of the search"
+        )
+    return arch
+
+
+def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, command: str) -> Record:
+    published = [  # a latency of the search would not compare with those of a session
+        {**point, "figures": {name: value for name, value in point["figures"].items() if name != "latency_ms"}}
+        for point in source.attributes()["published"]
+    ]
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(protocol).items()}
+    return sibling(
+        source, searched, PURPOSE, {"latency protocol": plain},
+        {
+            "published": published,
+            "question": f"The front of {searched.name}: its latencies measured again, in turns, in one session",
+            "command": redact(command) or f"nasseg search {searched.name} --remeasure",
+        },
+    )  # fmt: skip
+
+
+def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, more: dict[str, Any]) -> None:
+    """A finished trial of the sibling: the member's figures with the new latency."""
+    assert member.arch is not None
+    measurement = replace(_measured(member), latency=row.middle)
+    names = {*STANDARD, *(objective.name for objective in searched.objectives), *searched.limits}
+    label = str(member.extra.get("published", ""))
+    candidate = Candidate(Proposal({}, {}, {}), dict(member.arch), measurement, member.seed or 0, label)
+    broken = over_limits(searched.limits, measurement)
+    attributes = {
+        **candidate.attributes({name: figure_of(name, measurement) for name in sorted(names)}),
+        **{name: member.extra[name] for name in _KEPT if name in member.extra},
+        **more,
+        "of_trial": member.number,
+        "searched_latency_ms": _latency(member).p50_ms,
+        "rounds_ms": [one.p50_ms for one in row.rounds],
+        "disturbed_rounds": row.disturbed,
+        **({"over_limit": broken} if broken else {}),
+    }
+    values = [figure_of(objective.name, measurement) for objective in searched.objectives]
+    trial = create_trial(state=TrialState.COMPLETE, values=values, user_attrs=attributes)  # type: ignore[arg-type]
+    record.storage.create_new_trial(record.study_id, template_trial=trial)
+
+
+def _notes(members: list[TrialRow], rows: list[Row]) -> Iterator[str]:
+    latencies, here = [_latency(member) for member in members], environment()
+    places, place = {_place(one) for one in latencies}, _place(rows[0].rounds[0])
+    if places != {place}:
+        yield f"the search measured on {', '.join(sorted(places))}; this session on {place}"
+    versions = {one.environment.torch for one in latencies} - {here.torch}
+    if versions:
+        yield f"the search measured with torch {', '.join(sorted(versions))}; this session with {here.torch}"
+    disturbed, total = sum(row.disturbed for row in rows), sum(len(row.rounds) for row in rows)
+    if disturbed:
+        yield f"something else was running in {disturbed} of {total} measurements: wait until it is quiet, and repeat"
+    own = {name for one in members for name, entry in _measured(one).custom.items() if entry["stage"] == "latency"}
+    if own:
+        yield f"not measured again: {', '.join(sorted(own))}"
+
+
+def _place(latency: Latency) -> str:
+    """The device that a latency is of."""
+    if latency.protocol.backend == "command":
+        return latency.target.get("device", latency.protocol.command)
+    built = latency.environment
+    return (built.gpu if latency.protocol.device.startswith("cuda") else None) or built.cpu
+
+
+def _measured(trial: TrialRow) -> Measurement:
+    assert trial.measurement is not None
+    return trial.measurement
+
+
+def _latency(trial: TrialRow) -> Latency:
+    latency = _measured(trial).latency
+    assert latency is not None, "a search times what it trains"
+    return latency

@@ -1,0 +1,249 @@
+"""The work of finishing: networks timed again, then trained and tested seed by seed, as trials of a sibling study."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from optuna.trial import FrozenTrial, TrialState
+
+from nasseg.data.dataset import DataSet
+from nasseg.errors import UserError
+from nasseg.families import arch_of
+from nasseg.figures import Figure, Stage, custom_entry, find_figure, load_function
+from nasseg.files import find_file
+from nasseg.records import Accuracy, Measurement, StudyRecord, TrialRow, eval_key
+from nasseg.study.data_file import DataFile
+from nasseg.study.engines.jobs import Context, Job, Workshop
+from nasseg.study.limits import STANDARD
+from nasseg.study.store.candidate import Candidate, Proposal
+from nasseg.study.store.claims import Claims, Lost
+from nasseg.study.store.record import Record
+from nasseg.study.store.storage import runs_folder
+from nasseg.study.store.trial_attributes import is_interrupted
+from nasseg.train.loop import Guard
+from nasseg.train.recipe import Recipe
+from nasseg.train.run import Failed, HeldOut, Run, RunProgress, RunResult, Tell, train_one
+
+
+def over_limits(limits: Mapping[str, Mapping[str, float]], measurement: Measurement) -> str | None:
+    """The first limit that a measurement breaks, as a sentence."""
+    for name, limit in limits.items():
+        value = figure_of(name, measurement)
+        if value is not None and value > limit.get("max", math.inf):
+            return f"{name} is over the limit of {limit['max']:.6g}"
+        if value is not None and not value >= limit.get("min", -math.inf):
+            return f"{name} is under the limit of {limit['min']:.6g}"
+    return None
+
+
+def figure_of(name: str, measurement: Measurement) -> float | None:
+    """A figure by the name that objectives and limits use, a user's own too."""
+    if name in measurement.custom:
+        return float(measurement.custom[name]["value"])
+    return find_figure(name).of(measurement)
+
+
+@dataclass
+class Retraining:
+    """The networks of a front, and what is done to each. `run` may be called again: nothing is done twice."""
+
+    searched: StudyRecord
+    record: Record
+    members: list[TrialRow]
+    data: DataSet
+    held_out: HeldOut | None
+    recipe: Recipe
+    device: str
+    guard: Guard
+    tell: Tell
+    on_progress: Callable[[str, RunProgress], None]
+
+    def run(self, seeds: int) -> list[str]:
+        """Time, then train what is not trained yet; notes on what was not."""
+        timed = {member.number: self._time(member) for member in self.members}
+        for waiting in self.claims.waiting():
+            self._train(waiting)
+        for seed in range(seeds):
+            for member in self.members:
+                measurement = timed[member.number]
+                if measurement is not None:
+                    self._begin(member, measurement, seed)
+        for waiting in self.claims.left_behind(self.tell):
+            self._train(waiting)
+        return self._notes()
+
+    @cached_property
+    def claims(self) -> Claims:
+        return Claims(self.record)
+
+    def _time(self, member: TrialRow) -> Measurement | None:
+        """Cost and latency of a network, once; None where it is over a limit now."""
+        assert member.measurement is not None
+        arch_id = member.measurement.arch_id
+        for trial in self.record.trials():
+            if trial.user_attrs.get("arch_id") == arch_id and "measurement" in trial.user_attrs:
+                known = replace(Measurement.from_json(trial.user_attrs["measurement"]), accuracy=None)
+                return None if over_limits(self.searched.limits, known) else known
+        before = replace(member.measurement, accuracy=None)
+        assert member.arch is not None
+        if before.latency is None:
+            return before
+        done = self.workshop.run(Job(0, "latency", member.arch, before))
+        if done.measurement is None:
+            raise UserError(f"cannot time trial {member.number} again: {done.stop or done.error}")
+        broken = over_limits(self.searched.limits, done.measurement)
+        if broken:
+            candidate = self._candidate(member, done.measurement, 0)
+            self.record.add_rejected(candidate, f"{broken}, timed again", {}, self._figures(done.measurement))
+            return None
+        latency = done.measurement.latency
+        assert latency is not None
+        self.tell(f"trial {member.number}: {latency.p50_ms:.3g} ms, in the search {before.latency.p50_ms:.3g} ms")
+        return done.measurement
+
+    @cached_property
+    def workshop(self) -> Workshop:
+        first = self.members[0].measurement
+        assert first is not None
+        assert first.latency is not None
+        assert first.cost is not None
+        assert first.accuracy is not None
+        context = Context(
+            data=DataFile(name=self.data.name), recipe=self.recipe, latency=first.latency.protocol,
+            cost=first.cost.protocol, accuracy=first.accuracy.protocol, figures=self._own_figures(first),
+            folder=self.folder, weights=runs_folder(self.record.name), device=self.device,
+        )  # fmt: skip
+        return Workshop(context)
+
+    def _begin(self, member: TrialRow, measurement: Measurement, seed: int) -> None:
+        """Claim and train a network with a seed, unless that is done, under way, or known to diverge."""
+        key = self._key(member, seed)
+        claimed = self.claims.claim(
+            self._candidate(member, measurement, seed), key, self._figures(measurement),
+            lambda trial: trial.user_attrs.get("eval_key") == key,
+        )  # fmt: skip
+        if claimed is not None:
+            self.record.update(claimed, {"of_trial": member.number})
+            self._train(self.record.reread(claimed))
+
+    def _train(self, trial: FrozenTrial) -> None:
+        """Train, test and record a trial of ours."""
+        attributes = trial.user_attrs
+        member = next((m for m in self.members if m.number == attributes.get("of_trial")), None)
+        if member is None:
+            self.record.fail(trial, "its network is on the front no longer")
+            return
+        name = f"trial {member.number} of {self.searched.name} ({(member.arch or {}).get('family')})"
+        settings = json.loads(attributes["arch"])
+        run = self._run(settings, attributes["seed"], runs_folder(self.record.name) / attributes["eval_key"])
+        self.tell(f"{name}, seed {run.seed}: {run.folder}")
+        try:
+            result = train_one(
+                run, guard=self.claims.guard(trial, self.guard), tell=self.tell,
+                on_progress=lambda progress: self.on_progress(name, progress),
+            )  # fmt: skip
+            self._complete(trial, run, result, Measurement.from_json(attributes["measurement"]))
+        except Lost:
+            self.tell(f"{name}, seed {run.seed}: another process took it over")
+        except Failed as error:
+            self.record.fail(trial, str(error))
+        except (KeyboardInterrupt, UserError) as error:  # what is wrong around it would meet the others too
+            self.record.requeue(trial, str(error) or "finishing was stopped")
+            raise
+
+    def _run(self, settings: dict[str, object], seed: int, folder: Path) -> Run:
+        return Run(
+            arch=arch_of(settings), data=self.data, recipe=self.recipe, seed=seed, folder=folder,
+            family=str(settings["family"]), label=self.recipe.name or self.record.name, held_out=self.held_out,
+            device=self.device,
+        )  # fmt: skip
+
+    def _key(self, member: TrialRow, seed: int) -> str:
+        """Of a network and seed: the folder of its weights, too, beside those of the search."""
+        assert member.arch is not None
+        assert member.measurement is not None
+        protocol = self._run(member.arch, seed, Path()).protocol
+        return f"{self.record.name.partition('@')[2]}-{eval_key(member.measurement.arch_id, protocol)}"
+
+    def _complete(self, trial: FrozenTrial, run: Run, result: RunResult, before: Measurement) -> None:
+        measurement = replace(before, accuracy=result.last)
+        if own := self._own_figures(measurement, "trained"):
+            model = run.arch.build(self.data.num_classes).eval()
+            model.load_state_dict(torch.load(run.folder / "last.pt", map_location="cpu", weights_only=True))
+            custom = dict(measurement.custom)
+            for figure in own:
+                function, source_hash = load_function(figure.source, self.folder)
+                custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
+            measurement = replace(measurement, custom=custom)
+        values = [figure_of(objective.name, measurement) for objective in self.searched.objectives]
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        if len(known) < len(values):
+            self.record.fail(trial, "an objective is not a number")
+            return
+        attributes = {
+            **self._figures(measurement),
+            "measurement": measurement.to_json(),
+            "weights_sha256": result.weights["last.pt"],
+            "best_sha256": result.weights["best.pt"],
+            **_flat("best", result.best),
+            "best_step": result.best.protocol.steps,
+            **(_flat("held_out", result.held_out) if result.held_out else {}),
+        }
+        self.record.complete(trial, known, attributes)
+
+    def _notes(self) -> list[str]:
+        found = []
+        for trial in self.record.trials():
+            of, seed = trial.user_attrs.get("of_trial"), trial.user_attrs.get("seed")
+            reason = str(trial.user_attrs.get("reason", ""))
+            if trial.state == TrialState.PRUNED:
+                found.append(f"a network was not trained: {reason}")
+            elif trial.state == TrialState.FAIL and not is_interrupted(trial):
+                found.append(f"trial {of}, seed {seed}, failed: {reason}")
+            elif trial.state == TrialState.RUNNING:
+                found.append(f"trial {of}, seed {seed}, is being trained by another process")
+        return found
+
+    # What is written of a network
+
+    def _candidate(self, member: TrialRow, measurement: Measurement, seed: int) -> Candidate:
+        assert member.arch is not None
+        label = str(member.extra.get("published", ""))
+        return Candidate(Proposal({}, {}, {}), dict(member.arch), measurement, seed, label)
+
+    def _figures(self, measurement: Measurement) -> dict[str, float]:
+        names = {*STANDARD, *(objective.name for objective in self.searched.objectives), *self.searched.limits}
+        found = {name: figure_of(name, measurement) for name in sorted(names)}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _own_figures(self, measurement: Measurement, stage: Stage | None = None) -> tuple[Figure, ...]:
+        """Users' own figures that the search recorded; their code must still be what it was.
+
+        Raises:
+            UserError: it is not.
+        """
+        known, found = self.searched.identity.get("own code", {}), []
+        for name, entry in measurement.custom.items():
+            if stage is None or entry["stage"] == stage:
+                if load_function(entry["source"], self.folder)[1] != known.get(name, entry["hash"]):
+                    raise UserError(f"{entry['source']} was changed since the search: figure {name} would not compare")
+                found.append(Figure(name, entry["unit"], "minimize", entry["stage"], entry["source"]))
+        return tuple(found)
+
+    @cached_property
+    def folder(self) -> Path:
+        """That own code is relative to: the study file's, where it is still found."""
+        try:
+            return find_file("studies", self.searched.name).parent.resolve()
+        except UserError:
+            return Path.cwd()
+
+
+def _flat(name: str, accuracy: Accuracy) -> dict[str, str | float]:
+    """An accuracy beside the measurement's: whole as JSON, and its mIoU to sort by (`test_miou` of `held_out`)."""
+    short = "test" if name == "held_out" else name
+    return {name: json.dumps(asdict(accuracy)), f"{short}_miou": accuracy.miou}

@@ -1,0 +1,102 @@
+"""Which networks go on from a rung: multi-objective successive halving that promotes.
+
+A network is trained to the first rung and stopped. Of all that reached a rung, the best share of 1 / factor may go on
+to the next, each from its own weights. Best is: peel the rung's non-dominated fronts; inside a front, the one farthest
+from those already taken, in objectives scaled to the rung's range. Only what reaches the last rung counts as finished.
+After MO-ASHA (Schmucker et al., "Multi-objective Asynchronous Successive Halving", 2021), which stops; this promotes.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from nasseg.analyse.front import Floats, is_dominated, pareto_front
+from nasseg.study.store.trial_attributes import CONTINUES, is_interrupted, is_stopped
+
+if TYPE_CHECKING:
+    from nasseg.study.engines.jobs import Context
+    from nasseg.study.study_file import Study
+
+
+def promotion_order(values: Floats, directions: Sequence[str], count: int) -> list[int]:
+    """The best `count` rows of values [n, m], best first; rows with a NaN or an infinity are left out.
+
+    Fronts are peeled off one by one; inside a front comes the row that is best in the first objective, then always
+    the one farthest from all taken of that front. Objectives are scaled to their range over all rows.
+    """
+    left = np.flatnonzero(np.isfinite(values).all(axis=1))
+    low, high = (edge(values[left], axis=0) for edge in (np.min, np.max)) if len(left) else (0.0, 1.0)
+    scaled = (values - low) / np.where(high > low, high - low, 1.0)
+    order: list[int] = []
+    while len(left) and len(order) < count:
+        on = pareto_front(values[left], directions)
+        order += _spread(left[on], scaled, directions[0])
+        left = left[~on]
+    return order[:count]
+
+
+def _spread(front: np.ndarray, scaled: Floats, direction: str) -> list[int]:
+    first = scaled[front, 0] * (-1 if direction == "maximize" else 1)
+    taken = [int(np.argmin(first))]
+    distance = np.full(len(front), np.inf)
+    for _ in range(len(front) - 1):
+        distance = np.minimum(distance, np.linalg.norm(scaled[front] - scaled[front[taken[-1]]], axis=1))
+        distance[taken] = -1.0
+        taken.append(int(np.argmax(distance)))
+    return [int(front[place]) for place in taken]
+
+
+class Halving:
+    """The trials that wait at rungs. `rungs`: their steps, the last is the recipe's own."""
+
+    def __init__(self, rungs: tuple[int, ...], factor: int, objectives: Sequence[str], directions: Sequence[str]):
+        self.rungs, self.factor = rungs, factor
+        self._objectives, self._directions = objectives, directions
+        self._stopped: list[list[FrozenTrial]] = [[] for _ in rungs]
+        self._values: list[list[list[float]]] = [[] for _ in rungs]
+        self._went_on: set[int] = set()
+        self._ranked: dict[int, tuple[int, list[FrozenTrial]]] = {}
+
+    @classmethod
+    def of(cls, study: "Study", context: "Context") -> "Halving":
+        setting, objectives = study.file.halving, study.objectives
+        assert setting is not None
+        rungs = (*context.rungs, context.recipe.steps)
+        return cls(rungs, setting.factor, [f.name for f in objectives], [f.direction for f in objectives])
+
+    def learn(self, trial: FrozenTrial) -> None:
+        """Hear of a trial that ended."""
+        attributes = trial.user_attrs
+        if CONTINUES in attributes and not is_interrupted(trial):
+            self._went_on.add(attributes[CONTINUES])
+        if is_stopped(trial) and "reused_from" not in attributes and attributes["rung"] < len(self.rungs) - 1:
+            self._stopped[attributes["rung"]].append(trial)
+            self._values[attributes["rung"]].append([attributes[name] for name in self._objectives])
+
+    def promotable(self, unfinished: Collection[FrozenTrial], last: bool = False) -> Iterator[FrozenTrial]:
+        """Who may go on, of the highest rung first, the best first.
+
+        unfinished: trials that run or wait. last: nothing new will begin; then of the highest rung that was reached one
+        goes on in any case, lest a small search ends without a finished network.
+        """
+        gone = self._went_on | {trial.user_attrs.get(CONTINUES) for trial in unfinished}
+        reached = [rung for rung in reversed(range(len(self.rungs) - 1)) if self._stopped[rung]]
+        for rung in reached:
+            yield from (trial for trial in self._best(rung) if trial.number not in gone)
+        if last and not unfinished and reached and not any(t.number in gone for t in self._stopped[reached[0]]):
+            order = promotion_order(np.array(self._values[reached[0]]), self._directions, 1)
+            yield from (self._stopped[reached[0]][place] for place in order)
+
+    def _best(self, rung: int) -> list[FrozenTrial]:
+        trials = self._stopped[rung]
+        count, ranked = self._ranked.get(rung, (0, []))
+        if count != len(trials):
+            values = np.array(self._values[rung])
+            order = promotion_order(values, self._directions, len(trials) // self.factor)
+            if not order and len(trials) > 1 and is_dominated(values, self._directions).sum() == len(trials) - 1:
+                order = promotion_order(values, self._directions, 1)  # one dominates all the others
+            ranked = [trials[place] for place in order]
+            self._ranked[rung] = (len(trials), ranked)
+        return ranked

@@ -1,0 +1,168 @@
+"""Passing over candidates whose latency cannot keep a limit, before it is measured.
+
+A predictor is fitted on what this study measured on this device (measure/latency/predictor.py). A candidate is hopeless
+where even its prediction times the 1st percentile of measured / predicted, over networks that were left out of the fit,
+is over a limit: so is one in a hundred wrongly, or one in n + 1 where n, fewer than 99, were left out. What was
+predicted is written nowhere but in the reason why a candidate was passed over.
+"""
+
+import json
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from optuna.trial import FrozenTrial
+
+from nasseg.families import arch_of
+from nasseg.figures import FIGURES
+from nasseg.measure.environment import environment
+from nasseg.records import Latency, LatencyProtocol, Measurement, Size
+from nasseg.study.engines.jobs import Job
+from nasseg.study.limits import Rules
+from nasseg.study.store.candidate import Candidate
+
+if TYPE_CHECKING:
+    from nasseg.measure.latency.predictor import (
+        Predictor,  # fitting needs SciPy, and only a study that screens needs fitting
+    )
+
+MAX_LEARNED = 200  # the latest; a fit on more is no better
+GROWTH = 1.2  # fitted again when there is so many times as much to learn from
+COVERAGE = 0.98  # of the interval whose lower end is the 1st percentile
+
+
+class _HasSettings(Protocol):
+    @property
+    def settings(self) -> dict[str, Any]: ...
+
+
+Candidates = TypeVar("Candidates", bound=_HasSettings)
+
+
+@dataclass(frozen=True)
+class Hopeless:
+    """Why a candidate is passed over: a sentence, the same for all that miss this limit, and below it the prediction.
+
+    constraints: for the sampler, as those of measured figures; of a prediction, by how much it is over at the least.
+    """
+
+    reason: str
+    constraints: dict[str, float]
+
+
+def passed_over(candidate: Candidate, rules: Rules, screen: "Screen | None") -> Hopeless | None:
+    """Why a costed candidate is not measured: it breaks a limit on cost, or is predicted to break one on latency.
+
+    Published networks are exempt.
+    """
+    measurement = candidate.measurement
+    assert measurement is not None
+    if candidate.label:
+        return None
+    broken = rules.over_limit(measurement, "cost")
+    found = Hopeless(broken, {}) if broken else screen.judge(candidate) if screen else None
+    return found and Hopeless(found.reason, rules.constraints(measurement) | found.constraints)
+
+
+def take(ready: deque[Job], screen: "Screen | None") -> Job | None:
+    """The job that waits longest, out of the queue; of networks to be timed, the one furthest inside the limits."""
+    if not ready:
+        return None
+    first = ready[0]
+    if screen and first.kind == "latency":
+        first = screen.order([job for job in ready if job.kind == "latency"])[0]
+    ready.remove(first)
+    return first
+
+
+class Screen:
+    """Learns from trials as they end, and judges and orders candidates once it has heard of `after` networks.
+
+    limits: of the study; those on latencies count. protocol: of its latencies. after: at least MIN_FITTED of
+    nasseg.measure.latency.predictor, which is 30.
+    """
+
+    def __init__(self, limits: Mapping[str, Mapping[str, float]], protocol: LatencyProtocol, after: int) -> None:
+        own = {name for name, figure in FIGURES.items() if figure.stage == "latency"}
+        self._limits = {name: limit["max"] for name, limit in limits.items() if name in own and "max" in limit}
+        self._protocol, self._after = protocol, after
+        self._learned: dict[str, tuple[str, dict[str, float]]] = {}  # arch_id -> arch as JSON, measured figures
+        self._heard = self._heard_at_fit = 0
+        self.predictors: dict[str, Predictor] = {}  # by figure
+
+    def learn(self, trial: FrozenTrial) -> None:
+        """Hear of a trial that ended."""
+        if not self._limits or "measurement" not in trial.user_attrs:
+            return
+        measurement = Measurement.from_json(trial.user_attrs["measurement"])
+        if measurement.latency and measurement.arch_id not in self._learned and self._trusts(measurement.latency):
+            figures = {name: FIGURES[name].of(measurement) for name in self._limits}
+            known = {name: value for name, value in figures.items() if value is not None}
+            self._learned[measurement.arch_id] = (trial.user_attrs["arch"], known)
+            self._heard += 1
+            if len(self._learned) > MAX_LEARNED:
+                del self._learned[next(iter(self._learned))]
+
+    def _trusts(self, latency: Latency) -> bool:
+        """Whether it is of this device and of nothing else that was running."""
+        if latency.disturbed or latency.protocol != self._protocol:
+            return False
+        there, here = latency.environment, environment()
+        on_target = latency.protocol.backend == "command"
+        return on_target or (there.cpu, there.gpu, there.torch) == (here.cpu, here.gpu, here.torch)
+
+    def judge(self, candidate: _HasSettings) -> Hopeless | None:
+        """Why a candidate is not worth measuring; None where it may be."""
+        if not self._fitted():
+            return None
+        work = self._work(candidate.settings)
+        for name, predictor in self.predictors.items():
+            found, limit = predictor.predict_work(work), self._limits[name]
+            if found.low_ms > limit:
+                reason = (
+                    f"{name} is predicted to be over the limit of {limit:.6g}\n{found.ms:.3g} is predicted, and "
+                    f"{found.low_ms:.3g} at the least; the model is {predictor.mape:.1%} off on average, on "
+                    f"{predictor.n} networks left out of its fit"
+                )
+                return Hopeless(reason, {f"{name} max": (found.low_ms - limit) / limit})
+        return None
+
+    def order(self, candidates: Sequence[Candidates]) -> list[Candidates]:
+        """The candidates, first the one predicted furthest inside the limits; as they are while nothing is known."""
+        if not self._fitted():
+            return list(candidates)
+        return sorted(candidates, key=lambda one: self._share(one.settings))
+
+    def _share(self, settings: Mapping[str, Any]) -> float:
+        """Of the limit that is nearest, how much is used up."""
+        work = self._work(settings)
+        return max(found.predict_work(work).ms / self._limits[name] for name, found in self.predictors.items())
+
+    def _work(self, settings: Mapping[str, Any]) -> dict[str, float]:
+        return _features(json.dumps(settings, sort_keys=True), self._protocol.num_classes, self._protocol.input_size)
+
+    def _fitted(self) -> bool:
+        """Whether there is a model, fitted on most of what is known."""
+        if self._limits and self._heard >= max(self._after, GROWTH * self._heard_at_fit):
+            from nasseg.measure.latency.predictor import fit_work
+
+            work = [self._work(json.loads(arch)) for arch, _ in self._learned.values()]
+            self.predictors = {
+                name: fit_work(
+                    work, [figures[name] for _, figures in self._learned.values()],
+                    image_shape=(1, 3, *self._protocol.input_size), coverage=COVERAGE,
+                )
+                for name in self._limits
+            }  # fmt: skip
+            self._heard_at_fit = self._heard
+        return bool(self.predictors)
+
+
+@lru_cache(2 * MAX_LEARNED)
+def _features(settings: str, num_classes: int, input_size: Size) -> dict[str, float]:
+    """What the predictor looks at, of a network given as JSON: it is recorded again, in some hundredths of a second."""
+    from nasseg.measure.latency.predictor import features
+
+    return features(arch_of(json.loads(settings)).graph(num_classes, input_size))

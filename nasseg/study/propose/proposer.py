@@ -1,0 +1,208 @@
+"""What to try next: an Optuna sampler that looks at a bounded view of the study.
+
+The view is a study in memory with the front, the latest finished trials and the latest rejected ones, so asking costs
+the same after 100 trials and after 100,000, and rejections cannot crowd out what was measured. Of a network that was
+stopped at a rung it holds the highest rung, as a breach of a constraint so slight that what is finished comes before it
+and what is over a limit after it.
+"""
+
+import copy
+import itertools
+import random
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseGASampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nasseg.analyse.front import pareto_front
+from nasseg.figures import Figure
+from nasseg.space import Params, Space
+from nasseg.study.propose.halving import promotion_order
+from nasseg.study.propose.samplers import MAX_FINISHED
+from nasseg.study.store.candidate import Proposal
+from nasseg.study.store.trial_attributes import CONTINUES, is_stopped
+
+MAX_REJECTED = 100
+REBUILD_ABOVE = 600
+PARTIAL = "not finished"  # a constraint
+SLIGHT = 1e-6
+REASKS = 2
+STEPS = 100  # of a walk to a point that was not drawn
+
+
+class Proposer:
+    """Asks a sampler for points of a space that were not drawn before."""
+
+    def __init__(
+        self,
+        space: Space,
+        objectives: Sequence[Figure],
+        sampler: optuna.samplers.BaseSampler,
+        seed: int,
+        rungs: int = 1,
+        first: Iterable[Params] = (),
+    ) -> None:
+        self.space, self.sampler, self.rungs = space, sampler, rungs
+        self.directions = [figure.direction for figure in objectives]
+        self._objectives = [figure.name for figure in objectives]
+        self.drawn: set[tuple[tuple[str, Any], ...]] = set()
+        self.first = deque(first)  # points to be proposed before any that the sampler draws
+        self._random = random.Random(seed)
+        self._finished: list[FrozenTrial] = []
+        self._stopped: dict[int, tuple[int, FrozenTrial]] = {}  # number -> rung, trial
+        self._asked: dict[int, int] = {}  # token -> number in the view, of what is on its way
+        self._tokens = itertools.count()
+        self._view = optuna.create_study(directions=self.directions, sampler=sampler)
+        self._outdated, self._complete = False, 0  # complete ones in the view
+        self._points = space.count()
+
+    def propose(self) -> Proposal | None:
+        """A new point, or None once every point of the space was drawn.
+
+        A point drawn before, or one that forbid excludes, is asked again; after a few of those a walk from the last one
+        to a neighbour that was not drawn, and at last even draws.
+        """
+        while self.first:
+            point = self.first.popleft()
+            if self._new(point):
+                return self._fixed(point)
+        if len(self.drawn) >= self._points:
+            return None
+        if self._outdated:
+            self._rebuild()
+        for _ in range(REASKS):
+            trial = self._view.ask()
+            params = self.space.suggest(trial)
+            if self.space.excluded_by(params) is None and self._new(params):
+                token = next(self._tokens)
+                self._asked[token] = trial.number
+                return Proposal(params, trial.params, trial.distributions, token)
+            self._view.tell(trial, state=TrialState.FAIL)
+        for _ in range(STEPS):
+            params = self.space.neighbour(params, self._random)
+            if self.space.excluded_by(params) is None and self._new(params):
+                return self._fixed(params)
+        for _ in range(10 * STEPS):
+            params = self.space.sample(self._random)
+            if self._new(params):
+                return self._fixed(params)
+        return None
+
+    def drop(self, token: int) -> None:
+        """What was proposed is no longer on its way."""
+        if token in self._asked:
+            self._view.tell(self._asked.pop(token), state=TrialState.FAIL)
+
+    def learn(self, trial: FrozenTrial) -> None:
+        """Show the sampler a finished or rejected trial; its point is not drawn again."""
+        if trial.params:
+            with suppress(ValueError):  # a point of another space: the study's file was changed
+                self._new(self.space.suggest(optuna.trial.FixedTrial(trial.params)))
+        if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not trial.params:
+            return
+        before = self._stopped.pop(trial.user_attrs.get(CONTINUES, -1), None)
+        if is_stopped(trial):
+            values = [float(trial.user_attrs[name]) for name in self._objectives]
+            copied = self._copy(trial, TrialState.COMPLETE, values, {})
+            self._stopped[trial.number] = (trial.user_attrs["rung"], copied)
+            self._outdated = True
+            return
+        copied = self._copy(trial, trial.state, trial.values, {PARTIAL: 0.0} if self.rungs > 1 else {})
+        self._finished.append(copied)
+        self._outdated |= before is not None or len(self._finished) > REBUILD_ABOVE
+        if not self._outdated:
+            self._show(copied)
+
+    def _partial(self) -> list[FrozenTrial]:
+        """The latest trials stopped at a rung, each with its place among those of that rung."""
+        latest = [*self._stopped.values()][-MAX_FINISHED // 2 :]
+        found = []
+        for rung in {rung for rung, _ in latest}:
+            trials = [trial for reached, trial in latest if reached == rung]
+            order = promotion_order(np.array([trial.values for trial in trials]), self.directions, len(trials))
+            for place, index in enumerate(order):
+                again = copy.copy(trials[index])
+                again.system_attrs = dict(again.system_attrs)  # the trial writes its constraints there
+                again.set_constraint(PARTIAL, SLIGHT * (self.rungs - rung + place / len(order)))
+                found.append(again)
+        return found
+
+    def _rebuild(self) -> None:
+        complete = [trial for trial in self._finished if trial.state == TrialState.COMPLETE]
+        rejected = [trial for trial in self._finished if trial.state != TrialState.COMPLETE]
+        on_front = pareto_front(
+            np.array([trial.values for trial in complete]).reshape(-1, len(self.directions)), self.directions
+        )
+        front = [trial for trial, on in zip(complete, on_front, strict=True) if on][:MAX_FINISHED]
+        rest = [trial for trial, on in zip(complete, on_front, strict=True) if not on]
+        kept = rest[max(0, len(rest) - (MAX_FINISHED - len(front))) :] if len(front) < MAX_FINISHED else []
+        self._finished = front + kept + rejected[-MAX_REJECTED:]
+        before = self._view.get_trials(deepcopy=False)
+        pending = {token: before[number] for token, number in self._asked.items()}
+        shown = [*self._finished, *self._partial()]
+        self._view = optuna.create_study(directions=self.directions, sampler=self.sampler)
+        self._complete = 0
+        for trial in [*shown, *pending.values()]:
+            self._show(trial)
+        self._asked = {token: len(shown) + place for place, token in enumerate(pending)}
+        self._outdated = False
+        for name, value in vars(self.sampler).items():  # GP remembers its place in the old view
+            if isinstance(value, IntersectionSearchSpace):
+                setattr(self.sampler, name, IntersectionSearchSpace())
+
+    def _show(self, trial: FrozenTrial) -> None:
+        """Add a trial to the view.
+
+        A genetic sampler finds generations by what it noted of trials. What other processes and earlier searches did it
+        never saw, and each view is a new study to it: so generations are counted anew, in the order of the view.
+        """
+        if isinstance(self.sampler, BaseGASampler) and self.sampler.population_size:
+            key = self.sampler._get_generation_key()
+            noted = {name: value for name, value in trial.system_attrs.items() if name != key}
+            if trial.state == TrialState.COMPLETE:
+                noted[key] = self._complete // self.sampler.population_size
+                self._complete += 1
+            trial.system_attrs = noted
+        trial.__class__ = _Shown
+        self._view.add_trial(trial)
+
+    def _new(self, params: Params) -> bool:
+        key = _key(params)
+        if key in self.drawn:
+            return False
+        self.drawn.add(key)
+        return True
+
+    def _fixed(self, params: Params) -> Proposal:
+        fixed = optuna.trial.FixedTrial(dict(params))
+        self.space.suggest(fixed)
+        return Proposal(params, fixed.params, fixed.distributions)
+
+    def _copy(
+        self,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+        constraints: dict[str, float],
+    ) -> FrozenTrial:
+        return create_trial(
+            state=state, values=values, params=trial.params, distributions=trial.distributions,
+            constraints={**trial.constraints, **constraints},
+        )  # fmt: skip
+
+
+class _Shown(FrozenTrial):
+    """A trial of a view. Each new view copies all of them, which took most of the time of a search with halving."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTrial:
+        return copy.copy(self)  # nobody changes parameters and distributions in place
+
+
+def _key(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(params.items()))

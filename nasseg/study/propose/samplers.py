@@ -1,0 +1,45 @@
+"""Make an Optuna sampler from its name and options."""
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+
+from nasseg.errors import UserError, unknown
+
+MAX_FINISHED = 400
+_SHORT = {
+    "tpe": "TPESampler", "random": "RandomSampler", "nsga2": "NSGAIISampler", "nsga3": "NSGAIIISampler",
+    "gp": "GPSampler", "qmc": "QMCSampler",
+}  # fmt: skip
+
+
+def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> optuna.samplers.BaseSampler:
+    """An Optuna sampler by class name or short name. TPE is multivariate and grouped unless the options say otherwise.
+
+    Raises:
+        UserError: no such sampler, or an option it does not take.
+    """
+    classes = {n: c for n, c in vars(optuna.samplers).items() if inspect.isclass(c) and n.endswith("Sampler")}
+    class_name = _SHORT.get(name.lower(), name)
+    if class_name not in classes or class_name == "BaseSampler":
+        raise unknown("sampler", name, [*_SHORT, *classes])
+    sampler: Any = classes[class_name]
+    known = inspect.signature(sampler).parameters
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {class_name}", option, known)
+    if (population := options.get("population_size") or 0) > MAX_FINISHED:
+        raise UserError(f"population_size is {MAX_FINISHED} at most, which a sampler is shown, got {population}")
+    merged: dict[str, Any] = {"seed": seed} if "seed" in known else {}
+    if class_name == "TPESampler":
+        merged |= {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8}
+    try:
+        # What is experimental in Optuna is its own affair: options named here were chosen on purpose.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return sampler(**{**merged, **options})
+    except (TypeError, ValueError, ImportError) as error:
+        raise UserError(f"sampler {class_name} refuses its options {dict(options)}: {error}") from None

@@ -1,0 +1,91 @@
+"""What a replay compares: policies, and the setting that their searches share."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+import yaml
+
+from nasseg.errors import UserError, unknown
+from nasseg.study.propose.samplers import make_sampler
+from nasseg.study.replay.trained_table import Table
+
+OBJECTIVES = ("miou", "macs", "params", "latency_ms")  # what a table holds
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A sampler, by any name that a study may give, with successive halving or without.
+
+    Options follow a colon: `nsga2:population_size=20`, `tpe:group=false,multivariate=false`.
+    """
+
+    sampler: str
+    halving: bool = False
+
+    def make(self, seed: int) -> optuna.samplers.BaseSampler:
+        name, _, text = self.sampler.partition(":")
+        options = {}
+        for option in filter(None, text.split(",")):
+            key, _, value = option.partition("=")
+            try:
+                options[key.strip()] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                value = ""
+            if not value:
+                raise UserError(f"sampler {self.sampler}: an option is NAME=VALUE, such as {_EXAMPLE}, got {option!r}")
+        return make_sampler(name, options, seed)
+
+    def __str__(self) -> str:
+        return f"{self.sampler} + halving" if self.halving else self.sampler
+
+
+_EXAMPLE = "population_size=20"
+BASELINE = Policy("random")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all searches of a replay share. budget: in full trainings. steps: of a full training. rungs: below it."""
+
+    objectives: tuple[str, ...]
+    budget: float
+    steps: int
+    rungs: tuple[int, ...]
+    factor: int = 3
+    workers: int = 1
+
+
+def setting_of(
+    table: Table, objectives: Sequence[str] = ("miou", "macs"), budget: float | None = None, steps: int | None = None,
+    rungs: Sequence[int] | None = None, factor: int = 3, workers: int = 1,
+) -> Setting:  # fmt: skip
+    """A setting for a table. By default a budget of a quarter of its networks, its last step, all its steps as rungs.
+
+    Raises:
+        UserError: the table does not have what is asked for.
+    """
+    for name in objectives:
+        if name not in OBJECTIVES:
+            raise unknown("objective of a table", name, OBJECTIVES)
+    if len({*objectives}) < len(objectives):
+        raise UserError(f"an objective is named once, got {', '.join(objectives)}; drop one")
+    if "miou" not in objectives:
+        raise UserError(f"objectives need miou, which training decides, got {', '.join(objectives)}; add it")
+    if "latency_ms" in objectives and any(math.isnan(network.latency_ms) for network in table.networks):
+        raise UserError(f"table {table.name} has networks without latency_ms; drop that objective")
+    steps = table.steps[-1] if steps is None else steps
+    below = tuple(step for step in table.steps if step < steps) if rungs is None else tuple(rungs)
+    for step in (steps, *below):
+        if step not in table.steps:
+            raise unknown(f"step of table {table.name}", step, map(str, table.steps))
+    if list(below) != sorted({*below}) or (below and below[-1] >= steps):
+        raise UserError(f"rungs ascend and end before the last step of {steps}, got {list(below)}")
+    if factor < 2 or workers < 1 or (budget is not None and budget <= 0):
+        raise UserError(
+            "factor is 2 or more, workers 1 or more and the budget above 0, "
+            f"got {factor}, {workers} and {budget}; mend that option"
+        )
+    whole = budget if budget is not None else max(1.0, len({n.arch_id for n in table.networks}) / 4)
+    return Setting(tuple(objectives), whole, steps, below, factor, workers)

@@ -1,0 +1,208 @@
+"""A search in advance: what it would draw, how much of that keeps the limits, how long it would take.
+
+Nothing is stored. Costs and latencies are measured; of training, a few steps of three networks are.
+"""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import binomtest
+
+from nasseg.families import Arch, arch_of, make_arch
+from nasseg.records import Measurement
+from nasseg.study.engines.jobs import Context, Job, Workshop
+from nasseg.study.limits import Rules
+from nasseg.study.search.run_study import prepare
+from nasseg.study.store.read_study import find_record
+from nasseg.study.store.trial_attributes import counts
+from nasseg.study.study_file import Study
+from nasseg.train.loop import train
+from nasseg.words import duration
+
+DRAWN, TIMED, TRAINED = 100, 6, 3
+STEPS = (2, 8)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A candidate that a search would draw; `verdict` is empty where it keeps the limits looked at."""
+
+    settings: dict[str, Any]
+    measurement: Measurement | None
+    verdict: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a search would do. Seconds of a trial are those of one worker with nothing beside it.
+
+    share: of a full training that a network takes on average, if halving promotes as many as it may. keep: whose
+    weights stay.
+    """
+
+    samples: tuple[Sample, ...]
+    timed: tuple[Sample, ...]  # those of `samples` whose latency was measured
+    trial_seconds: tuple[float, ...]  # latency and training of a few networks
+    published_seconds: tuple[float, ...]  # the same of published networks that the study wants and has not
+    trials_left: int
+    workers: int
+    hours: float | None
+    share: float
+    keep: str
+
+    @property
+    def passing(self) -> int:
+        return sum(not sample.verdict for sample in self.samples)
+
+    @property
+    def timed_passing(self) -> int:
+        return sum(not sample.verdict for sample in self.timed)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the share of candidates that keep the limits on cost."""
+        found = binomtest(self.passing, len(self.samples)).proportion_ci(method="wilson")
+        return float(found.low), float(found.high)
+
+    @property
+    def seconds(self) -> float | None:
+        """An estimate for all trials left; None where nothing that was drawn would be trained."""
+        if not self.trial_seconds or not self.timed_passing:
+            return None
+        share = self.timed_passing / len(self.timed)  # of those timed, trained
+        costing = sum(sample.seconds for sample in self.samples) / self.passing / share
+        timing = sum(sample.seconds for sample in self.timed) / self.timed_passing
+        training = self.share * sum(self.trial_seconds) / len(self.trial_seconds)
+        return (self.trials_left * (costing + timing + training) + sum(self.published_seconds)) / self.workers
+
+    def _disk(self) -> str:
+        """Weights and buffers of 4 bytes; a checkpoint holds them three times: momentum and average too."""
+        sizes = [4 * s.measurement.cost.params for s in self.samples if s.measurement and s.measurement.cost]
+        mean = sum(sizes) / len(sizes) / 2**20
+        waiting = f", {3 * mean * self.trials_left:,.0f} MiB of networks stopped at rungs" if self.share < 1 else ""
+        whose = {"front": "at most, if all were on the front, ", "all": "", "none": "while they train, "}[self.keep]
+        return f"weights on disk (keep: {self.keep}): {whose}{mean * self.trials_left:,.0f} MiB{waiting}"
+
+    def lines(self) -> list[str]:
+        """The findings as sentences."""
+        low, high = self.interval
+        found = [
+            f"{self.passing} of {len(self.samples)} candidates keep the limits on cost "
+            f"(95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
+        ]
+        if self.timed:
+            found.append(f"{self.timed_passing} of the {len(self.timed)} of them that were timed keep those on latency")
+        reasons = Counter(sample.verdict for sample in [*self.samples, *self.timed] if sample.verdict)
+        found += [f"{count} x {reason}" for reason, count in reasons.most_common()]
+        if self.seconds is None:
+            found.append("nothing that was drawn would be trained: loosen a limit, or narrow the space")
+        else:
+            published = f" and {n} published" if (n := len(self.published_seconds)) else ""
+            fastest, slowest = duration(min(self.trial_seconds)), duration(max(self.trial_seconds))
+            found.append(
+                f"{self.trials_left} trials to go{published}: about {duration(self.seconds)} with {self.workers} "
+                f"worker(s), if each has a core to itself (training takes {fastest} to {slowest} a trial)"
+            )
+            found.append(self._disk())
+            if self.hours is not None and self.seconds > self.hours * 3600:
+                found.append(f"the budget of {self.hours:g} hours ends it before")
+        return found
+
+
+def preview(
+    study: Study,
+    *,
+    storage: str | None = None,
+    trials: int | None = None,
+    hours: float | None = None,
+    workers: int | None = None,
+    data: Path | None = None,
+    seed: int | None = None,
+) -> Preview:
+    """Draw, cost, time and train a little. What is not given is taken from the study file.
+
+    A study that was begun goes on from its record; the record itself is not touched.
+
+    Raises:
+        UserError: the study could not run here.
+    """
+    seed = study.file.seed if seed is None else seed
+    context, proposer = prepare(study, data, seed)
+    total = trials or study.file.trials
+    record = find_record(study.name, storage)
+    trials_there = record.trials() if record else []
+    for trial in trials_there:
+        proposer.learn(trial)
+        total -= counts(trial)
+    rules, workshop = Rules(study), Workshop(context)
+    samples: list[Sample] = []
+    while len(samples) < DRAWN and (proposal := proposer.propose()):
+        samples.append(_measured(Job(0, "cost", study.space.settings(proposal.params)), workshop, rules))
+    passing = sorted((s for s in samples if not s.verdict and s.measurement), key=_macs)
+    timed = tuple(
+        _measured(Job(0, "latency", s.settings, s.measurement, seed=seed), workshop, rules)
+        for s in _spread(passing, TIMED)
+    )
+    trained = _spread([sample for sample in timed if not sample.verdict], TRAINED) if total > 0 else []
+    missing = {*study.file.published} - {trial.user_attrs.get("published") for trial in trials_there}
+    return Preview(
+        samples=tuple(samples),
+        timed=timed,
+        trial_seconds=tuple(_training_seconds(arch_of(sample.settings), workshop, seed) for sample in trained),
+        published_seconds=tuple(_training_seconds(make_arch(name), workshop, seed) for name in sorted(missing)),
+        trials_left=max(0, total),
+        workers=workers or study.file.workers,
+        hours=hours or study.file.hours,
+        share=training_share(study, context),
+        keep=study.file.keep,
+    )
+
+
+def training_share(study: Study, context: Context) -> float:
+    """What a network takes of a full training on average, if halving promotes as many as it may."""
+    if study.file.halving is None:
+        return 1.0
+    steps, factor = [0, *context.rungs, context.recipe.steps], study.file.halving.factor
+    return sum((b - a) / factor**rung for rung, (a, b) in enumerate(pairwise(steps))) / context.recipe.steps
+
+
+def _measured(job: Job, workshop: Workshop, rules: Rules) -> Sample:
+    begun = time.monotonic()
+    result = workshop.run(job)
+    seconds = time.monotonic() - begun
+    if result.measurement is None:
+        return Sample(job.settings, None, result.error or result.stop, seconds)
+    settings = {"family": job.settings["family"], **arch_of(job.settings).params()}
+    broken = rules.over_limit(result.measurement, "cost" if job.kind == "cost" else "latency")
+    return Sample(settings, result.measurement, broken or "", seconds)
+
+
+def _macs(sample: Sample) -> int:
+    assert sample.measurement is not None
+    assert sample.measurement.cost is not None
+    return sample.measurement.cost.macs
+
+
+def _spread(samples: list[Sample], count: int) -> list[Sample]:
+    """A few of them, evenly over their order."""
+    count = min(count, len(samples))
+    return [samples[(2 * place + 1) * len(samples) // (2 * count)] for place in range(count)]
+
+
+def _training_seconds(arch: Arch, workshop: Workshop, seed: int) -> float:
+    """Seconds to train and evaluate: the line through the times of two short trainings, at the recipe's steps."""
+    context, data, times = workshop.context, workshop.data, []
+    data.train, data.val  # read before the clock runs  # noqa: B018
+    for steps in (1, *STEPS):  # the first makes things warm
+        model = arch.build(context.cost.num_classes)
+        recipe = context.recipe.model_copy(update={"steps": steps, "warmup_steps": 0})
+        begun = time.monotonic()
+        train(model, data, recipe, seed=seed, device=context.device, guard=workshop.lock.computing)
+        times.append(time.monotonic() - begun)
+    a_step = max(0.0, (times[2] - times[1]) / (STEPS[1] - STEPS[0]))
+    return times[1] + a_step * (context.recipe.steps - STEPS[0])

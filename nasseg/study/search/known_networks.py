@@ -1,0 +1,82 @@
+"""The same network again: what the record already knows of a candidate, by its eval_key."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nasseg.records import Measurement
+from nasseg.study.limits import Rules
+from nasseg.study.store.candidate import Candidate
+from nasseg.study.store.record import Record
+from nasseg.study.store.trial_attributes import STOPPED, is_stopped
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """How a trial ends whose network was trained before. values: of a complete one."""
+
+    known: Measurement
+    values: list[float] | None
+    constraints: dict[str, float]
+    attributes: dict[str, Any]
+
+
+class Twins:
+    """Trials that were trained, to a rung or to the end, by eval_key."""
+
+    def __init__(self, record: Record, rules: Rules) -> None:
+        self._record, self._rules = record, rules
+        self._trained: dict[str, FrozenTrial] = {}
+
+    def learn(self, trial: FrozenTrial) -> None:
+        """Hear of a trial that ended."""
+        key = trial.user_attrs.get("eval_key")
+        if not key or "reused_from" in trial.user_attrs or (key in self._trained and _is_whole(self._trained[key])):
+            return
+        if is_stopped(trial) or _is_whole(trial):
+            self._trained[key] = trial
+
+    def answer(self, candidate: Candidate, key: str) -> FrozenTrial | None:
+        """A new trial with the figures of this network's earlier one; None if there is none."""
+        found = self._answer(candidate.label, key)
+        if found is None:
+            return None
+        figures = self._rules.figures(found.known)
+        candidate = replace(candidate, measurement=found.known)
+        return self._record.add_reused(candidate, found.values, found.constraints, figures, found.attributes)
+
+    def copy(self, trial: FrozenTrial, label: str, key: str) -> bool:
+        """End a running trial of ours with the figures of this network's earlier one, if there is one."""
+        found = self._answer(label, key)
+        if found is None:
+            return False
+        attributes = {**found.attributes, **self._rules.figures(found.known), "measurement": found.known.to_json()}
+        if found.values is None:
+            self._record.prune(trial, attributes["reason"], attributes)
+        else:
+            self._record.complete(trial, found.values, attributes)
+        return True
+
+    def _answer(self, label: str, key: str) -> _Answer | None:
+        """By the limits of today, which are not those of published networks. These are trained to the end."""
+        twin = self._trained.get(key)
+        if twin is None or (label and is_stopped(twin)):
+            return None
+        known = Measurement.from_json(twin.user_attrs["measurement"])
+        constraints, attributes = self._rules.constraints(known), {"eval_key": key, "reused_from": twin.number}
+        if is_stopped(twin):
+            more = {name: twin.user_attrs[name] for name in ("rung", "reason", STOPPED)}
+            return _Answer(known, None, constraints, {**attributes, **more})
+        limits = (self._rules.over_limit(known, stage) for stage in ("latency", "trained"))
+        broken = None if label else next(filter(None, limits), None)
+        if broken:
+            return _Answer(known, None, constraints, {**attributes, "reason": broken})
+        return _Answer(known, self._rules.objectives(known)[0], constraints, attributes)
+
+
+def _is_whole(trial: FrozenTrial) -> bool:
+    """Whether a trial was trained to the end; some are over a limit on what only training decides."""
+    if trial.state != TrialState.PRUNED or is_stopped(trial) or "measurement" not in trial.user_attrs:
+        return trial.state == TrialState.COMPLETE
+    return Measurement.from_json(trial.user_attrs["measurement"]).accuracy is not None

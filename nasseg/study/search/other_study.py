@@ -1,0 +1,102 @@
+"""Figures of another study that were got in the same way: its trained networks are not trained again."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+from nasseg.analyse.front import pareto_front
+from nasseg.errors import UserError
+from nasseg.families import get_family
+from nasseg.records import Accuracy, AccuracyProtocol, Measurement, eval_key
+from nasseg.space import Params, Space
+from nasseg.study.store.record import Record
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An accuracy, users' own figures of the trained network, and where they are from: `study#trial`."""
+
+    accuracy: Accuracy
+    custom: dict[str, dict[str, Any]]
+    source: str
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """trained: by eval_key. points: of the space that is searched now, to be tried before new ones."""
+
+    trained: dict[str, Trained]
+    points: list[Params]
+
+    def accuracy_of(self, key: str, measurement: Measurement) -> tuple[Measurement, str] | None:
+        """The measurement with the accuracy under that key, and its source."""
+        found = self.trained.get(key)
+        if found is None:
+            return None
+        return replace(
+            measurement, accuracy=found.accuracy, custom={**found.custom, **measurement.custom}
+        ), found.source
+
+
+def reuse_of(record: Record, space: Space, protocol: AccuracyProtocol) -> Reuse:
+    """What another study's record has to give under an equal accuracy protocol, whatever the seed.
+
+    Raises:
+        UserError: nothing in it was trained under that protocol; the message says what differs.
+    """
+    trained: dict[str, Trained] = {}
+    points: list[Params] = []
+    other: AccuracyProtocol | None = None
+    for trial in record.trials(TrialState.COMPLETE):
+        measurement = Measurement.from_json(trial.user_attrs["measurement"])
+        if measurement.accuracy is None or "reused_from" in trial.user_attrs:
+            continue
+        theirs = measurement.accuracy.protocol
+        if replace(theirs, recipe="", seed=0) != replace(protocol, recipe="", seed=0):
+            other = theirs
+            continue
+        own = {name: entry for name, entry in measurement.custom.items() if entry["stage"] == "trained"}
+        source = f"{record.name}#{trial.number}"
+        trained[eval_key(measurement.arch_id, theirs)] = Trained(measurement.accuracy, own, source)
+        point = _point(space, trial)
+        if point is not None:
+            points.append(point)
+    if not trained:
+        raise UserError(f"study {record.name!r} has nothing to reuse: {_difference(other, protocol)}")
+    return Reuse(trained, points)
+
+
+def front_points(record: Record, space: Space) -> list[Params]:
+    """The front of another study, as far as it lies in the space.
+
+    Raises:
+        UserError: none of it does.
+    """
+    trials = [trial for trial in record.trials(TrialState.COMPLETE) if "reused_from" not in trial.user_attrs]
+    directions = [direction for _name, _unit, direction in record.attributes()["objectives"]]
+    on = pareto_front(np.array([trial.values for trial in trials]).reshape(-1, len(directions)), directions)
+    points = [_point(space, trial) for trial, front in zip(trials, on, strict=True) if front]
+    found = [point for point in points if point is not None]
+    if not found:
+        raise UserError(f"study {record.name!r} has no network on its front that space {space.name!r} holds")
+    return found
+
+
+def _point(space: Space, trial: FrozenTrial) -> Params | None:
+    settings = json.loads(trial.user_attrs["arch"])
+    if "published" in trial.user_attrs or settings["family"] not in space.families:
+        return None
+    encoder = {name: value for name, value in settings.items() if name == "encoder"}
+    defaults = {"family": settings["family"], **get_family(settings["family"]).from_params(encoder).params()}
+    return space.locate(settings, defaults)
+
+
+def _difference(theirs: AccuracyProtocol | None, ours: AccuracyProtocol) -> str:
+    if theirs is None:
+        return "no network of it is trained"
+    names = ("data", "data_fingerprint", "recipe_hash", "steps", "split", "init")
+    different = [n for n in names if getattr(theirs, n) != getattr(ours, n)]
+    return "; ".join(f"{name} is {getattr(theirs, name)!r} there, {getattr(ours, name)!r} here" for name in different)

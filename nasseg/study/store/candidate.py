@@ -1,0 +1,66 @@
+"""A point to try, and what is known of it before it is trained."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from nasseg.measure.environment import environment
+from nasseg.records import Measurement
+from nasseg.space.parameter import Params
+from nasseg.study.store.trial_attributes import CONTINUES
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A point to try, with what a storage needs to keep it as an Optuna trial."""
+
+    params: Params
+    sampled: dict[str, Any]
+    distributions: dict[str, optuna.distributions.BaseDistribution]
+    token: int = -1  # of what the sampler was asked; -1 if it was not
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is written of a candidate: how it was drawn, what it is, what is known of it."""
+
+    proposal: Proposal
+    settings: dict[str, Any]  # family and every field
+    measurement: Measurement | None
+    seed: int
+    label: str = ""  # the variant's name, for a published network run as a reference
+    rung: int = 0
+    continues: int | None = None
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "Candidate":
+        """A trial's candidate as it was before it was trained."""
+        attributes = trial.user_attrs
+        known = Measurement.from_json(attributes["measurement"])
+        custom = {name: entry for name, entry in known.custom.items() if entry["stage"] != "trained"}
+        return cls(
+            Proposal({}, trial.params, trial.distributions), json.loads(attributes["arch"]),
+            replace(known, accuracy=None, custom=custom), attributes["seed"], attributes.get("published", ""),
+            attributes["rung"], attributes.get(CONTINUES),
+        )  # fmt: skip
+
+    def attributes(self, figures: Mapping[str, float | None]) -> dict[str, Any]:
+        built = environment()
+        attributes: dict[str, Any] = {
+            "arch": json.dumps(self.settings),
+            "seed": self.seed,
+            "rung": self.rung,
+            "code": f"{built.nasseg} {built.commit or ''}".strip(),
+            **{name: value for name, value in figures.items() if value is not None},
+        }
+        if self.label:
+            attributes["published"] = self.label
+        if self.continues is not None:
+            attributes[CONTINUES] = self.continues
+        if self.measurement is not None:
+            attributes |= {"arch_id": self.measurement.arch_id, "measurement": self.measurement.to_json()}
+        return attributes

@@ -1,0 +1,85 @@
+"""Trainings of a study that processes share out among them, each one at a time: those of a table or of a front.
+
+A trial is claimed, trained under a lease and ended. What a process leaves behind that is gone is taken up by another.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nasseg.study.store.candidate import Candidate
+from nasseg.study.store.lease import LEASE_SECONDS, RENEW_SECONDS, LeaseWatch
+from nasseg.study.store.record import Record
+from nasseg.study.store.trial_attributes import INTERRUPTED
+from nasseg.train.loop import Guard
+from nasseg.train.run import Tell
+
+DIVERGED = "diverged"
+LOOK_SECONDS = 1.0
+
+
+class Lost(Exception):  # noqa: N818
+    """Another process judged us gone, and took the trial."""
+
+
+class Claims:
+    """The trials of a record that this process works on."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self._watch = LeaseWatch()
+
+    def waiting(self) -> Iterator[FrozenTrial]:
+        """What was re-queued, each ours now; also what processes left behind that are known to be gone."""
+        self.record.take_back(self._watch, self.record.trials(TrialState.RUNNING))
+        while (waiting := self.record.take_waiting()) is not None:
+            yield waiting
+
+    def left_behind(self, tell: Tell) -> Iterator[FrozenTrial]:
+        """`waiting` until it is known of every other trial that runs whether its process is alive.
+
+        Of one on another machine, or before this machine was started anew, only time can tell: LEASE_SECONDS.
+        """
+        told = False
+        while True:
+            yield from self.waiting()
+            running = self.record.trials(TrialState.RUNNING)
+            if not any(self._watch.is_undecided(trial.number, trial.user_attrs.get("lease")) for trial in running):
+                return
+            if not told:
+                tell(f"waiting at most {LEASE_SECONDS:.0f} s to learn whether another process is gone")
+                told = True
+            time.sleep(LOOK_SECONDS)
+
+    def claim(
+        self, candidate: Candidate, key: str, figures: dict[str, float], is_same: Callable[[FrozenTrial], bool]
+    ) -> FrozenTrial | None:
+        """A new trial of ours; None where the same is done, under way, or known to diverge."""
+        for trial in filter(is_same, self.record.trials()):
+            diverged = trial.state == TrialState.FAIL and str(trial.user_attrs["reason"]).startswith(DIVERGED)
+            if diverged or trial.state in (TrialState.COMPLETE, TrialState.RUNNING):
+                return None
+        claimed = self.record.claim(candidate, key, {}, figures)
+        rivals = filter(is_same, self.record.trials(TrialState.RUNNING))
+        if any(rival.number < claimed.number for rival in rivals):
+            self.record.fail(claimed, f"{INTERRUPTED}: another process began it first")
+            return None
+        return self.record.reread(claimed)
+
+    def guard(self, trial: FrozenTrial, guard: Guard) -> Guard:
+        """A guard of training steps that also renews the lease, and raises Lost where another process has taken it."""
+        renewed = time.monotonic()
+
+        @contextmanager
+        def both() -> Iterator[None]:
+            nonlocal renewed
+            if time.monotonic() - renewed > RENEW_SECONDS:
+                renewed = time.monotonic()
+                if not self.record.renew(trial):
+                    raise Lost
+            with guard():
+                yield
+
+        return both

@@ -1,0 +1,115 @@
+"""Read a large study from a journal fast: its lines as they come, without an object for each state of each trial.
+
+The result is that of Optuna's own reader, which is asked wherever a journal holds what is not known here.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import json_to_distribution
+from optuna.trial import TrialState
+from pydantic_core import from_json
+
+from nasseg.records import TrialRow
+from nasseg.study.store.read_sql import LocalTime, Measurements, keep, make_row, no_collection
+
+# What a line does, by its op_code.
+CREATE_STUDY, DELETE_STUDY, STUDY_ATTRIBUTE, STUDY_SYSTEM_ATTRIBUTE = 0, 1, 2, 3
+CREATE_TRIAL, STATE, INTERMEDIATE_VALUE, ATTRIBUTE, SYSTEM_ATTRIBUTE = 4, 6, 7, 8, 9
+_NOT_READ = (STUDY_SYSTEM_ATTRIBUTE, INTERMEDIATE_VALUE, SYSTEM_ATTRIBUTE)
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_NAMES = {state.value: state.name for state in TrialState}
+
+
+@dataclass
+class JournalStudy:
+    """A study as its journal has it; `rows` makes the trials."""
+
+    name: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+    trials: list[dict[str, Any]] = field(default_factory=list)  # what their lines said
+
+    def rows(self, objectives: list[str]) -> tuple[TrialRow, ...]:
+        """objectives: the names of the trials' values."""
+        reader, local = Measurements(), LocalTime()
+        rows = []
+        with no_collection():
+            for number, trial in enumerate(self.trials):
+                complete = trial["state"] == TrialState.COMPLETE
+                rows.append(
+                    make_row(
+                        reader, number, _NAMES[trial["state"]], _params(trial), dict(trial["user_attrs"]),
+                        dict(zip(objectives, trial["values"], strict=True)) if complete else {},
+                        local(trial["datetime_start"]), local(trial.get("datetime_complete")),
+                    )
+                )  # fmt: skip
+            return keep(tuple(rows))
+
+
+def journal_study(path: Path, name: str) -> JournalStudy | None:
+    """The study of that name; None where it must be read through Optuna, or is not there."""
+    try:
+        with no_collection(), path.open("rb") as file:
+            return _read(file.readlines(), name)
+    except (OSError, ValueError, LookupError, TypeError):  # no journal, or another form of it
+        return None
+
+
+def _read(lines: list[bytes], name: str) -> JournalStudy | None:
+    studies: dict[int, JournalStudy] = {}
+    of_trial: list[dict[str, Any]] = []  # by trial id, of all studies
+    made = 0
+    for line in lines:
+        log = from_json(line)
+        code = log["op_code"]
+        if code == CREATE_TRIAL:
+            if log["study_id"] in studies:
+                trial = {"state": TrialState.RUNNING, "user_attrs": {}, "values": None, **log}
+                if trial["values"] is None and log.get("value") is not None:
+                    trial["values"] = [log["value"]]
+                studies[log["study_id"]].trials.append(trial)
+                of_trial.append(trial)
+        elif code in (STATE, ATTRIBUTE):
+            trial = of_trial[log["trial_id"]]
+            if trial["state"] not in _FINISHED:
+                (_set_state if code == STATE else _set_attribute)(trial, log)
+        elif code == CREATE_STUDY:
+            if log["study_name"] not in {study.name for study in studies.values()}:
+                studies[made] = JournalStudy(log["study_name"])
+                made += 1
+        elif code == DELETE_STUDY:
+            studies.pop(log["study_id"], None)
+        elif code == STUDY_ATTRIBUTE:
+            if log["study_id"] in studies:
+                studies[log["study_id"]].attributes.update(log["user_attr"])
+        elif code not in _NOT_READ:
+            return None
+    return next((study for study in studies.values() if study.name == name), None)
+
+
+def _set_state(trial: dict[str, Any], log: dict[str, Any]) -> None:
+    if log["state"] == trial["state"] == TrialState.RUNNING:
+        return  # somebody else was first
+    trial["state"] = log["state"]
+    for time in ("datetime_start", "datetime_complete"):
+        if time in log:
+            trial[time] = log[time]
+    if log["values"] is not None:
+        trial["values"] = log["values"]
+
+
+def _set_attribute(trial: dict[str, Any], log: dict[str, Any]) -> None:
+    trial["user_attrs"].update(log["user_attr"])
+
+
+def _params(trial: dict[str, Any]) -> dict[str, Any]:
+    distributions = trial.get("distributions", {})
+    return {name: _external(distributions[name])(value) for name, value in trial.get("params", {}).items()}
+
+
+@functools.cache
+def _external(distribution: str) -> Callable[[float], Any]:
+    return functools.cache(json_to_distribution(distribution).to_external_repr)

@@ -1,0 +1,113 @@
+"""Read a study from its storage as plain data, for analysis and reports. Nothing here needs torch."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nasseg.errors import UserError
+from nasseg.records import Measurement, Objective, PublishedPoint, StudyRecord, TrialRow
+from nasseg.study.store.read_journal import journal_study
+from nasseg.study.store.read_sql import bulk_rows
+from nasseg.study.store.record import Record, study_names
+from nasseg.study.store.storage import default_url, is_there, journal_path, open_storage
+
+_FLAT = {"arch", "measurement", "reason", "rung", "reused_from", "seed"}
+
+
+def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
+    """The record of a study by name, or by the path of its file.
+
+    Raises:
+        UserError: nothing is stored there.
+    """
+    label = _label(str(name))
+    journal = journal_path(storage) if storage else None
+    study = journal_study(journal, label) if journal else None
+    if study is None:
+        return record_of(open_record(label, storage))
+    return _study_record(label, study.attributes, study.rows(_objectives(label, study.attributes)))
+
+
+def open_record(name: str, storage: str | None = None) -> Record:
+    label = _label(name)
+    return Record.load(open_storage(storage or default_url(label), create=False), label)
+
+
+def _label(name: str) -> str:
+    return Path(name).stem if Path(name).suffix in (".yaml", ".yml") else name
+
+
+def find_record(name: str, storage: str | None = None) -> Record | None:
+    """The study of that name, or None where nothing was stored yet."""
+    url = storage or default_url(name)
+    if not is_there(url):
+        return None
+    opened = open_storage(url, create=False)
+    return Record(opened, name) if name in study_names(opened) else None
+
+
+def record_of(record: Record) -> StudyRecord:
+    attributes = record.attributes()
+    names = _objectives(record.name, attributes)
+    rows = bulk_rows(record, names) or tuple(row_of(trial, names) for trial in record.trials())
+    return _study_record(record.name, attributes, rows)
+
+
+def _objectives(name: str, attributes: dict[str, Any]) -> list[str]:
+    if not {"objectives", "study_file", "created"} <= attributes.keys():  # the last that a search writes, and the first
+        raise UserError(
+            f"study {name!r} in this storage is not nasseg's, or begins just now; look at another, or again"
+        )
+    return [name for name, _unit, _direction in attributes["objectives"]]
+
+
+def _study_record(name: str, attributes: dict[str, Any], rows: tuple[TrialRow, ...]) -> StudyRecord:
+    return StudyRecord(
+        name=name,
+        question=attributes["question"],
+        objectives=tuple(Objective(name=n, unit=u, direction=d) for n, u, d in attributes["objectives"]),
+        limits=attributes["limits"],
+        trials=rows,
+        published=tuple(PublishedPoint(**point) for point in _published(attributes.get("published", ()), rows)),
+        identity=attributes["identity"],
+        command=attributes["command"],
+        created=attributes["created"],
+        environment=attributes["environment"],
+        study_file=attributes["study_file"],
+        extra={
+            "space_file": attributes["space_file"],
+            "searched_seconds": attributes.get("searched_seconds", 0.0),
+            "price_per_hour": attributes.get("price_per_hour"),
+        },
+    )
+
+
+def row_of(trial: FrozenTrial, objectives: Sequence[str]) -> TrialRow:
+    """A trial as plain data; `objectives`: the names of its values."""
+    attributes = trial.user_attrs
+    text = attributes.get("measurement")
+    return TrialRow(
+        number=trial.number,
+        state=trial.state.name,  # type: ignore[arg-type]
+        arch=json.loads(attributes["arch"]) if "arch" in attributes else None,
+        params=dict(trial.params),
+        values=dict(zip(objectives, trial.values, strict=True)) if trial.state == TrialState.COMPLETE else {},
+        reason=attributes.get("reason"),
+        rung=attributes.get("rung", 0),
+        reused_from=attributes.get("reused_from"),
+        measurement=Measurement.from_json(text) if text else None,
+        started=trial.datetime_start.isoformat() if trial.datetime_start else None,
+        finished=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
+        seed=attributes.get("seed"),
+        extra={name: value for name, value in attributes.items() if name not in _FLAT},
+    )
+
+
+def _published(points: list[dict[str, Any]], rows: Sequence[TrialRow]) -> list[dict[str, Any]]:
+    """Published networks with their costs, and with the study's own figures where they were run under its protocols."""
+    run = {row.extra.get("published"): row for row in rows if row.state == "COMPLETE"}
+    found = ({**point["figures"], **(run[point["name"]].values if point["name"] in run else {})} for point in points)
+    return [{**point, "figures": figures} for point, figures in zip(points, found, strict=True)]

@@ -1,0 +1,233 @@
+"""The record: one Optuna study is the single truth of a search.
+
+One trial is one (architecture, seed, rung segment). What is flat in a trial's user attributes is what people sort and
+filter by; the JSON `measurement` holds every figure with its protocol and environment. Finished trials are never
+amended. `optuna-dashboard` opens any of it.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nasseg.errors import UserError, unknown
+from nasseg.study.store.candidate import Candidate
+from nasseg.study.store.lease import LeaseWatch, new_owner
+from nasseg.study.store.trial_attributes import INTERRUPTED
+
+IDENTITY_ATTEMPTS = 10
+
+
+class Record:
+    """One study in a storage."""
+
+    def __init__(self, storage: BaseStorage, name: str) -> None:
+        self.storage, self.name = optuna.storages.get_storage(storage), name
+        self.study_id = self.storage.get_study_id_from_name(name)
+        self._study = optuna.load_study(study_name=name, storage=self.storage)
+        self.owner = new_owner()
+        self._ticks = 0
+
+    # The study
+
+    @classmethod
+    def create(cls, storage: BaseStorage, name: str, directions: list[str], identity: dict[str, Any]) -> "Record":
+        """The study of that name, made if there is none.
+
+        Raises:
+            UserError: there is one with another identity; the message says what differs.
+        """
+        storage = optuna.storages.get_storage(storage)
+        try:
+            study_id = storage.create_new_study([StudyDirection[d.upper()] for d in directions], name)
+            storage.set_study_user_attr(study_id, "identity", identity)
+        except DuplicatedStudyError:
+            pass
+        record = cls(storage, name)
+        record._check_identity(identity)
+        return record
+
+    @classmethod
+    def load(cls, storage: BaseStorage, name: str) -> "Record":
+        """A study that is there.
+
+        Raises:
+            UserError: it is not; the nearest name is offered.
+        """
+        names = study_names(storage)
+        if name not in names:
+            raise unknown("study in this storage", name, names)
+        return cls(storage, name)
+
+    def _check_identity(self, identity: dict[str, Any]) -> None:
+        stored = None
+        for _ in range(IDENTITY_ATTEMPTS):  # another process may have made the study a moment ago
+            stored = self.attributes().get("identity")
+            if stored is not None:
+                break
+            time.sleep(0.2)
+        if stored is None:
+            raise UserError(
+                f"the storage holds a study {self.name!r} that is not nasseg's; use another name or --storage"
+            )
+        now = json.loads(json.dumps(identity))
+        differences = [
+            f"{key}: it has {stored.get(key)!r}, now {now.get(key)!r}"
+            for key in sorted({*stored, *now})
+            if stored.get(key) != now.get(key)
+        ]
+        if differences:
+            raise UserError(
+                f"study {self.name!r} was begun with other settings ({'; '.join(differences)}); figures of "
+                "both would not compare. Give the study file another name, or use another --storage"
+            )
+
+    def attributes(self) -> dict[str, Any]:
+        return self.storage.get_study_user_attrs(self.study_id)
+
+    def set_attributes(self, values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            self.storage.set_study_user_attr(self.study_id, key, value)
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.storage.get_all_trials(self.study_id, deepcopy=False, states=states or None)
+
+    # Trials that end as they begin: one transaction each
+
+    def add_rejected(
+        self, candidate: Candidate, reason: str, constraints: dict[str, float], figures: Mapping[str, float | None]
+    ) -> FrozenTrial:
+        """A candidate over a limit: PRUNED, infeasible to samplers, never trained."""
+        return self._add(candidate, TrialState.PRUNED, None, constraints, figures, {"reason": reason})
+
+    def add_failed(self, candidate: Candidate, reason: str) -> FrozenTrial:
+        """A candidate that could not even be costed."""
+        return self._add(candidate, TrialState.FAIL, None, {}, {}, {"reason": reason})
+
+    def add_reused(
+        self, candidate: Candidate, values: list[float] | None, constraints: dict[str, float],
+        figures: Mapping[str, float | None], attributes: dict[str, Any],
+    ) -> FrozenTrial:  # fmt: skip
+        """A trial whose network was trained before: COMPLETE with its values, PRUNED where there are none."""
+        state = TrialState.PRUNED if values is None else TrialState.COMPLETE
+        return self._add(candidate, state, values, constraints, figures, attributes)
+
+    def _add(
+        self, candidate: Candidate, state: TrialState, values: list[float] | None, constraints: dict[str, float],
+        figures: Mapping[str, float | None], more: dict[str, Any],
+    ) -> FrozenTrial:  # fmt: skip
+        trial = create_trial(
+            state=state, values=values, constraints=constraints,
+            params=candidate.proposal.sampled, distributions=candidate.proposal.distributions,
+            user_attrs={**candidate.attributes(figures), **more},
+        )  # fmt: skip
+        trial_id = self.storage.create_new_trial(self.study_id, template_trial=trial)
+        return self.storage.get_trial(trial_id)
+
+    # Trials that run
+
+    def claim(
+        self, candidate: Candidate, eval_key: str, constraints: dict[str, float], figures: Mapping[str, float | None]
+    ) -> FrozenTrial:
+        """A RUNNING trial with our lease on it."""
+        more = {"eval_key": eval_key, "lease": self._lease()}
+        return self._add(candidate, TrialState.RUNNING, None, constraints, figures, more)
+
+    def take_waiting(self, among: Iterable[FrozenTrial] | None = None) -> FrozenTrial | None:
+        """A re-queued trial, now RUNNING with our lease; None if none waits. `among`: trials read a moment ago."""
+        for trial in self.trials(TrialState.WAITING) if among is None else among:
+            if trial.state == TrialState.WAITING and self.storage.set_trial_state_values(
+                trial._trial_id, TrialState.RUNNING
+            ):
+                self.storage.set_trial_user_attr(trial._trial_id, "lease", self._lease())
+                return self.storage.get_trial(trial._trial_id)
+        return None
+
+    def renew(self, trial: FrozenTrial) -> bool:
+        """Renew our lease on a running trial; False if it is ours no longer."""
+        return self._set(trial, {"lease": self._lease()})
+
+    def update(self, trial: FrozenTrial, values: Mapping[str, Any]) -> bool:
+        """Set attributes of a running trial of ours; False if it is ours no longer."""
+        return self._set(trial, values)
+
+    def constrain(self, trial: FrozenTrial, constraints: Mapping[str, float]) -> None:
+        """Tell samplers how far a running trial keeps its limits (what was told at the claim stays)."""
+        running = optuna.Trial(self._study, trial._trial_id)
+        for key, value in constraints.items():
+            if key not in trial.constraints:
+                running.set_constraint(key, value)
+
+    def reread(self, trial: FrozenTrial) -> FrozenTrial:
+        return self.storage.get_trial(trial._trial_id)
+
+    def complete(self, trial: FrozenTrial, values: list[float], attributes: Mapping[str, Any]) -> bool:
+        """COMPLETE with its figures; False (and nothing counted) if the lease was lost."""
+        return self._set(trial, attributes) and self._end(trial, TrialState.COMPLETE, values)
+
+    def prune(self, trial: FrozenTrial, reason: str, attributes: Mapping[str, Any]) -> bool:
+        return self._set(trial, {**attributes, "reason": reason}) and self._end(trial, TrialState.PRUNED)
+
+    def fail(self, trial: FrozenTrial, reason: str) -> bool:
+        return self._set(trial, {"reason": reason}) and self._end(trial, TrialState.FAIL)
+
+    def requeue(self, trial: FrozenTrial, reason: str) -> bool:
+        """End a running trial that was interrupted (ours, or one whose lease is stale) and enqueue it anew, once."""
+        trial = self.storage.get_trial(trial._trial_id)  # what was measured since it was claimed goes with it
+        try:
+            self.storage.set_trial_user_attr(trial._trial_id, "reason", f"{INTERRUPTED}: {reason}")
+        except UpdateFinishedTrialError:
+            return False
+        if not self._end(trial, TrialState.FAIL):
+            return False
+        kept = {k: v for k, v in trial.user_attrs.items() if k not in ("lease", "reason")}
+        waiting = create_trial(
+            state=TrialState.WAITING, user_attrs={**kept, "retry_of": trial.number},
+            params=trial.params, distributions=trial.distributions, constraints=dict(trial.constraints),
+        )  # fmt: skip
+        self.storage.create_new_trial(self.study_id, template_trial=waiting)
+        return True
+
+    def take_back(self, watch: LeaseWatch, running: Iterable[FrozenTrial]) -> None:
+        """Re-queue the trials whose process is gone."""
+        for trial in running:
+            if watch.is_stale(trial.number, trial.user_attrs.get("lease")):
+                self.requeue(trial, "its process is gone")
+
+    def _lease(self) -> str:
+        self._ticks += 1
+        return f"{self.owner}:{self._ticks}"
+
+    def _set(self, trial: FrozenTrial, values: Mapping[str, Any]) -> bool:
+        current = self.storage.get_trial(trial._trial_id)
+        holder = str(current.user_attrs.get("lease", "")).rpartition(":")[0]
+        if current.state != TrialState.RUNNING or holder != self.owner:
+            return False
+        try:
+            for key, value in values.items():
+                if current.user_attrs.get(key) != value:  # a write is a transaction
+                    self.storage.set_trial_user_attr(trial._trial_id, key, value)
+        except UpdateFinishedTrialError:
+            return False
+        return True
+
+    def _end(self, trial: FrozenTrial, state: TrialState, values: list[float] | None = None) -> bool:
+        try:
+            return self.storage.set_trial_state_values(trial._trial_id, state, values)
+        except UpdateFinishedTrialError:
+            return False
+
+
+def study_names(storage: BaseStorage) -> list[str]:
+    return [storage.get_study_name_from_id(frozen._study_id) for frozen in storage.get_all_studies()]
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

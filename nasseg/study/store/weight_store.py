@@ -1,0 +1,133 @@
+"""Where the weights of a study's networks are: a folder for each eval_key, below a path or an fsspec URL."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nasseg.analyse.front import is_dominated
+from nasseg.data.cache import cache_folder
+from nasseg.errors import UserError
+from nasseg.records import digest
+from nasseg.study.store.trial_attributes import is_interrupted, is_stopped
+
+LAST, CHECKPOINT = "last.pt", "checkpoint.pt"
+
+
+def is_url(place: Path | str) -> bool:
+    return "://" in str(place)
+
+
+def weights_place(runs: str, study: str) -> Path | str:
+    """Where a study's weights are below a path or URL for all studies."""
+    return f"{runs.rstrip('/')}/{study}" if is_url(runs) else Path(runs).resolve() / study
+
+
+@dataclass(frozen=True)
+class WeightStore:
+    """Reads and writes below a path as it is; below a URL through a folder of this machine."""
+
+    place: Path | str
+
+    def folder(self, key: str) -> Path:
+        """A folder of this machine with what there is of a network's weights.
+
+        Raises:
+            UserError: the URL cannot be read.
+        """
+        if not is_url(self.place):
+            return Path(self.place) / key
+        local = cache_folder() / "weights" / digest(str(self.place)) / key
+        local.mkdir(parents=True, exist_ok=True)
+        for name in (LAST, CHECKPOINT):
+            if self._files.exists(self._at(key, name)):
+                self._files.get_file(self._at(key, name), str(local / name))
+            else:
+                (local / name).unlink(missing_ok=True)
+        return local
+
+    def written(self, path: Path) -> None:
+        """To be called when a file in a network's folder was written.
+
+        Raises:
+            OSError: the URL cannot be written.
+        """
+        if is_url(self.place):
+            there = self._at(path.parent.name, path.name)
+            self._files.makedirs(there.rpartition("/")[0], exist_ok=True)
+            self._files.put_file(str(path), f"{there}.part")
+            self._files.mv(f"{there}.part", there)
+
+    def remove(self, key: str, name: str) -> None:
+        """Remove a file, if it is there."""
+        if not is_url(self.place):
+            (Path(self.place) / key / name).unlink(missing_ok=True)
+        elif self._files.exists(self._at(key, name)):
+            self._files.rm_file(self._at(key, name))
+
+    def check(self) -> None:
+        """Raises:
+        UserError: the URL cannot be opened here.
+        """
+        if is_url(self.place):
+            self._files  # noqa: B018
+
+    @cached_property
+    def _opened(self) -> tuple[Any, str]:
+        import fsspec
+
+        try:
+            files, root = fsspec.core.url_to_fs(str(self.place))
+        except (ImportError, ValueError, OSError) as error:
+            raise UserError(f"cannot open {self.place}: {error}") from None
+        return files, root.rstrip("/")
+
+    @property
+    def _files(self) -> Any:
+        return self._opened[0]
+
+    def _at(self, key: str, name: str) -> str:
+        return f"{self._opened[1]}/{key}/{name}"
+
+
+class Keeper:
+    """Removes weights that a study does not keep. keep: `front` (and published networks), `all` or `none`.
+
+    Checkpoints of networks that may still go on stay; what failed for a fault of its own leaves none.
+    """
+
+    def __init__(self, store: WeightStore, keep: str, directions: list[str]) -> None:
+        self._store, self._keep, self._directions = store, keep, directions
+        self._front: dict[str, list[float]] = {}
+
+    def learn(self, trial: FrozenTrial) -> None:
+        """Hear of a trial that ended.
+
+        Raises:
+            UserError: a file cannot be removed.
+        """
+        attributes, key = trial.user_attrs, trial.user_attrs.get("eval_key")
+        if key is None or "reused_from" in attributes:
+            return
+        if trial.state == TrialState.FAIL and not is_interrupted(trial):
+            self._remove(key, CHECKPOINT)
+        elif trial.state == TrialState.PRUNED and not is_stopped(trial) and self._keep != "all":
+            self._remove(key, LAST)  # trained, and then over a limit
+        elif trial.state == TrialState.COMPLETE and "published" not in attributes:
+            if self._keep == "none":
+                self._remove(key, LAST)
+            elif self._keep == "front":
+                self._front[key] = trial.values
+                beaten = is_dominated([*self._front.values()], self._directions)
+                for loser in [key for key, lost in zip([*self._front], beaten, strict=True) if lost]:
+                    del self._front[loser]
+                    self._remove(loser, LAST)
+
+    def _remove(self, key: str, name: str) -> None:
+        try:
+            self._store.remove(key, name)
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(f"cannot remove weights that are not kept from {self._store.place}: {reason}") from None

@@ -1,0 +1,211 @@
+"""Study files: the question, what is measured how, and how the search runs."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from nasseg.errors import UserError, unknown
+from nasseg.figures import FIGURES, Figure, Stage, find_figure, load_function
+from nasseg.files import Document, KeyPath, find_file, read_yaml
+from nasseg.measure.latency.presets import latency_preset
+from nasseg.records import LatencyProtocol
+from nasseg.space import Space, load_space
+from nasseg.space.load import check_limit
+from nasseg.study.data_file import DataFile
+from nasseg.train.recipe import Recipe
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class FigureFile(BaseModel):
+    """A user's own figure."""
+
+    model_config = _STRICT
+
+    function: str
+    unit: str = ""
+    direction: Literal["minimize", "maximize"]
+    stage: Stage
+
+
+class LatencyFile(BaseModel):
+    """The latency protocol without what the data decide (input size, classes)."""
+
+    model_config = _STRICT
+
+    device: str = "cpu"
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    tf32: bool = False
+    backend: Literal["eager", "cuda-graph", "onnxruntime", "command"] = "eager"
+    command: str = ""
+    memory_format: Literal["channels_last", "contiguous"] = "channels_last"
+    cudnn_benchmark: bool = True
+    fold_bn: bool = False
+    upsampling: Literal["inside", "outside"] = "inside"
+    batch: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1)
+    warmup: int = Field(5, ge=0)
+    min_replicates: int = Field(20, ge=1)
+    min_seconds: float = Field(0.5, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_paper(cls, value: Any) -> Any:
+        """`{protocol: regseg, ...}`: a paper's settings, which the others replace."""
+        if not isinstance(value, dict) or "protocol" not in value:
+            return value
+        given = {name: setting for name, setting in value.items() if name != "protocol"}
+        settings = latency_preset(str(value["protocol"])).settings
+        return {**{name: s for name, s in settings.items() if name in cls.model_fields}, **given}
+
+    def protocol(self, input_size: tuple[int, int], num_classes: int) -> LatencyProtocol:
+        return LatencyProtocol(input_size=input_size, num_classes=num_classes, **self.model_dump())
+
+
+class HalvingFile(BaseModel):
+    """Successive halving. rungs: where a network is stopped and compared; the recipe's last step is one more."""
+
+    model_config = _STRICT
+
+    rungs: list[int] = Field(min_length=1)
+    unit: Literal["steps", "epochs"] = "steps"
+    factor: int = Field(3, ge=1)  # 1: all go on
+
+    @field_validator("rungs")
+    @classmethod
+    def _ascending(cls, rungs: list[int]) -> list[int]:
+        if rungs[0] < 1 or any(a >= b for a, b in pairwise(rungs)):
+            raise ValueError("rungs must ascend from 1 or more")
+        return rungs
+
+    def steps(self, recipe: Recipe, images: int) -> tuple[int, ...]:
+        """The rungs in steps of a recipe on that many training images.
+
+        Raises:
+            UserError: one of them is not before the recipe's last step.
+        """
+        an_epoch = images / recipe.batch_size if self.unit == "epochs" else 1
+        found = tuple(max(1, round(rung * an_epoch)) for rung in self.rungs)
+        if found[-1] >= recipe.steps:
+            raise UserError(
+                f"halving: the last rung, step {found[-1]}, must come before the recipe's last of {recipe.steps}; that "
+                "one is a rung without being named"
+            )
+        return found
+
+
+class ScreenFile(BaseModel):
+    """Passing over candidates that are predicted to miss a limit on latency. after: so many measured networks."""
+
+    model_config = _STRICT
+
+    after: int = Field(30, ge=30)  # what a predictor needs
+
+
+class StudyFile(BaseModel):
+    """The keys of a study file. Below `trials`, run settings: they may change while a study goes on."""
+
+    model_config = _STRICT
+
+    question: str
+    expected: str
+    space: str
+    objectives: list[str] = Field(min_length=1)
+    figures: dict[str, FigureFile] = {}
+    limits: dict[str, dict[str, float]] = {}
+    data: DataFile
+    recipe: Recipe
+    latency: LatencyFile = LatencyFile()
+    halving: HalvingFile | None = None
+    published: list[str] = []
+    sampler: dict[str, Any] | str = "tpe"
+    trials: int = Field(24, ge=1)
+    hours: float | None = Field(None, gt=0)
+    max_trial_minutes: float | None = Field(None, gt=0)
+    workers: int = Field(1, ge=1)
+    resources: dict[str, Annotated[float, Field(ge=0)]] = {}  # of a job on a cluster; empty: one cpu
+    screen: ScreenFile | None = None
+    keep: Literal["front", "all", "none"] = "front"  # whose weights; those of unfinished rungs stay
+    price_per_hour: float | None = Field(None, ge=0)  # of all the machines of a search
+    seed: int = Field(0, ge=0)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file whose rules hold, with its space and figures."""
+
+    name: str
+    file: StudyFile
+    space: Space
+    objectives: tuple[Figure, ...]
+    limits: dict[str, dict[str, float]]
+    figures: dict[str, Figure]  # all that objectives and limits name
+    folder: Path
+    text: str
+
+
+def load_study(name: str | Path) -> Study:
+    """The study of that name (./studies, then those shipped) or path.
+
+    Raises:
+        UserError: no such study, or a rule of the format is broken (file and line).
+    """
+    path = find_file("studies", name)
+    study_name = str(name) if Path(name).suffix not in (".yaml", ".yml") else path.stem
+    return study_from(read_yaml(path), study_name)
+
+
+def study_from(document: Document, name: str) -> Study:
+    file = document.validate(StudyFile)
+    folder = document.path.parent
+    try:
+        space = load_space(_beside(folder, file.space))
+    except UserError as error:
+        raise document.error(("space",), str(error)) from None
+    limits = {**space.limits, **file.limits}
+    for figure, limit in file.limits.items():
+        check_limit(document, ("limits", figure), limit)
+    own = {label: _own_figure(document, label, entry) for label, entry in file.figures.items()}
+    figures: dict[str, Figure] = {}
+    places: list[tuple[KeyPath, str]] = [(("objectives", i), label) for i, label in enumerate(file.objectives)]
+    places += [(("limits", label), label) for label in limits]
+    for where, label in places:
+        try:
+            figures[label] = own.get(label) or find_figure(label)
+        except UserError as error:
+            raise document.error(where, str(error)) from None
+    if len(set(file.objectives)) < len(file.objectives):
+        raise document.error(("objectives",), f"an objective occurs twice in {file.objectives}")
+    objectives = tuple(figures[label] for label in file.objectives)
+    if file.halving and not any(figure.stage == "trained" for figure in objectives):
+        raise document.error(("halving",), "halving needs an objective that training decides, such as miou")
+    return Study(name, file, space, objectives, limits, figures, folder, document.text)
+
+
+def _beside(folder: Path, name: str) -> str:
+    """A space given by path is looked for beside the study first."""
+    return str(folder / name) if Path(name).suffix and (folder / name).is_file() else name
+
+
+def _own_figure(document: Document, label: str, entry: FigureFile) -> Figure:
+    where = ("figures", label)
+    if label in FIGURES or label.startswith("iou."):
+        raise document.error(where, f"{label} is a figure of nasseg's own; choose another name")
+    try:
+        load_function(entry.function, document.path.parent)
+    except UserError as error:
+        raise document.error(where, str(error)) from None
+    return Figure(label, entry.unit, entry.direction, entry.stage, entry.function)
+
+
+def sampler_name(setting: dict[str, Any] | str) -> tuple[str, dict[str, Any]]:
+    """The sampler's name and options of `sampler: tpe` or `sampler: {name: NSGAIISampler, population_size: 20}`."""
+    if isinstance(setting, str):
+        return setting, {}
+    options = dict(setting)
+    if "name" not in options:
+        raise unknown("sampler without a name; keys", ", ".join(options), ["name"])
+    return str(options.pop("name")), options

@@ -1,0 +1,188 @@
+"""From what was trained and timed for a table to its cells and to the answer to its question."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from statistics import fmean, median, stdev
+
+from optuna.trial import TrialState
+
+from nasseg.analyse.paper_table import Comparison, number
+from nasseg.analyse.paper_verdict import Answer, answer
+from nasseg.figures import find_figure
+from nasseg.records import Accuracy, Measurement, Size
+from nasseg.study.store.record import Record
+from nasseg.study.store.trial_attributes import is_interrupted
+from nasseg.tables.compute import Measured, cost_figure, reproduce
+from nasseg.tables.table_file import Table, TableColumn
+from nasseg.tables.table_store import accuracy_records, trained
+from nasseg.tables.time_rows import latency_columns, stored_session, words
+from nasseg.tables.train_rows import NOT_TRAINED, rows_trained, trained_column
+from nasseg.train.recipe import load_recipe
+
+Runs = dict[str, dict[int, float]]  # row -> seed or round -> value
+
+
+@dataclass
+class Found:
+    """What fills a table: cells, why others are empty, answers."""
+
+    results: dict[tuple[str, str], Measured] = field(default_factory=dict)
+    reasons: dict[tuple[str, str], str] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+
+
+def measured(table: Table, storage: str | None = None, record: Record | None = None) -> Comparison:
+    """A table beside ours with what was trained and timed for it.
+
+    record: of the accuracy protocol to show; the latest one's unless given. Of each other data set the latest answers
+    the table's question, too.
+    """
+    found = Found()
+    latest: dict[str, Record] = {}
+    for each in [*([record] if record else []), *accuracy_records(table.name, storage)]:
+        latest.setdefault(each.attributes()["identity"]["data"], each)
+    by_data = [*latest.values()]
+    for each in by_data[:1]:
+        _accuracy(table, each, found)
+    for each in by_data[1:]:
+        beside = Found()
+        _accuracy(table, each, beside)
+        found.answers += beside.answers
+    _latency(table, storage, found)
+    return reproduce(table, found.results, reasons=found.reasons, answers=found.answers)
+
+
+def _accuracy(table: Table, record: Record, found: Found) -> None:
+    column = trained_column(table)
+    assert column is not None
+    columns = {name: c for name, c in table.file.columns.items() if c.accuracy and c.data == column.data}
+    columns = {name: c for name, c in columns.items() if c.accuracy not in NOT_TRAINED}
+    asked = [name for name, c in columns.items() if "iou." not in str(c.accuracy)] or [*columns]  # classes if no mean
+    identity = record.attributes()["identity"]["rows"]
+    archs = {row.name: row.arch(column) for row in rows_trained(table) if row.name in identity}
+    rows = {name for name, arch in archs.items() if arch and arch.id == identity[name][0]}  # else changed since
+    done = [one for one in trained(record) if one[0] in rows]
+    protocol = record.attributes()["protocol"]
+    on, seen = _conditions(table, [measurement for _, _, measurement, _ in done])
+    for name, column in columns.items():
+        runs, absent = Runs(), ""
+        for row, seed, measurement, tested in done:
+            value = _value(column, measurement, tested)
+            if isinstance(value, str):
+                absent = value
+            else:
+                runs.setdefault(row, {})[seed] = value
+        for row, values in runs.items():
+            seeds = f"{len(values)} seed{'s' if len(values) != 1 else ''}"
+            found.results[row, name] = _cell(list(values.values()), fmean, f"{protocol}, {seeds}")
+        for row in rows:
+            found.reasons[row, name] = absent or _why(record, row)
+        if runs and name in asked and (answered := _answer_of_accuracy(table, name, column, runs, on, seen)):
+            found.answers.append(answered)
+
+
+def _value(column: TableColumn, measurement: Measurement, tested: Accuracy | None) -> float | str:
+    """A column's figure of one training; in words, what it would need to have one."""
+    accuracy, name = tested if column.split == "test" else measurement.accuracy, str(column.accuracy)
+    if accuracy is None:
+        return "needs a labelled test split"
+    value = find_figure(name).of(replace(measurement, accuracy=accuracy))
+    return f"needs data with the class {name.removeprefix('iou.')}" if value is None else value
+
+
+def _conditions(table: Table, done: list[Measurement]) -> tuple[str, Size | None]:
+    """Data and steps, beside the paper's, in words; and the size of the images."""
+    protocols = [m.accuracy.protocol for m in done if m.accuracy]
+    steps = " to ".join(f"{n:,}" for n in sorted({protocol.steps for protocol in protocols}))
+    usual = load_recipe(table.file.recipe or {}).steps
+    words = f"{protocols[0].data}, {steps} of {usual:,} steps" if protocols else ""
+    return words, next((m.cost.protocol.input_size for m in done if m.cost), None)
+
+
+def _cell(values: list[float], centre: Callable[[list[float]], float], protocol: str) -> Measured:
+    return Measured(centre(values), protocol, stdev(values) if len(values) > 1 else None)
+
+
+def _why(record: Record, row: str) -> str:
+    """Why a row of a study has no value."""
+    for trial in record.trials(TrialState.FAIL):
+        if trial.params.get("row") == row and not is_interrupted(trial):
+            return f"failed: {trial.user_attrs['reason']}"
+    if any(trial.params.get("row") == row for trial in record.trials(TrialState.RUNNING)):
+        return "is being trained"
+    return "needs its training to go on"
+
+
+def _claims(table: Table, name: str, runs: Runs) -> dict[str, float | None]:
+    """What a column prints, row -> value; None of one that is measured and not printed, or misprinted.
+
+    Other people's networks are what the question is about where they outnumber the paper's; else they stand beside.
+    """
+    cited = sum(row.cited for row in table.file.rows)
+    among_others = 2 * cited > len(table.file.rows)
+    claims: dict[str, float | None] = {}
+    for row in table.file.rows:
+        value = number(row.printed.get(name))
+        if value is not None and name not in row.flagged and (among_others or not row.cited):
+            claims[row.name] = float(value)
+        elif row.name in runs:
+            claims[row.name] = None
+    return claims
+
+
+def _answer_of_accuracy(
+    table: Table, name: str, column: TableColumn, runs: Runs, on: str, seen: Size | None
+) -> Answer | None:  # fmt: skip
+    """None where the paper claims nothing: one printed value, or none."""
+    rows = {row.name: row for row in rows_trained(table)}
+    claims = dict.fromkeys(rows) if column.best else _claims(table, name, runs)
+    if column.best is None and sum(value is not None for value in claims.values()) < 2:
+        return None
+    caveats = [reason] if seen and (reason := _too_small(table, column, [*claims], seen)) else []
+    if any(row.run is not None for row in rows.values()):
+        here = [value for values in runs.values() for value in values.values()]
+        printed = [value for value in claims.values() if value is not None]
+        told = [f"{stdev(v):.2f} {w}" for v, w in ((printed, "in print"), (here, "here")) if len(v) > 1]
+        caveats, claims = [f"its rows are one network (standard deviation {', '.join(told)})"], {}
+    return answer(
+        f"{column.label} ({on})", claims, runs, column.best or table.file.base, unit=column.unit, best=column.best,
+        caveats=caveats,
+    )  # fmt: skip
+
+
+def _too_small(table: Table, column: TableColumn, rows: list[str], seen: Size) -> str | None:
+    """Whether networks are compared for fields of view that are alike on images of this size.
+
+    A field that is twice as wide as the image, less a pixel, holds all of it, wherever its centre is.
+    """
+    fields: dict[int, set[int]] = {}
+    for row in table.file.rows:
+        arch = row.arch(column) if row.name in rows else None
+        if arch is not None:
+            field_of_view = cost_figure(arch, "field_of_view", column.size, column.classes)
+            fields.setdefault(min(field_of_view, 2 * max(seen) - 1), set()).add(
+                min(field_of_view, 2 * max(column.size) - 1)
+            )
+    widest = max((max(alike) for alike in fields.values() if len(alike) > 1), default=None)
+    if widest is None:
+        return None
+    return (
+        f"fields of view of up to {widest:,} px are compared, and on images of {seen[0]} x {seen[1]} all above "
+        f"{2 * max(seen) - 1:,} px are alike"
+    )
+
+
+def _latency(table: Table, storage: str | None, found: Found) -> None:
+    for names in latency_columns(table).values():
+        session = stored_session(table, table.file.columns[names[0]], storage)
+        for name in names:
+            column, runs, device = table.file.columns[name], Runs(), ""
+            for row, (latency, rounds) in session.items():
+                batch, device = latency.protocol.batch, f"{latency.protocol.device}, {latency.protocol.precision}"
+                values = rounds if column.unit == "ms" else [1e3 * batch / ms for ms in rounds]
+                runs[row] = dict(enumerate(values))
+                found.results[row, name] = _cell(values, median, words(table, latency))
+            claims, what = _claims(table, name, runs), f"{column.label} ({device})"
+            if runs and sum(value is not None for value in claims.values()) > 1:
+                base, unit = table.file.base, column.unit
+                found.answers.append(answer(what, claims, runs, base, unit=unit, kind="ratio", repeated="round"))

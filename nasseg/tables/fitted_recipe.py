@@ -1,0 +1,93 @@
+"""A row's recipe on other data and for another length: the paper's, with what depends on these brought along."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil, inf
+from typing import Any
+
+from nasseg.data.dataset import DataSet
+from nasseg.errors import UserError
+from nasseg.records import Size
+from nasseg.tables.table_file import Table, TableColumn, TableRow
+from nasseg.train.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the rows of tables are trained here.
+
+    steps, epochs: of a row that trains as long as its table does in print; at most one of them, the paper's own if
+    neither. settings: of the recipe, in place of the paper's; a row's own settings go before them.
+    """
+
+    data: DataSet
+    steps: int | None = None
+    epochs: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = 1
+    device: str = "cpu"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.epochs is not None:
+            raise UserError("a training's length is given by steps or by epochs, not by both")
+        if self.seeds < 1 or self.threads < 1 or (self.steps or 1) < 1 or not 0 < (self.epochs or 1) < inf:
+            raise UserError("seeds, threads, steps and epochs must be finite and above 0")
+        batch = self.settings.get("batch_size", 1)
+        if not isinstance(batch, int) or batch < 1:
+            raise UserError(f"batch_size is a whole number above 0, got {batch!r}")
+        for name in ("steps", "init"):
+            if name in self.settings:
+                raise UserError(f"{name} is not a setting that all rows of a table can share: give --steps or --epochs")
+
+    @property
+    def size(self) -> Size:
+        return self.data.val.size
+
+    def length(self, usual: Recipe) -> int:
+        """Steps of a row that trains as long as `usual`, the table's recipe, does in print."""
+        if self.epochs is None:
+            return self.steps or usual.steps
+        return ceil(self.epochs * self.data.counts["train"] / self._batch(usual))
+
+    def _batch(self, usual: Recipe) -> int:
+        return int(self.settings.get("batch_size", usual.batch_size))
+
+    def recipe(self, table: Table, row: TableRow, column: TableColumn) -> Recipe:
+        """What a row is trained by here.
+
+        A row that trains twice as long in print does so here; warm-up and the time over which weights are averaged keep
+        their share of the training; crops keep their share of the image, whose size in print is the column's. On a CPU
+        precision is fp32. All else is the paper's, or as set.
+
+        Raises:
+            UserError: a setting is refused.
+        """
+        usual, own = table.file.recipe, table.file.training(row)
+        assert usual is not None
+        assert own is not None
+        published = load_recipe(usual)
+        steps = ceil(own.steps * self.length(published) / published.steps)
+        share = steps / own.steps
+        changed: dict[str, Any] = {"steps": steps, "warmup_steps": min(steps - 1, round(own.warmup_steps * share))}
+        if own.ema_decay is not None:
+            decay = 1 - (1 - own.ema_decay) / share
+            changed["ema_decay"] = decay if decay > 0 else None
+        if own.crop_size is not None and self.size != column.size:
+            sides = zip(own.crop_size, self.size, column.size, strict=True)
+            changed["crop_size"] = tuple(max(1, round(crop * ours / theirs)) for crop, ours, theirs in sides)
+        if self.device == "cpu":
+            changed["precision"] = "fp32"
+        changed |= {key: value for key, value in self.settings.items() if key not in row.recipe}
+        return load_recipe({"name": own.name, **own.model_dump(), **changed})
+
+    def words(self, table: Table) -> str:
+        """The protocol of a table, without what a row sets and without the seeds."""
+        assert table.file.recipe is not None
+        usual = load_recipe(table.file.recipe)
+        size = f"{self.size[0]} x {self.size[1]}"
+        more = "".join(f", {key} {value}" for key, value in self.settings.items() if key != "batch_size")
+        return (
+            f"{self.data.name} at {size} (data {self.data.fingerprint}), {self.length(usual):,} steps of "
+            f"{self._batch(usual)} images, recipe {usual.name} fitted to that{more}, {self.device}"
+        )

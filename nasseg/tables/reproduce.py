@@ -1,0 +1,213 @@
+"""Tables measured: timed, trained, smallest first; and how long that would take."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasseg.data.dataset import DataSet, load_data
+from nasseg.measure.latency.backends import example, numerics, prepare
+from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.tables.compute import cost_figure
+from nasseg.tables.fitted_recipe import Training
+from nasseg.tables.table_file import Table
+from nasseg.tables.table_store import known_trainings
+from nasseg.tables.time_rows import (
+    ROUNDS,
+    Part,
+    latency_columns,
+    networks,
+    protocol_of,
+    stored_session,
+    time_table,
+)
+from nasseg.tables.train_rows import Planned, TableTraining, trained_column
+from nasseg.train.run import RunProgress, Tell
+from nasseg.train.session import check_device, working
+from nasseg.words import duration
+
+SCENES = {"size": (256, 512), "train": 400, "val": 100, "test": 100}
+Progress = Callable[[str, tuple[str, str, int, int]], None]  # a line, and what changes when it is worth printing
+
+
+def table_data(name: str | Path, options: Mapping[str, Any] | None = None) -> DataSet:
+    """The data that tables are trained on; procedural scenes are as large as an ablation needs.
+
+    Raises:
+        UserError: there are none of that name, or an option is wrong.
+    """
+    return load_data(name, **{**(SCENES if str(name) == "scenes" else {}), **(options or {})})
+
+
+def time_tables(
+    tables: Iterable[Table], device: str, *, storage: str | None = None, command: str = "",
+    tell: Tell = lambda _line: None,
+) -> None:  # fmt: skip
+    """Time the latency columns of tables on a device that is kept free meanwhile.
+
+    Raises:
+        UserError: the device is not to be had, or a study cannot be written.
+    """
+    check_device(device)
+    lock = DeviceLock(device)
+    for table in tables:
+        time_table(table, device, lock.measuring, storage=storage, command=command, tell=tell)
+
+
+def train_tables(
+    tables: Iterable[Table], training: Training, *, storage: str | None = None, command: str = "",
+    tell: Tell = lambda _line: None, on_progress: Progress = lambda _line, _mark: None,
+) -> tuple[list[TableTraining], bool]:  # fmt: skip
+    """Train the accuracy columns of tables, the cheapest table first; each with its study, and whether it was stopped.
+
+    Called again, it goes on. Ctrl-C and SIGTERM end it at the end of a step, with a checkpoint.
+
+    Raises:
+        UserError: a recipe or the data cannot be used, or a study cannot be written; what was trained is kept.
+    """
+    asked = _cheapest_first(tables, training, storage, command)
+    known = known_trainings(storage)
+    clock = _Clock([planned for one in asked for planned in one.runs if planned.key not in known], on_progress)
+    try:
+        with working(training.device, training.threads) as guard:
+            for one in asked:
+                tell(f"{one.table.name}: {one.record.name}")
+                one.train(known, guard, tell, partial(clock.tick, one.table.name))
+    except KeyboardInterrupt:
+        return asked, True
+    return asked, False
+
+
+def _cheapest_first(
+    tables: Iterable[Table], training: Training, storage: str | None, command: str = ""
+) -> list[TableTraining]:  # fmt: skip
+    check_device(training.device)
+    asked = [TableTraining(table, training, storage, command) for table in tables if trained_column(table)]
+    for one in asked:
+        one.check()
+    return sorted((one for one in asked if one.runs), key=lambda one: one.work)
+
+
+class _Clock:
+    """How long all trainings will go on, from how long those of this call took for their work."""
+
+    def __init__(self, planned: Sequence[Planned], on_progress: Progress) -> None:
+        self.left = {one.key: one.work for one in planned}
+        self.on_progress, self.begun = on_progress, time.monotonic()
+        self.first: dict[str, int] = {}
+        self.done: dict[str, float] = {}
+
+    def tick(self, table: str, planned: Planned, progress: RunProgress) -> None:
+        first = self.first.setdefault(planned.key, progress.step - 1)
+        self.done[planned.key] = planned.work * (progress.step - first) / progress.steps
+        self.left[planned.key] = planned.work * (1 - progress.step / progress.steps)
+        seconds = (time.monotonic() - self.begun) / max(sum(self.done.values()), 1.0) * sum(self.left.values())
+        line = f"{table}, {planned.row.name}, {progress.line()}; all in about {duration(seconds)}"
+        tenth = 10 * progress.step // progress.steps
+        self.on_progress(line, (table, planned.row.name, progress.seed, tenth))
+
+
+# How long it would take
+
+
+@dataclass(frozen=True)
+class TableHours:
+    """What is left to do of a table. runs: trainings asked for; left: not done yet, nor by a table before it."""
+
+    name: str
+    runs: int
+    left: int
+    training_seconds: float
+    latency_seconds: float
+
+    @property
+    def hours(self) -> float:
+        return (self.training_seconds + self.latency_seconds) / 3600
+
+
+def table_hours(
+    tables: Sequence[Table], training: Training | None, latency_device: str | None, storage: str | None = None
+) -> list[TableHours]:
+    """Hours that tables need, in the order in which they would be done; nothing is stored.
+
+    A step and a forward pass of the smallest network of each paper are timed; others take as much longer as they have
+    more multiply-adds. On a CPU they are hours of cores that compute nothing else.
+    """
+    asked = {one.table.name: one for one in _cheapest_first(tables, training, storage)} if training else {}
+    seen = set(known_trainings(storage)) if training else set()
+    speeds: dict[str, tuple[float, float]] = {}
+    found = []
+    order = [*asked, *(table.name for table in tables if table.name not in asked)]
+    by_name = {table.name: table for table in tables}
+    for name in order:
+        table, one = by_name[name], asked.get(name)
+        left = [planned for planned in one.runs if planned.key not in seen] if one else []
+        left = list({planned.key: planned for planned in left}.values())
+        seen |= {planned.key for planned in left}
+        seconds = 0.0
+        if left and training:
+            if table.paper not in speeds:
+                speeds[table.paper] = _speed(min(left, key=lambda p: p.work), training)
+            step, forward = speeds[table.paper]
+            seconds = sum(step * planned.work + forward * planned.evaluation for planned in left)
+        timing = _latency_seconds(table, latency_device, storage) if latency_device else 0.0
+        if one or timing:
+            found.append(TableHours(name, len(one.runs) if one else 0, len(left), seconds, timing))
+    return found
+
+
+def _speed(planned: Planned, training: Training) -> tuple[float, float]:
+    """Seconds a multiply-add of a training step and of a forward pass, of two images."""
+    recipe, threads = planned.run.recipe, torch.get_num_threads()
+    size = recipe.crop_size or training.size
+    torch.set_num_threads(training.threads)
+    try:
+        with DeviceLock(training.device).computing():
+            model = planned.run.arch.build(training.data.num_classes).to(training.device)
+            image = torch.randn(2, 3, *size, device=training.device)
+            backward = _seconds(lambda: model.train()(image).square().mean().backward(), training.device)
+            with torch.inference_mode():
+                forward = _seconds(lambda: model.eval()(image), training.device)
+    finally:
+        torch.set_num_threads(threads)
+    image_work = planned.work / (3 * recipe.steps * recipe.batch_size)
+    return backward / (2 * 3 * image_work), forward / (2 * image_work)
+
+
+def _seconds(run: Callable[[], object], device: str) -> float:
+    """The second of two runs. On a CPU, of its threads' own time, so that what computes beside them does not count."""
+    cuda = device.startswith("cuda")
+    clock = time.monotonic if cuda else time.process_time
+    begun = 0.0
+    for _ in range(2):
+        begun = clock()
+        run()
+        if cuda:
+            torch.cuda.synchronize(device)
+    return (clock() - begun) / (1 if cuda else torch.get_num_threads())
+
+
+def _latency_seconds(table: Table, device: str, storage: str | None) -> float:
+    """Of what no session has timed: from one pass of the table's smallest network at each size."""
+    total = 0.0
+    for names in latency_columns(table).values():
+        column = table.file.columns[names[0]]
+        protocol = protocol_of(table, column, device)
+        if stored_session(table, column, storage, protocol):
+            continue
+        archs = {one.arch if isinstance(one, Part) else one for one in networks(table, column).values()}
+        macs = {arch: cost_figure(arch, "macs", column.size, column.classes) for arch in archs}
+        if not macs:
+            continue
+        smallest = min(macs, key=lambda arch: macs[arch])
+        model, image = prepare(smallest, protocol), example(protocol)
+        with numerics(protocol), DeviceLock(device).measuring(), torch.inference_mode():
+            one = _seconds(partial(model, image), device)
+        for arch in macs:
+            each = one * macs[arch] / macs[smallest]
+            total += ROUNDS * each * (protocol.warmup + max(protocol.min_replicates, protocol.min_seconds / each))
+    return total

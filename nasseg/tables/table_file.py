@@ -1,0 +1,272 @@
+"""Tables of papers as study files: the printed rows and columns, and what each of them is.
+
+studies/<paper>/table-3a.yaml holds the printed values (as quoted text: trailing digits count) and the one thing that a
+row is: a published variant with what the row sets beside it, another paper's network (`cited`), or one that cannot be
+built here (`missing`). It holds nothing that can be computed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nasseg.analyse.paper_table import number
+from nasseg.errors import UserError, unknown
+from nasseg.families import Arch, make_arch
+from nasseg.files import Document, find_file, list_files, read_yaml
+from nasseg.tables.own_table import with_base
+from nasseg.train.recipe import Recipe, load_recipe
+
+PAPERS = {
+    "bisenetv2": "BiSeNetV2",
+    "stdc": "STDC",
+    "eseg": "ESeg",
+    "regseg": "RegSeg",
+    "dabnet": "DABNet",
+}
+# Of the inference form: weights, multiply-adds, each paper's FLOPs, and RegSeg's Equations 1 and 2.
+CostRule = Literal["params", "macs", "fvcore_flops", "bisenetv2_flops", "eseg_flops", "field_of_view"]
+# Of the module that a row names, in the built model (nasseg.tables.module_figures).
+LayerRule = Literal[
+    "kernel", "kernel_size", "channels", "expansion", "stride", "dilation", "dilations", "repeat", "output_size",
+    "conv_weights", "field_of_view_1", "field_of_view_2", "field_of_view_3", "field_of_view_4", "fields_of_view",
+]  # fmt: skip
+UNITS = {"M": 1e6, "G": 1e9, "B": 1e9}
+KINDS = ("cost", "layer", "field", "latency", "accuracy", "given")
+
+
+class TableColumn(BaseModel):
+    """A printed column. Exactly one of KINDS says what it is.
+
+    cost: a figure of the whole network. layer: a figure of the row's module. field: a field of the Arch. latency: the
+    device and the way of timing. accuracy: miou, miou_reduced (without truck, bus and train), pixel_accuracy, top1 or
+    iou.<class>, with `data` and `split`. given: what the paper set or quotes, nothing that is measured.
+    size, classes: [height, width] of the image and the classes that the network is built for. unit: M, G and B scale
+    the figure. runs_across_stride: a run of equal blocks goes on behind a strided one (of `layer: repeat`).
+    set: fields of the Arch that differ from the variant's for this column, unless a row sets them. best: the row that
+    the paper says is the best, where it prints no values.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str
+    unit: str = ""
+    cost: CostRule | None = None
+    layer: LayerRule | None = None
+    field: str | None = None
+    latency: str | None = None
+    accuracy: str | None = Field(None, pattern=r"^(miou|miou_reduced|pixel_accuracy|top1|iou\..+)$")
+    given: str | None = None
+    size: tuple[int, int] = (1024, 2048)
+    classes: int = Field(19, ge=1)
+    data: str | None = None
+    split: Literal["val", "test"] | None = None
+    runs_across_stride: bool = False
+    set: dict[str, Any] = {}
+    best: str | None = None
+    evaluated: str | None = None  # printed values are those of this formula, not transcribed
+
+    @model_validator(mode="after")
+    def _check(self) -> "TableColumn":
+        if sum(getattr(self, kind) is not None for kind in KINDS) != 1:
+            raise ValueError(f"a column is exactly one of {', '.join(KINDS)}")
+        if self.set and self.accuracy is None:
+            raise ValueError("set is of a column of accuracy: its network is trained, and no printed cost is of it")
+        if (self.accuracy is None) != (self.data is None) or (self.data is None) != (self.split is None):
+            raise ValueError("a column of accuracy names its data and split, and no other column does")
+        return self
+
+    @property
+    def kind(self) -> str:
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def needs(self) -> str | None:
+        """What has to be at hand before this column can be measured; None if nothing."""
+        if self.latency is not None:
+            return "a GPU"
+        if self.data is not None:
+            return f"{self.data}' test server" if self.split == "test" and self.data == "Cityscapes" else self.data
+        return None
+
+    @property
+    def protocol(self) -> str:
+        """How ours is obtained, in words."""
+        size, classes = f"{self.size[0]} x {self.size[1]}", f"{self.classes} classes"
+        if self.cost == "params":
+            return f"trainable weights of the inference form, {classes}"
+        if self.cost == "field_of_view":
+            return "RegSeg's Equations 1 and 2 along the longest path"
+        if self.cost is not None:
+            return f"{self.cost} of the inference form at {size}, {classes}"
+        if self.data is not None:
+            return f"{self.accuracy} on {self.data} {self.split}"
+        plain = {
+            "layer": f"of the built model at {size}",
+            "field": f"field {self.field} of the architecture",
+            "latency": f"printed: {self.latency}, {size}",
+            "given": self.given or "",
+        }
+        return plain[self.kind]
+
+
+class TableRow(BaseModel):
+    """A printed row. variant, cited or missing: what it is; printed: column -> text, null where nothing is printed.
+
+    set: fields of the Arch beside the variant's. recipe: settings of the Recipe that differ from the table's.
+    pretraining, self_training: data sets besides that of the column. run: which of several equal trainings.
+    module: where in the model columns of layers look. flagged: column -> why ours is not the printed value.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    variant: str | None = None
+    set: dict[str, Any] = {}
+    cited: bool = False
+    missing: str | None = None
+    module: str | None = None
+    recipe: dict[str, Any] = {}
+    pretraining: tuple[str, ...] = ()
+    self_training: tuple[str, ...] = ()
+    run: int | None = None
+    printed: dict[str, str | None]
+    flagged: dict[str, str] = {}
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> "TableRow":
+        if (self.variant is not None) + self.cited + (self.missing is not None) != 1:
+            raise ValueError("a row names a variant, or is cited: true, or says what is missing; exactly one of them")
+        if self.set and self.variant is None:
+            raise ValueError("set replaces fields of a variant, and there is none")
+        return self
+
+    def arch(self, column: TableColumn | None = None) -> Arch | None:
+        """The network of the row, as a column sees it; None for one that is not built here."""
+        more = column.set if column else {}
+        return None if self.variant is None else make_arch(self.variant, **{**more, **self.set})
+
+
+class TableFile(BaseModel):
+    """The keys of a table's study file. recipe: what its rows were trained by, a published one or with settings.
+
+    reference: the row that others are compared with; the first that is built here unless it is given.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    paper: str
+    table: str
+    title: str
+    question: str
+    expected: str
+    recipe: str | dict[str, Any] | None = None
+    reference: str | None = None
+    columns: dict[str, TableColumn] = Field(min_length=1)
+    rows: list[TableRow] = Field(min_length=1)
+
+    @property
+    def base(self) -> str:
+        """The row that others are compared with; empty where none is built here."""
+        return self.reference or next((row.name for row in self.rows if row.variant is not None), "")
+
+    def training(self, row: TableRow) -> Recipe | None:
+        """What a row was trained by; None where the table names no recipe.
+
+        Raises:
+            UserError: no such recipe, or a setting is unknown or refused.
+        """
+        if self.recipe is None:
+            if row.recipe:
+                raise UserError(
+                    f"row {row.name!r} changes a recipe, and the table names none: add `recipe` to the table"
+                )
+            return None
+        usual = {"name": self.recipe} if isinstance(self.recipe, str) else self.recipe
+        return load_recipe({**usual, **row.recipe})
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose rules hold."""
+
+    name: str
+    file: TableFile
+
+    @property
+    def paper(self) -> str:
+        return PAPERS.get(self.file.paper, self.file.paper)
+
+
+def tables() -> list[str]:
+    """Names of all tables, paper by paper."""
+    order = list(PAPERS)
+
+    def key(name: str) -> tuple[int, str, list[str | int]]:
+        paper, _, rest = name.partition("/")
+        kind, _, label = rest.partition("-")
+        digits = "".join(c for c in label if c.isdigit())
+        at = order.index(paper) if paper in order else len(order)
+        return at, paper, [{"table": 0, "figure": 1}.get(kind, 2), int(digits or 0), label]
+
+    return sorted(list_files("tables"), key=key)
+
+
+def load_table(name: str | Path) -> Table:
+    """The table of that name (`bisenetv2/table-3a`: ./studies, then those shipped) or path.
+
+    Raises:
+        UserError: no such table, or a rule of the format is broken (file and line).
+    """
+    path = find_file("tables", name)
+    is_path = Path(name).suffix in (".yaml", ".yml")
+    return table_from(read_yaml(path), f"{path.parent.name}/{path.stem}".strip("/") if is_path else str(name))
+
+
+def table_from(document: Document, name: str) -> Table:
+    """Check what the keys' types do not say: names of columns, rows, variants and fields, and that values are text."""
+    document = with_base(document)
+    file = document.validate(TableFile)
+    try:
+        load_recipe(file.recipe or {})
+    except UserError as error:
+        raise document.error(("recipe",), str(error)) from None
+    names = [row.name for row in file.rows]
+    named = {("reference",): file.reference} | {("columns", k, "best"): c.best for k, c in file.columns.items()}
+    built = [row.name for row in file.rows if row.variant is not None]
+    for place, name_of_row in named.items():
+        if name_of_row is not None and name_of_row not in built:
+            raise document.error(place, str(unknown("row that is built here", name_of_row, built)))
+    for index, row in enumerate(file.rows):
+        where: tuple[str | int, ...] = ("rows", index)
+        if row.name in names[:index]:
+            raise document.error(where, f"two rows are called {row.name!r}")
+        for key, given in (("printed", row.printed), ("flagged", row.flagged)):
+            for column in given:
+                if column not in (file.columns if key == "printed" else row.printed):
+                    raise document.error((*where, key, column), str(unknown("column", column, file.columns)))
+        for column in row.printed:
+            kind = file.columns[column].kind
+            if kind == "layer" and row.module is None and row.variant is not None:
+                raise document.error(where, f"column {column} looks at a module, and the row names none: add `module`")
+            if kind == "cost" and row.printed[column] not in (None, "-") and number(row.printed[column]) is None:
+                raise document.error((*where, "printed", column), f"a number is needed, got {row.printed[column]!r}")
+        try:
+            arch = row.arch()
+            for seen in file.columns.values():
+                row.arch(seen)
+            file.training(row)
+        except UserError as error:
+            raise document.error(where, str(error)) from None
+        for field in (column.field for column in file.columns.values() if column.field):
+            if arch and field not in arch.params():
+                raise document.error(("columns",), str(unknown("field", field, arch.params())))
+    return Table(name, file)
+
+
+def load_tables(names: list[str] | None = None) -> Iterator[Table]:
+    """Those tables, or all."""
+    return (load_table(name) for name in (tables() if names is None else names))

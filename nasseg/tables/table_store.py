@@ -1,0 +1,111 @@
+"""What was measured for tables: studies `<table>@<purpose>`, in ./runs/<table>/study.db or in one storage for all."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import TypeAdapter
+
+from nasseg.families import Arch
+from nasseg.measure.environment import environment
+from nasseg.records import Accuracy, Measurement
+from nasseg.study.store.candidate import Candidate, Proposal
+from nasseg.study.store.record import Record, now, study_names
+from nasseg.study.store.storage import default_url, is_there, open_storage, redact
+from nasseg.tables.table_file import Table, tables
+
+LATENCY = "latency"
+
+
+def begin(
+    table: Table, purpose: str, objective: tuple[str, str, str], identity: dict[str, Any], storage: str | None,
+    command: str = "",
+) -> Record:  # fmt: skip
+    """The study of a table for one purpose, made if there is none. objective: name, unit, direction.
+
+    Raises:
+        UserError: it cannot be opened, or was begun with another identity.
+    """
+    opened = open_storage(storage or default_url(table.name), create=True)
+    record = Record.create(opened, f"{table.name}@{purpose}", [objective[2]], identity)
+    if "created" not in record.attributes():
+        record.set_attributes({
+            "objectives": [list(objective)], "limits": {}, "published": [], "study_file": "", "space_file": "",
+            "question": f"{table.paper}, {table.file.table}: {table.file.question}",
+            "command": redact(command) or f"nasseg reproduce {table.name}",
+            "environment": vars(environment()), "created": now(), "table": table.name,
+        })  # fmt: skip
+    return record
+
+
+def records(name: str, storage: str | None) -> list[Record]:
+    """The studies of a table, the latest first; none where nothing was stored."""
+    url = storage or default_url(name)
+    if not is_there(url):
+        return []
+    opened = open_storage(url, create=False)
+    # One storage may hold studies of other kinds; who is asked for a table must not trip over them.
+    found = [Record(opened, study) for study in study_names(opened) if study.startswith(f"{name}@")]
+    own = [record for record in found if record.attributes().get("table") == name]
+    # Two may be of one second; a storage numbers its studies in the order in which they were made.
+    return sorted(own, key=lambda record: (str(record.attributes()["created"]), record.study_id), reverse=True)
+
+
+def accuracy_records(name: str, storage: str | None) -> list[Record]:
+    return [record for record in records(name, storage) if record.name != f"{name}@{LATENCY}"]
+
+
+def candidate(arch: Arch, family: str, row: str, seed: int, distributions: dict[str, BaseDistribution]) -> Candidate:
+    """What is written of a row. family: an own one's FILE.py:CLASS."""
+    sampled = {name: value for name, value in {"row": row, "seed": seed}.items() if name in distributions}
+    return Candidate(
+        Proposal({}, sampled, distributions), {"family": family or arch.family, **arch.params()}, None, seed
+    )
+
+
+@dataclass(frozen=True)
+class Known:
+    """A training that is done, and where its record is: `study#trial`."""
+
+    measurement: Measurement
+    attributes: dict[str, Any]
+    source: str
+
+
+def known_trainings(storage: str | None) -> dict[str, Known]:
+    """All that was trained for any table, by eval_key."""
+    found: dict[str, Known] = {}
+    for name in tables():
+        for record in accuracy_records(name, storage):
+            for trial in record.trials(TrialState.COMPLETE):
+                found.setdefault(trial.user_attrs["eval_key"], known_of(record, trial))
+    return found
+
+
+def known_of(record: Record, trial: FrozenTrial) -> Known:
+    kept = ("held_out", "best", "test_miou", "best_miou", "weights_sha256", "best_sha256")
+    attributes = {name: value for name, value in trial.user_attrs.items() if name in kept}
+    source = trial.user_attrs.get("taken_from", f"{record.name}#{trial.number}")
+    return Known(Measurement.from_json(trial.user_attrs["measurement"]), attributes, source)
+
+
+def trained(record: Record) -> Iterator[tuple[str, int, Measurement, Accuracy | None]]:
+    """Row, seed, measurement and, where there is one, the accuracy on the held-out split."""
+    reader = TypeAdapter(Accuracy)
+    for trial in record.trials(TrialState.COMPLETE):
+        held_out = trial.user_attrs.get("held_out")
+        tested = reader.validate_python(json.loads(held_out)) if held_out else None
+        measurement = Measurement.from_json(trial.user_attrs["measurement"])
+        yield trial.params["row"], trial.params["seed"], measurement, tested
+
+
+def row_and_seed(rows: list[str]) -> dict[str, BaseDistribution]:
+    """Rows and seeds as parameters of trials."""
+    return {
+        "row": optuna.distributions.CategoricalDistribution(rows),
+        "seed": optuna.distributions.IntDistribution(0, 1_000_000),
+    }

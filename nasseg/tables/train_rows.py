@@ -1,0 +1,235 @@
+"""The accuracy columns of tables: one study a table and accuracy protocol, a trial for each row and seed.
+
+What decides a study's name and identity is the data and, row by row, the network and the recipe. A network that was
+trained for any table under an equal protocol is not trained again. A training that was interrupted goes on from its
+checkpoint in runs/tables.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from nasseg.errors import UserError
+from nasseg.families import Arch
+from nasseg.measure.accuracy import IGNORE
+from nasseg.records import digest, eval_key
+from nasseg.study.store.claims import Claims, Lost
+from nasseg.study.store.record import Record
+from nasseg.study.store.trial_attributes import INTERRUPTED
+from nasseg.tables.compute import cost_figure
+from nasseg.tables.fitted_recipe import Training
+from nasseg.tables.table_file import Table, TableColumn, TableRow
+from nasseg.tables.table_store import Known, begin, candidate, row_and_seed
+from nasseg.train.heads import TrainingHeads
+from nasseg.train.loop import Guard
+from nasseg.train.run import Failed, HeldOut, Run, RunProgress, Tell, train_one
+
+EVALUATIONS = 4  # on the validation split, evenly over the steps, of a training that is long enough
+EVALUATING = 0.1  # of a training's multiply-adds may go there, unless its one evaluation, at the end, takes more
+FOLDER = Path("runs/tables")
+NOT_TRAINED = ("top1",)  # needs a classifier's recipe, which no table here has
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A training of a row with a seed. work: multiply-adds of all of its passes, and of those without a gradient."""
+
+    row: TableRow
+    run: Run
+    key: str
+    work: float
+    evaluation: float
+
+    @property
+    def seed(self) -> int:
+        return self.run.seed
+
+
+def trained_column(table: Table) -> TableColumn | None:
+    """The column whose rows are trained; None for a table without one."""
+    columns = table.file.columns.values()
+    return next((c for c in columns if c.accuracy and c.accuracy not in NOT_TRAINED and table.file.recipe), None)
+
+
+def rows_trained(table: Table) -> list[TableRow]:
+    """Rows that are built here and need no other data than a column's."""
+    return [row for row in table.file.rows if row.variant and not row.pretraining and not row.self_training]
+
+
+@dataclass
+class TableTraining:
+    """The trainings of one table."""
+
+    table: Table
+    training: Training
+    storage: str | None
+    command: str = ""
+
+    @cached_property
+    def column(self) -> TableColumn | None:
+        return trained_column(self.table)
+
+    @cached_property
+    def networks(self) -> dict[str, Arch]:
+        """Row -> network."""
+        found = {row.name: row.arch(self.column) for row in rows_trained(self.table)} if self.column else {}
+        return {name: arch for name, arch in found.items() if arch is not None}
+
+    @cached_property
+    def runs(self) -> list[Planned]:
+        """All rows with the first seed, then with the next; rows that are runs of one network have one seed each."""
+        return [
+            self._planned(row, seed if row.run is None else row.run - 1)
+            for seed in range(self.training.seeds)
+            for row in rows_trained(self.table)
+            if row.name in self.networks and (row.run is None or seed == 0)
+        ]
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        assert self.column is not None
+        rows = {
+            row.name: [self.networks[row.name].id, self.training.recipe(self.table, row, self.column).hash]
+            for row in rows_trained(self.table)
+        }
+        return {"table": self.table.name, "data": self.training.data.fingerprint, "rows": rows}
+
+    @cached_property
+    def record(self) -> Record:
+        purpose = f"{self.training.data.name}-{digest(self.identity, 8)}"
+        record = begin(self.table, purpose, ("miou", "%", "maximize"), self.identity, self.storage, self.command)
+        record.set_attributes({"protocol": self.training.words(self.table)})
+        return record
+
+    @cached_property
+    def claims(self) -> Claims:
+        return Claims(self.record)
+
+    @property
+    def work(self) -> float:
+        return sum(planned.work + planned.evaluation for planned in self.runs)
+
+    def _planned(self, row: TableRow, seed: int) -> Planned:
+        assert self.column is not None
+        arch, training = self.networks[row.name], self.training
+        recipe, macs = training.recipe(self.table, row, self.column), self._macs(arch)
+        height, width = recipe.crop_size or training.size
+        share = height * width / (training.size[0] * training.size[1])
+        passes = 3 * share * recipe.steps * recipe.batch_size  # backwards costs twice what forwards does
+        images = training.data.counts["val"]
+        evaluations = min(max(int(EVALUATING * passes / images), 1), EVALUATIONS)
+        run = Run(
+            arch=arch, data=training.data, recipe=recipe, seed=seed, folder=FOLDER, label=recipe.name,
+            family=str(row.variant) if ":" in str(row.variant) else "", held_out=self._held_out,
+            device=training.device, evaluations=evaluations,
+        )  # fmt: skip
+        return Planned(row, run, eval_key(arch.id, run.protocol), macs * passes, macs * evaluations * images)
+
+    def _macs(self, arch: Arch) -> int:
+        return cost_figure(arch, "macs", self.training.size, self.training.data.num_classes)
+
+    @cached_property
+    def _held_out(self) -> HeldOut | None:
+        data = self.training.data
+        wanted = any(column.split == "test" for column in self.table.file.columns.values())
+        if not wanted or "test" not in data.sources:
+            return None
+        labelled = any(bool((data.test.labels[number] != IGNORE).any()) for number in range(len(data.test)))
+        return HeldOut(data.test, data.fingerprint) if labelled else None
+
+    def check(self) -> None:
+        """Before hours of training, not in the midst of them.
+
+        Raises:
+            UserError: a network has not the features that its recipe's heads read.
+        """
+        classes = self.training.data.num_classes
+        for planned in {planned.row.name: planned for planned in self.runs}.values():
+            if planned.run.recipe.heads:
+                try:
+                    TrainingHeads(planned.run.recipe, planned.run.arch.build_meta(classes), classes)
+                except UserError as error:
+                    raise UserError(f"{self.table.name}, row {planned.row.name!r}: {error}") from None
+
+    # Doing it
+
+    def train(
+        self, known: dict[str, Known], guard: Guard, tell: Tell, on_progress: Callable[[Planned, RunProgress], None]
+    ) -> None:
+        """Train what is not trained yet; `known` learns of it.
+
+        Raises:
+            UserError: data or a folder cannot be used; what was trained is kept.
+            KeyboardInterrupt: it was interrupted; the same call goes on.
+        """
+        planned = {(one.row.name, one.seed): one for one in self.runs}
+
+        def go_on(trials: Iterable[FrozenTrial]) -> None:
+            for trial in trials:
+                one = planned.get((trial.params["row"], trial.params["seed"]))
+                if one is None:
+                    self.record.fail(trial, f"{INTERRUPTED}: it was not asked for again")
+                else:
+                    self._train(trial, one, known, guard, tell, on_progress)
+
+        go_on(self.claims.waiting())
+        for one in self.runs:
+            claimed = self._claim(one)
+            if claimed is not None:
+                self._train(claimed, one, known, guard, tell, on_progress)
+        go_on(self.claims.left_behind(tell))
+
+    def _claim(self, one: Planned) -> FrozenTrial | None:
+        distributions = row_and_seed(list(self.identity["rows"]))
+        proposed = candidate(one.run.arch, one.run.family, one.row.name, one.seed, distributions)
+        asked = {"row": one.row.name, "seed": one.seed}
+        return self.claims.claim(proposed, one.key, {}, lambda trial: trial.params == asked)
+
+    def _train(
+        self, trial: FrozenTrial, one: Planned, known: dict[str, Known], guard: Guard, tell: Tell,
+        on_progress: Callable[[Planned, RunProgress], None],
+    ) -> None:  # fmt: skip
+        name = f"{self.table.name}, {one.row.name}, seed {one.seed}"
+        found = known.get(one.key)
+        if found is None or (one.run.held_out is not None and "held_out" not in found.attributes):
+            try:
+                found = self._trained(trial, one, guard, tell, on_progress)
+            except Lost:
+                tell(f"{name}: another process took it over")
+                return
+            except Failed as error:
+                self.record.fail(trial, str(error))
+                tell(f"{name} failed: {error}")
+                return
+            except (KeyboardInterrupt, UserError) as error:
+                self.record.requeue(trial, str(error) or "it was stopped")
+                raise
+            known[one.key] = found
+        else:
+            tell(f"{name}: as {found.source}")
+            self.record.update(trial, {"taken_from": found.source})
+        accuracy = found.measurement.accuracy
+        assert accuracy is not None
+        figures = {"miou": accuracy.miou, "arch_id": found.measurement.arch_id, **found.attributes}
+        self.record.complete(trial, [accuracy.miou], {**figures, "measurement": found.measurement.to_json()})
+
+    def _trained(
+        self, trial: FrozenTrial, one: Planned, guard: Guard, tell: Tell,
+        on_progress: Callable[[Planned, RunProgress], None],
+    ) -> Known:  # fmt: skip
+        run = one.run
+        result = train_one(
+            # A folder of its own for what else is looked at: the held-out split is no part of the key.
+            replace(run, folder=FOLDER / (one.key + ("-tested" if run.held_out else ""))),
+            guard=self.claims.guard(trial, guard), tell=tell, on_progress=lambda progress: on_progress(one, progress),
+        )  # fmt: skip
+        attributes = {"best": json.dumps(asdict(result.best)), "best_miou": result.best.miou}
+        attributes |= {"weights_sha256": result.weights["last.pt"], "best_sha256": result.weights["best.pt"]}
+        if result.held_out is not None:
+            attributes |= {"held_out": json.dumps(asdict(result.held_out)), "test_miou": result.held_out.miou}
+        return Known(result.measurement, attributes, f"{self.record.name}#{trial.number}")

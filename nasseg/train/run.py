@@ -1,0 +1,320 @@
+"""One architecture trained under one recipe: what `nasseg train` does.
+
+A run is a folder. While it lasts it holds `checkpoint.pt`, from which it goes on to the same weights; when it is done,
+`last.pt`, `best.pt` (the weights with the highest mIoU on the validation split), `result.json`, `curve.svg` and
+`predictions.png`. A run that is done is not trained again.
+"""
+
+import fcntl
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from nasseg.data.dataset import DataSet
+from nasseg.data.split import Split
+from nasseg.errors import UserError
+from nasseg.families import Arch
+from nasseg.files import written_whole
+from nasseg.measure.cost import measure_cost
+from nasseg.measure.environment import environment
+from nasseg.records import Accuracy, AccuracyProtocol, Measurement
+from nasseg.train.checkpoint import Checkpoints
+from nasseg.train.loop import Diverged, Guard, Scores, TrainResult, evaluate, scores_of, train
+from nasseg.train.pictures import curve_svg, predictions_picture, write_picture
+from nasseg.train.recipe import Recipe
+from nasseg.train.session import out_of_memory
+from nasseg.train.weights import load_weights, save_weights, weights_hash
+from nasseg.words import duration
+
+EVALUATIONS = 10  # on the validation split, evenly over the steps
+CHECKPOINT_MINUTES = 5.0
+DRAWN = 4  # images in the picture of predictions
+TELL_SECONDS = 0.5
+
+Tell = Callable[[str], None]
+
+
+class Failed(RuntimeError):  # noqa: N818  (an outcome of a run rather than a fault)
+    """Training cannot be done as asked: it diverged, or does not fit into memory."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A split that takes no part in training or in choosing weights, and the fingerprint of the data that it is of."""
+
+    split: Split
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is trained, how and where.
+
+    label: what the protocol calls the recipe. family: an own one's FILE.py:CLASS. evaluations: on the validation
+    split, evenly over the steps.
+    """
+
+    arch: Arch
+    data: DataSet
+    recipe: Recipe
+    seed: int
+    folder: Path
+    label: str = ""
+    family: str = ""
+    held_out: HeldOut | None = None
+    device: str = "cpu"
+    evaluations: int = EVALUATIONS
+    checkpoint_minutes: float = CHECKPOINT_MINUTES
+
+    @cached_property
+    def protocol(self) -> AccuracyProtocol:
+        return AccuracyProtocol(
+            data=self.data.name, data_fingerprint=self.data.fingerprint, recipe=self.label or self.recipe.name,
+            recipe_hash=self.recipe.hash, steps=self.recipe.steps, seed=self.seed,
+            init=weights_hash(self.recipe.init) if self.recipe.init else "",
+        )  # fmt: skip
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the weights, as plain data."""
+        return {
+            "network": self.arch.id,
+            "recipe": self.recipe.hash,
+            "data": self.data.fingerprint,
+            "seed": self.seed,
+            "starting weights": self.protocol.init,
+        }
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"family": self.family or self.arch.family, **self.arch.params()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run came to, as plain data.
+
+    measurement: cost, and the accuracy of last.pt on the validation split, so that it compares with a search's trials.
+    best, held_out: accuracy of best.pt on the validation split, which chose it, and on a held-out one; the protocol's
+    `steps` is the step that its weights come from. evaluated: (step, mIoU). weights: SHA-256 by file.
+    """
+
+    arch: dict[str, Any]
+    recipe: dict[str, Any]
+    citation: str
+    deviations: tuple[str, ...]
+    identity: dict[str, Any]
+    measurement: Measurement
+    best: Accuracy
+    held_out: Accuracy | None
+    evaluated: tuple[tuple[int, float], ...]
+    weights: dict[str, str]
+    init: list[str] = field(default_factory=list)  # what of the starting weights was taken
+
+    @property
+    def last(self) -> Accuracy:
+        assert self.measurement.accuracy is not None
+        return self.measurement.accuracy
+
+    @property
+    def seed(self) -> int:
+        return self.last.protocol.seed
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """A moment of a run. miou: of the latest evaluation, percent."""
+
+    seed: int
+    step: int
+    steps: int
+    loss: float
+    miou: float | None
+    seconds_left: float | None
+
+    def line(self) -> str:
+        score = "" if self.miou is None else f", mIoU {self.miou:.1f} %"
+        left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
+        return f"seed {self.seed}: step {self.step:,} of {self.steps:,}, loss {self.loss:.3f}{score}{left}"
+
+
+def train_one(
+    run: Run,
+    *,
+    guard: Guard = nullcontext,
+    tell: Tell = lambda _line: None,
+    on_progress: Callable[[RunProgress], None] = lambda _progress: None,
+) -> RunResult:
+    """The result of a run: trained from its checkpoint if there is one, or read if it is done.
+
+    Raises:
+        Failed: training diverged, or does not fit into memory.
+        UserError: the folder is another run's or in use, the data or the starting weights cannot be used, or something
+            cannot be written; the last checkpoint is kept.
+        KeyboardInterrupt: it was interrupted; a checkpoint was left if that was between two steps.
+    """
+    try:
+        with _alone(run.folder):
+            stored = read_result(run)
+            if stored is None:
+                stored = _train(run, guard, tell, on_progress)
+                run.checkpoint.unlink(missing_ok=True)
+            return stored
+    except Diverged as error:
+        raise Failed(f"diverged: {error}") from error
+    except OSError as error:
+        where = f"{error.filename or run.folder}: {error.strerror or error}"
+        raise UserError(f"{where}; the last checkpoint is kept: mend this, and go on from it") from None
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise Failed(f"out of memory: {reason}; try `accumulation` in the recipe") from error
+
+
+def _train(run: Run, guard: Guard, tell: Tell, on_progress: Callable[[RunProgress], None]) -> RunResult:
+    checkpoints = Checkpoints(run.checkpoint, run.identity, every_seconds=60 * run.checkpoint_minutes)
+    with guard(), torch.random.fork_rng(devices=[]):
+        run.data.train, run.data.val  # read now  # noqa: B018
+        torch.manual_seed(run.seed)
+        model: nn.Module = run.arch.build(run.data.num_classes)
+    start = run.recipe.init
+    loaded = load_weights(model, start, run.recipe.init_map).lines() if start else []
+    for line in loaded:
+        tell(line)
+    watch = _Watch(run, tell, on_progress)
+    trained = train(
+        model, run.data, run.recipe, seed=run.seed, device=run.device, guard=guard, on_step=watch.step,
+        evaluate_every=-(-run.recipe.steps // run.evaluations), on_evaluated=watch.evaluated, checkpoints=checkpoints,
+    )  # fmt: skip
+    return _keep(run, model, trained, loaded, guard)
+
+
+def _keep(run: Run, model: nn.Module, trained: TrainResult, loaded: list[str], guard: Guard) -> RunResult:
+    """Write what the run came to; its result last, for that says that it is done."""
+    best = trained.best
+    assert best is not None
+    weights = {"last.pt": save_weights(model, run.folder / "last.pt")}
+    model.load_state_dict(best.weights)
+    weights["best.pt"] = save_weights(model, run.folder / "best.pt")
+    with guard():
+        cost = measure_cost(run.arch, run.data.val.size, run.data.num_classes)
+        drawn = predictions_picture(model, run.data, "val", DRAWN, run.device)
+    write_picture(drawn, run.folder / "predictions.png")
+    title = f"{run.settings['family']}, {run.label or run.recipe.name or 'own recipe'}, seed {run.seed}"
+    write_picture(curve_svg(title, trained.curve, trained.evaluated, run.recipe.steps), run.folder / "curve.svg")
+
+    def accuracy(scores: Scores, protocol: AccuracyProtocol) -> Accuracy:
+        return Accuracy(
+            protocol=protocol, environment=environment(), miou=scores.miou, pixel_accuracy=scores.pixel_accuracy,
+            class_iou=scores.class_iou, train_seconds=trained.train_seconds, curve=trained.curve,
+        )  # fmt: skip
+
+    of_best = replace(run.protocol, steps=best.step)
+    tested = None
+    if run.held_out is not None:
+        matrix = evaluate(
+            model, run.held_out.split, run.data.num_classes, device=run.device,
+            batch_size=run.recipe.eval_batch_size, guard=guard,
+        )  # fmt: skip
+        protocol = replace(of_best, split="test", data_fingerprint=run.held_out.fingerprint)
+        tested = accuracy(scores_of(matrix, run.data.classes), protocol)
+    result = RunResult(
+        arch=run.settings,
+        recipe={"name": run.recipe.name, "init": run.recipe.init, **run.recipe.model_dump(mode="json")},
+        citation=run.recipe.citation,
+        deviations=run.recipe.deviations,
+        identity=run.identity,
+        measurement=Measurement(arch_id=run.arch.id, cost=cost, accuracy=accuracy(trained, run.protocol)),
+        best=accuracy(best, of_best),
+        held_out=tested,
+        evaluated=trained.evaluated,
+        weights=weights,
+        init=loaded,
+    )
+    with written_whole(run.folder / "result.json") as partial:
+        partial.write_text(json.dumps(asdict(result), indent=1) + "\n")
+    return result
+
+
+def read_result(run: Run) -> RunResult | None:
+    """What a run that is done came to; None if it is not.
+
+    Raises:
+        UserError: the folder holds another run, or the file is damaged.
+    """
+    result = stored_result(run.folder)
+    if result is not None and result.identity != run.identity:
+        raise UserError(
+            f"{run.folder / 'result.json'} is another run's: it has {result.identity}, now {run.identity}; use another "
+            "folder"
+        )
+    return result
+
+
+def stored_result(folder: Path) -> RunResult | None:
+    """What the run in a folder came to; None if it is not done.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / "result.json"
+    if not path.exists():
+        return None
+    try:
+        return _reader().validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{path} is damaged ({error.errors()[0]['msg']}); remove it to train again") from None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The folder for this process only; the system frees it when the process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is at work in {folder}; wait for it, or end it") from None
+        yield
+
+
+@cache
+def _reader() -> TypeAdapter[RunResult]:
+    return TypeAdapter(RunResult)
+
+
+class _Watch:
+    """Hears of steps and evaluations, and tells how the run stands now and then."""
+
+    def __init__(self, run: Run, tell: Tell, on_progress: Callable[[RunProgress], None]) -> None:
+        self.run, self.tell, self.on_progress = run, tell, on_progress
+        self.miou: float | None = None
+        self.begun, self.first, self.told = time.monotonic(), 0, 0.0
+
+    def step(self, step: int, loss: float) -> None:
+        now, steps = time.monotonic(), self.run.recipe.steps
+        if not self.first:
+            self.first, self.begun = step, now
+            if step > 1:
+                self.tell(f"seed {self.run.seed}: going on from step {step - 1:,} of {steps:,}")
+        if now - self.told >= TELL_SECONDS or step == steps:
+            self.told, done = now, step - self.first
+            left = (now - self.begun) / done * (steps - step) if done else None
+            self.on_progress(RunProgress(self.run.seed, step, steps, loss, self.miou, left))
+
+    def evaluated(self, _step: int, miou: float) -> None:
+        self.miou = miou

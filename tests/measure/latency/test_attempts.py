@@ -1,0 +1,138 @@
+"""Latency and the lock of the device."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from nasseg.errors import UserError
+from nasseg.families import make_arch
+from nasseg.measure.latency.attempts import measure_latency
+from nasseg.measure.latency.backends import check_protocol
+from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.records import LatencyProtocol
+
+SPAWN = multiprocessing.get_context("spawn")
+QUICK = {
+    "device": "cpu",
+    "input_size": (64, 64),
+    "num_classes": 5,
+    "warmup": 1,
+    "min_replicates": 5,
+    "min_seconds": 0.0,
+}
+
+
+def test_percentiles_come_in_order_with_their_protocol_and_environment():
+    arch, protocol = make_arch("bisenetv2", width=0.25), LatencyProtocol(**QUICK)
+    latency = measure_latency(arch, protocol)
+    assert 0 < latency.p50_ms <= latency.p90_ms <= latency.p99_ms
+    assert latency.n == 5
+    assert latency.protocol == protocol
+    assert latency.environment.cores >= 1
+
+
+def test_a_larger_network_takes_longer():
+    small, large = (make_arch("regseg", width=width) for width in (0.25, 1.0))
+    protocol = LatencyProtocol(**{**QUICK, "input_size": (128, 256)})
+    assert measure_latency(small, protocol).p50_ms < measure_latency(large, protocol).p50_ms
+
+
+def test_bf16_is_timed_on_the_cpu():
+    assert measure_latency(make_arch("bisenetv2", width=0.25), LatencyProtocol(**QUICK, precision="bf16")).p50_ms > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"device": "tpu"}, "device must be cpu"),
+        ({"device": "cuda:99"}, "not to be had"),
+        ({"precision": "int8"}, "precision must be one of"),
+        ({"precision": "fp16"}, "fp16 is not timed on a CPU"),
+    ],
+)
+def test_what_cannot_be_timed_is_refused(change, message):
+    import torch
+
+    if change.get("device") == "cuda:99" and torch.cuda.is_available():
+        pytest.skip("there is CUDA here")
+    with pytest.raises(UserError, match=message):
+        check_protocol(LatencyProtocol(**{**QUICK, **change}))
+
+
+def _compute(log: str) -> None:
+    """A neighbour, until it is killed: notes when each of its steps begins and ends."""
+    lock = DeviceLock("test")
+    with Path(log).open("a") as file:
+        while True:
+            with lock.computing():
+                begin = time.monotonic()
+                time.sleep(0.005)
+                file.write(f"{begin} {time.monotonic()}\n")
+                file.flush()
+
+
+def _hold(started: str) -> None:
+    with DeviceLock("test").measuring():
+        Path(started).touch()
+        time.sleep(60)
+
+
+@pytest.fixture(autouse=True)
+def own_locks(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASSEG_LOCKS", str(tmp_path / "locks"))
+
+
+def test_each_gpu_has_a_lock_by_whatever_number_it_is_seen(tmp_path, monkeypatch):
+    def gate(device, visible=None):
+        with monkeypatch.context() as patch:
+            patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+            if visible is not None:
+                patch.setenv("CUDA_VISIBLE_DEVICES", visible)
+            return os.fstat(DeviceLock(device)._gate).st_ino
+
+    assert gate("cuda") == gate("cuda:0") == gate("cuda:1", "3,0") == gate("cuda", "")
+    assert gate("cuda:1") == gate("cuda", "1")
+    assert gate("cuda", "GPU-4f2a") == gate("cuda:1", "0, GPU-4f2a")
+    assert len({gate("cpu"), gate("cuda"), gate("cuda", "1"), gate("cuda", "GPU-4f2a")}) == 4
+
+
+def test_nothing_computes_while_something_is_measured(tmp_path):
+    logs = [str(tmp_path / f"{name}.txt") for name in "ab"]
+    neighbours = [SPAWN.Process(target=_compute, args=(log,)) for log in logs]
+    for process in neighbours:
+        process.start()
+    while not all(Path(log).exists() and Path(log).stat().st_size for log in logs):
+        time.sleep(0.05)
+    measured = []
+    lock = DeviceLock("test")
+    for _ in range(20):
+        with lock.measuring():
+            begin = time.monotonic()
+            time.sleep(0.01)
+            measured.append((begin, time.monotonic()))
+        time.sleep(0.01)
+    for process in neighbours:
+        process.kill()
+        process.join()
+    steps = [
+        tuple(map(float, line.split())) for log in logs for line in Path(log).read_text().splitlines() if " " in line
+    ]
+    assert len(steps) > 20
+    for begin, end in measured:
+        assert not [step for step in steps if step[0] < end and begin < step[1]]
+
+
+def test_a_killed_measurer_frees_the_device(tmp_path):
+    started = tmp_path / "started"
+    holder = SPAWN.Process(target=_hold, args=(str(started),))
+    holder.start()
+    while not started.exists():
+        time.sleep(0.02)
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    with DeviceLock("test").computing():
+        pass

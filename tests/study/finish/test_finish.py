@@ -1,0 +1,331 @@
+"""`nasseg finish`: which networks, what is trained, timed and tested, and that nothing is done twice."""
+
+import json
+import os
+import re
+import shutil
+import signal
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from optuna.trial import TrialState
+from PIL import Image
+
+from nasseg.analyse.finished import finished_frame
+from nasseg.data.dataset import load_data
+from nasseg.errors import UserError
+from nasseg.network.export import export_address
+from nasseg.records import Objective, StudyRecord, TrialRow
+from nasseg.report import write_report
+from nasseg.study.engines import jobs, open_engine
+from nasseg.study.finish.finish import data_of, finish_study, front_members
+from nasseg.study.search import run_study as search
+from nasseg.study.store.read_study import open_record, read_study
+from nasseg.train import loop, run
+from nasseg.train.loop import evaluate
+from tests.data.test_dataset import write_camvid
+from tests.study import leaving
+from tests.study.fakes import InlineEngine
+from tests.study.search.test_faults import tiny
+
+STEPS = 3
+RECIPE = {"steps": STEPS, "batch_size": 2, "ema_decay": 0.9}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A folder with a study `tiny` of three trained networks."""
+    folder, threads = tmp_path_factory.mktemp("searched"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("NASSEG_LOCKS", str(folder / "locks"))
+        patch.setattr(open_engine, "LocalEngine", InlineEngine)
+        patch.setattr(search, "_published", lambda *_: [])  # takes longer than the search
+        ended = search.run_study(tiny(folder, macs="3.0e+7"))
+    assert len(front_members(ended.record)) == 2
+    yield folder
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def here(searched, tmp_path, monkeypatch):
+    shutil.copytree(searched / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NASSEG_LOCKS", str(tmp_path / "locks"))
+    return read_study("tiny")
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How many steps are trained, and networks timed."""
+    found, step, time = Counter(), loop._Training._step, jobs.measure_latency
+
+    def counting_step(training):
+        found["steps"] += 1
+        return step(training)
+
+    def counting_time(*arguments):
+        found["timed"] += 1
+        return time(*arguments)
+
+    monkeypatch.setattr(loop._Training, "_step", counting_step)
+    monkeypatch.setattr(jobs, "measure_latency", counting_time)
+    return found
+
+
+def states(name="tiny@finish"):
+    return Counter(trial.state for trial in open_record(name).trials())
+
+
+def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_path):
+    looked = []
+    monkeypatch.setattr(run, "evaluate", lambda model, split, *args, **options: (
+        looked.append(len(split)), evaluate(model, split, *args, **options))[1])  # fmt: skip
+    lines = []
+    done = finish_study("tiny", recipe=RECIPE, seeds=1, tell=lines.append)
+    members = front_members(here)
+    networks = {member.measurement.arch_id: member for member in members}
+    assert not done.interrupted
+    assert done.notes == ()
+    assert states() == {TrialState.COMPLETE: 2}
+    assert counted == {"steps": 2 * STEPS, "timed": 2}
+    assert any(line.startswith(f"trial {members[0].number}: ") and " in the search " in line for line in lines)
+    assert looked == [2, 2]  # as many scenes as the validation split has, once a run
+
+    record = read_study("tiny@finish")
+    assert record == done.record
+    assert Counter(t.measurement.arch_id for t in record.trials) == dict.fromkeys(networks, 1)
+    wider = load_data("scenes", size=[32, 64], train=4, val=2, test=2)
+    for trial in record.trials:
+        member, folder = networks[trial.measurement.arch_id], Path("runs/tiny") / trial.extra["eval_key"]
+        assert trial.extra["of_trial"] == member.number
+        assert trial.measurement.latency != member.measurement.latency
+        assert trial.measurement.latency.protocol == member.measurement.latency.protocol
+        assert trial.measurement.accuracy.protocol.seed == trial.seed
+        assert trial.measurement.accuracy.protocol.steps == STEPS
+        assert trial.values == {"miou": trial.measurement.accuracy.miou, "macs": trial.measurement.cost.macs}
+        held_out = json.loads(trial.extra["held_out"])
+        assert held_out["protocol"]["split"] == "test"
+        assert held_out["miou"] == trial.extra["test_miou"]
+        assert sorted(path.name for path in folder.glob("*.pt")) == ["best.pt", "last.pt"]
+        model = jobs.arch_of(trial.arch).build(wider.num_classes)
+        model.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
+        assert trial.extra["test_miou"] == evaluate(model, wider.test, wider.num_classes).miou
+        assert trial.extra["best_miou"] == evaluate(model, wider.val, wider.num_classes).miou
+    frame = finished_frame(record, done.searched)
+    assert list(frame["seeds"]) == [1, 1]
+    assert set(frame["searched_miou"]) == {member.measurement.accuracy.miou for member in members}
+    page = write_report(record, tmp_path / "report.html").read_text()
+    assert len(page) > 1_000_000
+    table = page.partition("Trained to the end</h2>")[2].partition("</table>")[0]
+    heads = re.findall(r"<th[^>]*>([^<]*)<", table)
+    assert heads[-3:] == ["Last weights, validation", "Best weights, validation", "Best weights, test"]
+    cells = [re.findall(r"<td[^>]*>([^<]*)<", row)[1:] for row in table.split("</tr>")[1:-1]]
+    shown = frame[["latency_ms", "seeds", "miou", "best_miou", "test_miou"]].itertuples(index=False)
+    assert cells == [[f"{ms:.4g}", str(seeds), *(f"{miou:.2f}" for miou in mious)] for ms, seeds, *mious in shown]
+    exported = export_address(f"tiny@finish#{record.trials[0].number}", tmp_path / "winner.pt")
+    assert exported.card.figures == record.trials[0].measurement
+    with pytest.raises(UserError, match=r"recipe: .*or give this one another name than 'finish'"):
+        finish_study("tiny", recipe={**RECIPE, "steps": 2})
+
+
+def plain(name):
+    """What a study holds that does not depend on how long it took."""
+    found = {}
+    for trial in read_study(name).trials:
+        if trial.state == "COMPLETE":
+            accuracy, held_out = trial.measurement.accuracy, json.loads(trial.extra["held_out"])
+            key = (trial.measurement.arch_id, trial.seed)
+            assert key not in found
+            found[key] = (accuracy.class_iou, accuracy.curve, held_out["class_iou"], trial.extra["weights_sha256"])
+    return found
+
+
+def test_what_was_stopped_goes_on_and_nothing_is_done_twice(here, counted, monkeypatch):
+    monkeypatch.setattr(run, "TELL_SECONDS", 0.0)
+    heard = []
+
+    def interrupt(_network, progress):
+        heard.append(progress)
+        if len(heard) == STEPS + 2:  # in the second network
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    done = finish_study("tiny", recipe=RECIPE, seeds=1, on_progress=interrupt)
+    assert done.interrupted
+    assert states() == {TrialState.COMPLETE: 1, TrialState.FAIL: 1, TrialState.WAITING: 1}
+    again = finish_study("tiny", recipe=RECIPE, seeds=1)
+    assert not again.interrupted
+    assert states() == {TrialState.COMPLETE: 2, TrialState.FAIL: 1}
+    assert again.notes == ()
+    before = {"steps": 2 * STEPS, "timed": 2}
+    assert counted == before
+    assert finish_study("tiny", recipe=RECIPE, seeds=1).record == again.record
+    assert counted == before
+    finish_study("tiny", recipe=RECIPE, seeds=2)
+    assert counted == {"steps": 4 * STEPS, "timed": 2}
+    assert states() == {TrialState.COMPLETE: 4, TrialState.FAIL: 1}
+
+    finish_study("tiny", recipe=RECIPE, seeds=1, purpose="whole")
+    assert {key: figures for key, figures in plain("tiny@finish").items() if key[1] == 0} == plain("tiny@whole")
+
+
+def test_what_a_killed_process_left_is_taken_up(here, counted, monkeypatch):
+    monkeypatch.setattr(run, "TELL_SECONDS", 0.0)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(_network, progress):
+        if progress.step == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        finish_study("tiny", recipe=RECIPE, seeds=1, on_progress=kill)
+    assert states() == {TrialState.RUNNING: 1}
+    others = finish_study("tiny", recipe=RECIPE, seeds=1)  # as long as that process lives, the trial is its own
+    assert len(others.notes) == 1
+    assert "is being trained by another process" in others.notes[0]
+    monkeypatch.setattr("nasseg.study.store.lease._start_ticks", lambda pid: None)
+    done = finish_study("tiny", recipe=RECIPE, seeds=1)
+    assert done.notes == ()
+    assert states() == {TrialState.COMPLETE: 2, TrialState.FAIL: 1}
+
+
+def test_a_trial_that_another_process_took_is_left_to_it(here, counted, monkeypatch):
+    monkeypatch.setattr("nasseg.study.store.claims.RENEW_SECONDS", -1.0)
+    monkeypatch.setattr("nasseg.study.store.record.Record.renew", lambda *_: False)
+    lines = []
+    finish_study("tiny", recipe=RECIPE, seeds=1, tell=lines.append)
+    assert sum(line.endswith("another process took it over") for line in lines) == 2
+    assert states() == {TrialState.RUNNING: 2}
+    assert counted["steps"] == 0
+
+
+def test_a_network_that_is_over_a_limit_when_timed_again_is_not_trained(here, counted, monkeypatch):
+    slow, time = front_members(here)[0], jobs.measure_latency
+
+    def slower(arch, *arguments):
+        latency = time(arch, *arguments)
+        return replace(latency, p50_ms=1e6) if arch.id == slow.measurement.arch_id else latency
+
+    monkeypatch.setattr(jobs, "measure_latency", slower)
+    open_record("tiny").set_attributes({"limits": {"latency_ms": {"max": 1e5}}})
+    done = finish_study("tiny", recipe=RECIPE, seeds=1)
+    assert done.notes == ("a network was not trained: latency_ms is over the limit of 100000, timed again",)
+    assert states() == {TrialState.PRUNED: 1, TrialState.COMPLETE: 1}
+    finish_study("tiny", recipe=RECIPE, seeds=1)
+    assert states() == {TrialState.PRUNED: 1, TrialState.COMPLETE: 1}
+    assert counted["timed"] == 2
+
+
+def test_what_diverges_is_noted_and_not_tried_again(here, counted):
+    wild = {**RECIPE, "learning_rate": 1e30, "schedule": "constant"}
+    done = finish_study("tiny", recipe=wild, seeds=1)
+    assert all("seed 0, failed: diverged: training diverged" in note for note in done.notes)
+    assert len(done.notes) == 2
+    before = counted["steps"]
+    assert finish_study("tiny", recipe=wild, seeds=1).notes == done.notes
+    assert counted["steps"] == before
+
+
+def test_a_full_disk_stops_it_and_it_goes_on(here, monkeypatch):
+    def full(_model, path):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "save_weights", full)
+        with pytest.raises(UserError, match=r"last.pt: No space left on device; the last checkpoint is kept"):
+            finish_study("tiny", recipe=RECIPE, seeds=1)
+    assert states() == {TrialState.FAIL: 1, TrialState.WAITING: 1}
+    assert finish_study("tiny", recipe=RECIPE, seeds=1).notes == ()
+    assert states() == {TrialState.COMPLETE: 2, TrialState.FAIL: 1}
+
+
+def trial(number, miou, macs, state="COMPLETE", arch_id=None, **more):
+    measurement = leaving.measured()
+    measurement = replace(
+        measurement, arch_id=arch_id or str(number), cost=replace(measurement.cost, macs=macs),
+        accuracy=replace(measurement.accuracy, miou=miou),
+    )  # fmt: skip
+    values = {"miou": miou, "macs": float(macs)} if state == "COMPLETE" else {}
+    return TrialRow(number=number, state=state, values=values, measurement=measurement, **more)
+
+
+def test_the_front_within_the_limits():
+    objectives = tuple(
+        Objective(name=name, unit="", direction=direction)
+        for name, direction in (("miou", "maximize"), ("macs", "minimize"))
+    )
+    trials = (
+        trial(0, 50, 100),
+        trial(1, 40, 100),  # dominated
+        trial(2, 60, 200),
+        trial(3, 60, 200, reused_from=2),
+        trial(4, 99, 90, state="FAIL"),
+        trial(5, 99, 201),  # over the limit, as a published network may be
+        trial(6, 50, 100, arch_id="0"),  # the same network again
+        trial(7, 0.5, 10, extra={"published": "regseg"}),  # under the limit of mIoU
+    )
+    limits = {"macs": {"max": 200}, "miou": {"min": 1.0}}
+    record = StudyRecord(name="s", question="", objectives=objectives, limits=limits, trials=trials)
+    assert [member.number for member in front_members(record)] == [0, 2]
+    assert [member.number for member in front_members(replace(record, limits={}))] == [0, 2, 5, 7]
+    with pytest.raises(UserError, match="no trained network of s keeps its limits"):
+        front_members(replace(record, limits={"macs": {"max": 1}}))
+    with pytest.raises(UserError, match="finish s"):
+        front_members(replace(record, name="s@finish"))
+
+
+def test_the_frame_joins_with_the_search():
+    rows = []
+    for number, (arch_id, best, test) in enumerate([("a", 50.0, 48.0), ("a", 52.0, 44.0), ("b", 60.0, None)]):
+        extra = {"of_trial": {"a": 7, "b": 9}[arch_id], "best_miou": best} | ({"test_miou": test} if test else {})
+        rows.append(trial(number, best - 1, 100, arch_id=arch_id, extra=extra, arch={"family": "regseg"}))
+    objectives = (Objective(name="miou", unit="%", direction="maximize"),)
+    finished = StudyRecord(name="s@finish", question="", objectives=objectives, trials=tuple(rows))
+    search = StudyRecord(name="s", question="", objectives=objectives, trials=(trial(7, 33.0, 100),))
+    frame = finished_frame(finished, search).set_index("arch_id")
+    assert list(frame.index) == ["a", "b"]  # by the held-out split
+    assert frame.loc["a", ["seeds", "miou", "best_miou", "test_miou"]].tolist() == [2, 50, 51, 46]
+    assert frame.loc["a", "test_miou_sd"] == pytest.approx(8**0.5)
+    assert frame.loc["a", "searched_miou"] == 33
+    assert frame.loc["b", ["test_miou", "best_miou_sd", "searched_miou"]].isna().all()
+    assert finished_frame(search).empty is False
+    assert finished_frame(replace(search, trials=())).empty
+
+
+def test_the_data_must_be_those_of_the_search(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASSEG_CACHE", str(tmp_path / "cache"))
+    root = write_camvid(tmp_path / "data", size=(32, 64))
+    for folder in ("", "annot"):
+        shutil.copytree(root / f"val{folder}", root / f"test{folder}")
+    text = tiny(tmp_path, f"{{name: {root}}}").text
+
+    def record(fingerprint):
+        identity = {"accuracy protocol": {"data_fingerprint": fingerprint}}
+        return StudyRecord(name="s", question="", objectives=(), study_file=text, identity=identity)
+
+    with pytest.raises(UserError, match=r"not those of the search: .*give the folder that it searched with --data"):
+        data_of(record("others"), None)
+    loaded = load_data(root)
+    data, held_out, notes = data_of(record(loaded.fingerprint), None)
+    assert data.fingerprint == held_out.fingerprint == loaded.fingerprint
+    assert torch.equal(held_out.split.images, loaded.test.images)
+    assert notes == []
+    moved = root.rename(tmp_path / "moved")
+    for label in (moved / "testannot").iterdir():  # a split that others keep the labels of
+        Image.fromarray(np.full((32, 64), 11, np.uint8)).save(label)
+    unlabelled = load_data(moved)
+    _, held_out, notes = data_of(record(unlabelled.fingerprint), moved)
+    assert held_out is None
+    assert "has no labels" in notes[0]
+    for folder in ("test", "testannot"):
+        shutil.rmtree(moved / folder)
+    _, held_out, notes = data_of(record(load_data(moved).fingerprint), moved)
+    assert held_out is None
+    assert "has no held-out split" in notes[0]

@@ -1,0 +1,46 @@
+"""The line of a running search says what `nasseg status` says."""
+
+import pytest
+
+from nasseg.analyse.compute_spent import compute_of
+from nasseg.records import digest
+from nasseg.study.search.progress import ProgressWatch
+from nasseg.study.store.read_study import record_of
+from tests.study.fakes import FakeEngine, make_driver, make_study
+
+
+def test_what_was_spent_and_saved_is_that_of_the_stored_study(tmp_path):
+    study = make_study(max_macs=str(1_000 + 0xC00000), halving="{rungs: [2, 5], factor: 3}")
+    engine = FakeEngine(arch_id=lambda settings: digest(settings)[:1])  # sixteen networks
+    driver = make_driver(str(tmp_path / "s.log"), study, engine, trials=9)
+    watch, seen = ProgressWatch(driver, {}), []
+    driver.on_change = lambda: seen.append(watch.look())
+    driver.run()
+    driver.record.set_attributes({
+        **dict.fromkeys(["question", "command", "created", "study_file", "space_file"], ""), "published": [],
+        "environment": {}, "limits": {}, "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
+    })  # fmt: skip
+    live, stored = watch.look(), compute_of(record_of(driver.record))
+    parts = ["trained", "by_limits", "by_duplicates", "by_halving"]
+    assert [getattr(live.compute, part) for part in parts] == pytest.approx([getattr(stored, part) for part in parts])
+    assert all(getattr(live.compute, part) > 0 for part in parts)
+    for words in ("trained for ", "by limits", "by duplicates", "by halving"):
+        assert words in live.line()
+    assert any(rung for moment in seen for _, rung, _, _ in moment.running)
+    assert all((moment.seconds_left is None) == (moment.done in (0, 9)) for moment in seen)
+    assert {0, 5, 9} < {moment.done for moment in seen}
+
+
+def test_a_network_whose_promotion_was_interrupted_is_still_counted(tmp_path):
+    study = make_study(halving="{rungs: [2], factor: 2}")
+    url = str(tmp_path / "s.log")
+    driver = make_driver(
+        url, study, FakeEngine(workers=1, hang=lambda job: job.kind == "train" and not job.until), trials=2
+    )
+    driver.heard.sync()
+    while not any(job.kind == "train" and not job.until for job in driver.engine.jobs):
+        driver._fill()
+        for result in driver.engine.wait(0):
+            driver._handle(result)
+    assert driver.stop("the search was stopped") == 1
+    assert ProgressWatch(make_driver(url, study, trials=2), {}).look().done == 2

@@ -1,0 +1,387 @@
+"""The measured half of a table: trained, timed, reused, gone on with, and answered."""
+
+import signal
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from nasseg.data.dataset import DataSet
+from nasseg.errors import UserError
+from nasseg.files import parse_yaml
+from nasseg.records import LatencyProtocol
+from nasseg.study.store.read_study import read_study
+from nasseg.tables import time_rows
+from nasseg.tables.fill import _too_small, measured
+from nasseg.tables.fitted_recipe import Training
+from nasseg.tables.reproduce import table_data, table_hours, train_tables
+from nasseg.tables.table_file import Table, load_table, table_from
+from nasseg.tables.table_store import accuracy_records, records
+from nasseg.tables.time_rows import time_table
+from nasseg.tables.train_rows import TableTraining, rows_trained
+from nasseg.train import run
+from nasseg.train.recipe import load_recipe
+
+TWO_ROWS = """
+paper: regseg
+table: Table 0
+title: t
+question: q
+expected: e
+recipe: {name: regseg-cityscapes-ablation, scale_range: [0.25, 1.75]}
+columns:
+  miou: {label: mIoU, unit: "%", accuracy: miou, data: Cityscapes, split: val}
+  bus: {label: bus, unit: "%", accuracy: iou.bus, data: Cityscapes, split: val}
+  test: {label: test mIoU, unit: "%", accuracy: miou, data: Cityscapes, split: test}
+  more: {label: with Vistas, unit: "%", accuracy: miou, data: Cityscapes and Vistas, split: val}
+  ms: {label: time, unit: ms, latency: a card, size: [32, 64]}
+  fps: {label: FPS, unit: FPS, latency: a card, size: [32, 64]}
+rows:
+  - {name: wide, variant: regseg, set: {width: 0.5, dilations: "(1,1)"}, printed: {miou: "75.0", bus: "1", test: "74.0", more: "76.0", ms: "4", fps: "250"}}
+  - {name: narrow, variant: regseg, set: {width: 0.25, dilations: "(1,1)"}, printed: {miou: "73.0", bus: "1", test: "72.0", ms: "2", fps: "500"}}
+  - {name: other, cited: true, printed: {miou: "70.0", ms: "9"}}
+"""  # noqa: E501
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NASSEG_LOCKS", str(tmp_path / "locks"))
+    (tmp_path / "studies/mine").mkdir(parents=True)
+    for name in ("table-0", "table-1"):
+        (tmp_path / f"studies/mine/{name}.yaml").write_text(TWO_ROWS)
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    return table_data("scenes", {"size": [32, 64], "train": 4, "val": 2, "test": 2})
+
+
+def training(data: DataSet, **options) -> Training:
+    return Training(**{"data": data, "steps": 2, "settings": {"batch_size": 2}, "seeds": 2, **options})
+
+
+def table(name: str = "mine/table-0") -> Table:
+    return load_table(name)
+
+
+def test_a_table_is_trained_and_answered(data: DataSet) -> None:
+    lines: list[str] = []
+    done, stopped = train_tables([table()], training(data), on_progress=lambda line, _mark: lines.append(line))
+    assert not stopped
+    (record,) = accuracy_records("mine/table-0", None)
+    assert record.name == done[0].record.name
+    trials = record.trials()
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 4
+    asked = [("wide", 0), ("narrow", 0), ("wide", 1), ("narrow", 1)]
+    assert [(trial.params["row"], trial.params["seed"]) for trial in trials] == asked
+    assert "mine/table-0, wide, seed 0: step 2 of 2" in " ".join(lines)
+    assert "all in about" in lines[0]
+
+    comparison = measured(table())
+    runs = [t.values[0] for t in trials if t.params["row"] == "wide"]
+    cell = comparison.cell("wide", "miou")
+    assert (cell.ours, cell.spread) == (pytest.approx(sum(runs) / 2), pytest.approx(abs(runs[0] - runs[1]) / 2**0.5))
+    assert "scenes at 32 x 64" in cell.protocol
+    assert cell.protocol.endswith("2 steps of 2 images, recipe regseg-cityscapes-ablation fitted to that, cpu, 2 seeds")
+    assert comparison.cell("wide", "bus").reason == "needs data with the class bus"
+    assert comparison.cell("wide", "test").verdict == "measured"
+    assert comparison.cell("wide", "test").ours == pytest.approx(
+        sum(t.user_attrs["test_miou"] for t in trials if t.params["row"] == "wide") / 2
+    )
+    assert (comparison.cell("other", "miou").verdict, comparison.cell("wide", "ms").reason) == ("cited", "needs a GPU")
+    assert comparison.cell("wide", "more").reason == "needs Cityscapes and Vistas"
+    assert [one.quantity for one in comparison.answers] == [
+        "mIoU (scenes, 2 of 185,938 steps)",
+        "test mIoU (scenes, 2 of 185,938 steps)",
+    ]
+    assert comparison.answers[1].repeats == 2
+    assert comparison.conclusion.startswith(
+        "mIoU (scenes, 2 of 185,938 steps): undecided; Kendall's tau between 2 rows"
+    )  # the cited row stands beside
+    # Other verbs read it as any study.
+    assert [objective.name for objective in read_study(record.name).objectives] == ["miou"]
+
+
+@pytest.mark.slow
+def test_nothing_is_trained_twice_not_even_for_another_table(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_tables([table()], training(data, seeds=1))
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(run, "train", refuse)
+    train_tables([table()], training(data, seeds=1))
+    (first,) = accuracy_records("mine/table-0", None)
+    assert len(first.trials()) == 2
+    said: list[str] = []
+    train_tables([table("mine/table-1")], training(data, seeds=1), tell=said.append)
+    (second,) = accuracy_records("mine/table-1", None)
+    assert [trial.user_attrs["taken_from"] for trial in second.trials()] == [f"{first.name}#0", f"{first.name}#1"]
+    assert f"mine/table-1, wide, seed 0: as {first.name}#0" in said
+    assert [t.values for t in second.trials()] == [t.values for t in first.trials()]
+    with pytest.raises(AssertionError, match="trained again"):
+        train_tables([table()], training(data, seeds=2))
+
+
+@pytest.mark.slow
+def test_other_steps_are_another_study(data: DataSet) -> None:
+    train_tables([table()], training(data, seeds=1))
+    train_tables([table()], training(data, seeds=1, steps=3))
+    latest, first = accuracy_records("mine/table-0", None)
+    assert latest.name != first.name
+    assert "3 steps" in measured(table()).cell("wide", "miou").protocol
+    assert "2 steps" in measured(table(), record=first).cell("wide", "miou").protocol
+    assert [one.quantity for one in measured(table()).answers] == [
+        "mIoU (scenes, 3 of 185,938 steps)",
+        "test mIoU (scenes, 3 of 185,938 steps)",
+    ]
+
+
+@pytest.mark.slow
+def test_each_data_set_answers(data: DataSet) -> None:
+    train_tables([table()], training(data, seeds=1))
+    other = table_data("scenes", {"size": [32, 64], "train": 3, "val": 2, "test": 2})
+    train_tables([table()], training(other, seeds=1, steps=3))
+    comparison = measured(table())
+    assert "3 steps" in comparison.cell("wide", "miou").protocol
+    assert [one.quantity.partition(", ")[2] for one in comparison.answers] == ["3 of 185,938 steps)"] * 2 + [
+        "2 of 185,938 steps)"
+    ] * 2
+
+
+@pytest.mark.slow
+def test_an_interrupted_table_goes_on(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = run._Watch.step
+
+    def stop_at(watch: run._Watch, number: int, loss: float) -> None:
+        step(watch, number, loss)
+        if watch.run.seed == 1 and number == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    asked = training(data, steps=4)
+    monkeypatch.setattr(run._Watch, "step", stop_at)
+    _, stopped = train_tables([table()], asked)
+    assert stopped
+    (record,) = accuracy_records("mine/table-0", None)
+    states = [trial.state for trial in record.trials()]
+    assert states == [TrialState.COMPLETE] * 2 + [TrialState.FAIL, TrialState.WAITING]
+    assert measured(table()).answers[0].repeats == 1
+    assert "one seed only" in measured(table()).conclusion
+
+    monkeypatch.setattr(run._Watch, "step", step)
+    said: list[str] = []
+    _, stopped = train_tables([table()], asked, tell=said.append)
+    assert not stopped
+    assert "seed 1: going on from step 2 of 4" in said
+    ended = [trial.params for trial in record.trials(TrialState.COMPLETE)]
+    assert ended == [{"row": row, "seed": seed} for seed in (0, 1) for row in ("wide", "narrow")]
+
+
+@pytest.mark.slow
+def test_a_row_that_fails_says_so_and_the_others_go_on(data: DataSet) -> None:
+    text = TWO_ROWS.replace("set: {width: 0.25", "recipe: {learning_rate: 1.0e+30, warmup_steps: 0}, set: {width: 0.25")
+    (Path.cwd() / "studies/mine/table-0.yaml").write_text(text)
+    train_tables([table()], training(data, seeds=1, steps=6))
+    comparison = measured(table())
+    assert comparison.cell("wide", "miou").verdict == "measured"
+    assert comparison.cell("narrow", "miou").reason.startswith("failed: diverged")
+    assert "1 of 2 rows are not measured" in comparison.conclusion
+    train_tables([table()], training(data, seeds=1, steps=6))  # not tried again
+    (record,) = accuracy_records("mine/table-0", None)
+    assert len(record.trials()) == 2
+
+
+def test_heads_are_checked_before_anything_is_trained(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = "recipe: {heads: [{kind: booster, features: [nope]}]}, set: {width: 0.25"
+    (Path.cwd() / "studies/mine/table-0.yaml").write_text(TWO_ROWS.replace("set: {width: 0.25", head))
+    monkeypatch.setattr(run, "train", None)
+    with pytest.raises(UserError, match="mine/table-0, row 'narrow': unknown feature for booster head 'nope'"):
+        train_tables([table()], training(data))
+    with pytest.raises(UserError, match="nope"):
+        table_hours([table()], training(data), None)
+
+
+@pytest.mark.slow
+def test_a_changed_row_takes_no_old_figure(data: DataSet) -> None:
+    train_tables([table()], training(data, seeds=1))
+    path = Path.cwd() / "studies/mine/table-0.yaml"
+    path.write_text(TWO_ROWS.replace("width: 0.25", "width: 0.75"))
+    assert measured(table()).cell("narrow", "miou").verdict == "not run"
+    assert measured(table()).cell("wide", "miou").verdict == "measured"
+
+
+def test_hours(data: DataSet) -> None:
+    tables = [table(), table("mine/table-1")]
+    first, second = table_hours(tables, training(data), None)
+    assert (first.runs, first.left, second.runs, second.left) == (4, 4, 4, 0)
+    assert first.training_seconds > 0
+    assert second.training_seconds == 0
+    assert not Path("runs").exists()
+    (timing,) = table_hours(tables[:1], None, "cpu")
+    assert timing.latency_seconds > 0
+
+
+# Latency
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_rows, "ON_CPU", {**time_rows.ON_CPU, "min_seconds": 0.0})
+
+
+def test_latency_columns_share_a_session_that_is_reused(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    time_table(table(), "cpu", nullcontext)
+    comparison = measured(table())
+    ms, fps = (comparison.cell("wide", column) for column in ("ms", "fps"))
+    assert fps.ours == pytest.approx(1e3 / ms.ours)
+    assert "median of 5 rounds" in ms.protocol
+    assert "32 x 64" in ms.protocol
+    assert [(one.quantity, one.kind, one.rows) for one in comparison.answers] == [
+        ("time (cpu, fp32)", "ratio", 2),
+        ("FPS (cpu, fp32)", "ratio", 2),
+    ]
+    assert "needs Cityscapes" in comparison.cell("wide", "miou").reason
+    (record,) = records("mine/table-0", None)
+    assert record.name == "mine/table-0@latency"
+    assert len(record.trials(TrialState.COMPLETE)) == 2
+
+    monkeypatch.setattr(time_rows, "compare_latency", None)  # whoever measures again fails
+    time_table(table(), "cpu", nullcontext)
+    path = Path.cwd() / "studies/mine/table-0.yaml"
+    path.write_text(TWO_ROWS.replace("width: 0.25", "width: 0.75"))
+    with pytest.raises(TypeError):  # a ratio needs one session: all rows are timed again
+        time_table(table(), "cpu", nullcontext)
+
+
+@pytest.mark.slow
+def test_among_other_peoples_networks_our_rows_alone_answer_nothing(quick: None) -> None:
+    cited = "".join(f"  - {{name: other {n}, cited: true, printed: {{ms: '{n}', fps: '9'}}}}\n" for n in range(2))
+    time_table(table(), "cpu", nullcontext)
+    (Path.cwd() / "studies/mine/table-0.yaml").write_text(TWO_ROWS + cited)
+    of_ms, of_fps = (one.sentence for one in measured(table()).answers)
+    assert "undecided, for 3 of 5 rows are not measured" in of_ms
+    assert "undecided, for 2 of 4 rows are not measured" in of_fps
+
+
+def test_a_session_is_of_one_protocol(quick: None) -> None:
+    time_table(table(), "cpu", nullcontext)
+    (record,) = records("mine/table-0", None)
+    column = table().file.columns["ms"]
+    wanted = {row: timed.id for row, timed in time_rows.networks(table(), column).items()}
+    protocol = time_rows.protocol_of(table(), column, "cpu")
+    assert time_rows.session(record, wanted, protocol)
+    assert not time_rows.session(record, wanted, replace(protocol, threads=2))
+
+
+def test_a_block_is_timed_alone(quick: None) -> None:
+    column = load_table("regseg/table-1").file.columns["milliseconds"]
+    timed = time_rows.networks(load_table("regseg/table-1"), column)
+    assert list(timed) == ["Y block", "D block(1,4)", "D block(1,10)"]
+    assert len({part.id for part in timed.values()}) == 3
+    part = timed["Y block"]
+    model = replace(part, size=(64, 128)).build(19)
+    assert tuple(model.map.shape) == (1, 256, 4, 8)
+    assert tuple(model(torch.zeros(1)).shape) == (1, 256, 4, 8)
+
+
+def test_the_papers_protocol_on_a_gpu() -> None:
+    column = load_table("eseg/table-6").file.columns["fps"]
+    protocol = time_rows.protocol_of(load_table("eseg/table-6"), column, "cuda")
+    assert (protocol.precision, protocol.backend, protocol.input_size) == ("fp16", "cuda-graph", (1024, 2048))
+    assert isinstance(protocol, LatencyProtocol)
+    assert time_rows.protocol_of(load_table("eseg/table-6"), column, "cpu").precision == "fp32"
+
+
+# Recipes
+
+
+def fitted(name: str, row: int, data: DataSet, **options):
+    chosen = load_table(name)
+    column = next(column for column in chosen.file.columns.values() if column.accuracy)
+    return training(data, **{"settings": {}, **options}).recipe(chosen, chosen.file.rows[row], column)
+
+
+def test_a_recipe_is_fitted_to_data_and_length(data: DataSet) -> None:
+    recipe = fitted("regseg/table-4", 0, data, steps=1000)
+    assert (recipe.steps, recipe.warmup_steps) == (1000, round(3000 / 185_938 * 1000))
+    assert recipe.crop_size == (24, 24)  # 768 of 1024 and of 2048 at 32 x 64
+    assert (recipe.precision, recipe.scale_range) == ("fp32", (0.25, 1.75))
+    assert recipe.batch_size == load_recipe("regseg-cityscapes-ablation").batch_size
+    assert fitted("regseg/table-4", 0, data, device="cuda").precision == "fp16"
+    assert fitted("eseg/table-1", 0, data, steps=900).ema_decay == pytest.approx(0.99)
+    assert fitted("eseg/table-1", 0, data, steps=5).ema_decay is None
+    assert fitted("regseg/table-7", 2, data, steps=10).steps == 20  # twice the table's in print, too
+    assert fitted("bisenetv2/table-2", 0, data, steps=None, epochs=8).steps == 2  # 8 x 4 images, 16 a step
+
+
+def test_settings_are_for_all_rows_but_a_rows_own_go_first(data: DataSet) -> None:
+    settings = {"heads": [{"kind": "booster", "features": ["s3"]}], "weight_decay": 0.0}
+    none, some = (fitted("bisenetv2/table-4", row, data, settings=settings) for row in (0, 1))
+    assert (none.heads, none.weight_decay) == ((), 0.0)
+    assert some.heads[0].features == ("stem", "s3", "s4", "s5", "ce")
+
+
+def test_figure_7_asks_segmentation_networks(data: DataSet) -> None:
+    found = TableTraining(load_table("stdc/figure-7"), training(data), None)
+    assert [arch.params()["form"] for arch in found.networks.values()] == ["segmentation"] * 5
+    assert [arch.params()["blocks"] for arch in found.networks.values()] == [2, 3, 4, 5, 6]
+
+
+def test_evaluations_take_a_tenth_of_a_training_at_most_but_there_is_one(data: DataSet) -> None:
+    runs = [
+        TableTraining(load_table("dabnet/table-2b"), training(data, steps=n), None).runs[0] for n in range(1, 99, 4)
+    ]
+    evaluations = [one.run.evaluations for one in runs]
+    assert evaluations == sorted(evaluations)
+    assert {*evaluations} == {1, 2, 3, 4}
+    assert all(one.evaluation <= 0.1 * one.work for one in runs if one.run.evaluations > 1)
+    assert runs[-1].evaluation == pytest.approx(4 * runs[0].evaluation)
+
+
+def test_rows_that_are_runs_of_one_network_have_a_seed_each(data: DataSet) -> None:
+    found = TableTraining(load_table("regseg/table-3"), training(data, seeds=3), None)
+    assert [planned.seed for planned in found.runs] == [0, 1, 2, 3]
+
+
+def test_rows_that_need_more_data_are_not_trained() -> None:
+    names = [row.name for row in rows_trained(load_table("eseg/table-7"))]
+    assert names == ["Baseline, S", "Baseline, M", "Baseline, L"]
+
+
+def test_images_too_small_for_what_is_compared_are_a_caveat() -> None:
+    def too_small(name: str, size: tuple[int, int]) -> str | None:
+        chosen = load_table(name)
+        column = next(column for column in chosen.file.columns.values() if column.accuracy)
+        return _too_small(chosen, column, [row.name for row in chosen.file.rows], size)
+
+    assert too_small("regseg/table-4", (256, 512)) == (
+        "fields of view of up to 4,095 px are compared, and on images of 256 x 512 all above 1,023 px are alike"
+    )
+    assert too_small("regseg/table-4", (1024, 2048)) is None
+    assert too_small("regseg/table-5", (256, 512)) is None  # all rows have one backbone
+    assert too_small("dabnet/table-2a", (256, 512)) is None  # 575, 927 and 1,087 px stay different
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 2, "epochs": 1.0}, "steps or by epochs"),
+        ({"seeds": 0}, "above 0"),
+        ({"settings": {"steps": 3}}, "give --steps or --epochs"),
+        ({"device": "tpu"}, "device must be cpu"),
+        ({"settings": {"learning_rat": 1}}, "unknown setting of a recipe 'learning_rat'"),
+    ],
+)
+def test_bad_trainings_are_user_errors(data: DataSet, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train_tables([table()], training(data, **options))
+
+
+def test_a_table_that_nothing_is_trained_of(data: DataSet) -> None:
+    done, stopped = train_tables([load_table("dabnet/table-1")], training(data))
+    assert (done, stopped) == ([], False)
+    assert table_from(parse_yaml(TWO_ROWS, Path("x.yaml")), "x").file.base == "wide"
