@@ -1,65 +1,90 @@
-"""The figures that objectives and limits may name: what each is, when it is known, where a Measurement has it."""
+"""What a figure is: its name, label, unit, direction, phase, its part of the measurement, and how it is printed.
+
+To add a figure, add one entry to `FIGURES` and let its part of the measurement (nasseg.records) hold a field or
+property of that name. Limits, objectives, tables, fronts and reports take it from here.
+"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from nasseg.errors import unknown
 from nasseg.files import load_attribute
-from nasseg.records import Measurement
+from nasseg.records import Measurement, StudyRecord
+from nasseg.words import number
 
-Stage = Literal["cost", "latency", "trained"]
-STAGES: tuple[Stage, ...] = ("cost", "latency", "trained")
+Direction = Literal["minimize", "maximize"]
+Phase = Literal["cost", "latency", "trained"]  # when a figure is known, in the order of an evaluation
+Part = Literal["cost", "latency", "accuracy"]  # of a Measurement
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number of a measured architecture. `source`: `file.py:function` for users' own, else empty."""
+    """A number of a measured network.
+
+    label: its name as people write it; empty: the name itself. attribute: of its part, where it is not the name.
+    source: `file.py:function` of a user's own figure, else empty.
+    """
 
     name: str
     unit: str
-    direction: Literal["minimize", "maximize"]
-    stage: Stage
+    direction: Direction
+    phase: Phase
     source: str = ""
+    label: str = ""
+    attribute: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.label or self.name)
+        object.__setattr__(self, "attribute", self.attribute or self.name)
+
+    @property
+    def part(self) -> Part:
+        """The part of a measurement that holds the figure, whose protocol says how it was taken."""
+        return "accuracy" if self.phase == "trained" else self.phase
 
     def of(self, measurement: Measurement) -> float | None:
-        """The figure, or None where it is not measured yet or does not exist (a class that does not occur)."""
+        """Return the figure, or None where it is not measured yet or does not exist (a class that does not occur)."""
         if self.source:
             entry = measurement.custom.get(self.name)
             return None if entry is None else float(entry["value"])
-        part = getattr(measurement, "accuracy" if self.stage == "trained" else self.stage)
+        part = getattr(measurement, self.part)
         if part is None:
             return None
         if self.name.startswith("iou."):
-            return part.class_iou.get(self.name.removeprefix("iou."))
-        value = getattr(part, _ATTRIBUTE.get(self.name, self.name))
+            value = part.class_iou.get(self.name.removeprefix("iou."))
+        else:
+            value = getattr(part, self.attribute)
         return None if value is None else float(value)
 
+    def text(self, value: float | None) -> str:
+        """Return a value as it is printed, with its unit: 4.914 G, 57.12 %, 13.25 ms."""
+        return number(value, self.unit)
 
-_ATTRIBUTE = {"latency_ms": "p50_ms", "latency_p90_ms": "p90_ms", "latency_p99_ms": "p99_ms"}
 
 FIGURES: Mapping[str, Figure] = {
     figure.name: figure
     for figure in (
-        Figure("params", "", "minimize", "cost"),
-        Figure("macs", "", "minimize", "cost"),
-        Figure("fvcore_flops", "", "minimize", "cost"),
-        Figure("activations", "", "minimize", "cost"),
-        Figure("peak_activation_bytes", "B", "minimize", "cost"),
-        Figure("field_of_view", "px", "maximize", "cost"),
-        Figure("latency_ms", "ms", "minimize", "latency"),
-        Figure("latency_p90_ms", "ms", "minimize", "latency"),
-        Figure("latency_p99_ms", "ms", "minimize", "latency"),
-        Figure("miou", "%", "maximize", "trained"),
-        Figure("pixel_accuracy", "%", "maximize", "trained"),
-        Figure("miou_reduced", "%", "maximize", "trained"),
+        Figure("params", "", "minimize", "cost", label="parameters"),
+        Figure("macs", "", "minimize", "cost", label="multiply-adds"),
+        Figure("fvcore_flops", "", "minimize", "cost", label="FLOPs as fvcore counts"),
+        Figure("activations", "", "minimize", "cost", label="activations"),
+        Figure("peak_activation_bytes", "B", "minimize", "cost", label="peak activation memory"),
+        Figure("field_of_view", "px", "maximize", "cost", label="field of view"),
+        Figure("latency_ms", "ms", "minimize", "latency", label="latency (median)", attribute="p50_ms"),
+        Figure("latency_p90_ms", "ms", "minimize", "latency", label="latency (p90)", attribute="p90_ms"),
+        Figure("latency_p99_ms", "ms", "minimize", "latency", label="latency (p99)", attribute="p99_ms"),
+        Figure("miou", "%", "maximize", "trained", label="mIoU"),
+        Figure("pixel_accuracy", "%", "maximize", "trained", label="pixel accuracy"),
+        Figure("miou_reduced", "%", "maximize", "trained", label="mIoU^R (without truck, bus and train)"),
     )
 }
+USUAL = ("macs", "params", "latency_ms", "miou")  # flat in every trial, and a column of every table of networks
 
 
 def find_figure(name: str, classes: tuple[str, ...] | None = None) -> Figure:
-    """A recorded figure by name; `iou.<class>` for one class (checked where the classes are known).
+    """Return a figure by name; `iou.<class>` is the IoU of one class, checked where the classes are known.
 
     Raises:
         UserError: no such figure, or class.
@@ -68,17 +93,54 @@ def find_figure(name: str, classes: tuple[str, ...] | None = None) -> Figure:
         known = [f"iou.{label}" for label in classes or ()]
         if classes is not None and name not in known:
             raise unknown("figure", name, known)
-        return Figure(name, "%", "maximize", "trained")
+        return Figure(name, "%", "maximize", "trained", label=f"IoU of {name.removeprefix('iou.')}")
     if name not in FIGURES:
         raise unknown("figure", name, FIGURES)
     return FIGURES[name]
 
 
-def load_function(source: str, folder: Path) -> tuple[Callable[..., float], str]:
-    """A user's `file.py:function` (relative to the study file, then to here) and the hash of its file.
+def label_of(name: str) -> str:
+    """Return a figure's name as people write it; a user's own figure keeps its name."""
+    return find_figure(name).label if name in FIGURES or name.startswith("iou.") else name
 
-    It is called as function(model, measurement): the model on the meta device for stage `cost`, a real one in eval
-    mode for `latency`, the trained one for `trained`; the measurement holds what is known so far.
+
+def figure_in(record: StudyRecord, name: str) -> Figure:
+    """Return a figure that a study knows, a user's own too, with the unit and direction that it has there."""
+    objective = next((o for o in record.objectives if o.name == name), None)
+    if name in FIGURES or name.startswith("iou."):
+        figure = find_figure(name)
+    else:
+        entries = (t.measurement.custom.get(name) for t in record.trials if t.measurement)
+        figure = own_figure(name, next((entry for entry in entries if entry), {}))
+    return replace(figure, unit=objective.unit, direction=objective.direction) if objective else figure
+
+
+def own_figure(name: str, entry: Mapping[str, Any]) -> Figure:
+    """Return a user's own figure from its entry in a measurement."""
+    phase, source = entry.get("phase", "cost"), entry.get("source", "")
+    return Figure(name, entry.get("unit", ""), "minimize", phase, source)
+
+
+def all_figures(measurement: Measurement) -> dict[str, float]:
+    """Return every figure that is known of a measured network, users' own too, by name; IoU of single classes not."""
+    known = {name: figure.of(measurement) for name, figure in FIGURES.items()}
+    own = {name: float(entry["value"]) for name, entry in measurement.custom.items()}
+    return {name: value for name, value in known.items() if value is not None} | own
+
+
+def value_of(name: str, measurement: Measurement) -> float | None:
+    """Return the figure of that name, a user's own too; None where it is not measured."""
+    if name in measurement.custom:
+        return float(measurement.custom[name]["value"])
+    known = name in FIGURES or name.startswith("iou.")
+    return find_figure(name).of(measurement) if known else None
+
+
+def load_function(source: str, folder: Path) -> tuple[Callable[..., float], str]:
+    """Load a user's `file.py:function` (relative to the study file, then to here); return it and its file's hash.
+
+    It is called as function(model, measurement): the model on the meta device in phase `cost`, a real one in eval
+    mode in phase `latency`, the trained one in phase `trained`; the measurement holds what is known so far.
 
     Raises:
         UserError: the file or the function is not there, or the file does not import.
@@ -87,11 +149,11 @@ def load_function(source: str, folder: Path) -> tuple[Callable[..., float], str]
 
 
 def custom_entry(figure: Figure, value: Any, source_hash: str) -> dict[str, Any]:
-    """How a user's figure is kept: never without its source."""
+    """Return how a user's figure is kept in a measurement: never without its source."""
     return {
         "value": float(value),
         "unit": figure.unit,
-        "stage": figure.stage,
+        "phase": figure.phase,
         "source": figure.source,
         "hash": source_hash,
     }

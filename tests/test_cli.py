@@ -237,8 +237,8 @@ def test_own_figures_can_be_objectives_and_limits(tmp_path):
     )
     text = text.replace("macs: {max: 3.0e+7}", "memory_mb: {max: 50}, latency_p99_ms: {max: 1000}")
     text += (
-        "figures:\n  memory_mb: {function: mine.py:memory, unit: MB, direction: minimize, stage: cost}\n"
-        "  norm: {function: mine.py:bias, direction: minimize, stage: trained}\n"
+        "figures:\n  memory_mb: {function: mine.py:memory, unit: MB, direction: minimize, phase: cost}\n"
+        "  norm: {function: mine.py:bias, direction: minimize, phase: trained}\n"
     )
     (tmp_path / "own.yaml").write_text(text)
     nasseg("search", "own.yaml", cwd=tmp_path)
@@ -296,7 +296,7 @@ def test_a_network_is_exported_and_predicts(tmp_path):
 
 @pytest.mark.slow
 def test_a_folder_is_looked_at_and_a_study_begun(tmp_path):
-    from .train.test_data import write_camvid
+    from tests.data.test_dataset import write_camvid
 
     write_camvid(tmp_path / "drive")
     found = nasseg("data", "check", "drive", "--sheet", "sheet.png", cwd=tmp_path).stdout

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from nasseg.analyse.trials import outcome, trial_figures
+from nasseg.figures import figure_in
 from nasseg.records import StudyRecord
 
 ENOUGH = 8  # networks
@@ -22,14 +23,13 @@ def cheap_figures_frame(record: StudyRecord) -> pd.DataFrame:
     """
     columns = ["figure", "networks", "tau", "low", "high"]
     trials = [trial for trial in record.trials if outcome(trial) == "finished" and trial.measurement]
-    late = {n for t in trials if t.measurement for n, e in t.measurement.custom.items() if e.get("stage") == "trained"}
     figures = pd.DataFrame([trial_figures(trial) for trial in trials], dtype=np.float64)
     if "miou" not in figures:
         return pd.DataFrame(columns=columns)
     rows = []
-    for name in figures.columns.difference(["miou", "pixel_accuracy", *late], sort=False):
+    for name in figures.columns:
         known = figures[[name, "miou"]].dropna().to_numpy()
-        if name.startswith("iou.") or len(known) < ENOUGH or len(np.unique(known[:, 0])) < 2:
+        if figure_in(record, name).phase == "trained" or len(known) < ENOUGH or len(np.unique(known[:, 0])) < 2:
             continue
         tau = float(kendalltau(known[:, 0], known[:, 1]).statistic)
         low, high = np.tanh(

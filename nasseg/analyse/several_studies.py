@@ -12,10 +12,11 @@ from scipy import stats
 from nasseg.analyse.front import pareto_front
 from nasseg.analyse.trials import directions, objective_values, outcome
 from nasseg.errors import UserError
+from nasseg.figures import Part
 from nasseg.records import Objective, StudyRecord
 
-# What a figure is called, and what varies between runs of one protocol.
-PARTS = {"accuracy": "mIoU", "latency": "latency", "cost": "multiply-adds and other costs"}
+PARTS: dict[Part, str] = {"accuracy": "mIoU", "latency": "latency", "cost": "multiply-adds and other costs"}
+# What varies between runs of one protocol.
 _HARMLESS = {("accuracy", "seed"), ("accuracy", "recipe")}  # the recipe's hash says what it is
 _MACHINE = ("cpu", "gpu", "cores", "torch")  # what a latency depends on
 
@@ -24,7 +25,7 @@ _MACHINE = ("cpu", "gpu", "cores", "torch")  # what a latency depends on
 class Difference:
     """A field of a protocol that is not the same in all studies. values: in each, every one that occurs there."""
 
-    part: str  # of PARTS
+    part: Part
     field: str
     values: tuple[tuple[Any, ...], ...]
 

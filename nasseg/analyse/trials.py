@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nasseg.analyse.front import Floats, Mask, front_probability, pareto_front
+from nasseg.figures import USUAL, all_figures
 from nasseg.records import AccuracyProtocol, StudyRecord, TrialRow
 
 Outcome = Literal["finished", "reused", "stopped", "rejected", "failed", "running", "waiting"]
@@ -85,22 +86,12 @@ def on_front(record: StudyRecord) -> Mask:
 
 
 def trial_figures(trial: TrialRow) -> dict[str, float]:
-    """Every figure known of a trial, by the names that objectives and limits use; objective values come first."""
+    """Return every figure known of a trial, by the names that objectives and limits use; objective values first."""
     figures = {name: value for name, value in trial.values.items() if math.isfinite(value)}
     m = trial.measurement
     if m is None:
         return figures
-    known: dict[str, float] = {}
-    if m.latency:
-        known |= {"latency_ms": m.latency.p50_ms}
-    if m.accuracy:
-        known |= {"miou": m.accuracy.miou, "pixel_accuracy": m.accuracy.pixel_accuracy}
-    if m.cost:
-        cost = m.cost
-        known |= {"macs": cost.macs, "params": cost.params, "activations": cost.activations}
-        known |= {"fvcore_flops": cost.fvcore_flops, "field_of_view": cost.field_of_view}
-    known |= {name: float(entry["value"]) for name, entry in m.custom.items()}
-    return {**known, **figures}
+    return all_figures(m) | figures
 
 
 def trials_frame(record: StudyRecord) -> pd.DataFrame:
@@ -115,7 +106,7 @@ def trials_frame(record: StudyRecord) -> pd.DataFrame:
 def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> pd.DataFrame:
     """trials: each with whether it is on the front."""
     names = [objective.name for objective in record.objectives]
-    names += [name for name in ("macs", "params", "latency_ms", "miou") if name not in names]
+    names += [name for name in USUAL if name not in names]
     rows = []
     for trial, front in trials:
         arch, figures = dict(trial.arch or {}), trial_figures(trial)

@@ -1,6 +1,6 @@
 """Figures of an untrained network that claim to say how accurate it will be: to be named in a study as own figures.
 
-    figures: {naswot: {function: "nasseg.measure.proxy:naswot", direction: maximize, stage: latency}}
+    figures: {naswot: {function: "nasseg.measure.proxy:naswot", direction: maximize, phase: latency}}
 
 They cost one pass. Each is called as function(model, measurement) and looks at the same noise whatever the data are;
 the initial weights, those of the trial's seed, decide it too. How well one ranks is for the report to say, study by

@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 from plotly.offline import get_plotlyjs
 
+from nasseg import words
 from nasseg.errors import UserError
 from nasseg.files import written_whole
 from nasseg.records import StudyRecord
-from nasseg.report.html import words
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill
 from nasseg.report.pages.several_studies import render_several

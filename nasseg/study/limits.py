@@ -1,13 +1,32 @@
-"""What a study's file says of a measurement: which limit it breaks, how far each is kept, which figures it shows."""
+"""Limits and figures of a study: what is over a limit, how far each is kept, what a trial shows."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nasseg.figures import FIGURES, Figure, Stage
+from nasseg.figures import FIGURES, USUAL, Figure, Phase, value_of
 from nasseg.records import Measurement
 from nasseg.study.study_file import Study
 
-STANDARD = {name: FIGURES[name] for name in ("params", "macs", "latency_ms", "miou")}  # flat in every trial
+Limits = Mapping[str, Mapping[str, float]]  # figure -> {"min": ..., "max": ...}
+
+
+def over_limit(limits: Limits, measurement: Measurement) -> str | None:
+    """Return the first limit that a measurement breaks, as a sentence; None if it keeps all that it is known of.
+
+    A figure that is not a number breaks its limit.
+    """
+    for name, limit in limits.items():
+        value = value_of(name, measurement)
+        if value is None:
+            continue
+        if math.isnan(value):
+            return f"{name} is not a number, and has a limit"
+        if value > limit.get("max", math.inf):
+            return f"{name} is over the limit of {limit['max']:.6g}"
+        if value < limit.get("min", -math.inf):
+            return f"{name} is under the limit of {limit['min']:.6g}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -16,40 +35,32 @@ class Rules:
 
     study: Study
 
-    def over_limit(self, measurement: Measurement, stage: Stage) -> str | None:
-        """The first limit on a figure of this stage that is broken, as a sentence."""
-        for name, limit in self.study.limits.items():
-            figure = self.study.figures[name]
-            value = figure.of(measurement) if figure.stage == stage else None
-            if value is None:
-                continue
-            if value > limit.get("max", math.inf):
-                return f"{name} is over the limit of {limit['max']:.6g}"
-            if value < limit.get("min", -math.inf) or math.isnan(value):
-                return f"{name} is under the limit of {limit.get('min', -math.inf):.6g}"
-        return None
+    def over_limit(self, measurement: Measurement, phase: Phase) -> str | None:
+        """Return the first limit on a figure of this phase that is broken, as a sentence."""
+        limits = {n: limit for n, limit in self.study.limits.items() if self.study.figures[n].phase == phase}
+        return over_limit(limits, measurement)
 
     def constraints(self, measurement: Measurement) -> dict[str, float]:
-        """How far each limit is kept (at most 0) or broken, relative to the limit, for the sampler."""
+        """Return how far each limit is kept (at most 0) or broken, relative to the limit, for the sampler."""
         constraints: dict[str, float] = {}
         for name, limit in self.study.limits.items():
             value = self.study.figures[name].of(measurement)
-            if value is not None:
-                constraints |= {
-                    f"{name} {side}": (value - bound if side == "max" else bound - value) / (abs(bound) or 1.0)
-                    for side, bound in limit.items()
-                }
+            if value is None:
+                continue
+            for side, bound in limit.items():
+                breach = (value - bound if side == "max" else bound - value) / (abs(bound) or 1.0)
+                constraints[f"{name} {side}"] = 1.0 if math.isnan(breach) else breach
         return constraints
 
     def objectives(self, measurement: Measurement) -> tuple[list[float], str]:
-        """The objectives' values, NaN where there is none, and the first that is not a finite number, if one is not."""
+        """Return the objectives' values, NaN where there is none, and the name of the first that is not finite."""
         found = [figure.of(measurement) for figure in self.study.objectives]
         values = [math.nan if value is None else float(value) for value in found]
         wrong = (f.name for f, v in zip(self.study.objectives, values, strict=True) if not math.isfinite(v))
         return values, next(wrong, "")
 
     def figures(self, measurement: Measurement) -> dict[str, float]:
-        """The figures that a trial shows flat: what people sort and filter by, where it is known."""
-        wanted: dict[str, Figure] = {**STANDARD, **self.study.figures}
+        """Return the figures that a trial shows flat, for people to sort and filter by, where they are known."""
+        wanted: dict[str, Figure] = {**{name: FIGURES[name] for name in USUAL}, **self.study.figures}
         found = {name: figure.of(measurement) for name, figure in wanted.items()}
         return {name: value for name, value in found.items() if value is not None}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nasseg.errors import UserError, unknown
-from nasseg.figures import FIGURES, Figure, Stage, find_figure, load_function
+from nasseg.figures import FIGURES, Figure, Phase, find_figure, load_function
 from nasseg.files import Document, KeyPath, find_file, read_yaml
 from nasseg.measure.latency.presets import latency_preset
 from nasseg.records import LatencyProtocol
@@ -28,7 +28,7 @@ class FigureFile(BaseModel):
     function: str
     unit: str = ""
     direction: Literal["minimize", "maximize"]
-    stage: Stage
+    phase: Phase
 
 
 class LatencyFile(BaseModel):
@@ -180,7 +180,7 @@ def study_from(document: Document, name: str) -> Study:
     if len(set(file.objectives)) < len(file.objectives):
         raise document.error(("objectives",), f"an objective occurs twice in {file.objectives}")
     objectives = tuple(figures[label] for label in file.objectives)
-    if file.halving and not any(figure.stage == "trained" for figure in objectives):
+    if file.halving and not any(figure.phase == "trained" for figure in objectives):
         raise document.error(("halving",), "halving needs an objective that training decides, such as miou")
     return Study(name, file, space, objectives, limits, figures, folder, document.text)
 
@@ -198,7 +198,7 @@ def _own_figure(document: Document, label: str, entry: FigureFile) -> Figure:
         load_function(entry.function, document.path.parent)
     except UserError as error:
         raise document.error(where, str(error)) from None
-    return Figure(label, entry.unit, entry.direction, entry.stage, entry.function)
+    return Figure(label, entry.unit, entry.direction, entry.phase, entry.function)
 
 
 def sampler_name(setting: dict[str, Any] | str) -> tuple[str, dict[str, Any]]:

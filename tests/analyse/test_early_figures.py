@@ -19,7 +19,7 @@ def record_with(miou, trials=60):
         m = trial.measurement
         if outcome(trial) == "finished" and m and m.accuracy and m.cost:
             value = miou(m.cost.macs)
-            custom = {"own": {"value": -value, "stage": "cost"}, "late": {"value": value, "stage": "trained"}}
+            custom = {"own": {"value": -value, "phase": "cost"}, "late": {"value": value, "phase": "trained"}}
             m = replace(m, accuracy=replace(m.accuracy, miou=value), custom=custom)
             trial = replace(trial, measurement=m, values={**trial.values, "miou": value})
         rows.append(trial)

@@ -21,8 +21,7 @@ from nasseg.families.arch import ID_INPUT_SIZE, Arch
 from nasseg.families.graph.identity import fingerprint
 from nasseg.families.graph.recorder import record
 from nasseg.network.measure import measure_address
-
-from .cheap import CHEAP
+from tests.families.cheap import CHEAP
 
 COMMITTED_IDS = Path(__file__).parent / "variant_ids.json"
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from nasseg.families import FAMILIES, make_arch, variants
-
-from .cheap import CHEAP
+from tests.families.cheap import CHEAP
 
 SIZE, CLASSES = (96, 160), 5
 

@@ -13,14 +13,13 @@ from nasseg.data import scenes
 from nasseg.errors import UserError
 from nasseg.families import FAMILIES, make_arch
 from nasseg.measure.cost import measure_cost
-from nasseg.measure.latency.attempts import onnx_file
+from nasseg.measure.latency import onnx_file
 from nasseg.network import export
 from nasseg.network.card import compare, palette, read_card
 from nasseg.network.export import export_address, parity_images
 from nasseg.train.views.augment import MEAN, STD
 from nasseg.train.weights import save_weights
-
-from .leaving import SIZE, STORAGE, TINY, WEIGHTS, build, make_study, measured
+from tests.study.leaving import SIZE, STORAGE, TINY, WEIGHTS, build, make_study, measured
 
 CLASSES = 5
 

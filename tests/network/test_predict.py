@@ -15,8 +15,7 @@ from nasseg.network.card import read_card, sha256
 from nasseg.network.export import export_address
 from nasseg.network.predict import OPACITY, open_exported, overlay, predict, read_picture
 from nasseg.train.views.augment import normalise
-
-from .leaving import SIZE, STORAGE, build, make_study
+from tests.study.leaving import SIZE, STORAGE, build, make_study
 
 
 @pytest.fixture(scope="module")

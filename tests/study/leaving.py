@@ -15,8 +15,7 @@ from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import open_storage
 from nasseg.train.weights import save_weights
-
-from .fakes import ACCURACY
+from tests.study.fakes import ACCURACY
 
 TINY = {"width": 0.25, "dilations": "(1,1)"}
 SIZE = (64, 96)

@@ -9,8 +9,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nasseg.report.html.words import number, sentence
 from nasseg.report.numbers.front_view import Axis, History, View
+from nasseg.words import number, sentence
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; shapes say the same once more.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

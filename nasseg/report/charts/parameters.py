@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 
 from nasseg.analyse.parameters import Population, importance_frame
 from nasseg.report.charts.front import COLOURS, DASHES, INK, MUTED, escape, figure_layout, mark
-from nasseg.report.html.words import number, percent, sentence
 from nasseg.report.numbers.front_view import Axis
+from nasseg.words import number, percent, sentence
 
 VERDICTS = {  # colour, symbol, size
     "matters": (COLOURS[0], "circle", 11),

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nasseg import words
 from nasseg.analyse.trials import front_probabilities, seed_spread, seeds_frame, standard_errors
 from nasseg.records import StudyRecord, TrialRow
-from nasseg.report.html import words
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,16 @@ import numpy as np
 
 from nasseg.analyse.parameters import Population
 from nasseg.analyse.trials import trial_figures
+from nasseg.figures import USUAL
 from nasseg.records import StudyRecord
-from nasseg.report.html import words
 from nasseg.report.numbers.front_view import Axis, View, axis_of, family_of
-
-_FIGURES = ("latency_ms", "macs", "params", "miou")
 
 
 def figures_of(record: StudyRecord, view: View) -> dict[str, Axis]:
     """The objectives, then the usual figures, as far as finished trials have them."""
     drawn = [row for rows in (view.front, view.dominated) for part in rows.values() for row in part]
     known = [trial_figures(record.trials[row]) for row in sorted(drawn)]
-    names = dict.fromkeys([*(objective.name for objective in record.objectives), *_FIGURES])
+    names = dict.fromkeys([*(objective.name for objective in record.objectives), *USUAL])
     found = {name: [row[name] for row in known if np.isfinite(row.get(name, np.nan))] for name in names}
     return {name: axis_of(record, name, list(values)) for name, values in found.items() if values}
 
@@ -43,7 +41,7 @@ def rows_data(record: StudyRecord, view: View, choices: dict[str, Any]) -> dict[
         "names": [point.name for point in points],
         "figures": {
             name: {
-                "label": words.label(name),
+                "label": axis.label,
                 "unit": axis.unit,
                 "values": [value if np.isfinite(value := row.get(name, np.nan)) else None for row in figures],
             }

@@ -13,8 +13,8 @@ import numpy as np
 from nasseg.analyse.compute_spent import finishing_order
 from nasseg.analyse.front import Box, Floats, hypervolume_history, pareto_front, reference_box
 from nasseg.analyse.trials import directions, objective_values, on_front, outcome, trial_figures
+from nasseg.figures import USUAL, figure_in
 from nasseg.records import StudyRecord, TrialRow
-from nasseg.report.html import words
 
 Column = list[float | None]
 
@@ -193,14 +193,15 @@ def _first_pair(record: StudyRecord) -> tuple[str, str]:
 
 def axis_of(record: StudyRecord, name: str, values: Column) -> Axis:
     """A figure as an axis, for the values that are shown."""
-    objective = next((o for o in record.objectives if o.name == name), None)
+    figure = None if name == "number" else figure_in(record, name)
+    objective = any(o.name == name for o in record.objectives)
     known = [value for value in values if value is not None]
     positive = bool(known) and min(known) > 0
     return Axis(
         name=name,
-        label=words.label(name),
-        unit=objective.unit if objective else words.unit(name),
-        direction=objective.direction if objective else None,
+        label=figure.label if figure else "trial",
+        unit=figure.unit if figure else "",
+        direction=figure.direction if figure and objective else None,
         log=name != "number" and positive and max(known) / min(known) > 30,
         thousands=name != "number" and bool(known) and max(map(abs, known)) >= 1e4,
         limit=dict(record.limits.get(name, {})),
@@ -222,10 +223,10 @@ def _steps(record: StudyRecord, drawn: list[int]) -> dict[str, dict[str, list[li
 def _hover(record: StudyRecord, trial: TrialRow, figures: dict[str, float], prefix: str) -> str:
     """Lines of plain text: the trial, its objectives, and cost where that is none of them."""
     lines = [f"#{key_of(trial, prefix)} {family_of(trial)}"]
-    units = {objective.name: objective.unit for objective in record.objectives}
-    for name in dict.fromkeys([*units, "macs", "params", "latency_ms", "miou"]):
+    for name in dict.fromkeys([*(objective.name for objective in record.objectives), *USUAL]):
         if name in figures:
-            lines.append(f"{words.label(name)}: {words.number(figures[name], units.get(name, words.unit(name)))}")
+            figure = figure_in(record, name)
+            lines.append(f"{figure.label}: {figure.text(figures[name])}")
     return "\n".join(lines)
 
 

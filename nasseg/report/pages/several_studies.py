@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nasseg import words
 from nasseg.analyse.compute_spent import compute_of
 from nasseg.analyse.several_studies import (
     PARTS,
@@ -20,9 +21,9 @@ from nasseg.analyse.several_studies import (
 )
 from nasseg.analyse.trials import on_front, progress, trials_frame
 from nasseg.errors import UserError
+from nasseg.figures import Part, figure_in, label_of
 from nasseg.records import Objective, PublishedPoint, StudyRecord
 from nasseg.report.charts.front import hypervolume_figure, mark
-from nasseg.report.html import words
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill
 from nasseg.report.numbers.columns import figures_of, rows_data
@@ -101,7 +102,7 @@ class Several:
         done = [len(finished_rows(part)) for part in self.parts]
         if not any(done):
             return tag("p", "No network has finished yet in any of these studies.", class_="headline")
-        listed = [words.label(objective.name) for objective in self.objectives]
+        listed = [label_of(objective.name) for objective in self.objectives]
         start = f"{sum(done):,} networks finished in {len(done)} studies. "
         start += f"Fronts here are of what all share: {_listed(listed)}."
         broken = self.not_comparable()
@@ -122,9 +123,9 @@ class Several:
             cards.append(tag("div", tag("h3", name), tag("strong", share), tag("p", note), class_="tile"))
         return tag("div", *cards, class_="tiles")
 
-    def not_comparable(self) -> list[str]:
+    def not_comparable(self) -> list[Part]:
         """Parts of the measurements whose protocols differ, of those that objectives are of."""
-        parts = {_part_of(objective.name) for objective in self.objectives}
+        parts = {figure_in(self.merged, objective.name).part for objective in self.objectives}
         broken = {difference.part for difference in self.differences if difference.matters}
         return [part for part in PARTS if part in broken & parts]
 
@@ -216,7 +217,7 @@ class Several:
             facts.append(("of these, on the front of all", [f"{len(joint):,}" for joint in joint_front(self.records)]))
         for objective in self.objectives:
             best = [_best(part, objective) for part in self.parts]
-            facts.append((f"best {words.label(objective.name)}", [words.number(b, objective.unit) for b in best]))
+            facts.append((f"best {label_of(objective.name)}", [words.number(b, objective.unit) for b in best]))
         spent = [compute_of(record) for record in self.records]
         facts.append(("training", [words.duration(c.trained) for c in spent]))
         facts.append(("saved, about", [words.duration(c.saved) for c in spent]))
@@ -243,7 +244,7 @@ class Several:
         for row in found:
             pair = f"{self.letters[row.first]} and {self.letters[row.second]}"
             tau = words.NOTHING if row.tau != row.tau else f"{row.tau:.2f}"
-            cells = [tag("td", pair), tag("td", words.label(row.figure))]
+            cells = [tag("td", pair), tag("td", figure_in(self.records[row.first], row.figure).label)]
             rows.append(tag("tr", *cells, *(tag("td", v, class_="number") for v in (f"{row.networks:,}", tau))))
         heads = (("studies", None), ("figure", None), ("networks in both", "number"), ("Kendall's tau", "number"))
         note = "Whether studies agree about the networks that both have: 1 is the same order, 0 none, -1 the reverse."
@@ -254,7 +255,7 @@ class Several:
         parts = [
             tag("h3", "Trials that are not in the figures"), tables.ledger(record, letter),
             search_history.rungs_table(record),
-            titled("Protocols", tables.protocols(record)),
+            titled("Protocols", tables.protocols_table(record)),
             titled("Published networks beside the study's own", tables.published_table(record)),
             tables.provenance(record),
         ]  # fmt: skip
@@ -308,15 +309,6 @@ def _view(merged: StudyRecord, parts: Sequence[StudyRecord], names: Sequence[str
         whole, keys=[key for v in views for key in v.keys], hover=hover + whole.hover[len(merged.trials) :],
         groups=tuple(names), front=rows(lambda v: v.front), dominated=rows(lambda v: v.dominated), steps=steps,
     )  # fmt: skip
-
-
-def _part_of(figure: str) -> str:
-    """Which part of a measurement a figure is of; "" for a user's own."""
-    if figure in ("miou", "pixel_accuracy") or figure.startswith("iou."):
-        return "accuracy"
-    if figure.startswith("latency"):
-        return "latency"
-    return "cost" if figure in words.LABELS else ""
 
 
 def _field(name: str) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from nasseg import words
 from nasseg.analyse.parameters import Population, importance_frame, population_of
 from nasseg.analyse.trials import on_front, outcome, trial_figures, trials_frame
 from nasseg.records import StudyRecord
 from nasseg.report.charts.front import CONFIG, front_figures, hover_texts, hypervolume_figure
-from nasseg.report.html import words
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill, library, packed, packed_json, policy, resource
 from nasseg.report.numbers import certainty
@@ -52,7 +52,7 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
                 tag("h3", "Trials that are not in the figures"), tables.ledger(record),
             ),
             section(
-                "origin", "Where these figures come from", tables.protocols(record),
+                "origin", "Where these figures come from", tables.protocols_table(record),
                 titled("Published networks beside the study's own", tables.published_table(record)),
                 tables.provenance(record),
             ),

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from nasseg import words
 from nasseg.analyse.trials import best_within, trial_figures
 from nasseg.records import StudyRecord
-from nasseg.report.html import words
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.numbers.front_view import Axis, family_of, finished_rows
 from nasseg.report.parts.tables import link

@@ -3,12 +3,13 @@
 import math
 from typing import Any
 
+from nasseg import words
 from nasseg.analyse.compute_spent import since
 from nasseg.analyse.early_figures import cheap_figures_frame
 from nasseg.analyse.finished import FIGURES, finished_frame
 from nasseg.analyse.remeasured import agreement, remeasured_frame, sessions
+from nasseg.figures import figure_in
 from nasseg.records import StudyRecord
-from nasseg.report.html import words
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.parts.tables import plain_table
 
@@ -78,7 +79,7 @@ def cheap_table(record: StudyRecord) -> Html | None:
     found: list[Any] = frame.to_dict("records")
     for row in found:
         interval = f"{row['low']:+.2f} to {row['high']:+.2f}"
-        cells = [tag("td", words.sentence(words.label(row["figure"])))]
+        cells = [tag("td", words.sentence(figure_in(record, row["figure"]).label))]
         cells += [tag("td", n, class_="number") for n in (f"{row['tau']:+.2f}", interval, f"{row['networks']:,}")]
         rows.append(tag("tr", *cells))
     numbers = ("Kendall tau with mIoU", "95 % interval", "networks")

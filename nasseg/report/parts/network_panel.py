@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
+from nasseg import words
 from nasseg.analyse.trials import outcome, trial_figures
 from nasseg.errors import UserError
+from nasseg.figures import figure_in, label_of
 from nasseg.records import Measurement, PublishedPoint, StudyRecord, TrialRow
-from nasseg.report.html import words
+from nasseg.report.html import protocols
 from nasseg.report.numbers.front_view import family_of, key_of
 from nasseg.schedule import parse_schedule
 
@@ -67,8 +69,8 @@ def trial_detail(
 
 
 def published_detail(record: StudyRecord, point: PublishedPoint) -> dict[str, Any]:
-    units = {objective.name: objective.unit for objective in record.objectives}
-    figures = [[words.label(n), words.number(v, units.get(n, words.unit(n)))] for n, v in point.figures.items()]
+    known = [(figure_in(record, name), value) for name, value in point.figures.items()]
+    figures = [[figure.label, figure.text(value)] for figure, value in known]
     return {
         "title": point.name,
         "state": "published network",
@@ -89,7 +91,7 @@ def _arch(trial: TrialRow) -> list[list[str]]:
 def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
     """Figures by how they were taken: objectives first, then each part of the measurement with its protocol."""
     objectives = [
-        [words.label(objective.name), words.number(trial.values[objective.name], objective.unit)]
+        [label_of(objective.name), words.number(trial.values[objective.name], objective.unit)]
         for objective in record.objectives
         if objective.name in trial.values
     ]
@@ -105,14 +107,16 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
             ("training time", a.train_seconds, "s"),
         ]
         groups.append(
-            _group("Accuracy", words.accuracy_protocol(a.protocol), words.environment(a.environment), figures)
+            _group("Accuracy", protocols.accuracy_protocol(a.protocol), protocols.environment(a.environment), figures)
         )
     if m and m.latency:
         t = m.latency
         figures = [("median", t.p50_ms, "ms"), ("p90", t.p90_ms, "ms"), ("p99", t.p99_ms, "ms")]
         figures += [("interquartile range", t.iqr_ms, "ms")] if t.iqr_ms is not None else []
         figures += [("runs", t.n, "")]
-        groups.append(_group("Latency", words.latency_protocol(t.protocol), words.environment(t.environment), figures))
+        groups.append(
+            _group("Latency", protocols.latency_protocol(t.protocol), protocols.environment(t.environment), figures)
+        )
         if t.disturbed:
             groups[-1]["warning"] = "Other load was seen while it was timed, and a repeat did not help."
     if m and m.cost:
@@ -125,7 +129,9 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
         figures += [("activations", c.activations, ""), ("field of view", c.field_of_view, "px")]
         if c.peak_activation_bytes is not None:
             figures.append(("peak activation memory", c.peak_activation_bytes / 2**20, "MiB"))
-        groups.append(_group("Cost", words.cost_protocol(c.protocol), words.environment(c.environment), figures))
+        groups.append(
+            _group("Cost", protocols.cost_protocol(c.protocol), protocols.environment(c.environment), figures)
+        )
         if c.uncounted:
             groups[-1]["note"] = f"Operators that fvcore does not count: {words.plain(c.uncounted)}."
     if m and m.custom:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from nasseg import words
 from nasseg.analyse.parameters import Population, edf_frame, importance_frame
+from nasseg.figures import label_of
 from nasseg.report.charts.parameters import edf_figure, effects_figure, importance_figure, parallel_figure
-from nasseg.report.html import words
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.numbers.front_view import Axis
 
@@ -18,7 +19,7 @@ _ANSWERS = {"matters": "Yes", "hardly matters": "Hardly", "undecided": "Undecide
 def sentence(row: Any, population: Population, target: Axis) -> str:
     """Whether a parameter matters, from its row of `importance_frame`."""
     among = f"{row.n:,} {f'{row.family} ' if isinstance(row.family, str) else ''}network{'s' if row.n != 1 else ''}"
-    equal = f"at equal {words.label(population.cost)}" if population.cost else "whatever the cost"
+    equal = f"at equal {label_of(population.cost)}" if population.cost else "whatever the cost"
     start = f"{_ANSWERS[row.verdict]}: "
     if math.isnan(row.share):
         if row.n < 20:
@@ -87,7 +88,7 @@ def table(population: Population, target: Axis) -> Html:
 
 
 def note(population: Population, target: Axis) -> Html:
-    cost = words.label(population.cost) if population.cost else None
+    cost = label_of(population.cost) if population.cost else None
     held = (
         f"The trend of {target.label} with {cost} is taken out, so that nothing looks good for being large; "
         if cost

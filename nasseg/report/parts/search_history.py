@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from nasseg import words
 from nasseg.analyse.compute_spent import Compute, compute_of, rungs_frame
 from nasseg.analyse.trials import outcome
+from nasseg.figures import label_of
 from nasseg.records import StudyRecord
 from nasseg.report.charts.front import OVER
-from nasseg.report.html import words
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.numbers.front_view import History
 from nasseg.report.parts.tables import plain_table
@@ -28,7 +29,7 @@ def history_note(record: StudyRecord, history: History) -> Html:
 def reference_words(record: StudyRecord, history: History) -> str:
     """The reference point, as the record's objectives name it."""
     found = [(o, history.reference[o.name]) for o in record.objectives]
-    return ", ".join(f"{words.label(o.name)} {words.number(value, o.unit)}" for o, value in found)
+    return ", ".join(f"{label_of(o.name)} {words.number(value, o.unit)}" for o, value in found)
 
 
 def history_chart(histories: Mapping[str, object]) -> Html:

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from nasseg import words
 from nasseg.analyse.trials import networks_trained, progress, reasons
+from nasseg.figures import label_of
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.report.charts.front import PUBLISHED, mark
-from nasseg.report.html import words
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.numbers.front_view import View, family_of, finished_rows
 from nasseg.report.parts.tables import front_rows, link
@@ -29,7 +30,7 @@ def headline(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
         return tag(
             "p", f"{_count(len(record.trials), 'trial')} so far, and no network has finished yet.", class_="headline"
         )
-    names = [words.label(objective.name) for objective in record.objectives]
+    names = [label_of(objective.name) for objective in record.objectives]
     parts: list[object] = [f"{_count(counts['finished'], 'network')} finished. "]
     if len(names) == 1:
         best = shown.trials[front[0]]
@@ -60,7 +61,7 @@ def tiles(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
         sign = 1 if objective.direction == "minimize" else -1
         best = shown.trials[min(front, key=lambda row: sign * shown.trials[row].values[objective.name])]
         note = text(link(best.number), f" {family_of(best)}")
-        cards.append(_tile(f"Best {words.label(objective.name)}", _value(record, best, index), note))
+        cards.append(_tile(f"Best {label_of(objective.name)}", _value(record, best, index), note))
     return tag("div", *cards, class_="tiles")
 
 

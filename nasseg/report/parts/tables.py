@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from nasseg import words
 from nasseg.analyse.trials import Outcome, outcome, reason_of, trial_figures
+from nasseg.figures import USUAL, figure_in
 from nasseg.records import StudyRecord, TrialRow
-from nasseg.report.html import words
+from nasseg.report.html import protocols
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.numbers.front_view import View, family_of
 from nasseg.report.parts.network_panel import OUTCOMES
@@ -38,15 +40,14 @@ def front_table(
     trials = [record.trials[row] for row in rows]
     figures = [trial_figures(trial) for trial in trials]
     objectives = {objective.name: objective for objective in record.objectives}
-    extra = ("macs", "params", "latency_ms", "miou")
-    names = [*objectives, *(n for n in extra if n not in objectives and any(n in known for known in figures))]
-    units = {name: objectives[name].unit if name in objectives else words.unit(name) for name in names}
+    names = [*objectives, *(n for n in USUAL if n not in objectives and any(n in known for known in figures))]
+    shown = [figure_in(record, name) for name in names]
     varying = _varying([trial for trial in record.trials if outcome(trial) == "finished"])
     best = {
         n: (min if o.direction == "minimize" else max)(f[n] for f in figures) for n, o in objectives.items() if rows
     }
     first = [_head("trial"), *([_head("study")] if studies else []), _head("family")]
-    head = [*first, *(_head(words.label(n), units[n], "number") for n in names)]
+    head = [*first, *(_head(figure.label, figure.unit, "number") for figure in shown)]
     if chances is not None:
         head.append(_head("stays on the front", "", "number"))
     head.append(tag("th", "Architecture, what varies", scope="col"))
@@ -97,17 +98,19 @@ def ledger(record: StudyRecord, prefix: str = "") -> Html:
     return plain_table((("outcome", None), ("reason", None), ("trials", "number"), ("", None), ("which", None)), rows)
 
 
-def protocols(record: StudyRecord) -> Html | None:
+def protocols_table(record: StudyRecord) -> Html | None:
     """Every protocol and machine that figures were taken under, and how many trials each covers."""
     seen: Counter[tuple[str, str, str]] = Counter()
     for m in (trial.measurement for trial in record.trials if trial.measurement):
         if m.accuracy:
             a = m.accuracy
-            seen["Accuracy", words.accuracy_protocol(a.protocol), words.environment(a.environment)] += 1
+            seen["Accuracy", protocols.accuracy_protocol(a.protocol), protocols.environment(a.environment)] += 1
         if m.latency:
-            seen["Latency", words.latency_protocol(m.latency.protocol), words.environment(m.latency.environment)] += 1
+            seen[
+                "Latency", protocols.latency_protocol(m.latency.protocol), protocols.environment(m.latency.environment)
+            ] += 1
         if m.cost:
-            seen["Cost", words.cost_protocol(m.cost.protocol), words.environment(m.cost.environment)] += 1
+            seen["Cost", protocols.cost_protocol(m.cost.protocol), protocols.environment(m.cost.environment)] += 1
     rows = [
         tag("tr", *(tag("td", cell) for cell in key), tag("td", f"{count:,}", class_="number"))
         for key, count in sorted(seen.items())
@@ -138,15 +141,14 @@ def published_table(record: StudyRecord) -> Html | None:
     """The published networks, with what is known of them."""
     if not record.published:
         return None
-    units = {objective.name: objective.unit for objective in record.objectives}
     names = list(dict.fromkeys(name for point in record.published for name in point.figures))
-    heads = [("network", None), ("citation", None), *((words.label(name), "number") for name in names)]
+    figures = [figure_in(record, name) for name in names]
+    heads = [("network", None), ("citation", None), *((figure.label, "number") for figure in figures)]
     rows = []
     for point in record.published:
         cells = [tag("td", point.name), tag("td", point.citation)]
-        for name in names:
-            value = words.number(point.figures.get(name), units.get(name, words.unit(name)))
-            cells.append(tag("td", value, class_="number"))
+        for figure in figures:
+            cells.append(tag("td", figure.text(point.figures.get(figure.name)), class_="number"))
         rows.append(tag("tr", *cells))
     return plain_table(heads, rows)
 

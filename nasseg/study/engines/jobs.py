@@ -12,7 +12,7 @@ from torch import nn
 from nasseg.data.dataset import DataSet
 from nasseg.errors import UserError
 from nasseg.families import arch_of
-from nasseg.figures import Figure, Stage, custom_entry, load_function
+from nasseg.figures import Figure, Phase, custom_entry, load_function
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.attempts import measure_latency
@@ -191,13 +191,13 @@ class Workshop:
             return replace(result, extra={**notes, "weights_error": reason}, stop=stop)
         return replace(result, extra=notes)
 
-    def _own(self, stage: Stage) -> list[Figure]:
-        return [figure for figure in self.context.figures if figure.stage == stage]
+    def _own(self, phase: Phase) -> list[Figure]:
+        return [figure for figure in self.context.figures if figure.phase == phase]
 
-    def _done(self, job: Job, measurement: Measurement, stage: Stage, model: nn.Module | None) -> Result:
-        """The measurement with users' own figures of this stage."""
+    def _done(self, job: Job, measurement: Measurement, phase: Phase, model: nn.Module | None) -> Result:
+        """The measurement with users' own figures of this phase."""
         custom = dict(measurement.custom)
-        for figure in self._own(stage):
+        for figure in self._own(phase):
             function, source_hash = load_function(figure.source, self.context.folder)
             custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
         return Result(job.candidate, job.kind, replace(measurement, custom=custom))

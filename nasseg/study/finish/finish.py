@@ -18,7 +18,8 @@ from nasseg.files import parse_yaml
 from nasseg.measure.accuracy import IGNORE
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.study.data_file import DataFile
-from nasseg.study.finish.retrain import Retraining, over_limits
+from nasseg.study.finish.retrain import Retraining
+from nasseg.study.limits import over_limit
 from nasseg.study.store.read_study import open_record, record_of
 from nasseg.study.store.record import Record
 from nasseg.study.store.sibling import sibling, storage_faults
@@ -96,7 +97,7 @@ def front_members(searched: StudyRecord) -> list[TrialRow]:
     if "@" in searched.name:
         raise UserError(f"{searched.name} is no search: finish {searched.name.partition('@')[0]}")
     within = [t for t in searched.trials if outcome(t) == "finished" and t.measurement]
-    within = [t for t in within if t.measurement and not over_limits(searched.limits, t.measurement)]
+    within = [t for t in within if t.measurement and not over_limit(searched.limits, t.measurement)]
     if not within:
         raise UserError(f"no trained network of {searched.name} keeps its limits: search on, or loosen them")
     front = pareto_front(objective_values(searched, within), directions(searched))

@@ -18,13 +18,13 @@ from nasseg.analyse.remeasured import agreement, remeasured_frame, sessions
 from nasseg.analyse.trials import outcome
 from nasseg.errors import UserError
 from nasseg.families import Arch, arch_of
+from nasseg.figures import USUAL, value_of
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.in_turns import Row, compare_latency
 from nasseg.records import Latency, LatencyProtocol, Measurement, StudyRecord, TrialRow, digest
 from nasseg.study.finish.finish import front_members
-from nasseg.study.finish.retrain import figure_of, over_limits
-from nasseg.study.limits import STANDARD
+from nasseg.study.limits import over_limit
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.read_study import open_record, record_of
 from nasseg.study.store.record import Record
@@ -156,12 +156,12 @@ def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, mor
     """A finished trial of the sibling: the member's figures with the new latency."""
     assert member.arch is not None
     measurement = replace(_measured(member), latency=row.middle)
-    names = {*STANDARD, *(objective.name for objective in searched.objectives), *searched.limits}
+    names = {*USUAL, *(objective.name for objective in searched.objectives), *searched.limits}
     label = str(member.extra.get("published", ""))
     candidate = Candidate(Proposal({}, {}, {}), dict(member.arch), measurement, member.seed or 0, label)
-    broken = over_limits(searched.limits, measurement)
+    broken = over_limit(searched.limits, measurement)
     attributes = {
-        **candidate.attributes({name: figure_of(name, measurement) for name in sorted(names)}),
+        **candidate.attributes({name: value_of(name, measurement) for name in sorted(names)}),
         **{name: member.extra[name] for name in _KEPT if name in member.extra},
         **more,
         "of_trial": member.number,
@@ -170,7 +170,7 @@ def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, mor
         "disturbed_rounds": row.disturbed,
         **({"over_limit": broken} if broken else {}),
     }
-    values = [figure_of(objective.name, measurement) for objective in searched.objectives]
+    values = [value_of(objective.name, measurement) for objective in searched.objectives]
     trial = create_trial(state=TrialState.COMPLETE, values=values, user_attrs=attributes)  # type: ignore[arg-type]
     record.storage.create_new_trial(record.study_id, template_trial=trial)
 
@@ -186,7 +186,7 @@ def _notes(members: list[TrialRow], rows: list[Row]) -> Iterator[str]:
     disturbed, total = sum(row.disturbed for row in rows), sum(len(row.rounds) for row in rows)
     if disturbed:
         yield f"something else was running in {disturbed} of {total} measurements: wait until it is quiet, and repeat"
-    own = {name for one in members for name, entry in _measured(one).custom.items() if entry["stage"] == "latency"}
+    own = {name for one in members for name, entry in _measured(one).custom.items() if entry["phase"] == "latency"}
     if own:
         yield f"not measured again: {', '.join(sorted(own))}"
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,12 @@ from optuna.trial import FrozenTrial, TrialState
 from nasseg.data.dataset import DataSet
 from nasseg.errors import UserError
 from nasseg.families import arch_of
-from nasseg.figures import Figure, Stage, custom_entry, find_figure, load_function
+from nasseg.figures import USUAL, Figure, Phase, custom_entry, load_function, value_of
 from nasseg.files import find_file
 from nasseg.records import Accuracy, Measurement, StudyRecord, TrialRow, eval_key
 from nasseg.study.data_file import DataFile
 from nasseg.study.engines.jobs import Context, Job, Workshop
-from nasseg.study.limits import STANDARD
+from nasseg.study.limits import over_limit
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.claims import Claims, Lost
 from nasseg.study.store.record import Record
@@ -27,24 +27,6 @@ from nasseg.study.store.trial_attributes import is_interrupted
 from nasseg.train.loop import Guard
 from nasseg.train.recipe import Recipe
 from nasseg.train.run import Failed, HeldOut, Run, RunProgress, RunResult, Tell, train_one
-
-
-def over_limits(limits: Mapping[str, Mapping[str, float]], measurement: Measurement) -> str | None:
-    """The first limit that a measurement breaks, as a sentence."""
-    for name, limit in limits.items():
-        value = figure_of(name, measurement)
-        if value is not None and value > limit.get("max", math.inf):
-            return f"{name} is over the limit of {limit['max']:.6g}"
-        if value is not None and not value >= limit.get("min", -math.inf):
-            return f"{name} is under the limit of {limit['min']:.6g}"
-    return None
-
-
-def figure_of(name: str, measurement: Measurement) -> float | None:
-    """A figure by the name that objectives and limits use, a user's own too."""
-    if name in measurement.custom:
-        return float(measurement.custom[name]["value"])
-    return find_figure(name).of(measurement)
 
 
 @dataclass
@@ -87,7 +69,7 @@ class Retraining:
         for trial in self.record.trials():
             if trial.user_attrs.get("arch_id") == arch_id and "measurement" in trial.user_attrs:
                 known = replace(Measurement.from_json(trial.user_attrs["measurement"]), accuracy=None)
-                return None if over_limits(self.searched.limits, known) else known
+                return None if over_limit(self.searched.limits, known) else known
         before = replace(member.measurement, accuracy=None)
         assert member.arch is not None
         if before.latency is None:
@@ -95,7 +77,7 @@ class Retraining:
         done = self.workshop.run(Job(0, "latency", member.arch, before))
         if done.measurement is None:
             raise UserError(f"cannot time trial {member.number} again: {done.stop or done.error}")
-        broken = over_limits(self.searched.limits, done.measurement)
+        broken = over_limit(self.searched.limits, done.measurement)
         if broken:
             candidate = self._candidate(member, done.measurement, 0)
             self.record.add_rejected(candidate, f"{broken}, timed again", {}, self._figures(done.measurement))
@@ -179,7 +161,7 @@ class Retraining:
                 function, source_hash = load_function(figure.source, self.folder)
                 custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
             measurement = replace(measurement, custom=custom)
-        values = [figure_of(objective.name, measurement) for objective in self.searched.objectives]
+        values = [value_of(objective.name, measurement) for objective in self.searched.objectives]
         known = [value for value in values if value is not None and math.isfinite(value)]
         if len(known) < len(values):
             self.record.fail(trial, "an objective is not a number")
@@ -216,11 +198,11 @@ class Retraining:
         return Candidate(Proposal({}, {}, {}), dict(member.arch), measurement, seed, label)
 
     def _figures(self, measurement: Measurement) -> dict[str, float]:
-        names = {*STANDARD, *(objective.name for objective in self.searched.objectives), *self.searched.limits}
-        found = {name: figure_of(name, measurement) for name in sorted(names)}
+        names = {*USUAL, *(objective.name for objective in self.searched.objectives), *self.searched.limits}
+        found = {name: value_of(name, measurement) for name in sorted(names)}
         return {name: value for name, value in found.items() if value is not None}
 
-    def _own_figures(self, measurement: Measurement, stage: Stage | None = None) -> tuple[Figure, ...]:
+    def _own_figures(self, measurement: Measurement, phase: Phase | None = None) -> tuple[Figure, ...]:
         """Users' own figures that the search recorded; their code must still be what it was.
 
         Raises:
@@ -228,10 +210,10 @@ class Retraining:
         """
         known, found = self.searched.identity.get("own code", {}), []
         for name, entry in measurement.custom.items():
-            if stage is None or entry["stage"] == stage:
+            if phase is None or entry["phase"] == phase:
                 if load_function(entry["source"], self.folder)[1] != known.get(name, entry["hash"]):
                     raise UserError(f"{entry['source']} was changed since the search: figure {name} would not compare")
-                found.append(Figure(name, entry["unit"], "minimize", entry["stage"], entry["source"]))
+                found.append(Figure(name, entry["unit"], "minimize", entry["phase"], entry["source"]))
         return tuple(found)
 
     @cached_property

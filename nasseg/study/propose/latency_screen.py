@@ -85,7 +85,7 @@ class Screen:
     """
 
     def __init__(self, limits: Mapping[str, Mapping[str, float]], protocol: LatencyProtocol, after: int) -> None:
-        own = {name for name, figure in FIGURES.items() if figure.stage == "latency"}
+        own = {name for name, figure in FIGURES.items() if figure.phase == "latency"}
         self._limits = {name: limit["max"] for name, limit in limits.items() if name in own and "max" in limit}
         self._protocol, self._after = protocol, after
         self._learned: dict[str, tuple[str, dict[str, float]]] = {}  # arch_id -> arch as JSON, measured figures

@@ -68,7 +68,7 @@ class Twins:
         if is_stopped(twin):
             more = {name: twin.user_attrs[name] for name in ("rung", "reason", STOPPED)}
             return _Answer(known, None, constraints, {**attributes, **more})
-        limits = (self._rules.over_limit(known, stage) for stage in ("latency", "trained"))
+        limits = (self._rules.over_limit(known, phase) for phase in ("latency", "trained"))
         broken = None if label else next(filter(None, limits), None)
         if broken:
             return _Answer(known, None, constraints, {**attributes, "reason": broken})

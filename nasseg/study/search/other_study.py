@@ -58,7 +58,7 @@ def reuse_of(record: Record, space: Space, protocol: AccuracyProtocol) -> Reuse:
         if replace(theirs, recipe="", seed=0) != replace(protocol, recipe="", seed=0):
             other = theirs
             continue
-        own = {name: entry for name, entry in measurement.custom.items() if entry["stage"] == "trained"}
+        own = {name: entry for name, entry in measurement.custom.items() if entry["phase"] == "trained"}
         source = f"{record.name}#{trial.number}"
         trained[eval_key(measurement.arch_id, theirs)] = Trained(measurement.accuracy, own, source)
         point = _point(space, trial)

@@ -120,7 +120,7 @@ def run_study(
     with closing(opened_engine.engine), _storage_faults(url):
         try:
             with _sigterm_as_interrupt():
-                if any(figure.stage == "latency" for figure in study.figures.values()):
+                if any(figure.phase == "latency" for figure in study.figures.values()):
                     keep_latency_device(record, opened_engine.latency_device)
                 if {point["name"] for point in stored.get("published", [])} != _wanted(study):
                     record.set_attributes({"published": _published(study, opened_engine.engine)})

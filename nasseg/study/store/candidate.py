@@ -41,7 +41,7 @@ class Candidate:
         """A trial's candidate as it was before it was trained."""
         attributes = trial.user_attrs
         known = Measurement.from_json(attributes["measurement"])
-        custom = {name: entry for name, entry in known.custom.items() if entry["stage"] != "trained"}
+        custom = {name: entry for name, entry in known.custom.items() if entry["phase"] != "trained"}
         return cls(
             Proposal({}, trial.params, trial.distributions), json.loads(attributes["arch"]),
             replace(known, accuracy=None, custom=custom), attributes["seed"], attributes.get("published", ""),

@@ -8,8 +8,7 @@ from torch.overrides import TorchFunctionMode
 from nasseg.families import FAMILIES, make_arch
 from nasseg.families.graph.recorder import _kind, record
 from nasseg.measure.cost import field_of_view
-
-from .cheap import CHEAP
+from tests.families.cheap import CHEAP
 
 SETTINGS = [
     *((family, {"name": "resnet18"} if family == "backbone" else {}) for family in FAMILIES),

@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.families import FAMILIES, make_arch, variants
+from nasseg.families.graph import recorder
 from nasseg.families.graph.on_meta import OnMeta
 from nasseg.families.graph.output_shapes import infer
-from nasseg.families.graph.recorder import _arguments, _kind, record, recorder
+from nasseg.families.graph.recorder import _arguments, _kind, record
 
 
 def meta(*shape):

@@ -6,7 +6,8 @@ from torch import nn
 
 from nasseg.errors import UserError
 from nasseg.families import FAMILIES, build_model, make_arch
-from nasseg.measure.latency.attempts import Attempt, in_turns, measure_latency
+from nasseg.measure.latency import in_turns
+from nasseg.measure.latency.attempts import Attempt, measure_latency
 from nasseg.measure.latency.backends import example, fold_batch_norm, numerics, prepare, runner
 from nasseg.measure.latency.in_turns import compare_latency, latency_by_part
 from nasseg.measure.latency.presets import latency_preset, latency_presets

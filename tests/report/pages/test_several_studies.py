@@ -10,12 +10,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from nasseg import words
 from nasseg.analyse.compute_spent import compute_of, rungs_frame
 from nasseg.analyse.front import hypervolume, reference_box
 from nasseg.analyse.trials import directions, objective_values, on_front, outcome
 from nasseg.errors import UserError
+from nasseg.records import Objective
 from nasseg.report import write_index, write_report
-from nasseg.report.html import words
 from nasseg.report.pages.several_studies import Several, render_several
 from nasseg.report.pages.study_page import render
 from nasseg.report.parts.network_panel import trial_detail
@@ -112,6 +113,12 @@ def test_what_does_not_compare_is_said_in_words(records, page):
     assert "Accuracy was taken under protocols that differ in recipe hash and steps: mIoU is not comparable" in said
     same = plain(render_several([longer, fake_record(60, seed=8)]))
     assert "not comparable" not in same
+    reduced = (Objective(name="macs", unit="", direction="minimize"),)
+    reduced += (Objective(name="miou_reduced", unit="%", direction="maximize"),)
+    said = plain(
+        render_several([replace(r, objectives=reduced) for r in (longer, replace(longer, trials=tuple(trials)))])
+    )
+    assert "Protocols differ: mIoU cannot be compared directly." in said
     assert "On the front of them all are" in same
     assert "Of these, on the front of all" in same
 
@@ -267,10 +274,3 @@ def test_schedules_of_every_family_are_drawn(records):
     ]
     assert schedules(encoder_settings={"dilations": "(2)"})[0][0] == "encoder_settings.dilations"
     assert schedules(note="(not one)", depth=3) == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (45, "45 s"), (750, "12.5 min"), (11700, "3.25 h"), (7.2e6, "2,000 h")]
-)
-def test_durations(seconds, text):
-    assert words.duration(seconds) == text

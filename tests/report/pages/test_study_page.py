@@ -24,13 +24,13 @@ from nasseg.errors import UserError
 from nasseg.report import write_report
 from nasseg.report.charts.front import COLOURS, SYMBOLS, front_figure, front_figures, hypervolume_figure, mark
 from nasseg.report.charts.parameters import effects_figure, importance_figure, parallel_figure
-from nasseg.report.html.words import number, sentence
 from nasseg.report.numbers.front_view import history_of, view_of
 from nasseg.report.numbers.sample_trials import thinned
 from nasseg.report.pages.study_page import render
 from nasseg.report.parts import parameters as population_section
 from nasseg.report.parts.budget_and_filters import BUDGETS
 from nasseg.report.parts.network_panel import trial_detail
+from nasseg.words import number, sentence
 from tests.report.fake import fake_record, hostile_record
 
 HOSTILE = "</script><script>alert(1)</script>'\"<img src=x onerror=alert(1)>&<!--"

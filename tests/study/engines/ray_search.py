@@ -1,4 +1,4 @@
-"""Search on a Ray cluster, without a report: python -m tests.study.engines.ray_search STUDY STORAGE ADDRESS [TRIALS]."""
+"""Search on Ray, without a report: python -m tests.study.engines.ray_search STUDY STORAGE ADDRESS [TRIALS]."""
 
 import sys
 

@@ -73,7 +73,7 @@ class NetArch(RegSegArch):
         return model
 """
 FAULTS = """
-figures: {odd: {function: "odd.py:odd", unit: "", direction: minimize, stage: latency}}
+figures: {odd: {function: "odd.py:odd", unit: "", direction: minimize, phase: latency}}
 """
 ODD = """
 import os, signal, torch

@@ -14,6 +14,7 @@ from nasseg.measure.environment import environment
 from nasseg.study.engines import open_engine, ray_nodes
 from nasseg.study.engines.open_engine import begin_engine, timed
 from nasseg.study.engines.ray_nodes import Expected, Node, faults, latency_device, latency_place, write_token
+from nasseg.study.search import one_place
 from nasseg.study.search.one_place import keep_latency_device
 from nasseg.study.search.run_study import prepare, run_study
 from nasseg.study.store.record import Record
@@ -132,23 +133,23 @@ def test_of_two_searches_that_begin_at_once_on_two_devices_one_is_refused(tmp_pa
 
 def test_a_file_is_searched_by_one_machine_at_a_time(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ray_nodes, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(one_place, "RENEW_SECONDS", 0.05)
     storage, elsewhere = "s.log", ["other", "another boot"]
     record = make_driver(storage).record
-    ray_nodes.refuse_other_host(record, storage)
+    one_place.refuse_other_host(record, storage)
     here = record.attributes()["host"]
     for same in ([here[0], "another boot"], ["a container", here[1]]):
         record.set_attributes({"host": same})
-        ray_nodes.refuse_other_host(record, storage)
+        one_place.refuse_other_host(record, storage)
         assert record.attributes()["host"] == here
     record.set_attributes({"host": elsewhere})
-    ray_nodes.refuse_other_host(record, "postgresql://u@h/d")
+    one_place.refuse_other_host(record, "postgresql://u@h/d")
     with monkeypatch.context() as there:
-        there.setattr(ray_nodes.time, "sleep", lambda _: record.set_attributes({"searched_seconds": 7.0}))
+        there.setattr(one_place.time, "sleep", lambda _: record.set_attributes({"searched_seconds": 7.0}))
         with pytest.raises(UserError, match=r"on another machine, other, .*use --storage postgresql"):
-            ray_nodes.refuse_other_host(record, storage)
+            one_place.refuse_other_host(record, storage)
     assert record.attributes()["host"] == elsewhere
-    ray_nodes.refuse_other_host(record, storage)  # nothing searches there now
+    one_place.refuse_other_host(record, storage)  # nothing searches there now
     assert record.attributes()["host"] == here
 
 

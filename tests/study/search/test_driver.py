@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 
 from nasseg.errors import UserError
 from nasseg.records import Measurement
-from nasseg.study.propose import proposer
+from nasseg.study.propose import proposer as proposers
+from nasseg.study.propose import samplers
 from nasseg.study.store import lease
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import open_storage, redact
@@ -265,14 +266,14 @@ def test_rejections_cannot_swamp_the_sampler(tmp_path):
     rejected = optuna.trial.create_trial(
         state=PRUNED, params=template.params, distributions=template.distributions, constraints={"macs max": 1.0}
     )
-    for _ in range(3 * proposer.REBUILD_ABOVE):
+    for _ in range(3 * proposers.REBUILD_ABOVE):
         proposer.learn(rejected)
     on_its_way = proposer.propose()
     proposer.learn(rejected)
     view = proposer._view.trials
-    assert [trial.state for trial in view].count(PRUNED) == proposer.MAX_REJECTED + 1
+    assert [trial.state for trial in view].count(PRUNED) == proposers.MAX_REJECTED + 1
     assert [trial.state for trial in view].count(COMPLETE) == 4
-    for _ in range(proposer.REBUILD_ABOVE):
+    for _ in range(proposers.REBUILD_ABOVE):
         proposer.learn(rejected)
     assert proposer.propose() is not None  # in another view
     running = [trial for trial in proposer._view.trials if trial.state == TrialState.RUNNING]
@@ -295,18 +296,18 @@ def test_nsga2_goes_on_where_an_earlier_search_was(tmp_path):
     study = make_study()
     driver = make_driver(url, study, trials=11)
     driver.run()
-    resumed = proposer.Proposer(study.space, study.objectives, proposer.make_sampler("nsga2", options, 1), 1)
+    resumed = proposers.Proposer(study.space, study.objectives, samplers.make_sampler("nsga2", options, 1), 1)
     for trial in driver.record.trials():
         resumed.learn(trial)
     assert generation(resumed) == 2
     finished = [trial for trial in driver.record.trials() if trial.state == COMPLETE]
-    for place in range(3 * proposer.REBUILD_ABOVE):
+    for place in range(3 * proposers.REBUILD_ABOVE):
         resumed.learn(finished[place % len(finished)])
         if place % 50 == 0:
             resumed.drop(resumed.propose().token)
-    assert proposer.MAX_FINISHED // 4 <= generation(resumed) <= proposer.REBUILD_ABOVE // 4
+    assert samplers.MAX_FINISHED // 4 <= generation(resumed) <= proposers.REBUILD_ABOVE // 4
     with pytest.raises(UserError, match="population_size is 400 at most"):
-        proposer.make_sampler("nsga2", {"population_size": 401}, 0)
+        samplers.make_sampler("nsga2", {"population_size": 401}, 0)
 
 
 def test_the_dashboard_opens_the_study(url):

@@ -8,8 +8,7 @@ from nasseg.study.engines import jobs
 from nasseg.study.search.run_study import run_study
 from nasseg.study.store.read_study import read_study
 from nasseg.study.study_file import load_study
-
-from .fakes import InlineEngine
+from tests.study.fakes import InlineEngine
 
 GPU = """
 question: What is accurate?
