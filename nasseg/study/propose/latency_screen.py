@@ -22,6 +22,7 @@ from nasseg.records import Latency, LatencyProtocol, Measurement, Size
 from nasseg.study.engines.jobs import Job
 from nasseg.study.limits import Rules
 from nasseg.study.store.candidate import Candidate
+from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT
 
 if TYPE_CHECKING:
     from nasseg.measure.latency.predictor import (
@@ -94,13 +95,13 @@ class Screen:
 
     def learn(self, trial: FrozenTrial) -> None:
         """Hear of a trial that ended."""
-        if not self._limits or "measurement" not in trial.user_attrs:
+        if not self._limits or MEASUREMENT not in trial.user_attrs:
             return
-        measurement = Measurement.from_json(trial.user_attrs["measurement"])
+        measurement = Measurement.from_json(trial.user_attrs[MEASUREMENT])
         if measurement.latency and measurement.arch_id not in self._learned and self._trusts(measurement.latency):
             figures = {name: FIGURES[name].of(measurement) for name in self._limits}
             known = {name: value for name, value in figures.items() if value is not None}
-            self._learned[measurement.arch_id] = (trial.user_attrs["arch"], known)
+            self._learned[measurement.arch_id] = (trial.user_attrs[ARCH], known)
             self._heard += 1
             if len(self._learned) > MAX_LEARNED:
                 del self._learned[next(iter(self._learned))]

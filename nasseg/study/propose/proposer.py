@@ -26,7 +26,7 @@ from nasseg.space import Params, Space
 from nasseg.study.propose.halving import promotion_order
 from nasseg.study.propose.samplers import MAX_FINISHED
 from nasseg.study.store.candidate import Proposal
-from nasseg.study.store.trial_attributes import CONTINUES, is_stopped
+from nasseg.study.store.trial_attributes import CONTINUES, RUNG, is_stopped
 
 MAX_REJECTED = 100
 REBUILD_ABOVE = 600
@@ -110,7 +110,7 @@ class Proposer:
         if is_stopped(trial):
             values = [float(trial.user_attrs[name]) for name in self._objectives]
             copied = self._copy(trial, TrialState.COMPLETE, values, {})
-            self._stopped[trial.number] = (trial.user_attrs["rung"], copied)
+            self._stopped[trial.number] = (trial.user_attrs[RUNG], copied)
             self._outdated = True
             return
         copied = self._copy(trial, trial.state, trial.values, {PARTIAL: 0.0} if self.rungs > 1 else {})

@@ -25,12 +25,13 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 
 from nasseg.analyse.front import Floats, hypervolume, hypervolume_history, reference_box
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.figures import FIGURES
 from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, AccuracyProtocol, Cost, CostProtocol, Latency, LatencyProtocol, Measurement
+from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
-from nasseg.study.engines.jobs import Context, Job, Result
+from nasseg.study.engines.jobs import Job, Result
 from nasseg.study.engines.virtual_engine import Answer, VirtualEngine
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.replay.policies import BASELINE, Policy, Setting
@@ -256,8 +257,10 @@ class _Lookup:
             miou=miou, pixel_accuracy=0.0, class_iou={}, train_seconds=seconds,
         )  # fmt: skip
         measurement = replace(job.measurement, accuracy=accuracy)
-        error = "diverged: so says the table" if math.isnan(miou) else None
-        result = Result(job.candidate, job.kind, None if error else measurement, error)
+        if math.isnan(miou):
+            result = Result(job.candidate, "train", fault=Fault.DIVERGED, reason="diverged: so says the table")
+        else:
+            result = Result(job.candidate, "train", measurement)
         cost = (until - before) / self.setting.steps
         return Answer(result, max(0.0, seconds - seconds_before), cost)
 

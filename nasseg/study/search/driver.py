@@ -15,10 +15,11 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.families import arch_of, make_arch
 from nasseg.records import Measurement, eval_key
-from nasseg.study.engines.jobs import MAX_ATTEMPTS, Context, Engine, Job, Kind, Result
+from nasseg.study.context import Context
+from nasseg.study.engines.jobs import MAX_ATTEMPTS, Engine, Job, Kind, Result
 from nasseg.study.limits import Rules
 from nasseg.study.propose.halving import Halving
 from nasseg.study.propose.latency_screen import Screen, passed_over, take
@@ -30,10 +31,9 @@ from nasseg.study.search.other_study import Reuse
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.lease import RENEW_SECONDS, LeaseWatch
 from nasseg.study.store.record import Record
-from nasseg.study.store.trial_attributes import INTERRUPTED, STOPPED
+from nasseg.study.store.trial_attributes import EVAL_KEY, MEASUREMENT, PUBLISHED, RUNG, STOPPED
 from nasseg.study.study_file import Study
 
-KILLED = "exit code -9"
 MAX_REJECTIONS = 2_000  # in a row
 HOUSEKEEPING_SECONDS = 2.0
 FRESH_SECONDS = 0.5  # what others did may be that old where it is looked at again before it counts
@@ -155,15 +155,15 @@ class Driver:
         if self.halving is None or self.budget.hours_over:
             return None
         for trial in self.halving.promotable(self.heard.unfinished, last=not self.active and self._all_begun):
-            candidate = replace(Candidate.of(trial), rung=trial.user_attrs["rung"] + 1, continues=trial.number)
-            measurement, key = candidate.measurement, trial.user_attrs["eval_key"]
+            candidate = replace(Candidate.of(trial), rung=trial.user_attrs[RUNG] + 1, continues=trial.number)
+            measurement, key = candidate.measurement, trial.user_attrs[EVAL_KEY]
             assert measurement is not None
             claimed = self.record.claim(candidate, key, dict(trial.constraints), self.rules.figures(measurement))
             item = _Active(candidate, claimed, key)
             self.heard.sync()
             if not self._rivals(key, before=claimed.number):
                 return self._activate(item, "train")
-            self._fail(item, f"{INTERRUPTED}: another process promoted it")
+            self._fail(item, "interrupted: another process promoted it", Fault.INTERRUPTED)
         return None
 
     def _propose(self) -> Job | None:
@@ -182,7 +182,7 @@ class Driver:
 
     def _start_published(self) -> None:
         """Networks that the study wants measured beside its own, where that has not been done."""
-        there = {trial.user_attrs.get("published") for trial in self.record.trials() if trial.state != TrialState.FAIL}
+        there = {trial.user_attrs.get(PUBLISHED) for trial in self.record.trials() if trial.state != TrialState.FAIL}
         for name in self.study.file.published:
             if name not in there and not self.budget.hours_over:
                 arch = make_arch(name)
@@ -193,10 +193,10 @@ class Driver:
         trial = None if self.budget.hours_over else self.record.take_waiting(self.heard.unfinished)
         if trial is None:
             return None
-        if "measurement" not in trial.user_attrs:
+        if MEASUREMENT not in trial.user_attrs:
             self.record.fail(trial, "enqueued by hand; start it with `nasseg search` instead")
             return None
-        item = _Active(Candidate.of(trial), trial, trial.user_attrs["eval_key"])
+        item = _Active(Candidate.of(trial), trial, trial.user_attrs[EVAL_KEY])
         if item.candidate.continues is None and self.twins.copy(trial, item.candidate.label, item.key):
             self._learn(self.record.reread(trial), item)
         else:
@@ -219,35 +219,34 @@ class Driver:
     # What came back
 
     def _handle(self, result: Result) -> None:
-        if result.stop and result.measurement is None:
-            raise UserError(result.stop)  # its trial is still active, and so re-queued
+        if result.fault is Fault.SURROUNDINGS and result.measurement is None:
+            raise UserError(result.reason)  # its trial is still active, and so re-queued
         item = self.active.pop(result.candidate, None)
         if item is None:
             return
-        if result.error is not None:
+        if result.measurement is None:
             self._failed(result, item)
         else:
-            assert result.measurement is not None
             item.attempts = 0
             item.candidate = replace(item.candidate, measurement=result.measurement)
             {"cost": self._costed, "latency": self._timed, "train": self._trained}[result.kind](result, item)
         self.on_change()
-        if result.stop:
-            raise UserError(result.stop)
+        if result.fault is Fault.SURROUNDINGS:
+            raise UserError(result.reason)
 
     def _failed(self, result: Result, item: _Active) -> None:
         item.attempts += 1
-        if str(result.error).startswith("worker died") and item.attempts < MAX_ATTEMPTS:
+        assert result.fault is not None
+        if result.fault is Fault.WORKER_DIED and item.attempts < MAX_ATTEMPTS:
             self.ready.append(self._activate(item, result.kind))
-            return
-        hint = ": it was killed, most likely for memory; try fewer workers" if KILLED in str(result.error) else ""
-        self._fail(item, f"{result.error}{hint}")
-
-    def _fail(self, item: _Active, reason: str) -> None:
-        if item.trial is None:
-            item.trial = self.record.add_failed(item.candidate, reason)
         else:
-            self.record.fail(item.trial, reason)
+            self._fail(item, result.reason, result.fault)
+
+    def _fail(self, item: _Active, reason: str, fault: Fault) -> None:
+        if item.trial is None:
+            item.trial = self.record.add_failed(item.candidate, reason, fault)
+        else:
+            self.record.fail(item.trial, reason, fault)
         self._learn(self.record.reread(item.trial), item)
 
     def _costed(self, _result: Result, item: _Active) -> None:
@@ -271,7 +270,7 @@ class Driver:
         self.heard.sync()
         others = self.budget.counted(self.heard.unfinished, before=item.trial.number)
         if not item.candidate.label and others >= self.budget.trials:
-            self._fail(item, f"{INTERRUPTED}: another process began the last trial")
+            self._fail(item, "interrupted: another process began the last trial", Fault.INTERRUPTED)
         else:
             self._go_on(item)
 
@@ -301,7 +300,7 @@ class Driver:
         assert measurement is not None
         assert trial is not None
         broken = None if item.candidate.label else self.rules.over_limit(measurement, "latency")
-        attributes = {**self.rules.figures(measurement), "measurement": measurement.to_json()}
+        attributes = {**self.rules.figures(measurement), MEASUREMENT: measurement.to_json()}
         if broken:
             self.rejections += 1
             self.record.constrain(trial, self.rules.constraints(measurement))
@@ -317,7 +316,7 @@ class Driver:
         assert measurement.accuracy is not None
         assert trial is not None
         steps, all_steps = measurement.accuracy.protocol.steps, self.context.accuracy.steps
-        figures = {**self.rules.figures(measurement), "measurement": measurement.to_json(), **result.extra}
+        figures = {**self.rules.figures(measurement), MEASUREMENT: measurement.to_json(), **result.extra}
         values, missing = self.rules.objectives(measurement)
         broken = None if item.candidate.label else self.rules.over_limit(measurement, "trained")
         if missing:
@@ -388,7 +387,7 @@ class Driver:
             if too_long:
                 self.engine.cancel(number)
                 del self.active[number]
-                self._fail(item, too_long)
+                self._fail(item, too_long, Fault.TOO_LONG)
         if now - self._kept > HOUSEKEEPING_SECONDS:
             self._kept = now
             self._unpark()

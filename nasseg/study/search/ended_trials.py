@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.study.store.record import Record
+from nasseg.study.store.trial_attributes import EVAL_KEY
 
 Learner = Callable[[FrozenTrial], None]
 
@@ -48,7 +49,7 @@ class Heard:
     def running(self, key: str = "") -> list[FrozenTrial]:
         """Trials that ran at the last sync; `key`: only those of this network."""
         found = (trial for trial in self.unfinished if trial.state == TrialState.RUNNING)
-        return [trial for trial in found if not key or trial.user_attrs.get("eval_key") == key]
+        return [trial for trial in found if not key or trial.user_attrs.get(EVAL_KEY) == key]
 
     def tell(self, trial: FrozenTrial) -> None:
         if trial.state.is_finished() and trial.number >= self._all_below and trial.number not in self._numbers:

@@ -11,7 +11,7 @@ from nasseg.analyse.compute_spent import Account, Compute
 from nasseg.analyse.front import hypervolume, pareto_front, reference_box
 from nasseg.study.search.driver import Driver
 from nasseg.study.store.read_study import row_of
-from nasseg.study.store.trial_attributes import CONTINUES, is_interrupted, is_stopped
+from nasseg.study.store.trial_attributes import CONTINUES, PUBLISHED, REUSED_FROM, is_interrupted, is_stopped
 from nasseg.words import duration
 
 
@@ -69,14 +69,14 @@ class ProgressWatch:
 
     @property
     def _own(self) -> list[FrozenTrial]:
-        return [trial for trial in self._finished.values() if "published" not in trial.user_attrs]
+        return [trial for trial in self._finished.values() if PUBLISHED not in trial.user_attrs]
 
     def _learn(self, trial: FrozenTrial) -> None:
         if not is_interrupted(trial):  # else it waits at its rung again
             self._stopped.discard(trial.user_attrs.get(CONTINUES, -1))
         if trial.state == TrialState.FAIL:
             self._failed += not is_interrupted(trial)
-        elif "reused_from" not in trial.user_attrs:
+        elif REUSED_FROM not in trial.user_attrs:
             if trial.state == TrialState.COMPLETE:
                 self._finished[trial.number] = trial
             elif is_stopped(trial):

@@ -1,25 +1,19 @@
 """Run a study: set it up in its storage, start workers, let the driver work, and hand back the record."""
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
-
 from nasseg.errors import UserError
 from nasseg.families import make_arch, variants
-from nasseg.figures import find_figure, load_function
-from nasseg.files import load_attribute
 from nasseg.measure.environment import environment
-from nasseg.measure.latency.backends import check_protocol
-from nasseg.records import AccuracyProtocol, CostProtocol, StudyRecord, digest
+from nasseg.records import StudyRecord
+from nasseg.signals import interrupts
 from nasseg.study.check_space import check_space
-from nasseg.study.data_file import DataFile
-from nasseg.study.engines.jobs import Context, Engine
+from nasseg.study.context import Context, identity, make_context
+from nasseg.study.engines.jobs import Engine
 from nasseg.study.engines.open_engine import EngineName, begin_engine, timed
 from nasseg.study.propose.latency_screen import Screen
 from nasseg.study.propose.proposer import Proposer
@@ -31,10 +25,9 @@ from nasseg.study.search.other_study import front_points, reuse_of
 from nasseg.study.search.progress import Progress, ProgressWatch
 from nasseg.study.store.read_study import open_record, record_of
 from nasseg.study.store.record import Record, now
-from nasseg.study.store.storage import default_url, open_storage, redact, runs_folder
+from nasseg.study.store.storage import default_url, open_storage, redact, storage_faults
 from nasseg.study.store.weight_store import Keeper, WeightStore, weights_place
 from nasseg.study.study_file import Study, sampler_name
-from nasseg.train.weights import weights_hash
 
 
 @dataclass(frozen=True)
@@ -117,13 +110,12 @@ def run_study(
         resources=study.file.resources, on_step=lambda step: steps.update({step[0]: step[1]}), tell=tell,
         callbacks=callbacks,
     )  # fmt: skip
-    with closing(opened_engine.engine), _storage_faults(url):
+    with closing(opened_engine.engine), storage_faults(url), interrupts() as look:
         try:
-            with _sigterm_as_interrupt():
-                if any(figure.phase == "latency" for figure in study.figures.values()):
-                    keep_latency_device(record, opened_engine.latency_device)
-                if {point["name"] for point in stored.get("published", [])} != _wanted(study):
-                    record.set_attributes({"published": _published(study, opened_engine.engine)})
+            if any(figure.phase == "latency" for figure in study.figures.values()):
+                keep_latency_device(record, opened_engine.latency_device)
+            if {point["name"] for point in stored.get("published", [])} != _wanted(study):
+                record.set_attributes({"published": _published(study, opened_engine.engine, look)})
         except KeyboardInterrupt:
             return Ended(record_of(record), "stopped", interrupted=True)
         budget = Budget(record, trials or study.file.trials, hours or study.file.hours, study.file.max_trial_minutes)
@@ -133,11 +125,10 @@ def run_study(
             driver.screen = Screen(study.limits, context.latency, study.file.screen.after)
             driver.heard.add(driver.screen.learn)
         watch = ProgressWatch(driver, steps)
-        driver.on_change = lambda: on_progress(watch.look())
+        driver.on_change, driver.on_turn = lambda: on_progress(watch.look()), look
         try:
-            with _stops_between_turns() as driver.on_turn:
-                driver.on_change()
-                reason = driver.run()
+            driver.on_change()
+            reason = driver.run()
             return Ended(record_of(record), reason)
         except KeyboardInterrupt:
             requeued = driver.stop("the search was stopped")
@@ -145,22 +136,6 @@ def run_study(
         except UserError as error:
             requeued = driver.stop(str(error))
             return Ended(record_of(record), "stopped", requeued=requeued, fault=str(error))
-
-
-@contextmanager
-def _storage_faults(url: str) -> Iterator[None]:
-    """Raises:
-    UserError: the storage failed.
-    """
-    try:
-        yield
-    except BrokenPipeError:  # of who reads our output
-        raise
-    except (StorageInternalError, SQLAlchemyError, OSError) as error:
-        reason = redact(str(error.__cause__ or error).splitlines()[0])
-        raise UserError(
-            f"storage {redact(url)} failed: {reason}; what it holds is kept: mend it and run the same command again"
-        ) from None
 
 
 def prepare(study: Study, data: Path | None, seed: int, elsewhere: bool = False) -> tuple[Context, Proposer]:
@@ -180,67 +155,12 @@ def prepare(study: Study, data: Path | None, seed: int, elsewhere: bool = False)
     return make_context(study, study.file.data if data is None else study.file.data.at(data), elsewhere), proposer
 
 
-def make_context(study: Study, data: DataFile, elsewhere: bool = False) -> Context:
-    """Protocols of a study on its data. The input size is the camera's: that of the images.
-
-    Raises:
-        UserError: the data or the device are not to be had, or a figure names a class that does not exist.
-    """
-    loaded = data.load()
-    for name in study.figures:
-        if name.startswith("iou."):
-            find_figure(name, loaded.classes)
-    size, recipe = loaded.val.size, study.file.recipe
-    latency = study.file.latency.protocol(size, loaded.num_classes)
-    if not elsewhere:
-        check_protocol(latency)
-    return Context(
-        data=data,
-        recipe=recipe,
-        latency=latency,
-        cost=CostProtocol(input_size=size, num_classes=loaded.num_classes),
-        rungs=study.file.halving.steps(recipe, len(loaded.train)) if study.file.halving else (),
-        accuracy=AccuracyProtocol(
-            data=loaded.name, data_fingerprint=loaded.fingerprint, recipe=recipe.name or study.name,
-            recipe_hash=recipe.hash,
-            steps=recipe.steps, seed=0, init=weights_hash(recipe.init) if recipe.init else "",
-        ),
-        figures=tuple(figure for figure in study.figures.values() if figure.source),
-        folder=study.folder.resolve(),
-        weights=runs_folder(study.name).resolve(),
-        device=study.file.latency.device,
-    )  # fmt: skip
-
-
-def identity(study: Study, context: Context) -> dict[str, Any]:
-    """What may not change under a study's name. Limit values, comments and run settings may."""
-    space = study.space
-    code = {f.name: load_function(f.source, study.folder)[1] for f in study.figures.values() if f.source}
-    parts = (space.parameters[name].values for name in ("family", "encoder", "decoder") if name in space.parameters)
-    code |= {str(part): load_attribute(str(part))[1] for values in parts for part in values if ":" in str(part)}
-    return {
-        "space": f"{space.name} {digest([repr(space.parameters), repr(space.templates), repr(space.forbid)])}",
-        "objectives": [[figure.name, figure.direction] for figure in study.objectives],
-        "limits": sorted(study.limits),
-        "cost protocol": _plain(context.cost),
-        "latency protocol": _plain(context.latency),
-        "accuracy protocol": _plain(replace(context.accuracy, recipe="", seed=0)),
-        "recipe": study.file.recipe.model_dump(mode="json"),
-        "own code": code,
-        **({"rungs": list(context.rungs)} if context.rungs else {}),
-    }
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    return {name: list(item) if isinstance(item, tuple) else item for name, item in vars(value).items()}
-
-
 def _wanted(study: Study) -> set[str]:
     """The published networks to show beside a study's own."""
     return {*study.space.families, *study.file.published} & {*variants()}
 
 
-def _published(study: Study, engine: Engine) -> list[dict[str, Any]]:
+def _published(study: Study, engine: Engine, look: Callable[[], None]) -> list[dict[str, Any]]:
     """Those networks under the study's protocols, kept with the study, so that reading it needs no torch.
 
     What cannot be measured is left out, and tried again when the search is called again.
@@ -248,7 +168,8 @@ def _published(study: Study, engine: Engine) -> list[dict[str, Any]]:
     chosen = [variant for variant in variants().values() if variant.name in _wanted(study)]
     archs = [make_arch(variant.name) for variant in chosen]
     points = []
-    for variant, found in zip(chosen, timed(engine, ({"family": a.family, **a.params()} for a in archs)), strict=True):
+    measured = timed(engine, ({"family": arch.family, **arch.params()} for arch in archs), look)
+    for variant, found in zip(chosen, measured, strict=True):
         if found is None or found.cost is None or found.latency is None:
             continue
         figures = {name: getattr(found.cost, name) for name in ("params", "macs", "fvcore_flops", "field_of_view")}
@@ -256,52 +177,3 @@ def _published(study: Study, engine: Engine) -> list[dict[str, Any]]:
         points.append({"name": variant.name, "citation": variant.citation, "family": variant.family,
                        "params": variant.params, "figures": figures})  # fmt: skip
     return points
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a search as Ctrl-C does (in the main thread; elsewhere signals are the caller's)."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _stops_between_turns() -> Iterator[Callable[[], None]]:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt where the driver calls what is given here; a second one at once.
-
-    In the midst of a transaction an interrupt can leave a connection behind that keeps a database locked.
-    """
-    asked: list[int] = []
-
-    def ask(number: int, _frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    def look() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
-    before: dict[signal.Signals, Any] = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) != signal.SIG_IGN:  # as of what a shell runs in the background
-                before[number] = signal.signal(number, ask)
-    except ValueError:  # no main thread: signals are the caller's
-        pass
-    try:
-        yield look
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

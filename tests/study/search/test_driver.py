@@ -9,7 +9,7 @@ import optuna_dashboard
 import pytest
 from optuna.trial import TrialState
 
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.records import Measurement
 from nasseg.study.propose import proposer as proposers
 from nasseg.study.propose import samplers
@@ -157,7 +157,7 @@ def test_a_worker_that_dies_gets_its_job_again(url):
     def spoil(job):
         if job.kind == "train" and len(deaths) < 2:
             deaths.append(job)
-            return "worker died (exit code -9)"
+            return Fault.WORKER_DIED, "worker died (exit code -9)"
         return None
 
     driver = make_driver(url, engine=FakeEngine(workers=1, spoil=spoil))
