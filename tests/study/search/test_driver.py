@@ -165,6 +165,25 @@ def test_a_worker_that_dies_gets_its_job_again(url):
     assert states(driver) == [COMPLETE] * 6
 
 
+@pytest.mark.parametrize("sentence", ["worker died: says a user's code", "interrupted: says a user's code"])
+def test_what_an_error_says_decides_nothing(url, sentence):
+    """Faults are values: an error of a network's own fails it once and counts, whatever its words."""
+    spoilt = []
+
+    def spoil(job):
+        if job.kind == "train" and not spoilt:
+            spoilt.append(job)
+            return sentence
+        return None
+
+    driver = make_driver(url, engine=FakeEngine(workers=1, spoil=spoil))
+    driver.run()
+    failed = [trial for trial in driver.record.trials() if trial.state == FAIL]
+    assert [trial.user_attrs["reason"] for trial in failed] == [sentence]
+    assert [trial.user_attrs["fault"] for trial in failed] == ["network"]
+    assert states(driver).count(COMPLETE) == 5
+
+
 def test_an_objective_that_is_no_number_fails_its_trial(url):
     class NaN(FakeEngine):
         def measure(self, job):
