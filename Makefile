@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Else the many processes that tests begin would each compile the package anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: search test test-slow lint
+.PHONY: search test test-slow lint lint-scripts
 
 search: .venv/installed
 	$(BIN)/nasseg search quickstart
@@ -20,6 +20,15 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory lint-scripts; \
+	else echo "no npm here: the report's scripts are not checked; install Node.js to check them"; fi
+
+lint-scripts: node_modules/installed
+	node_modules/.bin/eslint --max-warnings 0 nasseg/report/web
+
+node_modules/installed: package.json package-lock.json
+	npm ci --no-fund --no-audit --silent
+	touch $@
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
