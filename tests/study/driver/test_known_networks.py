@@ -120,7 +120,7 @@ def test_a_job_whose_lease_is_lost_before_a_worker_had_it_is_dropped(url):
     make_driver(url).record.requeue(trial, "its process is gone")  # it was suspended for a while
     slow.housekeeping._renewed = -1e9
     slow.housekeeping.turn()
-    assert not slow.ready
+    assert slow.at_work.take() is None
     assert not slow.at_work.items
     slow.fill()
 
