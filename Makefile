@@ -9,7 +9,7 @@ SYSMON := $(shell $(PYTHON) -c 'import sys; print("--cov" if sys.version_info >=
 COVERAGE ?= $(SYSMON)
 export COVERAGE_CORE = $(if $(SYSMON),sysmon,ctrace)
 
-.PHONY: search test coverage test-slow lint
+.PHONY: search test coverage test-slow lint lint-scripts
 
 search: .venv/installed
 	$(BIN)/nasseg search quickstart
@@ -28,6 +28,15 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory lint-scripts; \
+	else echo "no npm here: the report's scripts are not checked; install Node.js to check them"; fi
+
+lint-scripts: node_modules/installed
+	node_modules/.bin/eslint --max-warnings 0 nasseg/report/web
+
+node_modules/installed: package.json package-lock.json
+	npm ci --no-fund --no-audit --silent
+	touch $@
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
