@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from nasseg.analyse.paper_verdict import Answer
+from nasseg.analyse.paper_verdict import Answer, in_words
 from nasseg.analyse.paper_verdict import Verdict as Answered
 
 Verdict = Literal["equal", "flagged", "differs", "not printed", "measured", "not run", "cited", "given"]
@@ -39,7 +39,7 @@ class Cell:
     """Ours is in the column's unit; None where nothing was measured, and then `reason` says why.
 
     protocol: how a measured value was obtained; empty where the column's says it. spread: standard deviation of what it
-    is the mean or median of; None for one.
+    is the mean or median of; None for one. alike: a measured value was taken under the conditions of the printed one.
     """
 
     row: str
@@ -50,11 +50,14 @@ class Cell:
     reason: str = ""
     protocol: str = ""
     spread: float | None = None
+    alike: bool = False
 
     @property
     def difference(self) -> float | None:
-        """Ours minus printed, in the column's unit, where both are numbers."""
+        """Return ours minus printed, in the column's unit, where both are numbers of the same conditions."""
         printed = number(self.printed)
+        if self.verdict == "measured" and not self.alike:
+            return None
         return None if printed is None or not isinstance(self.ours, float | int) else float(self.ours) - float(printed)
 
 
@@ -114,7 +117,7 @@ class Comparison:
             return "; ".join(filter(None, found)) + "."
         if counts["measured"] and not why:
             why = "what was measured is of one row"
-        return f"{self.verdict}: {'; '.join(filter(None, [why, computed]))}."
+        return f"{in_words(self.verdict)}: {'; '.join(filter(None, [why, computed]))}."
 
     def counts(self) -> dict[Verdict, int]:
         """How many cells have each verdict, zeros too."""

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
-Verdict = Literal["confirmed", "contradicted", "undecided"]
+Verdict = Literal["confirmed", "contradicted", "undecided", "untrained"]
+UNTRAINED = "not trained far enough to tell"
 Agreement = Literal["agrees", "disagrees", "open", "no claim"]
 Kind = Literal["difference", "ratio"]
 LEVEL = 0.95
@@ -52,6 +53,8 @@ class Pair:
 class Answer:
     """Of one column. noise: standard deviation of one measurement of a row, of ratios as a share.
 
+    baseline: what needs no network gives, in the column's unit; below: rows that do not beat it. Where there are any
+    the verdict is `untrained`, whatever their order.
     tau: Kendall's tau-b between printed and ours. repeats: seeds or rounds, as `repeated` calls them. pairs: of all
     rows; where the paper names a best row, or prints nothing of a row, to the base row only.
     """
@@ -69,6 +72,8 @@ class Answer:
     pairs: tuple[Pair, ...]
     caveats: tuple[str, ...]
     verdict: Verdict
+    baseline: float | None = None
+    below: int = 0
 
     def count(self, agreement: Agreement) -> int:
         return sum(pair.agreement == agreement for pair in self.pairs)
@@ -81,7 +86,8 @@ class Answer:
     @property
     def sentence(self) -> str:
         """The answer in one sentence."""
-        found = f"{self.quantity}: {self.verdict}{', for ' if self.caveats else ''}{' and '.join(self.caveats)}"
+        why = f", for {' and '.join(self.caveats)}" if self.caveats else ""
+        found = f"{self.quantity}: {in_words(self.verdict)}{why}"
         if self.tau is None:
             return f"{found}."
         over = f"{self.repeats} {self.repeated}{'s' if self.repeats != 1 else ''}"
@@ -126,12 +132,15 @@ def answer(
     best: str | None = None,
     repeated: str = "seed",
     caveats: Sequence[str] = (),
+    baseline: float | None = None,
 ) -> Answer:
     """Whether ours, row -> seed or round -> value, are ordered as printed, row -> value.
 
     printed: every row of the question, measured or not; None: the paper prints nothing of it, which claims nothing.
     best: a row of which the paper says that it is the best, where it prints no values at all; then `base` is that row.
     caveats: what makes an answer impossible whatever the figures are.
+
+    baseline: what colour and place alone give; the order of rows that do not beat it says nothing.
 
     Confirmed: tau's interval lies above 0, more than half of the pairs agree and none disagrees (and the best row has
     the best mean). Contradicted: the mirror image of that. All else is undecided; so is one seed, and a table of which
@@ -163,13 +172,18 @@ def answer(
     if usable and tau is None and np.ptp(targets):
         reasons.append("all rows come out alike")
     pairs = _pairs([*rows, *own], base, targets, values, kind, best) if usable else ()
-    verdict = "undecided" if reasons else _verdict(tau, pairs)
+    means = [float(np.mean([*ours[row].values()])) for row in rows]
+    below = 0 if baseline is None else sum(mean <= baseline for mean in means)
+    if below:
+        bar = f"{baseline:.1f} {unit}".rstrip()
+        reasons.append(f"{below} of {len(rows)} rows are not above {bar}, what colour and place alone give")
+    verdict: Verdict = "untrained" if below else "undecided" if reasons else _verdict(tau, pairs)
     if best is not None and verdict == "confirmed" and values.mean(axis=1).argmax() != rows.index(best):
         verdict = "undecided"
     return Answer(
         quantity=quantity, unit=unit, kind=kind, base=base, best=best, rows=len(rows), repeats=len(repeats),
         repeated=repeated, tau=tau, noise=_noise(values) if usable else None, pairs=pairs, caveats=tuple(reasons),
-        verdict=verdict,
+        verdict=verdict, baseline=baseline, below=below,
     )  # fmt: skip
 
 
@@ -272,3 +286,8 @@ def _pairs(
 
 def points(unit: str) -> str:
     return "points" if unit == "%" else unit
+
+
+def in_words(verdict: Verdict) -> str:
+    """Return a verdict as people read it."""
+    return UNTRAINED if verdict == "untrained" else verdict

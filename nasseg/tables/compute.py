@@ -54,11 +54,15 @@ def cost_figure(arch: Arch, rule: str, size: Size, classes: int) -> int:
 
 @dataclass(frozen=True)
 class Measured:
-    """A value that was trained or timed here, in its column's unit, and how, in words; of several, their spread."""
+    """A value that was trained or timed here, in its column's unit, and how, in words.
+
+    spread: the standard deviation, of several. alike: it was taken under the conditions of the printed value.
+    """
 
     value: float
     protocol: str
     spread: float | None = None
+    alike: bool = False
 
 
 Results = Mapping[tuple[str, str], Measured]  # (row, column) -> what was measured for that cell
@@ -128,7 +132,8 @@ def _cell(
         return cell(judge(printed, ours, flag), ours, reason=flag)
     result = results.get((row.name, name))
     if result is not None:
-        return cell("measured", result.value, protocol=result.protocol, spread=result.spread, reason=flag)
+        more = {"protocol": result.protocol, "spread": result.spread, "alike": result.alike}
+        return cell("measured", result.value, reason=flag, **more)
     return cell("not run", reason=reasons.get((row.name, name)) or _why_not(row, column))
 
 

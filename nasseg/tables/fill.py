@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from statistics import fmean, median, stdev
+from typing import Any
 
 from optuna.trial import TrialState
 
@@ -19,6 +20,7 @@ from nasseg.tables.time_rows import latency_columns, stored_session, words
 from nasseg.tables.train_rows import NOT_TRAINED, rows_trained, trained_column
 from nasseg.train.recipe import load_recipe
 
+Trained = tuple[str, int, Measurement, Accuracy | None]  # row, seed, measurement, accuracy on the held-out split
 Runs = dict[str, dict[int, float]]  # row -> seed or round -> value
 
 
@@ -58,26 +60,29 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
     columns = {name: c for name, c in table.file.columns.items() if c.accuracy and c.data == column.data}
     columns = {name: c for name, c in columns.items() if c.accuracy not in NOT_TRAINED}
     asked = [name for name, c in columns.items() if "iou." not in str(c.accuracy)] or [*columns]  # classes if no mean
-    identity = record.attributes()["identity"]["rows"]
-    archs = {row.name: row.arch(column) for row in rows_trained(table) if row.name in identity}
+    attributes = record.attributes()
+    identity, size = attributes["identity"]["rows"], attributes["size"]
+    archs = {row.name: row.arch(column, tuple(size)) for row in rows_trained(table) if row.name in identity}
     rows = {name for name, arch in archs.items() if arch and arch.id == identity[name][0]}  # else changed since
     done = [one for one in trained(record) if one[0] in rows]
-    protocol = record.attributes()["protocol"]
+    protocol, baselines = attributes["protocol"], attributes["baseline"]
     on, seen = _conditions(table, [measurement for _, _, measurement, _ in done])
     for name, column in columns.items():
-        runs, absent = Runs(), ""
+        runs, absent, alike = Runs(), "", dict[str, bool]()
+        bar = _bar(column, done, baselines)
         for row, seed, measurement, tested in done:
             value = _value(column, measurement, tested)
             if isinstance(value, str):
                 absent = value
             else:
                 runs.setdefault(row, {})[seed] = value
+                alike[row] = _as_printed(table, row, column, measurement)
         for row, values in runs.items():
             seeds = f"{len(values)} seed{'s' if len(values) != 1 else ''}"
-            found.results[row, name] = _cell(list(values.values()), fmean, f"{protocol}, {seeds}")
+            found.results[row, name] = _cell(list(values.values()), fmean, f"{protocol}, {seeds}", alike[row])
         for row in rows:
             found.reasons[row, name] = absent or _why(record, row)
-        if runs and name in asked and (answered := _answer_of_accuracy(table, name, column, runs, on, seen)):
+        if runs and name in asked and (answered := _answer_of_accuracy(table, name, column, runs, on, seen, bar)):
             found.answers.append(answered)
 
 
@@ -99,8 +104,27 @@ def _conditions(table: Table, done: list[Measurement]) -> tuple[str, Size | None
     return words, next((m.cost.protocol.input_size for m in done if m.cost), None)
 
 
-def _cell(values: list[float], centre: Callable[[list[float]], float], protocol: str) -> Measured:
-    return Measured(centre(values), protocol, stdev(values) if len(values) > 1 else None)
+def _cell(values: list[float], centre: Callable[[list[float]], float], protocol: str, alike: bool = False) -> Measured:
+    return Measured(centre(values), protocol, stdev(values) if len(values) > 1 else None, alike)
+
+
+def _bar(column: TableColumn, done: list[Trained], baselines: dict[str, dict[str, Any]]) -> float | None:
+    """Return a column's figure of colour and place alone; None where nothing was trained, or its class is not there."""
+    known = baselines.get("test" if column.split == "test" else "val")
+    accuracy = next((measurement.accuracy for _, _, measurement, _ in done if measurement.accuracy), None)
+    if known is None or accuracy is None:
+        return None
+    return find_figure(str(column.accuracy)).of(Measurement(arch_id="", accuracy=replace(accuracy, **known)))
+
+
+def _as_printed(table: Table, row: str, column: TableColumn, measurement: Measurement) -> bool:
+    """Return whether a row was trained on the column's data, at its size and as long as in print."""
+    own = table.file.training(next(each for each in table.file.rows if each.name == row))
+    accuracy, cost = measurement.accuracy, measurement.cost
+    if own is None or accuracy is None or cost is None:
+        return False
+    same = accuracy.protocol.data.casefold() == str(column.data).casefold()
+    return same and accuracy.protocol.steps == own.steps and cost.protocol.input_size == column.size
 
 
 def _why(record: Record, row: str) -> str:
@@ -131,8 +155,8 @@ def _claims(table: Table, name: str, runs: Runs) -> dict[str, float | None]:
 
 
 def _answer_of_accuracy(
-    table: Table, name: str, column: TableColumn, runs: Runs, on: str, seen: Size | None
-) -> Answer | None:  # fmt: skip
+    table: Table, name: str, column: TableColumn, runs: Runs, on: str, seen: Size | None, bar: float | None
+) -> Answer | None:
     """None where the paper claims nothing: one printed value, or none."""
     rows = {row.name: row for row in rows_trained(table)}
     claims = dict.fromkeys(rows) if column.best else _claims(table, name, runs)
@@ -145,9 +169,15 @@ def _answer_of_accuracy(
         told = [f"{stdev(v):.2f} {w}" for v, w in ((printed, "in print"), (here, "here")) if len(v) > 1]
         caveats, claims = [f"its rows are one network (standard deviation {', '.join(told)})"], {}
     return answer(
-        f"{column.label} ({on})", claims, runs, column.best or table.file.base, unit=column.unit, best=column.best,
+        f"{column.label} ({on})",
+        claims,
+        runs,
+        column.best or table.file.base,
+        unit=column.unit,
+        best=column.best,
         caveats=caveats,
-    )  # fmt: skip
+        baseline=bar,
+    )
 
 
 def _too_small(table: Table, column: TableColumn, rows: list[str], seen: Size) -> str | None:

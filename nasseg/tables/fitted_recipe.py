@@ -8,6 +8,7 @@ from typing import Any
 from nasseg.data.dataset import DataSet
 from nasseg.errors import UserError
 from nasseg.records import Size
+from nasseg.tables.baseline import baseline
 from nasseg.tables.table_file import Table, TableColumn, TableRow
 from nasseg.train.recipe import Recipe, load_recipe
 
@@ -27,6 +28,7 @@ class Training:
     seeds: int = 1
     device: str = "cpu"
     threads: int = 1
+    _baselines: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
@@ -39,6 +41,12 @@ class Training:
         for name in ("steps", "init"):
             if name in self.settings:
                 raise UserError(f"{name} is not a setting that all rows of a table can share: give --steps or --epochs")
+
+    def baseline(self, splits: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """Return what colour and place alone give on the data, by split; found once for all tables."""
+        if missing := tuple(name for name in splits if name not in self._baselines):
+            self._baselines.update(baseline(self.data, missing))
+        return {name: self._baselines[name] for name in splits}
 
     @property
     def size(self) -> Size:
@@ -74,8 +82,10 @@ class Training:
             decay = 1 - (1 - own.ema_decay) / share
             changed["ema_decay"] = decay if decay > 0 else None
         if own.crop_size is not None and self.size != column.size:
+            here, printed = row.arch(column, self.size), row.arch(column)
+            scaled = here.input_scale / printed.input_scale if here and printed and own.views == "network" else 1.0
             sides = zip(own.crop_size, self.size, column.size, strict=True)
-            changed["crop_size"] = tuple(max(1, round(crop * ours / theirs)) for crop, ours, theirs in sides)
+            changed["crop_size"] = tuple(max(1, round(crop * scaled * ours / theirs)) for crop, ours, theirs in sides)
         if self.device == "cpu":
             changed["precision"] = "fp32"
         changed |= {key: value for key, value in self.settings.items() if key not in row.recipe}

@@ -7,6 +7,7 @@ built here (`missing`). It holds nothing that can be computed.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from nasseg.analyse.paper_table import number
 from nasseg.errors import UserError, unknown
 from nasseg.families import PAPERS, Arch, make_arch
 from nasseg.files import Document, find_file, list_files, read_yaml
+from nasseg.records import Size
 from nasseg.tables.own_table import with_base
 from nasseg.train.recipe import Recipe, load_recipe
 
@@ -137,9 +139,16 @@ class TableRow(BaseModel):
             raise ValueError("set replaces fields of a variant, and there is none")
         return self
 
-    def arch(self, column: TableColumn | None = None) -> Arch | None:
-        """The network of the row, as a column sees it; None for one that is not built here."""
-        more = column.set if column else {}
+    def arch(self, column: TableColumn | None = None, size: Size | None = None) -> Arch | None:
+        """Return the network of the row as a column sees it; None for one that is not built here.
+
+        size: of the images that it is trained on. A column's `input_scale` makes networks see as many pixels of these
+        as of the column's images in print, at most all; one that a row sets, or its variant, is what the row is.
+        """
+        more = dict(column.set) if column else {}
+        if column and size and "input_scale" in more:
+            larger = (prod(column.size) / prod(size)) ** 0.5
+            more["input_scale"] = min(1.0, round(more["input_scale"] * larger, 3))
         return None if self.variant is None else make_arch(self.variant, **{**more, **self.set})
 
 

@@ -86,7 +86,8 @@ class TableTraining:
     @cached_property
     def networks(self) -> dict[str, Arch]:
         """Row -> network."""
-        found = {row.name: row.arch(self.column) for row in rows_trained(self.table)} if self.column else {}
+        rows = rows_trained(self.table) if self.column else []
+        found = {row.name: row.arch(self.column, self.training.size) for row in rows}
         return {name: arch for name, arch in found.items() if arch is not None}
 
     @cached_property
@@ -113,7 +114,9 @@ class TableTraining:
     def record(self) -> Record:
         purpose = f"{self.training.data.name}-{digest(self.identity, 8)}"
         record = begin(self.table, purpose, ("miou", "%", "maximize"), self.identity, self.storage, self.command)
-        record.set_attributes({"protocol": self.training.words(self.table)})
+        splits = ("val", "test") if self._held_out else ("val",)
+        attributes = {"protocol": self.training.words(self.table), "size": list(self.training.size)}
+        record.set_attributes({**attributes, "baseline": self.training.baseline(splits)})
         return record
 
     @cached_property

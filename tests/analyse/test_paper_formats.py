@@ -43,7 +43,16 @@ def small() -> Comparison:
     cells = (
         Cell(row="a|b", column="miou", printed="70.1", ours=None, verdict="not run", reason="needs Streets"),
         Cell(row="a|b", column="flops", printed="1.5", ours=1.52, verdict="equal"),
-        Cell(row="a|b", column="ms", printed="2.0", ours=3.0, verdict="measured", protocol="on a laptop", spread=0.21),
+        Cell(
+            row="a|b",
+            column="ms",
+            printed="2.0",
+            ours=3.0,
+            verdict="measured",
+            protocol="on a laptop",
+            spread=0.21,
+            alike=True,
+        ),
         Cell(row="c_d", column="flops", printed="2.0", ours=2.1, verdict="flagged", reason="50% & more"),
         Cell(row="e", column="flops", printed="7", ours=None, verdict="cited"),
     )
@@ -71,6 +80,13 @@ def test_markdown() -> None:
         "- GFLOPs: by a rule.", "- time: on a device.",
         "- Rows without ours: other people's networks, as the paper quotes them.",
     ]  # fmt: skip
+
+
+def test_what_was_measured_under_other_conditions_has_no_difference() -> None:
+    other = replace(small(), cells=tuple(replace(cell, alike=False) for cell in small().cells))
+    lines = render([other], "markdown").splitlines()
+    assert lines[6].endswith("| time (ms) printed | time (ms) ours |")
+    assert lines[8] == r"| a\|b | 70.1 | 1.5 | 1.52 | +0.02 | 2.0 | 3.00 ± 0.21 [1] |"
 
 
 def test_one_column_alone_confirms_no_table() -> None:

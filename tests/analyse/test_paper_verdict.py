@@ -184,3 +184,14 @@ def test_a_best_row_is_a_claim_without_numbers() -> None:
     assert part.sentence.startswith("mIoU: undecided, for 1 of 4 rows are not measured;")
     near = {**ours, "d": {0: 54.0, 1: 53.5, 2: 53.8}}  # above the best, within the noise
     assert answer("mIoU", dict.fromkeys("abcd"), near, "b", best="b").verdict == "undecided"
+
+
+def test_rows_that_do_not_beat_what_needs_no_network_decide_nothing() -> None:
+    ours = {"a": {0: 10.0, 1: 10.1}, "b": {0: 20.0, 1: 20.1}, "c": {0: 30.0, 1: 30.1}}
+    clear = answer("mIoU", PRINTED, ours, "a", unit="%", baseline=9.0)
+    assert clear.verdict == answer("mIoU", PRINTED, ours, "a").verdict != "untrained"
+    for bar, below in ((10.05, 1), (25.0, 2), (40.0, 3)):
+        found = answer("mIoU", PRINTED, ours, "a", unit="%", baseline=bar)
+        assert (found.verdict, found.below) == ("untrained", below)
+        told = f"mIoU: not trained far enough to tell, for {below} of 3 rows are not above {bar:.1f} %, what colour"
+        assert found.sentence.startswith(told)

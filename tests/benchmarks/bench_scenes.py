@@ -27,6 +27,7 @@ from nasseg.data.dataset import DataSet, load_data
 from nasseg.measure.accuracy import ConfusionMatrix
 from nasseg.measure.environment import environment
 from nasseg.records import digest
+from nasseg.tables.baseline import by_colour
 from nasseg.train.loop import scores_of, train
 from nasseg.train.recipe import Recipe
 from nasseg.train.views.augment import normalise
@@ -42,7 +43,6 @@ from tests.benchmarks.scenes_report import (
     PLACE,
     RIM,
     SEEDS,
-    SIZE,
     SMALL,
     THIN,
     THINGS,
@@ -91,25 +91,6 @@ def masks(label: np.ndarray) -> dict[str, np.ndarray]:
         "small": (sizes > 0) & (sizes < SMALL),
         "large": sizes > LARGE,
     }
-
-
-def by_colour(data: DataSet, place: bool) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The commonest class of a pixel's colour, 16 shades a channel, over the training split, and of its place too."""
-    height, width = SIZE
-    tile = (torch.arange(height) * 16 // height)[:, None] * 8 + torch.arange(width) * 8 // width
-
-    def cells(images: torch.Tensor) -> torch.Tensor:
-        r, g, b = (images // 16).long().unbind(-1)
-        return ((r * 16 + g) * 16 + b) * 128 + (tile if place else 0)
-
-    counts = torch.zeros(16**3 * 128 * data.num_classes)
-    for images, labels in data.train.batches(4, "cpu"):
-        known = labels != scenes.IGNORE
-        at = cells(images)[known] * data.num_classes + labels[known].long()
-        counts += torch.bincount(at, minlength=len(counts))
-    table = counts.view(-1, data.num_classes)
-    table += table.sum(0) / (1e6 * table.sum())  # a colour never seen is of the commonest class
-    return lambda images: table[cells(images)].movedim(-1, 1)
 
 
 def measured(network: Network, recipe: Recipe, data: DataSet, seed: int) -> dict[str, float]:

@@ -12,10 +12,11 @@ from optuna.trial import TrialState
 from nasseg.data.dataset import DataSet
 from nasseg.errors import UserError
 from nasseg.files import parse_yaml
-from nasseg.records import LatencyProtocol
+from nasseg.records import LatencyProtocol, Measurement
 from nasseg.study.store.read_study import read_study
 from nasseg.tables import time_rows
-from nasseg.tables.fill import _too_small, measured
+from nasseg.tables.baseline import baseline
+from nasseg.tables.fill import _as_printed, _too_small, measured
 from nasseg.tables.fitted_recipe import Training
 from nasseg.tables.reproduce import table_data, table_hours, train_tables
 from nasseg.tables.table_file import Table, load_table, table_from
@@ -100,11 +101,43 @@ def test_a_table_is_trained_and_answered(data: DataSet) -> None:
         "test mIoU (scenes, 2 of 185,938 steps)",
     ]
     assert comparison.answers[1].repeats == 2
+    assert comparison.verdict == "untrained"
+    assert comparison.answers[0].baseline == pytest.approx(baseline(data)["val"]["miou"])
+    assert comparison.answers[1].baseline == pytest.approx(baseline(data, ("test",))["test"]["miou"])
+    assert cell.difference is None  # two steps on scenes less the paper's on Cityscapes
     assert comparison.conclusion.startswith(
-        "mIoU (scenes, 2 of 185,938 steps): undecided; Kendall's tau between 2 rows"
+        "mIoU (scenes, 2 of 185,938 steps): not trained far enough to tell, for 2 of 2 rows are not above "
     )  # the cited row stands beside
     # Other verbs read it as any study.
     assert [objective.name for objective in read_study(record.name).objectives] == ["miou"]
+
+
+def test_a_difference_is_of_the_same_data_size_and_steps(data: DataSet) -> None:
+    loaded = table()
+    train_tables([loaded], training(data, seeds=1))
+    (record,) = accuracy_records("mine/table-0", None)
+    measurement = Measurement.from_json(record.trials()[0].user_attrs["measurement"])
+    column = loaded.file.columns["miou"]
+    steps = loaded.file.training(loaded.file.rows[0]).steps
+    protocol = replace(measurement.accuracy.protocol, data="cityscapes", steps=steps)
+    cost = replace(measurement.cost, protocol=replace(measurement.cost.protocol, input_size=column.size))
+    as_printed = replace(measurement, cost=cost, accuracy=replace(measurement.accuracy, protocol=protocol))
+    assert _as_printed(loaded, "wide", column, as_printed)
+    assert not _as_printed(loaded, "wide", column, replace(as_printed, cost=measurement.cost))
+    for change in ({"data": "scenes"}, {"steps": 2}):
+        other = replace(as_printed.accuracy, protocol=replace(protocol, **change))
+        assert not _as_printed(loaded, "wide", column, replace(as_printed, accuracy=other))
+
+
+def test_a_scale_of_the_column_follows_the_size_of_the_images() -> None:
+    """Half of Cityscapes is 512 x 1024: smaller images are seen whole, larger ones as large as that."""
+    loaded = load_table("bisenetv2/table-3a")
+    column, row = loaded.file.columns["miou"], loaded.file.rows[0]
+    scales = {(1024, 2048): 0.5, (256, 512): 1.0, (512, 1024): 1.0, (2048, 4096): 0.25, (720, 960): 0.871}
+    assert {size: row.arch(column, size).input_scale for size in scales} == scales
+    stdc = next(row for row in load_table("stdc/table-3").file.rows if row.set.get("input_scale") == 0.5)
+    of_stdc = next(c for c in load_table("stdc/table-3").file.columns.values() if c.accuracy)
+    assert stdc.arch(of_stdc, (256, 512)).input_scale == 0.5  # what its row compares
 
 
 def test_a_row_begins_with_its_starting_weights(data: DataSet, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ import plotly.graph_objects as go
 
 from nasseg.analyse.paper_formats import grid
 from nasseg.analyse.paper_table import VERDICTS, Cell, Column, Comparison, number, text_of
-from nasseg.analyse.paper_verdict import Answer, points
+from nasseg.analyse.paper_verdict import UNTRAINED, Answer, in_words, points
 from nasseg.errors import UserError
 from nasseg.files import written_whole
 from nasseg.report.charts.front import COLOURS, CONFIG, INK, MUTED, escape, figure_layout
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill, library, packed_json, policy, resource
 from nasseg.report.html.scripts import bundle
+from nasseg.words import NOTHING
 
 _SHADES = {  # of a cell's verdict, where a table has no numbers to draw
     "equal": "#bfe3d3", "flagged": "#f6d9a8", "differs": "#eeb49b", "not printed": "#d5e6f2", "measured": "#9cc6e2",
@@ -63,9 +64,10 @@ def render_tables(comparisons: Sequence[Comparison]) -> str:
 def _tiles(comparisons: Sequence[Comparison]) -> Html:
     counts = {verdict: sum(one.counts()[verdict] for one in comparisons) for verdict in VERDICTS}
     answers = [one.verdict for one in comparisons]
+    told = [f"{answers.count(verdict)} {in_words(verdict)}" for verdict in dict.fromkeys(answers)]
     judged = counts["equal"] + counts["flagged"] + counts["differs"]
     tiles = [
-        ("Tables", f"{len(comparisons)}", ", ".join(f"{answers.count(v)} {v}" for v in dict.fromkeys(answers))),
+        ("Tables", f"{len(comparisons)}", ", ".join(told)),
         ("Decided by the architecture", f"{counts['equal']:,} of {judged:,}", "cells equal to print rounding"),
         ("Flagged", f"{counts['flagged']}", f"differ for a known reason; {counts['differs']} for none"),
         ("Measured", f"{counts['measured']:,}", f"cells trained or timed here; {counts['not run']:,} not run"),
@@ -87,8 +89,8 @@ def _legend(comparisons: Sequence[Comparison]) -> str:
     shown = {cell.verdict for one in comparisons for cell in one.cells}
     cells = "; ".join(f"{verdict}: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in shown)
     return (
-        "✓ confirmed, ✗ contradicted, ? undecided: of accuracy and speed for the data, the steps and the device that "
-        f"the sentence names, no others. Cells: {cells}."
+        f"✓ confirmed, ✗ contradicted, ? undecided, {NOTHING} {UNTRAINED}: of accuracy and speed for the data, the "
+        f"steps and the device that the sentence names, no others. Cells: {cells}."
     )
 
 
@@ -113,7 +115,7 @@ def _section(one: Comparison, figure: go.Figure) -> Html:
         "section",
         tag("h2", f"{one.citation}: {one.title}"),
         tag("p", one.question, class_="asks"),
-        tag("p", tag("span", one.verdict, class_=f"badge {one.verdict}"), said, class_="conclusion"),
+        tag("p", tag("span", in_words(one.verdict), class_=f"badge {one.verdict}"), said, class_="conclusion"),
         tag("div", drawn, class_="scroll table"),
         tag("div", grown, class_="scroll table", tabindex="0"),
         notes if len(table.notes) < 4 else tag("details", tag("summary", "Notes and protocols"), notes),
