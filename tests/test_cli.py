@@ -261,7 +261,7 @@ def test_import_is_quick_and_light():
     code = "import sys, nasseg; print(sorted({'pandas', 'plotly', 'pydantic', 'yaml'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    code = "import sys, nasseg.study.store.read_study, nasseg.study.search.budget; print('torch' in sys.modules)"
+    code = "import sys, nasseg.study.store.read_study, nasseg.study.driver.budget; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"  # what status and front read a study with
 

@@ -17,11 +17,11 @@ from nasseg.records import (
     digest,
 )
 from nasseg.study.context import Context, identity
+from nasseg.study.driver.budget import Budget
+from nasseg.study.driver.driver import Driver
 from nasseg.study.engines.jobs import Result, Workshop
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.propose.samplers import make_sampler
-from nasseg.study.search.budget import Budget
-from nasseg.study.search.driver import Driver
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import open_storage
 from nasseg.study.study_file import study_from
@@ -135,11 +135,21 @@ class InlineEngine(FakeEngine):
         return [self.workshop.run(job)]
 
 
-def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0, **budget):
+def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0, learners=(), screen=None, **budget):
     study = study or make_study()
     context = make_context(study)
     record = Record.create(
         open_storage(url, create=True), study.name, [f.direction for f in study.objectives], identity(study, context)
     )
     proposer = Proposer(study.space, study.objectives, make_sampler(sampler, {}, seed), seed, 1 + len(context.rungs))
-    return Driver(study, record, engine or FakeEngine(), context, proposer, Budget(record, trials, **budget), seed)
+    return Driver(
+        study,
+        record,
+        engine or FakeEngine(),
+        context,
+        proposer,
+        Budget(record, trials, **budget),
+        seed,
+        screen=screen,
+        learners=learners,
+    )

@@ -7,7 +7,6 @@ predicted is written nowhere but in the reason why a candidate was passed over.
 """
 
 import json
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,6 @@ from nasseg.families import arch_of
 from nasseg.figures import FIGURES
 from nasseg.measure.environment import environment
 from nasseg.records import Latency, LatencyProtocol, Measurement, Size
-from nasseg.study.engines.jobs import Job
 from nasseg.study.limits import Rules
 from nasseg.study.store.candidate import Candidate
 from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT
@@ -65,17 +63,6 @@ def passed_over(candidate: Candidate, rules: Rules, screen: "Screen | None") -> 
     broken = rules.over_limit(measurement, "cost")
     found = Hopeless(broken, {}) if broken else screen.judge(candidate) if screen else None
     return found and Hopeless(found.reason, rules.constraints(measurement) | found.constraints)
-
-
-def take(ready: deque[Job], screen: "Screen | None") -> Job | None:
-    """The job that waits longest, out of the queue; of networks to be timed, the one furthest inside the limits."""
-    if not ready:
-        return None
-    first = ready[0]
-    if screen and first.kind == "latency":
-        first = screen.order([job for job in ready if job.kind == "latency"])[0]
-    ready.remove(first)
-    return first
 
 
 class Screen:

@@ -30,13 +30,13 @@ from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, AccuracyProtocol, Cost, CostProtocol, Latency, LatencyProtocol, Measurement
 from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
+from nasseg.study.driver.budget import Budget
+from nasseg.study.driver.driver import Driver
 from nasseg.study.engines.jobs import Job, Result
 from nasseg.study.engines.virtual_engine import Answer, VirtualEngine
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.replay.policies import BASELINE, Policy, Setting
 from nasseg.study.replay.trained_table import Network, Table
-from nasseg.study.search.budget import Budget
-from nasseg.study.search.driver import Driver
 from nasseg.study.store.record import Record
 from nasseg.study.study_file import HalvingFile, Study, StudyFile
 from nasseg.train.recipe import Recipe
@@ -189,7 +189,6 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
     rungs = 1 + len(context.rungs)
     proposer = Proposer(study.space, study.objectives, policy.make(seed), seed, rungs)
     driver = Driver(study, record, engine, context, proposer, _Compute(record, engine, lookup, setting), seed)
-    driver.on_change = lambda: _look_again(driver)
     ended = driver.run()
     values = np.array([lookup.values(network) for network, _ in lookup.finished]).reshape(-1, len(directions))
     compute = np.array([spent for _, spent in lookup.finished])
@@ -200,12 +199,6 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
         policy, seed, compute[within], share, engine.begun, engine.clock / 3600, lookup.proposals, lookup.off_table,
         time.thread_time() - began, ended,
     )  # fmt: skip
-
-
-def _look_again(driver: Driver) -> None:
-    """Housekeeping goes by the real clock, on which nothing happens here: what waits for a twin looks at once."""
-    if driver.parked:
-        driver._kept = -math.inf
 
 
 @dataclass

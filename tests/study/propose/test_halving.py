@@ -184,10 +184,10 @@ def test_two_drivers_promote_a_network_once(url):
     while rounds < 600:
         rounds += 1
         driver = pick.choice(drivers)
-        driver.heard.sync()
-        driver._fill()
+        driver.ended_trials.sync()
+        driver.fill()
         for result in driver.engine.wait(0):
-            driver._handle(result)
+            driver.outcomes.handle(result)
     continued = [
         t.user_attrs["continues"]
         for t in drivers[0].record.trials()

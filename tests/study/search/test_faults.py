@@ -163,7 +163,7 @@ def test_a_storage_that_fails_in_mid_search_is_one_clear_error(inline, tmp_path,
         connection.execute("alter table gone rename to trial_values")
     monkeypatch.setattr(open_engine, "LocalEngine", InlineEngine)
     monkeypatch.setattr("nasseg.study.store.lease._start_ticks", lambda pid: None)  # as after the end of that process
-    monkeypatch.setattr("nasseg.study.search.driver.HOUSEKEEPING_SECONDS", 0.0)
+    monkeypatch.setattr("nasseg.study.driver.housekeeping.HOUSEKEEPING_SECONDS", 0.0)
     ended = search.run_study(tiny(tmp_path), storage=url)
     complete = [trial for trial in ended.record.trials if trial.state == "COMPLETE"]
     assert len(complete) == len({trial.measurement.arch_id for trial in complete}) == 3
@@ -249,12 +249,12 @@ def test_two_studies_share_a_storage(url):
     one = make_driver(url, make_study(name="one"), trials=5)
     other = make_driver(url, make_study(space="dabnet", name="other"), trials=7)
     for driver in (one, other):
-        driver._fill()
+        driver.fill()
     while one.engine.jobs or other.engine.jobs:
         for driver in (one, other):
             for result in driver.engine.wait(0) if driver.engine.jobs else []:
-                driver._handle(result)
-            driver._fill()
+                driver.outcomes.handle(result)
+            driver.fill()
     assert len(one.record.trials()) == 5
     assert len(other.record.trials()) == 7
     assert {trial.params["family"] for trial in open_record("one", url).trials()} == {"bisenetv2", "regseg"}

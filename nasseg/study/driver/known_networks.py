@@ -22,8 +22,8 @@ class _Answer:
     attributes: dict[str, Any]
 
 
-class Twins:
-    """Trials that were trained, to a rung or to the end, by eval_key."""
+class KnownNetworks:
+    """The trials that were trained, to a rung or to the end, by eval_key."""
 
     def __init__(self, record: Record, rules: Rules) -> None:
         self._record, self._rules = record, rules
@@ -38,7 +38,7 @@ class Twins:
             self._trained[key] = trial
 
     def answer(self, candidate: Candidate, key: str) -> FrozenTrial | None:
-        """A new trial with the figures of this network's earlier one; None if there is none."""
+        """Add a trial with the figures of this network's earlier one; return it, or None if there is none."""
         found = self._answer(candidate.label, key)
         if found is None:
             return None
@@ -59,7 +59,7 @@ class Twins:
         return True
 
     def _answer(self, label: str, key: str) -> _Answer | None:
-        """By the limits of today, which are not those of published networks. These are trained to the end."""
+        """Answer by the limits of today, which published networks are exempt from; these are trained to the end."""
         twin = self._trained.get(key)
         if twin is None or (label and is_stopped(twin)):
             return None
@@ -76,7 +76,7 @@ class Twins:
 
 
 def _is_whole(trial: FrozenTrial) -> bool:
-    """Whether a trial was trained to the end; some are over a limit on what only training decides."""
+    """Return whether a trial was trained to the end; some are over a limit on what only training decides."""
     if trial.state != TrialState.PRUNED or is_stopped(trial) or MEASUREMENT not in trial.user_attrs:
         return trial.state == TrialState.COMPLETE
     return Measurement.from_json(trial.user_attrs[MEASUREMENT]).accuracy is not None
