@@ -19,7 +19,6 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 import torch
 from optuna.storages import InMemoryStorage
@@ -46,7 +45,6 @@ from nasseg.train.recipe import Recipe
 
 PERCENTILES = (10, 90)  # of the bands, over seeds
 POINTS = 201  # of a curve
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 _SIZE = (1, 1)  # tables do not say
 _COST = CostProtocol(input_size=_SIZE, num_classes=2)
 _LATENCY = LatencyProtocol(device="cpu", input_size=_SIZE, num_classes=2)
