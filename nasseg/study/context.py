@@ -78,7 +78,7 @@ def identity(study: Study, context: Context) -> dict[str, Any]:
         "cost protocol": _plain(context.cost),
         "latency protocol": _plain(context.latency),
         "accuracy protocol": _plain(replace(context.accuracy, recipe="", seed=0)),
-        "recipe": study.file.recipe.model_dump(mode="json"),
+        "recipe": study.file.recipe.compared(),
         "own code": code,
         **({"rungs": list(context.rungs)} if context.rungs else {}),
     }

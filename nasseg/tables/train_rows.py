@@ -36,6 +36,7 @@ from nasseg.tables.table_store import Known, begin, candidate, row_and_seed
 from nasseg.train.heads import TrainingHeads
 from nasseg.train.loop import Guard
 from nasseg.train.run import Failed, HeldOut, Run, RunProgress, Tell, train_one
+from nasseg.train.weights import weights_hash
 
 EVALUATIONS = 4  # on the validation split, evenly over the steps, of a training that is long enough
 EVALUATING = 0.1  # of a training's multiply-adds may go there, unless its one evaluation, at the end, takes more
@@ -101,10 +102,11 @@ class TableTraining:
     @cached_property
     def identity(self) -> dict[str, Any]:
         assert self.column is not None
-        rows = {
-            row.name: [self.networks[row.name].id, self.training.recipe(self.table, row, self.column).hash]
-            for row in rows_trained(self.table)
-        }
+        rows = {}
+        for row in rows_trained(self.table):
+            recipe = self.training.recipe(self.table, row, self.column)
+            start = [weights_hash(recipe.init)] if recipe.init else []
+            rows[row.name] = [self.networks[row.name].id, recipe.hash, *start]
         return {"table": self.table.name, "data": self.training.data.fingerprint, "rows": rows}
 
     @cached_property

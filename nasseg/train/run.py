@@ -238,7 +238,7 @@ def _keep(run: Run, model: nn.Module, trained: TrainResult, loaded: list[str], g
         tested = accuracy(scores_of(matrix, run.data.classes), protocol)
     result = RunResult(
         arch=run.settings,
-        recipe={"name": run.recipe.name, "init": run.recipe.init, **run.recipe.model_dump(mode="json")},
+        recipe=run.recipe.model_dump(mode="json"),
         citation=run.recipe.citation,
         deviations=run.recipe.deviations,
         identity=run.identity,

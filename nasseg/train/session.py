@@ -51,7 +51,7 @@ def recipe_of(
     if not replaced:
         return chosen
     try:
-        return load_recipe({"name": chosen.name, "init": chosen.init, **chosen.model_dump(), **replaced})
+        return load_recipe({**chosen.model_dump(), **replaced})
     except UserError as error:
         raise UserError(f"{error} (with {', '.join(f'{key}={value}' for key, value in replaced.items())})") from None
 

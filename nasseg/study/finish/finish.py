@@ -143,7 +143,7 @@ def _sibling(
     command: str,
 ) -> Record:  # fmt: skip
     identity = {
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe.compared(),
         "starting weights": weights_hash(recipe.init) if recipe.init else "",
         "data": data.fingerprint,
         "held-out data": held_out.fingerprint if held_out else None,
