@@ -1,9 +1,26 @@
-"""Errors that a user can act on: one message with the rule, the value it got and the next step."""
+"""Errors that a user can act on (the rule, the value it got, the next step), and the faults that end an evaluation."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from enum import StrEnum
 
 LONGEST = 1_500
+
+
+class Fault(StrEnum):
+    """What ended an evaluation before it was done: kept with a trial, and what everyone decides by.
+
+    The sentence that people read stands beside it (`reason`).
+    """
+
+    NETWORK = "network"  # an error of the network's own
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out of memory"
+    WORKER_DIED = "worker died"  # the job is tried again, a few times
+    TOO_LONG = "too long"  # longer than the study allows
+    FIGURE = "figure"  # a user's own figure raised, or gave no number
+    SURROUNDINGS = "surroundings"  # the data, the disk or the target: no other network would fare better
+    INTERRUPTED = "interrupted"  # nothing was wrong with the network; it is enqueued anew where that is wanted
 
 
 class UserError(ValueError):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nasseg import cli
 from nasseg.train.weights import save_weights
+from tests.command_line import refused
 from tests.data.test_dataset import write_camvid
 
 SPACE = """
@@ -43,20 +43,8 @@ def a_folder_of_its_own(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def fails(monkeypatch, capsys):
-    """Run a command that must be refused; its message. The command that runs in this process is the whole one."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["nasseg", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        assert ended.value.code == 2, printed
-        assert "Traceback" not in printed.out + printed.err
-        return printed.err
-
-    return run
+def fails():
+    return refused
 
 
 def one_message(text):

@@ -5,18 +5,82 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
+import nasseg
 from nasseg.families import make_arch, variants
 from nasseg.files import list_files
 from nasseg.space import load_space
 from nasseg.study.check_space import check_space, published_in
 from nasseg.study.study_file import load_study
 from tests import ROOT
+
+FOLDERS = sorted({path.parent for path in (ROOT / "nasseg").rglob("*.py")})
+
+
+def _code(folder):
+    """Return the code files of a folder, without __init__."""
+    return [path for path in folder.iterdir() if path.suffix in (".py", ".js") and path.stem != "__init__"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_holds_at_most_a_dozen_code_files_of_at_most_400_lines(folder):
+    assert len(_code(folder)) <= 12
+    long = {path.name: n for path in _code(folder) if (n := len(path.read_text().splitlines())) > 400}
+    assert not long
+
+
+def test_no_four_folders_share_the_name_of_a_file():
+    stems = Counter(path.stem for folder in FOLDERS for path in _code(folder))
+    assert [name for name, count in stems.items() if count > 3] == []
+
+
+def test_the_tests_mirror_the_package():
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    missing = [folder for folder in folders - {Path("gpu")} if not (ROOT / "nasseg" / folder).is_dir()]
+    assert not missing, f"no such folder of nasseg: {missing}"
+
+
+def test_the_guide_for_contributors_names_files_that_exist():
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    named = [path for path in re.findall(r"`([\w./-]+)`", guide) if "/" in path or path.endswith(".md")]
+    assert len(named) > 30
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    wanted = ["a family", "a built-in figure", "a report section", "an engine", "a data set", "a study or a table"]
+    assert re.findall("^### (.*)$", guide, re.MULTILINE) == [*wanted, "a command"]
+
+
+def test_the_map_of_the_house_names_every_folder():
+    drawn = (ROOT / "CONTRIBUTING.md").read_text().partition("    nasseg/\n")[2].partition("\n\n")[0]
+    above, named = [], set()
+    for line in drawn.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2 - 3
+        above[depth:] = [line.split()[0].rstrip("/")]
+        assert (ROOT / "nasseg").joinpath(*above).exists(), line
+        named.add(ROOT.joinpath("nasseg", *above))
+    assert set(FOLDERS) - {ROOT / "nasseg"} <= named
+
+
+def test_public_modules_are_complete_under_mypy_strict():
+    overrides = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["overrides"]
+    (strict,) = (one["module"] for one in overrides if one.get("warn_return_any"))
+    assert set(strict) == {"nasseg", *nasseg._HOMES.values()}
+    assert (ROOT / "nasseg/py.typed").exists()
+
+
+def test_commits_are_checked_by_the_tools_of_make_lint():
+    makefile = (ROOT / "Makefile").read_text()
+    tools = re.findall(r"\$\(BIN\)/(.*)", makefile.partition("\nlint:")[2].partition("\n\n")[0])
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    entries = [re.sub(" --force-exclude", "", hook["entry"]).removeprefix(".venv/bin/") for hook in hooks]
+    assert [tool.removesuffix(" .") for tool in tools] == entries
 
 
 def test_who_may_import_whom():

@@ -211,4 +211,6 @@ def _volume(points: Floats, corner: Floats) -> float:
             area += stairs.add(x, y)
             total += area * height
         return total
-    return sum(height * _volume(points[: i + 1, :-1], corner[:-1]) for i, height in enumerate(heights) if height > 0)
+    return sum(
+        (height * _volume(points[: i + 1, :-1], corner[:-1]) for i, height in enumerate(heights) if height > 0), 0.0
+    )

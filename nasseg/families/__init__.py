@@ -16,9 +16,17 @@ from nasseg.families.arch import Arch, Feature, Segmenter
 from nasseg.files import load_attribute
 
 __all__ = [
-    "FAMILIES", "Arch", "Feature", "Segmenter", "Variant",
-    "build_model", "get_family", "make_arch", "variants",
-]  # fmt: skip
+    "FAMILIES",
+    "PAPERS",
+    "Arch",
+    "Feature",
+    "Segmenter",
+    "Variant",
+    "build_model",
+    "get_family",
+    "make_arch",
+    "variants",
+]
 
 FAMILIES = {
     "bisenetv2": "nasseg.families.bisenetv2:BiSeNetV2Arch",
@@ -29,7 +37,13 @@ FAMILIES = {
     "backbone": "nasseg.families.backbones.backbone:BackboneArch",
     "composed": "nasseg.families.composed:ComposedArch",
 }
-PAPERS = ("bisenetv2", "stdc", "eseg", "regseg", "dabnet")
+PAPERS = {  # family -> as its paper calls it
+    "bisenetv2": "BiSeNetV2",
+    "stdc": "STDC",
+    "eseg": "ESeg",
+    "regseg": "RegSeg",
+    "dabnet": "DABNet",
+}
 
 
 @dataclass(frozen=True)

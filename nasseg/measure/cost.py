@@ -93,7 +93,7 @@ def eseg_flops(operator: Operator) -> int:
     if operator.kind == "adaptive_avg_pool2d":
         return prod(operator.input_shapes[0]) // 2
     if operator.kind in ("max_pool2d", "avg_pool2d"):
-        return prod(operator.attribute("kernel_size")) * out // 2
+        return int(prod(operator.attribute("kernel_size"))) * out // 2
     return macs(operator)
 
 

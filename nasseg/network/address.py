@@ -10,6 +10,7 @@ from nasseg.errors import UserError
 from nasseg.families import Arch, get_family, make_arch, variants
 from nasseg.files import read_yaml
 from nasseg.records import Measurement
+from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,10 @@ def _of_trial(address: str, storage: str | None) -> tuple[dict[str, Any], Measur
         raise UserError(f"a trial is addressed STUDY#NUMBER, got {address!r}")
     trials = open_record(name, storage).trials()
     trial = next((trial for trial in trials if trial.number == int(number)), None)
-    if trial is None or "arch" not in trial.user_attrs:
+    if trial is None or ARCH not in trial.user_attrs:
         raise UserError(f"study {name!r} has no trial {number}; it holds {len(trials)}, numbered from 0")
-    text = trial.user_attrs.get("measurement")
-    return json.loads(trial.user_attrs["arch"]), Measurement.from_json(text) if text else None
+    text = trial.user_attrs.get(MEASUREMENT)
+    return json.loads(trial.user_attrs[ARCH]), Measurement.from_json(text) if text else None
 
 
 def _variant(arch: Arch) -> str | None:

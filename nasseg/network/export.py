@@ -44,6 +44,7 @@ from nasseg.network.card import (
 from nasseg.network.measure import DEFAULT_CLASSES, DEFAULT_SIZE
 from nasseg.records import Measurement, Size
 from nasseg.study.store.storage import runs_folder
+from nasseg.study.store.trial_attributes import EVAL_KEY, MEASUREMENT, REUSED_FROM, WEIGHTS_ERROR, WEIGHTS_SHA256
 from nasseg.study.store.weight_store import LAST, WeightStore
 from nasseg.train.views.augment import normalise
 from nasseg.train.weights import save_weights
@@ -264,16 +265,16 @@ def _trained_weights(address: str, overrides: Mapping[str, Any] | None, storage:
     record = open_record(name, storage)
     by_number = {trial.number: trial.user_attrs for trial in record.trials()}
     attributes = by_number[int(number)]
-    if "measurement" not in attributes or Measurement.from_json(attributes["measurement"]).accuracy is None:
+    if MEASUREMENT not in attributes or Measurement.from_json(attributes[MEASUREMENT]).accuracy is None:
         return None
     if overrides:
         raise UserError(f"{address} is trained, and its weights fit no other fields: leave the settings away")
-    attributes = by_number.get(attributes.get("reused_from", -1), attributes)
-    if "weights_sha256" not in attributes:
-        reason = attributes.get("weights_error", "none were stored")
+    attributes = by_number.get(attributes.get(REUSED_FROM, -1), attributes)
+    if WEIGHTS_SHA256 not in attributes:
+        reason = attributes.get(WEIGHTS_ERROR, "none were stored")
         raise UserError(f"{address} was trained, but its weights were not kept: {reason}; train it in another study")
     place = record.attributes().get("weights", runs_folder(record.name))
-    path = WeightStore(place).folder(attributes["eval_key"]) / LAST
+    path = WeightStore(place).folder(attributes[EVAL_KEY]) / LAST
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -282,7 +283,7 @@ def _trained_weights(address: str, overrides: Mapping[str, Any] | None, storage:
             "front (`keep: all` in the study: of every network). Run this in the folder where the search ran, or copy "
             "its runs folder here"
         ) from None
-    if sha256(content) != attributes["weights_sha256"]:
+    if sha256(content) != attributes[WEIGHTS_SHA256]:
         raise UserError(f"{path} is not what {address} was evaluated with: its SHA-256 is not the trial's")
     return content
 

@@ -11,7 +11,7 @@ from nasseg.analyse.paper_verdict import Answer, answer
 from nasseg.figures import find_figure
 from nasseg.records import Accuracy, Measurement, Size
 from nasseg.study.store.record import Record
-from nasseg.study.store.trial_attributes import is_interrupted
+from nasseg.study.store.trial_attributes import REASON, is_interrupted
 from nasseg.tables.compute import Measured, cost_figure, reproduce
 from nasseg.tables.table_file import Table, TableColumn
 from nasseg.tables.table_store import accuracy_records, trained
@@ -107,7 +107,7 @@ def _why(record: Record, row: str) -> str:
     """Why a row of a study has no value."""
     for trial in record.trials(TrialState.FAIL):
         if trial.params.get("row") == row and not is_interrupted(trial):
-            return f"failed: {trial.user_attrs['reason']}"
+            return f"failed: {trial.user_attrs[REASON]}"
     if any(trial.params.get("row") == row for trial in record.trials(TrialState.RUNNING)):
         return "is being trained"
     return "needs its training to go on"

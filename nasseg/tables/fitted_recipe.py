@@ -79,7 +79,7 @@ class Training:
         if self.device == "cpu":
             changed["precision"] = "fp32"
         changed |= {key: value for key, value in self.settings.items() if key not in row.recipe}
-        return load_recipe({"name": own.name, **own.model_dump(), **changed})
+        return load_recipe({**own.model_dump(), **changed})
 
     def words(self, table: Table) -> str:
         """The protocol of a table, without what a row sets and without the seeds."""

@@ -14,18 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nasseg.analyse.paper_table import number
 from nasseg.errors import UserError, unknown
-from nasseg.families import Arch, make_arch
+from nasseg.families import PAPERS, Arch, make_arch
 from nasseg.files import Document, find_file, list_files, read_yaml
 from nasseg.tables.own_table import with_base
 from nasseg.train.recipe import Recipe, load_recipe
 
-PAPERS = {
-    "bisenetv2": "BiSeNetV2",
-    "stdc": "STDC",
-    "eseg": "ESeg",
-    "regseg": "RegSeg",
-    "dabnet": "DABNet",
-}
 # Of the inference form: weights, multiply-adds, each paper's FLOPs, and RegSeg's Equations 1 and 2.
 CostRule = Literal["params", "macs", "fvcore_flops", "bisenetv2_flops", "eseg_flops", "field_of_view"]
 # Of the module that a row names, in the built model (nasseg.tables.module_figures).

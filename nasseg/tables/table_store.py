@@ -16,6 +16,15 @@ from nasseg.records import Accuracy, Measurement
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.record import Record, now, study_names
 from nasseg.study.store.storage import default_url, is_there, open_storage, redact
+from nasseg.study.store.trial_attributes import (
+    BEST,
+    BEST_SHA256,
+    EVAL_KEY,
+    HELD_OUT,
+    MEASUREMENT,
+    TAKEN_FROM,
+    WEIGHTS_SHA256,
+)
 from nasseg.tables.table_file import Table, tables
 
 LATENCY = "latency"
@@ -82,24 +91,24 @@ def known_trainings(storage: str | None) -> dict[str, Known]:
     for name in tables():
         for record in accuracy_records(name, storage):
             for trial in record.trials(TrialState.COMPLETE):
-                found.setdefault(trial.user_attrs["eval_key"], known_of(record, trial))
+                found.setdefault(trial.user_attrs[EVAL_KEY], known_of(record, trial))
     return found
 
 
 def known_of(record: Record, trial: FrozenTrial) -> Known:
-    kept = ("held_out", "best", "test_miou", "best_miou", "weights_sha256", "best_sha256")
+    kept = (HELD_OUT, BEST, "test_miou", "best_miou", WEIGHTS_SHA256, BEST_SHA256)
     attributes = {name: value for name, value in trial.user_attrs.items() if name in kept}
-    source = trial.user_attrs.get("taken_from", f"{record.name}#{trial.number}")
-    return Known(Measurement.from_json(trial.user_attrs["measurement"]), attributes, source)
+    source = trial.user_attrs.get(TAKEN_FROM, f"{record.name}#{trial.number}")
+    return Known(Measurement.from_json(trial.user_attrs[MEASUREMENT]), attributes, source)
 
 
 def trained(record: Record) -> Iterator[tuple[str, int, Measurement, Accuracy | None]]:
     """Row, seed, measurement and, where there is one, the accuracy on the held-out split."""
     reader = TypeAdapter(Accuracy)
     for trial in record.trials(TrialState.COMPLETE):
-        held_out = trial.user_attrs.get("held_out")
+        held_out = trial.user_attrs.get(HELD_OUT)
         tested = reader.validate_python(json.loads(held_out)) if held_out else None
-        measurement = Measurement.from_json(trial.user_attrs["measurement"])
+        measurement = Measurement.from_json(trial.user_attrs[MEASUREMENT])
         yield trial.params["row"], trial.params["seed"], measurement, tested
 
 

@@ -16,6 +16,7 @@ from nasseg.measure.latency.in_turns import Row, compare_latency
 from nasseg.measure.latency.presets import latency_preset, latency_presets
 from nasseg.records import Latency, LatencyProtocol, Measurement, Size, digest
 from nasseg.study.store.record import Record
+from nasseg.study.store.trial_attributes import ARCH_ID, DISTURBED_ROUNDS, MEASUREMENT, ROUNDS_MS, SESSION
 from nasseg.tables.module_figures import layers_of
 from nasseg.tables.table_file import Table, TableColumn
 from nasseg.tables.table_store import LATENCY, begin, candidate, records
@@ -127,9 +128,9 @@ def _keep(record: Record, rows: dict[str, Timed], found: dict[str, Row]) -> None
         arch = timed.arch if isinstance(timed, Part) else timed
         trial = record.claim(candidate(arch, "", row, 0, {}), digest([number, row]), {}, {})
         attributes: dict[str, Any] = {
-            "row": row, "session": number, "rounds_ms": [each.p50_ms for each in one.rounds], "ratio": one.ratio,
-            "arch_id": timed.id, "latency_ms": latency.p50_ms, "disturbed_rounds": one.disturbed,
-            "measurement": measurement.to_json(),
+            "row": row, SESSION: number, ROUNDS_MS: [each.p50_ms for each in one.rounds], "ratio": one.ratio,
+            ARCH_ID: timed.id, "latency_ms": latency.p50_ms, DISTURBED_ROUNDS: one.disturbed,
+            MEASUREMENT: measurement.to_json(),
         }  # fmt: skip
         record.complete(trial, [latency.p50_ms], attributes)
 
@@ -143,9 +144,9 @@ def session(
     """
     sessions: dict[str, dict[str, FrozenTrial]] = {}
     for trial in record.trials(TrialState.COMPLETE):
-        sessions.setdefault(trial.user_attrs["session"], {})[trial.user_attrs["row"]] = trial
+        sessions.setdefault(trial.user_attrs[SESSION], {})[trial.user_attrs["row"]] = trial
     for trials in reversed(sessions.values()):
-        if any(row not in trials or trials[row].user_attrs["arch_id"] != known for row, known in wanted.items()):
+        if any(row not in trials or trials[row].user_attrs[ARCH_ID] != known for row, known in wanted.items()):
             continue
         found = {row: _latency(trials[row]) for row in wanted}
         first = next(iter(found.values()))[0]
@@ -159,9 +160,9 @@ def session(
 
 
 def _latency(trial: FrozenTrial) -> tuple[Latency, list[float]]:
-    latency = Measurement.from_json(trial.user_attrs["measurement"]).latency
+    latency = Measurement.from_json(trial.user_attrs[MEASUREMENT]).latency
     assert latency is not None
-    return latency, trial.user_attrs["rounds_ms"]
+    return latency, trial.user_attrs[ROUNDS_MS]
 
 
 def stored_session(

@@ -14,13 +14,21 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.families import Arch
 from nasseg.measure.accuracy import IGNORE
 from nasseg.records import digest, eval_key
 from nasseg.study.store.claims import Claims, Lost
 from nasseg.study.store.record import Record
-from nasseg.study.store.trial_attributes import INTERRUPTED
+from nasseg.study.store.trial_attributes import (
+    ARCH_ID,
+    BEST,
+    BEST_SHA256,
+    HELD_OUT,
+    MEASUREMENT,
+    TAKEN_FROM,
+    WEIGHTS_SHA256,
+)
 from nasseg.tables.compute import cost_figure
 from nasseg.tables.fitted_recipe import Training
 from nasseg.tables.table_file import Table, TableColumn, TableRow
@@ -28,6 +36,7 @@ from nasseg.tables.table_store import Known, begin, candidate, row_and_seed
 from nasseg.train.heads import TrainingHeads
 from nasseg.train.loop import Guard
 from nasseg.train.run import Failed, HeldOut, Run, RunProgress, Tell, train_one
+from nasseg.train.weights import weights_hash
 
 EVALUATIONS = 4  # on the validation split, evenly over the steps, of a training that is long enough
 EVALUATING = 0.1  # of a training's multiply-adds may go there, unless its one evaluation, at the end, takes more
@@ -93,10 +102,11 @@ class TableTraining:
     @cached_property
     def identity(self) -> dict[str, Any]:
         assert self.column is not None
-        rows = {
-            row.name: [self.networks[row.name].id, self.training.recipe(self.table, row, self.column).hash]
-            for row in rows_trained(self.table)
-        }
+        rows = {}
+        for row in rows_trained(self.table):
+            recipe = self.training.recipe(self.table, row, self.column)
+            start = [weights_hash(recipe.init)] if recipe.init else []
+            rows[row.name] = [self.networks[row.name].id, recipe.hash, *start]
         return {"table": self.table.name, "data": self.training.data.fingerprint, "rows": rows}
 
     @cached_property
@@ -173,7 +183,7 @@ class TableTraining:
             for trial in trials:
                 one = planned.get((trial.params["row"], trial.params["seed"]))
                 if one is None:
-                    self.record.fail(trial, f"{INTERRUPTED}: it was not asked for again")
+                    self.record.fail(trial, "interrupted: it was not asked for again", Fault.INTERRUPTED)
                 else:
                     self._train(trial, one, known, guard, tell, on_progress)
 
@@ -196,14 +206,14 @@ class TableTraining:
     ) -> None:  # fmt: skip
         name = f"{self.table.name}, {one.row.name}, seed {one.seed}"
         found = known.get(one.key)
-        if found is None or (one.run.held_out is not None and "held_out" not in found.attributes):
+        if found is None or (one.run.held_out is not None and HELD_OUT not in found.attributes):
             try:
                 found = self._trained(trial, one, guard, tell, on_progress)
             except Lost:
                 tell(f"{name}: another process took it over")
                 return
             except Failed as error:
-                self.record.fail(trial, str(error))
+                self.record.fail(trial, str(error), error.fault)
                 tell(f"{name} failed: {error}")
                 return
             except (KeyboardInterrupt, UserError) as error:
@@ -212,11 +222,11 @@ class TableTraining:
             known[one.key] = found
         else:
             tell(f"{name}: as {found.source}")
-            self.record.update(trial, {"taken_from": found.source})
+            self.record.update(trial, {TAKEN_FROM: found.source})
         accuracy = found.measurement.accuracy
         assert accuracy is not None
-        figures = {"miou": accuracy.miou, "arch_id": found.measurement.arch_id, **found.attributes}
-        self.record.complete(trial, [accuracy.miou], {**figures, "measurement": found.measurement.to_json()})
+        figures = {"miou": accuracy.miou, ARCH_ID: found.measurement.arch_id, **found.attributes}
+        self.record.complete(trial, [accuracy.miou], {**figures, MEASUREMENT: found.measurement.to_json()})
 
     def _trained(
         self, trial: FrozenTrial, one: Planned, guard: Guard, tell: Tell,
@@ -228,8 +238,8 @@ class TableTraining:
             replace(run, folder=FOLDER / (one.key + ("-tested" if run.held_out else ""))),
             guard=self.claims.guard(trial, guard), tell=tell, on_progress=lambda progress: on_progress(one, progress),
         )  # fmt: skip
-        attributes = {"best": json.dumps(asdict(result.best)), "best_miou": result.best.miou}
-        attributes |= {"weights_sha256": result.weights["last.pt"], "best_sha256": result.weights["best.pt"]}
+        attributes = {BEST: json.dumps(asdict(result.best)), "best_miou": result.best.miou}
+        attributes |= {WEIGHTS_SHA256: result.weights["last.pt"], BEST_SHA256: result.weights["best.pt"]}
         if result.held_out is not None:
-            attributes |= {"held_out": json.dumps(asdict(result.held_out)), "test_miou": result.held_out.miou}
+            attributes |= {HELD_OUT: json.dumps(asdict(result.held_out)), "test_miou": result.held_out.miou}
         return Known(result.measurement, attributes, f"{self.record.name}#{trial.number}")

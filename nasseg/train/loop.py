@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nasseg.data.dataset import DataSet, Split
 from nasseg.errors import UserError
+from nasseg.families.layers import train_mode
 from nasseg.measure.accuracy import ConfusionMatrix
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.heads import TrainingHeads
@@ -120,8 +121,7 @@ def train(
             while training.step < end:
                 if evaluate_every and training.waits_for_evaluation(evaluate_every):
                     score()
-                with training.heads.reading(model):
-                    model.train()
+                with training.heads.reading(model), train_mode(model, training.heads):
                     for loss in training.steps(end, evaluate_every, guard):
                         if checkpoints and checkpoints.due(training.step):
                             checkpoints.write(training.step, training.state())

@@ -14,9 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
@@ -28,7 +26,7 @@ _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _NOT_COMPARED = frozenset(
     {"channels_last", "eval_batch_size", "accumulation"}
 )  # how, not what; the last in its own words
-# Younger than figures on record: unset, they are no part of a recipe's hash, for nothing is as if they were not there.
+# Newer settings: left out of the hash while unset, so that old hashes stay.
 _LATER = frozenset({"rand_augment", "class_uniform", "pseudo"})
 
 
@@ -135,8 +133,8 @@ class Recipe(BaseModel):
 
     model_config = _STRICT
 
-    name: str = Field("", exclude=True)
-    init: str | None = Field(None, exclude=True)
+    name: str = ""
+    init: str | None = None
     init_map: dict[str, str] = {}
     steps: int = Field(300, ge=1)
     batch_size: int = Field(8, ge=1)
@@ -191,14 +189,18 @@ class Recipe(BaseModel):
             raise ValueError("pseudo must leave a step one image with and one without pseudo-labels")
         return self
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {field: value for field, value in handler(self).items() if value is not None or field not in _LATER}
+    def compared(self) -> dict[str, Any]:
+        """Return the settings that decide the weights, as plain data: what two recipes are compared by.
+
+        Without the name and without the path of the starting weights, whose hash is part of the accuracy protocol.
+        """
+        data = self.model_dump(mode="json", exclude={"name", "init"})
+        return {field: value for field, value in data.items() if value is not None or field not in _LATER}
 
     @property
     def hash(self) -> str:
-        """A short hash of every field but the name."""
-        return digest(self.model_dump(mode="json"))
+        """A short hash of what decides the weights."""
+        return digest(self.compared())
 
     @property
     def pseudo_count(self) -> int:
@@ -215,7 +217,7 @@ class Recipe(BaseModel):
         found: list[str] = []
         if self.name:
             found += published_recipes()[self.name].deviations
-            ours, theirs = self.model_dump(mode="json"), Recipe(name=self.name).model_dump(mode="json")
+            ours, theirs = self.compared(), Recipe(name=self.name).compared()
             fields = [field for field in type(self).model_fields if field in {*ours, *theirs} - _NOT_COMPARED]
             pairs = [(field, ours.get(field), theirs.get(field)) for field in fields]
             found += [f"{field} is {now} in place of {then}" for field, now, then in pairs if now != then]

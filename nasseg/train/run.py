@@ -21,7 +21,7 @@ from torch import nn
 
 from nasseg.data.dataset import DataSet
 from nasseg.data.split import Split
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.families import Arch
 from nasseg.files import written_whole
 from nasseg.measure.cost import measure_cost
@@ -44,7 +44,11 @@ Tell = Callable[[str], None]
 
 
 class Failed(RuntimeError):  # noqa: N818  (an outcome of a run rather than a fault)
-    """Training cannot be done as asked: it diverged, or does not fit into memory."""
+    """Training cannot be done as asked: it diverged, or does not fit into memory. `fault` says which."""
+
+    def __init__(self, reason: str, fault: Fault) -> None:
+        super().__init__(reason)
+        self.fault = fault
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,7 @@ def train_one(
                 run.checkpoint.unlink(missing_ok=True)
             return stored
     except Diverged as error:
-        raise Failed(f"diverged: {error}") from error
+        raise Failed(f"diverged: {error}", Fault.DIVERGED) from error
     except OSError as error:
         where = f"{error.filename or run.folder}: {error.strerror or error}"
         raise UserError(f"{where}; the last checkpoint is kept: mend this, and go on from it") from None
@@ -182,7 +186,7 @@ def train_one(
         if not out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise Failed(f"out of memory: {reason}; try `accumulation` in the recipe") from error
+        raise Failed(f"out of memory: {reason}; try `accumulation` in the recipe", Fault.OUT_OF_MEMORY) from error
 
 
 def _train(run: Run, guard: Guard, tell: Tell, on_progress: Callable[[RunProgress], None]) -> RunResult:
@@ -234,7 +238,7 @@ def _keep(run: Run, model: nn.Module, trained: TrainResult, loaded: list[str], g
         tested = accuracy(scores_of(matrix, run.data.classes), protocol)
     result = RunResult(
         arch=run.settings,
-        recipe={"name": run.recipe.name, "init": run.recipe.init, **run.recipe.model_dump(mode="json")},
+        recipe=run.recipe.model_dump(mode="json"),
         citation=run.recipe.citation,
         deviations=run.recipe.deviations,
         identity=run.identity,

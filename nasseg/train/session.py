@@ -1,11 +1,9 @@
 """What every training shares: its recipe, its device, its turns on the device, and what counts as out of memory."""
 
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from math import ceil, inf
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from nasseg.data.dataset import DataSet
 from nasseg.errors import UserError
 from nasseg.files import read_yaml
 from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.signals import interrupts
 from nasseg.train.recipe import Recipe, load_recipe
 
 # What torch's CPU allocator says, and what oneDNN says when the scratch memory of a convolution cannot be had: of 37
@@ -52,7 +51,7 @@ def recipe_of(
     if not replaced:
         return chosen
     try:
-        return load_recipe({"name": chosen.name, "init": chosen.init, **chosen.model_dump(), **replaced})
+        return load_recipe({**chosen.model_dump(), **replaced})
     except UserError as error:
         raise UserError(f"{error} (with {', '.join(f'{key}={value}' for key, value in replaced.items())})") from None
 
@@ -73,29 +72,18 @@ def check_device(device: str) -> None:
 @contextmanager
 def working(device: str, threads: int) -> Iterator[Callable[[], Any]]:
     """Gives the guard of steps: it keeps latency measurements apart, and lets Ctrl-C and SIGTERM in between them."""
-    lock, before, asked = DeviceLock(device), torch.get_num_threads(), [False]
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        if asked[0]:
-            raise KeyboardInterrupt
-        asked[0] = True
-
-    @contextmanager
-    def guard() -> Iterator[None]:
-        if asked[0]:
-            raise KeyboardInterrupt
-        with lock.computing():
-            yield
+    lock, before = DeviceLock(device), torch.get_num_threads()
 
     with ExitStack() as stack:
         stack.callback(lock.close)
         stack.callback(torch.set_num_threads, before)
         torch.set_num_threads(threads)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            known = signal.getsignal(number)
-            if known is not signal.SIG_IGN and known is not None:  # what a shell runs in the background ignores Ctrl-C
-                try:
-                    stack.callback(signal.signal, number, signal.signal(number, interrupt))
-                except ValueError:  # not the main thread: signals are the caller's
-                    break
+        look = stack.enter_context(interrupts())
+
+        @contextmanager
+        def guard() -> Iterator[None]:
+            look()
+            with lock.computing():
+                yield
+
         yield guard

@@ -98,7 +98,7 @@ def main() -> int:
             fill(make_driver(url, study, FakeEngine(), sampler="random", seed=1), given.before)
         engine = Watched(given.workers, simulated.answer, timer=timer)
         driver = make_driver(url, study, engine, trials=given.trials, sampler=given.sampler)
-        driver.heard.sync()
+        driver.ended_trials.sync()
         profile = cProfile.Profile()
         begun = timer()
         if given.profile:

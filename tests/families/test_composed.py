@@ -72,7 +72,7 @@ def test_every_pair_of_encoder_and_decoder_builds_on_an_odd_size(encoder, decode
 @pytest.mark.parametrize(("encoder", "context"), list(product(PAPERS, CONTEXTS)))
 def test_every_context_and_head_fits_every_encoder(encoder, context):
     """Each context with each encoder, decoders and heads in turn."""
-    turn = PAPERS.index(encoder) + CONTEXTS.index(context)
+    turn = list(PAPERS).index(encoder) + CONTEXTS.index(context)
     assert builds(encoder, DECODERS[turn % len(DECODERS)], context, HEADS[turn % len(HEADS)])
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from nasseg.errors import Fault
 from nasseg.files import parse_yaml
 from nasseg.measure.environment import environment
 from nasseg.records import (
@@ -15,12 +16,12 @@ from nasseg.records import (
     Measurement,
     digest,
 )
-from nasseg.study.engines.jobs import Context, Result, Workshop
+from nasseg.study.context import Context, identity
+from nasseg.study.driver.budget import Budget
+from nasseg.study.driver.driver import Driver
+from nasseg.study.engines.jobs import Result, Workshop
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.propose.samplers import make_sampler
-from nasseg.study.search.budget import Budget
-from nasseg.study.search.driver import Driver
-from nasseg.study.search.run_study import identity
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import open_storage
 from nasseg.study.study_file import study_from
@@ -57,7 +58,8 @@ def make_context(study):
 
 
 class FakeEngine:
-    """Jobs are done at once, in order. `spoil(job)` may return an error, or raise as a killed driver would.
+    """Jobs are done at once, in order. `spoil(job)` may return an error, or a fault and its reason, or raise as
+    a killed driver would.
 
     Jobs for which `hang(job)` holds never end.
     """
@@ -85,9 +87,10 @@ class FakeEngine:
             return []
         self.jobs.remove(job)
         self.done.append(job)
-        error = self.spoil(job)
-        if error:
-            return [Result(job.candidate, job.kind, error=error)]
+        spoilt = self.spoil(job)
+        if spoilt:
+            fault, reason = (Fault.NETWORK, spoilt) if isinstance(spoilt, str) else spoilt
+            return [Result(job.candidate, job.kind, fault=fault, reason=reason)]
         return [Result(job.candidate, job.kind, self.measure(job))]
 
     def measure(self, job):
@@ -132,11 +135,21 @@ class InlineEngine(FakeEngine):
         return [self.workshop.run(job)]
 
 
-def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0, **budget):
+def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0, learners=(), screen=None, **budget):
     study = study or make_study()
     context = make_context(study)
     record = Record.create(
         open_storage(url, create=True), study.name, [f.direction for f in study.objectives], identity(study, context)
     )
     proposer = Proposer(study.space, study.objectives, make_sampler(sampler, {}, seed), seed, 1 + len(context.rungs))
-    return Driver(study, record, engine or FakeEngine(), context, proposer, Budget(record, trials, **budget), seed)
+    return Driver(
+        study,
+        record,
+        engine or FakeEngine(),
+        context,
+        proposer,
+        Budget(record, trials, **budget),
+        seed,
+        screen=screen,
+        learners=learners,
+    )

@@ -24,6 +24,7 @@ from nasseg.tables.time_rows import time_table
 from nasseg.tables.train_rows import TableTraining, rows_trained
 from nasseg.train import run
 from nasseg.train.recipe import load_recipe
+from nasseg.train.weights import save_weights
 
 TWO_ROWS = """
 paper: regseg
@@ -104,6 +105,24 @@ def test_a_table_is_trained_and_answered(data: DataSet) -> None:
     )  # the cited row stands beside
     # Other verbs read it as any study.
     assert [objective.name for objective in read_study(record.name).objectives] == ["miou"]
+
+
+def test_a_row_begins_with_its_starting_weights(data: DataSet, tmp_path: Path) -> None:
+    """Else the row "from weights" prints what the row "from scratch" prints."""
+    text = TWO_ROWS.replace("name: wide,", "name: wide, recipe: {init: start.pt},")
+    loaded = table_from(parse_yaml(text, Path("mine.yaml")), "mine/table-0")
+    asked = TableTraining(loaded, training(data, seeds=1), None)
+    with pytest.raises(UserError, match=r"start\.pt"):
+        train_tables([loaded], training(data, seeds=1))
+    arch = asked.networks["wide"]
+    torch.manual_seed(1)
+    save_weights(arch.build(data.num_classes), tmp_path / "start.pt")
+    wide, narrow = (one.run for one in TableTraining(loaded, training(data, seeds=1), None).runs)
+    assert (wide.recipe.init, narrow.recipe.init) == ("start.pt", None)
+    assert (len(wide.protocol.init) > 0, narrow.protocol.init) == (True, "")
+    scratch = TableTraining(table(), training(data, seeds=1), None)
+    assert wide.protocol != scratch.runs[0].run.protocol
+    assert asked.identity != scratch.identity
 
 
 @pytest.mark.slow

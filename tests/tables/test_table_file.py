@@ -9,10 +9,10 @@ import pytest
 
 from nasseg.analyse.paper_formats import render
 from nasseg.analyse.paper_table import Comparison, comparison_frame, difference_text, text_of
-from nasseg.families import Arch
+from nasseg.families import PAPERS, Arch
 from nasseg.files import list_files
 from nasseg.tables.compute import Measured, at_hand, list_tables, reproduce, summarise
-from nasseg.tables.table_file import PAPERS, load_table, tables
+from nasseg.tables.table_file import load_table, tables
 from nasseg.tables.train_rows import trained_column
 from nasseg.train.recipe import Recipe, load_recipe
 from tests import ROOT

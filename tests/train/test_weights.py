@@ -104,7 +104,7 @@ def test_the_weights_a_search_starts_from_are_part_of_its_identity(tmp_path, mon
     assert trained.extra["init"] == [f"{tensors - 2} of {tensors} tensors matched, 2 skipped"]
     assert trained.measurement.accuracy.protocol.init == weights_hash("start.pt")
     other = workshop.run(Job(0, "train", {"family": "eseg", "width": 0.25}, cost.measurement, "other"))
-    assert "no tensor of start.pt fits the model" in other.error
+    assert "no tensor of start.pt fits the model" in other.reason
     identity = search.identity(study, context)
     save_weights(make_arch("regseg", width=0.25).build(18), tmp_path / "start.pt")
     assert search.identity(study, search.prepare(study, None, 0)[0]) != identity

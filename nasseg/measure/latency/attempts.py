@@ -106,7 +106,7 @@ def _time_events(run: Run, protocol: LatencyProtocol) -> tuple[np.ndarray, float
     seconds: list[float] = []
     begin, cpu = time.perf_counter(), time.thread_time()
     while len(seconds) < MAX_REPLICATES:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         with torch.cuda.device(protocol.device):
             start.record()
             run()

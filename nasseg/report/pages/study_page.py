@@ -16,6 +16,7 @@ from nasseg.records import StudyRecord
 from nasseg.report.charts.front import CONFIG, front_figures, hover_texts, hypervolume_figure
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill, library, packed, packed_json, policy, resource
+from nasseg.report.html.scripts import bundle
 from nasseg.report.numbers import certainty
 from nasseg.report.numbers.columns import choices_of, figures_of, rows_data
 from nasseg.report.numbers.front_view import Axis, History, View, axis_of, histories_of, view_of
@@ -23,7 +24,6 @@ from nasseg.report.numbers.sample_trials import thinned
 from nasseg.report.parts import budget_and_filters, later_results, parameters, search_history, summary, tables
 from nasseg.report.parts.network_panel import published_detail, trial_detail
 
-_SCRIPTS = ("panel", "diagram", "compare", "filter", "budget", "population", "space", "points", "page")
 LIBRARY = "plotly.min.js"  # beside the pages that share it
 
 
@@ -65,7 +65,7 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
 
 def whole_page(shared: bool, *, payload: object, details: object, table: str, **parts: str) -> str:
     """The page around what is in it, with the script and what it reads."""
-    script = "".join(resource(f"{name}.js") for name in _SCRIPTS)
+    script = bundle("page.js")
     plotly, code = ("", None) if shared else library()
     return fill(
         "page.html",

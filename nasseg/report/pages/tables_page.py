@@ -15,6 +15,7 @@ from nasseg.files import written_whole
 from nasseg.report.charts.front import COLOURS, CONFIG, INK, MUTED, escape, figure_layout
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill, library, packed_json, policy, resource
+from nasseg.report.html.scripts import bundle
 
 _SHADES = {  # of a cell's verdict, where a table has no numbers to draw
     "equal": "#bfe3d3", "flagged": "#f6d9a8", "differs": "#eeb49b", "not printed": "#d5e6f2", "measured": "#9cc6e2",
@@ -41,7 +42,7 @@ def write_tables(comparisons: Sequence[Comparison], path: Path | str) -> Path:
 
 def render_tables(comparisons: Sequence[Comparison]) -> str:
     """The page as text."""
-    script, (plotly, code) = resource("tables_page.js"), library()
+    script, (plotly, code) = bundle("tables_page.js"), library()
     figures = {one.name: figure_of(one) for one in comparisons}
     drawn = {name: figure.to_plotly_json() for name, figure in figures.items()}
     return fill(

@@ -1,10 +1,6 @@
 // Draws each table's figure when it comes near the window.
 
-async function unpack(id) {
-  const text = atob(document.getElementById(id).textContent), bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-}
+import { unpack } from "./lib/load.js";
 
 (async () => {
   const { figures, config } = JSON.parse(await unpack("payload"));

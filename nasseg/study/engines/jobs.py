@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
 
 from nasseg.data.dataset import DataSet
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.families import arch_of
 from nasseg.figures import Figure, Phase, custom_entry, load_function
 from nasseg.measure.cost import measure_cost
@@ -19,34 +18,18 @@ from nasseg.measure.latency.attempts import measure_latency
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.in_turns import latency_by_part
 from nasseg.measure.latency.target import TargetUnreachable
-from nasseg.records import Accuracy, AccuracyProtocol, CostProtocol, LatencyProtocol, Measurement, digest
-from nasseg.study.data_file import DataFile
+from nasseg.records import Accuracy, Measurement, digest
+from nasseg.study.context import Context
+from nasseg.study.store.trial_attributes import DEVIATIONS, INIT, WEIGHTS_ERROR, WEIGHTS_SHA256
 from nasseg.study.store.weight_store import CHECKPOINT, LAST, WeightStore
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.loop import Diverged, train
-from nasseg.train.recipe import Recipe
 from nasseg.train.session import out_of_memory
 from nasseg.train.weights import load_weights, save_weights
 
 MAX_ATTEMPTS = 3  # of a job whose worker dies
 PART_ROUNDS = 5
 Kind = Literal["cost", "latency", "train"]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What all jobs of a study share; sent to a worker once."""
-
-    data: DataFile
-    recipe: Recipe
-    latency: LatencyProtocol
-    cost: CostProtocol
-    accuracy: AccuracyProtocol
-    figures: tuple[Figure, ...]  # users' own
-    folder: Path  # that their sources are relative to
-    weights: Path | str  # a path or an fsspec URL, with a folder an eval_key below it
-    device: str
-    rungs: tuple[int, ...] = ()  # the steps at which a network is stopped and compared, without the recipe's last
 
 
 @dataclass(frozen=True)
@@ -68,16 +51,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """A job's outcome: a measurement with one more part, or an error as one line.
+    """How a job ended: a measurement with one more part, or a fault with its reason in one line.
 
-    `stop` says what is wrong with the data or the disk rather than with the candidate: no other would fare better.
+    With both, what was measured is kept all the same: weights could not be written, or a user's own figure failed.
     """
 
     candidate: int
     kind: Kind
     measurement: Measurement | None = None
-    error: str | None = None
-    stop: str = ""
+    fault: Fault | None = None
+    reason: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -106,18 +89,18 @@ class Workshop:
         return self.context.data.load()
 
     def run(self, job: Job) -> Result:
-        """The job's result. What goes wrong with one candidate is its result, never this process's end."""
+        """Do a job. What goes wrong with one candidate is its result, never this process's end."""
         try:
             return getattr(self, f"_{job.kind}")(job)
         except Diverged as error:
-            return Result(job.candidate, job.kind, error=f"diverged: {error}")
+            return _fault(job, Fault.DIVERGED, f"diverged: {error}")
         except (MemoryError, torch.OutOfMemoryError) as error:
-            return Result(job.candidate, job.kind, error=f"out of memory: {_line(error)}")
-        except (
-            Exception
-        ) as error:  # a candidate's failure is a figure of the search: it is recorded, and the search goes on
-            memory = "out of memory: " if out_of_memory(error) else ""
-            return Result(job.candidate, job.kind, error=f"{memory}{type(error).__name__}: {_line(error)}")
+            return _fault(job, Fault.OUT_OF_MEMORY, f"out of memory: {_line(error)}")
+        except Exception as error:  # a candidate's failure is a finding of the search: recorded, and the search goes on
+            line = f"{type(error).__name__}: {_line(error)}"
+            if out_of_memory(error):
+                return _fault(job, Fault.OUT_OF_MEMORY, f"out of memory: {line}")
+            return _fault(job, Fault.NETWORK, line)
 
     def _cost(self, job: Job) -> Result:
         arch, protocol = arch_of(job.settings), self.context.cost
@@ -136,7 +119,7 @@ class Workshop:
                 parts = latency_by_part(arch, protocol, self.latency_lock.measuring, rounds=PART_ROUNDS)
                 latency = replace(latency, parts_ms=parts)
         except TargetUnreachable as error:
-            return Result(job.candidate, job.kind, stop=str(error))
+            return _fault(job, Fault.SURROUNDINGS, str(error))
         measurement = replace(before, latency=latency)
         torch.manual_seed(job.seed)  # of the initial weights that own figures see
         model = arch.build(self.context.latency.num_classes).eval() if self._own("latency") else None
@@ -149,13 +132,13 @@ class Workshop:
                 data = self.data
                 data.train, data.val  # read now  # noqa: B018
             except UserError as error:
-                return Result(job.candidate, job.kind, stop=str(error))
+                return _fault(job, Fault.SURROUNDINGS, str(error))
             torch.manual_seed(job.seed)
             model = arch_of(job.settings).build(context.cost.num_classes)
-            notes: dict[str, Any] = {"deviations": list(context.recipe.deviations)} if context.recipe.deviations else {}
+            notes: dict[str, Any] = {DEVIATIONS: list(context.recipe.deviations)} if context.recipe.deviations else {}
             if context.recipe.init:
                 found = load_weights(model, context.recipe.init, context.recipe.init_map)
-                notes["init"] = found.lines()[:1]
+                notes[INIT] = found.lines()[:1]
         store, steps = WeightStore(context.weights), job.until or context.recipe.steps
         try:
             folder = store.folder(job.key)
@@ -166,8 +149,8 @@ class Workshop:
                 checkpoints=checkpoints, until=job.until,
             )  # fmt: skip
         except OSError as error:
-            stop = f"cannot use {error.filename or context.weights}: {error.strerror or error}"
-            return Result(job.candidate, job.kind, stop=f"{stop}; the last checkpoint is kept")
+            what = f"cannot use {error.filename or context.weights}: {error.strerror or error}"
+            return _fault(job, Fault.SURROUNDINGS, f"{what}; the last checkpoint is kept")
         accuracy = Accuracy(
             protocol=replace(context.accuracy, seed=job.seed, steps=steps),
             environment=environment(),
@@ -181,14 +164,14 @@ class Workshop:
         if job.until:
             return replace(result, extra=notes)
         try:
-            notes["weights_sha256"] = save_weights(model, folder / LAST)
+            notes[WEIGHTS_SHA256] = save_weights(model, folder / LAST)
             store.written(folder / LAST)
             checkpoints.remove()
             store.remove(job.key, CHECKPOINT)
         except OSError as error:  # what was measured is kept
-            reason = error.strerror or str(error)
-            stop = f"cannot keep weights in {context.weights}: {reason}"
-            return replace(result, extra={**notes, "weights_error": reason}, stop=stop)
+            why = error.strerror or str(error)
+            reason = f"cannot keep weights in {context.weights}: {why}"
+            return replace(result, fault=Fault.SURROUNDINGS, reason=reason, extra={**notes, WEIGHTS_ERROR: why})
         return replace(result, extra=notes)
 
     def _own(self, phase: Phase) -> list[Figure]:
@@ -201,6 +184,10 @@ class Workshop:
             function, source_hash = load_function(figure.source, self.context.folder)
             custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
         return Result(job.candidate, job.kind, replace(measurement, custom=custom))
+
+
+def _fault(job: Job, fault: Fault, reason: str) -> Result:
+    return Result(job.candidate, job.kind, fault=fault, reason=reason)
 
 
 def _known(job: Job) -> Measurement:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from nasseg.study.engines.jobs import Context, Job, Result, Workshop
+from nasseg.errors import Fault
+from nasseg.study.context import Context
+from nasseg.study.engines.jobs import Job, Result, Workshop
 
 _SPAWN = multiprocessing.get_context("spawn")
 Step = tuple[int, int, float]  # candidate, step, loss
@@ -27,7 +29,7 @@ class _Worker:
 class LocalEngine:
     """`submit` a job to an idle worker, `wait` for results, `cancel` what runs.
 
-    A worker that dies (out of memory, SIGKILL) gives its job an error that starts with `worker died`, and is replaced.
+    A worker that dies (out of memory, SIGKILL) gives its job the fault WORKER_DIED, and is replaced.
     """
 
     def __init__(self, context: Context, workers: int, on_step: Callable[[Step], None] = lambda _step: None) -> None:
@@ -93,7 +95,9 @@ class LocalEngine:
         assert job is not None
         worker.pipe.close()
         self._workers[self._workers.index(worker)] = self._start()
-        return Result(job.candidate, job.kind, error=f"worker died (exit code {code})")
+        hint = ": it was killed, most likely for memory; try fewer workers" if code == -signal.SIGKILL else ""
+        reason = f"worker died (exit code {code}){hint}"
+        return Result(job.candidate, job.kind, fault=Fault.WORKER_DIED, reason=reason)
 
 
 class _Throttled:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from nasseg.errors import UserError, unknown
+from nasseg.errors import Fault, UserError, unknown
 from nasseg.measure.environment import environment
 from nasseg.records import Measurement
-from nasseg.study.engines.jobs import MAX_ATTEMPTS, Context, Engine, Job, Kind, Result
+from nasseg.study.context import Context
+from nasseg.study.engines.jobs import MAX_ATTEMPTS, Engine, Job
 from nasseg.study.engines.local_engine import LocalEngine, Step
 from nasseg.study.engines.ray_nodes import latency_device
 
@@ -77,31 +78,31 @@ def begin_engine(
     return OpenEngine(cluster, cluster.latency_device)
 
 
-def timed(engine: Engine, networks: Iterable[dict[str, Any]]) -> list[Measurement | None]:
-    """Cost and latency of networks (family and fields), one after another, where the engine measures a study's own.
+def timed(
+    engine: Engine, networks: Iterable[dict[str, Any]], look: Callable[[], None] = lambda: None
+) -> list[Measurement | None]:
+    """Measure cost and latency of networks (family and fields), one after another, where the engine measures a study's.
 
-    None: it cannot be measured (a figure of the user's own may fail on it). A worker that dies is tried again.
+    None: it cannot be measured (a figure of the user's own may fail on it). A worker that dies is tried again. look: is
+    called while an engine works, and may raise.
 
     Raises:
         UserError: no network can be measured now.
     """
     settings = list(networks)
-    costs = [_measured(engine, "cost", each, None) for each in settings]  # all first: a cluster keeps a worker for them
-    return [cost and _measured(engine, "latency", each, cost) for each, cost in zip(settings, costs, strict=True)]
+    costs = [_measured(engine, Job(-1, "cost", each), look) for each in settings]  # a cluster keeps a worker for them
+    pairs = zip(settings, costs, strict=True)
+    return [cost and _measured(engine, Job(-1, "latency", each, cost), look) for each, cost in pairs]
 
 
-def _measured(engine: Engine, kind: Kind, settings: dict[str, Any], known: Measurement | None) -> Measurement | None:
+def _measured(engine: Engine, job: Job, look: Callable[[], None]) -> Measurement | None:
     for _ in range(MAX_ATTEMPTS):
-        result = _result(engine, Job(-1, kind, settings, known))  # the driver's candidates count from 1
-        if result.stop:
-            raise UserError(result.stop)
-        if not str(result.error).startswith("worker died"):
-            return result.measurement
+        engine.submit(job)  # the driver's candidates count from 1
+        while not (results := engine.wait(1.0)):
+            look()
+        look()
+        if results[0].fault is Fault.SURROUNDINGS:
+            raise UserError(results[0].reason)
+        if results[0].fault is not Fault.WORKER_DIED:
+            return results[0].measurement
     return None
-
-
-def _result(engine: Engine, job: Job) -> Result:
-    engine.submit(job)
-    while not (results := engine.wait(1.0)):
-        pass
-    return results[0]

@@ -33,9 +33,10 @@ from ray.exceptions import RayError
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.measure.environment import environment
-from nasseg.study.engines.jobs import Context, Job, Result
+from nasseg.study.context import Context
+from nasseg.study.engines.jobs import Job, Result
 from nasseg.study.engines.local_engine import Step
 from nasseg.study.engines.ray_nodes import (
     Expected,
@@ -253,10 +254,11 @@ class RayEngine:
         self._starts[candidate] = self._starts[candidate] + 1 if node is None else 0
         reason = next(iter(text.strip().splitlines()[-1:]), "Ray does not say why")
         if alive:
-            self._done(Result(candidate, job.kind, error=f"worker died (on {alive.name}: {reason})"))
+            died = f"worker died (on {alive.name}: {reason})"
+            self._done(Result(candidate, job.kind, fault=Fault.WORKER_DIED, reason=died))
         elif self._starts[candidate] == MAX_STARTS:
-            stop = f"no worker could be started for a job, {MAX_STARTS} times in a row: {reason}"
-            self._done(Result(candidate, job.kind, stop=stop))
+            why = f"no worker could be started for a job, {MAX_STARTS} times in a row: {reason}"
+            self._done(Result(candidate, job.kind, fault=Fault.SURROUNDINGS, reason=why))
         else:
             self._counter.jobs.put(job)
 

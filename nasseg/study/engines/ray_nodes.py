@@ -18,7 +18,7 @@ from nasseg.errors import UserError
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.backends import check_protocol
 from nasseg.records import Environment, LatencyProtocol
-from nasseg.study.engines.jobs import Context
+from nasseg.study.context import Context
 from nasseg.study.store.storage import is_local
 from nasseg.study.store.weight_store import is_url
 

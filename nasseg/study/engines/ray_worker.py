@@ -10,7 +10,8 @@ import torch
 from ray import tune
 
 from nasseg.measure.environment import environment
-from nasseg.study.engines.jobs import Context, Job, Result, Workshop
+from nasseg.study.context import Context
+from nasseg.study.engines.jobs import Job, Result, Workshop
 from nasseg.study.engines.local_engine import Step
 from nasseg.study.engines.ray_nodes import Expected, Node, faults, latency_device
 
@@ -78,7 +79,7 @@ class Worker(tune.Trainable):
             reason = "; ".join(f"{_here()}: {fault}" for fault in found)
             return {"done": True, "refused": (job.candidate, me.get_node_id(), reason)}
         result = self.workshop.run(job)
-        return {"done": True, "result": result, "error": result.error, **_figures(result)}
+        return {"done": True, "result": result, "error": result.reason or None, **_figures(result)}
 
     def _faults(self, job: Job) -> list[str]:
         """Why this node cannot do the job: nodes that joined late are asked here."""

@@ -22,8 +22,8 @@ from nasseg.study.finish.retrain import Retraining
 from nasseg.study.limits import over_limit
 from nasseg.study.store.read_study import open_record, record_of
 from nasseg.study.store.record import Record
-from nasseg.study.store.sibling import sibling, storage_faults
-from nasseg.study.store.storage import redact
+from nasseg.study.store.sibling import sibling
+from nasseg.study.store.storage import redact, storage_faults
 from nasseg.train.recipe import Recipe
 from nasseg.train.run import HeldOut, RunProgress, Tell
 from nasseg.train.session import check_device, recipe_of, working
@@ -143,7 +143,7 @@ def _sibling(
     command: str,
 ) -> Record:  # fmt: skip
     identity = {
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe.compared(),
         "starting weights": weights_hash(recipe.init) if recipe.init else "",
         "data": data.fingerprint,
         "held-out data": held_out.fingerprint if held_out else None,

@@ -28,12 +28,21 @@ from nasseg.study.limits import over_limit
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.read_study import open_record, record_of
 from nasseg.study.store.record import Record
-from nasseg.study.store.sibling import sibling, storage_faults
-from nasseg.study.store.storage import redact
+from nasseg.study.store.sibling import sibling
+from nasseg.study.store.storage import redact, storage_faults
+from nasseg.study.store.trial_attributes import (
+    DISTURBED_ROUNDS,
+    EVAL_KEY,
+    OF_TRIAL,
+    PUBLISHED,
+    ROUNDS_MS,
+    SESSION,
+    WEIGHTS_SHA256,
+)
 
 PURPOSE = "remeasure"
 ROUNDS = 5
-_KEPT = ("eval_key", "weights_sha256")  # where the weights are
+_KEPT = (EVAL_KEY, WEIGHTS_SHA256)  # where the weights are
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ def remeasure(
         session = max(sessions(record_of(record)), default=0) + 1
         on_front = {trial.number for trial in front}
         for member, row in zip(members, rows, strict=True):
-            _keep(record, searched, member, row, {"session": session, "searched_on_front": member.number in on_front})
+            _keep(record, searched, member, row, {SESSION: session, "searched_on_front": member.number in on_front})
         found = record_of(record)
     return Remeasured(found, searched, session, remeasured_frame(found), tuple(_notes(members, rows)))
 
@@ -98,7 +107,7 @@ def _with_published(searched: StudyRecord, front: list[TrialRow]) -> list[TrialR
     """The front, and each published network that was trained and is not on it."""
     found = {_measured(trial).arch_id: trial for trial in front}
     for trial in searched.trials:
-        if "published" in trial.extra and outcome(trial) == "finished":
+        if PUBLISHED in trial.extra and outcome(trial) == "finished":
             found.setdefault(_measured(trial).arch_id, trial)
     return list(found.values())
 
@@ -157,17 +166,17 @@ def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, mor
     assert member.arch is not None
     measurement = replace(_measured(member), latency=row.middle)
     names = {*USUAL, *(objective.name for objective in searched.objectives), *searched.limits}
-    label = str(member.extra.get("published", ""))
+    label = str(member.extra.get(PUBLISHED, ""))
     candidate = Candidate(Proposal({}, {}, {}), dict(member.arch), measurement, member.seed or 0, label)
     broken = over_limit(searched.limits, measurement)
     attributes = {
         **candidate.attributes({name: value_of(name, measurement) for name in sorted(names)}),
         **{name: member.extra[name] for name in _KEPT if name in member.extra},
         **more,
-        "of_trial": member.number,
+        OF_TRIAL: member.number,
         "searched_latency_ms": _latency(member).p50_ms,
-        "rounds_ms": [one.p50_ms for one in row.rounds],
-        "disturbed_rounds": row.disturbed,
+        ROUNDS_MS: [one.p50_ms for one in row.rounds],
+        DISTURBED_ROUNDS: row.disturbed,
         **({"over_limit": broken} if broken else {}),
     }
     values = [value_of(objective.name, measurement) for objective in searched.objectives]

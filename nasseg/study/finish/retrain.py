@@ -16,14 +16,29 @@ from nasseg.families import arch_of
 from nasseg.figures import USUAL, Figure, Phase, custom_entry, load_function, value_of
 from nasseg.files import find_file
 from nasseg.records import Accuracy, Measurement, StudyRecord, TrialRow, eval_key
+from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
-from nasseg.study.engines.jobs import Context, Job, Workshop
+from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.limits import over_limit
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.claims import Claims, Lost
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import runs_folder
-from nasseg.study.store.trial_attributes import is_interrupted
+from nasseg.study.store.trial_attributes import (
+    ARCH,
+    ARCH_ID,
+    BEST,
+    BEST_SHA256,
+    EVAL_KEY,
+    HELD_OUT,
+    MEASUREMENT,
+    OF_TRIAL,
+    PUBLISHED,
+    REASON,
+    SEED,
+    WEIGHTS_SHA256,
+    is_interrupted,
+)
 from nasseg.train.loop import Guard
 from nasseg.train.recipe import Recipe
 from nasseg.train.run import Failed, HeldOut, Run, RunProgress, RunResult, Tell, train_one
@@ -67,8 +82,8 @@ class Retraining:
         assert member.measurement is not None
         arch_id = member.measurement.arch_id
         for trial in self.record.trials():
-            if trial.user_attrs.get("arch_id") == arch_id and "measurement" in trial.user_attrs:
-                known = replace(Measurement.from_json(trial.user_attrs["measurement"]), accuracy=None)
+            if trial.user_attrs.get(ARCH_ID) == arch_id and MEASUREMENT in trial.user_attrs:
+                known = replace(Measurement.from_json(trial.user_attrs[MEASUREMENT]), accuracy=None)
                 return None if over_limit(self.searched.limits, known) else known
         before = replace(member.measurement, accuracy=None)
         assert member.arch is not None
@@ -76,7 +91,7 @@ class Retraining:
             return before
         done = self.workshop.run(Job(0, "latency", member.arch, before))
         if done.measurement is None:
-            raise UserError(f"cannot time trial {member.number} again: {done.stop or done.error}")
+            raise UserError(f"cannot time trial {member.number} again: {done.reason}")
         broken = over_limit(self.searched.limits, done.measurement)
         if broken:
             candidate = self._candidate(member, done.measurement, 0)
@@ -106,33 +121,33 @@ class Retraining:
         key = self._key(member, seed)
         claimed = self.claims.claim(
             self._candidate(member, measurement, seed), key, self._figures(measurement),
-            lambda trial: trial.user_attrs.get("eval_key") == key,
+            lambda trial: trial.user_attrs.get(EVAL_KEY) == key,
         )  # fmt: skip
         if claimed is not None:
-            self.record.update(claimed, {"of_trial": member.number})
+            self.record.update(claimed, {OF_TRIAL: member.number})
             self._train(self.record.reread(claimed))
 
     def _train(self, trial: FrozenTrial) -> None:
         """Train, test and record a trial of ours."""
         attributes = trial.user_attrs
-        member = next((m for m in self.members if m.number == attributes.get("of_trial")), None)
+        member = next((m for m in self.members if m.number == attributes.get(OF_TRIAL)), None)
         if member is None:
             self.record.fail(trial, "its network is on the front no longer")
             return
         name = f"trial {member.number} of {self.searched.name} ({(member.arch or {}).get('family')})"
-        settings = json.loads(attributes["arch"])
-        run = self._run(settings, attributes["seed"], runs_folder(self.record.name) / attributes["eval_key"])
+        settings = json.loads(attributes[ARCH])
+        run = self._run(settings, attributes[SEED], runs_folder(self.record.name) / attributes[EVAL_KEY])
         self.tell(f"{name}, seed {run.seed}: {run.folder}")
         try:
             result = train_one(
                 run, guard=self.claims.guard(trial, self.guard), tell=self.tell,
                 on_progress=lambda progress: self.on_progress(name, progress),
             )  # fmt: skip
-            self._complete(trial, run, result, Measurement.from_json(attributes["measurement"]))
+            self._complete(trial, run, result, Measurement.from_json(attributes[MEASUREMENT]))
         except Lost:
             self.tell(f"{name}, seed {run.seed}: another process took it over")
         except Failed as error:
-            self.record.fail(trial, str(error))
+            self.record.fail(trial, str(error), error.fault)
         except (KeyboardInterrupt, UserError) as error:  # what is wrong around it would meet the others too
             self.record.requeue(trial, str(error) or "finishing was stopped")
             raise
@@ -168,20 +183,20 @@ class Retraining:
             return
         attributes = {
             **self._figures(measurement),
-            "measurement": measurement.to_json(),
-            "weights_sha256": result.weights["last.pt"],
-            "best_sha256": result.weights["best.pt"],
-            **_flat("best", result.best),
+            MEASUREMENT: measurement.to_json(),
+            WEIGHTS_SHA256: result.weights["last.pt"],
+            BEST_SHA256: result.weights["best.pt"],
+            **_flat(BEST, result.best),
             "best_step": result.best.protocol.steps,
-            **(_flat("held_out", result.held_out) if result.held_out else {}),
+            **(_flat(HELD_OUT, result.held_out) if result.held_out else {}),
         }
         self.record.complete(trial, known, attributes)
 
     def _notes(self) -> list[str]:
         found = []
         for trial in self.record.trials():
-            of, seed = trial.user_attrs.get("of_trial"), trial.user_attrs.get("seed")
-            reason = str(trial.user_attrs.get("reason", ""))
+            of, seed = trial.user_attrs.get(OF_TRIAL), trial.user_attrs.get(SEED)
+            reason = str(trial.user_attrs.get(REASON, ""))
             if trial.state == TrialState.PRUNED:
                 found.append(f"a network was not trained: {reason}")
             elif trial.state == TrialState.FAIL and not is_interrupted(trial):
@@ -194,7 +209,7 @@ class Retraining:
 
     def _candidate(self, member: TrialRow, measurement: Measurement, seed: int) -> Candidate:
         assert member.arch is not None
-        label = str(member.extra.get("published", ""))
+        label = str(member.extra.get(PUBLISHED, ""))
         return Candidate(Proposal({}, {}, {}), dict(member.arch), measurement, seed, label)
 
     def _figures(self, measurement: Measurement) -> dict[str, float]:
@@ -227,5 +242,5 @@ class Retraining:
 
 def _flat(name: str, accuracy: Accuracy) -> dict[str, str | float]:
     """An accuracy beside the measurement's: whole as JSON, and its mIoU to sort by (`test_miou` of `held_out`)."""
-    short = "test" if name == "held_out" else name
+    short = "test" if name == HELD_OUT else name
     return {name: json.dumps(asdict(accuracy)), f"{short}_miou": accuracy.miou}

@@ -13,10 +13,10 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from nasseg.analyse.front import Floats, is_dominated, pareto_front
-from nasseg.study.store.trial_attributes import CONTINUES, is_interrupted, is_stopped
+from nasseg.study.store.trial_attributes import CONTINUES, REUSED_FROM, RUNG, is_interrupted, is_stopped
 
 if TYPE_CHECKING:
-    from nasseg.study.engines.jobs import Context
+    from nasseg.study.context import Context
     from nasseg.study.study_file import Study
 
 
@@ -71,9 +71,9 @@ class Halving:
         attributes = trial.user_attrs
         if CONTINUES in attributes and not is_interrupted(trial):
             self._went_on.add(attributes[CONTINUES])
-        if is_stopped(trial) and "reused_from" not in attributes and attributes["rung"] < len(self.rungs) - 1:
-            self._stopped[attributes["rung"]].append(trial)
-            self._values[attributes["rung"]].append([attributes[name] for name in self._objectives])
+        if is_stopped(trial) and REUSED_FROM not in attributes and attributes[RUNG] < len(self.rungs) - 1:
+            self._stopped[attributes[RUNG]].append(trial)
+            self._values[attributes[RUNG]].append([attributes[name] for name in self._objectives])
 
     def promotable(self, unfinished: Collection[FrozenTrial], last: bool = False) -> Iterator[FrozenTrial]:
         """Who may go on, of the highest rung first, the best first.

@@ -7,7 +7,6 @@ predicted is written nowhere but in the reason why a candidate was passed over.
 """
 
 import json
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,9 +18,9 @@ from nasseg.families import arch_of
 from nasseg.figures import FIGURES
 from nasseg.measure.environment import environment
 from nasseg.records import Latency, LatencyProtocol, Measurement, Size
-from nasseg.study.engines.jobs import Job
 from nasseg.study.limits import Rules
 from nasseg.study.store.candidate import Candidate
+from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT
 
 if TYPE_CHECKING:
     from nasseg.measure.latency.predictor import (
@@ -66,17 +65,6 @@ def passed_over(candidate: Candidate, rules: Rules, screen: "Screen | None") -> 
     return found and Hopeless(found.reason, rules.constraints(measurement) | found.constraints)
 
 
-def take(ready: deque[Job], screen: "Screen | None") -> Job | None:
-    """The job that waits longest, out of the queue; of networks to be timed, the one furthest inside the limits."""
-    if not ready:
-        return None
-    first = ready[0]
-    if screen and first.kind == "latency":
-        first = screen.order([job for job in ready if job.kind == "latency"])[0]
-    ready.remove(first)
-    return first
-
-
 class Screen:
     """Learns from trials as they end, and judges and orders candidates once it has heard of `after` networks.
 
@@ -94,13 +82,13 @@ class Screen:
 
     def learn(self, trial: FrozenTrial) -> None:
         """Hear of a trial that ended."""
-        if not self._limits or "measurement" not in trial.user_attrs:
+        if not self._limits or MEASUREMENT not in trial.user_attrs:
             return
-        measurement = Measurement.from_json(trial.user_attrs["measurement"])
+        measurement = Measurement.from_json(trial.user_attrs[MEASUREMENT])
         if measurement.latency and measurement.arch_id not in self._learned and self._trusts(measurement.latency):
             figures = {name: FIGURES[name].of(measurement) for name in self._limits}
             known = {name: value for name, value in figures.items() if value is not None}
-            self._learned[measurement.arch_id] = (trial.user_attrs["arch"], known)
+            self._learned[measurement.arch_id] = (trial.user_attrs[ARCH], known)
             self._heard += 1
             if len(self._learned) > MAX_LEARNED:
                 del self._learned[next(iter(self._learned))]

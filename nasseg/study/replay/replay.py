@@ -18,32 +18,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 import torch
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 
 from nasseg.analyse.front import Floats, hypervolume, hypervolume_history, reference_box
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.figures import FIGURES
 from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, AccuracyProtocol, Cost, CostProtocol, Latency, LatencyProtocol, Measurement
+from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
-from nasseg.study.engines.jobs import Context, Job, Result
+from nasseg.study.driver.budget import Budget
+from nasseg.study.driver.driver import Driver
+from nasseg.study.engines.jobs import Job, Result
 from nasseg.study.engines.virtual_engine import Answer, VirtualEngine
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.replay.policies import BASELINE, Policy, Setting
 from nasseg.study.replay.trained_table import Network, Table
-from nasseg.study.search.budget import Budget
-from nasseg.study.search.driver import Driver
 from nasseg.study.store.record import Record
 from nasseg.study.study_file import HalvingFile, Study, StudyFile
 from nasseg.train.recipe import Recipe
 
 PERCENTILES = (10, 90)  # of the bands, over seeds
 POINTS = 201  # of a curve
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 _SIZE = (1, 1)  # tables do not say
 _COST = CostProtocol(input_size=_SIZE, num_classes=2)
 _LATENCY = LatencyProtocol(device="cpu", input_size=_SIZE, num_classes=2)
@@ -190,7 +189,6 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
     rungs = 1 + len(context.rungs)
     proposer = Proposer(study.space, study.objectives, policy.make(seed), seed, rungs)
     driver = Driver(study, record, engine, context, proposer, _Compute(record, engine, lookup, setting), seed)
-    driver.on_change = lambda: _look_again(driver)
     ended = driver.run()
     values = np.array([lookup.values(network) for network, _ in lookup.finished]).reshape(-1, len(directions))
     compute = np.array([spent for _, spent in lookup.finished])
@@ -201,12 +199,6 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
         policy, seed, compute[within], share, engine.begun, engine.clock / 3600, lookup.proposals, lookup.off_table,
         time.thread_time() - began, ended,
     )  # fmt: skip
-
-
-def _look_again(driver: Driver) -> None:
-    """Housekeeping goes by the real clock, on which nothing happens here: what waits for a twin looks at once."""
-    if driver.parked:
-        driver._kept = -math.inf
 
 
 @dataclass
@@ -256,8 +248,10 @@ class _Lookup:
             miou=miou, pixel_accuracy=0.0, class_iou={}, train_seconds=seconds,
         )  # fmt: skip
         measurement = replace(job.measurement, accuracy=accuracy)
-        error = "diverged: so says the table" if math.isnan(miou) else None
-        result = Result(job.candidate, job.kind, None if error else measurement, error)
+        if math.isnan(miou):
+            result = Result(job.candidate, "train", fault=Fault.DIVERGED, reason="diverged: so says the table")
+        else:
+            result = Result(job.candidate, "train", measurement)
         cost = (until - before) / self.setting.steps
         return Answer(result, max(0.0, seconds - seconds_before), cost)
 

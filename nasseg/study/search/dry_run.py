@@ -14,11 +14,12 @@ from scipy.stats import binomtest
 
 from nasseg.families import Arch, arch_of, make_arch
 from nasseg.records import Measurement
-from nasseg.study.engines.jobs import Context, Job, Workshop
+from nasseg.study.context import Context
+from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.limits import Rules
 from nasseg.study.search.run_study import prepare
 from nasseg.study.store.read_study import find_record
-from nasseg.study.store.trial_attributes import counts
+from nasseg.study.store.trial_attributes import PUBLISHED, counts
 from nasseg.study.study_file import Study
 from nasseg.train.loop import train
 from nasseg.words import duration
@@ -149,7 +150,7 @@ def preview(
         for s in _spread(passing, TIMED)
     )
     trained = _spread([sample for sample in timed if not sample.verdict], TRAINED) if total > 0 else []
-    missing = {*study.file.published} - {trial.user_attrs.get("published") for trial in trials_there}
+    missing = {*study.file.published} - {trial.user_attrs.get(PUBLISHED) for trial in trials_there}
     return Preview(
         samples=tuple(samples),
         timed=timed,
@@ -176,7 +177,7 @@ def _measured(job: Job, workshop: Workshop, rules: Rules) -> Sample:
     result = workshop.run(job)
     seconds = time.monotonic() - begun
     if result.measurement is None:
-        return Sample(job.settings, None, result.error or result.stop, seconds)
+        return Sample(job.settings, None, result.reason, seconds)
     settings = {"family": job.settings["family"], **arch_of(job.settings).params()}
     broken = rules.over_limit(result.measurement, "cost" if job.kind == "cost" else "latency")
     return Sample(settings, result.measurement, broken or "", seconds)

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from nasseg.errors import UserError
+from nasseg.study.driver.budget import SECONDS
 from nasseg.study.engines.ray_nodes import LATENCY_RESOURCE
-from nasseg.study.search.budget import SECONDS
 from nasseg.study.store.lease import RENEW_SECONDS
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import is_local

@@ -1,7 +1,7 @@
 """A search as it goes: what is done, how good the front is, how long it will still take."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.analyse.compute_spent import Account, Compute
 from nasseg.analyse.front import hypervolume, pareto_front, reference_box
-from nasseg.study.search.driver import Driver
+from nasseg.study.driver.driver import Driver
 from nasseg.study.store.read_study import row_of
-from nasseg.study.store.trial_attributes import CONTINUES, is_interrupted, is_stopped
+from nasseg.study.store.trial_attributes import CONTINUES, PUBLISHED, REUSED_FROM, is_interrupted, is_stopped
 from nasseg.words import duration
 
 
@@ -52,74 +52,84 @@ class Progress:
         )
 
 
-class ProgressWatch:
-    """Looks at a driver. steps: candidate -> training step, kept up to date by what hears of them."""
+class Tally:
+    """Counts trials as they end. objectives: the names of their values."""
 
-    def __init__(self, driver: Driver, steps: Mapping[int, int]) -> None:
-        self.driver, self.steps = driver, steps
-        self._finished: dict[int, FrozenTrial] = {}
-        self._stopped: set[int] = set()
-        self._rejected = self._failed = 0
-        self._account = Account()
-        self._front: tuple[int, int, float] = (0, 0, 0.0)  # of how many trials: members, hypervolume
-        self._begun, self._done_before = time.monotonic(), 0
-        driver.heard.add(self._learn)
-        driver.heard.sync()
-        self._done_before = len(self._own) + len(self._stopped)
+    def __init__(self, objectives: list[str]) -> None:
+        self._objectives = objectives
+        self.finished: dict[int, FrozenTrial] = {}
+        self.stopped: set[int] = set()  # numbers of trials that wait at a rung
+        self.rejected = self.failed = 0
+        self.account = Account()
 
     @property
-    def _own(self) -> list[FrozenTrial]:
-        return [trial for trial in self._finished.values() if "published" not in trial.user_attrs]
+    def own(self) -> list[FrozenTrial]:
+        """The finished trials without published networks."""
+        return [trial for trial in self.finished.values() if PUBLISHED not in trial.user_attrs]
 
-    def _learn(self, trial: FrozenTrial) -> None:
+    @property
+    def done(self) -> int:
+        return len(self.own) + len(self.stopped)
+
+    def learn(self, trial: FrozenTrial) -> None:
+        """Hear of a trial that ended."""
         if not is_interrupted(trial):  # else it waits at its rung again
-            self._stopped.discard(trial.user_attrs.get(CONTINUES, -1))
+            self.stopped.discard(trial.user_attrs.get(CONTINUES, -1))
         if trial.state == TrialState.FAIL:
-            self._failed += not is_interrupted(trial)
-        elif "reused_from" not in trial.user_attrs:
+            self.failed += not is_interrupted(trial)
+        elif REUSED_FROM not in trial.user_attrs:
             if trial.state == TrialState.COMPLETE:
-                self._finished[trial.number] = trial
+                self.finished[trial.number] = trial
             elif is_stopped(trial):
-                self._stopped.add(trial.number)
+                self.stopped.add(trial.number)
             else:
-                self._rejected += 1
+                self.rejected += 1
         self._note(trial)
 
     def _note(self, trial: FrozenTrial) -> None:
-        attributes = trial.user_attrs
-        if "miou" in attributes:  # trained, or copied from what was
-            self._account.add(row_of(trial, [figure.name for figure in self.driver.study.objectives]))
+        if "miou" in trial.user_attrs:  # trained, or copied from what was
+            self.account.add(row_of(trial, self._objectives))
         elif trial.state == TrialState.PRUNED:
-            self._account.reject(attributes.get("macs"))
+            self.account.reject(trial.user_attrs.get("macs"))
+
+
+class ProgressWatch:
+    """Looks at a driver. tally: hears of its trials. steps: candidate -> training step, kept up to date by others."""
+
+    def __init__(self, driver: Driver, tally: Tally, steps: Mapping[int, int]) -> None:
+        self.driver, self.tally, self.steps = driver, tally, steps
+        self._front: tuple[int, int, float] = (0, 0, 0.0)  # of how many trials: members, hypervolume
+        driver.ended_trials.sync()
+        self._begun, self._done_before = time.monotonic(), tally.done
 
     def look(self) -> Progress:
-        driver, own = self.driver, self._own
-        if len(self._finished) != self._front[0]:
-            self._front = (len(self._finished), *self._front_of([*self._finished.values()], own))
-        done = len(own) + len(self._stopped)
+        driver, tally = self.driver, self.tally
+        if len(tally.finished) != self._front[0]:
+            self._front = (len(tally.finished), *self._front_of([*tally.finished.values()], tally.own))
+        unfinished = driver.ended_trials.unfinished
         return Progress(
-            done=done,
+            done=tally.done,
             trials=driver.budget.trials,
-            stopped=len(self._stopped),
-            rejected=self._rejected,
-            failed=self._failed,
+            stopped=len(tally.stopped),
+            rejected=tally.rejected,
+            failed=tally.failed,
             front=self._front[1],
             hypervolume=self._front[2],
-            running=tuple(
-                (
-                    str(item.candidate.settings["family"]),
-                    item.candidate.rung,
-                    self.steps.get(number, 0),
-                    driver.until(item.candidate) or driver.context.recipe.steps,
-                )
-                for number, item in driver.active.items()
-                if item.trial
-            ),
-            seconds_left=self._seconds_left(done),
-            compute=self._account.compute(
-                {trial.user_attrs[CONTINUES] for trial in driver.heard.unfinished if CONTINUES in trial.user_attrs}
+            running=tuple(self._running()),
+            seconds_left=self._seconds_left(tally.done),
+            compute=tally.account.compute(
+                {trial.user_attrs[CONTINUES] for trial in unfinished if CONTINUES in trial.user_attrs}
             ),
         )
+
+    def _running(self) -> Iterator[tuple[str, int, int, int]]:
+        """Yield family, rung, step and last step of the networks that run."""
+        at_work, recipe = self.driver.at_work, self.driver.context.recipe
+        for number, item in at_work.items.items():
+            if item.trial:
+                until = at_work.until(item.candidate) or recipe.steps
+                family = str(item.candidate.settings["family"])
+                yield family, item.candidate.rung, self.steps.get(number, 0), until
 
     def _seconds_left(self, done: int) -> float | None:
         budget, new = self.driver.budget, done - self._done_before

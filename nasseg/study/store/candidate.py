@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from nasseg.measure.environment import environment
 from nasseg.records import Measurement
 from nasseg.space.parameter import Params
-from nasseg.study.store.trial_attributes import CONTINUES
+from nasseg.study.store.trial_attributes import ARCH, ARCH_ID, CODE, CONTINUES, MEASUREMENT, PUBLISHED, RUNG, SEED
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,27 @@ class Candidate:
     def of(cls, trial: FrozenTrial) -> "Candidate":
         """A trial's candidate as it was before it was trained."""
         attributes = trial.user_attrs
-        known = Measurement.from_json(attributes["measurement"])
+        known = Measurement.from_json(attributes[MEASUREMENT])
         custom = {name: entry for name, entry in known.custom.items() if entry["phase"] != "trained"}
         return cls(
-            Proposal({}, trial.params, trial.distributions), json.loads(attributes["arch"]),
-            replace(known, accuracy=None, custom=custom), attributes["seed"], attributes.get("published", ""),
-            attributes["rung"], attributes.get(CONTINUES),
+            Proposal({}, trial.params, trial.distributions), json.loads(attributes[ARCH]),
+            replace(known, accuracy=None, custom=custom), attributes[SEED], attributes.get(PUBLISHED, ""),
+            attributes[RUNG], attributes.get(CONTINUES),
         )  # fmt: skip
 
     def attributes(self, figures: Mapping[str, float | None]) -> dict[str, Any]:
         built = environment()
         attributes: dict[str, Any] = {
-            "arch": json.dumps(self.settings),
-            "seed": self.seed,
-            "rung": self.rung,
-            "code": f"{built.nasseg} {built.commit or ''}".strip(),
+            ARCH: json.dumps(self.settings),
+            SEED: self.seed,
+            RUNG: self.rung,
+            CODE: f"{built.nasseg} {built.commit or ''}".strip(),
             **{name: value for name, value in figures.items() if value is not None},
         }
         if self.label:
-            attributes["published"] = self.label
+            attributes[PUBLISHED] = self.label
         if self.continues is not None:
             attributes[CONTINUES] = self.continues
         if self.measurement is not None:
-            attributes |= {"arch_id": self.measurement.arch_id, "measurement": self.measurement.to_json()}
+            attributes |= {ARCH_ID: self.measurement.arch_id, MEASUREMENT: self.measurement.to_json()}
         return attributes

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 from optuna.trial import FrozenTrial, TrialState
 
+from nasseg.errors import Fault
 from nasseg.study.store.candidate import Candidate
 from nasseg.study.store.lease import LEASE_SECONDS, RENEW_SECONDS, LeaseWatch
 from nasseg.study.store.record import Record
-from nasseg.study.store.trial_attributes import INTERRUPTED
+from nasseg.study.store.trial_attributes import LEASE, has_fault
 from nasseg.train.loop import Guard
 from nasseg.train.run import Tell
 
-DIVERGED = "diverged"
 LOOK_SECONDS = 1.0
 
 
@@ -46,7 +46,7 @@ class Claims:
         while True:
             yield from self.waiting()
             running = self.record.trials(TrialState.RUNNING)
-            if not any(self._watch.is_undecided(trial.number, trial.user_attrs.get("lease")) for trial in running):
+            if not any(self._watch.is_undecided(trial.number, trial.user_attrs.get(LEASE)) for trial in running):
                 return
             if not told:
                 tell(f"waiting at most {LEASE_SECONDS:.0f} s to learn whether another process is gone")
@@ -58,13 +58,13 @@ class Claims:
     ) -> FrozenTrial | None:
         """A new trial of ours; None where the same is done, under way, or known to diverge."""
         for trial in filter(is_same, self.record.trials()):
-            diverged = trial.state == TrialState.FAIL and str(trial.user_attrs["reason"]).startswith(DIVERGED)
+            diverged = has_fault(trial, Fault.DIVERGED)
             if diverged or trial.state in (TrialState.COMPLETE, TrialState.RUNNING):
                 return None
         claimed = self.record.claim(candidate, key, {}, figures)
         rivals = filter(is_same, self.record.trials(TrialState.RUNNING))
         if any(rival.number < claimed.number for rival in rivals):
-            self.record.fail(claimed, f"{INTERRUPTED}: another process began it first")
+            self.record.fail(claimed, "interrupted: another process began it first", Fault.INTERRUPTED)
             return None
         return self.record.reread(claimed)
 

@@ -32,6 +32,7 @@ from nasseg.records import (
 )
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import SCHEMA
+from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, REASON, REUSED_FROM, RUNG, SEED
 
 MANY = 20_000
 _INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
@@ -106,9 +107,9 @@ def make_row(
     made = object.__new__(_Row)
     made.__dict__.update(
         number=number, state=state, params=params, values=values, started=started, finished=finished, _reader=reader,
-        _arch=attributes.pop("arch", None), _measurement=attributes.pop("measurement", None),
-        reason=attributes.pop("reason", None), rung=attributes.pop("rung", 0), seed=attributes.pop("seed", None),
-        reused_from=attributes.pop("reused_from", None), extra=attributes,
+        _arch=attributes.pop(ARCH, None), _measurement=attributes.pop(MEASUREMENT, None),
+        reason=attributes.pop(REASON, None), rung=attributes.pop(RUNG, 0), seed=attributes.pop(SEED, None),
+        reused_from=attributes.pop(REUSED_FROM, None), extra=attributes,
     )  # fmt: skip
     return made
 

@@ -13,8 +13,9 @@ from nasseg.study.store.read_journal import journal_study
 from nasseg.study.store.read_sql import bulk_rows
 from nasseg.study.store.record import Record, study_names
 from nasseg.study.store.storage import default_url, is_there, journal_path, open_storage
+from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, PUBLISHED, REASON, REUSED_FROM, RUNG, SEED
 
-_FLAT = {"arch", "measurement", "reason", "rung", "reused_from", "seed"}
+_FLAT = {ARCH, MEASUREMENT, REASON, RUNG, REUSED_FROM, SEED}
 
 
 def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
@@ -88,26 +89,26 @@ def _study_record(name: str, attributes: dict[str, Any], rows: tuple[TrialRow, .
 def row_of(trial: FrozenTrial, objectives: Sequence[str]) -> TrialRow:
     """A trial as plain data; `objectives`: the names of its values."""
     attributes = trial.user_attrs
-    text = attributes.get("measurement")
+    text = attributes.get(MEASUREMENT)
     return TrialRow(
         number=trial.number,
         state=trial.state.name,  # type: ignore[arg-type]
-        arch=json.loads(attributes["arch"]) if "arch" in attributes else None,
+        arch=json.loads(attributes[ARCH]) if ARCH in attributes else None,
         params=dict(trial.params),
         values=dict(zip(objectives, trial.values, strict=True)) if trial.state == TrialState.COMPLETE else {},
-        reason=attributes.get("reason"),
-        rung=attributes.get("rung", 0),
-        reused_from=attributes.get("reused_from"),
+        reason=attributes.get(REASON),
+        rung=attributes.get(RUNG, 0),
+        reused_from=attributes.get(REUSED_FROM),
         measurement=Measurement.from_json(text) if text else None,
         started=trial.datetime_start.isoformat() if trial.datetime_start else None,
         finished=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
-        seed=attributes.get("seed"),
+        seed=attributes.get(SEED),
         extra={name: value for name, value in attributes.items() if name not in _FLAT},
     )
 
 
 def _published(points: list[dict[str, Any]], rows: Sequence[TrialRow]) -> list[dict[str, Any]]:
     """Published networks with their costs, and with the study's own figures where they were run under its protocols."""
-    run = {row.extra.get("published"): row for row in rows if row.state == "COMPLETE"}
+    run = {row.extra.get(PUBLISHED): row for row in rows if row.state == "COMPLETE"}
     found = ({**point["figures"], **(run[point["name"]].values if point["name"] in run else {})} for point in points)
     return [{**point, "figures": figures} for point, figures in zip(points, found, strict=True)]

@@ -17,10 +17,11 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nasseg.errors import UserError, unknown
+from nasseg.errors import Fault, UserError, unknown
 from nasseg.study.store.candidate import Candidate
 from nasseg.study.store.lease import LeaseWatch, new_owner
-from nasseg.study.store.trial_attributes import INTERRUPTED
+from nasseg.study.store.storage import quiet_optuna
+from nasseg.study.store.trial_attributes import EVAL_KEY, FAULT, LEASE, REASON, RETRY_OF
 
 IDENTITY_ATTEMPTS = 10
 
@@ -46,7 +47,8 @@ class Record:
         """
         storage = optuna.storages.get_storage(storage)
         try:
-            study_id = storage.create_new_study([StudyDirection[d.upper()] for d in directions], name)
+            with quiet_optuna():
+                study_id = storage.create_new_study([StudyDirection[d.upper()] for d in directions], name)
             storage.set_study_user_attr(study_id, "identity", identity)
         except DuplicatedStudyError:
             pass
@@ -105,11 +107,11 @@ class Record:
         self, candidate: Candidate, reason: str, constraints: dict[str, float], figures: Mapping[str, float | None]
     ) -> FrozenTrial:
         """A candidate over a limit: PRUNED, infeasible to samplers, never trained."""
-        return self._add(candidate, TrialState.PRUNED, None, constraints, figures, {"reason": reason})
+        return self._add(candidate, TrialState.PRUNED, None, constraints, figures, {REASON: reason})
 
-    def add_failed(self, candidate: Candidate, reason: str) -> FrozenTrial:
+    def add_failed(self, candidate: Candidate, reason: str, fault: Fault) -> FrozenTrial:
         """A candidate that could not even be costed."""
-        return self._add(candidate, TrialState.FAIL, None, {}, {}, {"reason": reason})
+        return self._add(candidate, TrialState.FAIL, None, {}, {}, {REASON: reason, FAULT: fault})
 
     def add_reused(
         self, candidate: Candidate, values: list[float] | None, constraints: dict[str, float],
@@ -137,7 +139,7 @@ class Record:
         self, candidate: Candidate, eval_key: str, constraints: dict[str, float], figures: Mapping[str, float | None]
     ) -> FrozenTrial:
         """A RUNNING trial with our lease on it."""
-        more = {"eval_key": eval_key, "lease": self._lease()}
+        more = {EVAL_KEY: eval_key, LEASE: self._lease()}
         return self._add(candidate, TrialState.RUNNING, None, constraints, figures, more)
 
     def take_waiting(self, among: Iterable[FrozenTrial] | None = None) -> FrozenTrial | None:
@@ -146,13 +148,13 @@ class Record:
             if trial.state == TrialState.WAITING and self.storage.set_trial_state_values(
                 trial._trial_id, TrialState.RUNNING
             ):
-                self.storage.set_trial_user_attr(trial._trial_id, "lease", self._lease())
+                self.storage.set_trial_user_attr(trial._trial_id, LEASE, self._lease())
                 return self.storage.get_trial(trial._trial_id)
         return None
 
     def renew(self, trial: FrozenTrial) -> bool:
         """Renew our lease on a running trial; False if it is ours no longer."""
-        return self._set(trial, {"lease": self._lease()})
+        return self._set(trial, {LEASE: self._lease()})
 
     def update(self, trial: FrozenTrial, values: Mapping[str, Any]) -> bool:
         """Set attributes of a running trial of ours; False if it is ours no longer."""
@@ -173,23 +175,24 @@ class Record:
         return self._set(trial, attributes) and self._end(trial, TrialState.COMPLETE, values)
 
     def prune(self, trial: FrozenTrial, reason: str, attributes: Mapping[str, Any]) -> bool:
-        return self._set(trial, {**attributes, "reason": reason}) and self._end(trial, TrialState.PRUNED)
+        return self._set(trial, {**attributes, REASON: reason}) and self._end(trial, TrialState.PRUNED)
 
-    def fail(self, trial: FrozenTrial, reason: str) -> bool:
-        return self._set(trial, {"reason": reason}) and self._end(trial, TrialState.FAIL)
+    def fail(self, trial: FrozenTrial, reason: str, fault: Fault = Fault.NETWORK) -> bool:
+        return self._set(trial, {REASON: reason, FAULT: fault}) and self._end(trial, TrialState.FAIL)
 
     def requeue(self, trial: FrozenTrial, reason: str) -> bool:
         """End a running trial that was interrupted (ours, or one whose lease is stale) and enqueue it anew, once."""
         trial = self.storage.get_trial(trial._trial_id)  # what was measured since it was claimed goes with it
         try:
-            self.storage.set_trial_user_attr(trial._trial_id, "reason", f"{INTERRUPTED}: {reason}")
+            self.storage.set_trial_user_attr(trial._trial_id, REASON, f"interrupted: {reason}")
+            self.storage.set_trial_user_attr(trial._trial_id, FAULT, Fault.INTERRUPTED)
         except UpdateFinishedTrialError:
             return False
         if not self._end(trial, TrialState.FAIL):
             return False
-        kept = {k: v for k, v in trial.user_attrs.items() if k not in ("lease", "reason")}
+        kept = {k: v for k, v in trial.user_attrs.items() if k not in (LEASE, REASON, FAULT)}
         waiting = create_trial(
-            state=TrialState.WAITING, user_attrs={**kept, "retry_of": trial.number},
+            state=TrialState.WAITING, user_attrs={**kept, RETRY_OF: trial.number},
             params=trial.params, distributions=trial.distributions, constraints=dict(trial.constraints),
         )  # fmt: skip
         self.storage.create_new_trial(self.study_id, template_trial=waiting)
@@ -198,7 +201,7 @@ class Record:
     def take_back(self, watch: LeaseWatch, running: Iterable[FrozenTrial]) -> None:
         """Re-queue the trials whose process is gone."""
         for trial in running:
-            if watch.is_stale(trial.number, trial.user_attrs.get("lease")):
+            if watch.is_stale(trial.number, trial.user_attrs.get(LEASE)):
                 self.requeue(trial, "its process is gone")
 
     def _lease(self) -> str:
@@ -207,7 +210,7 @@ class Record:
 
     def _set(self, trial: FrozenTrial, values: Mapping[str, Any]) -> bool:
         current = self.storage.get_trial(trial._trial_id)
-        holder = str(current.user_attrs.get("lease", "")).rpartition(":")[0]
+        holder = str(current.user_attrs.get(LEASE, "")).rpartition(":")[0]
         if current.state != TrialState.RUNNING or holder != self.owner:
             return False
         try:

@@ -3,19 +3,13 @@
 A sibling lies in the storage of its search and is joined with it on arch_id.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
-
 from nasseg.analyse.trials import directions
-from nasseg.errors import UserError
 from nasseg.measure.environment import environment
 from nasseg.records import StudyRecord
 from nasseg.study.store.record import Record, now
-from nasseg.study.store.storage import redact
 
 _OF_THE_SEARCH = ("objectives", "limits", "published", "study_file", "space_file")
 
@@ -37,17 +31,3 @@ def sibling(
     if "created" not in record.attributes():
         record.set_attributes({"created": now()})
     return record
-
-
-@contextmanager
-def storage_faults() -> Iterator[None]:
-    """What goes wrong with a storage, as a UserError."""
-    try:
-        yield
-    except BrokenPipeError:  # of who reads our output
-        raise
-    except (StorageInternalError, SQLAlchemyError, OSError) as error:
-        reason = redact(str(error.__cause__ or error).splitlines()[0])
-        raise UserError(
-            f"the storage failed: {reason}; what it holds is kept: mend it and run the same command again"
-        ) from None

@@ -3,7 +3,8 @@
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from optuna.distributions import (
     distribution_to_json,
     json_to_distribution,
 )
-from optuna.exceptions import OptunaError
+from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages.journal import JournalFileBackend
@@ -27,9 +28,19 @@ from nasseg.errors import UserError
 SCHEMA = 12  # of Optuna's tables, as they are known here
 SQLITE_TIMEOUT_S = 60
 TABLE_ATTEMPTS = 25
-optuna.logging.set_verbosity(optuna.logging.ERROR)  # its notes on every study and trial are not a user's
 _POSTGRESQL = re.compile("^postgres(ql)?://")  # what this means without a driver differs between SQLAlchemy's versions
 _JOURNAL_SUFFIXES = (".log", ".journal")
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's notes on every study and sampler, which are not a user's, out of the output; then as before."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def default_url(study: str) -> str:
@@ -46,6 +57,28 @@ def redact(text: str) -> str:
     """The text with passwords of URLs in it replaced by ***."""
     text = re.sub(r"([?&](?:ssl)?password=)[^&#\s'\"]*", r"\1***", text)
     return re.sub(r"(\w+://[^:/?#@\s]*):[^@/\s]*@", r"\1:***@", text)
+
+
+@contextmanager
+def storage_faults(url: str = "") -> Iterator[None]:
+    """Report what goes wrong with a storage as a user's error; url: of the storage, where it is known.
+
+    Raises:
+        UserError: the storage failed.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # of who reads our output
+        raise
+    except (StorageInternalError, SQLAlchemyError, OSError) as error:
+        which = f"storage {redact(url)}" if url else "the storage"
+        raise UserError(
+            f"{which} failed: {redact(_reason(error))}; what it holds is kept: mend it and run the same command again"
+        ) from None
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error.__cause__ or error) or type(error).__name__).splitlines()[0]
 
 
 def is_there(url: str) -> bool:
@@ -90,7 +123,7 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
         opened.get_all_studies()  # what is no storage of Optuna's shows when it is read
         return opened
     except (OptunaError, SQLAlchemyError, ArgumentError, ImportError, OSError, ValueError, LookupError) as error:
-        reason = redact(str(error.__cause__ or error).splitlines()[0])
+        reason = redact(_reason(error))
         hint = "check the URL, the server or the permissions"
         if isinstance(error, ImportError):
             postgres = "pip install 'nasseg[postgresql]'"

@@ -11,7 +11,7 @@ from nasseg.analyse.front import is_dominated
 from nasseg.data.cache import cache_folder
 from nasseg.errors import UserError
 from nasseg.records import digest
-from nasseg.study.store.trial_attributes import is_interrupted, is_stopped
+from nasseg.study.store.trial_attributes import EVAL_KEY, PUBLISHED, REUSED_FROM, is_interrupted, is_stopped
 
 LAST, CHECKPOINT = "last.pt", "checkpoint.pt"
 
@@ -108,14 +108,14 @@ class Keeper:
         Raises:
             UserError: a file cannot be removed.
         """
-        attributes, key = trial.user_attrs, trial.user_attrs.get("eval_key")
-        if key is None or "reused_from" in attributes:
+        attributes, key = trial.user_attrs, trial.user_attrs.get(EVAL_KEY)
+        if key is None or REUSED_FROM in attributes:
             return
         if trial.state == TrialState.FAIL and not is_interrupted(trial):
             self._remove(key, CHECKPOINT)
         elif trial.state == TrialState.PRUNED and not is_stopped(trial) and self._keep != "all":
             self._remove(key, LAST)  # trained, and then over a limit
-        elif trial.state == TrialState.COMPLETE and "published" not in attributes:
+        elif trial.state == TrialState.COMPLETE and PUBLISHED not in attributes:
             if self._keep == "none":
                 self._remove(key, LAST)
             elif self._keep == "front":

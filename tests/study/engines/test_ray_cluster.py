@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.study.engines.jobs import MAX_ATTEMPTS, Job
 from nasseg.study.engines.ray_nodes import Node
 
@@ -67,7 +67,8 @@ def test_a_lost_node_uses_up_no_attempt_and_a_dead_worker_does(cluster):
     desk.take(7, "a worker", SPOT.id)
     engine._lost(7, "Traceback\nit was killed")
     (result,) = engine.wait(0)
-    assert result.error == f"worker died (on {SPOT.name}: it was killed)"
+    assert result.fault is Fault.WORKER_DIED
+    assert result.reason == f"worker died (on {SPOT.name}: it was killed)"
     assert engine.idle == 3
 
 
@@ -78,8 +79,9 @@ def test_a_job_that_no_worker_begins_stops_the_search(cluster):
         assert engine.wait(0) == []
         engine._lost(7, "no room")
     (result,) = engine.wait(0)
-    assert "no worker could be started" in result.stop
-    assert result.stop.endswith("no room")
+    assert result.fault is Fault.SURROUNDINGS
+    assert "no worker could be started" in result.reason
+    assert result.reason.endswith("no room")
 
 
 def test_a_late_joiner_that_does_not_fit_is_named_once_and_gets_no_more_jobs(cluster):

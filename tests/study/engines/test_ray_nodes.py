@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from optuna.exceptions import StorageInternalError
 
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.measure.environment import environment
 from nasseg.study.engines import open_engine, ray_nodes
 from nasseg.study.engines.open_engine import begin_engine, timed
@@ -159,7 +159,7 @@ def test_networks_are_timed_where_the_study_is(tmp_path):
     assert [m.latency.p50_ms == m.cost.macs / 1e6 for m in found] == [True, True]
     spoilt = FakeEngine(spoil=lambda job: "too odd" if job.kind == "latency" else None)
     assert timed(spoilt, [{"family": "regseg"}]) == [None]
-    deaths = iter(["worker died (exit code -9)"] * 2)
+    deaths = iter([(Fault.WORKER_DIED, "worker died (exit code -9)")] * 2)
     found = timed(FakeEngine(spoil=lambda job: next(deaths, None)), [{"family": "regseg"}])
     assert found[0].latency is not None
 

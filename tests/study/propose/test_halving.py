@@ -10,10 +10,10 @@ from optuna.trial import TrialState
 
 from nasseg.errors import UserError
 from nasseg.records import Measurement
+from nasseg.study.context import make_context
 from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.propose.halving import promotion_order
 from nasseg.study.search.dry_run import training_share
-from nasseg.study.search.run_study import make_context
 from tests.study.fakes import FakeEngine, make_driver, make_study
 from tests.study.fakes import make_context as fake_context
 
@@ -184,10 +184,10 @@ def test_two_drivers_promote_a_network_once(url):
     while rounds < 600:
         rounds += 1
         driver = pick.choice(drivers)
-        driver.heard.sync()
-        driver._fill()
+        driver.ended_trials.sync()
+        driver.fill()
         for result in driver.engine.wait(0):
-            driver._handle(result)
+            driver.outcomes.handle(result)
     continued = [
         t.user_attrs["continues"]
         for t in drivers[0].record.trials()
@@ -271,7 +271,7 @@ def test_a_promoted_network_goes_on_from_its_weights(tmp_path):
     settings = {"family": "dabnet", "width": 0.125}
     known = workshop.run(Job(0, "cost", settings)).measurement
     part = workshop.run(Job(0, "train", settings, known, "k", 0, 3))
-    assert part.error is None
+    assert part.fault is None
     assert part.measurement.accuracy.protocol.steps == 3
     assert steps == [1, 2, 3]
     whole = workshop.run(Job(0, "train", settings, known, "k", 0))

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 import sys
-from collections import deque, namedtuple
+from collections import namedtuple
 from dataclasses import replace
 from itertools import pairwise
 
@@ -17,10 +17,11 @@ from nasseg.families import make_arch
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.predictor import MIN_FITTED, fit_work
 from nasseg.records import Latency, Measurement, StudyRecord, TrialRow
+from nasseg.study.driver.at_work import AtWork, Item
 from nasseg.study.engines.jobs import Job
 from nasseg.study.limits import Rules
 from nasseg.study.propose import latency_screen as module
-from nasseg.study.propose.latency_screen import GROWTH, MAX_LEARNED, Screen, passed_over, take
+from nasseg.study.propose.latency_screen import GROWTH, MAX_LEARNED, Screen, passed_over
 from nasseg.study.store.candidate import Candidate as Costed
 from nasseg.study.store.candidate import Proposal
 from tests.study.fakes import LATENCY, FakeEngine, make_study
@@ -192,20 +193,18 @@ def test_a_limit_on_cost_comes_first_and_published_networks_are_exempt(made_up):
 
 
 def test_what_is_to_be_timed_is_taken_by_prediction_and_the_rest_in_turn(made_up):
-    def job(number, kind, depth):
-        return Job(number, kind, {"family": "made-up", "depth": depth, "width": 1.0})
-
-    queue = [job(0, "latency", 9), job(1, "train", 1), job(2, "latency", 3), job(3, "latency", 12)]
-
     def order(screen):
-        ready = deque(queue)
-        found = [take(ready, screen).candidate for _ in queue]
-        assert take(ready, screen) is None
+        at_work = AtWork((), screen)
+        for kind, depth in (("latency", 9), ("train", 1), ("latency", 3), ("latency", 12)):
+            settings = {"family": "made-up", "depth": depth, "width": 1.0}
+            at_work.queue(Item(Costed(Proposal({}, {}, {}), settings, None, 0)), kind)
+        found = [at_work.take().candidate for _ in range(4)]
+        assert at_work.take() is None
         return found
 
-    assert order(taught(noise=False)) == [2, 0, 1, 3]
-    assert order(None) == [0, 1, 2, 3]
-    assert order(Screen(LIMITS, LATENCY, 30)) == [0, 1, 2, 3]
+    assert order(taught(noise=False)) == [3, 1, 2, 4]
+    assert order(None) == [1, 2, 3, 4]
+    assert order(Screen(LIMITS, LATENCY, 30)) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("limits", [{}, {"macs": {"max": 1.0}}, {"latency_ms": {"min": 1.0}}])

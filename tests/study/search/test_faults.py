@@ -16,7 +16,7 @@ import torch
 from optuna.trial import TrialState
 from torch import nn
 
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.files import parse_yaml
 from nasseg.report import write_report
 from nasseg.study.engines import jobs, open_engine
@@ -163,7 +163,7 @@ def test_a_storage_that_fails_in_mid_search_is_one_clear_error(inline, tmp_path,
         connection.execute("alter table gone rename to trial_values")
     monkeypatch.setattr(open_engine, "LocalEngine", InlineEngine)
     monkeypatch.setattr("nasseg.study.store.lease._start_ticks", lambda pid: None)  # as after the end of that process
-    monkeypatch.setattr("nasseg.study.search.driver.HOUSEKEEPING_SECONDS", 0.0)
+    monkeypatch.setattr("nasseg.study.driver.housekeeping.HOUSEKEEPING_SECONDS", 0.0)
     ended = search.run_study(tiny(tmp_path), storage=url)
     complete = [trial for trial in ended.record.trials if trial.state == "COMPLETE"]
     assert len(complete) == len({trial.measurement.arch_id for trial in complete}) == 3
@@ -249,29 +249,29 @@ def test_two_studies_share_a_storage(url):
     one = make_driver(url, make_study(name="one"), trials=5)
     other = make_driver(url, make_study(space="dabnet", name="other"), trials=7)
     for driver in (one, other):
-        driver._fill()
+        driver.fill()
     while one.engine.jobs or other.engine.jobs:
         for driver in (one, other):
             for result in driver.engine.wait(0) if driver.engine.jobs else []:
-                driver._handle(result)
-            driver._fill()
+                driver.outcomes.handle(result)
+            driver.fill()
     assert len(one.record.trials()) == 5
     assert len(other.record.trials()) == 7
     assert {trial.params["family"] for trial in open_record("one", url).trials()} == {"bisenetv2", "regseg"}
     assert all("dabnet" in trial.user_attrs["arch"] for trial in open_record("other", url).trials())
 
 
-def test_a_worker_that_dies_again_and_again_fails_its_trial_with_a_guess(url):
+def test_a_worker_that_dies_again_and_again_fails_its_trial(url):
     doomed = []
 
     def spoil(job):
         doomed.append(job.key) if job.kind == "train" and not doomed else None
-        return "worker died (exit code -9)" if job.key and job.key in doomed else None
+        return (Fault.WORKER_DIED, "worker died (exit code 3)") if job.key and job.key in doomed else None
 
     driver = make_driver(url, engine=FakeEngine(workers=1, spoil=spoil), trials=3)
     driver.run()
     failed = [trial.user_attrs["reason"] for trial in driver.record.trials() if trial.state == TrialState.FAIL]
-    assert failed == ["worker died (exit code -9): it was killed, most likely for memory; try fewer workers"]
+    assert failed == ["worker died (exit code 3)"]
     assert len([job for job in driver.engine.done if job.key in doomed and job.kind == "train"]) == 3
 
 
@@ -283,7 +283,7 @@ def _with_little_memory(study, context, results):
     resource.setrlimit(resource.RLIMIT_AS, (used + (800 << 20), resource.RLIM_INFINITY))
     large = workshop.run(Job(0, "train", {"family": "bisenetv2"}, cost.measurement, "key"))
     small = workshop.run(Job(0, "train", {"family": "regseg", "width": 0.25}, cost.measurement, "other"))
-    results.put((large.error, large.stop, small.error, small.measurement is not None))
+    results.put((large.fault, large.reason, small.fault, small.measurement is not None))
 
 
 def test_a_network_that_does_not_fit_into_memory_fails_and_the_next_one_trains(inline, tmp_path):
@@ -294,10 +294,10 @@ def test_a_network_that_does_not_fit_into_memory_fails_and_the_next_one_trains(i
     results = spawn.Queue()
     process = spawn.Process(target=_with_little_memory, args=(None, context, results))
     process.start()
-    large, stop, small, trained = results.get(timeout=200)
+    fault, reason, small, trained = results.get(timeout=200)
     process.join()
-    assert large.startswith("out of memory: ")
-    assert not stop
+    assert fault is Fault.OUT_OF_MEMORY
+    assert reason.startswith("out of memory: ")
     assert small is None
     assert trained
 
@@ -311,7 +311,8 @@ def test_onednn_without_memory_for_its_scratch_is_out_of_memory(inline, tmp_path
     workshop = Workshop(context)
     cost = workshop.run(Job(0, "cost", {"family": "regseg", "width": 0.25}))
     failed = workshop.run(Job(0, "train", {"family": "regseg", "width": 0.25}, cost.measurement, "key"))
-    assert failed.error == "out of memory: RuntimeError: could not create a primitive"
+    assert failed.fault is Fault.OUT_OF_MEMORY
+    assert failed.reason == "out of memory: RuntimeError: could not create a primitive"
 
 
 def test_a_dry_run_measures_and_stores_nothing(inline, tmp_path):

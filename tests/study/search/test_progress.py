@@ -4,7 +4,7 @@ import pytest
 
 from nasseg.analyse.compute_spent import compute_of
 from nasseg.records import digest
-from nasseg.study.search.progress import ProgressWatch
+from nasseg.study.search.progress import ProgressWatch, Tally
 from nasseg.study.store.read_study import record_of
 from tests.study.fakes import FakeEngine, make_driver, make_study
 
@@ -12,10 +12,11 @@ from tests.study.fakes import FakeEngine, make_driver, make_study
 def test_what_was_spent_and_saved_is_that_of_the_stored_study(tmp_path):
     study = make_study(max_macs=str(1_000 + 0xC00000), halving="{rungs: [2, 5], factor: 3}")
     engine = FakeEngine(arch_id=lambda settings: digest(settings)[:1])  # sixteen networks
-    driver = make_driver(str(tmp_path / "s.log"), study, engine, trials=9)
-    watch, seen = ProgressWatch(driver, {}), []
-    driver.on_change = lambda: seen.append(watch.look())
-    driver.run()
+    tally, seen = Tally(["miou", "macs"]), []
+    driver = make_driver(str(tmp_path / "s.log"), study, engine, trials=9, learners=[tally.learn])
+    watch = ProgressWatch(driver, tally, {})
+    seen.append(watch.look())
+    driver.run(lambda: seen.append(watch.look()))
     driver.record.set_attributes({
         **dict.fromkeys(["question", "command", "created", "study_file", "space_file"], ""), "published": [],
         "environment": {}, "limits": {}, "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
@@ -37,10 +38,12 @@ def test_a_network_whose_promotion_was_interrupted_is_still_counted(tmp_path):
     driver = make_driver(
         url, study, FakeEngine(workers=1, hang=lambda job: job.kind == "train" and not job.until), trials=2
     )
-    driver.heard.sync()
+    driver.ended_trials.sync()
     while not any(job.kind == "train" and not job.until for job in driver.engine.jobs):
-        driver._fill()
+        driver.fill()
         for result in driver.engine.wait(0):
-            driver._handle(result)
+            driver.outcomes.handle(result)
     assert driver.stop("the search was stopped") == 1
-    assert ProgressWatch(make_driver(url, study, trials=2), {}).look().done == 2
+    tally = Tally(["miou", "macs"])
+    ProgressWatch(make_driver(url, study, trials=2, learners=[tally.learn]), tally, {})
+    assert tally.done == 2

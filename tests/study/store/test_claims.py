@@ -4,6 +4,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
+from nasseg.errors import Fault
 from nasseg.study.store import claims, lease
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.claims import Claims
@@ -70,10 +71,10 @@ def test_of_two_that_begin_at_once_the_first_goes_on(record, monkeypatch):
     assert states == [TrialState.RUNNING, TrialState.FAIL]
 
 
-@pytest.mark.parametrize(("reason", "again"), [("diverged at step 3", False), ("out of memory", True)])
-def test_what_diverged_is_not_begun_again(record, reason, again):
+@pytest.mark.parametrize(("fault", "again"), [(Fault.DIVERGED, False), (Fault.OUT_OF_MEMORY, True)])
+def test_what_diverged_is_not_begun_again(record, fault, again):
     first = Claims(record).claim(CANDIDATE, "key", {}, same)
-    record.fail(first, reason)
+    record.fail(first, "at step 3", fault)
     assert (Claims(record).claim(CANDIDATE, "key", {}, same) is not None) == again
 
 

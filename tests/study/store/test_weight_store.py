@@ -7,9 +7,9 @@ import torch
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
+from nasseg.study.context import make_context
 from nasseg.study.engines.jobs import Job, Workshop
-from nasseg.study.search.run_study import make_context
 from nasseg.study.store.weight_store import Keeper, WeightStore, is_url, weights_place
 from tests.study.fakes import make_study
 
@@ -59,7 +59,7 @@ def test_the_front_is_kept(tmp_path, keep, names):
 def test_checkpoints_stay_where_training_may_go_on(tmp_path):
     kept(tmp_path, "front", [
         trial("stopped", state=PRUNED, stopped_at_rung=True, rung=0),
-        trial("interrupted", state=FAIL, reason="interrupted: its process is gone"),
+        trial("interrupted", state=FAIL, reason="interrupted: its process is gone", fault="interrupted"),
         trial("diverged", state=FAIL, reason="diverged: the loss is nan"),
     ])  # fmt: skip
     assert {path.parent.name for path in tmp_path.glob("*/checkpoint.pt")} == {"stopped", "interrupted"}
@@ -85,10 +85,10 @@ def test_training_goes_on_on_another_machine(tmp_path, monkeypatch, url):
 
     first = machine("one")
     known = first.run(Job(0, "cost", settings)).measurement
-    assert first.run(Job(0, "train", settings, known, "k", 0, 2)).error is None
+    assert first.run(Job(0, "train", settings, known, "k", 0, 2)).fault is None
     assert (tmp_path / "shared/s/k/checkpoint.pt").exists()
     result = machine("two").run(Job(0, "train", settings, known, "k", 0))
-    assert result.error is None
+    assert result.fault is None
     assert steps == [1, 2, 3, 4]
     assert [path.name for path in (tmp_path / "shared/s/k").iterdir()] == ["last.pt"]
     monkeypatch.setenv("NASSEG_CACHE", str(tmp_path / "three"))
@@ -111,8 +111,8 @@ def test_a_place_that_cannot_be_read_stops_the_search_and_blames_no_network(monk
     settings = {"family": "dabnet", "width": 0.125}
     known = workshop.run(Job(0, "cost", settings)).measurement
     result = workshop.run(Job(0, "train", settings, known, "k", 0))
-    assert result.error is None
-    assert result.stop == "cannot use memory://bucket/s: no such rights; the last checkpoint is kept"
+    assert result.fault is Fault.SURROUNDINGS
+    assert result.reason == "cannot use memory://bucket/s: no such rights; the last checkpoint is kept"
 
 
 def test_what_cannot_be_removed_is_named(monkeypatch, tmp_path):

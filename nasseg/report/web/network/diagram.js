@@ -1,7 +1,9 @@
 // A network drawn: a row for each output stride, and its dilation schedules block by block.
 
+import { el } from "../lib/dom.js";
+
 // stages: [stride (0: one pixel), width or null, parameters, multiply-adds, share of them in percent]; input: [h, w].
-function stageDiagram({ stages, input }) {
+export function stageDiagram({ stages, input }) {
   const busy = stages.filter(([, , params, macs]) => params !== "0" || macs !== "0");
   const rows = [...busy.filter(([stride]) => stride), ...busy.filter(([stride]) => !stride)];
   const [width, row, top, left, right] = [320, 30, 20, 36, 186], middle = (left + right) / 2;
@@ -31,7 +33,7 @@ function stageDiagram({ stages, input }) {
 }
 
 // runs: [[blocks, [rate a branch]], ...]: a column a block, or a run where they are many; a cell a branch.
-function scheduleDiagram([name, notation, runs]) {
+export function scheduleDiagram([name, notation, runs]) {
   const blocks = runs.reduce((sum, [count]) => sum + count, 0), each = blocks <= 20;
   const columns = each ? runs.flatMap(([count, rates]) => Array(count).fill([1, rates])) : runs;
   const cell = Math.min(30, 320 / columns.length), branches = Math.max(...runs.map(([, rates]) => rates.length));

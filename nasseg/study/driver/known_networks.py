@@ -9,7 +9,7 @@ from nasseg.records import Measurement
 from nasseg.study.limits import Rules
 from nasseg.study.store.candidate import Candidate
 from nasseg.study.store.record import Record
-from nasseg.study.store.trial_attributes import STOPPED, is_stopped
+from nasseg.study.store.trial_attributes import EVAL_KEY, MEASUREMENT, REASON, REUSED_FROM, RUNG, STOPPED, is_stopped
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class _Answer:
     attributes: dict[str, Any]
 
 
-class Twins:
-    """Trials that were trained, to a rung or to the end, by eval_key."""
+class KnownNetworks:
+    """The trials that were trained, to a rung or to the end, by eval_key."""
 
     def __init__(self, record: Record, rules: Rules) -> None:
         self._record, self._rules = record, rules
@@ -31,14 +31,14 @@ class Twins:
 
     def learn(self, trial: FrozenTrial) -> None:
         """Hear of a trial that ended."""
-        key = trial.user_attrs.get("eval_key")
-        if not key or "reused_from" in trial.user_attrs or (key in self._trained and _is_whole(self._trained[key])):
+        key = trial.user_attrs.get(EVAL_KEY)
+        if not key or REUSED_FROM in trial.user_attrs or (key in self._trained and _is_whole(self._trained[key])):
             return
         if is_stopped(trial) or _is_whole(trial):
             self._trained[key] = trial
 
     def answer(self, candidate: Candidate, key: str) -> FrozenTrial | None:
-        """A new trial with the figures of this network's earlier one; None if there is none."""
+        """Add a trial with the figures of this network's earlier one; return it, or None if there is none."""
         found = self._answer(candidate.label, key)
         if found is None:
             return None
@@ -51,32 +51,32 @@ class Twins:
         found = self._answer(label, key)
         if found is None:
             return False
-        attributes = {**found.attributes, **self._rules.figures(found.known), "measurement": found.known.to_json()}
+        attributes = {**found.attributes, **self._rules.figures(found.known), MEASUREMENT: found.known.to_json()}
         if found.values is None:
-            self._record.prune(trial, attributes["reason"], attributes)
+            self._record.prune(trial, attributes[REASON], attributes)
         else:
             self._record.complete(trial, found.values, attributes)
         return True
 
     def _answer(self, label: str, key: str) -> _Answer | None:
-        """By the limits of today, which are not those of published networks. These are trained to the end."""
+        """Answer by the limits of today, which published networks are exempt from; these are trained to the end."""
         twin = self._trained.get(key)
         if twin is None or (label and is_stopped(twin)):
             return None
-        known = Measurement.from_json(twin.user_attrs["measurement"])
-        constraints, attributes = self._rules.constraints(known), {"eval_key": key, "reused_from": twin.number}
+        known = Measurement.from_json(twin.user_attrs[MEASUREMENT])
+        constraints, attributes = self._rules.constraints(known), {EVAL_KEY: key, REUSED_FROM: twin.number}
         if is_stopped(twin):
-            more = {name: twin.user_attrs[name] for name in ("rung", "reason", STOPPED)}
+            more = {name: twin.user_attrs[name] for name in (RUNG, REASON, STOPPED)}
             return _Answer(known, None, constraints, {**attributes, **more})
         limits = (self._rules.over_limit(known, phase) for phase in ("latency", "trained"))
         broken = None if label else next(filter(None, limits), None)
         if broken:
-            return _Answer(known, None, constraints, {**attributes, "reason": broken})
+            return _Answer(known, None, constraints, {**attributes, REASON: broken})
         return _Answer(known, self._rules.objectives(known)[0], constraints, attributes)
 
 
 def _is_whole(trial: FrozenTrial) -> bool:
-    """Whether a trial was trained to the end; some are over a limit on what only training decides."""
-    if trial.state != TrialState.PRUNED or is_stopped(trial) or "measurement" not in trial.user_attrs:
+    """Return whether a trial was trained to the end; some are over a limit on what only training decides."""
+    if trial.state != TrialState.PRUNED or is_stopped(trial) or MEASUREMENT not in trial.user_attrs:
         return trial.state == TrialState.COMPLETE
-    return Measurement.from_json(trial.user_attrs["measurement"]).accuracy is not None
+    return Measurement.from_json(trial.user_attrs[MEASUREMENT]).accuracy is not None

@@ -13,6 +13,7 @@ from nasseg.families import get_family
 from nasseg.records import Accuracy, AccuracyProtocol, Measurement, eval_key
 from nasseg.space import Params, Space
 from nasseg.study.store.record import Record
+from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, PUBLISHED, REUSED_FROM
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def reuse_of(record: Record, space: Space, protocol: AccuracyProtocol) -> Reuse:
     points: list[Params] = []
     other: AccuracyProtocol | None = None
     for trial in record.trials(TrialState.COMPLETE):
-        measurement = Measurement.from_json(trial.user_attrs["measurement"])
-        if measurement.accuracy is None or "reused_from" in trial.user_attrs:
+        measurement = Measurement.from_json(trial.user_attrs[MEASUREMENT])
+        if measurement.accuracy is None or REUSED_FROM in trial.user_attrs:
             continue
         theirs = measurement.accuracy.protocol
         if replace(theirs, recipe="", seed=0) != replace(protocol, recipe="", seed=0):
@@ -75,7 +76,7 @@ def front_points(record: Record, space: Space) -> list[Params]:
     Raises:
         UserError: none of it does.
     """
-    trials = [trial for trial in record.trials(TrialState.COMPLETE) if "reused_from" not in trial.user_attrs]
+    trials = [trial for trial in record.trials(TrialState.COMPLETE) if REUSED_FROM not in trial.user_attrs]
     directions = [direction for _name, _unit, direction in record.attributes()["objectives"]]
     on = pareto_front(np.array([trial.values for trial in trials]).reshape(-1, len(directions)), directions)
     points = [_point(space, trial) for trial, front in zip(trials, on, strict=True) if front]
@@ -86,8 +87,8 @@ def front_points(record: Record, space: Space) -> list[Params]:
 
 
 def _point(space: Space, trial: FrozenTrial) -> Params | None:
-    settings = json.loads(trial.user_attrs["arch"])
-    if "published" in trial.user_attrs or settings["family"] not in space.families:
+    settings = json.loads(trial.user_attrs[ARCH])
+    if PUBLISHED in trial.user_attrs or settings["family"] not in space.families:
         return None
     encoder = {name: value for name, value in settings.items() if name == "encoder"}
     defaults = {"family": settings["family"], **get_family(settings["family"]).from_params(encoder).params()}

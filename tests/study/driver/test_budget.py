@@ -3,8 +3,8 @@
 import pytest
 from optuna.trial import TrialState
 
-from nasseg.study.search import budget
-from nasseg.study.search.budget import Stopwatch
+from nasseg.study.driver import budget
+from nasseg.study.driver.budget import Stopwatch
 from nasseg.study.store.trial_attributes import counts
 from tests.study.fakes import FakeEngine, make_driver, make_study
 
@@ -113,12 +113,12 @@ def test_the_last_trial_of_a_budget_is_begun_by_one_process_only(url):
     """Both processes cost a candidate for the one place that is left."""
     one, other = make_driver(url, trials=1), make_driver(url, trials=1, seed=1)
     for driver in (one, other):
-        driver._fill()
+        driver.fill()
     assert one.engine.jobs
     assert other.engine.jobs
     for driver in (one, other):
         for result in driver.engine.wait(0):
-            driver._handle(result)
+            driver.outcomes.handle(result)
     assert sum(counts(trial) for trial in one.record.trials()) == 1
     one.run()
     other.run()

@@ -1,9 +1,11 @@
 // The front over three objectives: the traces of the first two, each mark with its third figure.
 
+import { byId } from "../lib/dom.js";
+
 const SOLIDS = { circle: "circle", square: "square", diamond: "diamond", "triangle-up": "cross", pentagon: "x", "triangle-down": "diamond-open", star: "diamond-open" };
 
 // front: with axes x, y and z; traces: of x over y, as filtered. Layouts: of the three axes, as Python made them.
-function spaceOf(front, traces, layouts) {
+export function spaceOf(front, traces, layouts) {
   const { rows, fronts } = front.data, { axes } = front, letters = ["x", "y", "z"];
   const at = (letter, row) => rows.figures[axes[letter]].values[row];
   const place = (found) => Object.fromEntries(letters.map((letter) => [letter, found.map((row) => at(letter, row))]));

@@ -1,4 +1,4 @@
-"""Every trial that ended, whoever ran it, is told once to all who learn from it; what has not ended is at hand."""
+"""Pass each ended trial once to every listener; keep those still running."""
 
 import math
 import time
@@ -7,29 +7,24 @@ from collections.abc import Callable, Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.study.store.record import Record
+from nasseg.study.store.trial_attributes import EVAL_KEY
 
 Learner = Callable[[FrozenTrial], None]
 
 
-class Heard:
-    """`learners` are called with each trial that ended: our own when it is told, the others' at the next `sync`.
+class EndedTrials:
+    """Calls `learners` with each trial that ended: our own when it is told, the others' at the next `sync`.
 
-    unfinished: what ran or waited at the last sync and has not been told since. A search of 100,000 trials so looks
+    unfinished: what ran or waited at the last sync and has not been told since. So a search of 100,000 trials looks
     only at what is new.
     """
 
     def __init__(self, record: Record, learners: Sequence[Learner]) -> None:
-        self._record, self._learners = record, [*learners]
+        self._record, self._learners = record, tuple(learners)
         self._numbers: set[int] = set()
         self._all_below = 0  # every trial with a lower number was told
         self._synced = -math.inf
         self.unfinished: list[FrozenTrial] = []
-
-    def add(self, learner: Learner) -> None:
-        """One more, before the first is told."""
-        assert not self._numbers
-        assert not self._all_below
-        self._learners.append(learner)
 
     def sync(self, within: float = 0.0) -> None:
         """Look at the storage. `within`: not if that was done so many seconds ago and nothing waited then."""
@@ -45,12 +40,21 @@ class Heard:
             self._all_below += 1
         self._synced = time.monotonic()
 
-    def running(self, key: str = "") -> list[FrozenTrial]:
-        """Trials that ran at the last sync; `key`: only those of this network."""
-        found = (trial for trial in self.unfinished if trial.state == TrialState.RUNNING)
-        return [trial for trial in found if not key or trial.user_attrs.get("eval_key") == key]
+    def running(self, key: str = "", before: int | None = None) -> list[FrozenTrial]:
+        """Return the trials that ran at the last sync.
+
+        key: only those of this network. before: only those with a lower number, whose claim is the earlier.
+        """
+        return [
+            trial
+            for trial in self.unfinished
+            if trial.state == TrialState.RUNNING
+            and (not key or trial.user_attrs.get(EVAL_KEY) == key)
+            and (before is None or trial.number < before)
+        ]
 
     def tell(self, trial: FrozenTrial) -> None:
+        """Pass a trial on, if it ended and was not passed on before."""
         if trial.state.is_finished() and trial.number >= self._all_below and trial.number not in self._numbers:
             self._numbers.add(trial.number)
             self.unfinished = [other for other in self.unfinished if other.number != trial.number]

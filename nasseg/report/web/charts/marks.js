@@ -1,12 +1,14 @@
 // Marks of the front by keyboard: arrows go from one to the next, Enter opens it, Shift and Enter compares it.
 
-function walkMarks(front, open, toggle) {
+import { byId } from "../lib/dom.js";
+
+export function walkMarks(front, open, toggle) {
   const { node } = front;
   let row = null;
   const marks = () =>
     node.data
       .flatMap(({ meta, visible, customdata, x }, curveNumber) =>
-        ["trials", "published"].includes(meta) && visible !== false ? customdata.map((row, pointNumber) => ({ row, curveNumber, pointNumber, at: x[pointNumber] })) : [],
+        ["trials", "published"].includes(meta) && visible !== false ? customdata.map((mark, pointNumber) => ({ row: mark, curveNumber, pointNumber, at: x[pointNumber] })) : [],
       )
       .sort((a, b) => a.at - b.at || a.row - b.row);
   node.addEventListener("keydown", (event) => {

@@ -3,8 +3,8 @@
 import pytest
 from optuna.trial import TrialState
 
+from nasseg.study.driver import driver as module
 from nasseg.study.engines.jobs import Job
-from nasseg.study.search import driver as module
 from nasseg.study.store.candidate import Candidate
 from tests.study.fakes import FakeEngine, make_driver, make_study
 
@@ -21,7 +21,7 @@ def url(tmp_path):
 def no_waiting(monkeypatch):
     """A driver that would wait for ever fails."""
     pauses = iter(range(PAUSES))
-    monkeypatch.setattr(module, "HOUSEKEEPING_SECONDS", 0.0)
+    monkeypatch.setattr("nasseg.study.driver.housekeeping.HOUSEKEEPING_SECONDS", 0.0)
     monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
 
     def pause(_driver):
@@ -38,12 +38,12 @@ def one_network(**options):
 
 def begin(driver, kind="train"):
     """Until a job of this kind is given to a worker."""
-    driver.heard.sync()
-    driver._fill()
+    driver.ended_trials.sync()
+    driver.fill()
     while not any(job.kind == kind for job in driver.engine.jobs):
         for result in driver.engine.wait(0):
-            driver._handle(result)
-        driver._fill()
+            driver.outcomes.handle(result)
+        driver.fill()
 
 
 def states(driver):
@@ -73,20 +73,20 @@ def test_a_requeued_network_is_not_trained_beside_one_that_waited_for_it(url):
     killed = make_driver(url, trials=4, engine=one_network())
     begin(killed)
     other = make_driver(url, trials=4, engine=one_network())
-    other._watch.is_stale = lambda number, lease: False
-    while not other.parked:
-        other._housekeeping()
-        other._fill()
+    other.housekeeping._watch.is_stale = lambda number, lease: False
+    while not other.parked.items:
+        other.housekeeping.turn()
+        other.fill()
         for result in other.engine.wait(0):
-            other._handle(result)
-    other._watch.is_stale = lambda number, lease: True
-    other._housekeeping()  # re-queues
-    other._housekeeping()  # and looks after what it has parked
-    while not (other.record.trials(COMPLETE) and not other.active):
-        other._housekeeping()
-        other._fill()
+            other.outcomes.handle(result)
+    other.housekeeping._watch.is_stale = lambda number, lease: True
+    other.housekeeping.turn()  # re-queues
+    other.housekeeping.turn()  # and looks after what it has parked
+    while not (other.record.trials(COMPLETE) and not other.at_work.items):
+        other.housekeeping.turn()
+        other.fill()
         for result in other.engine.wait(0):
-            other._handle(result)
+            other.outcomes.handle(result)
         if len(other.record.trials()) > PAUSES:
             break
     assert len(other.engine.trained()) == 1
@@ -111,30 +111,30 @@ def test_a_requeued_network_that_another_process_finished_meanwhile_is_not_train
 
 def test_a_job_whose_lease_is_lost_before_a_worker_had_it_is_dropped(url):
     slow = make_driver(url, trials=1, engine=FakeEngine(workers=1))
-    slow.heard.sync()
-    slow._fill()
-    while not slow.ready:
+    slow.ended_trials.sync()
+    slow.fill()
+    while not slow.at_work._ready:
         for result in slow.engine.wait(0):
-            slow._handle(result)
+            slow.outcomes.handle(result)
     (trial,) = slow.record.trials(RUNNING)
     make_driver(url).record.requeue(trial, "its process is gone")  # it was suspended for a while
-    slow._renewed = -1e9
-    slow._housekeeping()
-    assert not slow.ready
-    assert not slow.active
-    slow._fill()
+    slow.housekeeping._renewed = -1e9
+    slow.housekeeping.turn()
+    assert slow.at_work.take() is None
+    assert not slow.at_work.items
+    slow.fill()
 
 
 def test_a_network_over_a_limit_that_training_decides_is_trained_once(url, monkeypatch):
-    monkeypatch.setattr(module, "MAX_REJECTIONS", 20)
+    monkeypatch.setattr("nasseg.study.driver.next_jobs.MAX_REJECTIONS", 20)
     study = make_study(limits="{miou: {min: 99.9}}")
     engine = FakeEngine(workers=1, arch_id=lambda settings: settings["family"])
     driver = make_driver(url, study, engine, trials=3)
     for _ in range(60):
-        driver._housekeeping()
-        driver._fill()
+        driver.housekeeping.turn()
+        driver.fill()
         for result in engine.wait(0):
-            driver._handle(result)
+            driver.outcomes.handle(result)
     assert len(engine.trained()) == 2  # the families of the space
     assert set(states(driver)) == {PRUNED}
     reused = [trial for trial in driver.record.trials() if "reused_from" in trial.user_attrs]

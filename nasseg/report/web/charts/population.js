@@ -1,6 +1,8 @@
 // Charts of the population: one parameter at a time, all by importance, and networks as lines; all follow the filter.
 
-class PopulationCharts {
+import { byId } from "../lib/dom.js";
+
+export class PopulationCharts {
   constructor(data, filter, open) {
     Object.assign(this, { data: data.population, config: data.config, hover: data.hover, filter, drawn: false });
     this.names = ["effects", "edf", "importance", "parallel"];

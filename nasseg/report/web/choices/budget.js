@@ -1,6 +1,9 @@
 // The best network within a budget, among those that the filter keeps; Python says the same of the first budget.
 
-class Budget {
+import { byId, el } from "../lib/dom.js";
+import { number, parseNumber } from "../lib/words.js";
+
+export class Budget {
   constructor(data, filter, changed) {
     Object.assign(this, { rows: data.rows, gain: data.budget.gain, filter, changed });
     const slider = byId("budget-slider"), value = byId("budget-value"), figure = byId("budget-figure");

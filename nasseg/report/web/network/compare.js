@@ -1,6 +1,8 @@
 // Networks side by side: what differs between them, and on demand what does not.
 
-class Compare {
+import { byId, el } from "../lib/dom.js";
+
+export class Compare {
   constructor(details, changed) {
     Object.assign(this, { details, changed, rows: [], node: byId("compare"), everything: false });
   }

@@ -9,7 +9,7 @@ import optuna_dashboard
 import pytest
 from optuna.trial import TrialState
 
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.records import Measurement
 from nasseg.study.propose import proposer as proposers
 from nasseg.study.propose import samplers
@@ -81,7 +81,7 @@ def test_latency_limits_come_before_training(url):
 
 @pytest.mark.parametrize("over", ["macs", "latency_ms"])
 def test_limits_that_nothing_passes_end_the_search(url, monkeypatch, over):
-    monkeypatch.setattr("nasseg.study.search.driver.MAX_REJECTIONS", 30)
+    monkeypatch.setattr("nasseg.study.driver.next_jobs.MAX_REJECTIONS", 30)
     study = make_study(max_macs="1.0") if over == "macs" else make_study()
     driver = make_driver(url, study, FakeEngine(macs=lambda settings: 10**9))
     assert "all over a limit" in driver.run()
@@ -157,12 +157,31 @@ def test_a_worker_that_dies_gets_its_job_again(url):
     def spoil(job):
         if job.kind == "train" and len(deaths) < 2:
             deaths.append(job)
-            return "worker died (exit code -9)"
+            return Fault.WORKER_DIED, "worker died (exit code -9)"
         return None
 
     driver = make_driver(url, engine=FakeEngine(workers=1, spoil=spoil))
     driver.run()
     assert states(driver) == [COMPLETE] * 6
+
+
+@pytest.mark.parametrize("sentence", ["worker died: says a user's code", "interrupted: says a user's code"])
+def test_what_an_error_says_decides_nothing(url, sentence):
+    """Faults are values: an error of a network's own fails it once and counts, whatever its words."""
+    spoilt = []
+
+    def spoil(job):
+        if job.kind == "train" and not spoilt:
+            spoilt.append(job)
+            return sentence
+        return None
+
+    driver = make_driver(url, engine=FakeEngine(workers=1, spoil=spoil))
+    driver.run()
+    failed = [trial for trial in driver.record.trials() if trial.state == FAIL]
+    assert [trial.user_attrs["reason"] for trial in failed] == [sentence]
+    assert [trial.user_attrs["fault"] for trial in failed] == ["network"]
+    assert states(driver).count(COMPLETE) == 5
 
 
 def test_an_objective_that_is_no_number_fails_its_trial(url):
@@ -194,7 +213,7 @@ def test_trials_of_a_killed_search_are_taken_up(url, monkeypatch):
     assert RUNNING in states(dead)
     monkeypatch.setattr(lease, "LEASE_SECONDS", 0.0)
     monkeypatch.setattr(lease, "_start_ticks", lambda pid: None)  # the owner is gone
-    monkeypatch.setattr("nasseg.study.search.driver.HOUSEKEEPING_SECONDS", 0.0)
+    monkeypatch.setattr("nasseg.study.driver.housekeeping.HOUSEKEEPING_SECONDS", 0.0)
     living = make_driver(url)
     living.run()
     trials = living.record.trials()
@@ -208,23 +227,23 @@ def test_trials_of_a_killed_search_are_taken_up(url, monkeypatch):
 def test_trials_of_a_living_search_are_left_alone(url):
     """The second driver sees the first one's running trial: it waits for it instead of failing it."""
     first = make_driver(url, trials=1)
-    first.heard.sync()
-    first._fill()
+    first.ended_trials.sync()
+    first.fill()
     while not first.record.trials(RUNNING):
         for result in first.engine.wait(0):
-            first._handle(result)
+            first.outcomes.handle(result)
     second = make_driver(url, trials=2)
-    second._kept = -1e9
-    second._housekeeping()
+    second.housekeeping._kept = -1e9
+    second.housekeeping.turn()
     assert states(second) == [RUNNING]
 
 
 def test_a_result_after_the_lease_was_lost_is_not_counted(url):
     first = make_driver(url, trials=1)
-    first._fill()
+    first.fill()
     while not first.record.trials(RUNNING):
         for result in first.engine.wait(0):
-            first._handle(result)
+            first.outcomes.handle(result)
     other = make_driver(url)
     (running,) = other.record.trials(RUNNING)
     assert other.record.requeue(running, "its process is gone")
@@ -235,10 +254,10 @@ def test_a_result_after_the_lease_was_lost_is_not_counted(url):
 
 def test_stopping_requeues_what_runs(url):
     driver = make_driver(url)
-    driver._fill()
+    driver.fill()
     while not driver.record.trials(RUNNING):
         for result in driver.engine.wait(0):
-            driver._handle(result)
+            driver.outcomes.handle(result)
     assert driver.stop("the search was stopped") == 1
     assert RUNNING not in states(driver)
     again = make_driver(url)

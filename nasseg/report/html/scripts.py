@@ -1,0 +1,50 @@
+"""Join the ES modules of report/web into one classic script, each in a scope of its own.
+
+A page is one file opened from a disk, where browsers load no modules. The modules keep to the forms
+`import { a, b } from "./x.js";` and `export function|class|const name`.
+"""
+
+import re
+from posixpath import dirname, join, normpath
+
+from nasseg.report.html.one_file import resource
+
+_IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "(\.[\w./-]+\.js)";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export ((?:async )?function|class|const) (\w+)", re.MULTILINE)
+
+
+def bundle(entry: str) -> str:
+    """Return the script of a page: the module `entry` after all that it imports, each once.
+
+    Raises:
+        ValueError: a module imports a name that is not exported, imports itself by way of others, or has a form that
+            is not joined.
+    """
+    parts: dict[str, str] = {}  # in the order of need
+    exports: dict[str, list[str]] = {}
+    _join(entry, parts, exports, ())
+    return '"use strict";\n' + "".join(parts.values())
+
+
+def _join(name: str, parts: dict[str, str], exports: dict[str, list[str]], above: tuple[str, ...]) -> None:
+    if name in above:
+        raise ValueError(f"scripts import each other in a circle: {' -> '.join((*above, name))}")
+    if name in parts:
+        return
+    source, lines = resource(name), []
+    for names, path in _IMPORT.findall(source):
+        other = normpath(join(dirname(name), path))
+        _join(other, parts, exports, (*above, name))
+        if missing := set(names.split(", ")) - set(exports[other]):
+            raise ValueError(f"{name} imports {', '.join(sorted(missing))} from {other}, which does not export it")
+        lines.append(f"const {{ {names} }} = {_variable(other)};\n")
+    exports[name] = [found for _, found in _EXPORT.findall(source)]
+    body = _EXPORT.sub(r"\1 \2", _IMPORT.sub("", source))
+    if wrong := re.search(r"^(?:import|export)\b.*", body, re.MULTILINE):
+        raise ValueError(f"{name}: this form is not joined: {wrong[0]}")
+    given = f"return {{ {', '.join(exports[name])} }};\n"
+    parts[name] = f"const {_variable(name)} = (() => {{\n{''.join(lines)}{body}{given}}})();\n"
+
+
+def _variable(name: str) -> str:
+    return "$" + re.sub(r"\W", "_", name.removesuffix(".js"))

@@ -1,0 +1,35 @@
+"""Ctrl-C and SIGTERM, heeded where the work can be left."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], None]]:
+    """Give a function that raises KeyboardInterrupt once Ctrl-C or SIGTERM has come; a second signal raises at once.
+
+    In the midst of a transaction an interrupt could leave a database locked, and in the midst of a step a checkpoint
+    torn. A signal that is ignored (as of what a shell runs in the background) stays ignored. Outside the main thread
+    signals are the caller's.
+    """
+    asked = [False]
+
+    def ask(_number: int, _frame: object) -> None:
+        if asked[0]:
+            raise KeyboardInterrupt
+        asked[0] = True
+
+    def look() -> None:
+        if asked[0]:
+            raise KeyboardInterrupt
+
+    with ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            known = signal.getsignal(number)
+            if known is not signal.SIG_IGN and known is not None:
+                try:
+                    stack.callback(signal.signal, number, signal.signal(number, ask))
+                except ValueError:  # not the main thread
+                    break
+        yield look

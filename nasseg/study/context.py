@@ -1,0 +1,88 @@
+"""The protocols of a study on its data: what its jobs share, and what may not change under its name."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nasseg.figures import Figure, find_figure, load_function
+from nasseg.files import load_attribute
+from nasseg.measure.latency.backends import check_protocol
+from nasseg.records import AccuracyProtocol, CostProtocol, LatencyProtocol, digest
+from nasseg.study.data_file import DataFile
+from nasseg.study.store.storage import runs_folder
+from nasseg.study.study_file import Study
+from nasseg.train.recipe import Recipe
+from nasseg.train.weights import weights_hash
+
+
+@dataclass(frozen=True)
+class Context:
+    """The facts that all jobs of a study share; sent to a worker once."""
+
+    data: DataFile
+    recipe: Recipe
+    latency: LatencyProtocol
+    cost: CostProtocol
+    accuracy: AccuracyProtocol
+    figures: tuple[Figure, ...]  # users' own
+    folder: Path  # that their sources are relative to
+    weights: Path | str  # a path or an fsspec URL, with a folder an eval_key below it
+    device: str
+    rungs: tuple[int, ...] = ()  # the steps at which a network is stopped and compared, without the recipe's last
+
+
+def make_context(study: Study, data: DataFile, elsewhere: bool = False) -> Context:
+    """Return the protocols of a study on its data. The input size is the camera's: that of the images.
+
+    elsewhere: jobs run on nodes, which check their devices themselves.
+
+    Raises:
+        UserError: the data or the device are not to be had, or a figure names a class that does not exist.
+    """
+    loaded = data.load()
+    for name in study.figures:
+        if name.startswith("iou."):
+            find_figure(name, loaded.classes)
+    size, recipe = loaded.val.size, study.file.recipe
+    latency = study.file.latency.protocol(size, loaded.num_classes)
+    if not elsewhere:
+        check_protocol(latency)
+    return Context(
+        data=data,
+        recipe=recipe,
+        latency=latency,
+        cost=CostProtocol(input_size=size, num_classes=loaded.num_classes),
+        rungs=study.file.halving.steps(recipe, len(loaded.train)) if study.file.halving else (),
+        accuracy=AccuracyProtocol(
+            data=loaded.name, data_fingerprint=loaded.fingerprint, recipe=recipe.name or study.name,
+            recipe_hash=recipe.hash,
+            steps=recipe.steps, seed=0, init=weights_hash(recipe.init) if recipe.init else "",
+        ),
+        figures=tuple(figure for figure in study.figures.values() if figure.source),
+        folder=study.folder.resolve(),
+        weights=runs_folder(study.name).resolve(),
+        device=study.file.latency.device,
+    )  # fmt: skip
+
+
+def identity(study: Study, context: Context) -> dict[str, Any]:
+    """Return what may not change under a study's name. Limit values, comments and run settings may."""
+    space = study.space
+    code = {f.name: load_function(f.source, study.folder)[1] for f in study.figures.values() if f.source}
+    parts = (space.parameters[name].values for name in ("family", "encoder", "decoder") if name in space.parameters)
+    code |= {str(part): load_attribute(str(part))[1] for values in parts for part in values if ":" in str(part)}
+    return {
+        "space": f"{space.name} {digest([repr(space.parameters), repr(space.templates), repr(space.forbid)])}",
+        "objectives": [[figure.name, figure.direction] for figure in study.objectives],
+        "limits": sorted(study.limits),
+        "cost protocol": _plain(context.cost),
+        "latency protocol": _plain(context.latency),
+        "accuracy protocol": _plain(replace(context.accuracy, recipe="", seed=0)),
+        "recipe": study.file.recipe.compared(),
+        "own code": code,
+        **({"rungs": list(context.rungs)} if context.rungs else {}),
+    }
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {name: list(item) if isinstance(item, tuple) else item for name, item in vars(value).items()}

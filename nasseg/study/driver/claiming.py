@@ -1,0 +1,123 @@
+"""Take a candidate that keeps its limits on cost to its next job, unless its network is known or being trained.
+
+A candidate whose network another running trial trains is parked until that one has ended.
+"""
+
+from dataclasses import dataclass, replace
+
+from optuna.trial import FrozenTrial
+
+from nasseg.errors import Fault
+from nasseg.records import AccuracyProtocol, eval_key
+from nasseg.study.driver.at_work import AtWork, Item
+from nasseg.study.driver.budget import Budget
+from nasseg.study.driver.ended_trials import EndedTrials
+from nasseg.study.driver.endings import Endings, known_of
+from nasseg.study.driver.known_networks import KnownNetworks
+from nasseg.study.driver.other_study import Reuse
+from nasseg.study.driver.parked import Parked
+from nasseg.study.limits import Rules
+from nasseg.study.store.record import Record
+from nasseg.study.store.trial_attributes import ACCURACY_FROM
+
+
+@dataclass
+class Claiming:
+    """Claims candidates, and parks those whose network is at work elsewhere."""
+
+    record: Record
+    rules: Rules
+    protocol: AccuracyProtocol
+    budget: Budget
+    at_work: AtWork
+    ended_trials: EndedTrials
+    endings: Endings
+    parked: Parked
+    known: KnownNetworks
+    reuse: Reuse | None
+
+    def admit(self, item: Item) -> None:
+        """Begin with a candidate that keeps the limits on its cost."""
+        protocol = replace(self.protocol, seed=item.candidate.seed)
+        item.key = eval_key(known_of(item).arch_id, protocol)
+        if not self._settle(item):
+            self._claim(item)
+
+    def promote(self, item: Item, constraints: dict[str, float]) -> bool:
+        """Claim a promotion; False where another process claimed it first."""
+        item.trial = self.record.claim(item.candidate, item.key, constraints, self.rules.figures(known_of(item)))
+        self.ended_trials.sync()
+        if not self.ended_trials.running(item.key, before=item.trial.number):
+            return True
+        self.endings.fail(item, "interrupted: another process promoted it", Fault.INTERRUPTED)
+        return False
+
+    def resume(self, item: Item) -> None:
+        """Go on with a trial that was interrupted, and is ours now."""
+        assert item.trial is not None
+        if item.candidate.continues is not None or not self._answered(item, item.trial):
+            self._go_on(item)
+
+    def train(self, item: Item) -> None:
+        """Train a candidate, unless another study did."""
+        found = self.reuse.accuracy_of(item.key, known_of(item)) if self.reuse else None
+        if found is None:
+            self.at_work.queue(item, "train")
+        else:
+            self.endings.trained(item, found[0], {ACCURACY_FROM: found[1]})
+
+    def unpark(self) -> None:
+        """Go on with candidates whose network is at work no longer."""
+        self.ended_trials.sync()
+        self.parked.due = False
+        for item in list(self.parked.items):
+            trial = item.trial
+            if self.ended_trials.running(item.key, before=trial.number if trial else None):
+                continue
+            self.parked.items.remove(item)
+            if trial is None:
+                if not self._settle(item):
+                    self._claim(item)
+            elif not self._answered(item, trial):
+                self._go_on(item)
+
+    def _settle(self, item: Item) -> bool:
+        """Answer a candidate from the record if its network is there; park it if that is being trained."""
+        self.ended_trials.sync()
+        trial = self.known.answer(item.candidate, item.key)
+        if trial is not None:
+            self.endings.tell(trial, item)
+        elif self.ended_trials.running(item.key):
+            self.parked.items.append(item)
+        else:
+            return False
+        return True
+
+    def _claim(self, item: Item) -> None:
+        """Make a candidate a running trial and go on, unless another process filled the budget first."""
+        measurement = known_of(item)
+        constraints, figures = self.rules.constraints(measurement), self.rules.figures(measurement)
+        item.trial = self.record.claim(item.candidate, item.key, constraints, figures)
+        self.ended_trials.sync()
+        others = self.budget.counted(self.ended_trials.unfinished, before=item.trial.number)
+        if not item.candidate.label and others >= self.budget.trials:
+            self.endings.fail(item, "interrupted: another process began the last trial", Fault.INTERRUPTED)
+        else:
+            self._go_on(item)
+
+    def _go_on(self, item: Item) -> None:
+        """Take a claimed trial to its next job, unless another process claimed the same network first."""
+        assert item.trial is not None
+        if self.ended_trials.running(item.key, before=item.trial.number):
+            self.parked.items.append(item)
+        elif known_of(item).latency:
+            self.train(item)
+        else:
+            self.at_work.queue(item, "latency")
+
+    def _answered(self, item: Item, trial: FrozenTrial) -> bool:
+        """End a running trial of ours with the figures of this network's earlier one, if there is one."""
+        if not self.known.copy(trial, item.candidate.label, item.key):
+            return False
+        self.endings.tell(self.record.reread(trial), item)
+        return True

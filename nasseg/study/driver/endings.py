@@ -1,0 +1,95 @@
+"""Write how candidates end, and tell whoever learns from it."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from nasseg.errors import Fault
+from nasseg.records import Measurement
+from nasseg.study.driver.at_work import Item
+from nasseg.study.driver.ended_trials import EndedTrials
+from nasseg.study.limits import Rules
+from nasseg.study.propose.latency_screen import Hopeless
+from nasseg.study.propose.proposer import Proposer
+from nasseg.study.store.record import Record
+from nasseg.study.store.trial_attributes import MEASUREMENT, STOPPED
+
+
+@dataclass
+class Endings:
+    """The ends of a search's candidates. steps: of a whole training. rejections: how many came in a row."""
+
+    record: Record
+    rules: Rules
+    proposer: Proposer
+    ended_trials: EndedTrials
+    steps: int
+    rejections: int = 0
+
+    def tell(self, trial: FrozenTrial, item: Item) -> None:
+        """Pass on a trial that ended."""
+        self.proposer.drop(item.candidate.proposal.token)
+        self.ended_trials.tell(trial)
+
+    def fail(self, item: Item, reason: str, fault: Fault) -> None:
+        """End a candidate that cannot be measured."""
+        if item.trial is None:
+            item.trial = self.record.add_failed(item.candidate, reason, fault)
+        else:
+            self.record.fail(item.trial, reason, fault)
+        self._tell_again(item)
+
+    def reject(self, item: Item, broken: Hopeless) -> None:
+        """End a candidate that was costed and is not measured further."""
+        self.rejections += 1
+        figures = self.rules.figures(known_of(item))
+        self.tell(self.record.add_rejected(item.candidate, broken.reason, broken.constraints, figures), item)
+
+    def timed(self, item: Item) -> bool:
+        """Keep a latency; False where it breaks a limit, or the trial is another process's by now: that ended it."""
+        measurement, trial = known_of(item), item.trial
+        assert trial is not None
+        broken = None if item.candidate.label else self.rules.over_limit(measurement, "latency")
+        if broken:
+            self.rejections += 1
+            self.record.constrain(trial, self.rules.constraints(measurement))
+            if self.record.prune(trial, broken, self._attributes(measurement)):
+                self._tell_again(item)
+            return False
+        if not self.record.update(trial, self._attributes(measurement)):
+            return False
+        self.rejections = 0
+        return True
+
+    def trained(self, item: Item, measurement: Measurement, extra: dict[str, Any]) -> None:
+        """End a trained candidate: finished, stopped at its rung, or over a limit that only training decides."""
+        item.candidate, trial = replace(item.candidate, measurement=measurement), item.trial
+        assert measurement.accuracy is not None
+        assert trial is not None
+        attributes, steps = {**self._attributes(measurement), **extra}, measurement.accuracy.protocol.steps
+        values, missing = self.rules.objectives(measurement)
+        broken = None if item.candidate.label else self.rules.over_limit(measurement, "trained")
+        if missing:
+            self.record.fail(trial, f"objective {missing} is not a number", Fault.NETWORK)
+        elif steps < self.steps:
+            self.record.prune(trial, f"stopped at step {steps} of {self.steps}", {**attributes, STOPPED: True})
+        elif broken:
+            self.record.constrain(trial, self.rules.constraints(measurement))
+            self.record.prune(trial, broken, attributes)
+        else:
+            self.record.complete(trial, values, attributes)
+        self._tell_again(item)
+
+    def _attributes(self, measurement: Measurement) -> dict[str, Any]:
+        return {**self.rules.figures(measurement), MEASUREMENT: measurement.to_json()}
+
+    def _tell_again(self, item: Item) -> None:
+        assert item.trial is not None
+        self.tell(self.record.reread(item.trial), item)
+
+
+def known_of(item: Item) -> Measurement:
+    """Return what is known of a candidate that was costed."""
+    assert item.candidate.measurement is not None
+    return item.candidate.measurement

@@ -1,0 +1,119 @@
+"""What to do next: what is ready, what was interrupted, who goes on from a rung, and then new networks."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nasseg.errors import Fault
+from nasseg.families import arch_of, make_arch
+from nasseg.study.driver.at_work import AtWork, Item
+from nasseg.study.driver.budget import Budget
+from nasseg.study.driver.claiming import Claiming
+from nasseg.study.driver.ended_trials import EndedTrials
+from nasseg.study.driver.endings import Endings
+from nasseg.study.engines.jobs import Job
+from nasseg.study.propose.halving import Halving
+from nasseg.study.propose.proposer import Proposer
+from nasseg.study.store.candidate import Candidate, Proposal
+from nasseg.study.store.record import Record
+from nasseg.study.store.trial_attributes import EVAL_KEY, MEASUREMENT, PUBLISHED, RUNG
+from nasseg.study.study_file import Study
+
+MAX_REJECTIONS = 2_000  # in a row
+
+
+@dataclass
+class NextJobs:
+    """Chooses the next job. seed: of the trainings."""
+
+    study: Study
+    record: Record
+    proposer: Proposer
+    budget: Budget
+    seed: int
+    halving: Halving | None
+    at_work: AtWork
+    ended_trials: EndedTrials
+    endings: Endings
+    claiming: Claiming
+    _space_empty: bool = field(default=False, init=False)
+
+    def start_published(self) -> None:
+        """Begin with networks that the study wants beside its own, where that has not been done."""
+        finished = [trial for trial in self.record.trials() if trial.state != TrialState.FAIL]
+        there = {trial.user_attrs.get(PUBLISHED) for trial in finished}
+        for name in self.study.file.published:
+            if name not in there and not self.budget.hours_over:
+                arch = make_arch(name)
+                settings = {"family": name if ":" in name else arch.family, **arch.params()}
+                self.at_work.queue(self._item(Proposal({}, {}, {}), settings, name), "cost")
+
+    def next(self) -> Job | None:
+        """Return the next job; None where there is none now."""
+        return self.at_work.take() or self._resume_waiting() or self._promote() or self._propose()
+
+    def ended(self) -> str | None:
+        """Return why the search is over, as a sentence; None while it is not. Nothing may be at work."""
+        self.ended_trials.sync()
+        trials, counted = self.budget.trials, self.budget.counted(self.ended_trials.unfinished)
+        if counted >= trials and not self.ended_trials.unfinished:
+            return f"all {trials} trials are done"
+        if self.budget.hours_over:  # what waits is for another call
+            return f"the {self.budget.hours:g} hours are over: {counted} of {trials} trials are done"
+        if counted >= trials:
+            return None
+        if self._space_empty:
+            return "every architecture of the space was tried"
+        if self.endings.rejections >= MAX_REJECTIONS:
+            return f"the last {self.endings.rejections} candidates were all over a limit (the report says which)"
+        return None
+
+    @property
+    def _all_begun(self) -> bool:
+        """Whether nothing new will begin."""
+        at_work = self.at_work.items.values()
+        pending = sum(item.trial is None and not item.candidate.label for item in at_work)
+        full = self.budget.counted(self.ended_trials.unfinished) + pending >= self.budget.trials
+        rejected = self.endings.rejections >= MAX_REJECTIONS
+        return full or self._space_empty or rejected or self.budget.hours_over
+
+    def _resume_waiting(self) -> Job | None:
+        waiting = self.ended_trials.unfinished
+        trial = None if self.budget.hours_over else self.record.take_waiting(waiting)
+        if trial is None:
+            return None
+        if MEASUREMENT not in trial.user_attrs:
+            reason = "enqueued by hand; start it with `nasseg search` instead"
+            self.record.fail(trial, reason, Fault.NETWORK)
+            return None
+        self.claiming.resume(Item(Candidate.of(trial), trial, trial.user_attrs[EVAL_KEY]))
+        return self.at_work.take()
+
+    def _promote(self) -> Job | None:
+        """Return the next segment of the network that deserves it most."""
+        if self.halving is None or self.budget.hours_over:
+            return None
+        last = not self.at_work.items and self._all_begun
+        for trial in self.halving.promotable(self.ended_trials.unfinished, last=last):
+            item = self._promotion(trial)
+            if self.claiming.promote(item, dict(trial.constraints)):
+                return self.at_work.job(item, "train")
+        return None
+
+    def _promotion(self, trial: FrozenTrial) -> Item:
+        candidate = replace(Candidate.of(trial), rung=trial.user_attrs[RUNG] + 1, continues=trial.number)
+        return Item(candidate, key=trial.user_attrs[EVAL_KEY])
+
+    def _propose(self) -> Job | None:
+        if self._all_begun:
+            return None
+        proposal = self.proposer.propose()
+        if proposal is None:
+            self._space_empty = True
+            return None
+        return self.at_work.job(self._item(proposal, self.study.space.settings(proposal.params)), "cost")
+
+    def _item(self, proposal: Proposal, settings: dict[str, Any], label: str = "") -> Item:
+        fields = {"family": settings["family"], **arch_of(settings).params()}
+        return Item(Candidate(proposal, fields, None, self.seed, label))

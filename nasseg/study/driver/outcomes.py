@@ -1,0 +1,67 @@
+"""What came back from a worker, and what follows from it."""
+
+from dataclasses import dataclass, replace
+
+from nasseg.errors import Fault, UserError
+from nasseg.study.driver.at_work import AtWork, Item
+from nasseg.study.driver.claiming import Claiming
+from nasseg.study.driver.endings import Endings
+from nasseg.study.engines.jobs import MAX_ATTEMPTS, Result
+from nasseg.study.limits import Rules
+from nasseg.study.propose.latency_screen import Screen, passed_over
+
+
+@dataclass
+class Outcomes:
+    """Takes results in: cost -> limits -> the same network again? -> latency -> limits -> training -> the record."""
+
+    rules: Rules
+    screen: Screen | None
+    at_work: AtWork
+    endings: Endings
+    claiming: Claiming
+
+    def handle(self, result: Result) -> bool:
+        """Take a result in; False where its candidate is no longer at work.
+
+        Raises:
+            UserError: what is around the networks failed (data, disk, target). What was measured is kept, and what
+                was not stays at work.
+        """
+        if result.fault is Fault.SURROUNDINGS and result.measurement is None:
+            raise UserError(result.reason)
+        item = self.at_work.items.pop(result.candidate, None)
+        if item is None:
+            return False
+        if result.measurement is None:
+            self._failed(result, item)
+        else:
+            item.attempts = 0
+            item.candidate = replace(item.candidate, measurement=result.measurement)
+            {"cost": self._costed, "latency": self._timed, "train": self._trained}[result.kind](result, item)
+        if result.fault is Fault.SURROUNDINGS:
+            raise UserError(result.reason)
+        return True
+
+    def _failed(self, result: Result, item: Item) -> None:
+        item.attempts += 1
+        assert result.fault is not None
+        if result.fault is Fault.WORKER_DIED and item.attempts < MAX_ATTEMPTS:
+            self.at_work.queue(item, result.kind)
+        else:
+            self.endings.fail(item, result.reason, result.fault)
+
+    def _costed(self, _result: Result, item: Item) -> None:
+        broken = passed_over(item.candidate, self.rules, self.screen)
+        if broken:
+            self.endings.reject(item, broken)
+        else:
+            self.claiming.admit(item)
+
+    def _timed(self, _result: Result, item: Item) -> None:
+        if self.endings.timed(item):
+            self.claiming.train(item)
+
+    def _trained(self, result: Result, item: Item) -> None:
+        assert result.measurement is not None
+        self.endings.trained(item, result.measurement, result.extra)

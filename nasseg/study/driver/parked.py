@@ -1,0 +1,20 @@
+"""Candidates whose network another running trial trains: they wait for its end."""
+
+from dataclasses import dataclass, field
+
+from optuna.trial import FrozenTrial
+
+from nasseg.study.driver.at_work import Item
+from nasseg.study.store.trial_attributes import EVAL_KEY
+
+
+@dataclass
+class Parked:
+    """Candidates that wait. due: a trial of one of their networks has ended since they were looked at."""
+
+    items: list[Item] = field(default_factory=list)
+    due: bool = False
+
+    def learn(self, trial: FrozenTrial) -> None:
+        """Hear of a trial that ended."""
+        self.due |= any(item.key == trial.user_attrs.get(EVAL_KEY) for item in self.items)

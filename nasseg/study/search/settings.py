@@ -1,0 +1,78 @@
+"""How one call of a search runs. None of it changes what the study's figures mean."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+from nasseg.study.engines.open_engine import EngineName
+from nasseg.study.store.storage import default_url
+from nasseg.study.study_file import Study
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of `run_study`; what is not given, or None, is taken from the study file.
+
+    storage: an Optuna URL or a journal file; default: runs/STUDY/study.db. trials: trained networks in all. hours:
+    begin nothing new after so many. workers: jobs at once; on a cluster as many as it takes. data: the
+    folder of the data set. seed: of the sampler and of trainings. runs: a path or an fsspec URL for the weights, below
+    it by study; default: ./runs. reuse: another study, whose trained networks are tried first and not trained again
+    where the accuracy protocol is equal. start_from: another study, whatever its protocols, whose front is tried first.
+    engine: where jobs run. address: of the Ray cluster; without one a cluster is started here. callbacks: Ray Tune's,
+    of your own. command: what continues the study, to be shown in reports.
+    """
+
+    storage: str | None
+    trials: int | None
+    hours: float | None
+    workers: int | None
+    data: Path | None
+    seed: int | None
+    runs: str | None
+    reuse: str | None
+    start_from: str | None
+    engine: EngineName
+    address: str | None
+    callbacks: Sequence[Any]
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """A call's options with the study file's in place of what was not given."""
+
+    storage: str
+    trials: int
+    hours: float | None
+    workers: int | None  # as the user says; None: as the study file, or the cluster, has it
+    data: Path | None
+    seed: int
+    runs: str | None
+    reuse: str | None
+    start_from: str | None
+    engine: EngineName
+    address: str | None
+    callbacks: tuple[Any, ...]
+    command: str
+    same_storage: str | None  # where `reuse` and `start_from` lie; None: each in its own file
+
+
+def run_settings(study: Study, options: RunOptions) -> RunSettings:
+    """Return the settings of a call."""
+    file, storage, seed = study.file, options.get("storage"), options.get("seed")
+    return RunSettings(
+        storage=storage or default_url(study.name),
+        same_storage=storage,
+        trials=options.get("trials") or file.trials,
+        hours=options.get("hours") or file.hours,
+        workers=options.get("workers"),
+        data=options.get("data"),
+        seed=file.seed if seed is None else seed,
+        runs=options.get("runs"),
+        reuse=options.get("reuse"),
+        start_from=options.get("start_from"),
+        engine=options.get("engine", "local"),
+        address=options.get("address"),
+        callbacks=tuple(options.get("callbacks", ())),
+        command=options.get("command", "") or f"nasseg search {study.name}",
+    )
