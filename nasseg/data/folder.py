@@ -34,38 +34,46 @@ class Sample:
 class Matched:
     """A split as it lies on disk. wrong: one message a fault, each names its file.
 
-    orphans: labels without an image; unlabelled: images without a label that the layout allows.
+    claimed, orphans: labels in its folders, with and without an image there. unlabelled: images in its folders without
+    a label, where the layout allows that.
     """
 
     samples: list[Sample] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    orphans: list[str] = field(default_factory=list)
-    unlabelled: list[Path] = field(default_factory=list)
+    claimed: set[str] = field(default_factory=set)
+    orphans: set[str] = field(default_factory=set)
+    unlabelled: set[Path] = field(default_factory=set)
 
-    def lines(self, root: Path) -> list[str]:
-        """Return three pairs and what is left over, in words."""
+    def pairs(self, root: Path) -> str:
+        """Return three pairs in words."""
         count = min(_SHOWN, len(self.samples))
         some = [self.samples[place * len(self.samples) // count] for place in range(count)]
         pairs = (f"{_below(root, s.image)} - {_below(root, s.label)}{f' ({s.entry})' * bool(s.entry)}" for s in some)
-        lines = [f"pairs: {'; '.join(pairs)}"] * bool(some)
-        if self.unlabelled:
-            names = ", ".join(_below(root, path) for path in self.unlabelled[:_SHOWN])
-            lines.append(
-                f"{len(self.unlabelled):,} images have no label and are left out: {names}{_more(self.unlabelled)}; "
-                "`nasseg label` can label them with a trained network"
-            )
-        if self.orphans:
-            lines.append(f"{len(self.orphans):,} labels have no image: {', '.join(self.orphans[:_SHOWN])}")
-            lines[-1] += _more(self.orphans)
-        return lines
+        return "; ".join(pairs)
+
+
+def left_over(root: Path, found: Iterable[Matched]) -> list[str]:
+    """Return what belongs to none of all the splits, in words: images without a label, labels without an image."""
+    found, lines = list(found), []
+    unlabelled = sorted(_below(root, path) for path in set().union(*(each.unlabelled for each in found)))
+    if unlabelled:
+        lines.append(
+            f"{len(unlabelled):,} images have no label and are left out: {_some(unlabelled)}; `nasseg label` can label "
+            "them with a trained network"
+        )
+    claimed = set().union(*(each.claimed for each in found))
+    if orphans := sorted(set().union(*(each.orphans for each in found)) - claimed):
+        lines.append(f"{len(orphans):,} labels have no image: {_some(orphans)}")
+    return lines
 
 
 def _below(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def _more(items: list[Any]) -> str:
-    return f" and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 @dataclass(frozen=True)
@@ -162,19 +170,17 @@ class Folder:
             at = next(((*where, kind.encoding) for kind in labels if (where := kind.of(key))), None)
             if at is not None:
                 found.samples.append(Sample(key, images[key], at[0], at[2], at[1]))
-            elif self.layout.labelled_only:
-                found.unlabelled.append(images[key])
-            else:
+            elif not self.layout.labelled_only:
                 needed = self.root / filled(kinds[0].path, part, key)
                 suffix = ".png" if any_suffix(kinds[0].path) and kinds[0].hold not in IN_ONE_FILE else ""
                 found.wrong.append(f"{images[key]} has no label: {needed}{suffix} is needed")
-        if keys == set(images):
-            found.orphans += self._orphans(images, labels)
-
-    def _orphans(self, images: dict[str, Path], labels: list[_Labels]) -> list[str]:
         known = {key.casefold() for key in images}
-        left = [(key, *where) for kind in labels for key, where in kind.files.items() if key.casefold() not in known]
-        return sorted({f"{_below(self.root, path)}{f' ({entry})' * bool(entry)}" for _, path, entry in left})
+        for kind in labels:
+            for key, (path, entry) in kind.files.items():
+                side = found.claimed if key.casefold() in known else found.orphans
+                side.add(f"{_below(self.root, path)}{f' ({entry})' * bool(entry)}")
+        if self.layout.labelled_only:
+            found.unlabelled |= {path for key, path in images.items() if not any(kind.of(key) for kind in labels)}
 
     def _labels(self, kind: LabelFiles, part: Part, images: dict[str, Path], found: Matched, *, quiet: bool) -> _Labels:
         encoding = self.table.encoding(kind)

@@ -15,7 +15,7 @@ from nasseg.data.check.data_found import DataFound, SplitFound
 from nasseg.data.check.near_duplicates import Look, look_of, near_duplicates
 from nasseg.data.class_table import IGNORE, SplitName
 from nasseg.data.dataset import find_folder
-from nasseg.data.folder import Folder, Sample
+from nasseg.data.folder import Folder, Matched, Sample, left_over
 from nasseg.data.image_file import is_turned, read_sample, unknown_values
 from nasseg.errors import UserError
 from nasseg.records import Size
@@ -55,24 +55,25 @@ def check_data(name: str | Path, *, limit: int | None = None, **options: Any) ->
     """
     folder, label, seen = find_on_disk(name, options)
     splits: dict[str, SplitFound] = {}
-    matched: dict[SplitName, list[Sample]] = {}
+    matched: dict[SplitName, Matched] = {}
     looks: dict[str, list[tuple[Path, Look]]] = {}
     told = _Findings()
     for split in folder.splits:
         found = folder.matched(split)
         told.broken += _some(found.wrong)
-        told.notes += [f"{split}: {line}" for line in found.lines(folder.root)]
+        told.notes += [f"pairs of {split}: {found.pairs(folder.root)}"] * bool(found.samples)
         chosen = spread(found.samples, limit)
         with ThreadPoolExecutor() as pool:
             opened = list(pool.map(_open, chosen))
-        splits[split], matched[split] = _counted(folder, split, len(found.samples), opened), found.samples
+        splits[split], matched[split] = _counted(folder, split, len(found.samples), opened), found
         looks[split] = [(s.image, each.look) for s, each in zip(chosen, opened, strict=True) if each.look]
         told.broken += _some([each.fault for each in opened if each.fault]) + _unknown(chosen, opened)
         if turned := sum(each.turned for each in opened):
             told.notes.append(f"{turned} images in {split} are read turned, as their EXIF note says")
         if splits[split].opened and not splits[split].labelled:
             told.broken.append(f"no pixel in {split} is of any class: its labels may not be public")
-    told.broken += _some(folder.in_two_splits(matched))
+    told.broken += _some(folder.in_two_splits({split: found.samples for split, found in matched.items()}))
+    told.notes += left_over(folder.root, matched.values())
     _judge(splits, folder, seen, limit, told)
     told.faults += _alike(looks)
     usable = not told.broken

@@ -13,7 +13,7 @@ from typing import Any
 
 from nasseg.data.class_table import list_tables, read_table
 from nasseg.data.dataset import find_folder
-from nasseg.data.folder import Folder
+from nasseg.data.folder import Folder, left_over
 from nasseg.data.image_file import size_of
 from nasseg.data.init.beside import class_lists
 from nasseg.data.init.find_pairs import find_pairs
@@ -129,10 +129,12 @@ def _plan_pictures(root: Path, name: str) -> Plan:
 
 def _describe(folder: Folder, tell: Callable[[Iterable[str]], None]) -> None:
     """Tell the counts of the splits, pairs and what is left over, and files that do not fit."""
-    for split in folder.splits:
-        found = folder.matched(split)
-        tell([f"{split}: {len(found.samples):,} images", *(f"{split}: {line}" for line in found.lines(folder.root))])
+    matched = {split: folder.matched(split) for split in folder.splits}
+    for split, found in matched.items():
+        tell([f"{split}: {len(found.samples):,} images"])
+        tell([f"pairs of {split}: {found.pairs(folder.root)}"] * bool(found.samples))
         tell(f"fault: {text}" for text in _some(found.wrong))
+    tell(left_over(folder.root, matched.values()))
 
 
 def _study_of(

@@ -111,7 +111,7 @@ def test_what_is_no_fault_is_noted(root):
     found = check_data(root)
     assert not found.faults
     text = "\n".join(found.notes)
-    assert "train: 1 labels have no image: trainannot/f0.png" in text
+    assert "1 labels have no image: trainannot/f0.png" in text
     assert "1 images in val are read turned, as their EXIF note says" in text
 
 
