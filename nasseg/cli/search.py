@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -14,7 +14,6 @@ from nasseg.errors import UserError
 if TYPE_CHECKING:
     from nasseg.analyse.compute_spent import Compute
     from nasseg.records import StudyRecord
-    from nasseg.study.engines.open_engine import EngineName
     from nasseg.study.search.dry_run import Preview
 
 
@@ -70,7 +69,7 @@ def search(
     with Ticker() as ticker:
         ended = run_study(
             loaded, storage=storage_of(storage), **settings, runs=runs, reuse=reuse, start_from=start_from,
-            engine=cast("EngineName", engine), address=address,
+            engine=engine, address=address,
             on_progress=lambda progress: ticker.update(progress.line(), progress.done), tell=ticker.say,
             command=" ".join(["nasseg", *sys.argv[1:]]),
         )  # fmt: skip
