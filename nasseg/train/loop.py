@@ -40,11 +40,15 @@ class Diverged(RuntimeError):  # noqa: N818  (an outcome of a trial rather than 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Accuracy on a split in percent. class_iou: None where a class does not occur."""
+    """Accuracy on a split in percent. class_iou: None where a class does not occur.
+
+    unpredicted: labelled pixels of which a logit is NaN; they count as wrong.
+    """
 
     miou: float
     pixel_accuracy: float
     class_iou: dict[str, float | None]
+    unpredicted: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,6 +329,7 @@ def scores_of(matrix: ConfusionMatrix, classes: Sequence[str]) -> Scores:
         miou=matrix.miou,
         pixel_accuracy=matrix.pixel_accuracy,
         class_iou=dict(zip(classes, matrix.class_iou, strict=True)),
+        unpredicted=matrix.unpredicted,
     )
 
 

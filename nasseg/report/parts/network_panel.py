@@ -113,6 +113,8 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
         groups.append(
             _group("Accuracy", protocols.accuracy_protocol(a.protocol), protocols.environment(a.environment), figures)
         )
+        if a.unpredicted:
+            groups[-1]["warning"] = f"{a.unpredicted:,} pixels have no prediction (a logit is NaN) and count as wrong."
     if m and m.latency:
         t = m.latency
         figures = [("median", t.p50_ms, "ms"), ("p90", t.p90_ms, "ms"), ("p99", t.p99_ms, "ms")]

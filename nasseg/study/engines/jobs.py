@@ -148,6 +148,7 @@ class Workshop:
             class_iou=trained.class_iou,
             train_seconds=trained.train_seconds,
             curve=trained.curve,
+            unpredicted=trained.unpredicted,
         )
         result = self._done(job, replace(before, accuracy=accuracy), "trained", model.eval())
         if job.until:
