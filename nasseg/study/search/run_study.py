@@ -157,7 +157,7 @@ class _Search:
             keep_published(self.study, self.record, self.opened.engine, look)
         except KeyboardInterrupt:
             return Ended(record_of(self.record), "stopped", interrupted=True)
-        tally = Tally([figure.name for figure in self.study.objectives])
+        tally = Tally([figure.name for figure in self.study.objectives], self.study.limits)
         driver = self._driver(tally)
         watch = ProgressWatch(driver, tally, self.steps)
         try:
