@@ -116,13 +116,19 @@ def split_lists(root: Path, images: Mapping[str, Path], labels: Mapping[str, Pat
         word = re.fullmatch(r"(?:.*[_\-.])?([a-z]+)(?:_?list|_?set|_?files)?", path.stem.lower())
         split = WORDS.get(word.group(1)) if word else None
         if split and path.suffix.lower() in (".txt", ".csv", ".lst"):
-            folders.setdefault(path.parent, {}).setdefault(split, path)
+            known = folders.setdefault(path.parent, {})
+            known[split] = min(known.get(split, path), path, key=lambda each: len(each.name))
     best: SplitLists | None = None
-    for found in folders.values():
+    for found in (folders[home] for home in sorted(folders, key=_other_task)):
         keys = {split: each for split, path in found.items() if (each := _named(path, spellings, labels))}
         if "train" in keys and (best is None or _count(keys) > _count(best.keys)):
             best = SplitLists({split: found[split] for split in keys}, keys)
     return best
+
+
+def _other_task(folder: Path) -> tuple[bool, Path]:
+    """Return a key that sorts the folders of lists for segmentation before those for other tasks."""
+    return "segmentation" not in folder.name.lower(), folder
 
 
 def _count(keys: Mapping[str, tuple[str, ...]]) -> tuple[bool, int]:

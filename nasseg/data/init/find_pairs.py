@@ -101,7 +101,8 @@ def find_pairs(root: Path, shapes: Sequence[Path] = ()) -> tuple[list[Pair], lis
         counts[pair.images, pair.labels] += len(pair.keys)
     chosen, _ = counts.most_common(1)[0]
     found = [f"images {chosen[0]}, labels {chosen[1]}"]
-    if others := [f"{images} with {labels}" for images, labels in counts if (images, labels) != chosen]:
+    others = [f"{images} with {labels}" for images, labels in counts if images not in chosen]
+    if others:
         found.append(f"left out, being of another pattern: {', '.join(others)}")
     return [pair for pair in merged if (pair.images, pair.labels) == chosen], found
 

@@ -28,7 +28,6 @@ def plan_splits(
         folders = {"train": folders.pop(next(iter(folders))), **folders}
     plan.splits = {split: _place(plan, found) for split, found in folders.items()}
     if {"val"} <= set(folders):
-        plan.lines += [f"{split}: folder {found[0].word}" for split, found in folders.items()]
         return
     keys = [key for pair in folders["train"] for key in pair.keys]
     if len(folders) == 1:
