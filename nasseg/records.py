@@ -152,7 +152,10 @@ class AccuracyProtocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """From one confusion matrix over the split, in percent. class_iou: None where a class does not occur."""
+    """From one confusion matrix over the split, in percent. class_iou: None where a class does not occur.
+
+    unpredicted: labelled pixels of which a logit is NaN; they count as wrong.
+    """
 
     protocol: AccuracyProtocol
     environment: Environment
@@ -161,6 +164,7 @@ class Accuracy:
     class_iou: dict[str, float | None]
     train_seconds: float
     curve: tuple[tuple[int, float], ...] = ()  # (step, training loss)
+    unpredicted: int = 0
 
     @property
     def miou_reduced(self) -> float | None:

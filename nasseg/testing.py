@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
-from math import ceil
+from math import ceil, floor
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nasseg.errors import UserError
 from nasseg.families.arch import Arch, Segmenter
 from nasseg.families.graph.recorder import record
+from nasseg.families.layers import train_mode
 from nasseg.measure.cost import measure_cost
 
 SIZES = ((32, 32), (33, 47), (97, 161), (360, 480), (33, 500))
@@ -85,8 +86,9 @@ def check_gradients(arch: Arch) -> None:
 
 def check_training(arch: Arch, batch: int, size: tuple[int, int]) -> None:
     """One step of one batch."""
-    model = _seeded(arch, 3).train()
-    model(torch.randn(batch, 3, *size)).square().mean().backward()
+    model = _seeded(arch, 3)
+    with train_mode(model):
+        model(torch.randn(batch, 3, *size)).square().mean().backward()
     missing = [name for name, weight in model.named_parameters() if weight.grad is None]
     assert not missing, f"no gradient at {batch} x {size} for {missing}"
     grads = {name: weight.grad for name, weight in model.named_parameters()}
@@ -107,7 +109,7 @@ def check_features(arch: Arch) -> None:
     maps = model.forward_features(torch.empty(1, 3, *ODD, device="meta"))
     features = (model.context or model.encoder).features
     assert set(maps) == set(features), f"maps {sorted(maps)}, declared {sorted(features)}"
-    sides = [max(1, round(side * arch.input_scale)) for side in ODD]
+    sides = [floor(side * arch.input_scale) for side in ODD]
     declared = {**features, "decoder": model.decoder.feature}
     for name, x in {**maps, "decoder": model.decoder(maps)}.items():
         expected = (1, declared[name].channels, *(ceil(side / declared[name].stride) for side in sides))
@@ -119,9 +121,10 @@ def check_training_heads(arch: Arch) -> None:
     model, image = _seeded(arch, 3), torch.randn(2, 3, 64, 96)
     features = (model.context or model.encoder).features
     heads = {name: nn.Conv2d(feature.channels, 3, 1) for name, feature in features.items()}
-    maps = model.train().forward_features(image)
-    extra = torch.stack([head(maps[name]).square().mean() for name, head in heads.items()]).sum()
-    (_logits(model, maps, image).square().mean() + extra).backward()
+    with train_mode(model):
+        maps = model.forward_features(image)
+        extra = torch.stack([head(maps[name]).square().mean() for name, head in heads.items()]).sum()
+        (_logits(model, maps, image).square().mean() + extra).backward()
     missing = [name for name, weight in model.named_parameters() if weight.grad is None]
     assert not missing, f"no gradient for {missing}"
     model.eval()
@@ -178,4 +181,4 @@ def _seeded(arch: Arch, num_classes: int) -> Segmenter:
 
 
 def _logits(model: Segmenter, maps: Any, image: torch.Tensor) -> torch.Tensor:
-    return model.resize(model.head(model.decoder(maps)), image.shape[-2:])
+    return model.fit(model.head(model.decoder(maps)), image)

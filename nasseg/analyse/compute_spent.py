@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nasseg.analyse.front import Floats, hypervolume, pareto_front, reference_box
-from nasseg.analyse.trials import directions, objective_values, outcome
+from nasseg.analyse.front import Floats, pareto_front
+from nasseg.analyse.trials import contending_values, directions, outcome, share_of
 from nasseg.errors import UserError
 from nasseg.records import StudyRecord, TrialRow
 
@@ -166,15 +166,12 @@ def since(record: StudyRecord, date: str | datetime) -> Since:
     if start is None:
         raise UserError(f"a date is written like 2026-03-02 or 2026-03-02T14:30, got {date!r}")
     old = np.array([not _after(trial, start) for trial in record.trials], dtype=bool)
-    values = objective_values(record)
-    values[[outcome(trial) != "finished" for trial in record.trials]] = np.nan
+    values = contending_values(record)
     before = np.where(old[:, None], values, np.nan)
     sides = directions(record)
     fronts = [pareto_front(part, sides) for part in (before, values)]
-    volumes: list[float | None] = [None, None]
-    if np.isfinite(values).all(axis=1).any():
-        box = reference_box(values, sides)
-        volumes = [hypervolume(part, box.reference, sides) / box.volume for part in (before, values)]
+    now = share_of(values, sides)
+    volumes = (share_of(before, sides, now.box).share, now.share) if now.box else (None, None)
     came = [trial for trial, was in zip(record.trials, old.tolist(), strict=True) if not was and trial.finished]
     return Since(
         date=start,
@@ -184,16 +181,6 @@ def since(record: StudyRecord, date: str | datetime) -> Since:
         before=volumes[0],
         now=volumes[1],
     )
-
-
-def front_share(record: StudyRecord) -> tuple[int, float]:
-    """How many networks are on the front, and its hypervolume as a share 0..1 of the box that the finished span."""
-    values, sides = objective_values(record), directions(record)
-    values[[outcome(trial) != "finished" for trial in record.trials]] = np.nan
-    if not np.isfinite(values).all(axis=1).any():
-        return 0, 0.0
-    box = reference_box(values, sides)
-    return int(pareto_front(values, sides).sum()), hypervolume(values, box.reference, sides) / box.volume
 
 
 def finishing_order(record: StudyRecord) -> list[tuple[int, float, float]]:

@@ -91,12 +91,17 @@ def hypervolume_history(values: ArrayLike, reference: ArrayLike, directions: Seq
     return history
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box:
     """Where a hypervolume is measured: between the reference point [m] and the best value of each objective [m]."""
 
     reference: Floats
     ideal: Floats
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Box):
+            return NotImplemented
+        return np.array_equal(self.reference, other.reference) and np.array_equal(self.ideal, other.ideal)
 
     @property
     def volume(self) -> float:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from nasseg.analyse.front import Floats, Mask, front_probability, pareto_front
-from nasseg.figures import USUAL, all_figures
-from nasseg.records import AccuracyProtocol, StudyRecord, TrialRow
+from nasseg.analyse.front import Box, Floats, Mask, front_probability, hypervolume, pareto_front, reference_box
+from nasseg.figures import USUAL, all_figures, figure_in
+from nasseg.limits import Breach, Limits, breaches
+from nasseg.records import AccuracyProtocol, PublishedPoint, StudyRecord, TrialRow
 
 Outcome = Literal["finished", "reused", "stopped", "rejected", "failed", "running", "waiting"]
 
@@ -72,17 +73,69 @@ def objective_values(record: StudyRecord, trials: Sequence[TrialRow] | None = No
     return np.array(rows, dtype=np.float64).reshape(len(chosen), len(record.objectives))
 
 
-def on_front(record: StudyRecord) -> Mask:
-    """Which of all trials are on the front of the finished ones: [n]. A copy is never on it beside its original.
+def broken_limit(limits: Limits, trial: TrialRow | PublishedPoint) -> Breach | None:
+    """Return the first limit of the study that a trial or a published network breaks; None where it keeps all.
 
-    Of latencies measured again, those of the latest session count, where they keep the limits.
+    Published networks run beside a search whatever its limits are, and limits may change after a trial.
     """
-    values, latest = objective_values(record), max((t.extra.get("session", 0) for t in record.trials), default=0)
-    for number, trial in enumerate(record.trials):
-        again = trial.extra.get("session", latest) != latest or "over_limit" in trial.extra
-        if again or outcome(trial) != "finished":
-            values[number] = np.nan
+    known = trial.figures if isinstance(trial, PublishedPoint) else trial_figures(trial)
+    return next(breaches(limits, known), None)
+
+
+def is_disturbed(trial: TrialRow) -> bool:
+    """Return whether other work was seen while a trial's latency was taken, so that the figure is doubtful."""
+    return bool(trial.measurement and trial.measurement.latency and trial.measurement.latency.disturbed)
+
+
+def contenders(record: StudyRecord) -> Mask:
+    """Return which of all trials count: finished, no copies, and within all limits: [n]."""
+    return np.array(
+        [outcome(t) == "finished" and not broken_limit(record.limits, t) for t in record.trials], dtype=bool
+    )
+
+
+def contending_values(record: StudyRecord) -> Floats:
+    """Return the objective values [n, m] of all trials, NaN for those that do not count."""
+    values = objective_values(record)
+    values[~contenders(record)] = np.nan
+    return values
+
+
+def on_front(record: StudyRecord) -> Mask:
+    """Return which of all trials are on the front of those that count: [n].
+
+    Of latencies measured again, those of the latest session count.
+    """
+    values, latest = contending_values(record), max((t.extra.get("session", 0) for t in record.trials), default=0)
+    values[[trial.extra.get("session", latest) != latest for trial in record.trials]] = np.nan
     return pareto_front(values, directions(record))
+
+
+@dataclass(frozen=True)
+class FrontShare:
+    """A front's size, and its hypervolume as a share 0..1 of a box; None where nothing counts yet."""
+
+    members: int
+    share: float
+    box: Box | None
+
+
+def share_of(values: Floats, sides: Sequence[str], box: Box | None = None) -> FrontShare:
+    """Return the front of values [n, m], of the networks that count, and its hypervolume.
+
+    The box is the one that these values span (`reference_box`), unless given. It grows with them, so a share can fall
+    while the front improves; over one box it only rises. Searches, `nasseg status` and reports all ask here.
+    """
+    if not np.isfinite(values).all(axis=1).any():
+        return FrontShare(0, 0.0, box)
+    box = box or reference_box(values, sides)
+    share = hypervolume(values, box.reference, sides) / box.volume
+    return FrontShare(int(pareto_front(values, sides).sum()), share, box)
+
+
+def front_share(record: StudyRecord) -> FrontShare:
+    """Return a study's front as it is now, with its hypervolume over the box of all that counts."""
+    return share_of(contending_values(record), directions(record))
 
 
 def trial_figures(trial: TrialRow) -> dict[str, float]:
@@ -98,9 +151,10 @@ def trials_frame(record: StudyRecord) -> pd.DataFrame:
     """One row a trial, in the order of the study.
 
     Columns: number, family, state, the objectives, then macs, params, latency_ms (median) and miou where they are not
-    objectives, on_front, reason, reused_from, rung, seed, arch_id, arch (its fields as JSON).
+    objectives, on_front, over_limit (the first limit that a finished network breaks), disturbed (its latency was
+    taken beside other work), reason, reused_from, rung, seed, arch_id, arch (its fields as JSON).
     """
-    return _frame(record, list(zip(record.trials, on_front(record).tolist(), strict=True)))
+    return _frame(record, zip(record.trials, on_front(record).tolist(), strict=True))
 
 
 def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> pd.DataFrame:
@@ -112,15 +166,17 @@ def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> pd.D
         arch, figures = dict(trial.arch or {}), trial_figures(trial)
         row: dict[str, Any] = {"number": trial.number, "family": arch.pop("family", None), "state": trial.state}
         row |= {name: figures.get(name) for name in names}
-        row |= {"on_front": front, "reason": trial.reason, "reused_from": trial.reused_from}
+        broken = broken_limit(record.limits, trial) if outcome(trial) == "finished" else None
+        row |= {"on_front": front, "over_limit": str(broken) if broken else None, "disturbed": is_disturbed(trial)}
+        row |= {"reason": trial.reason, "reused_from": trial.reused_from}
         row |= {"rung": trial.rung, "seed": trial.seed}
         row |= {"arch_id": trial.measurement.arch_id if trial.measurement else None}
         row |= {"arch": json.dumps(arch) if trial.arch else None}
         rows.append(row)
-    fixed = ["on_front", "reason", "reused_from", "rung", "seed", "arch_id", "arch"]
+    fixed = ["on_front", "over_limit", "disturbed", "reason", "reused_from", "rung", "seed", "arch_id", "arch"]
     frame = pd.DataFrame(rows, columns=["number", "family", "state", *names, *fixed])
     frame[names] = frame[names].astype(float)
-    return frame.astype({"on_front": bool, "reused_from": "Int64", "rung": "Int64", "seed": "Int64"})
+    return frame.astype({"on_front": bool, "disturbed": bool, "reused_from": "Int64", "rung": "Int64", "seed": "Int64"})
 
 
 def front_frame(record: StudyRecord) -> pd.DataFrame:
@@ -184,16 +240,38 @@ def standard_errors(record: StudyRecord) -> Floats:
     return errors
 
 
-def front_probabilities(record: StudyRecord) -> Floats:
-    """How often each trial would be on the front of the finished ones if all were measured again: [n], 0..1."""
-    values = objective_values(record)
-    values[[outcome(trial) != "finished" for trial in record.trials]] = np.nan
-    return front_probability(values, standard_errors(record), directions(record))
+def noise_known(record: StudyRecord) -> bool:
+    """Return whether the study knows by how much each of its objectives varies when it is taken again.
+
+    Costs do not vary; a latency has its runs; what is trained needs a second seed of some network, and only mIoU's
+    spread over seeds is known then.
+    """
+    trained = [o.name for o in record.objectives if figure_in(record, o.name).phase == "trained"]
+    return not trained or (trained == ["miou"] and seed_spread(record) is not None)
+
+
+def seeds_apart(record: StudyRecord) -> float | None:
+    """Return by how many points mIoU of two seeds of one network differs 19 times in 20 at most; None if not known."""
+    spread = seed_spread(record)
+    return None if spread is None else 1.96 * math.sqrt(2) * spread
+
+
+def front_probabilities(record: StudyRecord) -> Floats | None:
+    """Return how often each trial would be on the front if all were measured again: [n], 0..1.
+
+    None where the noise of an objective is not known: one seed is no ground for a probability.
+    """
+    if not noise_known(record):
+        return None
+    return front_probability(contending_values(record), standard_errors(record), directions(record))
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The best network within a budget, by trial number and value; the next best other one; the best published one."""
+    """The best network within a budget, by trial number and value; the next best other one; the best published one.
+
+    published_over: the limit that the published one breaks. It is named only where none keeps all limits.
+    """
 
     number: int
     value: float
@@ -201,10 +279,11 @@ class Choice:
     runner_up_value: float
     published: str | None
     published_value: float
+    published_over: Breach | None = None
 
 
 def best_within(record: StudyRecord, figure: str, budget: float, gain: str) -> Choice | None:
-    """The finished network with the best `gain` (an objective) of those whose `figure` is at most `budget`.
+    """Return the network with the best `gain` (an objective) among those that count, with `figure` at most `budget`.
 
     Of equals the one that spends less of the figure. The runner-up is another architecture; a published network that
     ran beside the search is compared with as published. None where nothing fits.
@@ -217,7 +296,7 @@ def best_within(record: StudyRecord, figure: str, budget: float, gain: str) -> C
     rows = []
     for trial in record.trials:
         known = trial_figures(trial)
-        if outcome(trial) == "finished" and fits(known):
+        if fits(known) and outcome(trial) == "finished" and not broken_limit(record.limits, trial):
             rows.append((sign * known[gain], known[figure], trial.number, trial))
     rows.sort(key=lambda row: row[:3])
     if not rows:
@@ -226,7 +305,8 @@ def best_within(record: StudyRecord, figure: str, budget: float, gain: str) -> C
     own = best.measurement.arch_id if best.measurement else None
     other = next((r for r in rows[1:] if own is None or not r[3].measurement or r[3].measurement.arch_id != own), None)
     points = [p for p in record.published if fits(p.figures) and p.name != best.extra.get("published")]
-    published = min(points, key=lambda p: sign * p.figures[gain], default=None)
+    within = [point for point in points if not broken_limit(record.limits, point)]
+    published = min(within or points, key=lambda p: sign * p.figures[gain], default=None)
     return Choice(
         number=number,
         value=sign * value,
@@ -234,4 +314,5 @@ def best_within(record: StudyRecord, figure: str, budget: float, gain: str) -> C
         runner_up_value=sign * other[0] if other else math.nan,
         published=published.name if published else None,
         published_value=published.figures[gain] if published else math.nan,
+        published_over=broken_limit(record.limits, published) if published else None,
     )

@@ -1,6 +1,7 @@
-"""Data on disk: what is in a folder, and a class table and a study to begin with."""
+"""Look at data on disk, and begin with a class table and a study for it."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,17 +16,19 @@ app.add_typer(data_app, name="data")
 
 @data_app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A folder, a data set by name (with --root), or a class table.")],
+    name: Annotated[str, typer.Argument(help="A folder, a data set by name, or a class table.")],
     root: Annotated[Path | None, typer.Option(help="Folder of a data set that is given by name.")] = None,
-    layout: Annotated[str | None, typer.Option(help="Of the data set. Default: what the folder looks like.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Read so many images a split only.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Layout of the data set. Default: what the folder looks like.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Open at most so many images of a split.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet with overlays to this PNG.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Images on the sheet.")] = 6,
     as_json: JsonOption = False,
 ) -> None:
-    """What is there (counts, sizes, classes) and what is wrong (files, labels out of range); exit 1 if anything is."""
-    from nasseg.data.check import check_data
-    from nasseg.data.contact_sheet import contact_sheet, write_sheet
+    """Say what is there (counts, sizes, classes) and what is wrong (files, labels, splits), with exit code 1."""
+    from nasseg.data.check.check_data import check_data
+    from nasseg.data.check.contact_sheet import contact_sheet, write_sheet
 
     options = {key: str(value) for key, value in {"root": root, "layout": layout}.items() if value is not None}
     found = check_data(name, limit=limit, **options)
@@ -49,16 +52,21 @@ def check(
 @app.command()
 def init(
     data: Annotated[Path, typer.Option(help="Folder of images and labels.")],
-    name: Annotated[str | None, typer.Option(help="Of the data set. Default: the folder's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the data set. Default: the folder's.")] = None,
+    latency: Annotated[
+        str | None, typer.Option(help="Most time for an image on this machine, as in 12ms. Default: ask, or no limit.")
+    ] = None,
+    hours: Annotated[float | None, typer.Option(min=0.01, help="Most hours for the search. Default: 2.")] = None,
 ) -> None:
-    """Look at a folder, and write a class table and a study for it; nothing that is there is overwritten."""
-    from nasseg.data.write_study import begin
+    """Look at a folder and write a class table and a study that fits this machine. Nothing is overwritten."""
+    from nasseg.data.init.begin import begin
+    from nasseg.data.init.study import Wishes, read_latency
 
-    begun = begin(data, name=name)
-    for line in begun.found:
-        out.print(line, markup=False, highlight=False)
+    if latency is None and sys.stdin.isatty():
+        latency = typer.prompt("Most time for an image on this machine, as in 12ms (empty: no limit)", default="")
+    wishes = Wishes(read_latency(latency) if latency else None, hours)
+    begun = begin(data, name=name, wishes=wishes, on_line=lambda line: out.print(line, markup=False, highlight=False))
     for path in filter(None, [begun.table, begun.study, *begun.lists]):
         out.print(f"wrote {path}", markup=False)
-    out.print(
-        f"next: nasseg data check {begun.table or data}; nasseg search {begun.study.stem} --dry-run", markup=False
-    )
+    checked = begun.table.stem if begun.table else data
+    out.print(f"next:\n  nasseg data check {checked}\n  nasseg search {begun.study.stem}", markup=False)

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -14,7 +14,6 @@ from nasseg.errors import UserError
 if TYPE_CHECKING:
     from nasseg.analyse.compute_spent import Compute
     from nasseg.records import StudyRecord
-    from nasseg.study.engines.open_engine import EngineName
     from nasseg.study.search.dry_run import Preview
 
 
@@ -70,7 +69,7 @@ def search(
     with Ticker() as ticker:
         ended = run_study(
             loaded, storage=storage_of(storage), **settings, runs=runs, reuse=reuse, start_from=start_from,
-            engine=cast("EngineName", engine), address=address,
+            engine=engine, address=address,
             on_progress=lambda progress: ticker.update(progress.line(), progress.done), tell=ticker.say,
             command=" ".join(["nasseg", *sys.argv[1:]]),
         )  # fmt: skip
@@ -117,8 +116,8 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """What of a study is done, runs, failed or was rejected, and why; read from the storage alone."""
-    from nasseg.analyse.compute_spent import compute_of, front_share, since
-    from nasseg.analyse.trials import progress, reasons
+    from nasseg.analyse.compute_spent import compute_of, since
+    from nasseg.analyse.trials import front_share, progress, reasons
     from nasseg.study.store.read_study import read_study
     from nasseg.words import duration
 
@@ -126,17 +125,23 @@ def status(
     counts = progress(record)
     why = {kind: reasons(record, kind) for kind in ("rejected", "failed", "stopped")}
     compute, latest = compute_of(record), since(record, since_date) if since_date else None
-    members, share = front_share(record)
+    front = front_share(record)
     if as_json:
-        found = {"study": record.name, "trials": counts, "reasons": why, "front": members, "hypervolume": share}
+        found = {
+            "study": record.name,
+            "trials": counts,
+            "reasons": why,
+            "front": front.members,
+            "hypervolume": front.share,
+        }
         found |= {"searched_seconds": record.extra["searched_seconds"], "compute": vars(compute)}
         if latest:
             found["since"] = {**vars(latest), "date": latest.date.isoformat(), "compute": vars(latest.compute)}
         print(json.dumps(found))
         return
     out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), markup=False)
-    if members:
-        out.print(f"front {members}, hypervolume {share:.3f}", markup=False)
+    if front.members:
+        out.print(f"front {front.members}, hypervolume {front.share:.3f}", markup=False)
     out.print(f"searched for {duration(record.extra['searched_seconds'])}; {_spent(compute)}", markup=False)
     if latest:
         moved = "" if latest.now is None else f", hypervolume {latest.before or 0:.3f} -> {latest.now:.3f}"

@@ -1,9 +1,9 @@
-"""What was worked out once from files on disk: checksums of their content, and splits decoded to arrays.
+"""Keep what was worked out once from files on disk: checksums of their content, and splits decoded to arrays.
 
-Below NASSEG_CACHE, or ~/.cache/nasseg; all of it may be deleted. A checksum is kept for as long as a file's size and
-times stand. A split is a folder of arrays, named by a hash of all that decides them: it appears whole or not at all,
-one process makes it while others wait, and it takes the place of the one before. Arrays are memory-mapped, so that
-processes share them and they may be larger than the memory.
+They lie below NASSEG_CACHE, or ~/.cache/nasseg; all of it may be deleted. A checksum holds while a file's size and
+times stand. A split is a folder of arrays, named by a hash of all that decides them. It appears whole or not at all,
+one process makes it while others wait, and it replaces the one before. Shapes are drawn then, once. Arrays are
+memory-mapped: processes share them, and they may be larger than the memory.
 """
 
 import errno
@@ -27,18 +27,19 @@ from PIL import Image
 from torch import Tensor
 
 from nasseg.data.folder import Sample
-from nasseg.data.image_file import known_label, read_image, size_of
+from nasseg.data.image_file import fitting_size, read_known
 from nasseg.data.split import Ragged, Split
 from nasseg.errors import UserError
 from nasseg.files import written_whole
 from nasseg.records import Size, digest
 
-FORMAT = 1  # of the arrays; another one makes them anew
+FORMAT = 2  # of the arrays; another one makes them anew
 _SETTLED_NS = 2_000_000_000  # a file may change twice within a tick of its clock: what is younger is read again
 Check = tuple[int, int]  # size and CRC-32
 
 
 def cache_folder() -> Path:
+    """Return the folder of the cache, which NASSEG_CACHE names."""
     if named := os.environ.get("NASSEG_CACHE"):
         return Path(named).expanduser()
     home = os.environ.get("XDG_CACHE_HOME")
@@ -46,7 +47,7 @@ def cache_folder() -> Path:
 
 
 def checksums(root: Path, files: Sequence[Path]) -> list[Check]:
-    """Of each file below `root`; only what changed since the last time is read.
+    """Return the check of each file below `root`; only what changed since the last time is read.
 
     Raises:
         UserError: a file cannot be read.
@@ -70,7 +71,7 @@ def checksums(root: Path, files: Sequence[Path]) -> list[Check]:
         return name, [zlib.crc32(content), len(content), *times[1:]]
 
     with ThreadPoolExecutor() as pool:
-        found = dict(pool.map(check, files))
+        found = dict(pool.map(check, dict.fromkeys(files)))
     settled = {name: row for name, row in found.items() if max(row[2:4]) < begun - _SETTLED_NS}
     if not settled.items() <= known.items():
         with suppress(OSError), written_whole(store) as partial:  # without it only time is lost
@@ -80,7 +81,7 @@ def checksums(root: Path, files: Sequence[Path]) -> list[Check]:
 
 
 def cached_split(home: Path, name: str, samples: Sequence[Sample], checks: Sequence[Check], seen: Size | None) -> Split:
-    """The samples decoded, from the folder `home` or, if they are not there, into it.
+    """Return the samples decoded, from the folder `home` or, if they are not there, into it.
 
     name: of the split; labels of `train` go with the images where these are made smaller, others keep their size.
     checks: of each sample's image and label, in turn.
@@ -90,8 +91,8 @@ def cached_split(home: Path, name: str, samples: Sequence[Sample], checks: Seque
     """
     encodings = {id(sample.encoding): sample.encoding for sample in samples}
     place = {known: number for number, known in enumerate(encodings)}
-    rows = [[sample.key, place[id(sample.encoding)]] for sample in samples]
-    rules = [[encoding.hold, encoding.codes, encoding.unknown] for encoding in encodings.values()]
+    rows = [[sample.key, place[id(sample.encoding)], sample.entry] for sample in samples]
+    rules = [encoding.rules() for encoding in encodings.values()]
     key = digest([FORMAT, name, seen, rows, rules, list(checks)])
     entry = home / f"{name}-{key}"
     with suppress(OSError, ValueError):
@@ -118,7 +119,7 @@ def cached_split(home: Path, name: str, samples: Sequence[Sample], checks: Seque
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Alone among processes; the kernel frees it when one dies."""
+    """Hold a lock among processes; the kernel frees it when one dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -126,9 +127,10 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _open(entry: Path, seen: Size | None) -> Split:
-    """
+    """Return a split from its arrays.
+
     Raises:
-        OSError, ValueError: it is not there, or not whole.
+        OSError, ValueError: they are not there, or not whole.
     """
     sizes = np.load(entry / "sizes.npy")
     images = _shaped(_mapped(entry / "images.npy"), sizes[:, :2], (3,))
@@ -151,7 +153,7 @@ def _shaped(flat: Tensor, sizes: NDArray[np.int32], channels: tuple[int, ...]) -
 
 def _write(folder: Path, samples: Sequence[Sample], seen: Size | None, *, with_images: bool) -> None:
     with ThreadPoolExecutor() as pool:
-        stored = list(pool.map(_stored_size, samples))
+        stored = list(pool.map(_size, samples))
     if seen is None and len(set(stored)) > 1:
         small, large = (_by(size) for size in (min(stored), max(stored)))
         raise UserError(
@@ -171,9 +173,8 @@ def _write(folder: Path, samples: Sequence[Sample], seen: Size | None, *, with_i
 
         def decode(number: int) -> None:
             sample = samples[number]
-            image = read_image(sample.image)
-            label = known_label(sample.label, sample.encoding)
-            if image.shape[:2] != stored[number] or label.shape != stored[number]:
+            image, label = read_known(sample.image, sample.label, sample.encoding, sample.entry)
+            if label.shape != stored[number]:
                 raise UserError(f"{sample.image} or {sample.label} changed while it was read: run the command again")
             if images[number] != stored[number]:
                 image = np.asarray(Image.fromarray(image).resize(images[number][::-1], Image.Resampling.BILINEAR))
@@ -189,21 +190,15 @@ def _write(folder: Path, samples: Sequence[Sample], seen: Size | None, *, with_i
 
 
 def fitted(size: Size, seen: Size | None) -> Size:
-    """The size of an image made smaller, so that it fits into what networks see; none is made larger."""
+    """Return the size of an image made smaller to fit into what networks see; none is made larger."""
     if seen is None:
         return size
     share = min(seen[0] / size[0], seen[1] / size[1], 1.0)
     return max(1, round(size[0] * share)), max(1, round(size[1] * share))
 
 
-def _stored_size(sample: Sample) -> Size:
-    image, label = size_of(sample.image), size_of(sample.label)
-    if image != label:
-        raise UserError(
-            f"{sample.label} is {_by(label)} but its image {sample.image.name} is {_by(image)}: a label is of its "
-            "image's size"
-        )
-    return image
+def _size(sample: Sample) -> Size:
+    return fitting_size(sample.image, sample.label, sample.encoding, sample.entry)
 
 
 def _by(size: Size) -> str:
@@ -211,14 +206,14 @@ def _by(size: Size) -> str:
 
 
 def _header(file: io.BufferedWriter, count: int) -> int:
-    """Write the head of a NumPy file of so many bytes; where they begin."""
+    """Write the head of a NumPy file of so many bytes; return where these begin."""
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (int(count),)})
     file.flush()
     return file.tell()
 
 
 def _write_at(descriptor: int, array: NDArray[np.uint8], offset: int) -> None:
-    """Through the file and not its map: a full disk is then an error and no signal."""
+    """Write through the file and not its map: a full disk is then an error and no signal."""
     data = memoryview(np.ascontiguousarray(array).tobytes())
     while data:
         written = os.pwrite(descriptor, data, offset)

@@ -2,7 +2,8 @@
 
     classes: [{name: road, colour: [128, 64, 128], ids: [7]}, ...]     # in the order of the network's outputs
     ignore: {ids: [0, 1], numbers: [11], colours: [[0, 0, 0]]}         # values that are no class; 255 is one always
-    unknown: error                                                     # or ignore: what is in neither
+    background: road                                                   # the class of what no shape covers
+    unknown: error                                                     # other values; or ignore, or nearest
     layouts:
       fine:
         images: "leftImg8bit/{split}/{group}/{name}_leftImg8bit"       # without a suffix: any kind of picture
@@ -10,8 +11,11 @@
           - {path: "gtFine/{split}/{group}/{name}_gtFine_labelIds.png", hold: ids}
         splits: {train: {folder: train}, val: {folder: val}}
 
-`{split}` is the folder of a split, `{group}` one or more folders, `{name}` the rest. Labels hold the `ids` of the
-classes, their `numbers` (0 for the first class of the table), or `colours` (a class' `rgb`, else its colour).
+`{split}` is the folder of a split, `{group}` one or more folders, `{name}` the rest. Labels are pictures that hold the
+`ids` of the classes, their `numbers` (0 for the first class of the table), `alpha` (the ids, in the alpha channel) or
+`colours` (a class' `rgb`, else its colour); or shapes, as `coco`, `cvat`, `labelme`, `supervisely` and `yolo` write
+them, which go by `titles` (default: the name of the class; the class numbers of yolo are titles). A file of `coco` or
+`cvat` holds the shapes of many images: its path has no `{name}`.
 """
 
 from dataclasses import dataclass
@@ -28,7 +32,10 @@ from nasseg.files import Document, KeyPath, read_yaml
 
 Colour = tuple[int, int, int]
 SplitName = Literal["train", "val", "test"]
-Holds = Literal["ids", "numbers", "colours"]
+Holds = Literal["ids", "numbers", "colours", "alpha", "coco", "cvat", "labelme", "supervisely", "yolo"]
+Unknown = Literal["error", "ignore", "nearest"]
+SHAPES = frozenset({"coco", "cvat", "labelme", "supervisely", "yolo"})
+IN_ONE_FILE = frozenset({"coco", "cvat"})  # the shapes of many images
 IGNORE, MAX_CLASSES = 255, 254
 _HOME = Path(__file__).with_name("datasets")
 _STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -43,10 +50,11 @@ class ClassRow(BaseModel):
     colour: Colour
     ids: tuple[int, ...] = ()
     rgb: tuple[Colour, ...] = ()
+    titles: tuple[str, ...] = ()
 
 
 class LabelFiles(BaseModel):
-    """Where labels are and what they hold. offset: is added to the stored value to give the id."""
+    """Where labels are and what they hold. offset: added to the stored value, gives the id."""
 
     model_config = _STRICT
 
@@ -56,7 +64,7 @@ class LabelFiles(BaseModel):
 
 
 class Part(BaseModel):
-    """Which samples belong to a split: those of a folder, of a list file, of sequences; all conditions hold at once.
+    """Samples that belong to a split: those of a folder, of a list file, of sequences; all conditions hold at once.
 
     folder: fills `{split}`. list: a file with a sample a line, below the data's folder or beside the class table;
     list_if_there: the same, all samples where it is missing. sequences, without: how names begin, up to a `_`, `-` or
@@ -93,20 +101,29 @@ def _as_lists(value: Any) -> Any:
 
 
 class Layout(BaseModel):
-    """One way in which a data set is distributed. absent: why it has no split of that name."""
+    """One way in which a data set is distributed.
+
+    labelled_only: images without a label are not part of the data. absent: why it has no split of that name.
+    """
 
     model_config = _STRICT
 
     images: str
     labels: tuple[LabelFiles, ...] = Field(min_length=1)
     splits: Splits
+    labelled_only: bool = False
     absent: dict[SplitName, str] = {}
 
     _lists = field_validator("splits", mode="before")(_as_lists)
 
 
 class ClassTable(BaseModel):
-    """The content of a table. root: where the data lie, unless it is said elsewhere; relative to the table's file."""
+    """The content of a table.
+
+    root: where the data lie, unless it is said elsewhere; relative to the table's file. background: the class of pixels
+    that no shape covers; null ignores them. unknown: what a value in neither `classes` nor `ignore` is: an error,
+    ignored, or the class with the nearest value (masks with grey edges, or kept as JPEG).
+    """
 
     model_config = _STRICT
 
@@ -114,8 +131,9 @@ class ClassTable(BaseModel):
     citation: str = ""
     root: str | None = None
     classes: tuple[ClassRow, ...] = Field(min_length=1, max_length=MAX_CLASSES)
-    ignore: dict[Holds, tuple[int | Colour, ...]] = {}
-    unknown: Literal["error", "ignore"] = "error"
+    ignore: dict[Holds | Literal["titles"], tuple[int | Colour | str, ...]] = {}
+    background: str | None = None
+    unknown: Unknown = "error"
     layouts: dict[str, Layout] = Field(min_length=1)
     _home: Path | None = PrivateAttr(None)
 
@@ -133,30 +151,43 @@ class ClassTable(BaseModel):
         return tuple(row.colour for row in self.classes)
 
     def encoding(self, labels: LabelFiles) -> "Encoding":
-        """What the stored values of such label files mean."""
-        codes = {code_of(value) - labels.offset: IGNORE for value in self.ignore.get(labels.hold, ())}
-        if labels.hold != "colours":
-            codes.setdefault(255, IGNORE)
+        """Return what the stored values of such label files mean."""
+        if labels.hold in SHAPES:
+            titles = {str(title): IGNORE for title in self.ignore.get("titles", ())}
+            for number, row in enumerate(self.classes):
+                titles.update(dict.fromkeys(row.titles or (row.name,), number))
+            background = IGNORE if self.background is None else self.names.index(self.background)
+            return Encoding(labels.hold, (), self.unknown, tuple(titles.items()), background)
+        values = [value for value in self.ignore.get(labels.hold, ()) if not isinstance(value, str)]
+        codes = {code_of(value) - labels.offset: IGNORE for value in values}
+        known = dict[int, int]()
         for number, row in enumerate(self.classes):
-            values: tuple[int | Colour, ...] = (number,) if labels.hold == "numbers" else row.ids
+            of_class: tuple[int | Colour, ...] = (number,) if labels.hold == "numbers" else row.ids
             if labels.hold == "colours":
-                values = row.rgb or (row.colour,)
-            codes.update((code_of(value) - labels.offset, number) for value in values)
-        return Encoding(labels.hold, tuple(sorted(codes.items())), self.unknown)
+                of_class = row.rgb or (row.colour,)
+            known.update((code_of(value) - labels.offset, number) for value in of_class)
+        if labels.hold != "colours" and self.unknown != "nearest":
+            codes.setdefault(255, IGNORE)
+        return Encoding(labels.hold, tuple(sorted((codes | known).items())), self.unknown)
 
 
 def code_of(value: int | Colour) -> int:
-    """A colour as one number, 0xRRGGBB."""
+    """Return a colour as one number, 0xRRGGBB; a number is itself."""
     return value if isinstance(value, int) else value[0] << 16 | value[1] << 8 | value[2]
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """codes: stored value (a colour: 0xRRGGBB) and class, or 255 where ignored. unknown: `error` or `ignore`."""
+    """What stored values mean. codes: value (a colour: 0xRRGGBB) and class, or 255 where ignored.
+
+    titles, background: the same of shapes, and the class of what none covers.
+    """
 
     hold: Holds
     codes: tuple[tuple[int, int], ...]
-    unknown: str = "error"
+    unknown: Unknown = "error"
+    titles: tuple[tuple[str, int], ...] = ()
+    background: int = IGNORE
 
     @cached_property
     def _columns(self) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
@@ -165,18 +196,31 @@ class Encoding:
 
     @cached_property
     def _of_bytes(self) -> NDArray[np.int16]:
+        if self.unknown == "nearest":
+            return self._nearest(np.arange(256))
         codes = dict(self.codes)
         return np.array([codes.get(value, -1) for value in range(256)], np.int16)
 
     @property
     def plain(self) -> bool:
-        """Whether values that are classes are the classes' own numbers."""
-        return all(target in (value, IGNORE) for value, target in self.codes) and self.unknown == "error"
+        """Return whether values that are classes are the classes' own numbers."""
+        own = all(target in (value, IGNORE) for value, target in self.codes)
+        return own and self.unknown == "error" and not self.titles
+
+    def rules(self) -> list[Any]:
+        """Return what decides the classes of a label file besides its content, as plain data."""
+        return [self.hold, self.codes, self.unknown, *([self.titles, self.background] if self.titles else ())]
 
     def decode(self, stored: NDArray[Any]) -> tuple[NDArray[np.uint8], list[int]]:
-        """Classes, uint8 [H, W], 255 where ignored or unknown; and the unknown values. Stored: [H, W] of integers."""
+        """Return classes, uint8 [H, W], 255 where ignored or unknown, and the unknown values.
+
+        stored: integers [H, W].
+        """
         if stored.dtype == np.uint8:
             found = self._of_bytes[stored]
+        elif self.unknown == "nearest":
+            values, places = np.unique(stored, return_inverse=True)
+            found = self._nearest(values)[places].reshape(stored.shape)
         else:
             keys, targets = self._columns
             place = np.searchsorted(keys, stored).clip(max=len(keys) - 1)
@@ -187,12 +231,28 @@ class Encoding:
         found[bad] = IGNORE
         return found.astype(np.uint8), [int(value) for value in np.unique(stored[bad])]
 
-    def show(self, code: int) -> str:
-        """A value as users know it."""
+    def _nearest(self, values: NDArray[Any]) -> NDArray[np.int16]:
+        """Return the classes of the known values nearest to values [N]; of colours by their three channels."""
+        keys, targets = self._columns
+        column = values[:, None].astype(np.int64)
+        if self.hold != "colours":
+            return targets[np.abs(column - keys).argmin(1)]
+        distance = np.zeros((len(values), len(keys)), np.int64)
+        for shift in (16, 8, 0):
+            distance += ((column >> shift & 255) - (keys >> shift & 255)) ** 2
+        return targets[distance.argmin(1)]
+
+    def show(self, code: int | str) -> str:
+        """Return a value as users know it."""
+        if isinstance(code, str):
+            return f"shapes of {code!r}"
         return f"colour [{code >> 16}, {code >> 8 & 255}, {code & 255}]" if self.hold == "colours" else f"label {code}"
 
     @property
     def classes_in_words(self) -> str:
+        """Return the values of the classes, in short."""
+        if self.titles:
+            return ", ".join(title for title, target in self.titles if target != IGNORE)
         values = sorted(value for value, target in self.codes if target != IGNORE)
         if self.hold == "colours":
             return f"{len(values)} colours"
@@ -202,7 +262,7 @@ class Encoding:
 
 
 def list_tables() -> dict[str, Path]:
-    """Names and paths of the class tables in ./datasets and of those shipped; the user's own come first."""
+    """Return names and paths of the class tables in ./datasets and of those shipped; the user's own come first."""
     found: dict[str, Path] = {}
     for folder in (Path.cwd() / "datasets", _HOME):
         for path in sorted(folder.glob("*.yaml")):
@@ -211,14 +271,15 @@ def list_tables() -> dict[str, Path]:
 
 
 def shipped_table(name: str) -> ClassTable:
+    """Return a class table that comes with nasseg."""
     return read_table(_HOME / f"{name}.yaml")
 
 
 def read_table(path: Path) -> ClassTable:
-    """The class table of a file.
+    """Return the class table of a file.
 
     Raises:
-        UserError: it is none (file and line).
+        UserError: the file is none (it names the line).
     """
     try:
         stat = path.stat()
@@ -239,10 +300,10 @@ def _read_table(path: Path, _version: tuple[int, int]) -> ClassTable:
 
 
 def read_splits(value: Any, where: str) -> Splits:
-    """The `splits` of a study's data.
+    """Return the `splits` of a study's data.
 
     Raises:
-        UserError: they are none.
+        UserError: the value is none.
     """
     try:
         return TypeAdapter(Splits).validate_python(_as_lists(value))
@@ -259,8 +320,10 @@ _SPLITS = "splits are train, val and test, each like {folder: NAME}, {list: FILE
 
 
 def _check(document: Document, table: ClassTable) -> None:
-    """What makes no sense although every value has the right type."""
-    seen: dict[tuple[str, int], str] = {}
+    """Refuse what makes no sense although every value has the right type."""
+    seen: dict[tuple[str, int | str], str] = {}
+    if table.background is not None and table.background not in table.names:
+        raise document.error(("background",), str(unknown("class", table.background, table.names)))
     for number, row in enumerate(table.classes):
         where: KeyPath = ("classes", number)
         if table.names.index(row.name) < number:
@@ -268,27 +331,34 @@ def _check(document: Document, table: ClassTable) -> None:
         for colour in (row.colour, *row.rgb):
             if not all(0 <= part <= 255 for part in colour):
                 raise document.error(where, f"a colour is three numbers 0..255, got {list(colour)}")
-        kinds: dict[Holds, tuple[int | Colour, ...]] = {"ids": row.ids, "colours": row.rgb or (row.colour,)}
-        used = {labels.hold for layout in table.layouts.values() for labels in _all_labels(layout)}
-        for hold in used & {"ids", "colours"}:
+        kinds: dict[str, tuple[int | Colour | str, ...]] = {
+            "ids": row.ids,
+            "alpha": row.ids,
+            "colours": row.rgb or (row.colour,),
+            "titles": row.titles or (row.name,),
+        }
+        holds = {labels.hold for layout in table.layouts.values() for labels in _all_labels(layout)}
+        for hold in sorted({"titles" if hold in SHAPES else hold for hold in holds} & set(kinds)):
             if not kinds[hold]:
                 raise document.error(where, f"class {row.name!r} has no {hold}, but label files hold {hold}")
             for value in kinds[hold]:
-                other = seen.setdefault((hold, code_of(value)), row.name)
-                ignored = value in table.ignore.get(hold, ())
+                other = seen.setdefault((hold, value if isinstance(value, str) else code_of(value)), row.name)
+                ignored = any(value in values for kind, values in table.ignore.items() if kind == hold)
                 if other != row.name or ignored:
                     is_too = "`ignore`" if ignored else repr(other)
                     raise document.error(where, f"{value} of {row.name!r} is of {is_too} too: it can be one only")
-    for hold, values in table.ignore.items():
-        if any(isinstance(value, int) == (hold == "colours") for value in values):
-            raise document.error(("ignore", hold), "numbers are needed for ids, [R, G, B] for colours")
+    for kind, values in table.ignore.items():
+        wanted = {"colours": tuple, "titles": str}.get(kind, int)
+        if not all(isinstance(value, wanted) for value in values):
+            raise document.error(("ignore", kind), "ids are numbers, colours are [R, G, B], titles are words")
     for label, layout in table.layouts.items():
         _check_layout(document, ("layouts", label), layout)
 
 
 def _check_layout(document: Document, where: KeyPath, layout: Layout) -> None:
+    named = [labels.path for labels in _all_labels(layout) if labels.hold not in IN_ONE_FILE]
     for template in (layout.images, *(labels.path for labels in _all_labels(layout))):
-        if template.count("{name}") != 1 or template.startswith("/"):
+        if template.startswith("/") or (template in (layout.images, *named)) != (template.count("{name}") == 1):
             raise document.error(where, f"a path holds {{name}} once and begins below the data, got {template!r}")
         if ("{group}" in template) > ("{group}" in layout.images):
             raise document.error(where, f"{template!r} has a {{group}}, which images, {layout.images!r}, have not")

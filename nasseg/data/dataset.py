@@ -6,16 +6,17 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nasseg.data import scenes
 from nasseg.data.cache import Check, cache_folder, cached_split, checksums
-from nasseg.data.class_table import ClassTable, Colour, SplitName, list_tables, read_splits, read_table
-from nasseg.data.folder import Folder, recognise
+from nasseg.data.class_table import ClassTable, Colour, SplitName, Unknown, list_tables, read_splits, read_table
+from nasseg.data.folder import Folder
 from nasseg.data.pseudo_labels import pseudo_samples
+from nasseg.data.recognise import recognise
 from nasseg.data.split import Split
 from nasseg.errors import UserError, unknown
 from nasseg.records import Size, digest
@@ -49,7 +50,7 @@ class DataSet:
         return len(self.classes)
 
     def split(self, name: str) -> Split:
-        """The images and labels of a split.
+        """Return the images and labels of a split.
 
         Raises:
             UserError: there is no such split, or a file of it cannot be used (which is named).
@@ -95,13 +96,13 @@ class _SceneOptions(BaseModel):
 
 
 def load_data(name: str | Path, **options: Any) -> DataSet:
-    """A data set by name or path.
+    """Return a data set by name or path.
 
     `scenes`: procedural street scenes; options size=(64, 128), train=800, val=200, test=0 (numbers of scenes), seed=0.
-    A folder that is laid out like a data set that nasseg knows (nasseg/train/datasets), or the name or the file of a
+    A folder that is laid out like a data set that nasseg knows (nasseg/data/datasets), or the name or the file of a
     class table (nasseg.data.class_table); options:
       root: the folder, where a table is named; else what the table says, else the folder of its name.
-      layout: one of the table's. splits: in place of the layout's. unknown: `error` or `ignore`, of label values.
+      layout: one of the table's. splits: in place of the layout's. unknown: in place of the table's.
       size: [height, width] that networks see. Images are made to fit into it, and logits are scaled back to the
       labels' size, at which accuracy is taken. Needed where images are of different sizes.
     Both: pseudo, a folder that `nasseg label` wrote: its images are the split `pseudo`, part of the content; none of
@@ -118,7 +119,7 @@ def load_data(name: str | Path, **options: Any) -> DataSet:
 
 
 def _load_folder(name: str | Path, options: dict[str, Any]) -> tuple[DataSet, dict[Check, str]]:
-    """The data, and by content what image of which split is not to be learned from."""
+    """Return the data, and by content what image of which split is not to be learned from."""
     found, label, seen = find_folder(name, **options)
     samples = found.samples
     checks = {split: _checks(found, split) for split in samples}
@@ -142,7 +143,7 @@ def _load_folder(name: str | Path, options: dict[str, Any]) -> tuple[DataSet, di
 
 
 def find_folder(name: str | Path, **options: Any) -> tuple[Folder, str, Size | None]:
-    """What `load_data` reads, its name, and the size that networks see, None for that of the images.
+    """Return what `load_data` reads, its name, and the size that networks see, None for that of the images.
 
     Raises:
         UserError: there is no such data set, or an option is wrong.
@@ -178,9 +179,9 @@ def find_folder(name: str | Path, **options: Any) -> tuple[Folder, str, Size | N
     found = recognise(root, candidates, layout)
     table = found.table
     if "unknown" in options:
-        if options["unknown"] not in ("error", "ignore"):
+        if options["unknown"] not in get_args(Unknown):
             raise UserError(
-                f"unknown: label values not in the table are `error` or `ignore`, got {options['unknown']!r}"
+                f"unknown: label values not in the table are {', '.join(get_args(Unknown))}; got {options['unknown']!r}"
             )
         table = table.model_copy(update={"unknown": options["unknown"]})
     given = read_splits(options["splits"], "splits") if "splits" in options else {}
@@ -195,7 +196,7 @@ def find_folder(name: str | Path, **options: Any) -> tuple[Folder, str, Size | N
 
 
 def _candidates(root: Path, tables: Mapping[str, Path]) -> dict[str, ClassTable]:
-    """The tables that may be meant by a folder: those that name it, else those of the public data sets."""
+    """Return the tables that a folder may mean: those that name it, else those of the public data sets."""
     read = {name: read_table(path) for name, path in tables.items()}
     own = {name: t for name, t in read.items() if t.root is not None and Path(t.root).resolve() == root.resolve()}
     return own or {name: table for name, table in read.items() if table.root is None}
@@ -218,7 +219,8 @@ def _checks(folder: Folder, split: SplitName) -> list[Check]:
 
 
 def _read(folder: Folder, split: SplitName, checks: list[Check], home: Path, seen: Size | None) -> Split:
-    """
+    """Return a split decoded.
+
     Raises:
         UserError: a file changed since the fingerprint was taken, or cannot be used.
     """
@@ -235,7 +237,7 @@ def _require_unchanged(files: list[Path], checks: list[Check], now: list[Check])
 
 
 def _with_pseudo(data: DataSet, folder: Path, seen: Size | None, kept_apart: Mapping[Check, str]) -> DataSet:
-    """The data with pseudo-labelled images; their content is part of the fingerprint.
+    """Return the data with pseudo-labelled images; their content is part of the fingerprint.
 
     Raises:
         UserError: there are none, they are of other classes, or networks are chosen or tested on some of them.

@@ -1,47 +1,95 @@
-"""The one reader of data sets on disk: what a class table says of a folder, found there and matched.
+"""The one reader of data sets on disk: what a class table says of a folder, found there and matched."""
 
-An image and its label are a sample; its key is what both names have in common, `aachen/aachen_000000_000019`.
-"""
-
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from functools import cache, cached_property
-from os import walk
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nasseg.data.class_table import (
-    ClassTable,
-    Encoding,
-    Layout,
-    Part,
-    SplitName,
-    Splits,
-)  # fmt: skip
-from nasseg.data.image_file import PICTURES
+from nasseg.data.class_table import IN_ONE_FILE, ClassTable, Encoding, LabelFiles, Layout, Part, SplitName, Splits
+from nasseg.data.formats.read import read_drawings
+from nasseg.data.list_files import list_files
+from nasseg.data.recognise import list_at, missing_of
+from nasseg.data.sample_lists import Spellings, listed
+from nasseg.data.templates import any_suffix, filled, is_deep, is_in, key_of, static_folder, tails
 from nasseg.errors import UserError
 from nasseg.records import digest
 
 _ORDER: tuple[SplitName, ...] = ("train", "val", "test")
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Sample:
+    """An image and its label. entry: the image's name in a file that holds the shapes of many."""
+
     key: str
     image: Path
     label: Path
     encoding: Encoding
+    entry: str = ""
 
 
 @dataclass
 class Matched:
-    """A split as it lies there. wrong: one message a fault, each naming its file; orphans: labels without image."""
+    """A split as it lies on disk. wrong: one message a fault, each names its file.
+
+    claimed, orphans: labels in its folders, with and without an image there. unlabelled: images in its folders without
+    a label, where the layout allows that.
+    """
 
     samples: list[Sample] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    orphans: list[Path] = field(default_factory=list)
+    claimed: set[str] = field(default_factory=set)
+    orphans: set[str] = field(default_factory=set)
+    unlabelled: set[Path] = field(default_factory=set)
+
+    def pairs(self, root: Path) -> str:
+        """Return three pairs in words."""
+        count = min(_SHOWN, len(self.samples))
+        some = [self.samples[place * len(self.samples) // count] for place in range(count)]
+        pairs = (f"{_below(root, s.image)} - {_below(root, s.label)}{f' ({s.entry})' * bool(s.entry)}" for s in some)
+        return "; ".join(pairs)
+
+
+def left_over(root: Path, found: Iterable[Matched]) -> list[str]:
+    """Return what belongs to none of all the splits, in words: images without a label, labels without an image."""
+    found, lines = list(found), []
+    unlabelled = sorted(_below(root, path) for path in set().union(*(each.unlabelled for each in found)))
+    if unlabelled:
+        lines.append(
+            f"{len(unlabelled):,} images have no label and are left out: {_some(unlabelled)}; `nasseg label` can label "
+            "them with a trained network"
+        )
+    claimed = set().union(*(each.claimed for each in found))
+    if orphans := sorted(set().union(*(each.orphans for each in found)) - claimed):
+        lines.append(f"{len(orphans):,} labels have no image: {_some(orphans)}")
+    return lines
+
+
+def _below(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """The label files of one kind: by sample, the file and the image's name in it."""
+
+    files: dict[str, tuple[Path, str]]
+    encoding: Encoding
+
+    @cached_property
+    def _folded(self) -> dict[str, str]:
+        return {key.casefold(): key for key in self.files}
+
+    def of(self, key: str) -> tuple[Path, str] | None:
+        """Return the label of a sample; upper and lower case may differ."""
+        return self.files.get(key) or self.files.get(self._folded.get(key.casefold(), ""))
 
 
 @dataclass(frozen=True)
@@ -70,7 +118,7 @@ class Folder:
         return tuple(part for part in parts if not part.optional or not missing_of(self.root, self.layout, part))
 
     def matched(self, split: SplitName) -> Matched:
-        """All of a split, with what is wrong."""
+        """Return all of a split, with what is wrong."""
         found = Matched()
         for part in self.splits[split]:
             self._match(part, found)
@@ -82,7 +130,7 @@ class Folder:
 
     @cached_property
     def samples(self) -> dict[SplitName, list[Sample]]:
-        """By split, in the order of their keys.
+        """The samples by split, in the order of their keys.
 
         Raises:
             UserError: a folder, an image or a label is missing, a split is empty, or a sample is in two.
@@ -99,32 +147,58 @@ class Folder:
         return found
 
     def in_two_splits(self, found: dict[SplitName, list[Sample]]) -> list[str]:
+        """Return a message for each image that is in more than one split."""
         where: dict[Path, SplitName] = {}
         return [
             f"{sample.image} is in split {where[sample.image]} and in {split}: an image belongs to one split only"
-            for split, samples in found.items() for sample in samples
+            for split, samples in found.items()
+            for sample in samples
             if where.setdefault(sample.image, split) != split
-        ]  # fmt: skip
+        ]
 
     def _match(self, part: Part, found: Matched) -> None:
         kinds = part.labels or self.layout.labels
         images = self._files(self.layout.images, part, found)
         quiet = len(kinds) > 1
-        labels = [(self._files(kind.path, part, found, quiet=quiet), self.table.encoding(kind)) for kind in kinds]
-        if not any(files for files, _ in labels) and quiet:
+        labels = [self._labels(kind, part, images, found, quiet=quiet) for kind in kinds]
+        if quiet and not any(kind.files for kind in labels):
             found.wrong.append(f"no labels of split {part} in {self.root}: {' or '.join(kind.path for kind in kinds)}")
+        taken = {path for kind in labels for path, _ in kind.files.values()}
+        images = {key: path for key, path in images.items() if path not in taken}  # in one folder, by one pattern
         keys = self._chosen(part, images, labels, found)
         for key in sorted(keys):
-            at = next(((files[key], encoding) for files, encoding in labels if key in files), None)
-            if at is None:
-                needed = self.root / _filled(kinds[0].path, part, key)
-                found.wrong.append(f"{images[key]} has no label: {needed}{_any_suffix(kinds[0].path)} is needed")
-            else:
-                found.samples.append(Sample(key, images[key], *at))
-        if keys == set(images):
-            taken = {path for files, _ in labels for key, path in files.items() if key in images}
-            others = (path for files, _ in labels for path in files.values())
-            found.orphans += sorted({path for path in others if path not in taken})
+            at = next(((*where, kind.encoding) for kind in labels if (where := kind.of(key))), None)
+            if at is not None:
+                found.samples.append(Sample(key, images[key], at[0], at[2], at[1]))
+            elif not self.layout.labelled_only:
+                needed = self.root / filled(kinds[0].path, part, key)
+                suffix = ".png" if any_suffix(kinds[0].path) and kinds[0].hold not in IN_ONE_FILE else ""
+                found.wrong.append(f"{images[key]} has no label: {needed}{suffix} is needed")
+        known = {key.casefold() for key in images}
+        for kind in labels:
+            for key, (path, entry) in kind.files.items():
+                side = found.claimed if key.casefold() in known else found.orphans
+                side.add(f"{_below(self.root, path)}{f' ({entry})' * bool(entry)}")
+        if self.layout.labelled_only:
+            found.unlabelled |= {path for key, path in images.items() if not any(kind.of(key) for kind in labels)}
+
+    def _labels(self, kind: LabelFiles, part: Part, images: dict[str, Path], found: Matched, *, quiet: bool) -> _Labels:
+        encoding = self.table.encoding(kind)
+        if kind.hold not in IN_ONE_FILE:
+            files = self._files(kind.path, part, found, quiet=quiet)
+            return _Labels({key: (path, "") for key, path in files.items()}, encoding)
+        path = self.root / filled(kind.path, part, "")
+        try:
+            entries = read_drawings(kind.hold, path)
+        except UserError as error:
+            found.wrong += [str(error)] * (not quiet)
+            return _Labels({}, encoding)
+        of_image: dict[str, str] = {}
+        for key, image in images.items():
+            for tail in tails(image.relative_to(self.root).as_posix()):
+                of_image.setdefault(tail, key)
+        keys = ((of_image.get(name) or of_image.get(name.rpartition("/")[2]) or name, name) for name in entries)
+        return _Labels({key: (path, name) for key, name in keys}, encoding)
 
     def _files(self, template: str, part: Part, found: Matched, *, quiet: bool = False) -> dict[str, Path]:
         folder = static_folder(self.root, template, part)
@@ -133,72 +207,49 @@ class Folder:
                 found.wrong.append(f"no folder {folder}: {self.layout_name} data have {template}")
             return {}
         files: dict[str, Path] = {}
-        deep = template.removeprefix(_static(template)).count("/") > 0 or "{group}" in template
-        for path in _listed(folder, deep):
-            key = _key(template, part, path.relative_to(self.root).as_posix())
+        for path in list_files(folder, self.root, deep=is_deep(template)):
+            key = key_of(template, part, path.relative_to(self.root).as_posix())
             if key is not None and files.setdefault(key, path) != path:
                 found.wrong.append(f"{files[key]} and {path.name} are one sample by name: keep one of them")
         return files
 
-    def _chosen(
-        self, part: Part, images: dict[str, Path], labels: list[tuple[dict[str, Path], Encoding]], found: Matched
-    ) -> set[str]:
+    def _chosen(self, part: Part, images: dict[str, Path], labels: list[_Labels], found: Matched) -> set[str]:
         keys = set(images)
         named = part.list_file or part.list_if_there
         if named is not None:
-            path = _list_at(named, self.root, self.table)
+            path = list_at(named, self.root, self.table)
             if path is not None:
                 keys = set(self._listed_keys(path, images, labels, found))
             elif part.list_file is not None:
                 found.wrong.append(f"no list {self.root / named}, which names the samples of a split, one a line")
         if part.sequences:
-            keys = {key for key in keys if _is_in(key, part.sequences)}
-        return {key for key in keys if not _is_in(key, part.without)}
+            keys = {key for key in keys if is_in(key, part.sequences)}
+        return {key for key in keys if not is_in(key, part.without)}
 
-    def _listed_keys(
-        self, path: Path, images: dict[str, Path], labels: list[tuple[dict[str, Path], Encoding]], found: Matched
-    ) -> Iterable[str]:
-        """Keys of the samples on the lines: the image, the label, both, or the bare name, below whatever folders."""
-        spellings: dict[str, set[str]] = {}
-        for files in (images, *(files for files, _ in labels)):
-            for key, file in files.items():
-                below = file.relative_to(self.root).as_posix()
-                for text in (below, key):
-                    for tail in _tails(text):
-                        spellings.setdefault(tail, set()).add(key)
-                        spellings.setdefault(tail.removesuffix(file.suffix), set()).add(key)
-        try:
-            lines = path.read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read {path}: {error}") from None
-        for number, line in enumerate(lines, 1):
-            if not line.strip() or line.startswith("#"):
-                continue
-            words = line.replace("\\", "/").split()
-            texts = [_bare(text) for text in (line.strip().replace("\\", "/"), words[-1], words[0])]
-            tails = (tail for text in texts for tail in _tails(text))
-            spelled = (way for tail in tails for way in (tail, tail.rpartition(".")[0]) if way in spellings)
-            hits = sorted(spellings.get(next(spelled, ""), set()))
-            if len(hits) == 1 and hits[0] in images:
-                yield hits[0]
-            elif len(hits) > 1:
-                found.wrong.append(f"{path}:{number}: {words[-1]} may be {' or '.join(hits[:3])}: say its folder")
+    def _listed_keys(self, path: Path, images: dict[str, Path], labels: list[_Labels], found: Matched) -> Iterable[str]:
+        """Yield the keys of the samples that a list file names."""
+        of_labels = ({key: label for key, (label, entry) in kind.files.items() if not entry} for kind in labels)
+        for number, text, keys in listed(path, Spellings(self.root, [images, *of_labels])):
+            if len(keys) == 1 and keys[0] in images:
+                yield keys[0]
+            elif len(keys) > 1:
+                found.wrong.append(f"{path}:{number}: {text} may be {' or '.join(keys[:3])}: say its folder")
             else:
-                found.wrong.append(f"{path}:{number} lists {words[-1]}, but {self.root} holds no such image")
+                found.wrong.append(f"{path}:{number} lists {text}, but {self.root} holds no such image")
 
     def rules(self) -> dict[str, Any]:
-        """What decides the content besides the files: nothing where labels are class numbers, in folders by split."""
+        """Return what decides the content besides the files: nothing for class numbers in folders by split."""
         found = (sample.encoding for samples in self.samples.values() for sample in samples)
         encodings = {id(encoding): encoding for encoding in found}.values()
         extra: dict[str, Any] = {}
         if not all(encoding.plain for encoding in encodings):
-            extra["labels"] = sorted([e.hold, e.codes, e.unknown] for e in encodings)
+            extra["labels"] = sorted(encoding.rules() for encoding in encodings)
         if "{split}" not in self.layout.images or self.given:
             extra["splits"] = {name: [sample.key for sample in samples] for name, samples in self.samples.items()}
         return extra
 
     def fingerprint(self, checks: Callable[[list[Path]], list[tuple[int, int]]], seen: object = None) -> str:
-        """A hash of names, sizes and CRCs of the content of every file that is used, and of the rules if any.
+        """Return a hash of names, sizes and CRCs of the content of every file that is used, and of the rules if any.
 
         seen: the size that networks see, where it is not the images' own.
         """
@@ -208,141 +259,3 @@ class Folder:
         )
         rules = self.rules() | ({"size": seen} if seen else {})
         return digest([rows, rules] if rules else rows)
-
-
-@dataclass(frozen=True)
-class Recognised:
-    """Data that are laid out as a table says: `at` the folder asked for, or the one folder below it that is."""
-
-    table_name: str
-    table: ClassTable
-    at: Path
-    layout: str
-
-
-def recognise(root: Path, tables: dict[str, ClassTable], layout: str | None = None) -> Recognised:
-    """The first layout of the first table that fits.
-
-    Raises:
-        UserError: none does (the nearest is named), or several folders below `root` are laid out like one.
-    """
-    if here := _fitting(root, tables, layout):
-        return here
-    below = [found for path in _folders(root) if (found := _fitting(path, tables, layout))]
-    if len(below) > 1:
-        raise UserError(
-            f"{root} holds several data sets: give one of {', '.join(str(found.at) for found in below[:5])}"
-        )
-    if below:
-        return below[0]
-    candidates = list(_layouts(tables, layout))
-    shares = [sum(_places(root, tables[name], each).values()) for name, _, each in candidates]
-    text = f"{root} is laid out like no data set that nasseg knows"
-    if any(shares):
-        name, label, best = candidates[shares.index(max(shares))]
-        text += f": to be {name} ({label}) it lacks {', '.join(lacks(root, tables[name], best))}"
-    raise UserError(f"{text}; `nasseg init --data {root}` looks at a folder and writes a class table for it")
-
-
-def _fitting(root: Path, tables: dict[str, ClassTable], layout: str | None) -> Recognised | None:
-    for name, label, candidate in _layouts(tables, layout):
-        if not lacks(root, tables[name], candidate):
-            return Recognised(name, tables[name], root, label)
-    return None
-
-
-def _layouts(tables: dict[str, ClassTable], layout: str | None) -> Iterable[tuple[str, str, Layout]]:
-    for name, table in tables.items():
-        for label, candidate in table.layouts.items():
-            if layout in (None, label):
-                yield name, label, candidate
-
-
-def lacks(root: Path, table: ClassTable, layout: Layout) -> list[str]:
-    """The folders and lists of its splits that are not there."""
-    places = _places(root, table, layout)
-    return [name for name, there in places.items() if not there]
-
-
-def _places(root: Path, table: ClassTable, layout: Layout) -> dict[str, bool]:
-    found: dict[str, bool] = {}
-    for name in ("train", "val"):
-        for part in layout.splits.get(name, ()):
-            if part.optional:
-                continue
-            folders = [static_folder(root, layout.images, part)]
-            folders.append(static_folder(root, (part.labels or layout.labels)[0].path, part))
-            found |= {path.relative_to(root).as_posix(): path.is_dir() for path in folders if path != root}
-            if part.list_file:
-                found[part.list_file] = _list_at(part.list_file, root, table) is not None
-    return found
-
-
-def _list_at(name: str, root: Path, table: ClassTable) -> Path | None:
-    return next((path for home in (root, table.home) if home and (path := home / name).is_file()), None)
-
-
-def missing_of(root: Path, layout: Layout, part: Part) -> bool:
-    return not static_folder(root, layout.images, part).is_dir()
-
-
-def static_folder(root: Path, template: str, part: Part) -> Path:
-    """The folder below which everything of a template lies."""
-    return root / _static(template.replace("{split}", part.folder or ""))
-
-
-def _listed(folder: Path, deep: bool) -> Iterable[Path]:
-    for path, folders, names in walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if deep else []
-        yield from (Path(path, name) for name in sorted(names) if not name.startswith("."))
-
-
-def _folders(root: Path) -> list[Path]:
-    try:
-        return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
-    except OSError as error:
-        raise UserError(f"cannot look into {root}: {error.strerror}") from None
-
-
-def _static(template: str) -> str:
-    return "/".join(template.partition("{")[0].split("/")[:-1])
-
-
-def _any_suffix(template: str) -> str:
-    return "" if "." in template.rpartition("{name}")[2] else ".png"
-
-
-@cache
-def _pattern(template: str, folder: str) -> re.Pattern[str]:
-    text = re.escape(template.replace("{split}", folder))
-    text = text.replace(r"\{group\}", "(?P<group>.+)").replace(r"\{name\}", "(?P<name>[^/]+)", 1)
-    if "." not in template.rpartition("{name}")[2]:
-        text += f"(?i:{'|'.join(re.escape(suffix) for suffix in sorted(PICTURES))})"
-    return re.compile(text)
-
-
-def _key(template: str, part: Part, path: str) -> str | None:
-    match = _pattern(template, part.folder or "").fullmatch(path)
-    if match is None:
-        return None
-    parts = match.groupdict()
-    return "/".join(text for text in (parts.get("group"), parts["name"]) if text)
-
-
-def _filled(template: str, part: Part, key: str) -> str:
-    group, _, name = key.rpartition("/")
-    return template.replace("{split}", part.folder or "").replace("{group}", group).replace("{name}", name)
-
-
-def _is_in(key: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(key, p) or fnmatchcase(key, f"{p}[-_/]*") for p in patterns)
-
-
-def _bare(text: str) -> str:
-    return text.strip("/").removeprefix("./")
-
-
-def _tails(path: str) -> Iterable[str]:
-    """a/b/c, b/c, c."""
-    parts = path.split("/")
-    return ("/".join(parts[start:]) for start in range(len(parts)))

@@ -1,4 +1,4 @@
-"""Pseudo-labels for self-training (ESeg, Section 4.4): a trained network labels images, another one learns from them.
+"""Keep pseudo-labels for self-training (ESeg, Section 4.4): a trained network labels images, another learns from them.
 
 A folder of pseudo-labels holds `pseudo.json`, which says what was labelled by what and how, and `labels/`, one PNG an
 image: class numbers, 255 where the teacher was not sure. The images stay where they are.
@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nasseg.data.class_table import Encoding
 from nasseg.data.folder import Sample
-from nasseg.data.image_file import PICTURES
+from nasseg.data.list_files import PICTURES, list_pictures
 from nasseg.errors import UserError
 from nasseg.files import written_whole
 from nasseg.measure.accuracy import IGNORE
 
 
 class PseudoLabels(BaseModel):
-    """What `pseudo.json` says. images: their folder; files: their names below it. teacher: SHA-256 of its weights.
+    """The content of `pseudo.json`. images: their folder; files: their names below it. teacher: SHA-256 of its weights.
 
     size: of the images as the teacher saw them in training, to fit into which they are resized at scale 1.
     """
@@ -36,24 +36,24 @@ class PseudoLabels(BaseModel):
     size: tuple[int, int]
 
     def label(self, folder: Path, file: str) -> Path:
+        """Return the path of an image's label."""
         return folder / "labels" / f"{file}.png"
 
 
 def list_images(images: Path) -> tuple[str, ...]:
-    """The pictures in a folder and below, by their names below it.
+    """Return the pictures in a folder and below, by their names below it.
 
     Raises:
         UserError: there are none.
     """
-    found = (path.relative_to(images) for path in images.rglob("*") if path.suffix.lower() in PICTURES)
-    names = tuple(sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)))
+    names = tuple(sorted(path.relative_to(images).as_posix() for path in list_pictures(images)))
     if not names:
         raise UserError(f"no pictures in {images}: a folder with {', '.join(sorted(PICTURES))} below it is needed")
     return names
 
 
 def begin_labels(folder: Path, wanted: PseudoLabels) -> list[str]:
-    """Write `pseudo.json`, or find it as it would be written; the images that have no label yet.
+    """Write `pseudo.json`, or find it as it would be written, and return the images that have no label yet.
 
     Raises:
         UserError: the folder holds other pseudo-labels, or cannot be written to.
@@ -76,7 +76,8 @@ def begin_labels(folder: Path, wanted: PseudoLabels) -> list[str]:
 
 
 def read_labels(folder: Path) -> PseudoLabels:
-    """
+    """Return the content of `pseudo.json`.
+
     Raises:
         UserError: there are none, or `pseudo.json` is damaged.
     """
@@ -90,7 +91,7 @@ def read_labels(folder: Path) -> PseudoLabels:
 
 
 def pseudo_samples(folder: Path, classes: Sequence[str]) -> tuple[Path, list[Sample]]:
-    """The folder of the images, and each with its label.
+    """Return the folder of the images, and each with its label.
 
     Raises:
         UserError: labels are missing, or of other classes.

@@ -68,22 +68,35 @@ class Segmenter(nn.Module):
         super().__init__()
         self.encoder, self.context, self.decoder, self.head = encoder, context, decoder, head
         self.input_scale, self.align_corners = input_scale, align_corners
+        # Known from the parts, not from the sizes of an image, on which torch's tracers cannot branch.
+        self.ends_at_full_size = input_scale == 1.0 and decoder.feature.stride == 1
+        self.may_end_at_full_size = isinstance(head, nn.ConvTranspose2d)  # where sides are even
 
     def forward(self, image: Tensor) -> Tensor:
-        size = image.shape[-2:]
-        features = self.forward_features(image)
-        return self.resize(self.head(self.decoder(features)), size)
+        logits: Tensor = self.head(self.decoder(self.forward_features(image)))
+        return self.fit(logits, image)
+
+    def fit(self, logits: Tensor, image: Tensor) -> Tensor:
+        """Resize logits to the image's size, unless the network ends at it."""
+        if self.ends_at_full_size or (self.may_end_at_full_size and logits.shape[-2:] == image.shape[-2:]):
+            return logits
+        return self.resize(logits, image.shape[-2:])
 
     def forward_features(self, image: Tensor) -> dict[str, Tensor]:
         """The features after the context: what decoders and training heads read."""
         if self.input_scale != 1.0:
-            image = self.resize(image, [max(1, round(side * self.input_scale)) for side in image.shape[-2:]])
+            # Sizes that torch computes are traced by every tool; ours would become constants or fail.
+            image = F.interpolate(
+                image,
+                scale_factor=self.input_scale,
+                mode="bilinear",
+                align_corners=self.align_corners,
+                recompute_scale_factor=True,
+            )
         features: dict[str, Tensor] = self.encoder(image)
         return features if self.context is None else self.context(features)
 
     def resize(self, x: Tensor, size: Any) -> Tensor:
-        if tuple(x.shape[-2:]) == tuple(size):
-            return x  # a decoder may end at the input's size; interpolating to the same size costs and changes nothing
         return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
 
 

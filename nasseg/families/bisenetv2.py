@@ -41,7 +41,7 @@ from torch.nn import functional as F
 
 from nasseg.errors import UserError, unknown
 from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
-from nasseg.families.layers import SingleValueBatchNorm2d, conv_bn, conv_bn_relu
+from nasseg.families.layers import batch_norm2d, conv2d, conv_bn, conv_bn_relu
 
 CHOICES = {
     "branches": ("both", "detail", "semantic"),
@@ -240,8 +240,8 @@ class ContextEmbedding(Context):
         super().__init__()
         self.source = source
         c = features[source].channels
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), SingleValueBatchNorm2d(c), conv_bn_relu(c, c, 1))
-        self.conv = nn.Conv2d(c, c, 3, padding=1, bias=False)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), batch_norm2d(c), conv_bn_relu(c, c, 1))
+        self.conv = conv2d(c, c, 3, padding=1, bias=False)
         self.features = {**features, "ce": features[source]}
         kaiming_normal(self)
 
@@ -263,11 +263,11 @@ class BilateralGuidedAggregation(Decoder):
                 f"guided aggregation joins features of strides s and 4 s, got {strides}: choose other features"
             )
         c, c_semantic = self.feature.channels, features[semantic].channels
-        self.detail_keep = nn.Sequential(*conv_bn(c, c, groups=c), nn.Conv2d(c, c, 1, bias=False))
+        self.detail_keep = nn.Sequential(*conv_bn(c, c, groups=c), conv2d(c, c, 1, bias=False))
         self.detail_down = nn.Sequential(*conv_bn(c, c, stride=2), nn.AvgPool2d(3, stride=2, padding=1))
         self.semantic_up = nn.Sequential(*conv_bn(c_semantic, c))
         self.semantic_keep = nn.Sequential(
-            *conv_bn(c_semantic, c_semantic, groups=c_semantic), nn.Conv2d(c_semantic, c, 1, bias=False), nn.Sigmoid()
+            *conv_bn(c_semantic, c_semantic, groups=c_semantic), conv2d(c_semantic, c, 1, bias=False), nn.Sigmoid()
         )
         self.conv = nn.Sequential(*conv_bn(c, c))
         kaiming_normal(self)
@@ -318,7 +318,7 @@ class Head(nn.Module):
     def __init__(self, c: int, width: int, num_classes: int, *, gather: str = "3x3", expansion: int = 1) -> None:
         super().__init__()
         layers = [GatherExpansion(c, c, expansion=expansion, gather=gather) for _ in range(2)]
-        self.layers = nn.Sequential(*layers, conv_bn_relu(c, width), nn.Conv2d(width, num_classes, 1))
+        self.layers = nn.Sequential(*layers, conv_bn_relu(c, width), conv2d(width, num_classes, 1))
         kaiming_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:

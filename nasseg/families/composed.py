@@ -30,7 +30,7 @@ from nasseg.families import FAMILIES, bisenetv2, dabnet, eseg, get_family, regse
 from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
 from nasseg.families.backbones.backbone import ASPP, DeepLabV3PlusDecoder
 from nasseg.families.graph.on_meta import OnMeta
-from nasseg.families.layers import Select, conv_bn, conv_bn_relu, conv_head
+from nasseg.families.layers import Select, conv2d, conv_bn, conv_bn_relu, conv_head
 from nasseg.files import load_attribute
 
 PYRAMIDS = ("bifpn", "fpn")
@@ -209,7 +209,7 @@ class ComposedArch(Arch):
             return conv_head(channels, self.head_width, num_classes)
         if self.head == "eseg":
             return eseg.Head(channels, num_classes, self.activation)
-        return nn.Conv2d(channels, num_classes, 1, bias=self.head == "regseg")
+        return conv2d(channels, num_classes, 1, bias=self.head == "regseg")
 
 
 def _own_names() -> list[str]:

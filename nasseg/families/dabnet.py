@@ -36,7 +36,7 @@ from torch.nn import functional as F
 
 from nasseg.errors import unknown
 from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
-from nasseg.families.layers import Select, SingleValueBatchNorm2d, scale_width
+from nasseg.families.layers import Select, batch_norm2d, conv2d, prelu, relu, scale_width
 from nasseg.schedule import format_schedule, parse_schedule
 
 CHOICES = {"context": ("none", "spp"), "decoder": ("none", "erfnet")}
@@ -119,7 +119,7 @@ class DABNetArch(Arch):
             head = nn.ConvTranspose2d(decoder.feature.channels, num_classes, 2, stride=2)
         else:
             decoder = Select(features, source)
-            head = nn.Conv2d(decoder.feature.channels, num_classes, 1, bias=False)
+            head = conv2d(decoder.feature.channels, num_classes, 1, bias=False)
         return Segmenter(encoder, decoder, head, context=context, input_scale=self.input_scale)
 
 
@@ -128,16 +128,16 @@ def conv(
 ) -> nn.Conv2d:
     """A convolution without bias that keeps ceil(size / stride)."""
     padding = (dilation * (kernel[0] // 2), dilation * (kernel[1] // 2))
-    return nn.Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
+    return conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
 
 
 def bn_prelu(c: int) -> nn.Sequential:
-    return nn.Sequential(SingleValueBatchNorm2d(c, eps=EPSILON), nn.PReLU(c))
+    return nn.Sequential(batch_norm2d(c, eps=EPSILON), prelu(c))
 
 
 def bn_relu(c: int) -> list[nn.Module]:
     """BatchNorm and ReLU, as in the context and decoder that Table 2 takes from other papers."""
-    return [SingleValueBatchNorm2d(c, eps=EPSILON), nn.ReLU(inplace=True)]
+    return [batch_norm2d(c, eps=EPSILON), relu()]
 
 
 def depthwise_asymmetric(c: int, dilation: int) -> nn.Sequential:
@@ -261,10 +261,10 @@ class NonBottleneck1D(nn.Module):
         super().__init__()
 
         def pair() -> list[nn.Module]:
-            vertical, horizontal = nn.Conv2d(c, c, (3, 1), padding=(1, 0)), nn.Conv2d(c, c, (1, 3), padding=(0, 1))
-            return [vertical, nn.ReLU(inplace=True), horizontal]
+            vertical, horizontal = conv2d(c, c, (3, 1), padding=(1, 0)), conv2d(c, c, (1, 3), padding=(0, 1))
+            return [vertical, relu(), horizontal]
 
-        self.layers = nn.Sequential(*pair(), *bn_relu(c), *pair(), SingleValueBatchNorm2d(c, eps=EPSILON))
+        self.layers = nn.Sequential(*pair(), *bn_relu(c), *pair(), batch_norm2d(c, eps=EPSILON))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.layers(x) + x, inplace=True)
@@ -279,7 +279,7 @@ class Upsampler(nn.Module):
         self.norm = nn.Sequential(*bn_relu(c_out))
 
     def forward(self, x: Tensor, size: torch.Size) -> Tensor:
-        finer: Tensor = self.norm(self.conv(x, output_size=list(size)))
+        finer: Tensor = self.norm(self.conv(x, output_size=[size[0], size[1]]))
         return finer
 
 

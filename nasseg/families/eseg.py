@@ -37,7 +37,7 @@ from torch.nn import functional as F
 from nasseg.errors import unknown
 from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
 from nasseg.families.backbones.efficientnet import ACTIVATIONS, BLOCKS, BN_EPS, EfficientNet, activate, conv_bn
-from nasseg.families.layers import SingleValueBatchNorm2d
+from nasseg.families.layers import batch_norm2d, conv2d
 
 FUSION_EPS = 1e-4
 
@@ -131,16 +131,16 @@ class PooledEncoder(Encoder):
 
 def separable(c: int, activation: str) -> list[nn.Module]:
     """Depthwise 3x3, pointwise, BatchNorm, activation: the shape stays."""
-    depthwise = nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False)
+    depthwise = conv2d(c, c, 3, padding=1, groups=c, bias=False)
     return [depthwise, *conv_bn(c, c, 1), activate(activation)]
 
 
 def weighted_sum(maps: list[Tensor], weights: Tensor) -> Tensor:
     """Sum of maps of one shape, weights [len(maps)]. addcmul marks it off, in the cost, from a plain sum."""
-    first, *rest = weights.unbind()
-    total = maps[0] * first
-    for x, weight in zip(maps[1:], rest, strict=True):
-        total = torch.addcmul(total, x, weight)
+    parts = weights.unbind()
+    total = maps[0] * parts[0]
+    for number, x in enumerate(maps[1:], start=1):
+        total = torch.addcmul(total, x, parts[number])
     return total
 
 
@@ -224,7 +224,7 @@ class PyramidDecoder(Decoder):
         self.names = names
         self.feature = Feature(channels, features[names[0]].stride)
         self.laterals = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(features[name].channels, channels, 1), SingleValueBatchNorm2d(channels, eps=BN_EPS))
+            nn.Sequential(conv2d(features[name].channels, channels, 1), batch_norm2d(channels, eps=BN_EPS))
             for name in names
         )
         self.cells = nn.ModuleList(FUSIONS[fusion](channels, len(names), activation) for _ in range(repeats))
@@ -243,5 +243,5 @@ class Head(nn.Sequential):
     """[B, c, H, W] -> logits [B, num_classes, H, W]."""
 
     def __init__(self, c: int, num_classes: int, activation: str) -> None:
-        depthwise = nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False)
-        super().__init__(*separable(c, activation), depthwise, nn.Conv2d(c, num_classes, 1))
+        depthwise = conv2d(c, c, 3, padding=1, groups=c, bias=False)
+        super().__init__(*separable(c, activation), depthwise, conv2d(c, num_classes, 1))

@@ -1,22 +1,41 @@
 """Layers that two families or more share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nasseg.families.arch import Decoder, Encoder, Feature
+from nasseg.families.graph.on_meta import layer
+
+# Torch's own layers, built by `layer` so that costing can copy those it has built before.
+conv2d = partial(layer, nn.Conv2d)
+batch_norm2d = partial(layer, nn.BatchNorm2d)
+prelu = partial(layer, nn.PReLU)
+relu = partial(layer, nn.ReLU, inplace=True)
 
 
-class SingleValueBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm that also trains on one value a channel (batch 1, map 1 x 1), where batch statistics do not exist.
+@contextmanager
+def train_mode(*models: nn.Module) -> Iterator[None]:
+    """Put models into training mode; within it, BatchNorm also takes one value a channel (batch 1, a 1 x 1 map).
 
-    There it normalises with its running statistics, as in eval mode, and leaves them as they are; everywhere else it is
-    nn.BatchNorm2d.
+    Batch statistics do not exist there, and torch raises. It then normalises with its running statistics, as in eval
+    mode, and leaves them as they are.
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training or input.numel() == input.shape[1]:
-            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(input)
+    def choose(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        norm.training = inputs[0].numel() > inputs[0].shape[1]
+
+    for model in models:
+        model.train()
+    norms = [module for model in models for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    handles = [norm.register_forward_pre_hook(choose) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def conv_bn(
@@ -24,22 +43,20 @@ def conv_bn(
 ) -> list[nn.Module]:
     """A convolution without bias that keeps ceil(size / stride), and its BatchNorm, to be put into a Sequential."""
     padding = dilation * (kernel // 2)
-    conv = nn.Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
-    return [conv, SingleValueBatchNorm2d(c_out)]
+    conv = conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
+    return [conv, batch_norm2d(c_out)]
 
 
 def conv_bn_relu(
     c_in: int, c_out: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> nn.Sequential:
     """Conv-BN-ReLU; size becomes ceil(size / stride)."""
-    return nn.Sequential(
-        *conv_bn(c_in, c_out, kernel, stride=stride, dilation=dilation, groups=groups), nn.ReLU(inplace=True)
-    )
+    return nn.Sequential(*conv_bn(c_in, c_out, kernel, stride=stride, dilation=dilation, groups=groups), relu())
 
 
 def conv_head(c_in: int, c_mid: int, c_out: int, *, bias: bool = False) -> nn.Sequential:
     """A 3x3 Conv-BN-ReLU and a 1x1 convolution: segmentation, auxiliary and detail heads, at the input's stride."""
-    return nn.Sequential(conv_bn_relu(c_in, c_mid), nn.Conv2d(c_mid, c_out, 1, bias=bias))
+    return nn.Sequential(conv_bn_relu(c_in, c_mid), conv2d(c_mid, c_out, 1, bias=bias))
 
 
 def scale_width(channels: int, ratio: float, multiple: int = 1) -> int:

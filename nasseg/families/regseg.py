@@ -43,7 +43,7 @@ from torch.nn import functional as F
 
 from nasseg.errors import unknown
 from nasseg.families.arch import Arch, Decoder, Encoder, Feature, Segmenter
-from nasseg.families.layers import AttentionRefinement, SingleValueBatchNorm2d, conv_bn, conv_bn_relu, scale_width
+from nasseg.families.layers import AttentionRefinement, batch_norm2d, conv2d, conv_bn, conv_bn_relu, relu, scale_width
 from nasseg.schedule import Schedule, format_schedule, parse_schedule
 
 # Table 5 from best to worst; sum-1x1 is what was run under the name of concat-1x1.
@@ -114,7 +114,7 @@ class RegSegArch(Arch):
     def build(self, num_classes: int) -> Segmenter:
         encoder = self.build_encoder()
         decoder = self._decoder(encoder.features)
-        head = nn.Conv2d(decoder.feature.channels, num_classes, 1)
+        head = conv2d(decoder.feature.channels, num_classes, 1)
         return Segmenter(encoder, decoder, head, input_scale=self.input_scale)
 
     def _decoder(self, features: dict[str, Feature]) -> Decoder:
@@ -148,7 +148,7 @@ class DilatedConv(nn.Module):
         super().__init__()
         n = branches(rates)
         self.convs = nn.ModuleList(
-            nn.Conv2d(c // n, c // n, 3, stride, rate, rate, groups=c // n // group_width, bias=False)
+            conv2d(c // n, c // n, 3, stride, rate, rate, groups=c // n // group_width, bias=False)
             for rate in rates[:n]
         )
 
@@ -157,7 +157,7 @@ class DilatedConv(nn.Module):
             y: Tensor = self.convs[0](x)
             return y
         parts = x.chunk(len(self.convs), dim=1)
-        return torch.cat([conv(part) for conv, part in zip(self.convs, parts, strict=True)], dim=1)
+        return torch.cat([conv(parts[branch]) for branch, conv in enumerate(self.convs)], dim=1)
 
 
 class SqueezeExcite(nn.Sequential):
@@ -166,9 +166,9 @@ class SqueezeExcite(nn.Sequential):
     def __init__(self, c: int, hidden: int) -> None:
         super().__init__(
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(c, hidden, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(hidden, c, 1),
+            conv2d(c, hidden, 1),
+            relu(),
+            conv2d(hidden, c, 1),
             nn.Sigmoid(),
         )
 
@@ -195,7 +195,7 @@ class DBlock(nn.Module):
         dilated = DilatedConv(c_out, rates, group_width=group_width, stride=stride)
         self.main = nn.Sequential(
             conv_bn_relu(c_in, c_out, 1),
-            *(dilated, SingleValueBatchNorm2d(c_out), nn.ReLU(inplace=True)),
+            *(dilated, batch_norm2d(c_out), relu()),
             *se,
             *conv_bn(c_out, c_out, 1),
         )
@@ -316,7 +316,7 @@ class LRASPPDecoder(Decoder):
         c_in, c = features[coarse].channels, scale_width(128, width)
         self.names = fine, coarse
         self.coarse = conv_bn_relu(c_in, c, 1)
-        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(c_in, c, 1, bias=False), nn.Sigmoid())
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv2d(c_in, c, 1, bias=False), nn.Sigmoid())
         self.feature = Feature(c + features[fine].channels, features[fine].stride)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
@@ -336,9 +336,9 @@ class SFNetDecoder(Decoder):
         self.pools = nn.ModuleList(nn.Sequential(nn.AdaptiveAvgPool2d(n), *conv_bn(c_in, c, 1)) for n in self.BINS)
         self.coarse = conv_bn_relu(c_in + len(self.BINS) * c, c, 1)
         self.fine = conv_bn_relu(features[fine].channels, c, 1)
-        self.down_coarse = nn.Conv2d(c, flow, 1, bias=False)
-        self.down_fine = nn.Conv2d(c, flow, 1, bias=False)
-        self.flow = nn.Conv2d(2 * flow, 2, 3, padding=1, bias=False)
+        self.down_coarse = conv2d(c, flow, 1, bias=False)
+        self.down_fine = conv2d(c, flow, 1, bias=False)
+        self.flow = conv2d(2 * flow, 2, 3, padding=1, bias=False)
         self.conv = conv_bn_relu(c, c)
         self.fuse = conv_bn_relu(2 * c, c)
         self.feature = Feature(c, features[fine].stride)
@@ -356,7 +356,7 @@ class SFNetDecoder(Decoder):
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:
     """x [B, C, h, w] sampled at the pixels of flow [B, 2, H, W], moved by it in halves of a pixel: [B, C, H, W]."""
-    height, width = flow.shape[-2:]
+    height, width = flow.shape[-2], flow.shape[-1]
     rows, columns = (torch.linspace(-1, 1, n, device=x.device, dtype=x.dtype) for n in (height, width))
     grid = torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], dim=2)
     moved = flow.permute(0, 2, 3, 1) / torch.tensor([width, height], device=x.device, dtype=x.dtype)

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 
 from nasseg.errors import unknown
 from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
-from nasseg.families.layers import AttentionRefinement, conv_bn, conv_bn_relu, conv_head, scale_width
+from nasseg.families.layers import AttentionRefinement, conv2d, conv_bn, conv_bn_relu, conv_head, relu, scale_width
 
 CHOICES = {"form": ("segmentation", "classifier"), "module": ("released", "printed")}
 
@@ -240,9 +240,9 @@ class FeatureFusion(Decoder):
         self.conv = conv_bn_relu(features[detail].channels + features[context].channels, c, 1)
         self.attention = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(c, c // 4, 1, bias=False),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(c // 4, c, 1, bias=False),
+            conv2d(c, c // 4, 1, bias=False),
+            relu(),
+            conv2d(c // 4, c, 1, bias=False),
             nn.Sigmoid(),
         )
         self.feature = Feature(c, features[detail].stride)
@@ -281,7 +281,7 @@ class ClassifierHead(nn.Module):
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Sequential(
-            nn.Linear(c, c, bias=False), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(c, num_classes, bias=False)
+            nn.Linear(c, c, bias=False), relu(), nn.Dropout(0.2), nn.Linear(c, num_classes, bias=False)
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,36 +11,43 @@ IGNORE = 255
 class ConfusionMatrix:
     """Pixels by true class (rows) and predicted class (columns), gathered batch by batch on the device of the logits.
 
-    Pixels labelled 255 count nowhere. mIoU is the mean over the classes that occur in labels or predictions; it equals
-    torchmetrics' MulticlassJaccardIndex(average="macro", ignore_index=255), and not a mean over images.
+    Pixels labelled 255 count nowhere. The last column counts pixels without a prediction, since a logit is NaN: they
+    are wrong. mIoU is the mean over the classes that occur in labels or predictions; it equals torchmetrics'
+    MulticlassJaccardIndex(average="macro", ignore_index=255), and not a mean over images.
     """
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
-        self.counts: Tensor = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self.counts: Tensor = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch: logits [B, num_classes, H, W], labels [B, H, W] of any integer type."""
+        """Add a batch: logits [B, num_classes, H, W], labels [B, H, W] of any integer type."""
         batch, _, *size = logits.shape
         if logits.shape[1] != self.num_classes or labels.shape != (batch, *size):
             raise UserError(
                 f"labels [B, H, W] and logits [B, {self.num_classes}, H, W] are needed, "
                 f"got {list(labels.shape)} and {list(logits.shape)}"
             )
-        predicted = logits.max(1).indices  # three times as fast on the CPU as argmax
-        kept = labels != IGNORE
-        cells = labels[kept].long() * self.num_classes + predicted[kept]
-        counts = torch.bincount(cells, minlength=self.num_classes**2)
-        if len(counts) > self.num_classes**2:
+        highest, predicted = logits.max(1)  # three times as fast on the CPU as argmax; NaN where any logit is
+        predicted = torch.where(highest.isnan(), self.num_classes, predicted)
+        kept, columns = labels != IGNORE, self.num_classes + 1
+        cells = labels[kept].long() * columns + predicted[kept]
+        counts = torch.bincount(cells, minlength=self.num_classes * columns)
+        if len(counts) > self.num_classes * columns:
             raise UserError(f"a label is above {self.num_classes - 1}: {int(labels[kept].max())}")
         self.counts = self.counts.to(counts.device) + counts.view(self.num_classes, -1)
+
+    @property
+    def unpredicted(self) -> int:
+        """Labelled pixels without a prediction, since a logit is NaN."""
+        return int(self.counts[:, -1].sum())
 
     @property
     def class_iou(self) -> list[float | None]:
         """Intersection over union of each class, 0..100; None where a class is neither labelled nor predicted."""
         counts = self.counts.cpu().double()
         hits = counts.diag()
-        unions = counts.sum(0) + counts.sum(1) - hits
+        unions = counts[:, :-1].sum(0) + counts.sum(1) - hits
         return [float(100 * hit / union) if union > 0 else None for hit, union in zip(hits, unions, strict=True)]
 
     @property

@@ -12,7 +12,7 @@ from math import ceil, prod
 from typing import NamedTuple
 
 from nasseg.families.arch import Arch, no_collection
-from nasseg.families.graph.recorder import WEIGHTS, Edge, Graph, Operator
+from nasseg.families.graph.recorder import IMAGE, WEIGHTS, Edge, Graph, Operator
 from nasseg.measure.environment import environment
 from nasseg.records import Cost, CostProtocol, Size, Stage
 
@@ -112,25 +112,42 @@ Step = int | Fraction  # of pixels: a fraction where an image was resized
 
 
 def field_of_view(graph: Graph) -> int:
-    """RegSeg's Eqs 1-2, k <- k + (k' - 1) s and s <- s s', along the longest path to any feature of the encoder.
+    """Return RegSeg's Eqs 1-2, k <- k + (k' - 1) s and s <- s s', along the longest path down, in pixels of the image.
 
-    In pixels of the image that the model is given: where it resizes it first (input_scale), that is a layer as well.
-    What comes out of adaptive pooling is passed by: it sees everything and says nothing of the convolutions. Height and
-    width are followed apart, for a 3x1 convolution widens one of them only; the larger field counts.
+    The path ends where a map is upsampled, so equal graphs have equal fields, however their modules are named. Where
+    the network resizes its image (input_scale), that is a layer as well. What comes out of adaptive pooling is passed
+    by: it sees everything and says nothing of the convolutions. Height and width are followed apart, for a 3x1
+    convolution widens one of them only; the larger field counts.
     """
     return max(_field_of_view(graph, axis) for axis in (0, 1))
 
 
 def _field_of_view(graph: Graph, axis: int) -> int:
-    ends = [edge[0] for name, edge in graph.outputs.items() if name.startswith("encoder.")]
-    extent: dict[int, tuple[Step, Step]] = {-1: (1, 1)}  # operator -> (k, s)
-    for index, operator in enumerate(graph.operators[: max(ends) + 1]):
-        sources = [extent[source] for source, _ in operator.inputs if source in extent]
-        if sources and not operator.kind.startswith("adaptive_"):
-            k, s = max(sources)
-            kernel, stride = _kernel(operator, axis)
+    extent: dict[int, tuple[Step, Step] | None] = {-1: (1, 1)}  # operator -> (k, s); None: it sees the whole image
+    for index in graph.needed():
+        operator = graph.operators[index]
+        sources = [source for source, _ in operator.inputs]
+        kernel, stride = _kernel(operator, axis)
+        if not all(source in extent for source in sources):
+            continue
+        known = [field for field in (extent[source] for source in sources) if field is not None]
+        if known and _upsamples(operator):
+            continue
+        if known and not operator.kind.startswith("adaptive_"):
+            k, s = max(known)
             extent[index] = (k + (kernel - 1) * s, s * stride)
-    return max(ceil(extent[end][0]) for end in ends if end in extent)
+        else:
+            extent[index] = None
+    return max(ceil(field[0]) for field in extent.values() if field is not None)
+
+
+def _upsamples(operator: Operator) -> bool:
+    """Return whether a map is enlarged, other than the image itself."""
+    if operator.kind == "conv_transpose":
+        return True
+    if operator.kind != "interpolate" or operator.inputs[0] == IMAGE:
+        return False
+    return prod(operator.output_shapes[0][-2:]) > prod(operator.input_shapes[0][-2:])
 
 
 def _kernel(operator: Operator, axis: int) -> tuple[int, Step]:

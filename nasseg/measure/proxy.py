@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nasseg.families.layers import train_mode
 from nasseg.records import Measurement
 
 IMAGES = 16
@@ -29,8 +30,9 @@ SIZE = (64, 128)
 
 def naswot(model: nn.Module, _measurement: Measurement) -> float:
     """log |K|: K[i, j] is how many rectifiers agree on images i and j, on or off. More different codes, more room."""
-    network = _fresh(model).train()  # BatchNorm of initial statistics would leave most rectifiers alike
-    with torch.no_grad(), _Codes() as codes:
+    network = _fresh(model)
+    # In training mode, for BatchNorm of initial statistics would leave most rectifiers alike.
+    with train_mode(network), torch.no_grad(), _Codes() as codes:
         network(_noise(IMAGES))
     return float(torch.linalg.slogdet(codes.kernel)[1])
 
@@ -65,8 +67,9 @@ def synflow(model: nn.Module, _measurement: Measurement) -> float:
 
 def gradient_norm(model: nn.Module, _measurement: Measurement) -> float:
     """log of the norm of all gradients of the cross entropy to random labels."""
-    network = _fresh(model).train()
-    logits = network(_noise(8))
+    network = _fresh(model)
+    with train_mode(network):
+        logits = network(_noise(8))
     labels = torch.randint(logits.shape[1], (8, *SIZE), generator=torch.Generator().manual_seed(1))
     F.cross_entropy(logits, labels).backward()
     squares = sum(float(p.grad.square().sum()) for p in network.parameters() if p.grad is not None)

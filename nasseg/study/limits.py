@@ -1,14 +1,12 @@
 """Limits and figures of a study: what is over a limit, how far each is kept, what a trial shows."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nasseg.figures import FIGURES, USUAL, Figure, Phase, value_of
+from nasseg.limits import Limits, breaches
 from nasseg.records import Measurement
 from nasseg.study.study_file import Study
-
-Limits = Mapping[str, Mapping[str, float]]  # figure -> {"min": ..., "max": ...}
 
 
 def over_limit(limits: Limits, measurement: Measurement) -> str | None:
@@ -16,17 +14,8 @@ def over_limit(limits: Limits, measurement: Measurement) -> str | None:
 
     A figure that is not a number breaks its limit.
     """
-    for name, limit in limits.items():
-        value = value_of(name, measurement)
-        if value is None:
-            continue
-        if math.isnan(value):
-            return f"{name} is not a number, and has a limit"
-        if value > limit.get("max", math.inf):
-            return f"{name} is over the limit of {limit['max']:.6g}"
-        if value < limit.get("min", -math.inf):
-            return f"{name} is under the limit of {limit['min']:.6g}"
-    return None
+    known = {name: value_of(name, measurement) for name in limits}
+    return next((str(breach) for breach in breaches(limits, known)), None)
 
 
 @dataclass(frozen=True)

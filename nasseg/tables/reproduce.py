@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from nasseg.data.dataset import DataSet, load_data
+from nasseg.families.layers import train_mode
 from nasseg.measure.latency.backends import example, numerics, prepare
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.tables.compute import cost_figure
@@ -169,7 +170,8 @@ def _speed(planned: Planned, training: Training) -> tuple[float, float]:
         with DeviceLock(training.device).computing():
             model = planned.run.arch.build(training.data.num_classes).to(training.device)
             image = torch.randn(2, 3, *size, device=training.device)
-            backward = _seconds(lambda: model.train()(image).square().mean().backward(), training.device)
+            with train_mode(model):
+                backward = _seconds(lambda: model(image).square().mean().backward(), training.device)
             with torch.inference_mode():
                 forward = _seconds(lambda: model.eval()(image), training.device)
     finally:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nasseg.data.dataset import DataSet, Split
 from nasseg.errors import UserError
+from nasseg.families.layers import train_mode
 from nasseg.measure.accuracy import ConfusionMatrix
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.heads import TrainingHeads
@@ -39,11 +40,15 @@ class Diverged(RuntimeError):  # noqa: N818  (an outcome of a trial rather than 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Accuracy on a split in percent. class_iou: None where a class does not occur."""
+    """Accuracy on a split in percent. class_iou: None where a class does not occur.
+
+    unpredicted: labelled pixels of which a logit is NaN; they count as wrong.
+    """
 
     miou: float
     pixel_accuracy: float
     class_iou: dict[str, float | None]
+    unpredicted: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +125,7 @@ def train(
             while training.step < end:
                 if evaluate_every and training.waits_for_evaluation(evaluate_every):
                     score()
-                with training.heads.reading(model):
-                    model.train()
+                with training.heads.reading(model), train_mode(model, training.heads):
                     for loss in training.steps(end, evaluate_every, guard):
                         if checkpoints and checkpoints.due(training.step):
                             checkpoints.write(training.step, training.state())
@@ -325,6 +329,7 @@ def scores_of(matrix: ConfusionMatrix, classes: Sequence[str]) -> Scores:
         miou=matrix.miou,
         pixel_accuracy=matrix.pixel_accuracy,
         class_iou=dict(zip(classes, matrix.class_iou, strict=True)),
+        unpredicted=matrix.unpredicted,
     )
 
 

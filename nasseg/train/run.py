@@ -223,9 +223,15 @@ def _keep(run: Run, model: nn.Module, trained: TrainResult, loaded: list[str], g
 
     def accuracy(scores: Scores, protocol: AccuracyProtocol) -> Accuracy:
         return Accuracy(
-            protocol=protocol, environment=environment(), miou=scores.miou, pixel_accuracy=scores.pixel_accuracy,
-            class_iou=scores.class_iou, train_seconds=trained.train_seconds, curve=trained.curve,
-        )  # fmt: skip
+            protocol=protocol,
+            environment=environment(),
+            miou=scores.miou,
+            pixel_accuracy=scores.pixel_accuracy,
+            class_iou=scores.class_iou,
+            train_seconds=trained.train_seconds,
+            curve=trained.curve,
+            unpredicted=scores.unpredicted,
+        )
 
     of_best = replace(run.protocol, steps=best.step)
     tested = None

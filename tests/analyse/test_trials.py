@@ -115,7 +115,7 @@ def test_trials_frame() -> None:
     frame = trials_frame(RECORD)
     assert frame.columns.tolist() == [
         "number", "family", "state", "miou", "macs", "params", "latency_ms",
-        "on_front", "reason", "reused_from", "rung", "seed", "arch_id", "arch",
+        "on_front", "over_limit", "disturbed", "reason", "reused_from", "rung", "seed", "arch_id", "arch",
     ]  # fmt: skip
     assert frame.loc[1, ["family", "state", "miou", "macs", "params"]].tolist() == [
         "toy",

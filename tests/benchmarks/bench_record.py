@@ -23,8 +23,8 @@ from pathlib import Path
 from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState, create_trial
 
-from nasseg.analyse.compute_spent import compute_of, front_share
-from nasseg.analyse.trials import front_frame, progress
+from nasseg.analyse.compute_spent import compute_of
+from nasseg.analyse.trials import front_frame, front_share, progress
 from nasseg.records import Stage
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.propose.samplers import make_sampler

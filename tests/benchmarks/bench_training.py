@@ -41,7 +41,7 @@ from torch.optim import swa_utils
 from torch.utils.data import DataLoader, Dataset
 
 from nasseg.data.dataset import DataSet, find_folder, load_data
-from nasseg.data.image_file import known_label
+from nasseg.data.image_file import read_known
 from nasseg.families import make_arch
 from nasseg.train.loop import _loss, _Training
 from nasseg.train.recipe import Recipe, load_recipe
@@ -66,8 +66,7 @@ class Pictures(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng(torch.randint(1 << 62, ()).item())
         sample = self.samples[number]
-        image = Image.open(sample.image).convert("RGB")
-        label = Image.fromarray(known_label(sample.label, sample.encoding))
+        image, label = map(Image.fromarray, read_known(sample.image, sample.label, sample.encoding))
         zoom = rng.uniform(*self.recipe.scale_range)
         shape = (round(image.width * zoom), round(image.height * zoom))
         image, label = image.resize(shape, Image.Resampling.BILINEAR), label.resize(shape, Image.Resampling.NEAREST)

@@ -122,8 +122,8 @@ def spoil_mixed_sizes(root):
 
 
 def spoil_colours(root):
-    Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(root / "trainannot" / "f1.png")
-    return "f1.png is no label map of one number a pixel but of mode RGB"
+    Image.fromarray(np.full((24, 32, 3), [9, 0, 0], np.uint8)).save(root / "trainannot" / "f1.png")
+    return "f1.png is no label map of one number a pixel but holds colours"
 
 
 SPOILERS = [
@@ -162,7 +162,7 @@ def test_a_file_that_changes_in_use_is_named(tmp_path):
 def test_images_of_more_than_8_bits_are_refused(tmp_path):
     root = write_camvid(tmp_path)
     Image.fromarray(np.full((24, 32), 4000, np.uint16)).save(root / "train" / "f0.png")
-    with pytest.raises(UserError, match=r"f0.png has more than 8 bits a channel .*: convert"):
+    with pytest.raises(UserError, match=r"f0.png has more than 8 bits a channel .*: scale its values to 0..255"):
         load_data(root).train  # noqa: B018
 
 

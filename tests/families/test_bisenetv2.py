@@ -13,6 +13,7 @@ from nasseg.families import Variant, build_model, make_arch, variants
 from nasseg.families.arch import Feature
 from nasseg.families.bisenetv2 import BilateralGuidedAggregation
 from nasseg.families.graph.recorder import record
+from nasseg.families.layers import train_mode
 from nasseg.measure.cost import bisenetv2_flops, fvcore_flops
 
 RULE = "512 x 1024, 19 classes; conv multiply-adds with bias, BN 2 and ReLU or sigmoid 1 an element, pooling 1 an input"
@@ -161,10 +162,10 @@ def test_features_for_training_heads_have_their_channels_and_strides() -> None:
 
 def test_smallest_network_trains_on_the_smallest_image() -> None:
     """One channel in the stem, one pixel in S5, one image: nowhere may a width or a batch statistic vanish."""
-    model = make_arch("bisenetv2", width=0.25, channel_ratio=1 / 16).build(19).train()
+    model = make_arch("bisenetv2", width=0.25, channel_ratio=1 / 16).build(19)
     assert model.encoder.features["stem"].channels == 1
-    loss = model(torch.randn(1, 3, 32, 32)).square().mean()
-    loss.backward()
+    with train_mode(model):
+        model(torch.randn(1, 3, 32, 32)).square().mean().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
 
 

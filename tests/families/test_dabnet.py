@@ -11,6 +11,7 @@ from torch import nn
 from nasseg.errors import UserError
 from nasseg.families.dabnet import DABNetArch
 from nasseg.families.graph.recorder import record
+from nasseg.families.layers import train_mode
 from nasseg.space import load_space
 from tests import ROOT
 
@@ -183,8 +184,9 @@ def test_logits_have_the_input_size(fields: dict[str, Any], size: tuple[int, int
 
 @pytest.mark.parametrize("fields", [{}, {"input_injection": False}, {"context": "spp", "decoder": "erfnet"}])
 def test_trains_at_a_quarter_of_the_width(fields: dict[str, Any]) -> None:
-    model = DABNetArch.from_params({"width": 0.25, **fields}).build(5).train()
-    logits = model(torch.randn(1, 3, 33, 45))
+    model = DABNetArch.from_params({"width": 0.25, **fields}).build(5)
+    with train_mode(model):
+        logits = model(torch.randn(1, 3, 33, 45))
     assert logits.shape == (1, 5, 33, 45)
     assert torch.isfinite(logits).all()
     logits.sum().backward()

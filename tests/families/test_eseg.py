@@ -16,6 +16,7 @@ from nasseg.families.arch import Feature
 from nasseg.families.backbones.efficientnet import EfficientNet
 from nasseg.families.eseg import ESegArch, PooledLevels, weighted_sum
 from nasseg.families.graph.recorder import Graph, Operator, Weight, record
+from nasseg.families.layers import train_mode
 from nasseg.measure.cost import eseg_flops, fvcore_flops, macs
 from nasseg.space import load_space
 from tests import ROOT
@@ -164,8 +165,9 @@ def test_levels_have_their_sizes(size: tuple[int, int]) -> None:
 def test_one_image_trains_every_weight(settings: dict[str, Any], size: tuple[int, int]) -> None:
     """The coarse levels are single pixels, which have no batch statistics."""
     torch.manual_seed(0)
-    model = ESegArch(width=0.25, depth=0.3, decoder_width=8, decoder_repeats=2, **settings).build(3).train()
-    model(torch.randn(1, 3, *size)).square().mean().backward()
+    model = ESegArch(width=0.25, depth=0.3, decoder_width=8, decoder_repeats=2, **settings).build(3)
+    with train_mode(model):
+        model(torch.randn(1, 3, *size)).square().mean().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
 
 

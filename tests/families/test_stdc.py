@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nasseg.errors import UserError
 from nasseg.families.graph.recorder import record
-from nasseg.families.layers import conv_head
+from nasseg.families.layers import conv_head, train_mode
 from nasseg.families.stdc import STDCArch, STDCModule
 from nasseg.measure.cost import bisenetv2_flops, field_of_view, fvcore_flops, macs
 from nasseg.space import load_space
@@ -211,8 +211,9 @@ def test_logits_have_the_input_size(name: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("overrides", [{}, {"spatial_path": True, "module": "printed"}, {"form": "classifier"}])
 def test_trains_at_a_quarter_of_the_width(overrides: dict[str, Any]) -> None:
     arch = STDCArch(width=0.25, blocks=6, **overrides)
-    model = arch.build(5).train()
-    logits = model(torch.randn(1, 3, 32, 32))  # one value a channel from Stage 5 on
+    model = arch.build(5)
+    with train_mode(model):
+        logits = model(torch.randn(1, 3, 32, 32))  # one value a channel from Stage 5 on
     assert torch.isfinite(logits).all()
     logits.sum().backward()
     assert all(weight.grad is not None for weight in model.parameters())

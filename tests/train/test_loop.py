@@ -12,7 +12,7 @@ from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.measure.accuracy import ConfusionMatrix
-from nasseg.train.loop import Diverged, make_optimizer, train
+from nasseg.train.loop import Diverged, make_optimizer, scores_of, train
 from nasseg.train.losses import cross_entropy
 from nasseg.train.optimizer import Average
 from nasseg.train.recipe import Recipe
@@ -59,6 +59,17 @@ def test_miou_by_hand():
     assert matrix.class_iou == pytest.approx([50, 200 / 3])
     assert matrix.miou == pytest.approx(175 / 3)
     assert matrix.pixel_accuracy == 75
+
+
+def test_a_pixel_whose_logits_are_nan_is_wrong_and_counted():
+    """Truth 0 0 1 1 as predicted, but for the first, which has no prediction: IoU 1/2 and 1."""
+    matrix, labels = ConfusionMatrix(2), torch.tensor([[[0, 0, 1, 1]]])
+    logits = nn.functional.one_hot(labels, 2).permute(0, 3, 1, 2).float()
+    logits[0, 1, 0, 0] = torch.nan
+    matrix.update(logits, labels)
+    assert matrix.class_iou == pytest.approx([50, 100])
+    assert matrix.pixel_accuracy == 75
+    assert scores_of(matrix, ("a", "b")).unpredicted == 1
 
 
 def test_without_zoom_flip_and_jitter_a_view_is_the_image(data):

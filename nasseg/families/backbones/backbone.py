@@ -28,7 +28,7 @@ from nasseg.errors import unknown
 from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
 from nasseg.families.backbones.efficientnet import EfficientNet
 from nasseg.families.backbones.mobile import GhostNet, MobileNetV2, MobileNetV3Large, ShuffleNetV2
-from nasseg.families.layers import Levels, Select, conv_bn, conv_bn_relu
+from nasseg.families.layers import Levels, Select, conv2d, conv_bn, conv_bn_relu
 
 
 class ResidualBlock(nn.Module):
@@ -116,7 +116,7 @@ class BackboneArch(Arch):
     def build(self, num_classes: int) -> Segmenter:
         encoder = self.build_encoder()
         deep = next(reversed(encoder.features))
-        head = nn.Conv2d(encoder.features[deep].channels, num_classes, 1)
+        head = conv2d(encoder.features[deep].channels, num_classes, 1)
         return Segmenter(encoder, Select(encoder.features, deep), head, input_scale=self.input_scale)
 
 
@@ -206,7 +206,7 @@ class ASPP(Context):
 
     def forward(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
         x = maps[self.source]
-        pooled = self.pool(x).expand(-1, -1, *x.shape[-2:])
+        pooled = self.pool(x).expand(-1, -1, x.shape[-2], x.shape[-1])
         return {**maps, "aspp": self.join(torch.cat([*(branch(x) for branch in self.branches), pooled], dim=1))}
 
 

@@ -15,7 +15,8 @@ from math import ceil
 
 from torch import Tensor, nn
 
-from nasseg.families.layers import Levels, SingleValueBatchNorm2d
+from nasseg.families.graph.on_meta import layer
+from nasseg.families.layers import Levels, batch_norm2d, conv2d
 
 BN_EPS = 1e-3
 ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU}
@@ -41,12 +42,12 @@ def round_channels(channels: float, divisor: int = 8) -> int:
 
 def conv_bn(c_in: int, c_out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> list[nn.Module]:
     """A convolution without bias that keeps ceil(size / stride), and its BatchNorm with EfficientNet's eps."""
-    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return [conv, SingleValueBatchNorm2d(c_out, eps=BN_EPS)]
+    conv = conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [conv, batch_norm2d(c_out, eps=BN_EPS)]
 
 
 def activate(name: str) -> nn.Module:
-    return ACTIVATIONS[name](inplace=True)
+    return layer(ACTIVATIONS[name], inplace=True)
 
 
 class SqueezeExcitation(nn.Module):
@@ -56,9 +57,9 @@ class SqueezeExcitation(nn.Module):
         super().__init__()
         self.weigh = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(channels, reduced, 1),
+            conv2d(channels, reduced, 1),
             activate(activation),
-            nn.Conv2d(reduced, channels, 1),
+            conv2d(reduced, channels, 1),
             nn.Sigmoid(),
         )
 

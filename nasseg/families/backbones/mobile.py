@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nasseg.families.backbones.efficientnet import round_channels
-from nasseg.families.layers import Levels, conv_bn, conv_bn_relu
+from nasseg.families.layers import Levels, conv2d, conv_bn, conv_bn_relu, relu
 
 # MobileNetV2, Table 2: expansion, channels, layers, stride.
 MOBILENETV2 = (
@@ -78,9 +78,9 @@ class HardSqueezeExcitation(nn.Module):
         reduced = round_channels(c / 4, divisor)
         self.weigh = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(c, reduced, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(reduced, c, 1),
+            conv2d(c, reduced, 1),
+            relu(),
+            conv2d(reduced, c, 1),
             nn.Hardsigmoid(),
         )
 
@@ -161,10 +161,10 @@ class MobileNetV3Large(Levels):
 class GhostModule(nn.Module):
     """Half of the c_out channels by a 1x1 convolution, the other half by a depthwise 3x3 one of those."""
 
-    def __init__(self, c_in: int, c_out: int, *, relu: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, *, activate: bool) -> None:
         super().__init__()
         half = c_out // 2
-        after = [nn.ReLU(inplace=True)] if relu else []
+        after = [relu()] if activate else []
         self.primary = nn.Sequential(*conv_bn(c_in, half, 1), *after)
         self.cheap = nn.Sequential(*conv_bn(half, half, groups=half), *after)
 
@@ -180,12 +180,12 @@ class GhostBottleneck(nn.Module):
         self, c_in: int, expanded: int, c_out: int, *, kernel: int, stride: int, squeeze_excitation: bool
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [GhostModule(c_in, expanded, relu=True)]
+        layers: list[nn.Module] = [GhostModule(c_in, expanded, activate=True)]
         if stride > 1:
             layers += conv_bn(expanded, expanded, kernel, stride=stride, groups=expanded)
         if squeeze_excitation:
             layers.append(HardSqueezeExcitation(expanded, 4))
-        self.main = nn.Sequential(*layers, GhostModule(expanded, c_out, relu=False))
+        self.main = nn.Sequential(*layers, GhostModule(expanded, c_out, activate=False))
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or c_in != c_out:
             down = conv_bn(c_in, c_in, kernel, stride=stride, groups=c_in)
@@ -237,7 +237,8 @@ class ShuffleUnit(nn.Module):
             self.left = nn.Sequential(*conv_bn(c_in, c_in, stride=stride, groups=c_in), conv_bn_relu(c_in, half, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        left, right = x.chunk(2, dim=1) if self.split else (x, x)
+        halves = x.chunk(2, dim=1) if self.split else (x, x)
+        left, right = halves[0], halves[1]
         y = torch.cat([self.left(left), self.right(right)], dim=1)
         return y.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)  # the two halves' channels in turns
 

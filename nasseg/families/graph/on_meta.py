@@ -1,8 +1,8 @@
-"""Building networks on the meta device: nothing is filled, and a layer like one built before is a copy of it."""
+"""Build networks on the meta device: nothing is filled, and a layer like one built before is a copy of it."""
 
 from collections.abc import Mapping
-from functools import cache, wraps
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ class OnMeta(DeviceContext):
 
     def __init__(self) -> None:
         super().__init__("meta")
-        self.built: dict[tuple[type, str, str], dict[str, Any]] = {}  # attributes of layers, by class and arguments
+        self.built: dict[tuple[Any, ...], dict[str, Any]] = {}  # attributes of layers, by class and arguments
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -33,34 +33,30 @@ _FILLS = frozenset({"uniform_", "normal_", "fill_", "zero_", "erfinv_", "mul_", 
 _FILLED = frozenset({torch.zeros, torch.ones})
 
 
-def _build_once(layer: Any) -> None:
-    """Within one OnMeta, a layer like one that was built before is a copy of it: to build one takes far longer.
+M = TypeVar("M", bound=nn.Module)
 
-    Classes with an __init__ of their own are built as ever. The layer is changed for good and not only within OnMeta,
-    since Python's method caches do not survive a class that changes all the time.
+
+def layer(kind: type[M], *args: Any, **kwargs: Any) -> M:
+    """Return kind(*args, **kwargs). Within one OnMeta, a layer like one that was built before is a copy of it.
+
+    To build a layer takes most of the time that costing a network takes.
     """
-    build = layer.__init__
-
-    @wraps(build)
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        mode = _get_current_function_mode()
-        if not isinstance(mode, OnMeta) or type(self).__init__ is not init:
-            build(self, *args, **kwargs)
-            return
-        key = type(self), str(args), str(kwargs)
-        if key not in mode.built:
-            vars(self)["reset_parameters"] = lambda: None  # only numbers need it
-            build(self, *args, **kwargs)
-            del vars(self)["reset_parameters"]
-            mode.built[key] = _copy(vars(self))
-        else:
-            vars(self).update(_copy(mode.built[key]))
-
-    layer.__init__ = init
+    mode = _get_current_function_mode()
+    if not isinstance(mode, OnMeta):
+        return kind(*args, **kwargs)
+    key = kind, args, tuple(kwargs.items())
+    known = mode.built.get(key)
+    if known is None:
+        built = kind(*args, **kwargs)
+        mode.built[key] = _copy(vars(built))
+        return built
+    copied = kind.__new__(kind)
+    vars(copied).update(_copy(known))
+    return copied
 
 
 def _copy(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes of a layer on meta for another one, which shares nothing that may change."""
+    """Return the attributes of a layer on meta for another one, which shares nothing that may change."""
     copied = dict(state)
     for name in _CONTAINERS:
         copied[name] = copied[name].copy()
@@ -72,7 +68,3 @@ def _copy(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _CONTAINERS = [name for name, value in vars(nn.Module()).items() if isinstance(value, (dict, set))]
-
-
-for _layer in (nn.Conv2d, nn.modules.batchnorm._BatchNorm, nn.PReLU, nn.ReLU):
-    _build_once(_layer)

@@ -256,25 +256,9 @@ def every_module(model: nn.Module) -> list[nn.Module]:
 
 @torch.no_grad()
 def record(model: nn.Module, input_size: tuple[int, int]) -> Graph:
-    """The graph of a model on the meta device in eval mode, for an image [1, 3, *input_size].
-
-    Named outputs are `logits`, and `encoder.<name>` for every feature of a `model.encoder`.
-    """
+    """Return the graph of a model on the meta device in eval mode, for an image [1, 3, *input_size]."""
     image = torch.empty(1, 3, *input_size, device="meta")
     recorder = _Recorder(model, image)
-    outputs: dict[str, Edge] = {}
-
-    def note_features(_module: nn.Module, _inputs: Any, features: dict[str, Tensor]) -> None:
-        """At once: a decoder may go on to write to them."""
-        outputs.update({f"encoder.{name}": recorder.edges[id(tensor)][0] for name, tensor in features.items()})
-
-    encoder = getattr(model, "encoder", None)
-    handle = encoder.register_forward_hook(note_features) if encoder is not None else None
-    try:
-        with recorder:
-            logits = model(image)
-    finally:
-        if handle is not None:
-            handle.remove()
-    outputs["logits"] = recorder.edges[id(logits)][0]
-    return Graph(tuple(image.shape), tuple(recorder.operators), outputs)
+    with recorder:
+        logits = model(image)
+    return Graph(tuple(image.shape), tuple(recorder.operators), {"logits": recorder.edges[id(logits)][0]})

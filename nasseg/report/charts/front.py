@@ -44,13 +44,14 @@ def front_figures(view: View) -> dict[str, dict[str, go.Figure]]:
 
 
 def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.Figure:
-    """Finished trials over two figures: the front in full, dominated trials dimmed, published networks, limits."""
+    """Draw finished trials over two figures: the front in full, dominated ones dimmed, those over a limit hollow."""
     across, up = view.axes[x or view.x], view.axes[y or view.y]
     lines = view.steps.get(across.name, {}).get(up.name, [[]])
     traces = [_steps(view, across, up, rows, index if len(lines) > 1 else None) for index, rows in enumerate(lines)]
-    for dimmed, rows_by_group in ((True, view.dominated), (False, view.front)):
+    for kind, rows_by_group in (("over", view.over), ("dominated", view.dominated), ("front", view.front)):
         for index, group in enumerate(view.groups):
-            traces.append(_group(view, across, up, group, index, rows_by_group[group], dimmed))
+            if kind != "over" or rows_by_group[group]:
+                traces.append(_group(view, across, up, group, index, rows_by_group[group], kind))
     traces.append(_published(view, across, up))
     traces.append(_scatter(view, across, up, [], "selected", marker=_ring(INK), hoverinfo="skip", showlegend=False))
     layout = figure_layout(axis_layout(across), axis_layout(up))
@@ -129,16 +130,27 @@ def _scatter(view: View, x: Axis, y: Axis, rows: Sequence[int], role: str, **mor
     )
 
 
-def _group(view: View, x: Axis, y: Axis, group: str, index: int, rows: list[int], dimmed: bool) -> go.Scatter:
+def _group(view: View, x: Axis, y: Axis, group: str, index: int, rows: list[int], kind: str) -> go.Scatter:
     colour, symbol = mark(index)
     marker: dict[str, Any] = {"color": colour, "symbol": symbol, "size": 7, "opacity": 0.3}
-    if not dimmed:
+    if kind == "over":
+        marker |= {"symbol": f"{symbol}-open", "opacity": 0.8, "line": {"width": 1.2}}
+    if kind == "front":
         marker |= {"size": 11, "opacity": 1, "line": {"color": "white", "width": 1.2}}
-    spreads = {} if dimmed else {**_spread(view, x, "x", rows, colour), **_spread(view, y, "y", rows, colour)}
+    spreads = {} if kind != "front" else {**_spread(view, x, "x", rows, colour), **_spread(view, y, "y", rows, colour)}
     return _scatter(
-        view, x, y, rows, "trials", name=escape(group), legendgroup=str(index), showlegend=not dimmed, marker=marker,
-        **spreads, **_hover(view, rows),
-    )  # fmt: skip
+        view,
+        x,
+        y,
+        rows,
+        "trials",
+        name=escape(group),
+        legendgroup=str(index),
+        showlegend=kind == "front",
+        marker=marker,
+        **spreads,
+        **_hover(view, rows),
+    )
 
 
 def _spread(view: View, axis: Axis, letter: str, rows: list[int], colour: str) -> dict[str, Any]:

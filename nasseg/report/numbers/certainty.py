@@ -5,30 +5,41 @@ from dataclasses import dataclass
 from typing import Any
 
 from nasseg import words
-from nasseg.analyse.trials import front_probabilities, seed_spread, seeds_frame, standard_errors
+from nasseg.analyse.trials import (
+    front_probabilities,
+    noise_known,
+    seed_spread,
+    seeds_apart,
+    seeds_frame,
+    standard_errors,
+)
 from nasseg.records import StudyRecord, TrialRow
 
 
 @dataclass(frozen=True)
 class Certainty:
-    """chances: of each trial to be on the front when all are measured again; None where every figure is exact.
+    """chances: of each trial to be on the front when all are measured again; None where every figure is exact, and
+    where the noise of an objective is not known (`known`).
 
-    seeds: rows of `seeds_frame` by the trials they are of.
+    seeds: rows of `seeds_frame` by the trials they are of. apart: points by which seeds of one network differ.
     """
 
     chances: Sequence[float] | None
     seeds: dict[int, Any]
     networks: int  # that have several seeds
     spread: float | None  # of mIoU over seeds
+    apart: float | None
+    known: bool
 
 
 def certainty_of(record: StudyRecord) -> Certainty:
-    known = bool((standard_errors(record) > 0).any())
-    chances = front_probabilities(record).tolist() if known else None
+    varies = bool((standard_errors(record) > 0).any())
+    found = front_probabilities(record) if varies else None
     frame = seeds_frame(record)
     rows: list[Any] = list(frame.itertuples())
     seeds = {number: row for row in rows for number in row.numbers}
-    return Certainty(chances, seeds, len(frame), seed_spread(record))
+    chances = None if found is None else found.tolist()
+    return Certainty(chances, seeds, len(frame), seed_spread(record), seeds_apart(record), noise_known(record))
 
 
 def group(certainty: Certainty, trial: TrialRow, row: int) -> dict[str, Any] | None:
@@ -50,14 +61,19 @@ def group(certainty: Certainty, trial: TrialRow, row: int) -> dict[str, Any] | N
 
 
 def note(certainty: Certainty, record: StudyRecord) -> str:
-    """What the chances rest on."""
+    """Return what is known of how certain the front is; empty where every figure is exact."""
+    if not certainty.known:
+        return (
+            "How certain the front is: not known. No network has a second seed, so nobody can tell by how much the "
+            "trained figures vary. nasseg finish trains the front with several seeds."
+        )
+    if certainty.chances is None:
+        return ""
     parts = ["Stays on the front: in how many of 400 draws it is there if everything is measured again."]
     names = [objective.name for objective in record.objectives]
     if any(name.startswith("latency") for name in names):
         parts.append("Latency varies as in the runs of its own measurement; another day may differ more.")
-    if "miou" in names and certainty.spread is None:
-        parts.append("No network was trained with a second seed, so mIoU is taken as exact, which it is not.")
-    elif "miou" in names:
+    if "miou" in names:
         spread, n = words.number(certainty.spread, "points"), certainty.networks
         over = f"the {n} networks that have several" if n != 1 else "the one network that has several"
         parts.append(f"mIoU varies with a standard deviation of {spread}, as over the seeds of {over}.")

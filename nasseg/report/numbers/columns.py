@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 
 from nasseg.analyse.parameters import Population
-from nasseg.analyse.trials import trial_figures
+from nasseg.analyse.trials import broken_limit, is_disturbed, trial_figures
 from nasseg.figures import USUAL
-from nasseg.records import StudyRecord
-from nasseg.report.numbers.front_view import Axis, View, axis_of, family_of
+from nasseg.records import PublishedPoint, StudyRecord, TrialRow
+from nasseg.report.numbers.front_view import DISTURBED, Axis, View, axis_of, family_of, over_words
 
 
 def figures_of(record: StudyRecord, view: View) -> dict[str, Axis]:
     """The objectives, then the usual figures, as far as finished trials have them."""
-    drawn = [row for rows in (view.front, view.dominated) for part in rows.values() for row in part]
+    drawn = [row for rows in (view.front, view.dominated, view.over) for part in rows.values() for row in part]
     known = [trial_figures(record.trials[row]) for row in sorted(drawn)]
     names = dict.fromkeys([*(objective.name for objective in record.objectives), *USUAL])
     found = {name: [row[name] for row in known if np.isfinite(row.get(name, np.nan))] for name in names}
@@ -24,8 +24,8 @@ def rows_data(record: StudyRecord, view: View, choices: dict[str, Any]) -> dict[
     """Columns over the rows: trials in their order, then published networks.
 
     keys, families, groups (each trial's place in the view's, -1 for none), networks (a number each architecture),
-    finished (rows), figures (name -> column), choices (parameter -> its levels, and the index of each trial's, -1 where
-    it is not active).
+    finished (rows), over (row -> the limit that it breaks), disturbed (row -> why its latency is doubtful), figures
+    (name -> column), choices (parameter -> its levels, and the index of each trial's, -1 where it is not active).
     """
     trials, points = record.trials, record.published
     figures = [trial_figures(trial) for trial in trials] + [dict(point.figures) for point in points]
@@ -36,7 +36,11 @@ def rows_data(record: StudyRecord, view: View, choices: dict[str, Any]) -> dict[
         "groups": _groups(view, len(trials)),
         "families": [family_of(trial) for trial in trials] + [point.family for point in points],
         "networks": [seen[name] for name in ids],
-        "finished": sorted(row for rows in (view.front, view.dominated) for part in rows.values() for row in part),
+        "finished": sorted(
+            row for rows in (view.front, view.dominated, view.over) for part in rows.values() for row in part
+        ),
+        "over": _over(record, view),
+        "disturbed": {row: DISTURBED for row, trial in enumerate(trials) if is_disturbed(trial)},
         "ran": {row: trial.extra["published"] for row, trial in enumerate(trials) if "published" in trial.extra},
         "names": [point.name for point in points],
         "figures": {
@@ -62,9 +66,18 @@ def choices_of(record: StudyRecord, population: Population) -> dict[str, Any]:
     return found
 
 
+def _over(record: StudyRecord, view: View) -> dict[int, str]:
+    rows = [*(row for part in view.over.values() for row in part), *view.published]
+    networks: list[TrialRow | PublishedPoint] = [*record.trials, *record.published]
+    broken = {row: broken_limit(record.limits, networks[row]) for row in rows}
+    # Of several studies, one alone may have the limit that a network breaks.
+    rest = {row: "over a limit of its study" for part in view.over.values() for row in part}
+    return rest | {row: over_words(record, breach) for row, breach in broken.items() if breach}
+
+
 def _groups(view: View, trials: int) -> list[int]:
     groups = [-1] * trials
-    for part in (view.front, view.dominated):
+    for part in (view.front, view.dominated, view.over):
         for index, name in enumerate(view.groups):
             for row in part[name]:
                 groups[row] = index

@@ -12,9 +12,19 @@ import numpy as np
 
 from nasseg.analyse.compute_spent import finishing_order
 from nasseg.analyse.front import Box, Floats, hypervolume_history, pareto_front, reference_box
-from nasseg.analyse.trials import directions, objective_values, on_front, outcome, trial_figures
+from nasseg.analyse.trials import (
+    broken_limit,
+    contenders,
+    directions,
+    is_disturbed,
+    objective_values,
+    on_front,
+    outcome,
+    trial_figures,
+)
 from nasseg.figures import USUAL, figure_in
-from nasseg.records import StudyRecord, TrialRow
+from nasseg.limits import Breach
+from nasseg.records import PublishedPoint, StudyRecord, TrialRow
 
 Column = list[float | None]
 
@@ -43,6 +53,7 @@ class View:
     groups: tuple[str, ...]  # families; of several studies, the studies
     front: dict[str, list[int]]  # group -> rows
     dominated: dict[str, list[int]]
+    over: dict[str, list[int]]  # finished, but over a limit
     published: list[int]
     names: list[str]  # of the published rows
     halves: dict[str, Column]  # half of the range that holds the middle half of the runs, where there are runs
@@ -97,8 +108,11 @@ def view_of(record: StudyRecord, prefix: str = "") -> View:
     groups = tuple(sorted({family_of(record.trials[row]) for row in drawn}))
     front: dict[str, list[int]] = {group: [] for group in groups}
     dominated: dict[str, list[int]] = {group: [] for group in groups}
+    over: dict[str, list[int]] = {group: [] for group in groups}
+    counts = contenders(record)
     for row in drawn:
-        (front if front_mask[row] else dominated)[family_of(record.trials[row])].append(row)
+        part = front if front_mask[row] else dominated if counts[row] else over
+        part[family_of(record.trials[row])].append(row)
     published = list(range(len(record.trials), len(everything)))
     x, y = _first_pair(record)
     return View(
@@ -106,29 +120,27 @@ def view_of(record: StudyRecord, prefix: str = "") -> View:
         columns=columns,
         keys=[key_of(trial, prefix) for trial in record.trials],
         hover=[_hover(record, t, f, prefix) for t, f in zip(record.trials, figures, strict=True)]
-        + [f"{point.name}\n{point.citation}" for point in record.published],
+        + [_hover_published(record, point) for point in record.published],
         groups=groups,
         front=front,
         dominated=dominated,
+        over=over,
         published=published,
         names=[point.name for point in record.published],
         halves={"latency_ms": [_half(trial) for trial in record.trials]} if "latency_ms" in columns else {},
-        steps=_steps(record, drawn),
+        steps=_steps(record, [row for row in drawn if counts[row]]),
         x=x,
         y=y,
     )
 
 
 def box_of(records: Sequence[StudyRecord]) -> Box | None:
-    """Where the hypervolumes of studies with the same objectives compare; None where nothing is finished."""
-    values = np.concatenate([_finished_values(record)[1] for record in records])
-    # Published networks may be far over the limits: they do not stretch the box.
-    own = [["published" not in record.trials[row].extra for row in _finished_values(record)[0]] for record in records]
-    chosen = values[np.array([flag for part in own for flag in part], dtype=bool)]
-    for part in (chosen, values):
-        if np.isfinite(part).all(axis=1).any():
-            return reference_box(part, directions(records[0]))
-    return None
+    """Return the box over which the hypervolumes of studies with the same objectives compare; None where none counts.
+
+    Networks over a limit do not count, so they do not stretch the box either.
+    """
+    values = np.concatenate([_counting_values(record)[1] for record in records])
+    return reference_box(values, directions(records[0])) if np.isfinite(values).all(axis=1).any() else None
 
 
 def histories_of(record: StudyRecord, box: Box | None = None, prefix: str = "") -> dict[str, History]:
@@ -137,7 +149,7 @@ def histories_of(record: StudyRecord, box: Box | None = None, prefix: str = "") 
     box: the study's own, unless given.
     """
     box = box or box_of([record])
-    rows, values = _finished_values(record)
+    rows, values = _counting_values(record)
     if box is None or not np.isfinite(values).all(axis=1).any():
         return {}
     place = {row: i for i, row in enumerate(rows)}
@@ -175,8 +187,8 @@ def history_of(record: StudyRecord) -> History | None:
     return histories_of(record).get("trial")
 
 
-def _finished_values(record: StudyRecord) -> tuple[list[int], Floats]:
-    rows = finished_rows(record)
+def _counting_values(record: StudyRecord) -> tuple[list[int], Floats]:
+    rows = np.flatnonzero(contenders(record)).tolist()
     return rows, objective_values(record, [record.trials[row] for row in rows])
 
 
@@ -227,7 +239,24 @@ def _hover(record: StudyRecord, trial: TrialRow, figures: dict[str, float], pref
         if name in figures:
             figure = figure_in(record, name)
             lines.append(f"{figure.label}: {figure.text(figures[name])}")
-    return "\n".join(lines)
+    if is_disturbed(trial):
+        lines.append(DISTURBED)
+    broken = broken_limit(record.limits, trial) if outcome(trial) == "finished" else None
+    return "\n".join([*lines, *([over_words(record, broken)] if broken else [])])
+
+
+def _hover_published(record: StudyRecord, point: PublishedPoint) -> str:
+    broken = broken_limit(record.limits, point)
+    return "\n".join([point.name, point.citation, *([over_words(record, broken)] if broken else [])])
+
+
+DISTURBED = "timed beside other work: the latency is doubtful"
+
+
+def over_words(record: StudyRecord, breach: Breach) -> str:
+    """Return a broken limit as a reader is told of it: "multiply-adds 150 M, over the limit of 60 M"."""
+    figure, side = figure_in(record, breach.name), "over" if breach.side == "max" else "under"
+    return f"{figure.label} {figure.text(breach.value)}, {side} the limit of {figure.text(breach.bound)}"
 
 
 def _half(trial: TrialRow) -> float | None:

@@ -169,7 +169,7 @@ class Several:
                 thinned=summary.thinned_note(self.merged, _merged(self.parts, self.letters)) or Html(""),
                 guide=guide("guide_several.html"),
                 table=tables.front_table(self.merged, self.view, studies=studies),
-                certainty=Html(""),
+                certainty=text(tables.doubts_note(self.merged, self.view)),
             )
         )
 
@@ -195,7 +195,12 @@ class Several:
 
     def choices(self) -> dict[str, Any]:
         """What to filter by beside studies and figures."""
-        done = {row for part in (self.view.front, self.view.dominated) for rows in part.values() for row in rows}
+        done = {
+            row
+            for part in (self.view.front, self.view.dominated, self.view.over)
+            for rows in part.values()
+            for row in rows
+        }
         families = [family_of(trial) if row in done else None for row, trial in enumerate(self.merged.trials)]
         levels = sorted({family for family in families if family is not None})
         places = {family: i for i, family in enumerate(levels)}
@@ -307,7 +312,8 @@ def _view(merged: StudyRecord, parts: Sequence[StudyRecord], names: Sequence[str
     hover = [text for v in views for text in v.hover[: len(v.keys)]]
     return replace(
         whole, keys=[key for v in views for key in v.keys], hover=hover + whole.hover[len(merged.trials) :],
-        groups=tuple(names), front=rows(lambda v: v.front), dominated=rows(lambda v: v.dominated), steps=steps,
+        groups=tuple(names), front=rows(lambda v: v.front), dominated=rows(lambda v: v.dominated),
+        over=rows(lambda v: v.over), steps=steps,
     )  # fmt: skip
 
 

@@ -183,7 +183,11 @@ def payload(content: Content) -> dict[str, Any]:
         **front_data(content.shown.name, content.view),
         "hypervolume": {name: hypervolume_figure(h).to_plotly_json() for name, h in content.histories.items()},
         "rows": rows_data(content.shown, content.view, choices_of(content.shown, content.networks)),
-        "budget": {"gain": {"name": gain.name, "label": gain.label, "unit": gain.unit, "direction": gain.direction}},
+        "budget": {
+            "gain": {"name": gain.name, "label": gain.label, "unit": gain.unit, "direction": gain.direction},
+            "trained": budget_and_filters.is_trained(content.shown, gain),
+            "apart": content.certainty.apart,
+        },
         "population": _population_data(content),
     }
 
@@ -240,7 +244,7 @@ def _budget(content: Content) -> Html:
         fill(
             "budget.html",
             controls=budget_and_filters.budget_controls(axes, budget),
-            answer=budget_and_filters.answer(content.shown, axes[0], content.gain, budget),
+            answer=budget_and_filters.answer(content.shown, axes[0], content.gain, budget, content.certainty),
         )
     )
 
@@ -264,7 +268,7 @@ def _front(record: StudyRecord, content: Content) -> Html:
             thinned=summary.thinned_note(shown, record) or Html(""),
             guide=guide(),
             table=tables.front_table(shown, view, sure.chances),
-            certainty=tag("p", certainty.note(sure, shown), class_="note") if sure.chances is not None else Html(""),
+            certainty=text(tables.doubts_note(shown, view), tag("p", certainty.note(sure, shown), class_="note")),
         )
     )
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nasseg import words
-from nasseg.analyse.trials import best_within, trial_figures
+from nasseg.analyse.trials import best_within, contenders, is_disturbed, trial_figures
+from nasseg.figures import figure_in
 from nasseg.records import StudyRecord
 from nasseg.report.html.markup import Html, tag, text
-from nasseg.report.numbers.front_view import Axis, family_of, finished_rows
+from nasseg.report.numbers.certainty import Certainty
+from nasseg.report.numbers.front_view import DISTURBED, Axis, family_of, over_words
 from nasseg.report.parts.tables import link
 
 BUDGETS = ("latency_ms", "latency_p90_ms", "latency_p99_ms", "macs", "params")
@@ -21,10 +23,16 @@ def budget_axes(figures: Mapping[str, Axis], gain: str) -> list[Axis]:
 
 
 def first_budget(record: StudyRecord, figure: str) -> float:
-    """A round number near the middle of what finished networks take, at which there is an answer."""
-    taken = [trial_figures(record.trials[row]).get(figure, math.nan) for row in finished_rows(record)]
-    known = sorted(value for value in taken if math.isfinite(value))
-    return max(known[0], float(f"{np.median(known):.2g}"))
+    """Return the study's own limit, or a round number near the middle of what its networks take.
+
+    At either there is an answer, if any network keeps all limits.
+    """
+    limit = record.limits.get(figure, {}).get("max")
+    if limit is not None:
+        return limit
+    trials = [trial for trial, counts in zip(record.trials, contenders(record), strict=True) if counts]
+    known = sorted(value for trial in trials if math.isfinite(value := trial_figures(trial).get(figure, math.nan)))
+    return max(known[0], float(f"{np.median(known):.2g}")) if known else 1.0
 
 
 def budget_controls(axes: list[Axis], budget: float) -> Html:
@@ -37,32 +45,53 @@ def budget_controls(axes: list[Axis], budget: float) -> Html:
     return tag("div", *parts, class_="controls script", data_start=budget)
 
 
-def answer(record: StudyRecord, figure: Axis, gain: Axis, budget: float) -> Html:
-    """The best network within a budget, in a sentence. The script says the same of every other budget."""
+def is_trained(record: StudyRecord, gain: Axis) -> bool:
+    """Return whether a figure comes out of a training, so that it varies from seed to seed."""
+    return figure_in(record, gain.name).phase == "trained"
+
+
+def answer(record: StudyRecord, figure: Axis, gain: Axis, budget: float, certainty: Certainty) -> Html:
+    """Return the best network within a budget, in a sentence. The script says the same of every other budget."""
     found = best_within(record, figure.name, budget, gain.name)
     if found is None:
-        return text(f"No finished network is within {words.number(budget, figure.unit)}.")
+        return text(f"No finished network is within {words.number(budget, figure.unit)} and all limits of the study.")
     trial = next(trial for trial in record.trials if trial.number == found.number)
     spent = words.number(trial_figures(trial)[figure.name], figure.unit)
     ran = f" (published as {trial.extra['published']})" if "published" in trial.extra else None
+    doubt = f" ({DISTURBED})" if is_disturbed(trial) else ""
     parts: list[object] = [f"Within {words.number(budget, figure.unit)}: "]
     parts += [tag("strong", link(found.number), " ", family_of(trial), ran), f", {gain.label} "]
-    parts += [tag("strong", words.number(found.value, gain.unit)), f" at {spent}"]
+    parts += [tag("strong", words.number(found.value, gain.unit)), f" at {spent}{doubt}"]
+    known = found.published is not None and found.published_over is None
+    trained = is_trained(record, gain)
+    apart = certainty.apart if trained else None
     if found.runner_up is not None:
-        parts += [", ", _margin(found.value, found.runner_up_value, gain), " the runner-up, ", link(found.runner_up)]
-    if found.published is not None:
+        runner_up = text("the runner-up, ", link(found.runner_up))
+        parts += [", ", _lead(found.value, found.runner_up_value, gain, apart, runner_up)]
+    if known:
         parts += [", and " if found.runner_up is not None else ", "]
-        parts += [_margin(found.value, found.published_value, gain), f" {found.published}"]
+        parts += [_lead(found.value, found.published_value, gain, apart, text(found.published))]
         parts.append(", the best published network within this budget.")
+    elif found.published_over is not None:
+        over = over_words(record, found.published_over)
+        value = words.number(found.published_value, gain.unit)
+        parts.append(f". Published {found.published}: {value}, but {over}.")
     else:
         parts.append(". No published network is known to be within this budget." if record.published else ".")
+    if trained and certainty.apart is None and (found.runner_up is not None or known):
+        parts.append(" One seed each: whether that holds for another seed is not known.")
     return text(*parts)
 
 
-def _margin(value: float, other: float, gain: Axis) -> str:
+def _lead(value: float, other: float, gain: Axis, apart: float | None, who: Html) -> Html:
+    """Return how a value compares with that of another. apart: by how much seeds differ; None where not known."""
+    by = words.difference(value - other, gain.unit)
     if value == other:
-        return "as much as"
-    return f"{words.difference(value - other, gain.unit)} {'more' if value > other else 'less'} than"
+        return text("as much as ", who)
+    if apart and abs(value - other) < apart:
+        seeds = words.difference(apart, gain.unit)
+        return text("too close to call with ", who, f" ({by} apart, and two seeds of one network up to {seeds})")
+    return text(f"{by} {'more' if value > other else 'less'} than ", who)
 
 
 def filter_controls(figures: Mapping[str, Axis], choices: Mapping[str, Sequence[str]]) -> Html:

@@ -6,12 +6,12 @@ from itertools import groupby
 from typing import Any
 
 from nasseg import words
-from nasseg.analyse.trials import outcome, trial_figures
+from nasseg.analyse.trials import broken_limit, outcome, trial_figures
 from nasseg.errors import UserError
 from nasseg.figures import figure_in, label_of
 from nasseg.records import Measurement, PublishedPoint, StudyRecord, TrialRow
 from nasseg.report.html import protocols
-from nasseg.report.numbers.front_view import family_of, key_of
+from nasseg.report.numbers.front_view import family_of, key_of, over_words
 from nasseg.schedule import parse_schedule
 
 OUTCOMES = {
@@ -41,9 +41,11 @@ def trial_detail(
 
     trials: the study's, where it may go on from another. prefix: of what its trials are called.
     """
-    state = OUTCOMES[outcome(trial)]
+    state, reason = OUTCOMES[outcome(trial)], trial.reason
     if outcome(trial) == "finished":
-        state = "on the front" if front else "dominated"
+        broken = broken_limit(record.limits, trial)
+        state = "on the front" if front else "over a limit" if broken else "dominated"
+        reason = over_words(record, broken) if broken else reason
     before = trial.extra.get("continues")
     facts = [("rung", str(trial.rung)), ("seed", trial.seed), ("reused from", trial.reused_from)]
     facts += [("goes on from", None if before is None else f"#{prefix}{before}")]
@@ -57,7 +59,7 @@ def trial_detail(
         "key": key_of(trial, prefix),
         "state": state,
         "front": front,
-        "reason": trial.reason,
+        "reason": reason,
         "arch": _arch(trial),
         "groups": [*_groups(record, trial), *([certainty] if certainty else [])],
         "commands": _commands(record, trial) if trial.arch else [],
@@ -69,11 +71,13 @@ def trial_detail(
 
 
 def published_detail(record: StudyRecord, point: PublishedPoint) -> dict[str, Any]:
+    broken = broken_limit(record.limits, point)
     known = [(figure_in(record, name), value) for name, value in point.figures.items()]
     figures = [[figure.label, figure.text(value)] for figure, value in known]
     return {
         "title": point.name,
-        "state": "published network",
+        "state": "published network, over a limit" if broken else "published network",
+        "reason": over_words(record, broken) if broken else None,
         "front": False,
         "arch": [["family", point.family], *([key, words.plain(value)] for key, value in point.params.items())],
         "groups": [{"title": "Figures", "protocol": point.citation, "figures": figures}],
@@ -109,6 +113,8 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
         groups.append(
             _group("Accuracy", protocols.accuracy_protocol(a.protocol), protocols.environment(a.environment), figures)
         )
+        if a.unpredicted:
+            groups[-1]["warning"] = f"{a.unpredicted:,} pixels have no prediction (a logit is NaN) and count as wrong."
     if m and m.latency:
         t = m.latency
         figures = [("median", t.p50_ms, "ms"), ("p90", t.p90_ms, "ms"), ("p99", t.p99_ms, "ms")]

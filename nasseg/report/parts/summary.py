@@ -10,7 +10,7 @@ from nasseg.records import StudyRecord, TrialRow
 from nasseg.report.charts.front import PUBLISHED, mark
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.numbers.front_view import View, family_of, finished_rows
-from nasseg.report.parts.tables import front_rows, link
+from nasseg.report.parts.tables import doubtful, front_rows, link
 
 _SHAPES = {
     "circle": "M2 7a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
@@ -26,6 +26,9 @@ _SHAPES = {
 def headline(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
     """What came out, in a sentence or two. `shown` is what the view's rows are of."""
     counts, front = progress(record), front_rows(shown, view)
+    if not front and counts["finished"]:
+        done = _count(counts["finished"], "network")
+        return tag("p", f"{done} finished, and each is over a limit of the study: no front yet.", class_="headline")
     if not front:
         return tag(
             "p", f"{_count(len(record.trials), 'trial')} so far, and no network has finished yet.", class_="headline"
@@ -61,7 +64,8 @@ def tiles(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
         sign = 1 if objective.direction == "minimize" else -1
         best = shown.trials[min(front, key=lambda row: sign * shown.trials[row].values[objective.name])]
         note = text(link(best.number), f" {family_of(best)}")
-        cards.append(_tile(f"Best {label_of(objective.name)}", _value(record, best, index), note))
+        value = text(_value(record, best, index), doubtful(best, objective.name))
+        cards.append(_tile(f"Best {label_of(objective.name)}", value, note))
     return tag("div", *cards, class_="tiles")
 
 
@@ -114,7 +118,7 @@ def _value(record: StudyRecord, trial: TrialRow, index: int) -> str:
     return words.number(trial.values[objective.name], objective.unit)
 
 
-def _tile(title: str, value: str, note: object) -> Html:
+def _tile(title: str, value: object, note: object) -> Html:
     return tag("div", tag("h3", title), tag("strong", value), tag("p", note), class_="tile")
 
 

@@ -1,15 +1,16 @@
 """The page's tables and what they stand on: the front, history, ledger, protocols, provenance."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from nasseg import words
-from nasseg.analyse.trials import Outcome, outcome, reason_of, trial_figures
+from nasseg.analyse.trials import Outcome, broken_limit, is_disturbed, outcome, reason_of, trial_figures
 from nasseg.figures import USUAL, figure_in
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.report.html import protocols
 from nasseg.report.html.markup import Html, tag, text
-from nasseg.report.numbers.front_view import View, family_of
+from nasseg.report.numbers.front_view import DISTURBED, View, family_of, over_words
 from nasseg.report.parts.network_panel import OUTCOMES
 
 _ORDER: tuple[Outcome, ...] = ("rejected", "stopped", "failed", "reused", "running", "waiting")
@@ -57,7 +58,8 @@ def front_table(
         cells += [*([tag("td", studies[row], class_="nowrap")] if studies else []), tag("td", family_of(trial))]
         for name in names:
             winner = "number best" if known.get(name) == best.get(name, object()) else "number"
-            cells.append(tag("td", words.number(known.get(name)), class_=winner, data_value=known.get(name, "")))
+            doubt = doubtful(trial, name)
+            cells.append(tag("td", words.number(known.get(name)), doubt, class_=winner, data_value=known.get(name, "")))
         if chances is not None:
             cells.append(tag("td", words.percent(chances[row]), class_="number", data_value=chances[row]))
         fields = [f"{k} {words.plain((trial.arch or {}).get(k))}" for k in varying.get(family_of(trial), [])]
@@ -65,6 +67,26 @@ def front_table(
         body.append(tag("tr", *cells, id=f"trial-{view.keys[row]}"))
     table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), id="front-table")
     return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Networks on the front")
+
+
+def doubtful(trial: TrialRow, name: str) -> Html | None:
+    """The mark of a latency that was taken beside other work; None for every other figure."""
+    if not (name.startswith("latency") and is_disturbed(trial)):
+        return None
+    return tag("abbr", "?", title=words.sentence(DISTURBED), class_="doubt")
+
+
+def doubts_note(record: StudyRecord, view: View) -> Html | None:
+    """Say how many latencies of the front are doubtful, and what to do; None where none is."""
+    numbers = [record.trials[row].number for row in front_rows(record, view) if is_disturbed(record.trials[row])]
+    if not numbers:
+        return None
+    n = len(numbers)
+    said = (
+        f"{n:,} of the front's latencies {'was' if n == 1 else 'were'} taken beside other work, and marked with a ?: "
+    )
+    said += f"time the front again on a quiet machine, nasseg search {shlex.quote(record.name)} --remeasure."
+    return tag("p", said, class_="warning note")
 
 
 def ledger(record: StudyRecord, prefix: str = "") -> Html:
@@ -146,7 +168,9 @@ def published_table(record: StudyRecord) -> Html | None:
     heads = [("network", None), ("citation", None), *((figure.label, "number") for figure in figures)]
     rows = []
     for point in record.published:
-        cells = [tag("td", point.name), tag("td", point.citation)]
+        broken = broken_limit(record.limits, point)
+        over = tag("small", f", {over_words(record, broken)}") if broken else None
+        cells = [tag("td", point.name, over), tag("td", point.citation)]
         for figure in figures:
             cells.append(tag("td", figure.text(point.figures.get(figure.name)), class_="number"))
         rows.append(tag("tr", *cells))

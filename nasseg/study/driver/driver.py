@@ -20,7 +20,8 @@ from nasseg.study.driver.next_jobs import NextJobs
 from nasseg.study.driver.other_study import Reuse
 from nasseg.study.driver.outcomes import Outcomes
 from nasseg.study.driver.parked import Parked
-from nasseg.study.engines.jobs import Engine, Result
+from nasseg.study.engines.engine import Engine
+from nasseg.study.engines.jobs import Result
 from nasseg.study.limits import Rules
 from nasseg.study.propose.halving import Halving
 from nasseg.study.propose.latency_screen import Screen

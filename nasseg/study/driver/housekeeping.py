@@ -11,7 +11,7 @@ from nasseg.study.driver.claiming import Claiming
 from nasseg.study.driver.ended_trials import EndedTrials
 from nasseg.study.driver.endings import Endings
 from nasseg.study.driver.parked import Parked
-from nasseg.study.engines.jobs import Engine
+from nasseg.study.engines.engine import Engine
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.store.lease import RENEW_SECONDS, LeaseWatch
 from nasseg.study.store.record import Record

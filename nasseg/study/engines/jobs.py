@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -62,17 +62,6 @@ class Result:
     fault: Fault | None = None
     reason: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
-
-
-class Engine(Protocol):
-    """What the driver needs of an engine."""
-
-    @property
-    def idle(self) -> int: ...
-    def submit(self, job: Job) -> None: ...
-    def wait(self, timeout: float) -> list[Result]: ...
-    def cancel(self, candidate: int) -> None: ...
-    def waiting(self, candidate: int) -> bool: ...  # whether its job was submitted and has not begun
 
 
 class Workshop:
@@ -159,6 +148,7 @@ class Workshop:
             class_iou=trained.class_iou,
             train_seconds=trained.train_seconds,
             curve=trained.curve,
+            unpredicted=trained.unpredicted,
         )
         result = self._done(job, replace(before, accuracy=accuracy), "trained", model.eval())
         if job.until:

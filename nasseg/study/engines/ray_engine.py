@@ -36,8 +36,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from nasseg.errors import Fault, UserError
 from nasseg.measure.environment import environment
 from nasseg.study.context import Context
+from nasseg.study.engines.engine import Step
 from nasseg.study.engines.jobs import Job, Result
-from nasseg.study.engines.local_engine import Step
 from nasseg.study.engines.ray_nodes import (
     Expected,
     Node,

@@ -11,8 +11,8 @@ from ray import tune
 
 from nasseg.measure.environment import environment
 from nasseg.study.context import Context
+from nasseg.study.engines.engine import Step
 from nasseg.study.engines.jobs import Job, Result, Workshop
-from nasseg.study.engines.local_engine import Step
 from nasseg.study.engines.ray_nodes import Expected, Node, faults, latency_device
 
 TELL_SECONDS = 0.5

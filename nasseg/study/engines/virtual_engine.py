@@ -95,6 +95,10 @@ class VirtualEngine:
         """Never: a job is submitted to a worker that is idle."""
         return False
 
+    def close(self) -> None:
+        """Forget what runs."""
+        self._running.clear()
+
     def cancel(self, candidate: int) -> None:
         for item in [item for item in self._running if item.job.candidate == candidate]:
             self._running.remove(item)

@@ -26,6 +26,7 @@ from nasseg.space import Params, Space
 from nasseg.study.propose.halving import promotion_order
 from nasseg.study.propose.samplers import MAX_FINISHED
 from nasseg.study.store.candidate import Proposal
+from nasseg.study.store.storage import quiet_optuna
 from nasseg.study.store.trial_attributes import CONTINUES, RUNG, is_stopped
 
 MAX_REJECTED = 100
@@ -58,7 +59,7 @@ class Proposer:
         self._stopped: dict[int, tuple[int, FrozenTrial]] = {}  # number -> rung, trial
         self._asked: dict[int, int] = {}  # token -> number in the view, of what is on its way
         self._tokens = itertools.count()
-        self._view = optuna.create_study(directions=self.directions, sampler=sampler)
+        self._view = self._new_view()
         self._outdated, self._complete = False, 0  # complete ones in the view
         self._points = space.count()
 
@@ -77,8 +78,9 @@ class Proposer:
         if self._outdated:
             self._rebuild()
         for _ in range(REASKS):
-            trial = self._view.ask()
-            params = self.space.suggest(trial)
+            with quiet_optuna():
+                trial = self._view.ask()
+                params = self.space.suggest(trial)
             if self.space.excluded_by(params) is None and self._new(params):
                 token = next(self._tokens)
                 self._asked[token] = trial.number
@@ -146,7 +148,7 @@ class Proposer:
         before = self._view.get_trials(deepcopy=False)
         pending = {token: before[number] for token, number in self._asked.items()}
         shown = [*self._finished, *self._partial()]
-        self._view = optuna.create_study(directions=self.directions, sampler=self.sampler)
+        self._view = self._new_view()
         self._complete = 0
         for trial in [*shown, *pending.values()]:
             self._show(trial)
@@ -155,6 +157,10 @@ class Proposer:
         for name, value in vars(self.sampler).items():  # GP remembers its place in the old view
             if isinstance(value, IntersectionSearchSpace):
                 setattr(self.sampler, name, IntersectionSearchSpace())
+
+    def _new_view(self) -> optuna.Study:
+        with quiet_optuna():
+            return optuna.create_study(directions=self.directions, sampler=self.sampler)
 
     def _show(self, trial: FrozenTrial) -> None:
         """Add a trial to the view.

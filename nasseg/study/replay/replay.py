@@ -9,16 +9,16 @@ one box for all searches.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
-from multiprocessing import get_context
+from functools import cache, partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 import torch
 from optuna.storages import InMemoryStorage
@@ -28,6 +28,7 @@ from nasseg.analyse.front import Floats, hypervolume, hypervolume_history, refer
 from nasseg.errors import Fault, UserError
 from nasseg.figures import FIGURES
 from nasseg.measure.environment import environment
+from nasseg.processes import Child
 from nasseg.records import Accuracy, AccuracyProtocol, Cost, CostProtocol, Latency, LatencyProtocol, Measurement
 from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
@@ -44,7 +45,6 @@ from nasseg.train.recipe import Recipe
 
 PERCENTILES = (10, 90)  # of the bands, over seeds
 POINTS = 201  # of a curve
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 _SIZE = (1, 1)  # tables do not say
 _COST = CostProtocol(input_size=_SIZE, num_classes=2)
 _LATENCY = LatencyProtocol(device="cpu", input_size=_SIZE, num_classes=2)
@@ -163,14 +163,19 @@ def replay(
 
 @contextmanager
 def _searching(processes: int) -> Iterator[Callable[..., Iterable[Searched]]]:
-    """A `map` in that many processes of one thread each."""
+    """Give a `map` in that many processes of one thread each."""
     if processes > 1:
-        with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            try:
-                yield pool.map
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # else it would first do all that was asked for
-                raise
+        children = [Child(_search_all) for _ in range(processes)]
+        free: SimpleQueue[Child] = SimpleQueue()
+        for child in children:
+            free.put(child)
+        pool = ThreadPoolExecutor(processes)  # a thread waits for each process
+        try:
+            yield lambda _search, *columns: pool.map(partial(_in_child, free), *columns)
+        finally:
+            for child in children:
+                child.kill()
+            pool.shutdown(cancel_futures=True)
         return
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -178,6 +183,33 @@ def _searching(processes: int) -> Iterator[Callable[..., Iterable[Searched]]]:
         yield map
     finally:
         torch.set_num_threads(threads)
+
+
+def _in_child(free: "SimpleQueue[Child]", *task: Any) -> Searched:
+    """Search in a process that is free."""
+    child = free.get()
+    try:
+        child.pipe.send(task)
+        found: Searched | Exception = child.pipe.recv()
+    except EOFError:
+        raise RuntimeError("a process of the replay died; try fewer processes") from None
+    finally:
+        free.put(child)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _search_all(pipe: Connection) -> None:
+    """Do the searches that come through a pipe, in a process of one thread."""
+    torch.set_num_threads(1)
+    while True:
+        task = pipe.recv()
+        try:
+            found: Searched | Exception = search(*task)
+        except Exception as error:  # raised anew where the replay runs
+            found = error
+        pipe.send(found)
 
 
 def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searched:

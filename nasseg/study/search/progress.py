@@ -8,7 +8,8 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.analyse.compute_spent import Account, Compute
-from nasseg.analyse.front import hypervolume, pareto_front, reference_box
+from nasseg.analyse.trials import FrontShare, broken_limit, share_of
+from nasseg.limits import Limits
 from nasseg.study.driver.driver import Driver
 from nasseg.study.store.read_study import row_of
 from nasseg.study.store.trial_attributes import CONTINUES, PUBLISHED, REUSED_FROM, is_interrupted, is_stopped
@@ -17,8 +18,9 @@ from nasseg.words import duration
 
 @dataclass(frozen=True)
 class Progress:
-    """A moment of a search. Hypervolume is a share of the box that the search's own trials span.
+    """A moment of a search. Hypervolume is a share of the box that the networks within all limits span so far.
 
+    box_moved: the latest network was the worst or the best of one objective, so that the share may have fallen.
     done: networks trained, to the end or to a rung at which they were stopped. running: family, rung, step, and the
     step at which it is stopped or done. compute: seconds trained and saved, as `nasseg status` counts them.
     """
@@ -30,6 +32,7 @@ class Progress:
     failed: int
     front: int
     hypervolume: float
+    box_moved: bool
     running: tuple[tuple[str, int, int, int], ...]
     seconds_left: float | None
     compute: Compute
@@ -45,18 +48,23 @@ class Progress:
         saved = f"; saved about {by}" if by else ""
         stopped = f" ({self.stopped} of them to a rung)" if self.stopped else ""
         failed = f", {self.failed} failed" if self.failed else ""
+        moved = " (its box moved)" if self.box_moved else ""
         return (
             f"{self.done} of {self.trials} trained{stopped}, {self.rejected} over a limit{failed}; front {self.front}, "
-            f"hypervolume {self.hypervolume:.3f}; trained for {duration(of.trained)}{saved}{left}"
+            f"hypervolume {self.hypervolume:.3f}{moved}; trained for {duration(of.trained)}{saved}{left}"
             + (f" ({running})" if running else "")
         )
 
 
 class Tally:
-    """Counts trials as they end. objectives: the names of their values."""
+    """Counts trials as they end. objectives: the names of their values.
 
-    def __init__(self, objectives: list[str]) -> None:
-        self._objectives = objectives
+    values: objective values of the networks within all limits, which alone count for the front.
+    """
+
+    def __init__(self, objectives: list[str], limits: Limits) -> None:
+        self._objectives, self._limits = objectives, limits
+        self.values: list[list[float]] = []
         self.finished: dict[int, FrozenTrial] = {}
         self.stopped: set[int] = set()  # numbers of trials that wait at a rung
         self.rejected = self.failed = 0
@@ -80,6 +88,8 @@ class Tally:
         elif REUSED_FROM not in trial.user_attrs:
             if trial.state == TrialState.COMPLETE:
                 self.finished[trial.number] = trial
+                if not broken_limit(self._limits, row_of(trial, self._objectives)):
+                    self.values.append(trial.values)
             elif is_stopped(trial):
                 self.stopped.add(trial.number)
             else:
@@ -98,14 +108,17 @@ class ProgressWatch:
 
     def __init__(self, driver: Driver, tally: Tally, steps: Mapping[int, int]) -> None:
         self.driver, self.tally, self.steps = driver, tally, steps
-        self._front: tuple[int, int, float] = (0, 0, 0.0)  # of how many trials: members, hypervolume
+        self._front = FrontShare(0, 0.0, None)
+        self._moved, self._counted = False, 0
         driver.ended_trials.sync()
         self._begun, self._done_before = time.monotonic(), tally.done
 
     def look(self) -> Progress:
         driver, tally = self.driver, self.tally
-        if len(tally.finished) != self._front[0]:
-            self._front = (len(tally.finished), *self._front_of([*tally.finished.values()], tally.own))
+        directions = [figure.direction for figure in driver.study.objectives]
+        if len(tally.values) != self._counted:
+            before, self._front = self._front, share_of(np.array(tally.values), directions)
+            self._counted, self._moved = len(tally.values), before.box is not None and before.box != self._front.box
         unfinished = driver.ended_trials.unfinished
         return Progress(
             done=tally.done,
@@ -113,8 +126,9 @@ class ProgressWatch:
             stopped=len(tally.stopped),
             rejected=tally.rejected,
             failed=tally.failed,
-            front=self._front[1],
-            hypervolume=self._front[2],
+            front=self._front.members,
+            hypervolume=self._front.share,
+            box_moved=self._moved,
             running=tuple(self._running()),
             seconds_left=self._seconds_left(tally.done),
             compute=tally.account.compute(
@@ -137,11 +151,3 @@ class ProgressWatch:
             return None
         left = (time.monotonic() - self._begun) / new * max(0, budget.trials - done)
         return left if budget.hours is None else min(left, max(0.0, budget.hours * 3600 - budget.seconds))
-
-    def _front_of(self, complete: list[FrozenTrial], own: list[FrozenTrial]) -> tuple[int, float]:
-        directions = [figure.direction for figure in self.driver.study.objectives]
-        values = np.array([trial.values for trial in complete])
-        # Published networks may be far over the limits: they do not stretch the box.
-        box = reference_box(np.array([trial.values for trial in own or complete]), directions)
-        volume = hypervolume(values, box.reference, directions) / box.volume
-        return int(pareto_front(values, directions).sum()), volume

@@ -5,7 +5,7 @@ from typing import Any
 
 from nasseg.families import Variant, make_arch, variants
 from nasseg.records import Measurement
-from nasseg.study.engines.jobs import Engine
+from nasseg.study.engines.engine import Engine
 from nasseg.study.engines.open_engine import timed
 from nasseg.study.store.record import Record
 from nasseg.study.study_file import Study

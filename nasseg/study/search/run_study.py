@@ -16,7 +16,8 @@ from nasseg.study.context import Context, identity, make_context
 from nasseg.study.driver.budget import Budget
 from nasseg.study.driver.driver import Driver
 from nasseg.study.driver.other_study import Reuse, front_points, reuse_of
-from nasseg.study.engines.open_engine import OpenEngine, begin_engine
+from nasseg.study.engines.engine import OpenEngine, Setup
+from nasseg.study.engines.open_engine import begin_engine
 from nasseg.study.propose.latency_screen import Screen
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.propose.samplers import make_sampler
@@ -66,9 +67,8 @@ def run_study(
     reuse = _points_of_other_studies(study, settings, context, proposer)
     record = _open(study, settings, context)
     steps: dict[int, int] = {}  # candidate -> training step
-    opened = begin_engine(
-        settings.engine,
-        context,
+    setup = Setup(
+        context=context,
         storage=settings.storage,
         workers=settings.workers,
         local_workers=study.file.workers,
@@ -78,6 +78,7 @@ def run_study(
         tell=tell,
         callbacks=settings.callbacks,
     )
+    opened = begin_engine(settings.engine, setup)
     search = _Search(study, settings, context, proposer, reuse, record, opened, steps, on_progress)
     with closing(opened.engine), storage_faults(settings.storage), interrupts() as look:
         return search.run(look)
@@ -156,7 +157,7 @@ class _Search:
             keep_published(self.study, self.record, self.opened.engine, look)
         except KeyboardInterrupt:
             return Ended(record_of(self.record), "stopped", interrupted=True)
-        tally = Tally([figure.name for figure in self.study.objectives])
+        tally = Tally([figure.name for figure in self.study.objectives], self.study.limits)
         driver = self._driver(tally)
         watch = ProgressWatch(driver, tally, self.steps)
         try:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from nasseg.study.engines.open_engine import EngineName
 from nasseg.study.store.storage import default_url
 from nasseg.study.study_file import Study
 
@@ -31,7 +30,7 @@ class RunOptions(TypedDict, total=False):
     runs: str | None
     reuse: str | None
     start_from: str | None
-    engine: EngineName
+    engine: str
     address: str | None
     callbacks: Sequence[Any]
     command: str
@@ -50,7 +49,7 @@ class RunSettings:
     runs: str | None
     reuse: str | None
     start_from: str | None
-    engine: EngineName
+    engine: str
     address: str | None
     callbacks: tuple[Any, ...]
     command: str

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nasseg.errors import Fault, UserError, unknown
 from nasseg.study.store.candidate import Candidate
 from nasseg.study.store.lease import LeaseWatch, new_owner
+from nasseg.study.store.storage import quiet_optuna
 from nasseg.study.store.trial_attributes import EVAL_KEY, FAULT, LEASE, REASON, RETRY_OF
 
 IDENTITY_ATTEMPTS = 10
@@ -46,7 +47,8 @@ class Record:
         """
         storage = optuna.storages.get_storage(storage)
         try:
-            study_id = storage.create_new_study([StudyDirection[d.upper()] for d in directions], name)
+            with quiet_optuna():
+                study_id = storage.create_new_study([StudyDirection[d.upper()] for d in directions], name)
             storage.set_study_user_attr(study_id, "identity", identity)
         except DuplicatedStudyError:
             pass

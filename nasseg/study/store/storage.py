@@ -28,9 +28,19 @@ from nasseg.errors import UserError
 SCHEMA = 12  # of Optuna's tables, as they are known here
 SQLITE_TIMEOUT_S = 60
 TABLE_ATTEMPTS = 25
-optuna.logging.set_verbosity(optuna.logging.ERROR)  # its notes on every study and trial are not a user's
 _POSTGRESQL = re.compile("^postgres(ql)?://")  # what this means without a driver differs between SQLAlchemy's versions
 _JOURNAL_SUFFIXES = (".log", ".journal")
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's notes on every study and sampler, which are not a user's, out of the output; then as before."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def default_url(study: str) -> str:

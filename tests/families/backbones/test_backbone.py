@@ -15,6 +15,7 @@ from nasseg.families.backbones.backbone import ASPP, BACKBONES, CLASSIFIERS, Cla
 from nasseg.families.backbones.mobile import GhostNet
 from nasseg.families.graph.on_meta import OnMeta
 from nasseg.families.graph.recorder import Operator, record
+from nasseg.families.layers import train_mode
 from nasseg.measure.cost import bisenetv2_flops, eseg_flops, macs
 
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
@@ -225,8 +226,9 @@ def test_atrous_features_are_the_strided_ones_in_between(name: str) -> None:
 @every_backbone
 def test_one_small_image_trains_every_weight(name: str) -> None:
     torch.manual_seed(0)
-    model = Classifier(name, 3).train()
-    model(torch.randn(1, 3, 32, 32)).square().mean().backward()
+    model = Classifier(name, 3)
+    with train_mode(model):
+        model(torch.randn(1, 3, 32, 32)).square().mean().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
 
 
@@ -236,8 +238,9 @@ def test_deeplab_trains_every_weight_on_one_small_image() -> None:
     context = ASPP(encoder.features, c=16)
     decoder = DeepLabV3PlusDecoder(context.features, c_fine=8)
     assert decoder.feature == Feature(16, 4)
-    model = Segmenter(encoder, decoder, nn.Conv2d(16, 3, 1), context=context).train()
-    logits = model(torch.randn(1, 3, 33, 47))
+    model = Segmenter(encoder, decoder, nn.Conv2d(16, 3, 1), context=context)
+    with train_mode(model):
+        logits = model(torch.randn(1, 3, 33, 47))
     assert logits.shape == (1, 3, 33, 47)
     logits.square().mean().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())

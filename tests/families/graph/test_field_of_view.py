@@ -1,12 +1,14 @@
 """Field of view by RegSeg's Eqs 1-2 against what the gradient of the image says, every family alike."""
 
+from collections import defaultdict
+
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from nasseg.families import FAMILIES, make_arch
-from nasseg.families.graph.recorder import _kind, record
+from nasseg.families import FAMILIES, make_arch, variants
+from nasseg.families.graph.recorder import _kind, _tensors, record
 from nasseg.measure.cost import field_of_view
 from tests.families.cheap import CHEAP
 
@@ -28,7 +30,14 @@ SETTINGS = [
 
 class AllSeeing(TorchFunctionMode):
     """Every convolution and pooling sees its whole kernel: activations and BatchNorm are identities, the largest of a
-    pooling window is their mean, and what is averaged over the whole image is 1."""
+    pooling window is their mean, and what is averaged over the whole image is 1.
+
+    `ends`: maps that go no further down, since they are upsampled or meet one that was.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.ends, self.past = [], []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -38,21 +47,30 @@ class AllSeeing(TorchFunctionMode):
         if kind == "max_pool2d":
             kernel, stride, padding = args[1], kwargs.get("stride", args[2:3] or None), kwargs.get("padding", 0)
             stride = stride[0] if isinstance(stride, tuple) and len(stride) == 1 else stride
-            return F.avg_pool2d(args[0], kernel, stride, args[3] if len(args) > 3 else padding)
-        result = func(*args, **kwargs)
-        return torch.ones_like(result) if kind == "adaptive_avg_pool2d" else result
+            result = F.avg_pool2d(args[0], kernel, stride, args[3] if len(args) > 3 else padding)
+        else:
+            result = func(*args, **kwargs)
+        if kind == "adaptive_avg_pool2d":
+            return torch.ones_like(result)
+        maps = [x for x in _tensors([args, kwargs]) if x.dim() == 4 and x.requires_grad]
+        up = kind == "conv_transpose" or (kind == "interpolate" and result.shape[-1] > args[0].shape[-1])
+        if up or any(x is past for x in maps for past in self.past):
+            self.ends += [x for x in maps if not any(x is past for past in self.past)]
+            self.past.append(result)
+        return result
 
 
 def extent(model, width):
-    """Pixels across that one output in the middle of any feature of the encoder depends on."""
+    """Pixels across that one value in the middle of any map depends on that is not upsampled yet."""
     for parameter in model.parameters():
         torch.nn.init.constant_(parameter, 1 / parameter[0].numel() if parameter.dim() > 1 else 0)
+        parameter.requires_grad_(False)
     image = torch.ones(1, 3, 32, width, dtype=torch.float64, requires_grad=True)
-    with AllSeeing():
-        features = model.encoder(image)
+    with AllSeeing() as seeing:
+        logits = model(image)
     widest = 0
-    for feature in features.values():
-        if not feature.requires_grad or feature.shape[-1] == 1:
+    for feature in [*seeing.ends, *([] if any(logits is past for past in seeing.past) else [logits])]:
+        if feature.shape[-1] == 1 or feature is image:
             continue
         middle = feature[..., feature.shape[-1] // 2].sum()
         (gradient,) = torch.autograd.grad(middle, image, retain_graph=True)
@@ -71,3 +89,12 @@ def test_the_field_of_view_is_what_the_gradient_sees(family, changes):
     model = arch.build(3).double().eval()
     seen = extent(model, width)
     assert seen == field
+
+
+def test_one_id_has_one_field_of_view():
+    """The graph decides it, not what its modules are called."""
+    fields = defaultdict(set)
+    for name in variants():
+        arch = make_arch(name)
+        fields[arch.id].add(field_of_view(arch.graph(19, (512, 1024))))
+    assert {identity: found for identity, found in fields.items() if len(found) > 1} == {}

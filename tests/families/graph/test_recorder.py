@@ -295,9 +295,10 @@ class Whole(nn.Module):
         return self.decode(self.encoder(x)["out"])
 
 
-def test_features_are_those_of_the_encoder_whatever_is_written_to_them_later():
-    model = Whole(decode=lambda x: F.max_pool2d(x, 5, 1, 2).add_(x.relu_()))
-    assert field_of_view(graph_of(model)) == 3
+def test_the_field_of_view_ends_where_a_map_is_upsampled():
+    decode = lambda x: F.max_pool2d(F.interpolate(x, scale_factor=2.0), 5, 1, 2)  # noqa: E731
+    assert field_of_view(graph_of(Whole(decode=decode))) == 3
+    assert field_of_view(graph_of(Whole(decode=lambda x: F.max_pool2d(x, 5, 1, 2)))) == 3 + 4 * 2
 
 
 def test_a_global_branch_is_passed_by_in_the_field_of_view():

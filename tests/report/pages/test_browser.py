@@ -12,6 +12,7 @@ from nasseg.analyse.parameters import edf_frame, importance_frame, population_of
 from nasseg.analyse.trials import front_frame, on_front, outcome, trial_figures, trials_frame
 from nasseg.report import write_report
 from nasseg.report.charts.front import front_figure
+from nasseg.report.numbers.certainty import certainty_of
 from nasseg.report.numbers.columns import figures_of
 from nasseg.report.numbers.front_view import view_of
 from nasseg.report.parts import parameters as population_section
@@ -205,7 +206,7 @@ def test_a_family_can_be_hidden_and_all_trials_downloaded(visit, written, record
 
 def test_the_slider_changes_the_answer_and_python_says_the_same(visit, written, record):
     page = visit(written)
-    figures = figures_of(record, view_of(record))
+    figures, sure = figures_of(record, view_of(record)), certainty_of(record)
 
     def said():
         return page.inner_text("#answer").replace("\n", " ").strip()
@@ -214,7 +215,7 @@ def test_the_slider_changes_the_answer_and_python_says_the_same(visit, written, 
         budget = page.input_value("#budget-value").replace(",", "")
         number, scale = re.fullmatch(r"([\d.]+)\s*([kMGT]?)", budget).groups()
         return plain(
-            answer(record, figures[name], figures["miou"], float(number) * 1000 ** " kMGT".index(scale or " "))
+            answer(record, figures[name], figures["miou"], float(number) * 1000 ** " kMGT".index(scale or " "), sure)
         )
 
     first = said()
@@ -237,7 +238,7 @@ def test_the_slider_changes_the_answer_and_python_says_the_same(visit, written, 
     assert said() == expected("params")
     page.fill("#budget-value", "3")
     page.keyboard.press("Enter")
-    assert said() == "No finished network is within 3."
+    assert said() == "No finished network is within 3 and all limits of the study."
     # The budget is a line where its figure is an axis.
     page.select_option("#budget-figure", "latency_ms")
     page.fill("#budget-value", "25")

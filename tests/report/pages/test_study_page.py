@@ -1,9 +1,7 @@
 """What a report computes, what its page holds, and that no text of a study becomes markup."""
 
-import gzip
 import json
 import re
-from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -15,7 +13,6 @@ from nasseg.analyse.parameters import effects_frame, importance_frame, populatio
 from nasseg.analyse.trials import (
     best_within,
     front_frame,
-    front_probabilities,
     objective_values,
     outcome,
     trial_figures,
@@ -32,6 +29,7 @@ from nasseg.report.parts.budget_and_filters import BUDGETS
 from nasseg.report.parts.network_panel import trial_detail
 from nasseg.words import number, sentence
 from tests.report.fake import fake_record, hostile_record
+from tests.report.unpacked import unpacked
 
 HOSTILE = "</script><script>alert(1)</script>'\"<img src=x onerror=alert(1)>&<!--"
 
@@ -54,10 +52,6 @@ def drawn(figure, role="trials"):
 
 def groups_of(detail):
     return {group["title"]: group["figures"] for group in detail["groups"]}
-
-
-def unpacked(page, name):
-    return gzip.decompress(b64decode(re.search(rf'id="{name}">([^<]*)<', page)[1])).decode()
 
 
 def test_every_finished_trial_is_a_mark_at_its_values_and_copies_are_not(record):
@@ -352,30 +346,6 @@ def test_a_page_of_too_many_trials_keeps_the_front_and_every_best_answer(record,
     found = [(row, number) for row, number in zip(gains["customdata"], gains["x"], strict=True) if row >= 0]
     assert len(found) > 5
     assert all(data["rows"]["keys"][row] == f"{number:.0f}" for row, number in found)
-
-
-def test_certainty_is_in_the_table_and_in_the_panel(record):
-    page = render(record)
-    chances = front_probabilities(record)
-    row = int(chances.argmax())
-    detail = json.loads(unpacked(page, "details"))[row]
-    (sure,) = [group for group in detail["groups"] if group["title"] == "Certainty"]
-    assert ["stays on the front", "100 %"] in sure["figures"]
-    latency = record.trials[row].measurement.latency
-    low, high = latency.p50_ms - latency.iqr_ms / 2, latency.p50_ms + latency.iqr_ms / 2
-    assert ["latency, middle half of its runs", f"{low:.4g} to {high:.4g} ms"] in sure["figures"]
-    assert "No network was trained with a second seed" in page
-    # Another seed of the first network of the front.
-    first = next(t for t in record.trials if t.number == front_frame(record)["number"][0])
-    accuracy = replace(
-        first.measurement.accuracy, protocol=replace(first.measurement.accuracy.protocol, seed=1), miou=50.0
-    )
-    again = replace(first, number=len(record.trials), measurement=replace(first.measurement, accuracy=accuracy))
-    again = replace(again, values={**first.values, "miou": 50.0})
-    page = render(replace(record, trials=(*record.trials, again)))
-    assert "as over the seeds of the one network that has several" in page
-    groups = json.loads(unpacked(page, "details"))[first.number]["groups"]
-    assert any(f"mIoU over 2 seeds (also #{again.number})" in name for g in groups for name, _ in g["figures"])
 
 
 @pytest.mark.slow

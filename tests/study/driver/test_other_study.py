@@ -27,7 +27,7 @@ BOARD = GPU.replace("[miou, macs]", "[miou, latency_ms]").replace("min_replicate
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nasseg.study.engines.open_engine.LocalEngine", InlineEngine)
+    monkeypatch.setattr("nasseg.study.engines.local_engine.LocalEngine", InlineEngine)
     (tmp_path / "gpu.yaml").write_text(GPU)
     (tmp_path / "board.yaml").write_text(BOARD)
     run_study(load_study("gpu.yaml"))

@@ -11,7 +11,8 @@ from typing import ClassVar
 import pytest
 
 from nasseg.errors import UserError
-from nasseg.study.engines import open_engine
+from nasseg.study.engines import local_engine
+from nasseg.study.engines.engine import Setup
 from nasseg.study.engines.open_engine import begin_engine
 from nasseg.study.search.run_study import prepare, run_study
 from nasseg.study.store.read_study import open_record, read_study
@@ -163,7 +164,7 @@ def begin_here(storage, trainings, workers=1):
             return super().wait(timeout)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(open_engine, "LocalEngine", Stopping)
+        patch.setattr(local_engine, "LocalEngine", Stopping)
         assert run_study(load_study("s.yaml"), storage=storage, workers=workers).requeued == workers
 
 
@@ -272,8 +273,15 @@ def refusal(storage, address, runs=None):
     context = replace(context, weights=runs or context.weights)
     with pytest.raises(UserError) as caught:
         begin_engine(
-            "ray", context, storage=storage, workers=None, local_workers=1, address=address,
-            resources=study.file.resources,
+            "ray",
+            Setup(
+                context=context,
+                storage=storage,
+                workers=None,
+                local_workers=1,
+                address=address,
+                resources=study.file.resources,
+            ),
         ).engine.close()  # fmt: skip
     assert not ray.is_initialized()
     assert not list(Path(context.weights).glob(".shared*"))

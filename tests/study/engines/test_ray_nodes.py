@@ -11,7 +11,8 @@ from optuna.exceptions import StorageInternalError
 
 from nasseg.errors import Fault, UserError
 from nasseg.measure.environment import environment
-from nasseg.study.engines import open_engine, ray_nodes
+from nasseg.study.engines import local_engine, ray_nodes
+from nasseg.study.engines.engine import Setup
 from nasseg.study.engines.open_engine import begin_engine, timed
 from nasseg.study.engines.ray_nodes import Expected, Node, faults, latency_device, latency_place, write_token
 from nasseg.study.search import one_place
@@ -176,7 +177,7 @@ def test_a_search_is_ended_cleanly_while_published_networks_are_timed(tmp_path, 
             closed.append(self.jobs)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(open_engine, "LocalEngine", lambda _context, workers, _on_step: Ended(workers))
+    monkeypatch.setattr(local_engine, "LocalEngine", lambda _context, workers, _on_step: Ended(workers))
     ended = run_study(make_study(data=FEW))
     assert (ended.interrupted, ended.requeued, ended.record.trials, ended.record.published) == (True, 0, (), ())
     assert len(closed) == 1
@@ -194,18 +195,19 @@ def test_a_storage_that_fails_as_a_search_is_ended_is_one_clear_error(tmp_path, 
         raise StorageInternalError("the server closed the connection")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(open_engine, "LocalEngine", lambda _context, workers, _on_step: Ended(workers))
+    monkeypatch.setattr(local_engine, "LocalEngine", lambda _context, workers, _on_step: Ended(workers))
     monkeypatch.setattr(Record, "requeue", gone)
     with pytest.raises(UserError, match=r"storage .* failed: the server closed the connection; what it holds is kept"):
         run_study(make_study(data=FEW))
 
 
 def test_an_engine_that_is_not_there_is_one_clear_error(context, monkeypatch):
+    setup = Setup(context=context, storage="s.log", workers=1, local_workers=1)
     with pytest.raises(UserError, match="unknown engine 'rai': did you mean 'ray'"):
-        begin_engine("rai", context, storage="s.log", workers=1, local_workers=1)
+        begin_engine("rai", setup)
     with pytest.raises(UserError, match="belong to the engine ray"):
-        begin_engine("local", context, storage="s.log", workers=1, local_workers=1, address="auto")
+        begin_engine("local", replace(setup, address="auto"))
     monkeypatch.delitem(sys.modules, "nasseg.study.engines.ray_engine", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'nasseg\[ray\]'"):
-        begin_engine("ray", context, storage="s.log", workers=1, local_workers=1)
+        begin_engine("ray", setup)

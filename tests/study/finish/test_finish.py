@@ -21,7 +21,7 @@ from nasseg.errors import UserError
 from nasseg.network.export import export_address
 from nasseg.records import Objective, StudyRecord, TrialRow
 from nasseg.report import write_report
-from nasseg.study.engines import jobs, open_engine
+from nasseg.study.engines import jobs, local_engine
 from nasseg.study.finish.finish import data_of, finish_study, front_members
 from nasseg.study.search import run_study as search
 from nasseg.study.store.read_study import open_record, read_study
@@ -44,8 +44,9 @@ def searched(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("NASSEG_LOCKS", str(folder / "locks"))
-        patch.setattr(open_engine, "LocalEngine", InlineEngine)
-        patch.setattr(search, "_published", lambda *_: [])  # takes longer than the search
+        patch.setattr(local_engine, "LocalEngine", InlineEngine)
+        none = {"published": []}  # they take longer than the search
+        patch.setattr(search, "keep_published", lambda _study, record, *_: record.set_attributes(none))
         ended = search.run_study(tiny(folder, macs="3.0e+7"))
     assert len(front_members(ended.record)) == 2
     yield folder

@@ -19,7 +19,7 @@ from torch import nn
 from nasseg.errors import Fault, UserError
 from nasseg.files import parse_yaml
 from nasseg.report import write_report
-from nasseg.study.engines import jobs, open_engine
+from nasseg.study.engines import jobs, local_engine
 from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.search import run_study as search
 from nasseg.study.search.dry_run import preview
@@ -53,7 +53,7 @@ def inline(monkeypatch, tmp_path):
     """Searches in this process, below a folder of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NASSEG_LOCKS", str(tmp_path / "locks"))
-    monkeypatch.setattr(open_engine, "LocalEngine", InlineEngine)
+    monkeypatch.setattr(local_engine, "LocalEngine", InlineEngine)
 
 
 def tiny(tmp_path, data=SCENES, macs="1.0e+9"):
@@ -133,7 +133,7 @@ def test_a_file_that_breaks_in_mid_search_stops_it_by_name(inline, tmp_path, mon
                 broken.write_bytes(whole[: len(whole) // 2])
             return super().wait(timeout)
 
-    monkeypatch.setattr(open_engine, "LocalEngine", Breaking)
+    monkeypatch.setattr(local_engine, "LocalEngine", Breaking)
     ended = search.run_study(tiny(tmp_path, f"{{name: {root}}}"))
     assert str(broken) in ended.fault
     assert ended.requeued == 1
@@ -141,7 +141,7 @@ def test_a_file_that_breaks_in_mid_search_stops_it_by_name(inline, tmp_path, mon
     assert ended.record.trials[0].reason.startswith("interrupted")
     broken.write_bytes(whole)
     os.utime(broken, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    monkeypatch.setattr(open_engine, "LocalEngine", InlineEngine)
+    monkeypatch.setattr(local_engine, "LocalEngine", InlineEngine)
     ended = search.run_study(tiny(tmp_path, f"{{name: {root}}}"))
     assert not ended.fault
     assert states(ended.record) == {"FAIL": 1, "COMPLETE": 3}
@@ -155,13 +155,13 @@ def test_a_storage_that_fails_in_mid_search_is_one_clear_error(inline, tmp_path,
                     connection.execute("alter table trial_values rename to gone")
             return super().wait(timeout)
 
-    monkeypatch.setattr(open_engine, "LocalEngine", Wrecking)
+    monkeypatch.setattr(local_engine, "LocalEngine", Wrecking)
     url = f"sqlite:///{tmp_path}/s.db"
     with pytest.raises(UserError, match=r"storage sqlite.*failed: .*trial_values.*run the same command again"):
         search.run_study(tiny(tmp_path), storage=url)
     with sqlite3.connect(tmp_path / "s.db") as connection:
         connection.execute("alter table gone rename to trial_values")
-    monkeypatch.setattr(open_engine, "LocalEngine", InlineEngine)
+    monkeypatch.setattr(local_engine, "LocalEngine", InlineEngine)
     monkeypatch.setattr("nasseg.study.store.lease._start_ticks", lambda pid: None)  # as after the end of that process
     monkeypatch.setattr("nasseg.study.driver.housekeeping.HOUSEKEEPING_SECONDS", 0.0)
     ended = search.run_study(tiny(tmp_path), storage=url)

@@ -1,8 +1,11 @@
 """The line of a running search says what `nasseg status` says."""
 
+from itertools import pairwise
+
 import pytest
 
 from nasseg.analyse.compute_spent import compute_of
+from nasseg.analyse.trials import front_share
 from nasseg.records import digest
 from nasseg.study.search.progress import ProgressWatch, Tally
 from nasseg.study.store.read_study import record_of
@@ -12,16 +15,21 @@ from tests.study.fakes import FakeEngine, make_driver, make_study
 def test_what_was_spent_and_saved_is_that_of_the_stored_study(tmp_path):
     study = make_study(max_macs=str(1_000 + 0xC00000), halving="{rungs: [2, 5], factor: 3}")
     engine = FakeEngine(arch_id=lambda settings: digest(settings)[:1])  # sixteen networks
-    tally, seen = Tally(["miou", "macs"]), []
+    tally, seen = Tally(["miou", "macs"], study.limits), []
     driver = make_driver(str(tmp_path / "s.log"), study, engine, trials=9, learners=[tally.learn])
     watch = ProgressWatch(driver, tally, {})
     seen.append(watch.look())
     driver.run(lambda: seen.append(watch.look()))
     driver.record.set_attributes({
         **dict.fromkeys(["question", "command", "created", "study_file", "space_file"], ""), "published": [],
-        "environment": {}, "limits": {}, "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
+        "environment": {}, "limits": study.limits,
+        "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
     })  # fmt: skip
-    live, stored = watch.look(), compute_of(record_of(driver.record))
+    live, record = watch.look(), record_of(driver.record)
+    stored, front = compute_of(record), front_share(record)
+    assert (live.front, live.hypervolume) == (front.members, pytest.approx(front.share))
+    fell = [now for before, now in pairwise(seen) if now.hypervolume < before.hypervolume]
+    assert all(now.box_moved and "its box moved" in now.line() for now in fell)
     parts = ["trained", "by_limits", "by_duplicates", "by_halving"]
     assert [getattr(live.compute, part) for part in parts] == pytest.approx([getattr(stored, part) for part in parts])
     assert all(getattr(live.compute, part) > 0 for part in parts)
@@ -44,6 +52,6 @@ def test_a_network_whose_promotion_was_interrupted_is_still_counted(tmp_path):
         for result in driver.engine.wait(0):
             driver.outcomes.handle(result)
     assert driver.stop("the search was stopped") == 1
-    tally = Tally(["miou", "macs"])
+    tally = Tally(["miou", "macs"], {})
     ProgressWatch(make_driver(url, study, trials=2, learners=[tally.learn]), tally, {})
     assert tally.done == 2

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from nasseg.analyse.trials import on_front
-from nasseg.study.engines import open_engine
+from nasseg.study.engines import local_engine
 from nasseg.study.search.run_study import run_study
 from nasseg.study.store.read_study import open_record, read_study
 from nasseg.study.store.record import Record
@@ -101,7 +101,9 @@ def test_a_killed_search_is_taken_up(tmp_path):
 def test_a_killed_worker_loses_nothing(tmp_path):
     process = start(tmp_path)
     wait_for_training(tmp_path, process)
-    children = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True)
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "nasseg.processes"], capture_output=True, text=True
+    )
     os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
@@ -133,7 +135,7 @@ def test_an_interrupt_waits_for_the_end_of_a_transaction(tmp_path, monkeypatch):
     """One that comes while the storage writes is heeded after that; a second one at once."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.yaml").write_text(STUDY.replace("workers: 2", "workers: 1"))
-    monkeypatch.setattr(open_engine, "LocalEngine", InlineEngine)
+    monkeypatch.setattr(local_engine, "LocalEngine", InlineEngine)
     complete, sent = Record.complete, []
 
     def interrupted(self, trial, values, attributes):

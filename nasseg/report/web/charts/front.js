@@ -97,7 +97,7 @@ export class Front {
     const sign = (name) => (directions[name] === "maximize" ? -1 : 1);
     const at = (name, row) => rows.figures[name]?.values[row];
     const mine = (row) => group === undefined || String(rows.groups[row]) === group;
-    const usable = (row) => mine(row) && this.filter.keeps(row) && Number.isFinite(at(x, row)) && Number.isFinite(at(y, row));
+    const usable = (row) => mine(row) && !(row in rows.over) && this.filter.keeps(row) && Number.isFinite(at(x, row)) && Number.isFinite(at(y, row));
     const order = (a, b) => sign(x) * (at(x, a) - at(x, b)) || sign(y) * (at(y, a) - at(y, b));
     const best = [];
     if (directions[x] && directions[y]) {

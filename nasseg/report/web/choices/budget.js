@@ -5,7 +5,7 @@ import { number, parseNumber } from "../lib/words.js";
 
 export class Budget {
   constructor(data, filter, changed) {
-    Object.assign(this, { rows: data.rows, gain: data.budget.gain, filter, changed });
+    Object.assign(this, { rows: data.rows, ...data.budget, filter, changed });
     const slider = byId("budget-slider"), value = byId("budget-value"), figure = byId("budget-figure");
     const { min, max } = slider;
     this.at = (place) => {
@@ -59,39 +59,50 @@ export class Budget {
   }
 
   best() {
-    const { finished, figures, keys, networks, ran, names } = this.rows;
+    const { finished, figures, keys, networks, ran, names, over } = this.rows;
     const gains = figures[this.gain.name].values, spent = figures[this.figure].values;
     const sign = this.gain.direction === "maximize" ? -1 : 1;
     const fits = (row) => gains[row] !== null && spent[row] !== null && spent[row] <= this.budget && this.filter.keeps(row);
     const better = (a, b) => sign * (gains[a] - gains[b]) || spent[a] - spent[b] || a - b;
-    const rows = finished.filter(fits).sort(better), [first] = rows;
+    const rows = finished.filter((row) => !(row in over) && fits(row)).sort(better), [first] = rows;
     const other = rows.find((row) => networks[row] !== networks[first]);
-    const published = names.map((_, i) => keys.length + i).filter((row) => fits(row) && names[row - keys.length] !== ran[first]);
+    const points = names.map((_, i) => keys.length + i).filter((row) => fits(row) && names[row - keys.length] !== ran[first]);
+    const within = points.filter((row) => !(row in over)), published = within.length ? within : points;
     return { first, other, published: published.sort((a, b) => sign * (gains[a] - gains[b]) || a - b)[0] };
   }
 
   sentence() {
-    const { figures, keys, families, names, ran } = this.rows, { unit } = figures[this.figure];
+    const { figures, keys, families, names, ran, over, disturbed } = this.rows, { unit } = figures[this.figure];
     const { first, other, published } = this.best(), gains = figures[this.gain.name].values;
-    if (first === undefined) return [`No finished network is within ${number(this.budget, unit)}.`];
+    if (first === undefined) return [`No finished network is within ${number(this.budget, unit)} and all limits of the study.`];
     const link = (row) => el("a", { href: `#trial-${keys[row]}` }, `#${keys[row]}`);
-    const margin = (row) => {
-      const difference = gains[first] - gains[row];
-      if (difference === 0) return "as much as";
-      const by = number(Number(Math.abs(difference).toPrecision(3)), this.gain.unit === "%" ? "points" : this.gain.unit);
-      return `${by} ${difference > 0 ? "more" : "less"} than`;
-    };
     const as = ran[first] === undefined ? "" : ` (published as ${ran[first]})`;
+    const doubt = first in disturbed ? ` (${disturbed[first]})` : "";
     const parts = [`Within ${number(this.budget, unit)}: `];
     parts.push(el("strong", {}, link(first), ` ${families[first]}${as}`), `, ${this.gain.label} `);
-    parts.push(el("strong", {}, number(gains[first], this.gain.unit)), ` at ${number(figures[this.figure].values[first], unit)}`);
-    if (other !== undefined) parts.push(`, ${margin(other)} the runner-up, `, link(other));
-    if (published !== undefined) {
-      parts.push(`${other === undefined ? ", " : ", and "}${margin(published)} ${names[published - keys.length]}`);
+    parts.push(el("strong", {}, number(gains[first], this.gain.unit)), ` at ${number(figures[this.figure].values[first], unit)}${doubt}`);
+    if (other !== undefined) parts.push(", ", ...this.lead(first, other, ["the runner-up, ", link(other)]));
+    const known = published !== undefined && !(published in over), name = names[published - keys.length];
+    if (known) {
+      parts.push(other === undefined ? ", " : ", and ", ...this.lead(first, published, [name]));
       parts.push(", the best published network within this budget.");
+    } else if (published !== undefined) {
+      parts.push(`. Published ${name}: ${number(gains[published], this.gain.unit)}, but ${over[published]}.`);
     } else {
       parts.push(names.length ? ". No published network is known to be within this budget." : ".");
     }
-    return parts;
+    const lone = this.trained && this.apart === null && (other !== undefined || known);
+    return lone ? [...parts, " One seed each: whether that holds for another seed is not known."] : parts;
+  }
+
+  // How the first compares with another, which is called `who`.
+  lead(first, other, who) {
+    const gains = this.rows.figures[this.gain.name].values, difference = gains[first] - gains[other];
+    const points = (value) => number(Number(Math.abs(value).toPrecision(3)), this.gain.unit === "%" ? "points" : this.gain.unit);
+    if (difference === 0) return ["as much as ", ...who];
+    if (this.trained && this.apart !== null && Math.abs(difference) < this.apart) {
+      return ["too close to call with ", ...who, ` (${points(difference)} apart, and two seeds of one network up to ${points(this.apart)})`];
+    }
+    return [`${points(difference)} ${difference > 0 ? "more" : "less"} than `, ...who];
   }
 }

@@ -1,4 +1,4 @@
-"""The contact sheet of a data set: images of each split beside their labels, to see whether classes are right."""
+"""Draw the contact sheet of a data set: images of each split beside their labels, to see whether classes are right."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from nasseg.data.check import find_on_disk, spread
+from nasseg.data.check.check_data import find_on_disk, spread
 from nasseg.data.class_table import IGNORE, Colour
 from nasseg.data.folder import Sample
-from nasseg.data.image_file import read_image, read_label
+from nasseg.data.image_file import read_sample
 from nasseg.errors import UserError
 from nasseg.files import written_whole
 
@@ -21,9 +21,9 @@ _GAP, _LINE, _MARGIN = 6, 20, 10
 
 
 def contact_sheet(name: str | Path, *, count: int = 6, **options: Any) -> Image.Image:
-    """`count` images of each split, spread over it, each beside its labels in the classes' colours over the image.
+    """Return a sheet of `count` images of each split, each beside the image under its classes' colours.
 
-    Ignored pixels are left dark and without colour; a file that cannot be read is said so in its place.
+    Ignored pixels are dark and without colour; in the place of a file that cannot be read the sheet says so.
 
     Raises:
         UserError: the data are not there at all, or nothing recognises them.
@@ -44,7 +44,7 @@ def contact_sheet(name: str | Path, *, count: int = 6, **options: Any) -> Image.
 
 
 def write_sheet(sheet: Image.Image, path: Path) -> Path:
-    """As PNG, written whole.
+    """Write a sheet as PNG, whole or not at all.
 
     Raises:
         UserError: it cannot be written.
@@ -58,17 +58,17 @@ def write_sheet(sheet: Image.Image, path: Path) -> Path:
 
 
 def _cell(sample: Sample, colours: Sequence[Colour]) -> tuple[Image.Image, set[int]]:
-    """Image and overlay side by side above the sample's key, and the classes in it."""
+    """Return image and overlay side by side above the sample's key, and the classes in it."""
     font = ImageFont.load_default(11)
     try:
-        image = Image.fromarray(read_image(sample.image))
-        label, _ = read_label(sample.label, sample.encoding)
+        pixels, label, _ = read_sample(sample.image, sample.label, sample.encoding, sample.entry)
     except UserError:
         cell = Image.new("RGB", (2 * _CELL[0], _CELL[1] + _LINE), "#eee")
         draw = ImageDraw.Draw(cell)
         draw.text((6, _CELL[1] // 2), "cannot be read", fill="#a00", font=font)
         draw.text((2, _CELL[1] + 3), _shortened(sample.key, 2 * _CELL[0], font), fill="black", font=font)
         return cell, set()
+    image = Image.fromarray(pixels)
     share = min(_CELL[0] / image.width, _CELL[1] / image.height)
     size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
     small = image.resize(size, Image.Resampling.BILINEAR)
@@ -82,7 +82,7 @@ def _cell(sample: Sample, colours: Sequence[Colour]) -> tuple[Image.Image, set[i
 
 
 def overlay(image: Pixels, classes: Pixels, colours: Sequence[Colour]) -> Pixels:
-    """Image [H, W, 3] under the colours of its classes [H, W]; dark grey where ignored."""
+    """Return an image [H, W, 3] under the colours of its classes [H, W]; dark grey where ignored."""
     palette = np.zeros((256, 3), np.float32)
     palette[: len(colours)] = colours
     grey = image.mean(2, keepdims=True)
@@ -124,7 +124,7 @@ def _sheet(
 
 
 def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The end of a text, as much of it as there is room for: ends of paths tell samples apart."""
+    """Return as much of the end of a text as there is room for: ends of paths tell samples apart."""
     if font.getlength(text) <= width - 4:
         return text
     while text and font.getlength(f"...{text}") > width - 4:

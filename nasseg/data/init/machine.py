@@ -1,0 +1,89 @@
+"""Measure in a few seconds what this machine can do: latency, and seconds of a training step, of small networks."""
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from nasseg.errors import UserError
+from nasseg.families import Arch, arch_of
+from nasseg.measure.latency.attempts import measure_latency
+from nasseg.records import LatencyProtocol, Size
+from nasseg.space import Space, load_space
+
+_DRAWN = 3  # networks of the space, evenly over their size
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was measured. latencies: milliseconds of networks of a space, ascending; step: seconds of a training step.
+
+    device: `cpu` or `cuda`; workers: how many trainings may run beside each other.
+    """
+
+    device: str
+    workers: int
+    latencies_ms: tuple[float, ...]
+    step_seconds: float
+
+
+def measure_machine(space: str, size: Size, crop: Size, batch: int, num_classes: int) -> Machine:
+    """Time a few networks of a space at the images' size, and training steps of the middle one at the crop's size.
+
+    A processor trains with one thread a worker, so one thread is what is timed.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    workers = 1 if device == "cuda" else min(8, len(os.sched_getaffinity(0)))
+    archs = draw(load_space(space))
+    protocol = LatencyProtocol(
+        input_size=size, num_classes=num_classes, device=device, threads=1, min_replicates=3, min_seconds=0.1, warmup=1
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        latencies = sorted(measure_latency(arch, protocol).p50_ms for arch in archs)
+        step = step_seconds(archs[len(archs) // 2], crop, batch, num_classes, device)
+    finally:
+        torch.set_num_threads(threads)
+    return Machine(device, workers, tuple(latencies), step)
+
+
+def draw(space: Space) -> list[Arch]:
+    """Return networks of a space: a small, a middle and a large one of two dozen, by their parameters."""
+    rng = random.Random(_SEED)
+    found = []
+    for _ in range(24):
+        with suppress(UserError):  # a combination that its family refuses
+            found.append(arch_of(space.settings(space.sample(rng))))
+    found.sort(key=lambda arch: sum(parameter.numel() for parameter in arch.build(2).parameters()))
+    return [found[len(found) * place // _DRAWN + len(found) // (2 * _DRAWN)] for place in range(_DRAWN)]
+
+
+def step_seconds(arch: Arch, crop: Size, batch: int, num_classes: int, device: str) -> float:
+    """Return the seconds of a training step: forward, backward and update, of the second of two."""
+    torch.manual_seed(_SEED)
+    model = arch.build(num_classes).to(device).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    images = torch.randn(batch, 3, *crop, device=device).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(num_classes, (batch, *crop), device=device)
+    seconds = 0.0
+    for _ in range(2):
+        begun = time.perf_counter()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - begun
+    return seconds
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the middle one of ascending values."""
+    return values[len(values) // 2]

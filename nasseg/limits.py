@@ -1,0 +1,34 @@
+"""Limits on figures: which of them a network breaks."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+Limits = Mapping[str, Mapping[str, float]]  # figure -> {"min": ..., "max": ...}
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A broken limit: the figure, its value, the side ("max", "min") and the bound; a NaN breaks any limit."""
+
+    name: str
+    value: float
+    side: str
+    bound: float
+
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return f"{self.name} is not a number, and has a limit"
+        return f"{self.name} is {'over' if self.side == 'max' else 'under'} the limit of {self.bound:.6g}"
+
+
+def breaches(limits: Limits, figures: Mapping[str, float | None]) -> Iterator[Breach]:
+    """Yield the limits that a network's figures break, as far as they are known."""
+    for name, limit in limits.items():
+        value = figures.get(name)
+        for side, bound in limit.items():
+            if value is None:
+                continue
+            kept = value <= bound if side == "max" else value >= bound
+            if not kept:
+                yield Breach(name, value, side, bound)

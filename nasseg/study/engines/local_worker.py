@@ -1,0 +1,37 @@
+"""What a process of the local engine does: one job after another, with one thread."""
+
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from nasseg.study.engines.jobs import Workshop
+
+TELL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker's first message: it has started, and takes jobs."""
+
+
+class _Throttled:
+    """Tells of steps twice a second, not three hundred times."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._last = pipe, 0.0
+
+    def __call__(self, candidate: int, step: int, loss: float) -> None:
+        if time.monotonic() - self._last > TELL_SECONDS:
+            self._last = time.monotonic()
+            self._pipe.send((candidate, step, loss))
+
+
+def work(pipe: Connection) -> None:
+    """Do jobs until the pipe is closed. The first message is the study's context."""
+    import torch
+
+    torch.set_num_threads(1)
+    workshop = Workshop(pipe.recv(), _Throttled(pipe))
+    pipe.send(Ready())
+    while True:
+        pipe.send(workshop.run(pipe.recv()))

@@ -1,0 +1,87 @@
+"""The networks are ordinary modules to torch's own tools, and building them leaves torch as it is."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.ao.quantization import fuse_modules
+
+from nasseg.families import make_arch, variants
+from nasseg.families.layers import train_mode
+from nasseg.measure.fvcore_counter import fvcore_count
+
+SMALL = {  # one of each family, and of each decoder and fusion of its own
+    (v.family, *(str(v.params.get(key)) for key in ("decoder", "aggregation", "fusion", "context", "form"))): name
+    for name, v in reversed(variants().items())
+}.values()
+IMAGE = torch.randn(1, 3, 33, 47, generator=torch.Generator().manual_seed(0))
+ORDINARY = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.PReLU)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_traced_networks_compute_the_same(name):
+    torch.manual_seed(0)
+    model = make_arch(name, **small(name)).build(3).eval()
+    with torch.inference_mode():
+        expected = model(IMAGE)
+        torch.testing.assert_close(torch.jit.trace(model, IMAGE)(IMAGE), expected)
+        if not model.may_end_at_full_size:  # it then depends on the image's size, which fx does not know
+            torch.testing.assert_close(torch.fx.symbolic_trace(model)(IMAGE), expected)
+
+
+def small(name):
+    return {"width": 0.25} if "width" in type(make_arch(name)).param_names() else {}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_layers_are_torchs_own_classes(name):
+    for module in make_arch(name).build_meta(3).modules():
+        if isinstance(module, ORDINARY):
+            assert type(module) in ORDINARY
+
+
+def test_torchs_fuser_folds_batch_norm():
+    model = make_arch("regseg", width=0.25).build(3).eval()
+    layers = next(
+        m for m in model.modules() if isinstance(m, nn.Sequential) and type(m[0]) is nn.Conv2d and len(m) == 3
+    )
+    fused = fuse_modules(layers, ["0", "1", "2"])
+    assert [type(layer) for layer in fused][1:] == [nn.Identity, nn.Identity]
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.75, 2.0])
+def test_a_network_that_resizes_its_image_is_traced_and_counted(scale):
+    arch = make_arch("regseg", width=0.25, input_scale=scale)
+    model = arch.build(3).eval()
+    with torch.inference_mode():
+        expected = model(IMAGE)
+        torch.testing.assert_close(torch.jit.trace(model, IMAGE)(IMAGE), expected)
+    assert expected.shape == (1, 3, 33, 47)
+    assert fvcore_count(arch, (64, 96), 3).total > 0
+
+
+def test_one_value_a_channel_is_normalised_by_running_statistics():
+    norm = nn.BatchNorm2d(4)
+    model, x = nn.Sequential(norm), torch.randn(1, 4, 1, 1)
+    with train_mode(model):
+        assert torch.equal(model(x), (x - norm.running_mean[:, None, None]) / (1 + norm.eps) ** 0.5)
+        assert norm.num_batches_tracked == 0
+        model(torch.randn(2, 4, 1, 1))
+        assert norm.num_batches_tracked == 1
+    assert not norm._forward_pre_hooks
+
+
+def test_importing_and_costing_leave_torch_and_optuna_as_they_were():
+    code = """
+import optuna, torch
+from torch import nn
+classes = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.PReLU, nn.Linear, nn.Module]
+before, level = [dict(vars(c)) for c in classes], optuna.logging.get_verbosity()
+import nasseg
+nasseg.run_study, nasseg.measure_cost(nasseg.make_arch("regseg"), (64, 128), 3)
+assert [dict(vars(c)) for c in classes] == before
+assert optuna.logging.get_verbosity() == level
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
