@@ -63,8 +63,9 @@ def search(
     if dry_run:
         from nasseg.study.search.dry_run import preview
 
-        with out.status("sampling, costing, timing, training a few steps"):
-            _print_preview(preview(loaded, storage=storage_of(storage), **settings))
+        with out.status("drawing candidates") as status:
+            found = preview(loaded, storage=storage_of(storage), **settings, tell=status.update)
+        _print_preview(found)
         return
     with Ticker() as ticker:
         ended = run_study(

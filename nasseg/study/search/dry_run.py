@@ -3,8 +3,10 @@
 Nothing is stored. Costs and latencies are measured; of training, a few steps of three networks are.
 """
 
+import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +15,12 @@ from typing import Any
 from scipy.stats import binomtest
 
 from nasseg.families import Arch, arch_of, make_arch
-from nasseg.records import Measurement
+from nasseg.records import Measurement, Size
 from nasseg.study.context import Context
 from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.limits import Rules
 from nasseg.study.search.run_study import prepare
+from nasseg.study.search.smaller_images import fitting_size
 from nasseg.study.store.read_study import find_record
 from nasseg.study.store.trial_attributes import PUBLISHED, counts
 from nasseg.study.study_file import Study
@@ -55,6 +58,8 @@ class Preview:
     hours: float | None
     share: float
     keep: str
+    latency_limit: float | None = None  # ms
+    fits: tuple[Size, float] | None = None  # a smaller size at which the fastest of those timed would keep it, and how
 
     @property
     def passing(self) -> int:
@@ -89,8 +94,20 @@ class Preview:
         whose = {"front": "at most, if all were on the front, ", "all": "", "none": "while they train, "}[self.keep]
         return f"weights on disk (keep: {self.keep}): {whose}{mean * self.trials_left:,.0f} MiB{waiting}"
 
+    def _sizes(self) -> list[str]:
+        """Return which size of the images would keep the limit on latency, where that was looked for."""
+        if self.latency_limit is None:
+            return []
+        if self.fits is None:
+            return [f"no size down to an eighth keeps {self.latency_limit:g} ms: narrow the space to smaller networks"]
+        (height, width), ms = self.fits
+        return [
+            f"on images of {height} x {width} the fastest of them takes {ms:.3g} ms, within the limit of "
+            f"{self.latency_limit:g} ms: set `size: [{height}, {width}]` under `data` in the study file"
+        ]
+
     def lines(self) -> list[str]:
-        """The findings as sentences."""
+        """Return the findings as sentences."""
         low, high = self.interval
         found = [
             f"{self.passing} of {len(self.samples)} candidates keep the limits on cost "
@@ -102,6 +119,7 @@ class Preview:
         found += [f"{count} x {reason}" for reason, count in reasons.most_common()]
         if self.seconds is None:
             found.append("nothing that was drawn would be trained: loosen a limit, or narrow the space")
+            found += self._sizes()
         else:
             published = f" and {n} published" if (n := len(self.published_seconds)) else ""
             fastest, slowest = duration(min(self.trial_seconds)), duration(max(self.trial_seconds))
@@ -124,10 +142,12 @@ def preview(
     workers: int | None = None,
     data: Path | None = None,
     seed: int | None = None,
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> Preview:
     """Draw, cost, time and train a little. What is not given is taken from the study file.
 
-    A study that was begun goes on from its record; the record itself is not touched.
+    A study that was begun goes on from its record; the record itself is not touched. If nothing timed keeps the limit
+    on latency, smaller images are tried with the fastest network. tell: hears what is being done.
 
     Raises:
         UserError: the study could not run here.
@@ -142,14 +162,22 @@ def preview(
         total -= counts(trial)
     rules, workshop = Rules(study), Workshop(context)
     samples: list[Sample] = []
+    tell(f"drawing and costing {DRAWN} candidates")
     while len(samples) < DRAWN and (proposal := proposer.propose()):
         samples.append(_measured(Job(0, "cost", study.space.settings(proposal.params)), workshop, rules))
     passing = sorted((s for s in samples if not s.verdict and s.measurement), key=_macs)
+    tell("timing some that keep the limits on cost")
     timed = tuple(
         _measured(Job(0, "latency", s.settings, s.measurement, seed=seed), workshop, rules)
         for s in _spread(passing, TIMED)
     )
     trained = _spread([sample for sample in timed if not sample.verdict], TRAINED) if total > 0 else []
+    limit = study.limits.get("latency_ms", {}).get("max")
+    unmet = limit is not None and bool(timed) and all(sample.verdict for sample in timed)
+    fits = None
+    if limit is not None and unmet:
+        fits = fitting_size(arch_of(min(timed, key=_latency_ms).settings), limit, workshop, tell)
+    tell("training a few steps")
     missing = {*study.file.published} - {trial.user_attrs.get(PUBLISHED) for trial in trials_there}
     return Preview(
         samples=tuple(samples),
@@ -161,6 +189,8 @@ def preview(
         hours=hours or study.file.hours,
         share=training_share(study, context),
         keep=study.file.keep,
+        latency_limit=limit if unmet else None,
+        fits=fits,
     )
 
 
@@ -187,6 +217,11 @@ def _macs(sample: Sample) -> int:
     assert sample.measurement is not None
     assert sample.measurement.cost is not None
     return sample.measurement.cost.macs
+
+
+def _latency_ms(sample: Sample) -> float:
+    latency = sample.measurement.latency if sample.measurement else None
+    return latency.p50_ms if latency else math.inf
 
 
 def _spread(samples: list[Sample], count: int) -> list[Sample]:
