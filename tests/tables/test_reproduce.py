@@ -141,7 +141,7 @@ def test_a_scale_of_the_column_follows_the_size_of_the_images() -> None:
 
 
 def test_a_study_that_was_just_created_is_not_shown_yet(data: DataSet) -> None:
-    """Another process may look between the study's creation and the baseline that is found before the first training."""
+    """Another process may look after the study is created and before its baseline is found."""
     loaded = table()
     asked = TableTraining(loaded, training(data, seeds=1), None)
     begin(loaded, "scenes-0", ("miou", "%", "maximize"), asked.identity, None)
