@@ -42,6 +42,8 @@ def measured(table: Table, storage: str | None = None, record: Record | None = N
     found = Found()
     latest: dict[str, Record] = {}
     for each in [*([record] if record else []), *accuracy_records(table.name, storage)]:
+        if "baseline" not in each.attributes():  # another process is about to write it, before its first training
+            continue
         latest.setdefault(each.attributes()["identity"]["data"], each)
     by_data = [*latest.values()]
     for each in by_data[:1]:

@@ -20,7 +20,7 @@ from nasseg.tables.fill import _as_printed, _too_small, measured
 from nasseg.tables.fitted_recipe import Training
 from nasseg.tables.reproduce import table_data, table_hours, train_tables
 from nasseg.tables.table_file import Table, load_table, table_from
-from nasseg.tables.table_store import accuracy_records, records
+from nasseg.tables.table_store import accuracy_records, begin, records
 from nasseg.tables.time_rows import time_table
 from nasseg.tables.train_rows import TableTraining, rows_trained
 from nasseg.train import run
@@ -138,6 +138,15 @@ def test_a_scale_of_the_column_follows_the_size_of_the_images() -> None:
     stdc = next(row for row in load_table("stdc/table-3").file.rows if row.set.get("input_scale") == 0.5)
     of_stdc = next(c for c in load_table("stdc/table-3").file.columns.values() if c.accuracy)
     assert stdc.arch(of_stdc, (256, 512)).input_scale == 0.5  # what its row compares
+
+
+def test_a_study_that_was_just_created_is_not_shown_yet(data: DataSet) -> None:
+    """Another process may look after the study is created and before its baseline is found."""
+    loaded = table()
+    asked = TableTraining(loaded, training(data, seeds=1), None)
+    begin(loaded, "scenes-0", ("miou", "%", "maximize"), asked.identity, None)
+    assert measured(loaded).answers == ()
+    assert measured(loaded).cell("wide", "miou").reason == "needs Cityscapes"
 
 
 def test_a_row_begins_with_its_starting_weights(data: DataSet, tmp_path: Path) -> None:
