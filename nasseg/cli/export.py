@@ -53,7 +53,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Pictures.")],
     folder: Annotated[Path, typer.Option("-o", "--output", help="Folder for NAME.png (labels) and NAME.overlay.png.")],
 ) -> None:
-    """Segment pictures: resized to the size of the file, labels back to the picture's own by nearest."""
+    """Segment pictures with an exported network. Label maps come back at the picture's size."""
     from nasseg.network.predict import predict as run
 
     for done in run(path, images, folder):
