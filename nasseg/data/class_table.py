@@ -54,7 +54,7 @@ class ClassRow(BaseModel):
 
 
 class LabelFiles(BaseModel):
-    """Where labels are and what they hold. offset: added to the stored value, gives the id."""
+    """Say where labels are and what they hold. offset: added to the stored value, gives the id."""
 
     model_config = _STRICT
 
@@ -178,7 +178,7 @@ def code_of(value: int | Colour) -> int:
 
 @dataclass(frozen=True)
 class Encoding:
-    """What stored values mean. codes: value (a colour: 0xRRGGBB) and class, or 255 where ignored.
+    """Say what stored values mean. codes: value (a colour: 0xRRGGBB) and class, or 255 where ignored.
 
     titles, background: the same of shapes, and the class of what none covers.
     """

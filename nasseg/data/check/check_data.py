@@ -40,7 +40,7 @@ class _Opened:
 
 @dataclass
 class _Findings:
-    """What is found on the way. broken: what keeps the data from being used; faults: what should be mended too."""
+    """Gather what is found on the way. broken: what keeps the data from being used; faults: what should be mended too."""
 
     broken: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)

@@ -32,7 +32,7 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Begun:
-    """What was written, and what was found, in words; table is None for a data set that nasseg knows."""
+    """Hold what was written, and what was found, in words; table is None for a data set that nasseg knows."""
 
     table: Path | None
     study: Path
