@@ -32,9 +32,18 @@ _HOMES = {
 }
 
 __all__ = [
-    "Arch", "build_model", "load_space", "load_study", "make_arch", "measure_cost", "measure_latency", "pareto_front",
-    "read_study", "run_study", "write_report",
-]  # fmt: skip
+    "Arch",
+    "build_model",
+    "load_space",
+    "load_study",
+    "make_arch",
+    "measure_cost",
+    "measure_latency",
+    "pareto_front",
+    "read_study",
+    "run_study",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:

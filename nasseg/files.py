@@ -186,9 +186,13 @@ def _fields_at(model: Any, where: Iterable[str | int]) -> list[str]:
         if field is None:
             return []
         model = next(
-            (t for t in [field.annotation, *getattr(field.annotation, "__args__", ())]
-             if isinstance(t, type) and issubclass(t, BaseModel)), None,
-        )  # fmt: skip
+            (
+                t
+                for t in [field.annotation, *getattr(field.annotation, "__args__", ())]
+                if isinstance(t, type) and issubclass(t, BaseModel)
+            ),
+            None,
+        )
     return list(model.model_fields) if model else []
 
 

@@ -166,9 +166,16 @@ def check_cost(arch: Arch) -> None:
 
 
 CHECKS: tuple[Callable[[Arch], None], ...] = (
-    check_params, check_bad_params, check_logits, check_gradients, check_features, check_training_heads, check_eval,
-    check_id, check_cost,
-)  # fmt: skip
+    check_params,
+    check_bad_params,
+    check_logits,
+    check_gradients,
+    check_features,
+    check_training_heads,
+    check_eval,
+    check_id,
+    check_cost,
+)
 
 
 def _scaled(arch: Arch, scale: float) -> Arch:

@@ -121,10 +121,13 @@ def test_a_space_file_that_is_wrong(fails, old, new, messages):
         ("warmup: 1", "warmup: 1, precision: fp8", ["latency.precision", "got 'fp8'"]),
         ("space: quickstart", "space: quickstrat", ["study.yaml:4", "did you mean 'quickstart'?"]),
         ("trials: 2", "trials: 2\npublished: [regsegg]", ["did you mean 'regseg'?"]),
-        ("objectives: [miou, macs]", "objectives: [mine]\nfigures: {mine: {function: no.py:f, phase: cost, "
-         "direction: minimize}}", ["study.yaml:", "no file 'no.py'"]),
+        (
+            "objectives: [miou, macs]",
+            "objectives: [mine]\nfigures: {mine: {function: no.py:f, phase: cost, direction: minimize}}",
+            ["study.yaml:", "no file 'no.py'"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_study_file_that_is_wrong(fails, old, new, messages):
     good = STUDY.format(space="quickstart", data=SCENES)
     assert old in good

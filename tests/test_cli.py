@@ -28,8 +28,12 @@ price_per_hour: 36000
 def nasseg(*arguments, cwd, code=0, **environment):
     done = subprocess.run(
         [sys.executable, "-m", "nasseg", *map(str, arguments)],
-        cwd=cwd, capture_output=True, text=True, timeout=280, env={**os.environ, "COLUMNS": "200", **environment},
-    )  # fmt: skip
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
     assert done.returncode == code, done.stdout + done.stderr
     return done
 

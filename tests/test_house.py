@@ -37,6 +37,11 @@ def test_a_folder_holds_at_most_a_dozen_code_files_of_at_most_400_lines(folder):
     assert not long
 
 
+def test_no_file_is_kept_from_the_formatter():
+    kept = [path for top in ("nasseg", "tests") for path in (ROOT / top).rglob("*.py") if "# fmt: " in path.read_text()]
+    assert kept == []
+
+
 def test_no_four_folders_share_the_name_of_a_file():
     stems = Counter(path.stem for folder in FOLDERS for path in _code(folder))
     assert [name for name, count in stems.items() if count > 3] == []

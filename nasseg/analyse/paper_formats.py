@@ -111,12 +111,25 @@ def latex(comparison: Comparison) -> str:
     """The comparison as a LaTeX table (booktabs)."""
     table = grid(comparison)
     rows = [" & ".join(map(_tex, row)) + r" \\" for row in table.rows]
-    return "\n".join([
-        r"\begin{table}", r"\centering", rf"\caption{{{_tex(_title(comparison))}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}", r"\toprule",
-        " & ".join(map(_tex, table.heads)) + r" \\", r"\midrule", *rows, r"\bottomrule", r"\end{tabular}",
-        *(rf"\par\footnotesize {_tex(note)}" for note in (comparison.conclusion, *table.notes)), r"\end{table}",
-    ]) + "\n"  # fmt: skip
+    return (
+        "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{_tex(_title(comparison))}}}",
+                rf"\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}",
+                r"\toprule",
+                " & ".join(map(_tex, table.heads)) + r" \\",
+                r"\midrule",
+                *rows,
+                r"\bottomrule",
+                r"\end{tabular}",
+                *(rf"\par\footnotesize {_tex(note)}" for note in (comparison.conclusion, *table.notes)),
+                r"\end{table}",
+            ]
+        )
+        + "\n"
+    )
 
 
 def _tex(text: str) -> str:
@@ -137,8 +150,10 @@ def terminal(comparison: Comparison) -> str:
     above = list(zip_longest(*heads, fillvalue=""))
     lines = [*above, *table.rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.heads))]
-    padded = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-              for line in lines]  # fmt: skip
+    padded = [
+        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    ]
     rule = "-" * len(padded[0])
     body = [line.rstrip() for line in [*padded[: len(above)], rule, *padded[len(above) :]]]
     head = [_title(comparison), comparison.question, comparison.conclusion, ""]
@@ -155,14 +170,36 @@ def as_json(comparisons: Sequence[Comparison]) -> str:
     """A list of comparisons, each with its cells and their counts by verdict."""
     data = []
     for one in comparisons:
-        cells = [{"row": c.row, "column": c.column, "printed": c.printed, "ours": c.ours, "difference": c.difference,
-                  "verdict": c.verdict, "reason": c.reason, "protocol": c.protocol, "spread": c.spread}
-                 for c in one.cells]  # fmt: skip
+        cells = [
+            {
+                "row": c.row,
+                "column": c.column,
+                "printed": c.printed,
+                "ours": c.ours,
+                "difference": c.difference,
+                "verdict": c.verdict,
+                "reason": c.reason,
+                "protocol": c.protocol,
+                "spread": c.spread,
+            }
+            for c in one.cells
+        ]
         columns = {c.name: {"label": c.label, "unit": c.unit, "protocol": c.protocol} for c in one.columns}
-        data.append({"name": one.name, "citation": one.citation, "title": one.title, "question": one.question,
-                     "expected": one.expected, "columns": columns, "counts": one.counts(), "notes": one.notes,
-                     "cells": cells, "conclusion": one.conclusion,
-                     "answers": [{**asdict(each), "sentence": each.sentence} for each in one.answers]})  # fmt: skip
+        data.append(
+            {
+                "name": one.name,
+                "citation": one.citation,
+                "title": one.title,
+                "question": one.question,
+                "expected": one.expected,
+                "columns": columns,
+                "counts": one.counts(),
+                "notes": one.notes,
+                "cells": cells,
+                "conclusion": one.conclusion,
+                "answers": [{**asdict(each), "sentence": each.sentence} for each in one.answers],
+            }
+        )
     return json.dumps(data, ensure_ascii=False, indent=1)
 
 

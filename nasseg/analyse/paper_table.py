@@ -184,14 +184,36 @@ def comparison_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
         columns = {column.name: column for column in comparison.columns}
         for cell in comparison.cells:
             column = columns[cell.column]
-            rows.append({
-                "name": comparison.name, "paper": comparison.paper, "table": comparison.table, "row": cell.row,
-                "column": column.label, "unit": column.unit, "printed": cell.printed, "ours": cell.ours,
-                "difference": cell.difference, "verdict": cell.verdict, "reason": cell.reason,
-                "protocol": cell.protocol or column.protocol, "spread": cell.spread,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "name": comparison.name,
+                    "paper": comparison.paper,
+                    "table": comparison.table,
+                    "row": cell.row,
+                    "column": column.label,
+                    "unit": column.unit,
+                    "printed": cell.printed,
+                    "ours": cell.ours,
+                    "difference": cell.difference,
+                    "verdict": cell.verdict,
+                    "reason": cell.reason,
+                    "protocol": cell.protocol or column.protocol,
+                    "spread": cell.spread,
+                }
+            )
     names = [
-        "name", "paper", "table", "row", "column", "unit", "printed", "ours", "difference", "verdict", "reason",
-        "protocol", "spread",
-    ]  # fmt: skip
+        "name",
+        "paper",
+        "table",
+        "row",
+        "column",
+        "unit",
+        "printed",
+        "ours",
+        "difference",
+        "verdict",
+        "reason",
+        "protocol",
+        "spread",
+    ]
     return pd.DataFrame(rows, columns=names).astype({"difference": float, "spread": float})

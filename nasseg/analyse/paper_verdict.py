@@ -181,10 +181,22 @@ def answer(
     if best is not None and verdict == "confirmed" and values.mean(axis=1).argmax() != rows.index(best):
         verdict = "undecided"
     return Answer(
-        quantity=quantity, unit=unit, kind=kind, base=base, best=best, rows=len(rows), repeats=len(repeats),
-        repeated=repeated, tau=tau, noise=_noise(values) if usable else None, pairs=pairs, caveats=tuple(reasons),
-        verdict=verdict, baseline=baseline, below=below,
-    )  # fmt: skip
+        quantity=quantity,
+        unit=unit,
+        kind=kind,
+        base=base,
+        best=best,
+        rows=len(rows),
+        repeats=len(repeats),
+        repeated=repeated,
+        tau=tau,
+        noise=_noise(values) if usable else None,
+        pairs=pairs,
+        caveats=tuple(reasons),
+        verdict=verdict,
+        baseline=baseline,
+        below=below,
+    )
 
 
 def _verdict(tau: Interval | None, pairs: Sequence[Pair]) -> Verdict:
@@ -256,9 +268,7 @@ def _tukey(rows: int, freedom: int) -> float:
     return float(stats.studentized_range.ppf(LEVEL, rows, freedom))
 
 
-def _pairs(
-    rows: list[str], base: str, printed: Floats, ours: Floats, kind: Kind, best: str | None
-) -> tuple[Pair, ...]:  # fmt: skip
+def _pairs(rows: list[str], base: str, printed: Floats, ours: Floats, kind: Kind, best: str | None) -> tuple[Pair, ...]:
     """Rows [n] of which the first are printed; those to the base row first."""
     noise, apart = _noise(ours), len(np.unique(ours, axis=0))
     order = sorted(range(len(rows)), key=lambda i: rows[i] != base)

@@ -154,12 +154,17 @@ def effects_frame(population: Population) -> pd.DataFrame:
     parts = [
         pd.DataFrame(
             {
-                "parameter": name, "family": population.family_of(name), "value": fit.levels, "n": fit.counts,
-                "effect": fit.effects, "low": fit.low, "high": fit.high,
+                "parameter": name,
+                "family": population.family_of(name),
+                "value": fit.levels,
+                "n": fit.counts,
+                "effect": fit.effects,
+                "low": fit.low,
+                "high": fit.high,
             }
         )
         for name, fit in population.fits.items()
-    ]  # fmt: skip
+    ]
     columns = ["parameter", "family", "value", "n", "effect", "low", "high"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 

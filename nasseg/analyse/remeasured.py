@@ -15,9 +15,22 @@ from nasseg.analyse.trials import directions, objective_values
 from nasseg.records import StudyRecord, TrialRow
 
 COLUMNS = [
-    "number", "family", "published", "arch_id", "old_ms", "new_ms", "ratio", "low_ms", "high_ms", "spread", "rounds",
-    "disturbed", "was_on_front", "on_front", "over_limit",
-]  # fmt: skip
+    "number",
+    "family",
+    "published",
+    "arch_id",
+    "old_ms",
+    "new_ms",
+    "ratio",
+    "low_ms",
+    "high_ms",
+    "spread",
+    "rounds",
+    "disturbed",
+    "was_on_front",
+    "on_front",
+    "over_limit",
+]
 
 
 def sessions(remeasured: StudyRecord) -> list[int]:
@@ -49,12 +62,22 @@ def _row(trial: TrialRow, on_front: np.bool) -> dict[str, object]:
     assert measurement.latency is not None
     old, new, rounds = extra["searched_latency_ms"], measurement.latency.p50_ms, extra["rounds_ms"]
     return {
-        "number": extra["of_trial"], "family": (trial.arch or {}).get("family"), "published": extra.get("published"),
-        "arch_id": measurement.arch_id, "old_ms": old, "new_ms": new, "ratio": new / old, "low_ms": min(rounds),
-        "high_ms": max(rounds), "spread": 100 * (max(rounds) - min(rounds)) / new, "rounds": len(rounds),
-        "disturbed": extra["disturbed_rounds"], "was_on_front": extra["searched_on_front"], "on_front": bool(on_front),
+        "number": extra["of_trial"],
+        "family": (trial.arch or {}).get("family"),
+        "published": extra.get("published"),
+        "arch_id": measurement.arch_id,
+        "old_ms": old,
+        "new_ms": new,
+        "ratio": new / old,
+        "low_ms": min(rounds),
+        "high_ms": max(rounds),
+        "spread": 100 * (max(rounds) - min(rounds)) / new,
+        "rounds": len(rounds),
+        "disturbed": extra["disturbed_rounds"],
+        "was_on_front": extra["searched_on_front"],
+        "on_front": bool(on_front),
         "over_limit": extra.get("over_limit"),
-    }  # fmt: skip
+    }
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from nasseg.cli.shared import (
     parse_settings,
     parse_size,
     storage_of,
-)  # fmt: skip
+)
 
 
 @app.command()
@@ -40,9 +40,17 @@ def export(
     from nasseg.network.export import export_address
 
     done = export_address(
-        arch, output, file_format=file_format, argmax=argmax, overrides=parse_settings(settings or []),
-        input_size=parse_size(input_size), num_classes=classes, batch=batch, data=data, storage=storage_of(storage),
-    )  # fmt: skip
+        arch,
+        output,
+        file_format=file_format,
+        argmax=argmax,
+        overrides=parse_settings(settings or []),
+        input_size=parse_size(input_size),
+        num_classes=classes,
+        batch=batch,
+        data=data,
+        storage=storage_of(storage),
+    )
     for line in [*done.card.lines(), f"card: {done.card_path}"]:
         out.print(line, markup=False)
 

@@ -36,14 +36,26 @@ def latency(
     from nasseg.network.time_in_turns import time_addresses
 
     settings: dict[str, Any] = {
-        "precision": precision, "threads": threads, "batch": batch, "upsampling": upsampling,
-        "backend": backend or ("command" if command else None), "command": command, "fold_bn": fold_bn or None,
-    }  # fmt: skip
+        "precision": precision,
+        "threads": threads,
+        "batch": batch,
+        "upsampling": upsampling,
+        "backend": backend or ("command" if command else None),
+        "command": command,
+        "fold_bn": fold_bn or None,
+    }
     found = time_addresses(
-        archs, against=against, repeat=repeat, preset=protocol, input_size=parse_size(input_size), num_classes=classes,
-        device=device, settings={key: value for key, value in settings.items() if value is not None}, parts=parts,
+        archs,
+        against=against,
+        repeat=repeat,
+        preset=protocol,
+        input_size=parse_size(input_size),
+        num_classes=classes,
+        device=device,
+        settings={key: value for key, value in settings.items() if value is not None},
+        parts=parts,
         storage=storage_of(storage),
-    )  # fmt: skip
+    )
     if as_json:
         print(json.dumps(asdict(found)))
         return
@@ -52,10 +64,16 @@ def latency(
         low, high = row.range_ms
         last = row.rounds[-1]
         table.add_row(
-            row.label, f"{row.p50_ms:.3g}", f"{low:.3g} to {high:.3g}", f"{last.p90_ms:.3g}", f"{last.p99_ms:.3g}",
-            f"{1e3 * last.protocol.batch / row.p50_ms:.3g}", f"{row.ratio:.3f}",
-            f"{min(row.ratios):.3f} to {max(row.ratios):.3f}", f"{row.disturbed} disturbed" if row.disturbed else "",
-        )  # fmt: skip
+            row.label,
+            f"{row.p50_ms:.3g}",
+            f"{low:.3g} to {high:.3g}",
+            f"{last.p90_ms:.3g}",
+            f"{last.p99_ms:.3g}",
+            f"{1e3 * last.protocol.batch / row.p50_ms:.3g}",
+            f"{row.ratio:.3f}",
+            f"{min(row.ratios):.3f} to {max(row.ratios):.3f}",
+            f"{row.disturbed} disturbed" if row.disturbed else "",
+        )
     out.print(table)
     for label, by_part in found.parts.items():
         longest = max(by_part.values())

@@ -47,9 +47,14 @@ def replay(
         if name not in ("none", "halving"):
             raise unknown("scheduler", name, ("none", "halving"))
     setting = setting_of(
-        loaded, tuple(objectives.split(",")), budget, steps, _steps(rungs),
-        factor=factor, workers=workers,
-    )  # fmt: skip
+        loaded,
+        tuple(objectives.split(",")),
+        budget,
+        steps,
+        _steps(rungs),
+        factor=factor,
+        workers=workers,
+    )
     policies = [Policy(s, h == "halving") for h in schedulers for s in sampler or ("random", "nsga2", "tpe")]
     begun = time.monotonic()
 

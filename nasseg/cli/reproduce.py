@@ -21,7 +21,7 @@ from nasseg.cli.shared import (
     parse_settings,
     parse_size,
     storage_of,
-)  # fmt: skip
+)
 from nasseg.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -106,18 +106,29 @@ def _list(as_json: bool) -> None:
 
 
 def _training(
-    data: str, steps: int | None, epochs: float | None, seeds: int, size: str | None,
-    recipe_settings: list[str] | None, device: str, threads: int,
-) -> "Training":  # fmt: skip
+    data: str,
+    steps: int | None,
+    epochs: float | None,
+    seeds: int,
+    size: str | None,
+    recipe_settings: list[str] | None,
+    device: str,
+    threads: int,
+) -> "Training":
     from nasseg.tables.fitted_recipe import Training
     from nasseg.tables.reproduce import table_data
 
     options = {"size": list(seen)} if (seen := parse_size(size)) else {}
     settings = parse_settings(recipe_settings or [], "--recipe-set")
     return Training(
-        data=table_data(data, options), steps=steps, epochs=epochs, settings=settings, seeds=seeds, device=device,
+        data=table_data(data, options),
+        steps=steps,
+        epochs=epochs,
+        settings=settings,
+        seeds=seeds,
+        device=device,
         threads=threads,
-    )  # fmt: skip
+    )
 
 
 def _measure(
@@ -188,8 +199,11 @@ def _hours(
     shown = Table(Column("table", no_wrap=True), *names)
     for one in found:
         shown.add_row(
-            one.name, str(one.runs), str(one.left), f"{one.training_seconds / 3600:.2f}",
+            one.name,
+            str(one.runs),
+            str(one.left),
+            f"{one.training_seconds / 3600:.2f}",
             f"{one.latency_seconds / 3600:.2f}",
-        )  # fmt: skip
+        )
     out.print(shown)
     out.print(f"about {sum(one.hours for one in found):.1f} hours in all; dry run: nothing was stored", markup=False)

@@ -69,11 +69,18 @@ def search(
         return
     with Ticker() as ticker:
         ended = run_study(
-            loaded, storage=storage_of(storage), **settings, runs=runs, reuse=reuse, start_from=start_from,
-            engine=engine, address=address,
-            on_progress=lambda progress: ticker.update(progress.line(), progress.done), tell=ticker.say,
+            loaded,
+            storage=storage_of(storage),
+            **settings,
+            runs=runs,
+            reuse=reuse,
+            start_from=start_from,
+            engine=engine,
+            address=address,
+            on_progress=lambda progress: ticker.update(progress.line(), progress.done),
+            tell=ticker.say,
             command=" ".join(["nasseg", *sys.argv[1:]]),
-        )  # fmt: skip
+        )
     out.print(ended.reason, markup=False)
     if ended.interrupted:
         out.print(
@@ -190,16 +197,23 @@ def _remeasure(study: str, storage: str | None) -> None:
 
     with Ticker() as ticker:
         done = remeasure(
-            study, storage=storage, command=" ".join(["nasseg", *sys.argv[1:]]),
+            study,
+            storage=storage,
+            command=" ".join(["nasseg", *sys.argv[1:]]),
             on_progress=lambda n, of: ticker.update(f"{n} of {of} timings", n),
-        )  # fmt: skip
+        )
     table = Table("trial", "family", "search, ms", "again, ms", "ratio", "rounds, ms", "front", title=done.record.name)
     for row in done.frame.itertuples():
         front = "on it" if row.on_front else "no longer" if row.was_on_front else ""
         table.add_row(
-            str(row.number), str(row.family), f"{row.old_ms:.4g}", f"{row.new_ms:.4g}", f"{row.ratio:.3f}",
-            f"{row.low_ms:.4g} to {row.high_ms:.4g}", str(row.over_limit or front),
-        )  # fmt: skip
+            str(row.number),
+            str(row.family),
+            f"{row.old_ms:.4g}",
+            f"{row.new_ms:.4g}",
+            f"{row.ratio:.3f}",
+            f"{row.low_ms:.4g} to {row.high_ms:.4g}",
+            str(row.over_limit or front),
+        )
     out.print(table)
     for line in done.lines():
         out.print(line, markup=False)

@@ -10,8 +10,10 @@ from nasseg.errors import UserError
 
 app = typer.Typer(
     help="Explore design spaces of real-time segmentation networks: search, measure, compare.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-)  # fmt: skip
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 out = Console(soft_wrap=True)
 
 ArchArgument = Annotated[str, typer.Argument(help="A variant, a family, a YAML file, or STUDY#TRIAL.")]

@@ -18,7 +18,7 @@ from nasseg.cli.shared import (
     parse_settings,
     parse_size,
     storage_of,
-)  # fmt: skip
+)
 
 
 @app.command()
@@ -107,10 +107,17 @@ def measure(
     from nasseg.network.measure import measure_address
 
     report = measure_address(
-        arch, overrides=parse_settings(settings or []), input_size=parse_size(input_size), num_classes=classes,
-        latency=latency, device=device, precision=precision, counter=counter, by_operator=by_operator,
+        arch,
+        overrides=parse_settings(settings or []),
+        input_size=parse_size(input_size),
+        num_classes=classes,
+        latency=latency,
+        device=device,
+        precision=precision,
+        counter=counter,
+        by_operator=by_operator,
         storage=storage_of(storage),
-    )  # fmt: skip
+    )
     if as_json:
         print(json.dumps(report))
         return

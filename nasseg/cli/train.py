@@ -44,12 +44,22 @@ def train(
 
     with Ticker() as ticker:
         trained = train_address(
-            arch, data=data, recipe=recipe, recipe_settings=parse_settings(recipe_settings or [], "--recipe-set"),
-            epochs=epochs, seeds=seeds, init=init, resume=resume, overrides=parse_settings(settings or []),
-            device=device, threads=threads, storage=storage_of(storage), tell=ticker.say,
+            arch,
+            data=data,
+            recipe=recipe,
+            recipe_settings=parse_settings(recipe_settings or [], "--recipe-set"),
+            epochs=epochs,
+            seeds=seeds,
+            init=init,
+            resume=resume,
+            overrides=parse_settings(settings or []),
+            device=device,
+            threads=threads,
+            storage=storage_of(storage),
+            tell=ticker.say,
             data_options={"pseudo": str(pseudo)} if pseudo else None,
             on_progress=lambda progress: ticker.update(progress.line(), _tenth(progress)),
-        )  # fmt: skip
+        )
     table = Table("figure", "last.pt (val)", "best.pt (val)")
     for metric in metrics(trained.results):
         table.add_row(metric.name, spread(metric.last), spread(metric.best))
@@ -83,9 +93,15 @@ def label(
         raise UserError(f"--scales: {scales!r} must be numbers with commas between them, such as 0.5,1,2") from None
     with Ticker() as ticker:
         done = label_folder(
-            run, images, output, scales=chosen, confidence=confidence, device=device, threads=threads,
+            run,
+            images,
+            output,
+            scales=chosen,
+            confidence=confidence,
+            device=device,
+            threads=threads,
             on_progress=lambda n, of: ticker.update(f"{n} of {of} images", 10 * n // max(1, of)),
-        )  # fmt: skip
+        )
     sure = "" if done.sure is None else f", {done.sure:.0%} of their pixels"
     out.print(f"{done.folder}: {done.images} images, {done.written} labelled now{sure}", markup=False)
     if done.interrupted:
@@ -114,13 +130,22 @@ def finish(
 
     with Ticker() as ticker:
         done = finish_study(
-            study, recipe=recipe, recipe_settings=parse_settings(recipe_settings or [], "--recipe-set"),
-            epochs=epochs, seeds=seeds, purpose=purpose, data=data, device=device, threads=threads,
-            storage=storage_of(storage), command=" ".join(["nasseg", *sys.argv[1:]]), tell=ticker.say,
+            study,
+            recipe=recipe,
+            recipe_settings=parse_settings(recipe_settings or [], "--recipe-set"),
+            epochs=epochs,
+            seeds=seeds,
+            purpose=purpose,
+            data=data,
+            device=device,
+            threads=threads,
+            storage=storage_of(storage),
+            command=" ".join(["nasseg", *sys.argv[1:]]),
+            tell=ticker.say,
             on_progress=lambda network, progress: ticker.update(
                 f"{network}, {progress.line()}", (network, _tenth(progress))
             ),
-        )  # fmt: skip
+        )
     frame = finished_frame(done.record, done.searched)
     table = Table("network", "ms again", "in the search", "seeds", *FIGURES.values(), title=done.record.name)
     rows: list[Any] = frame.to_dict("records")

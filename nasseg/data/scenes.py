@@ -25,9 +25,17 @@ from numpy.typing import NDArray
 
 CLASSES = ("sky", "building", "road", "pavement", "tree", "car", "truck", "person", "pole", "sign")
 COLOURS = (
-    (110, 160, 220), (120, 90, 80), (110, 70, 130), (230, 120, 200), (60, 140, 50),
-    (30, 60, 180), (20, 110, 130), (220, 40, 60), (190, 190, 170), (240, 210, 40),
-)  # fmt: skip
+    (110, 160, 220),
+    (120, 90, 80),
+    (110, 70, 130),
+    (230, 120, 200),
+    (60, 140, 50),
+    (30, 60, 180),
+    (20, 110, 130),
+    (220, 40, 60),
+    (190, 190, 170),
+    (240, 210, 40),
+)
 IGNORE = 255
 SKY, BUILDING, ROAD, PAVEMENT, TREE, CAR, TRUCK, PERSON, POLE, SIGN = range(10)
 
@@ -160,8 +168,13 @@ class _Scene:
 
     def draw_objects(self) -> None:
         """Trees, vehicles, persons, poles and signs, the farthest first."""
-        counts = ((self._tree, 3, 7, 35), (self._car, 5, 4.5, 40), (self._truck, 2.2, 7, 35),
-                  (self._person, 6, 3, 14), (self._post, 5, 3.5, 14))  # fmt: skip
+        counts = (
+            (self._tree, 3, 7, 35),
+            (self._car, 5, 4.5, 40),
+            (self._truck, 2.2, 7, 35),
+            (self._person, 6, 3, 14),
+            (self._post, 5, 3.5, 14),
+        )
         todo = []
         for draw, most, near, far in counts:
             for _ in range(int(self.between(0.3, most + 1))):

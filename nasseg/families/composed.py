@@ -198,9 +198,13 @@ class ComposedArch(Arch):
         if ":" in self.decoder:
             return _own_decoder(self.decoder)(features, tuple(sources), width)
         return eseg.PyramidDecoder(
-            features, tuple(sources), channels=width, repeats=self.decoder_repeats, fusion=self.decoder,
+            features,
+            tuple(sources),
+            channels=width,
+            repeats=self.decoder_repeats,
+            fusion=self.decoder,
             activation=self.activation,
-        )  # fmt: skip
+        )
 
     def _head(self, channels: int, num_classes: int) -> nn.Module:
         if self.head == "bisenetv2":

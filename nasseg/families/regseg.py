@@ -245,9 +245,11 @@ class RegSegEncoder(Encoder):
         self.stage3 = stage(c2, (c3,) * depths[1], ((1,),) * (depths[1] - 1))
         self.stage4 = stage(c3, (c4,) * (len(schedule) + 1 - last_depth) + (last,) * last_depth, schedule)
         self.features = {
-            "stem": Feature(stem_width, 2), "stage2": Feature(c2, 4),
-            "stage3": Feature(c3, 8), "stage4": Feature(last, 16),
-        }  # fmt: skip
+            "stem": Feature(stem_width, 2),
+            "stage2": Feature(c2, 4),
+            "stage3": Feature(c3, 8),
+            "stage4": Feature(last, 16),
+        }
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         stem = self.stem(image)

@@ -30,10 +30,21 @@ _RAW = re.compile(
 _ARGUMENTS = frozenset(
     f"as_{kind}"
     for kind in (
-        "tensor", "tensors", "none", "int", "ints", "float", "floats", "bool", "bools", "scalar_type", "memory_format",
-        "layout", "device",
+        "tensor",
+        "tensors",
+        "none",
+        "int",
+        "ints",
+        "float",
+        "floats",
+        "bool",
+        "bools",
+        "scalar_type",
+        "memory_format",
+        "layout",
+        "device",
     )
-)  # fmt: skip
+)
 _OPERATOR = re.compile(r"torch\.ops\.aten\.([a-z]\w*|_assert_tensor_metadata)\.\w+")  # others with _ are internal
 _WORD = re.compile(r"[\w.+]*")
 # How inputs and outputs are nested, as JSON in a string: a tuple of tensors, no class of anybody's.

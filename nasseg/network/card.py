@@ -24,9 +24,15 @@ TOLERANCE = 1e-3
 
 # Okabe and Ito's colours, told apart by colour-blind readers; further classes take them lighter and darker.
 _OKABE_ITO = (
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
     (110, 110, 110),
-)  # fmt: skip
+)
 
 Colour = tuple[int, int, int]
 Byte = Annotated[int, Field(ge=0, le=255)]

@@ -155,9 +155,7 @@ def parity_images(batch: int, size: Size) -> Tensor:
     return normalise(torch.from_numpy(np.stack(pictures))).contiguous()
 
 
-def _write(
-    path: Path, source: _Source, name: str, address: str, chosen: Format, batch: int, argmax: bool
-) -> Card:  # fmt: skip
+def _write(path: Path, source: _Source, name: str, address: str, chosen: Format, batch: int, argmax: bool) -> Card:
     """Write the file, open it again, compare; the card of what was found."""
     model, size, classes = source.build(), source.size, len(source.classes)
     images = parity_images(batch, size)
@@ -242,9 +240,13 @@ def _check_card_is_free(output: Path) -> None:
 
 
 def _source(
-    address: str, overrides: Mapping[str, Any] | None, input_size: Size | None, num_classes: int | None,
-    data: str | Path | None, storage: str | None,
-) -> _Source:  # fmt: skip
+    address: str,
+    overrides: Mapping[str, Any] | None,
+    input_size: Size | None,
+    num_classes: int | None,
+    data: str | Path | None,
+    storage: str | None,
+) -> _Source:
     resolved = resolve(address, overrides, storage)
     weights = _trained_weights(address, overrides, storage) if "#" in address else None
     measurement = resolved.measurement

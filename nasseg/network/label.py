@@ -101,9 +101,14 @@ def _teacher(run: Path, images: Path, scales: tuple[float, ...], confidence: flo
     arch = make_arch(family, **{name: value for name, value in result.arch.items() if name != "family"})
     model = load_strictly(arch.build(len(classes)), weights.read_bytes(), f"the weights in {weights}").eval()
     return model, PseudoLabels(
-        images=str(images.resolve()), files=list_images(images), classes=classes, teacher=teacher, scales=scales,
-        confidence=confidence, size=cost.protocol.input_size,
-    )  # fmt: skip
+        images=str(images.resolve()),
+        files=list_images(images),
+        classes=classes,
+        teacher=teacher,
+        scales=scales,
+        confidence=confidence,
+        size=cost.protocol.input_size,
+    )
 
 
 def _mean(values: list[float]) -> float | None:

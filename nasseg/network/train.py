@@ -74,12 +74,17 @@ def train_address(
     start = f"-i{weights_hash(chosen.init)[:8]}" if chosen.init else ""
     runs = tuple(
         Run(
-            arch=arch, data=loaded, recipe=chosen, seed=seed, family=own, device=device,
+            arch=arch,
+            data=loaded,
+            recipe=chosen,
+            seed=seed,
+            family=own,
+            device=device,
             folder=folder / f"{arch.id}-{chosen.hash}-{loaded.fingerprint}{start}-s{seed}",
             checkpoint_minutes=checkpoint_minutes,
         )
         for seed in range(first_seed, first_seed + seeds)
-    )  # fmt: skip
+    )
     for run in runs:
         if run.checkpoint.exists() and not resume:
             raise UserError(f"{run.folder} holds a run that is not finished: give --resume, or remove the folder")

@@ -69,8 +69,10 @@ def write_index(folder: Path | str) -> Path:
         date = tag("td", facts["nasseg-created"][:10], class_="nowrap")
         front = tag("td", facts.get("nasseg-front", words.NOTHING), class_="number")
         rows.append(tag("tr", tag("td", link), tag("td", facts.get("description", "")), date, front))
-    heads = [tag("th", name, scope="col", class_="number" if name == "On the front" else None)
-             for name in ("Study", "Question", "Begun", "On the front")]  # fmt: skip
+    heads = [
+        tag("th", name, scope="col", class_="number" if name == "On the front" else None)
+        for name in ("Study", "Question", "Begun", "On the front")
+    ]
     table = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows), id="reports")
     cards = [*tables, *(card for path in sorted(root.glob("*/")) if (card := _folder_card(path)))]
     body = tag("div", table, class_="scroll", tabindex="0") if rows else tag("p", "No report is here yet.")

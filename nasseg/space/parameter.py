@@ -76,9 +76,11 @@ class Template:
                 candidates = [with_count]
                 for place, rate in enumerate(rates):
                     candidates = [
-                        new for old in candidates for value, new in options(rate, old)
+                        new
+                        for old in candidates
+                        for value, new in options(rate, old)
                         if not entries or (len(entries[0]) == len(rates) and value == entries[0][place])
-                    ]  # fmt: skip
+                    ]
                 for candidate in candidates:
                     found = match(index + 1, position + count, candidate)
                     if found is not None:

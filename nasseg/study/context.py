@@ -54,15 +54,19 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False) -> Conte
         cost=CostProtocol(input_size=size, num_classes=loaded.num_classes),
         rungs=study.file.halving.steps(recipe, len(loaded.train)) if study.file.halving else (),
         accuracy=AccuracyProtocol(
-            data=loaded.name, data_fingerprint=loaded.fingerprint, recipe=recipe.name or study.name,
+            data=loaded.name,
+            data_fingerprint=loaded.fingerprint,
+            recipe=recipe.name or study.name,
             recipe_hash=recipe.hash,
-            steps=recipe.steps, seed=0, init=weights_hash(recipe.init) if recipe.init else "",
+            steps=recipe.steps,
+            seed=0,
+            init=weights_hash(recipe.init) if recipe.init else "",
         ),
         figures=tuple(figure for figure in study.figures.values() if figure.source),
         folder=study.folder.resolve(),
         weights=runs_folder(study.name).resolve(),
         device=study.file.latency.device,
-    )  # fmt: skip
+    )
 
 
 def identity(study: Study, context: Context) -> dict[str, Any]:

@@ -69,9 +69,12 @@ Results = Mapping[tuple[str, str], Measured]  # (row, column) -> what was measur
 
 
 def reproduce(
-    table: Table | str | Path, results: Results | None = None, *,
-    reasons: Mapping[tuple[str, str], str] | None = None, answers: Iterable[Answer] = (),
-) -> Comparison:  # fmt: skip
+    table: Table | str | Path,
+    results: Results | None = None,
+    *,
+    reasons: Mapping[tuple[str, str], str] | None = None,
+    answers: Iterable[Answer] = (),
+) -> Comparison:
     """A table beside ours: arithmetic on shapes, and what `results` brings for cells that need data or a device.
 
     reasons: why other such cells are empty, in place of what they need.
@@ -113,9 +116,7 @@ def _scratch(table: Table, column: TableColumn) -> str:
     return "".join(f". {line.rstrip('.')}" for line in lines if line.startswith("From scratch"))
 
 
-def _cell(
-    table: Table, row: TableRow, name: str, results: Results, reasons: Mapping[tuple[str, str], str]
-) -> Cell:  # fmt: skip
+def _cell(table: Table, row: TableRow, name: str, results: Results, reasons: Mapping[tuple[str, str], str]) -> Cell:
     column, printed = table.file.columns[name], row.printed[name]
 
     def cell(verdict: Verdict, ours: float | str | None = None, **more: Any) -> Cell:

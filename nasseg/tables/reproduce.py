@@ -45,9 +45,13 @@ def table_data(name: str | Path, options: Mapping[str, Any] | None = None) -> Da
 
 
 def time_tables(
-    tables: Iterable[Table], device: str, *, storage: str | None = None, command: str = "",
+    tables: Iterable[Table],
+    device: str,
+    *,
+    storage: str | None = None,
+    command: str = "",
     tell: Tell = lambda _line: None,
-) -> None:  # fmt: skip
+) -> None:
     """Time the latency columns of tables on a device that is kept free meanwhile.
 
     Raises:
@@ -60,9 +64,14 @@ def time_tables(
 
 
 def train_tables(
-    tables: Iterable[Table], training: Training, *, storage: str | None = None, command: str = "",
-    tell: Tell = lambda _line: None, on_progress: Progress = lambda _line, _mark: None,
-) -> tuple[list[TableTraining], bool]:  # fmt: skip
+    tables: Iterable[Table],
+    training: Training,
+    *,
+    storage: str | None = None,
+    command: str = "",
+    tell: Tell = lambda _line: None,
+    on_progress: Progress = lambda _line, _mark: None,
+) -> tuple[list[TableTraining], bool]:
     """Train the accuracy columns of tables, the cheapest table first; each with its study, and whether it was stopped.
 
     Called again, it goes on. Ctrl-C and SIGTERM end it at the end of a step, with a checkpoint.
@@ -85,7 +94,7 @@ def train_tables(
 
 def _cheapest_first(
     tables: Iterable[Table], training: Training, storage: str | None, command: str = ""
-) -> list[TableTraining]:  # fmt: skip
+) -> list[TableTraining]:
     check_device(training.device)
     asked = [TableTraining(table, training, storage, command) for table in tables if trained_column(table)]
     for one in asked:

@@ -25,9 +25,22 @@ from nasseg.train.recipe import Recipe, load_recipe
 CostRule = Literal["params", "macs", "fvcore_flops", "bisenetv2_flops", "eseg_flops", "field_of_view"]
 # Of the module that a row names, in the built model (nasseg.tables.module_figures).
 LayerRule = Literal[
-    "kernel", "kernel_size", "channels", "expansion", "stride", "dilation", "dilations", "repeat", "output_size",
-    "conv_weights", "field_of_view_1", "field_of_view_2", "field_of_view_3", "field_of_view_4", "fields_of_view",
-]  # fmt: skip
+    "kernel",
+    "kernel_size",
+    "channels",
+    "expansion",
+    "stride",
+    "dilation",
+    "dilations",
+    "repeat",
+    "output_size",
+    "conv_weights",
+    "field_of_view_1",
+    "field_of_view_2",
+    "field_of_view_3",
+    "field_of_view_4",
+    "fields_of_view",
+]
 UNITS = {"M": 1e6, "G": 1e9, "B": 1e9}
 KINDS = ("cost", "layer", "field", "latency", "accuracy", "given")
 

@@ -31,9 +31,13 @@ LATENCY = "latency"
 
 
 def begin(
-    table: Table, purpose: str, objective: tuple[str, str, str], identity: dict[str, Any], storage: str | None,
+    table: Table,
+    purpose: str,
+    objective: tuple[str, str, str],
+    identity: dict[str, Any],
+    storage: str | None,
     command: str = "",
-) -> Record:  # fmt: skip
+) -> Record:
     """The study of a table for one purpose, made if there is none. objective: name, unit, direction.
 
     Raises:
@@ -42,12 +46,20 @@ def begin(
     opened = open_storage(storage or default_url(table.name), create=True)
     record = Record.create(opened, f"{table.name}@{purpose}", [objective[2]], identity)
     if "created" not in record.attributes():
-        record.set_attributes({
-            "objectives": [list(objective)], "limits": {}, "published": [], "study_file": "", "space_file": "",
-            "question": f"{table.paper}, {table.file.table}: {table.file.question}",
-            "command": redact(command) or f"nasseg reproduce {table.name}",
-            "environment": vars(environment()), "created": now(), "table": table.name,
-        })  # fmt: skip
+        record.set_attributes(
+            {
+                "objectives": [list(objective)],
+                "limits": {},
+                "published": [],
+                "study_file": "",
+                "space_file": "",
+                "question": f"{table.paper}, {table.file.table}: {table.file.question}",
+                "command": redact(command) or f"nasseg reproduce {table.name}",
+                "environment": vars(environment()),
+                "created": now(),
+                "table": table.name,
+            }
+        )
     return record
 
 

@@ -92,9 +92,14 @@ def protocol_of(table: Table, column: TableColumn, device: str) -> LatencyProtoc
 
 
 def time_table(
-    table: Table, device: str, exclusive: Callable[[], AbstractContextManager[None]], *, storage: str | None = None,
-    command: str = "", tell: Tell = lambda _line: None,
-) -> None:  # fmt: skip
+    table: Table,
+    device: str,
+    exclusive: Callable[[], AbstractContextManager[None]],
+    *,
+    storage: str | None = None,
+    command: str = "",
+    tell: Tell = lambda _line: None,
+) -> None:
     """Time what no session on this machine has timed under the same protocol.
 
     Raises:
@@ -128,10 +133,15 @@ def _keep(record: Record, rows: dict[str, Timed], found: dict[str, Row]) -> None
         arch = timed.arch if isinstance(timed, Part) else timed
         trial = record.claim(candidate(arch, "", row, 0, {}), digest([number, row]), {}, {})
         attributes: dict[str, Any] = {
-            "row": row, SESSION: number, ROUNDS_MS: [each.p50_ms for each in one.rounds], "ratio": one.ratio,
-            ARCH_ID: timed.id, "latency_ms": latency.p50_ms, DISTURBED_ROUNDS: one.disturbed,
+            "row": row,
+            SESSION: number,
+            ROUNDS_MS: [each.p50_ms for each in one.rounds],
+            "ratio": one.ratio,
+            ARCH_ID: timed.id,
+            "latency_ms": latency.p50_ms,
+            DISTURBED_ROUNDS: one.disturbed,
             MEASUREMENT: measurement.to_json(),
-        }  # fmt: skip
+        }
         record.complete(trial, [latency.p50_ms], attributes)
 
 

@@ -137,10 +137,17 @@ class TableTraining:
         images = training.data.counts["val"]
         evaluations = min(max(int(EVALUATING * passes / images), 1), EVALUATIONS)
         run = Run(
-            arch=arch, data=training.data, recipe=recipe, seed=seed, folder=FOLDER, label=recipe.name,
-            family=str(row.variant) if ":" in str(row.variant) else "", held_out=self._held_out,
-            device=training.device, evaluations=evaluations,
-        )  # fmt: skip
+            arch=arch,
+            data=training.data,
+            recipe=recipe,
+            seed=seed,
+            folder=FOLDER,
+            label=recipe.name,
+            family=str(row.variant) if ":" in str(row.variant) else "",
+            held_out=self._held_out,
+            device=training.device,
+            evaluations=evaluations,
+        )
         return Planned(row, run, eval_key(arch.id, run.protocol), macs * passes, macs * evaluations * images)
 
     def _macs(self, arch: Arch) -> int:
@@ -204,9 +211,14 @@ class TableTraining:
         return self.claims.claim(proposed, one.key, {}, lambda trial: trial.params == asked)
 
     def _train(
-        self, trial: FrozenTrial, one: Planned, known: dict[str, Known], guard: Guard, tell: Tell,
+        self,
+        trial: FrozenTrial,
+        one: Planned,
+        known: dict[str, Known],
+        guard: Guard,
+        tell: Tell,
         on_progress: Callable[[Planned, RunProgress], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         name = f"{self.table.name}, {one.row.name}, seed {one.seed}"
         found = known.get(one.key)
         if found is None or (one.run.held_out is not None and HELD_OUT not in found.attributes):
@@ -232,15 +244,21 @@ class TableTraining:
         self.record.complete(trial, [accuracy.miou], {**figures, MEASUREMENT: found.measurement.to_json()})
 
     def _trained(
-        self, trial: FrozenTrial, one: Planned, guard: Guard, tell: Tell,
+        self,
+        trial: FrozenTrial,
+        one: Planned,
+        guard: Guard,
+        tell: Tell,
         on_progress: Callable[[Planned, RunProgress], None],
-    ) -> Known:  # fmt: skip
+    ) -> Known:
         run = one.run
         result = train_one(
             # A folder of its own for what else is looked at: the held-out split is no part of the key.
             replace(run, folder=FOLDER / (one.key + ("-tested" if run.held_out else ""))),
-            guard=self.claims.guard(trial, guard), tell=tell, on_progress=lambda progress: on_progress(one, progress),
-        )  # fmt: skip
+            guard=self.claims.guard(trial, guard),
+            tell=tell,
+            on_progress=lambda progress: on_progress(one, progress),
+        )
         attributes = {BEST: json.dumps(asdict(result.best)), "best_miou": result.best.miou}
         attributes |= {WEIGHTS_SHA256: result.weights["last.pt"], BEST_SHA256: result.weights["best.pt"]}
         if result.held_out is not None:

@@ -82,10 +82,14 @@ class Run:
     @cached_property
     def protocol(self) -> AccuracyProtocol:
         return AccuracyProtocol(
-            data=self.data.name, data_fingerprint=self.data.fingerprint, recipe=self.label or self.recipe.name,
-            recipe_hash=self.recipe.hash, steps=self.recipe.steps, seed=self.seed,
+            data=self.data.name,
+            data_fingerprint=self.data.fingerprint,
+            recipe=self.label or self.recipe.name,
+            recipe_hash=self.recipe.hash,
+            steps=self.recipe.steps,
+            seed=self.seed,
             init=weights_hash(self.recipe.init) if self.recipe.init else "",
-        )  # fmt: skip
+        )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -201,9 +205,17 @@ def _train(run: Run, guard: Guard, tell: Tell, on_progress: Callable[[RunProgres
         tell(line)
     watch = _Watch(run, tell, on_progress)
     trained = train(
-        model, run.data, run.recipe, seed=run.seed, device=run.device, guard=guard, on_step=watch.step,
-        evaluate_every=-(-run.recipe.steps // run.evaluations), on_evaluated=watch.evaluated, checkpoints=checkpoints,
-    )  # fmt: skip
+        model,
+        run.data,
+        run.recipe,
+        seed=run.seed,
+        device=run.device,
+        guard=guard,
+        on_step=watch.step,
+        evaluate_every=-(-run.recipe.steps // run.evaluations),
+        on_evaluated=watch.evaluated,
+        checkpoints=checkpoints,
+    )
     return _keep(run, model, trained, loaded, guard)
 
 
@@ -237,9 +249,13 @@ def _keep(run: Run, model: nn.Module, trained: TrainResult, loaded: list[str], g
     tested = None
     if run.held_out is not None:
         matrix = evaluate(
-            model, run.held_out.split, run.data.num_classes, device=run.device,
-            batch_size=run.recipe.eval_batch_size, guard=guard,
-        )  # fmt: skip
+            model,
+            run.held_out.split,
+            run.data.num_classes,
+            device=run.device,
+            batch_size=run.recipe.eval_batch_size,
+            guard=guard,
+        )
         protocol = replace(of_best, split="test", data_fingerprint=run.held_out.fingerprint)
         tested = accuracy(scores_of(matrix, run.data.classes), protocol)
     result = RunResult(

@@ -24,9 +24,14 @@ TIME = Objective(name="latency_ms", unit="ms", direction="minimize")
 
 def network(number, params, miou, macs=1e6, *, time=None, iqr=0.0, seed=0, arch_id=None, **more):
     cost = Cost(
-        protocol=COST, environment=ENVIRONMENT, params=int(macs / 100), macs=int(macs), fvcore_flops=int(macs),
-        activations=1, field_of_view=31,
-    )  # fmt: skip
+        protocol=COST,
+        environment=ENVIRONMENT,
+        params=int(macs / 100),
+        macs=int(macs),
+        fvcore_flops=int(macs),
+        activations=1,
+        field_of_view=31,
+    )
     protocol = AccuracyProtocol(data="d", data_fingerprint="f", recipe="r", recipe_hash="h", steps=10, seed=seed)
     accuracy = Accuracy(
         protocol=protocol, environment=ENVIRONMENT, miou=miou, pixel_accuracy=90.0, class_iou={}, train_seconds=1.0

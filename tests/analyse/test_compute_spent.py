@@ -50,9 +50,13 @@ HALVING = study(
 def test_rungs_count_networks_once_and_seconds_from_the_rung_before() -> None:
     frame = rungs_frame(HALVING)
     assert frame.to_dict("list") == {
-        "rung": [0, 1, 2], "steps": [100, 300, 900], "reached": [3, 1, 1], "stopped": [1, 0, 0], "promoted": [2, 1, 0],
+        "rung": [0, 1, 2],
+        "steps": [100, 300, 900],
+        "reached": [3, 1, 1],
+        "stopped": [1, 0, 0],
+        "promoted": [2, 1, 0],
         "seconds": [30.0, 21.0, 68.0],
-    }  # fmt: skip
+    }
     assert rungs_frame(replace(HALVING, trials=HALVING.trials[4:6])).empty
 
 

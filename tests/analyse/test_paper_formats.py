@@ -57,9 +57,17 @@ def small() -> Comparison:
         Cell(row="e", column="flops", printed="7", ours=None, verdict="cited"),
     )
     return Comparison(
-        name="x/table-1", paper="X", table="Table 1", title="T", question="Why?", expected="", columns=columns,
-        rows=("a|b", "c_d", "e"), cells=cells, notes={"e": "far"},
-    )  # fmt: skip
+        name="x/table-1",
+        paper="X",
+        table="Table 1",
+        title="T",
+        question="Why?",
+        expected="",
+        columns=columns,
+        rows=("a|b", "c_d", "e"),
+        cells=cells,
+        notes={"e": "far"},
+    )
 
 
 def test_markdown() -> None:
@@ -76,10 +84,14 @@ def test_markdown() -> None:
     assert lines[8] == r"| a\|b | 70.1 | 1.5 | 1.52 | +0.02 | 2.0 | 3.00 ± 0.21 [1] | +1.00 |"
     assert lines[9:11] == ["| c_d |  | 2.0 | 2.10 [2] | +0.10 |  |  |  |", "| e |  | 7 |  |  |  |  |  |"]
     assert lines[12:] == [
-        "- [1] on a laptop", "- [2] 50% & more", "- e: far", "- mIoU: on Streets. Not run: needs Streets.",
-        "- GFLOPs: by a rule.", "- time: on a device.",
+        "- [1] on a laptop",
+        "- [2] 50% & more",
+        "- e: far",
+        "- mIoU: on Streets. Not run: needs Streets.",
+        "- GFLOPs: by a rule.",
+        "- time: on a device.",
         "- Rows without ours: other people's networks, as the paper quotes them.",
-    ]  # fmt: skip
+    ]
 
 
 def test_what_was_measured_under_other_conditions_has_no_difference() -> None:

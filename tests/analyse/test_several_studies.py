@@ -38,9 +38,11 @@ def test_fields_that_differ_are_named_with_their_values_and_seeds_do_not_matter(
     other = changed(changed(three(1), "accuracy", steps=900), "latency", environment={"gpu": "H100"}, device="cuda")
     found = {(d.part, d.field): d for d in protocol_differences([three(), other])}
     assert {key: d.values for key, d in found.items()} == {
-        ("accuracy", "steps"): ((10,), (900,)), ("accuracy", "seed"): ((0,), (1,)),
-        ("latency", "device"): (("cpu",), ("cuda",)), ("latency", "gpu"): ((None,), ("H100",)),
-    }  # fmt: skip
+        ("accuracy", "steps"): ((10,), (900,)),
+        ("accuracy", "seed"): ((0,), (1,)),
+        ("latency", "device"): (("cpu",), ("cuda",)),
+        ("latency", "gpu"): ((None,), ("H100",)),
+    }
     assert {key for key, d in found.items() if not d.matters} == {("accuracy", "seed")}
 
 

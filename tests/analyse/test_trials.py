@@ -32,16 +32,21 @@ ENVIRONMENT = Environment(nasseg="0", commit=None, python="3", torch="2", system
 
 def measured(arch_id: str, macs: int, miou: float | None = None) -> Measurement:
     cost = Cost(
-        protocol=CostProtocol(input_size=(64, 128), num_classes=2), environment=ENVIRONMENT,
-        params=macs // 10, macs=macs, fvcore_flops=macs, activations=1, field_of_view=31,
-    )  # fmt: skip
+        protocol=CostProtocol(input_size=(64, 128), num_classes=2),
+        environment=ENVIRONMENT,
+        params=macs // 10,
+        macs=macs,
+        fvcore_flops=macs,
+        activations=1,
+        field_of_view=31,
+    )
     if miou is None:
         return Measurement(arch_id=arch_id, cost=cost)
     protocol = AccuracyProtocol(data="d", data_fingerprint="f", recipe="r", recipe_hash="h", steps=10, seed=0)
     ious = {"road": miou, "sky": None}
     accuracy = Accuracy(
         protocol=protocol, environment=ENVIRONMENT, miou=miou, pixel_accuracy=90.0, class_iou=ious, train_seconds=1.0
-    )  # fmt: skip
+    )
     return Measurement(arch_id=arch_id, cost=cost, accuracy=accuracy)
 
 
@@ -95,8 +100,14 @@ def test_outcomes() -> None:
     expected += ["reused", "rejected"]
     assert [outcome(trial) for trial in RECORD.trials] == expected
     assert progress(RECORD) == {
-        "finished": 4, "stopped": 1, "rejected": 3, "failed": 1, "reused": 2, "running": 1, "waiting": 0,
-    }  # fmt: skip
+        "finished": 4,
+        "stopped": 1,
+        "rejected": 3,
+        "failed": 1,
+        "reused": 2,
+        "running": 1,
+        "waiting": 0,
+    }
     assert networks_trained(RECORD) == 4  # a100, a200 (three times), a50, a40
 
 
@@ -114,9 +125,23 @@ def test_front_holds_no_copies_no_stopped_trials_and_no_nan() -> None:
 def test_trials_frame() -> None:
     frame = trials_frame(RECORD)
     assert frame.columns.tolist() == [
-        "number", "family", "state", "miou", "macs", "params", "latency_ms",
-        "on_front", "over_limit", "disturbed", "reason", "reused_from", "rung", "seed", "arch_id", "arch",
-    ]  # fmt: skip
+        "number",
+        "family",
+        "state",
+        "miou",
+        "macs",
+        "params",
+        "latency_ms",
+        "on_front",
+        "over_limit",
+        "disturbed",
+        "reason",
+        "reused_from",
+        "rung",
+        "seed",
+        "arch_id",
+        "arch",
+    ]
     assert frame.loc[1, ["family", "state", "miou", "macs", "params"]].tolist() == [
         "toy",
         "COMPLETE",

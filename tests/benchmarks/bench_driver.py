@@ -109,10 +109,14 @@ def main() -> int:
         candidates = len(driver.record.trials()) - given.before
     share = engine.steady_share
     print(f"{given.workers} workers, {given.trials} trials of {candidates} candidates, {given.sampler}: {ended}")
-    print(f"virtual: {engine.clock:,.0f} s, of which the driver thought {thought:.1f} s: "
-          f"{1e3 * thought / candidates:.1f} ms a candidate")  # fmt: skip
-    print(f"busy {100 * share:.1f} % while there was work for all ({100 * GOAL:.0f} % wanted); "
-          f"{100 * engine.busy_share:.1f} % with start and end")  # fmt: skip
+    print(
+        f"virtual: {engine.clock:,.0f} s, of which the driver thought {thought:.1f} s: "
+        f"{1e3 * thought / candidates:.1f} ms a candidate"
+    )
+    print(
+        f"busy {100 * share:.1f} % while there was work for all ({100 * GOAL:.0f} % wanted); "
+        f"{100 * engine.busy_share:.1f} % with start and end"
+    )
     if given.profile:
         pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
     return int(share < GOAL)

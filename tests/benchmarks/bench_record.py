@@ -58,10 +58,16 @@ def fill(folder: Path, trials: int, journal: bool) -> str:
     driver.run()
     objectives = [[figure.name, figure.unit, figure.direction] for figure in study.objectives]
     texts = dict.fromkeys(["question", "command", "created", "study_file"], "")
-    driver.record.set_attributes({
-        **texts, "objectives": objectives, "limits": {}, "published": [], "environment": {},
-        "space_file": study.space.source,
-    })  # fmt: skip
+    driver.record.set_attributes(
+        {
+            **texts,
+            "objectives": objectives,
+            "limits": {},
+            "published": [],
+            "environment": {},
+            "space_file": study.space.source,
+        }
+    )
     (_copy_journal if journal else _copy_sqlite)(path, driver.record, trials)
     return url
 
@@ -75,9 +81,11 @@ def _copy_sqlite(path: Path, record, trials: int) -> None:
         f"datetime_start, datetime_complete FROM n, trials WHERE trial_id <= {count}"
     )
     columns = {
-        "trial_params": "param_name, param_value, distribution_json", "trial_user_attributes": "key, value_json",
-        "trial_system_attributes": "key, value_json", "trial_values": "objective, value, value_type",
-    }  # fmt: skip
+        "trial_params": "param_name, param_value, distribution_json",
+        "trial_user_attributes": "key, value_json",
+        "trial_system_attributes": "key, value_json",
+        "trial_values": "objective, value, value_type",
+    }
     for table, names in columns.items():
         taken = (
             names.replace("value,", "value * (0.8 + abs(random() % 1000) / 2500.0),") if "objective" in names else names
@@ -98,13 +106,20 @@ def _copy_journal(path: Path, record, trials: int) -> None:
             trial = base[place % len(base)]
             values = trial.values and [value * chance.uniform(0.8, 1.2) for value in trial.values]
             line = {
-                "op_code": 4, "worker_id": "bench", "study_id": 0, "state": int(trial.state), "value": None,
-                "values": values, "datetime_start": trial.datetime_start.astimezone().isoformat(),
+                "op_code": 4,
+                "worker_id": "bench",
+                "study_id": 0,
+                "state": int(trial.state),
+                "value": None,
+                "values": values,
+                "datetime_start": trial.datetime_start.astimezone().isoformat(),
                 "datetime_complete": trial.datetime_complete.astimezone().isoformat(),
                 "distributions": {k: distribution_to_json(d) for k, d in trial.distributions.items()},
                 "params": {k: trial.distributions[k].to_internal_repr(v) for k, v in trial.params.items()},
-                "user_attrs": trial.user_attrs, "system_attrs": trial.system_attrs, "intermediate_values": {},
-            }  # fmt: skip
+                "user_attrs": trial.user_attrs,
+                "system_attrs": trial.system_attrs,
+                "intermediate_values": {},
+            }
             file.write(json.dumps(line) + "\n")
 
 
@@ -177,8 +192,10 @@ def main() -> int:
             middle = statistics.median(asked)
             missed |= middle > ASK_MS
             name = f"{sampler} and halving" if halving else sampler
-            print(f"{name}: {middle:.1f} ms a proposal ({max(asked):.0f} at most, {ASK_MS} allowed); "
-                  f"{learned:.1f} s to learn all trials first")  # fmt: skip
+            print(
+                f"{name}: {middle:.1f} ms a proposal ({max(asked):.0f} at most, {ASK_MS} allowed); "
+                f"{learned:.1f} s to learn all trials first"
+            )
     return int(missed)
 
 

@@ -155,9 +155,15 @@ class Feeds:
     def _loader(self, name: str, workers: int) -> Callable[[], tuple[Tensor, Tensor]]:
         def batches() -> Iterator[list[Tensor]]:
             loader = DataLoader(
-                self.pictures, self.recipe.batch_size, shuffle=True, num_workers=workers, drop_last=True,
-                persistent_workers=workers > 0, pin_memory=self.device != "cpu", worker_init_fn=one_thread,
-            )  # fmt: skip
+                self.pictures,
+                self.recipe.batch_size,
+                shuffle=True,
+                num_workers=workers,
+                drop_last=True,
+                persistent_workers=workers > 0,
+                pin_memory=self.device != "cpu",
+                worker_init_fn=one_thread,
+            )
             while True:
                 yield from loader
 

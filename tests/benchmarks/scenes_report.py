@@ -20,9 +20,13 @@ from nasseg.train.recipe import Recipe, load_recipe
 SIZE, SEEDS = (256, 512), (0, 1, 2)
 DATA: dict[str, Any] = {"size": SIZE, "train": 400, "val": 60}
 RECIPE: dict[str, Any] = {
-    "steps": 300, "batch_size": 2, "learning_rate": 0.05, "warmup_steps": 20, "ema_decay": 0.98,
+    "steps": 300,
+    "batch_size": 2,
+    "learning_rate": 0.05,
+    "warmup_steps": 20,
+    "ema_decay": 0.98,
     "ohem": {"probability_below": 0.7, "at_least": 0.0625},
-}  # fmt: skip
+}
 DETAIL = {"heads": [{"kind": "detail", "feature": "stage3", "width": 32, "strides": [1, 2, 4]}]}
 LONGER = {"steps": 600}  # details are learned late
 

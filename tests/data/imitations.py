@@ -406,8 +406,15 @@ def labelme(root):
             {"label": "spot", "points": [inner[:2], inner[2:]], "shape_type": "rectangle"},
             {"label": "leaf", "points": [[3, 3]], "shape_type": "point"},
         ]
-        content = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": f"{key}.jpg", "imageData": None,
-                   "imageHeight": SIZE[0], "imageWidth": SIZE[1]}  # fmt: skip
+        content = {
+            "version": "5.4.1",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": f"{key}.jpg",
+            "imageData": None,
+            "imageHeight": SIZE[0],
+            "imageWidth": SIZE[1],
+        }
         photo(root / f"{key}.jpg", label)
         text(root / f"{key}.json", json.dumps(content, indent=1))
         truth.labels[f"{key}.jpg"] = label
@@ -448,11 +455,20 @@ def supervisely(root):
         file = io.BytesIO()
         Image.fromarray(np.ones((4, 30), bool)).save(file, "PNG")
         objects = [
-            {"classTitle": "ring", "geometryType": "polygon", "points": {"exterior": corners(left, top, right, bottom),
-             "interior": [corners(left + 10, top + 10, left + 50, top + 30)]}},
-            {"classTitle": "kiwi", "geometryType": "bitmap", "bitmap": {"origin": [3, 2],
-             "data": base64.b64encode(zlib.compress(file.getvalue())).decode()}},
-        ]  # fmt: skip
+            {
+                "classTitle": "ring",
+                "geometryType": "polygon",
+                "points": {
+                    "exterior": corners(left, top, right, bottom),
+                    "interior": [corners(left + 10, top + 10, left + 50, top + 30)],
+                },
+            },
+            {
+                "classTitle": "kiwi",
+                "geometryType": "bitmap",
+                "bitmap": {"origin": [3, 2], "data": base64.b64encode(zlib.compress(file.getvalue())).decode()},
+            },
+        ]
         photo(root / f"fruit/img/{key}.jpg", label)
         content = {"description": "", "tags": [], "size": {"height": SIZE[0], "width": SIZE[1]}, "objects": objects}
         text(root / f"fruit/ann/{key}.jpg.json", json.dumps(content))

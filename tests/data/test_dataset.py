@@ -127,9 +127,15 @@ def spoil_colours(root):
 
 
 SPOILERS = [
-    spoil_truncate, spoil_label_value, spoil_missing_label, spoil_empty, spoil_folder, spoil_size, spoil_mixed_sizes,
+    spoil_truncate,
+    spoil_label_value,
+    spoil_missing_label,
+    spoil_empty,
+    spoil_folder,
+    spoil_size,
+    spoil_mixed_sizes,
     spoil_colours,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("spoil", SPOILERS)

@@ -237,9 +237,13 @@ def test_recipe_and_data_must_agree(labelled, data):
 def test_a_run_that_learns_from_another(labelled, tmp_path):
     """As `nasseg train ... --pseudo FOLDER` does it."""
     done = train_address(
-        "regseg", data="scenes", data_options={**SCENES, "pseudo": str(labelled / "pseudo")}, folder=tmp_path,
-        recipe={"steps": 1, "batch_size": 2, "pseudo": 0.5}, overrides={"width": 0.25, "dilations": "(1,1)"},
-    )  # fmt: skip
+        "regseg",
+        data="scenes",
+        data_options={**SCENES, "pseudo": str(labelled / "pseudo")},
+        folder=tmp_path,
+        recipe={"steps": 1, "batch_size": 2, "pseudo": 0.5},
+        overrides={"width": 0.25, "dilations": "(1,1)"},
+    )
     assert done.results[0].best.miou > 0
     assert done.runs[0].data.fingerprint in done.runs[0].folder.name
 

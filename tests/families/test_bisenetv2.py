@@ -153,9 +153,15 @@ def test_features_for_training_heads_have_their_channels_and_strides() -> None:
         maps = model.forward_features(torch.empty(2, 3, 97, 161))
     assert model.context is not None
     assert model.context.features == {
-        "detail1": Feature(64, 2), "detail2": Feature(64, 4), "detail3": Feature(128, 8), "stem": Feature(16, 4),
-        "s3": Feature(32, 8), "s4": Feature(64, 16), "s5": Feature(128, 32), "ce": Feature(128, 32),
-    }  # fmt: skip
+        "detail1": Feature(64, 2),
+        "detail2": Feature(64, 4),
+        "detail3": Feature(128, 8),
+        "stem": Feature(16, 4),
+        "s3": Feature(32, 8),
+        "s4": Feature(64, 16),
+        "s5": Feature(128, 32),
+        "ce": Feature(128, 32),
+    }
     for name, feature in model.context.features.items():
         assert maps[name].shape == (2, feature.channels, ceil(97 / feature.stride), ceil(161 / feature.stride)), name
 

@@ -124,8 +124,11 @@ def test_every_row_differs_and_is_in_the_space() -> None:
         assert space.locate({"family": "eseg", **variant(name).params()}, defaults) is not None, name
     assert len({variant(name) for name in ROWS}) == len(ROWS)
     assert {name for name, *_ in [*PARAMS, *FLOPS]} | {
-        "eseg-lite-s", "eseg-lite-m", "eseg-lite-l", "eseg-t6-lite-m-512x1024"
-    } == set(ROWS)  # fmt: skip
+        "eseg-lite-s",
+        "eseg-lite-m",
+        "eseg-lite-l",
+        "eseg-t6-lite-m-512x1024",
+    } == set(ROWS)
 
 
 def test_every_sampled_point_of_the_space_builds() -> None:
@@ -206,9 +209,13 @@ def test_fvcore_itself_counts_the_same(name: str) -> None:
 def test_an_atrous_convolution_pays_for_its_padded_grid() -> None:
     def conv(dilation: int) -> Operator:
         return Operator(
-            kind="conv", inputs=((-1, 0),), input_shapes=((1, 8, 64, 128),), weights=(Weight(0, (4, 8, 3, 3), True),),
-            attributes=(("dilation", (dilation, dilation)),), output_shapes=((1, 4, 64, 128),),
-        )  # fmt: skip
+            kind="conv",
+            inputs=((-1, 0),),
+            input_shapes=((1, 8, 64, 128),),
+            weights=(Weight(0, (4, 8, 3, 3), True),),
+            attributes=(("dilation", (dilation, dilation)),),
+            output_shapes=((1, 4, 64, 128),),
+        )
 
     assert eseg_flops(conv(1)) == macs(conv(1)) == 4 * 8 * 9 * 64 * 128
     assert eseg_flops(conv(6)) == 4 * 8 * 9 * 66 * 132  # 64 and 128 rounded up to multiples of 6

@@ -42,9 +42,13 @@ def recipe_of(options: Options) -> Recipe:
 
 def latency_of(arch: Arch, data: DataSet, options: Options) -> dict[str, float]:
     protocol = LatencyProtocol(
-        device=options.device, input_size=data.val.size, num_classes=data.num_classes, warmup=10, min_replicates=50,
+        device=options.device,
+        input_size=data.val.size,
+        num_classes=data.num_classes,
+        warmup=10,
+        min_replicates=50,
         min_seconds=0.3,
-    )  # fmt: skip
+    )
     if options.tiny:
         protocol = replace(protocol, warmup=0, min_replicates=2, min_seconds=0.0)
     ways = [protocol, replace(protocol, precision="fp16", backend="cuda-graph")] if options.cuda else [protocol]
@@ -75,10 +79,12 @@ def run(options: Options, deadline: Deadline) -> Rows:
 def protocol(options: Options) -> dict[str, Any]:
     data, recipe = data_of(options), recipe_of(options)
     return {
-        "data": data.name, "fingerprint": data.fingerprint, "recipe": recipe.model_dump(mode="json"),
+        "data": data.name,
+        "fingerprint": data.fingerprint,
+        "recipe": recipe.model_dump(mode="json"),
         "weights": "the last ones; mIoU on the validation split, test_miou on the held-out one",
         "deviations": recipe.deviations,
-    }  # fmt: skip
+    }
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

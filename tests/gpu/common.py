@@ -13,8 +13,12 @@ from nasseg.measure.environment import environment
 
 FAMILIES = ("bisenetv2", "stdc", "eseg", "regseg", "dabnet")
 PUBLISHED = {  # the network that each paper is known by
-    "bisenetv2": "bisenetv2", "stdc": "stdc1-seg", "eseg": "eseg-lite-s", "regseg": "regseg", "dabnet": "dabnet",
-}  # fmt: skip
+    "bisenetv2": "bisenetv2",
+    "stdc": "stdc1-seg",
+    "eseg": "eseg-lite-s",
+    "regseg": "regseg",
+    "dabnet": "dabnet",
+}
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,14 @@ class Results:
 
     def finish(self, command: str, protocol: dict[str, Any], summary: dict[str, Any], left_out: list[str]) -> None:
         whole = {
-            "command": command, "protocol": protocol, "environment": asdict(environment()),
-            "seconds": round(time.monotonic() - self.begun, 1), "left out for lack of time": left_out,
-            "summary": summary, "rows": self.rows,
-        }  # fmt: skip
+            "command": command,
+            "protocol": protocol,
+            "environment": asdict(environment()),
+            "seconds": round(time.monotonic() - self.begun, 1),
+            "left out for lack of time": left_out,
+            "summary": summary,
+            "rows": self.rows,
+        }
         self.json_path.write_text(json.dumps(whole, indent=1, default=str) + "\n")
 
 

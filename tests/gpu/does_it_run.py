@@ -131,6 +131,8 @@ def protocol(options: Options) -> dict[str, Any]:
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     failed = [row for row in rows if not row["ok"]]
     return {
-        "attempted": len(rows), "failed": len(failed), "failed by check": dict(Counter(r["check"] for r in failed)),
+        "attempted": len(rows),
+        "failed": len(failed),
+        "failed by check": dict(Counter(r["check"] for r in failed)),
         "failures": [f"{row['network']}, {row['check']}: {row['why']}" for row in failed],
-    }  # fmt: skip
+    }

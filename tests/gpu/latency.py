@@ -68,9 +68,11 @@ def cells(options: Options) -> list[Cell]:
 def protocols(options: Options) -> list[LatencyProtocol]:
     quick = {"warmup": 1, "min_replicates": 3, "min_seconds": 0.0} if options.tiny else {}
     base = LatencyProtocol(
-        device=options.device, input_size=OTHER_SIZE, num_classes=19,
+        device=options.device,
+        input_size=OTHER_SIZE,
+        num_classes=19,
         **{"warmup": 10, "min_replicates": 50, "min_seconds": 0.2, **quick},
-    )  # fmt: skip
+    )
     precisions, backends = (("fp32", "fp16"), ("eager", "cuda-graph")) if options.cuda else (("fp32",), ("eager",))
     return [replace(base, precision=p, backend=b) for p, b in product(precisions, backends)]
 
@@ -84,9 +86,15 @@ def measure(cell: Cell, options: Options) -> list[dict[str, Any]]:
         try:
             found = measure_latency(cell.arch, protocol, lock.measuring)
             figures = {
-                "p50_ms": found.p50_ms, "p90_ms": found.p90_ms, "p99_ms": found.p99_ms, "iqr_ms": found.iqr_ms,
-                "n": found.n, "disturbed": found.disturbed, "clocks_mhz": found.clocks_mhz, "why": "",
-            }  # fmt: skip
+                "p50_ms": found.p50_ms,
+                "p90_ms": found.p90_ms,
+                "p99_ms": found.p99_ms,
+                "iqr_ms": found.iqr_ms,
+                "n": found.n,
+                "disturbed": found.disturbed,
+                "clocks_mhz": found.clocks_mhz,
+                "why": "",
+            }
         except Exception as error:  # what fails is the result
             names = ("p50_ms", "p90_ms", "p99_ms", "iqr_ms", "n", "disturbed", "clocks_mhz")
             figures = {**dict.fromkeys(names), "why": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
@@ -131,11 +139,14 @@ def _of_way(rows: list[dict[str, Any]], way: tuple[str, str], options: Options) 
     apart = [abs(second / first - 1) for first, second in both]
     tau = kendalltau(*zip(*both, strict=True)).statistic if len(both) > 1 else None
     return {
-        "networks": len(found), "in both processes": len(both),
-        "p50 apart, median": median(apart) if apart else None, "p50 apart, worst": max(apart, default=None),
+        "networks": len(found),
+        "in both processes": len(both),
+        "p50 apart, median": median(apart) if apart else None,
+        "p50 apart, worst": max(apart, default=None),
         "share within 1 %": sum(one <= REPEATABLE for one in apart) / len(apart) if apart else None,
-        "Kendall tau between processes": tau, "papers": _papers(found, options),
-    }  # fmt: skip
+        "Kendall tau between processes": tau,
+        "papers": _papers(found, options),
+    }
 
 
 def _papers(found: dict[tuple[Any, ...], dict[int, float]], options: Options) -> dict[str, list[dict[str, Any]]]:

@@ -140,10 +140,15 @@ def run(options: Options, deadline: Deadline) -> Rows:
         training = training_of(name, recipe_of(options, "fp32"), data, options)
         plain = images_a_second(training, plain_step(training), options)
         yield {
-            "network": PUBLISHED[name], "ours": ours, "limit": limit, "plain": plain, "ours / limit": ours / limit,
-            "ours / plain": ours / plain, "peak_mib": round(peak),
+            "network": PUBLISHED[name],
+            "ours": ours,
+            "limit": limit,
+            "plain": plain,
+            "ours / limit": ours / limit,
+            "ours / plain": ours / plain,
+            "peak_mib": round(peak),
             **{f"{part} ms": median(one[part] for one in parts) for part in PARTS},
-        }  # fmt: skip
+        }
 
 
 def protocol(options: Options) -> dict[str, Any]:

@@ -67,8 +67,10 @@ def test_bisenetv2_rule():
 
 
 def test_uncounted_operators_are_listed():
-    cost = cost_of(record(build_model(make_arch("regseg", width=0.25)).to("meta"), (64, 64)), CostProtocol(
-        input_size=(64, 64), num_classes=19))  # fmt: skip
+    cost = cost_of(
+        record(build_model(make_arch("regseg", width=0.25)).to("meta"), (64, 64)),
+        CostProtocol(input_size=(64, 64), num_classes=19),
+    )
     assert {"relu", "add", "cat"} <= set(cost.uncounted)
     assert "conv" not in cost.uncounted
 
@@ -93,8 +95,12 @@ def test_operators_are_listed_in_the_order_of_the_run():
     assert [row.kind for row in rows] == [*kinds, "conv_transpose", "interpolate", "max_pool2d"]
     first, upsampled = rows[0], rows[-2]
     assert (first.stride, first.output_shape, first.params, first.macs, first.activations) == (
-        2, (1, 4, 8, 8), 4 * 27 + 4, 4 * 64 * 27, 4 * 64,
-    )  # fmt: skip
+        2,
+        (1, 4, 8, 8),
+        4 * 27 + 4,
+        4 * 64 * 27,
+        4 * 64,
+    )
     assert (upsampled.params, upsampled.macs, upsampled.fvcore_flops) == (0, 0, 4 * 2 * 32 * 32)
 
 
@@ -140,9 +146,19 @@ class Branches(nn.Module):
 def test_activations_live_until_they_are_last_read():
     rows = operators(record(Branches().to("meta"), (16, 16)))
     by_hand = [
-        ("conv", 1024), ("relu", 256), ("conv", 768), ("chunk", 768), ("mul", 1024), ("cat", 1024), ("view", 512),
-        ("mul", 512), ("getitem", 512), ("add", 512), ("setitem", 512), ("interpolate", 2560),
-    ]  # fmt: skip
+        ("conv", 1024),
+        ("relu", 256),
+        ("conv", 768),
+        ("chunk", 768),
+        ("mul", 1024),
+        ("cat", 1024),
+        ("view", 512),
+        ("mul", 512),
+        ("getitem", 512),
+        ("add", 512),
+        ("setitem", 512),
+        ("interpolate", 2560),
+    ]
     assert [(row.kind, row.live_bytes / 4) for row in rows] == by_hand
 
 

@@ -104,7 +104,7 @@ REFUSED = {
     "an object": {"data/constants/opaque_obj_0": lambda _: b""},
     "a library": {"data/aotinductor/model/x.so": lambda _: b""},
     "an old archive's weights": {"data/weights/model.pt": lambda _: b""},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -96,9 +96,15 @@ def test_a_card_says_how_to_use_the_file(plain):
     assert make_arch(card["arch"]["family"], **card["arch"]["params"]) == make_arch("regseg", **TINY)
     assert card["arch"]["id"] == make_arch("regseg", **TINY).id
     assert card["input"] == {
-        "name": "image", "values": "(pixel - mean) / std, colour by colour, of pixels 0..255", "shape": [1, 3, *SIZE],
-        "dtype": "float32", "layout": "NCHW", "colour_order": "RGB", "mean": list(MEAN), "std": list(STD),
-    }  # fmt: skip
+        "name": "image",
+        "values": "(pixel - mean) / std, colour by colour, of pixels 0..255",
+        "shape": [1, 3, *SIZE],
+        "dtype": "float32",
+        "layout": "NCHW",
+        "colour_order": "RGB",
+        "mean": list(MEAN),
+        "std": list(STD),
+    }
     assert card["classes"][1] == {"name": "class 1", "colour": [86, 180, 233]}
     assert card["ignore"] == 255
     assert card["weights"] == "untrained (random)"

@@ -25,15 +25,36 @@ from nasseg.records import (
 
 # Cityscapes' classes with an IoU that a small network reaches on them.
 CLASSES = {
-    "road": 97.6, "sidewalk": 80.5, "building": 91.0, "wall": 49.0, "fence": 50.5, "pole": 57.0, "traffic light": 62.0,
-    "traffic sign": 71.0, "vegetation": 91.5, "terrain": 61.0, "sky": 94.0, "person": 77.5, "rider": 53.0, "car": 93.0,
-    "truck": 60.0, "bus": 74.0, "train": 62.0, "motorcycle": 48.5, "bicycle": 73.0,
-}  # fmt: skip
+    "road": 97.6,
+    "sidewalk": 80.5,
+    "building": 91.0,
+    "wall": 49.0,
+    "fence": 50.5,
+    "pole": 57.0,
+    "traffic light": 62.0,
+    "traffic sign": 71.0,
+    "vegetation": 91.5,
+    "terrain": 61.0,
+    "sky": 94.0,
+    "person": 77.5,
+    "rider": 53.0,
+    "car": 93.0,
+    "truck": 60.0,
+    "bus": 74.0,
+    "train": 62.0,
+    "motorcycle": 48.5,
+    "bicycle": 73.0,
+}
 SIZE = (512, 1024)
 ENVIRONMENT = Environment(
-    nasseg="0.1.0", commit="ce69c53", python="3.11.7", torch="2.13.0", system="Linux-6.1-x86_64-with-glibc2.36",
-    cpu="AMD EPYC 9R14", cores=2,
-)  # fmt: skip
+    nasseg="0.1.0",
+    commit="ce69c53",
+    python="3.11.7",
+    torch="2.13.0",
+    system="Linux-6.1-x86_64-with-glibc2.36",
+    cpu="AMD EPYC 9R14",
+    cores=2,
+)
 COST = CostProtocol(input_size=SIZE, num_classes=19)
 LATENCY = LatencyProtocol(device="cpu", input_size=SIZE, num_classes=19)
 WIDTHS = {2: 32, 4: 48, 8: 128, 16: 256, 32: 320}  # by stride
@@ -126,16 +147,28 @@ def hostile_record(text: str) -> StudyRecord:
         )
     published = tuple(
         PublishedPoint(
-            name=text, citation=text, family=text, params=poison(p.params),
+            name=text,
+            citation=text,
+            family=text,
+            params=poison(p.params),
             figures={f"{text} {name}": value for name, value in p.figures.items()},
         )
         for p in record.published
-    )  # fmt: skip
+    )
     return StudyRecord(
-        name=text, question=text, objectives=objectives, limits={f"{text} {k}": v for k, v in LIMITS.items()},
-        trials=tuple(rows), published=published, identity={text: text}, command=text, created=text,
-        environment={text: text}, study_file=text, extra={text: text},
-    )  # fmt: skip
+        name=text,
+        question=text,
+        objectives=objectives,
+        limits={f"{text} {k}": v for k, v in LIMITS.items()},
+        trials=tuple(rows),
+        published=published,
+        identity={text: text},
+        command=text,
+        created=text,
+        environment={text: text},
+        study_file=text,
+        extra={text: text},
+    )
 
 
 def _arch(rng: random.Random) -> dict[str, Any]:
@@ -143,16 +176,24 @@ def _arch(rng: random.Random) -> dict[str, Any]:
         a, b = rng.randint(1, 6), rng.randint(1, 6)
         d, e = rng.choice((2, 4, 6)), rng.choice((8, 10, 12, 14))
         return {
-            "family": "regseg", "width": rng.choice((0.5, 0.75, 1.0, 1.25)), "group_width": rng.choice((8, 16)),
-            "dilations": f"(1,1)+{a}*(1,{d})+{b}*(1,{e})", "decoder_channels": (128, 64), "se": True,
+            "family": "regseg",
+            "width": rng.choice((0.5, 0.75, 1.0, 1.25)),
+            "group_width": rng.choice((8, 16)),
+            "dilations": f"(1,1)+{a}*(1,{d})+{b}*(1,{e})",
+            "decoder_channels": (128, 64),
+            "se": True,
             "input_scale": 1.0,
-        }  # fmt: skip
+        }
     return {
-        "family": "bisenetv2", "width": rng.choice((0.5, 0.75, 1.0, 1.5)),
-        "channel_ratio": rng.choice((0.125, 0.25, 0.5)), "expansion": rng.choice((2, 4, 6, 8)),
-        "depth": rng.choice((1, 2)), "aggregation": rng.choice(("bga", "sum")),
-        "context": rng.random() < 0.8, "input_scale": rng.choice((0.5, 1.0)),
-    }  # fmt: skip
+        "family": "bisenetv2",
+        "width": rng.choice((0.5, 0.75, 1.0, 1.5)),
+        "channel_ratio": rng.choice((0.125, 0.25, 0.5)),
+        "expansion": rng.choice((2, 4, 6, 8)),
+        "depth": rng.choice((1, 2)),
+        "aggregation": rng.choice(("bga", "sum")),
+        "context": rng.random() < 0.8,
+        "input_scale": rng.choice((0.5, 1.0)),
+    }
 
 
 def _strength(arch: dict[str, Any]) -> tuple[float, float]:
@@ -180,9 +221,14 @@ def _trial(number: int, rng: random.Random) -> TrialRow:
     arch = _arch(rng)
     macs, limit_miou = _strength(arch)
     row = TrialRow(
-        number=number, state="COMPLETE", arch=arch, params={k: v for k, v in arch.items() if k != "decoder_channels"},
-        rung=0, seed=0, **_times(number),
-    )  # fmt: skip
+        number=number,
+        state="COMPLETE",
+        arch=arch,
+        params={k: v for k, v in arch.items() if k != "decoder_channels"},
+        rung=0,
+        seed=0,
+        **_times(number),
+    )
     if rng.random() < 0.01:
         return replace(row, state="FAIL", reason="loss is not finite\nat step 212: nan, learning rate 0.05")
     cost = _cost(int(macs), arch)
@@ -191,10 +237,16 @@ def _trial(number: int, rng: random.Random) -> TrialRow:
         return replace(row, state="PRUNED", reason="macs is over the limit of 7e+09", measurement=measurement)
     p50 = (4 + 9.5 * macs / 1e9 * (1.25 if arch["family"] == "regseg" else 1.0)) * rng.lognormvariate(0, 0.07)
     latency = Latency(
-        protocol=LATENCY, environment=ENVIRONMENT, p50_ms=p50, p90_ms=1.05 * p50, p99_ms=1.12 * p50, iqr_ms=0.03 * p50,
-        n=max(20, int(500 / p50)), disturbed=rng.random() < 0.05,
+        protocol=LATENCY,
+        environment=ENVIRONMENT,
+        p50_ms=p50,
+        p90_ms=1.05 * p50,
+        p99_ms=1.12 * p50,
+        iqr_ms=0.03 * p50,
+        n=max(20, int(500 / p50)),
+        disturbed=rng.random() < 0.05,
         parts_ms={"encoder": 0.7 * p50, "decoder": 0.25 * p50, "head": 0.05 * p50},
-    )  # fmt: skip
+    )
     measurement = replace(measurement, latency=latency)
     if p50 > LIMITS["latency_ms"]["max"]:
         return replace(row, state="PRUNED", reason="latency_ms is over the limit of 80", measurement=measurement)
@@ -220,24 +272,43 @@ def _promoted(number: int, before: TrialRow, rng: random.Random) -> TrialRow:
     assert before.measurement.cost is not None
     values = {"miou": measurement.accuracy.miou, "latency_ms": p50, "macs": float(before.measurement.cost.macs)}
     return replace(
-        before, number=number, state="COMPLETE", reason=None, rung=1, values=values, measurement=measurement,
-        extra={"continues": before.number}, **_times(number),
-    )  # fmt: skip
+        before,
+        number=number,
+        state="COMPLETE",
+        reason=None,
+        rung=1,
+        values=values,
+        measurement=measurement,
+        extra={"continues": before.number},
+        **_times(number),
+    )
 
 
 def _cost(macs: int, arch: dict[str, Any]) -> Cost:
     share = {2: 0.13, 4: 0.17, 8: 0.24, 16: 0.4, 32: 0.06}
     stages = tuple(
-        Stage(stride=s, width=WIDTHS[s], operators=6 + 5 * i, params=int(macs / 1e3 * part * 4**i / 60),
-                  macs=int(macs * part), activations=int(8.4e6 / s))
+        Stage(
+            stride=s,
+            width=WIDTHS[s],
+            operators=6 + 5 * i,
+            params=int(macs / 1e3 * part * 4**i / 60),
+            macs=int(macs * part),
+            activations=int(8.4e6 / s),
+        )
         for i, (s, part) in enumerate(share.items())
-    )  # fmt: skip
+    )
     return Cost(
-        protocol=COST, environment=ENVIRONMENT, params=sum(s.params for s in stages), macs=sum(s.macs for s in stages),
-        fvcore_flops=int(macs * 1.03), activations=sum(s.activations for s in stages),
+        protocol=COST,
+        environment=ENVIRONMENT,
+        params=sum(s.params for s in stages),
+        macs=sum(s.macs for s in stages),
+        fvcore_flops=int(macs * 1.03),
+        activations=sum(s.activations for s in stages),
         peak_activation_bytes=int(24 * 2**20 * (macs / 1e9) ** 0.5),
-        field_of_view=1551 if arch["family"] == "regseg" else 327, stages=stages, uncounted={"relu": 41, "sigmoid": 6},
-    )  # fmt: skip
+        field_of_view=1551 if arch["family"] == "regseg" else 327,
+        stages=stages,
+        uncounted={"relu": 41, "sigmoid": 6},
+    )
 
 
 def _accuracy(miou: float, rung: int, p50: float, rng: random.Random) -> Accuracy:
@@ -254,33 +325,52 @@ def _accuracy(miou: float, rung: int, p50: float, rng: random.Random) -> Accurac
     curve = tuple((s, 0.35 + 2.6 * math.exp(-4 * s / steps) + rng.gauss(0, 0.04)) for s in marks)
     return Accuracy(
         protocol=AccuracyProtocol(
-            data="street scenes", data_fingerprint="1d3f00c2a94e7b65", recipe="short", recipe_hash="77aa01c3d5e8f902",
-            steps=steps, seed=0,
+            data="street scenes",
+            data_fingerprint="1d3f00c2a94e7b65",
+            recipe="short",
+            recipe_hash="77aa01c3d5e8f902",
+            steps=steps,
+            seed=0,
         ),
-        environment=ENVIRONMENT, miou=sum(known) / len(known), pixel_accuracy=min(97.0, 84 + miou / 6), class_iou=ious,
-        train_seconds=steps * p50 / 90, curve=curve,
-    )  # fmt: skip
+        environment=ENVIRONMENT,
+        miou=sum(known) / len(known),
+        pixel_accuracy=min(97.0, 84 + miou / 6),
+        class_iou=ious,
+        train_seconds=steps * p50 / 90,
+        curve=curve,
+    )
 
 
 PUBLISHED = (
     PublishedPoint(
-        name="RegSeg", citation="RegSeg, Table 5, exp48_decoder26", family="regseg",
+        name="RegSeg",
+        citation="RegSeg, Table 5, exp48_decoder26",
+        family="regseg",
         params={"width": 1.0, "dilations": "(1,1)+(1,2)+4*(1,4)+7*(1,14)"},
         figures={"macs": 4.9e9, "params": 3.34e6, "latency_ms": 66.0, "miou": 57.4},
     ),
     PublishedPoint(
-        name="BiSeNetV2", citation="BiSeNetV2, Table 6", family="bisenetv2", params={"width": 1.0},
+        name="BiSeNetV2",
+        citation="BiSeNetV2, Table 6",
+        family="bisenetv2",
+        params={"width": 1.0},
         figures={"macs": 5.3e9, "params": 3.4e6, "latency_ms": 58.0, "miou": 55.2},
     ),
     PublishedPoint(
-        name="BiSeNetV2, lambda = 1/8", citation="BiSeNetV2, Table 3a", family="bisenetv2",
-        params={"channel_ratio": 0.125}, figures={"macs": 5.1e9, "params": 3.1e6, "latency_ms": 57.0, "miou": 54.9},
+        name="BiSeNetV2, lambda = 1/8",
+        citation="BiSeNetV2, Table 3a",
+        family="bisenetv2",
+        params={"channel_ratio": 0.125},
+        figures={"macs": 5.1e9, "params": 3.1e6, "latency_ms": 57.0, "miou": 54.9},
     ),
     PublishedPoint(
-        name="BiSeNetV2-Large", citation="BiSeNetV2, Table 6", family="bisenetv2", params={"width": 2.0, "depth": 3},
+        name="BiSeNetV2-Large",
+        citation="BiSeNetV2, Table 6",
+        family="bisenetv2",
+        params={"width": 2.0, "depth": 3},
         figures={"macs": 2.96e10, "params": 4.7e7},
     ),
-)  # fmt: skip
+)
 
 STUDY_FILE = """\
 question: Which of RegSeg and BiSeNetV2 gives the better accuracy for its latency on one CPU core?

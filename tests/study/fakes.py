@@ -52,9 +52,16 @@ def make_study(space="quickstart", max_macs="1.0e+12", name="fake", **replacemen
 def make_context(study):
     return Context(
         rungs=study.file.halving.steps(study.file.recipe, 10) if study.file.halving else (),
-        data=study.file.data, recipe=study.file.recipe, latency=LATENCY, cost=COST, accuracy=ACCURACY, figures=(),
-        folder=Path(), weights=Path(), device="cpu",
-    )  # fmt: skip
+        data=study.file.data,
+        recipe=study.file.recipe,
+        latency=LATENCY,
+        cost=COST,
+        accuracy=ACCURACY,
+        figures=(),
+        folder=Path(),
+        weights=Path(),
+        device="cpu",
+    )
 
 
 class FakeEngine:
@@ -97,9 +104,14 @@ class FakeEngine:
         here, macs = environment(), self.macs(job.settings)
         if job.kind == "cost":
             cost = Cost(
-                protocol=COST, environment=here, params=macs // 10, macs=macs, fvcore_flops=macs, activations=1,
+                protocol=COST,
+                environment=here,
+                params=macs // 10,
+                macs=macs,
+                fvcore_flops=macs,
+                activations=1,
                 field_of_view=63,
-            )  # fmt: skip
+            )
             return Measurement(arch_id=self.arch_id(job.settings), cost=cost)
         if job.kind == "latency":
             ms = macs / 1e6
@@ -107,9 +119,12 @@ class FakeEngine:
             return replace(job.measurement, latency=latency)
         accuracy = Accuracy(
             protocol=replace(ACCURACY, seed=job.seed, steps=job.until or 10),
-            environment=here, miou=self.miou(job, macs),
-            pixel_accuracy=50, class_iou={"road": 1.0, "car": None}, train_seconds=0.1,
-        )  # fmt: skip
+            environment=here,
+            miou=self.miou(job, macs),
+            pixel_accuracy=50,
+            class_iou={"road": 1.0, "car": None},
+            train_seconds=0.1,
+        )
         return replace(job.measurement, accuracy=accuracy)
 
     def waiting(self, candidate):

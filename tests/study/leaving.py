@@ -51,9 +51,13 @@ def costed():
 
 def measured():
     accuracy = Accuracy(
-        protocol=ACCURACY, environment=environment(), miou=47.11, pixel_accuracy=80.0, train_seconds=1.0,
+        protocol=ACCURACY,
+        environment=environment(),
+        miou=47.11,
+        pixel_accuracy=80.0,
+        train_seconds=1.0,
         class_iou={name: None if name == "truck" else 40.0 for name in scenes.CLASSES},
-    )  # fmt: skip
+    )
     return replace(costed(), accuracy=accuracy)
 
 

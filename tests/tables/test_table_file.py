@@ -21,18 +21,52 @@ TEXTS = ROOT.parent / "shared/papers"
 
 # name -> how many cells of it the architecture alone decides
 COMPUTED = {
-    "bisenetv2/table-1": 75, "bisenetv2/table-2": 7, "bisenetv2/table-3a": 5, "bisenetv2/table-3b": 4,
-    "bisenetv2/table-3c": 6, "bisenetv2/table-4": 0, "bisenetv2/table-5a": 5, "bisenetv2/table-5b": 4,
-    "bisenetv2/table-6": 5, "bisenetv2/table-7": 2, "bisenetv2/table-8": 0, "bisenetv2/table-9": 0,
-    "stdc/table-1": 10, "stdc/table-2": 84, "stdc/table-3": 0, "stdc/table-4": 0, "stdc/table-5": 4,
-    "stdc/table-6": 0, "stdc/table-7": 0, "stdc/figure-7": 10, "stdc/equation-3": 15,
-    "eseg/table-1": 6, "eseg/table-2": 4, "eseg/table-3": 24, "eseg/table-4": 6, "eseg/table-5": 0,
-    "eseg/table-6": 0, "eseg/table-7": 0, "eseg/table-8": 6,
-    "regseg/table-1": 0, "regseg/table-2": 31, "regseg/table-3": 0, "regseg/table-4": 20, "regseg/table-5": 0,
-    "regseg/table-6": 0, "regseg/table-7": 0, "regseg/table-8": 0, "regseg/table-9": 2, "regseg/table-10": 2,
-    "dabnet/table-1": 38, "dabnet/table-2a": 5, "dabnet/table-2b": 3, "dabnet/table-3": 1, "dabnet/table-4": 1,
+    "bisenetv2/table-1": 75,
+    "bisenetv2/table-2": 7,
+    "bisenetv2/table-3a": 5,
+    "bisenetv2/table-3b": 4,
+    "bisenetv2/table-3c": 6,
+    "bisenetv2/table-4": 0,
+    "bisenetv2/table-5a": 5,
+    "bisenetv2/table-5b": 4,
+    "bisenetv2/table-6": 5,
+    "bisenetv2/table-7": 2,
+    "bisenetv2/table-8": 0,
+    "bisenetv2/table-9": 0,
+    "stdc/table-1": 10,
+    "stdc/table-2": 84,
+    "stdc/table-3": 0,
+    "stdc/table-4": 0,
+    "stdc/table-5": 4,
+    "stdc/table-6": 0,
+    "stdc/table-7": 0,
+    "stdc/figure-7": 10,
+    "stdc/equation-3": 15,
+    "eseg/table-1": 6,
+    "eseg/table-2": 4,
+    "eseg/table-3": 24,
+    "eseg/table-4": 6,
+    "eseg/table-5": 0,
+    "eseg/table-6": 0,
+    "eseg/table-7": 0,
+    "eseg/table-8": 6,
+    "regseg/table-1": 0,
+    "regseg/table-2": 31,
+    "regseg/table-3": 0,
+    "regseg/table-4": 20,
+    "regseg/table-5": 0,
+    "regseg/table-6": 0,
+    "regseg/table-7": 0,
+    "regseg/table-8": 0,
+    "regseg/table-9": 2,
+    "regseg/table-10": 2,
+    "dabnet/table-1": 38,
+    "dabnet/table-2a": 5,
+    "dabnet/table-2b": 3,
+    "dabnet/table-3": 1,
+    "dabnet/table-4": 1,
     "dabnet/table-5": 0,
-}  # fmt: skip
+}
 # (name, row, column) -> ours, where it is not the printed value; the files have the reasons
 FLAGGED = {
     ("bisenetv2/table-6", "ShuffleNetV2 1.5x", "gflops"): "128.704",
@@ -232,9 +266,7 @@ def test_the_list_says_what_can_run() -> None:
     summary = summarise(table_of("regseg/table-9"))
     assert (summary.rows, summary.own_rows) == (18, 1)
     assert summary.runs == ("Params", "GFLOPs")
-    assert summary.waits == {
-        "val mIOU": "Cityscapes", "test mIOU": "Cityscapes' test server", "FPS": "a GPU"
-    }  # fmt: skip
+    assert summary.waits == {"val mIOU": "Cityscapes", "test mIOU": "Cityscapes' test server", "FPS": "a GPU"}
     assert summarise(table_of("regseg/table-9"), ["Cityscapes", "a GPU"]).waits.keys() == {"test mIOU"}
     assert at_hand(["CamVid"]) >= {"CamVid"}
     assert [one.name for one in list_tables() if one.name in COMPUTED] == list(COMPUTED)

@@ -22,7 +22,12 @@ from nasseg.train.recipe import Recipe
 STEPS, POINTS = 9, 3
 RECIPES = {
     "sgd, heads, EMA, OHEM": Recipe(
-        steps=STEPS, batch_size=4, scale_range=(0.5, 1.5), jitter=0.2, ema_decay=0.9, warmup_steps=2,
+        steps=STEPS,
+        batch_size=4,
+        scale_range=(0.5, 1.5),
+        jitter=0.2,
+        ema_decay=0.9,
+        warmup_steps=2,
         ohem={"at_least": 0.2},
         heads=[
             {"kind": "booster", "features": ["stem", "s4"], "width": 4},
@@ -30,10 +35,15 @@ RECIPES = {
         ],
     ),
     "RandAugment, class-uniform": Recipe(
-        steps=STEPS, batch_size=4, crop_size=(24, 48), scale_range=(0.5, 1.5), rand_augment={}, class_uniform=0.5,
+        steps=STEPS,
+        batch_size=4,
+        crop_size=(24, 48),
+        scale_range=(0.5, 1.5),
+        rand_augment={},
+        class_uniform=0.5,
     ),
     "adamw, fp16, in parts": Recipe(steps=STEPS, batch_size=4, optimizer="adamw", precision="fp16", accumulation=2),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(autouse=True, scope="module")

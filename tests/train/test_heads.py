@@ -16,25 +16,30 @@ from nasseg.train.recipe import DetailHead, Recipe
 HEADS = {
     "bisenetv2": [
         {"kind": "booster", "features": ["stem", "s3", "s4", "s5", "ce"]},  # the positions of Table 4
-        {"kind": "auxiliary", "features": ["detail3"]}, {"kind": "detail", "feature": "detail2"},
+        {"kind": "auxiliary", "features": ["detail3"]},
+        {"kind": "detail", "feature": "detail2"},
     ],
     "stdc": [
-        {"kind": "auxiliary", "features": ["context8", "context16"]}, {"kind": "detail", "feature": "stage3"},
+        {"kind": "auxiliary", "features": ["context8", "context16"]},
+        {"kind": "detail", "feature": "stage3"},
         {"kind": "booster", "features": ["stage4"]},
     ],
     "eseg": [
-        {"kind": "booster", "features": ["p5", "p9"]}, {"kind": "auxiliary", "features": ["p4"]},
+        {"kind": "booster", "features": ["p5", "p9"]},
+        {"kind": "auxiliary", "features": ["p4"]},
         {"kind": "detail", "feature": "p2", "strides": [2, 1], "fusion": "fixed"},
     ],
     "regseg": [
-        {"kind": "booster", "features": ["stage4"]}, {"kind": "auxiliary", "features": ["stage3"]},
+        {"kind": "booster", "features": ["stage4"]},
+        {"kind": "auxiliary", "features": ["stage3"]},
         {"kind": "detail", "feature": "stage2", "strides": [4]},
     ],
     "dabnet": [
-        {"kind": "booster", "features": ["block2"]}, {"kind": "auxiliary", "features": ["block1"]},
+        {"kind": "booster", "features": ["block2"]},
+        {"kind": "auxiliary", "features": ["block1"]},
         {"kind": "detail", "feature": "stem"},
     ],
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +180,7 @@ def test_a_fixed_fusion_is_no_weight():
         ("dabnet", {"kind": "detail", "feature": "stage3"}, "detail head 'stage3': did you mean 'stem'"),
         ("regseg", {"kind": "auxiliary", "features": ["context8"]}, "unknown feature for auxiliary head 'context8'"),
     ],
-)  # fmt: skip
+)
 def test_a_feature_that_is_not_there(family, settings, said, data):
     with pytest.raises(UserError, match=said):
         train(network(family, data.num_classes), data, Recipe(steps=1, heads=[settings]), seed=0)

@@ -138,8 +138,14 @@ def test_steps_and_guards_are_counted(data):
         def __exit__(self, *_):
             pass
 
-    train(network(data.num_classes), data, Recipe(steps=3, batch_size=4, eval_batch_size=4), seed=0,
-          on_step=lambda step, loss: steps.append(step), guard=Guard)  # fmt: skip
+    train(
+        network(data.num_classes),
+        data,
+        Recipe(steps=3, batch_size=4, eval_batch_size=4),
+        seed=0,
+        on_step=lambda step, loss: steps.append(step),
+        guard=Guard,
+    )
     assert steps == [1, 2, 3]
     assert len(entered) == 3 + 2
 

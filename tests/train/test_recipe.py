@@ -38,9 +38,13 @@ PRINTED = {
 def test_printed_settings(name):
     recipe = load_recipe(name)
     assert (
-        recipe.steps, recipe.batch_size, recipe.learning_rate, recipe.weight_decay, recipe.crop_size,
+        recipe.steps,
+        recipe.batch_size,
+        recipe.learning_rate,
+        recipe.weight_decay,
+        recipe.crop_size,
         recipe.scale_range,
-    ) == PRINTED[name]  # fmt: skip
+    ) == PRINTED[name]
     assert (recipe.optimizer, recipe.momentum, recipe.flip) == ("sgd", 0.9, True)
     assert recipe.schedule == ("cosine" if name.startswith("eseg") else "poly")
     assert recipe.power == 0.9
@@ -180,14 +184,20 @@ def test_the_name_does_not_decide_the_weights():
 @pytest.mark.parametrize(
     "change",
     [
-        {"accumulation": 2}, {"views": "camera"}, {"weight_decay_on": "all"}, {"warmup_from": 0.5},
-        {"ohem": {"probability_below": 0.6}}, {"ohem": {"loss_above": 0.7}}, {"heads": []}, {"precision": "bf16"},
+        {"accumulation": 2},
+        {"views": "camera"},
+        {"weight_decay_on": "all"},
+        {"warmup_from": 0.5},
+        {"ohem": {"probability_below": 0.6}},
+        {"ohem": {"loss_above": 0.7}},
+        {"heads": []},
+        {"precision": "bf16"},
         {"heads": [{"kind": "booster", "features": ["context8"]}]},
         {"heads": [{"kind": "booster", "features": ["context8"], "width": 32}]},
         {"heads": [{"kind": "detail", "feature": "stage3", "strides": [2, 4]}]},
         {"heads": [{"kind": "detail", "feature": "stage3", "fusion": "fixed"}]},
     ],
-)  # fmt: skip
+)
 def test_the_hash_covers_what_decides_the_weights(change):
     hashes = {
         load_recipe({"name": "stdc-camvid", **other}).hash for other in ({}, change, {"steps": 9, "warmup_steps": 0})

@@ -236,8 +236,11 @@ def test_the_held_out_split_is_looked_at_once_with_the_best_weights(tmp_path, mo
     data = load_data("scenes", **SCENES)
     test = load_data("scenes", **SCENES, test=4)
     looked = []
-    monkeypatch.setattr(module, "evaluate", lambda model, split, *args, **options: (
-        looked.append(split), evaluate(model, split, *args, **options))[1])  # fmt: skip
+    monkeypatch.setattr(
+        module,
+        "evaluate",
+        lambda model, split, *args, **options: (looked.append(split), evaluate(model, split, *args, **options))[1],
+    )
     untrained = {}
 
     def worse_and_worse(model, *arguments, **options):

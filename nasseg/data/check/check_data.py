@@ -40,7 +40,7 @@ class _Opened:
 
 @dataclass
 class _Findings:
-    """Gather what is found on the way. broken: what keeps the data from being used; faults: what should be mended too."""
+    """Gather what is found. broken: what keeps the data from being used; faults: what should be mended too."""
 
     broken: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -79,9 +79,16 @@ def check_data(name: str | Path, *, limit: int | None = None, **options: Any) ->
     usable = not told.broken
     fingerprint = folder.fingerprint(lambda files: checksums(folder.root, files), seen) if usable else None
     return DataFound(
-        label, folder.root, folder.layout_name, folder.table.names, splits, told.broken + told.faults, told.notes,
-        usable, fingerprint,
-    )  # fmt: skip
+        label,
+        folder.root,
+        folder.layout_name,
+        folder.table.names,
+        splits,
+        told.broken + told.faults,
+        told.notes,
+        usable,
+        fingerprint,
+    )
 
 
 def find_on_disk(name: str | Path, options: Mapping[str, Any]) -> tuple[Folder, str, Size | None]:

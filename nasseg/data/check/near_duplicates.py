@@ -16,7 +16,7 @@ _ROWS = 256  # compared at a time
 
 @dataclass(frozen=True)
 class Look:
-    """Hold what an image looks like. bits: whether brightness rises from each pixel of a 9 x 8 thumbnail to the next."""
+    """Hold what an image looks like. bits: does brightness rise from each pixel of a 9 x 8 thumbnail to the next?"""
 
     bits: int
     thumbnail: NDArray[np.uint8]

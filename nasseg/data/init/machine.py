@@ -22,7 +22,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Machine:
-    """Hold what was measured. latencies: milliseconds of networks of a space, ascending; step: seconds of a training step.
+    """Hold what was measured. latencies: ms of networks of a space, ascending; step: seconds of a training step.
 
     device: `cpu` or `cuda`; workers: how many trainings may run beside each other.
     """

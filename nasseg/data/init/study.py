@@ -131,9 +131,15 @@ def _training(step: float, images: int, batch: int, workers: int, hours: float) 
 
 
 def _text(
-    name: str, data: dict[str, Any], space: str, size: Size, batch: int, training: _Training, machine: Machine,
+    name: str,
+    data: dict[str, Any],
+    space: str,
+    size: Size,
+    batch: int,
+    training: _Training,
+    machine: Machine,
     wishes: Wishes,
-) -> str:  # fmt: skip
+) -> str:
     steps, budget = training.steps, wishes.latency_ms
     limits = "# limits: {latency_ms: {max: 12}}  # none was given: say what an image may take on this machine\n"
     if budget is not None:

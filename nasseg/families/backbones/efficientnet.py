@@ -128,9 +128,15 @@ class EfficientNet(Levels):
             c_out = round_channels(channels * width)
             for s in [stride] + [1] * (ceil(depth * count) - 1):
                 bottleneck = InvertedBottleneck(
-                    c_in, c_out, expansion=expansion, kernel=kernel, stride=s, block=block,
-                    squeeze_excitation=squeeze_excitation, activation=activation,
-                )  # fmt: skip
+                    c_in,
+                    c_out,
+                    expansion=expansion,
+                    kernel=kernel,
+                    stride=s,
+                    block=block,
+                    squeeze_excitation=squeeze_excitation,
+                    activation=activation,
+                )
                 blocks.append((bottleneck, c_out, s))
                 c_in = c_out
         super().__init__(blocks)

@@ -125,8 +125,21 @@ def _cat(arguments: Mapping[str, Any]) -> Shape | None:
 
 
 _RULES: dict[str, Callable[[Mapping[str, Any]], Shape | None]] = {
-    "batch_norm": _input, "prelu": _first, "relu": _same, "silu": _same, "sigmoid": _same,
-    "add": _broadcast, "sub": _broadcast, "mul": _broadcast, "div": _broadcast, "addcmul": _broadcast,
-    "conv": _conv, "max_pool2d": _pool, "avg_pool2d": _pool, "adaptive_avg_pool2d": _adaptive_pool,
-    "interpolate": _interpolate, "grid_sample": _grid_sample, "cat": _cat,
-}  # fmt: skip
+    "batch_norm": _input,
+    "prelu": _first,
+    "relu": _same,
+    "silu": _same,
+    "sigmoid": _same,
+    "add": _broadcast,
+    "sub": _broadcast,
+    "mul": _broadcast,
+    "div": _broadcast,
+    "addcmul": _broadcast,
+    "conv": _conv,
+    "max_pool2d": _pool,
+    "avg_pool2d": _pool,
+    "adaptive_avg_pool2d": _adaptive_pool,
+    "interpolate": _interpolate,
+    "grid_sample": _grid_sample,
+    "cat": _cat,
+}

@@ -65,9 +65,17 @@ class Attempt:
     def latency(self, protocol: LatencyProtocol) -> Latency:
         p25, p50, p75, p90, p99 = (float(value) for value in np.percentile(self.seconds * 1e3, [25, 50, 75, 90, 99]))
         return Latency(
-            protocol=protocol, environment=environment(), p50_ms=p50, p90_ms=p90, p99_ms=p99, iqr_ms=p75 - p25,
-            n=len(self.seconds), disturbed=self.disturbance > 1, load=self.load, clocks_mhz=self.clocks_mhz,
-        )  # fmt: skip
+            protocol=protocol,
+            environment=environment(),
+            p50_ms=p50,
+            p90_ms=p90,
+            p99_ms=p99,
+            iqr_ms=p75 - p25,
+            n=len(self.seconds),
+            disturbed=self.disturbance > 1,
+            load=self.load,
+            clocks_mhz=self.clocks_mhz,
+        )
 
 
 def attempt(run: Run, protocol: LatencyProtocol) -> Attempt:

@@ -68,9 +68,15 @@ def save_onnx(program: ExportedProgram, path: Path, *, output: str = "logits") -
     _require(*_TO_WRITE)
     with _telling("written as ONNX"):
         torch.onnx.export(
-            program, (), path, dynamo=True, external_data=False, verbose=False, input_names=[INPUT],
+            program,
+            (),
+            path,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            input_names=[INPUT],
             output_names=[output],
-        )  # fmt: skip
+        )
 
 
 def write_onnx(model: nn.Module, path: Path, input_size: Size, *, batch: int = 1) -> None:

@@ -34,13 +34,29 @@ SMALL_MB = 0.1  # what a kind of operator without a class may move at the cost o
 
 # Operators that take their time with the bytes that they move. Other kinds are classes of their own.
 _CLASSES = {
-    "batch_norm": "batch_norm", "cat": "cat", "interpolate": "interpolate", "grid_sample": "interpolate",
-    "max_pool2d": "pooling", "avg_pool2d": "pooling", "adaptive_avg_pool2d": "pooling",
-    "silu": "exponential", "sigmoid": "exponential", "softmax": "exponential", "gelu": "exponential",
-    "relu": "elementwise", "hardtanh": "elementwise", "prelu": "elementwise", "hardswish": "elementwise",
-    "hardsigmoid": "elementwise", "add": "elementwise", "sub": "elementwise", "mul": "elementwise",
-    "div": "elementwise", "addcmul": "elementwise", "square": "elementwise",
-}  # fmt: skip
+    "batch_norm": "batch_norm",
+    "cat": "cat",
+    "interpolate": "interpolate",
+    "grid_sample": "interpolate",
+    "max_pool2d": "pooling",
+    "avg_pool2d": "pooling",
+    "adaptive_avg_pool2d": "pooling",
+    "silu": "exponential",
+    "sigmoid": "exponential",
+    "softmax": "exponential",
+    "gelu": "exponential",
+    "relu": "elementwise",
+    "hardtanh": "elementwise",
+    "prelu": "elementwise",
+    "hardswish": "elementwise",
+    "hardsigmoid": "elementwise",
+    "add": "elementwise",
+    "sub": "elementwise",
+    "mul": "elementwise",
+    "div": "elementwise",
+    "addcmul": "elementwise",
+    "square": "elementwise",
+}
 _VIEWS = frozenset(
     {"chunk", "unbind", "split", "getitem", "expand", "permute", "transpose", "view", "reshape", "flatten", "unflatten"}
 )

@@ -83,6 +83,12 @@ def _latency(answer: str, protocol: LatencyProtocol) -> Latency:
         )
     told = {key: str(found[key]) for key in ("device", "runtime") if key in found}
     return Latency(
-        protocol=protocol, environment=environment(), p50_ms=p50, p90_ms=p90, p99_ms=p99,
-        iqr_ms=float(found["iqr"]) if "iqr" in found else None, n=int(n), target=told,
-    )  # fmt: skip
+        protocol=protocol,
+        environment=environment(),
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+        iqr_ms=float(found["iqr"]) if "iqr" in found else None,
+        n=int(n),
+        target=told,
+    )

@@ -72,20 +72,30 @@ def hypervolume_figure(*histories: History | None, names: Sequence[str] = ()) ->
         gains = [i for i, value in enumerate(share) if value > (share[i - 1] if i else 0)]
         traces.append(
             go.Scatter(
-                x=at, y=share, mode="lines", hoverinfo="skip", meta="line", legendgroup=group,
+                x=at,
+                y=share,
+                mode="lines",
+                hoverinfo="skip",
+                meta="line",
+                legendgroup=group,
                 line={"shape": "hv", "color": colour, "width": 2, "dash": DASHES[index % len(DASHES)]},
                 **({"name": escape(names[index])} if names else {"fill": "tozeroy", "fillcolor": FILL}),
             )
-        )  # fmt: skip
+        )
         traces.append(
             go.Scatter(
-                x=[at[i] for i in gains], y=[share[i] for i in gains], customdata=[history.rows[i] for i in gains],
-                mode="markers", meta="gains", legendgroup=group, showlegend=False,
+                x=[at[i] for i in gains],
+                y=[share[i] for i in gains],
+                customdata=[history.rows[i] for i in gains],
+                mode="markers",
+                meta="gains",
+                legendgroup=group,
+                showlegend=False,
                 marker={"color": colour, "symbol": mark(index)[1], "size": 6},
                 text=[f"<b>#{escape(history.keys[i])}</b> raised it to {share[i]:.4f}" for i in gains],
                 hovertemplate="%{text}<extra></extra>",
             )
-        )  # fmt: skip
+        )
     title = OVER[known[0].over] if known else ""
     layout = figure_layout({"title": {"text": title}}, {"title": {"text": "Hypervolume"}, "rangemode": "tozero"})
     end = max((history.at[-1] for history in known), default=1.0)
@@ -113,11 +123,14 @@ def limit_shapes(axis: Axis, letter: str) -> list[dict[str, Any]]:
     across = {f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
     return [
         {
-            **line, **across, f"{letter}0": value, f"{letter}1": value,
+            **line,
+            **across,
+            f"{letter}0": value,
+            f"{letter}1": value,
             "label": {"text": escape(f"limit: {side} {number(value, axis.unit)}"), **label},
         }
         for side, value in axis.limit.items()
-    ]  # fmt: skip
+    ]
 
 
 def _scatter(view: View, x: Axis, y: Axis, rows: Sequence[int], role: str, **more: Any) -> go.Scatter:
@@ -167,10 +180,20 @@ def _published(view: View, x: Axis, y: Axis) -> go.Scatter:
     known = [r for r in view.published if view.columns[x.name][r] is not None and view.columns[y.name][r] is not None]
     names = [escape(view.names[row - view.published[0]]) for row in known]
     return _scatter(
-        view, x, y, known, "published", mode="markers+text", name="published", marker=marker,
-        text=names, textposition="top center", textfont={"size": 12, "color": INK, "shadow": HALO},
-        hovertext=_hover(view, known)["text"], hovertemplate="%{hovertext}<extra></extra>",
-    )  # fmt: skip
+        view,
+        x,
+        y,
+        known,
+        "published",
+        mode="markers+text",
+        name="published",
+        marker=marker,
+        text=names,
+        textposition="top center",
+        textfont={"size": 12, "color": INK, "shadow": HALO},
+        hovertext=_hover(view, known)["text"],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
 
 
 def _steps(view: View, x: Axis, y: Axis, rows: list[int], group: int | None) -> go.Scatter:
@@ -183,9 +206,17 @@ def _steps(view: View, x: Axis, y: Axis, rows: list[int], group: int | None) -> 
     )
     line = {"shape": "vh" if x.direction == "maximize" else "hv", "color": colour, "width": 1.2, "dash": dash}
     return _scatter(
-        view, x, y, rows, "steps", mode="lines", line=line, name="best trade-off of these two", hoverinfo="skip",
+        view,
+        x,
+        y,
+        rows,
+        "steps",
+        mode="lines",
+        line=line,
+        name="best trade-off of these two",
+        hoverinfo="skip",
         legendgroup=None if group is None else str(group),
-    )  # fmt: skip
+    )
 
 
 def _ring(colour: str) -> dict[str, Any]:

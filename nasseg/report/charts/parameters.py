@@ -42,13 +42,19 @@ def importance_figure(population: Population) -> go.Figure:
         ]
         traces.append(
             go.Scatter(
-                x=share.tolist(), y=[escape(str(name)) for name in part["parameter"]], mode="markers", name=verdict,
-                customdata=part["parameter"].tolist(), meta="parameters", text=texts, cliponaxis=False,
+                x=share.tolist(),
+                y=[escape(str(name)) for name in part["parameter"]],
+                mode="markers",
+                name=verdict,
+                customdata=part["parameter"].tolist(),
+                meta="parameters",
+                text=texts,
+                cliponaxis=False,
                 error_x={**spread, "arrayminus": (share - low).tolist(), "color": colour},
                 marker={"color": colour, "symbol": symbol, "size": size, "line": {"color": colour, "width": 2}},
                 hovertemplate="%{text}<extra></extra>",
             )
-        )  # fmt: skip
+        )
     layout = figure_layout(
         {"title": {"text": "Share, %"}, "rangemode": "tozero"},
         {"type": "category", "categoryorder": "array", "categoryarray": names, "ticks": ""},
@@ -68,10 +74,15 @@ def effects_figure(population: Population, name: str, target: Axis, rows: Mappin
     strip = go.Scatter(
         x=[place[str(population.choices.at[row, name])] + j for row, j in zip(drawn, jitter.round(3), strict=True)],
         y=[float(f"{value:.4g}") for value in fit.rest.loc[drawn]],
-        customdata=[row if rows is None else rows[row] for row in drawn], meta="networks", mode="markers",
-        marker={"color": MUTED, "size": 5, "opacity": 0.25}, name="networks", showlegend=False,
-        text=[f"<b>#{n}</b>" for n in population.figures.loc[drawn, "number"]], hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
+        customdata=[row if rows is None else rows[row] for row in drawn],
+        meta="networks",
+        mode="markers",
+        marker={"color": MUTED, "size": 5, "opacity": 0.25},
+        name="networks",
+        showlegend=False,
+        text=[f"<b>#{n}</b>" for n in population.figures.loc[drawn, "number"]],
+        hovertemplate="%{text}<extra></extra>",
+    )
     known = np.flatnonzero(np.isfinite(fit.effects))
     centre, low, high = (values[known] for values in (fit.effects, fit.low, fit.high))
     texts = [
@@ -79,13 +90,25 @@ def effects_figure(population: Population, name: str, target: Axis, rows: Mappin
         for i, e, a, b in zip(known, centre, low, high, strict=True)
     ]
     means = go.Scatter(
-        x=known.tolist(), y=centre.tolist(), mode="markers", meta="means", name="mean", showlegend=False, text=texts,
+        x=known.tolist(),
+        y=centre.tolist(),
+        mode="markers",
+        meta="means",
+        name="mean",
+        showlegend=False,
+        text=texts,
         error_y={
-            "type": "data", "symmetric": False, "array": (high - centre).tolist(),
-            "arrayminus": (centre - low).tolist(), "color": COLOURS[0], "thickness": 2, "width": 7,
+            "type": "data",
+            "symmetric": False,
+            "array": (high - centre).tolist(),
+            "arrayminus": (centre - low).tolist(),
+            "color": COLOURS[0],
+            "thickness": 2,
+            "width": 7,
         },
-        marker={"color": COLOURS[0], "size": 10}, hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
+        marker={"color": COLOURS[0], "size": 10},
+        hovertemplate="%{text}<extra></extra>",
+    )
     ticks = [f"{escape(level)}<br>({n:,})" for level, n in zip(fit.levels, fit.counts.tolist(), strict=True)]
     x: dict[str, Any] = {"tickvals": list(place.values()), "ticktext": ticks, "range": [-0.5, len(ticks) - 0.5]}
     unit = " in points" if target.unit == "%" else f" in {target.unit}" if target.unit else ""
@@ -113,11 +136,16 @@ def edf_figure(distribution: pd.DataFrame, target: Axis, rows: Mapping[int, int]
         x, y = shown["target"].tolist(), shown["share"].round(5).tolist()
         traces.append(
             go.Scatter(
-                x=[*x[:1], *x], y=[*([0.0] if x else []), *y], customdata=[*([-1] if x else []), *places], meta="edf",
-                mode="lines", name=f"{escape(str(level))} ({len(part):,})", hovertemplate="%{y:.0%}",
+                x=[*x[:1], *x],
+                y=[*([0.0] if x else []), *y],
+                customdata=[*([-1] if x else []), *places],
+                meta="edf",
+                mode="lines",
+                name=f"{escape(str(level))} ({len(part):,})",
+                hovertemplate="%{y:.0%}",
                 line={"shape": "hv", "color": COLOURS[index % len(COLOURS)], "width": 2, "dash": DASHES[index % 8]},
             )
-        )  # fmt: skip
+        )
     unit = f", {target.unit}" if target.unit else ""
     across = {"title": {"text": escape(sentence(target.label) + unit)}}
     up = {"title": {"text": "Share of networks at or below"}, "range": [0, 1.02], "tickformat": ".0%"}
@@ -161,11 +189,18 @@ def parallel_figure(
             line = {"color": mark(index)[0], "width": 1 if dimmed else 1.8}
             traces.append(
                 go.Scatter(
-                    x=across * len(members), y=[value for points in drawn for value in points], mode="lines",
-                    customdata=[row for row in members for _ in across], meta="lines", line=line, showlegend=False,
-                    opacity=0.2 if dimmed else 0.75, name=escape(family), hoverinfo="text",
+                    x=across * len(members),
+                    y=[value for points in drawn for value in points],
+                    mode="lines",
+                    customdata=[row for row in members for _ in across],
+                    meta="lines",
+                    line=line,
+                    showlegend=False,
+                    opacity=0.2 if dimmed else 0.75,
+                    name=escape(family),
+                    hoverinfo="text",
                 )
-            )  # fmt: skip
+            )
     labels = [note for i, (_, ticks) in enumerate(columns) for note in _tick_labels(i, ticks)]
     rules = [
         {"type": "line", "x0": i, "x1": i, "y0": -0.14, "y1": 1.04, "layer": "below", "line": {"color": "#9aa5b1"}}

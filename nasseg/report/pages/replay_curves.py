@@ -23,20 +23,37 @@ def curves_figure(curves: pd.DataFrame, title: str, target: float = float("nan")
         dash = DASHES[kinds.index(_kind(policy)) % len(DASHES)]
         x = rows["compute"].tolist()
         figure.add_scatter(
-            x=x + x[::-1], y=rows["high"].tolist() + rows["low"].tolist()[::-1], fill="toself", fillcolor=colour,
-            opacity=0.12, line={"width": 0}, hoverinfo="skip", showlegend=False, legendgroup=policy, meta="band",
-        )  # fmt: skip
+            x=x + x[::-1],
+            y=rows["high"].tolist() + rows["low"].tolist()[::-1],
+            fill="toself",
+            fillcolor=colour,
+            opacity=0.12,
+            line={"width": 0},
+            hoverinfo="skip",
+            showlegend=False,
+            legendgroup=policy,
+            meta="band",
+        )
         figure.add_scatter(
-            x=x, y=rows["mean"].tolist(), name=escape(policy), legendgroup=policy, mode="lines", meta="mean",
+            x=x,
+            y=rows["mean"].tolist(),
+            name=escape(policy),
+            legendgroup=policy,
+            mode="lines",
+            meta="mean",
             line={"color": colour, "dash": dash, "width": 2},
-        )  # fmt: skip
+        )
     if target == target:
         figure.add_hline(y=target, line={"color": INK, "width": 1, "dash": "dot"})
     axis = {"gridcolor": GRID, "zeroline": False}
     figure.update_layout(
-        title=escape(title), font={"family": FONT, "color": INK}, plot_bgcolor="white", hovermode="x unified",
-        xaxis={**axis, "title": "compute (full trainings)"}, yaxis={**axis, "title": "share of the full hypervolume"},
-    )  # fmt: skip
+        title=escape(title),
+        font={"family": FONT, "color": INK},
+        plot_bgcolor="white",
+        hovermode="x unified",
+        xaxis={**axis, "title": "compute (full trainings)"},
+        yaxis={**axis, "title": "share of the full hypervolume"},
+    )
     return figure
 
 

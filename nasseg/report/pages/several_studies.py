@@ -258,12 +258,13 @@ class Several:
     def origin(self, index: int) -> Html:
         record, letter = self.records[index], self.letters[index]
         parts = [
-            tag("h3", "Trials that are not in the figures"), tables.ledger(record, letter),
+            tag("h3", "Trials that are not in the figures"),
+            tables.ledger(record, letter),
             search_history.rungs_table(record),
             titled("Protocols", tables.protocols_table(record)),
             titled("Published networks beside the study's own", tables.published_table(record)),
             tables.provenance(record),
-        ]  # fmt: skip
+        ]
         return tag("details", tag("summary", self.names[index]), *parts, open=index == 0)
 
     def details(self) -> list[dict[str, Any]]:
@@ -311,10 +312,15 @@ def _view(merged: StudyRecord, parts: Sequence[StudyRecord], names: Sequence[str
 
     hover = [text for v in views for text in v.hover[: len(v.keys)]]
     return replace(
-        whole, keys=[key for v in views for key in v.keys], hover=hover + whole.hover[len(merged.trials) :],
-        groups=tuple(names), front=rows(lambda v: v.front), dominated=rows(lambda v: v.dominated),
-        over=rows(lambda v: v.over), steps=steps,
-    )  # fmt: skip
+        whole,
+        keys=[key for v in views for key in v.keys],
+        hover=hover + whole.hover[len(merged.trials) :],
+        groups=tuple(names),
+        front=rows(lambda v: v.front),
+        dominated=rows(lambda v: v.dominated),
+        over=rows(lambda v: v.over),
+        steps=steps,
+    )
 
 
 def _field(name: str) -> str:

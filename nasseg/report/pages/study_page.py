@@ -47,12 +47,18 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
             _population(content) if histories else None,
             _known_section("cheap", "What cheap figures say of accuracy", later_results.cheap_table(record)),
             section(
-                "search", "How the search went", _history(record, histories), search_history.rungs_table(record),
+                "search",
+                "How the search went",
+                _history(record, histories),
+                search_history.rungs_table(record),
                 search_history.spent_table(record),
-                tag("h3", "Trials that are not in the figures"), tables.ledger(record),
+                tag("h3", "Trials that are not in the figures"),
+                tables.ledger(record),
             ),
             section(
-                "origin", "Where these figures come from", tables.protocols_table(record),
+                "origin",
+                "Where these figures come from",
+                tables.protocols_table(record),
                 titled("Published networks beside the study's own", tables.published_table(record)),
                 tables.provenance(record),
             ),
@@ -60,7 +66,7 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
         payload=payload(content),
         details=_details(content),
         table=table_data([record], trials_frame(record)),
-    )  # fmt: skip
+    )
 
 
 def whole_page(shared: bool, *, payload: object, details: object, table: str, **parts: str) -> str:

@@ -19,9 +19,15 @@ from nasseg.report.html.scripts import bundle
 from nasseg.words import NOTHING
 
 _SHADES = {  # of a cell's verdict, where a table has no numbers to draw
-    "equal": "#bfe3d3", "flagged": "#f6d9a8", "differs": "#eeb49b", "not printed": "#d5e6f2", "measured": "#9cc6e2",
-    "not run": "#e7eaee", "cited": "#f3f5f7", "given": "#f3f5f7",
-}  # fmt: skip
+    "equal": "#bfe3d3",
+    "flagged": "#f6d9a8",
+    "differs": "#eeb49b",
+    "not printed": "#d5e6f2",
+    "measured": "#9cc6e2",
+    "not run": "#e7eaee",
+    "cited": "#f3f5f7",
+    "given": "#f3f5f7",
+}
 _WRAP = 24  # characters of a row's name on a line
 
 
@@ -72,9 +78,14 @@ def _tiles(comparisons: Sequence[Comparison]) -> Html:
         ("Flagged", f"{counts['flagged']}", f"differ for a known reason; {counts['differs']} for none"),
         ("Measured", f"{counts['measured']:,}", f"cells trained or timed here; {counts['not run']:,} not run"),
     ]
-    return tag("div", *(
-        tag("div", tag("h3", name), tag("strong", value), tag("p", more), class_="tile") for name, value, more in tiles
-    ), class_="tiles")  # fmt: skip
+    return tag(
+        "div",
+        *(
+            tag("div", tag("h3", name), tag("strong", value), tag("p", more), class_="tile")
+            for name, value, more in tiles
+        ),
+        class_="tiles",
+    )
 
 
 def _contents(comparisons: Sequence[Comparison]) -> Html:
@@ -120,7 +131,7 @@ def _section(one: Comparison, figure: go.Figure) -> Html:
         tag("div", grown, class_="scroll table", tabindex="0"),
         notes if len(table.notes) < 4 else tag("details", tag("summary", "Notes and protocols"), notes),
         id=one.name,
-    )  # fmt: skip
+    )
 
 
 # Figures
@@ -158,10 +169,14 @@ def pairs_figure(answer: Answer) -> go.Figure:
     unit = "" if ratio else f", {points(answer.unit)}"
     ours = [pair.ours for pair in pairs]
     spread = {
-        "type": "data", "symmetric": False, "thickness": 1.6, "width": 4, "color": COLOURS[0],
+        "type": "data",
+        "symmetric": False,
+        "thickness": 1.6,
+        "width": 4,
+        "color": COLOURS[0],
         "array": [0 if i.high is None else i.high - i.value for i in ours],
         "arrayminus": [0 if i.low is None else i.value - i.low for i in ours],
-    }  # fmt: skip
+    }
     traces = [
         _dots(rows, [i.value for i in ours], "ours", COLOURS[0], "circle", error_x=spread),
         _dots(rows, [pair.printed for pair in pairs], "printed", INK, "diamond-open"),
@@ -206,13 +221,22 @@ def verdicts_figure(one: Comparison) -> go.Figure:
     shown = [[_shown(cell) for cell in line] for line in cells]
     traces: list[Any] = [
         go.Heatmap(
-            x=columns, y=rows, z=[[1 if cell and cell.verdict == name else None for cell in line] for line in cells],
-            colorscale=[[0, _SHADES[name]], [1, _SHADES[name]]], showscale=False, xgap=2, ygap=2, name=name,
-            text=shown, texttemplate="%{text}", textfont={"size": 11, "color": INK}, hoverongaps=False,
+            x=columns,
+            y=rows,
+            z=[[1 if cell and cell.verdict == name else None for cell in line] for line in cells],
+            colorscale=[[0, _SHADES[name]], [1, _SHADES[name]]],
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            name=name,
+            text=shown,
+            texttemplate="%{text}",
+            textfont={"size": 11, "color": INK},
+            hoverongaps=False,
             hovertemplate=f"%{{y}}, %{{x}}: %{{text}} ({name})<extra></extra>",
         )
         for name in names
-    ]  # fmt: skip
+    ]
     traces += [
         go.Scatter(
             x=[None],
@@ -235,12 +259,18 @@ def _shown(cell: Cell | None) -> str:
 
 def _dots(
     rows: list[str], values: Sequence[float | None], name: str, colour: str, symbol: str, **more: Any
-) -> go.Scatter:  # fmt: skip
+) -> go.Scatter:
     marker = {"color": colour, "symbol": symbol, "size": 10, "line": {"width": 1.6, "color": colour}}
     return go.Scatter(
-        x=list(values), y=rows, mode="markers", name=name, marker=marker, cliponaxis=False,
-        hovertemplate=f"%{{y}}<br>{name}: %{{x:.4~g}}<extra></extra>", **more,
-    )  # fmt: skip
+        x=list(values),
+        y=rows,
+        mode="markers",
+        name=name,
+        marker=marker,
+        cliponaxis=False,
+        hovertemplate=f"%{{y}}<br>{name}: %{{x:.4~g}}<extra></extra>",
+        **more,
+    )
 
 
 def _titled(title: str) -> dict[str, Any]:

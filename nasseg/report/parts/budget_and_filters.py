@@ -99,10 +99,18 @@ def filter_controls(figures: Mapping[str, Axis], choices: Mapping[str, Sequence[
     ranges = []
     for name, axis in figures.items():
         sides = [
-            tag("input", inputmode="decimal", size=7, autocomplete="off", placeholder=word, data_figure=name,
-                data_side=side, aria_label=f"{words.sentence(axis.label)}, {word}")
+            tag(
+                "input",
+                inputmode="decimal",
+                size=7,
+                autocomplete="off",
+                placeholder=word,
+                data_figure=name,
+                data_side=side,
+                aria_label=f"{words.sentence(axis.label)}, {word}",
+            )
             for side, word in (("min", "at least"), ("max", "at most"))
-        ]  # fmt: skip
+        ]
         title = words.sentence(axis.label) + (f", {axis.unit}" if axis.unit else "")
         ranges.append(tag("div", tag("span", title), tag("span", *sides, class_="range"), class_="field"))
     selects = []

@@ -74,8 +74,10 @@ def spent_table(record: StudyRecord) -> Html | None:
     found = compute_of(record)
     if found.trained == 0 and found.saved == 0:
         return None
-    rows = [tag("tr", *(tag("td", cell, class_=kind) for cell, kind in zip(row, (None, "number", None), strict=True)))
-            for row in _spent_rows(record, found)]  # fmt: skip
+    rows = [
+        tag("tr", *(tag("td", cell, class_=kind) for cell, kind in zip(row, (None, "number", None), strict=True)))
+        for row in _spent_rows(record, found)
+    ]
     heads = (("compute", None), ("one worker's time", "number"), ("what it is", None))
     note = "Savings are estimates: nobody trained what was not trained."
     return text(tag("h3", "Spent and saved"), plain_table(heads, rows), tag("p", note, class_="note"))

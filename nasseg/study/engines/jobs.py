@@ -133,10 +133,16 @@ class Workshop:
             folder = store.folder(job.key)
             checkpoints = Checkpoints(folder / CHECKPOINT, {"eval_key": job.key}, on_written=store.written)
             trained = train(
-                model, data, context.recipe, seed=job.seed, device=context.device, guard=self.lock.computing,
+                model,
+                data,
+                context.recipe,
+                seed=job.seed,
+                device=context.device,
+                guard=self.lock.computing,
                 on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
-                checkpoints=checkpoints, until=job.until,
-            )  # fmt: skip
+                checkpoints=checkpoints,
+                until=job.until,
+            )
         except OSError as error:
             what = f"cannot use {error.filename or context.weights}: {error.strerror or error}"
             return _fault(job, Fault.SURROUNDINGS, f"{what}; the last checkpoint is kept")

@@ -72,10 +72,17 @@ class RayEngine:
     """
 
     def __init__(
-        self, context: Context, *, storage: str, address: str | None = None, resources: Resources | None = None,
-        workers: int | None = None, on_step: Callable[[Step], None] = lambda _step: None,
-        tell: Callable[[str], None] = lambda _line: None, callbacks: Sequence[tune.Callback] = (),
-    ) -> None:  # fmt: skip
+        self,
+        context: Context,
+        *,
+        storage: str,
+        address: str | None = None,
+        resources: Resources | None = None,
+        workers: int | None = None,
+        on_step: Callable[[Step], None] = lambda _step: None,
+        tell: Callable[[str], None] = lambda _line: None,
+        callbacks: Sequence[tune.Callback] = (),
+    ) -> None:
         self._context, self._storage, self._workers = context, storage, workers
         self._on_step, self._tell = on_step, tell
         needed = resources or {"cpu": 1.0, "gpu": float(context.device.startswith("cuda"))}
@@ -220,17 +227,21 @@ class RayEngine:
                 worker, lambda config: _place(places.get(config.get("kind", ""), others), config.get(_SHUNNED, ""))
             ),
             tune_config=tune.TuneConfig(
-                search_alg=self._counter, num_samples=-1, reuse_actors=True,
-                trial_name_creator=_trial_name, trial_dirname_creator=_trial_name,
+                search_alg=self._counter,
+                num_samples=-1,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
             ),
             run_config=tune.RunConfig(
                 name=time.strftime(f"%Y%m%d-%H%M%S-{os.getpid()}"),
                 storage_path=f"{self._context.weights}/tune" if callbacks else self._logs.name,
                 callbacks=[_Failures(self._lost), *callbacks],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                stop=self._closing, verbose=0,
+                stop=self._closing,
+                verbose=0,
             ),
-        )  # fmt: skip
+        )
         self._thread = threading.Thread(target=self._fit, args=(tuner,), daemon=True)
         self._thread.start()
 
@@ -344,9 +355,10 @@ class _Closing(tune.Stopper):
 
 def _connect(address: str | None, workers: int | None) -> None:
     alone = {
-        "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
         "num_cpus": max(workers or 1, os.cpu_count() or 1),
-    }  # fmt: skip
+    }
     options: dict[str, Any] = {"address": address} if address else {"address": "local", **alone}
     host, _, port = (address or "").rpartition(":")
     try:

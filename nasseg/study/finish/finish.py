@@ -139,9 +139,14 @@ def _training_device(members: list[TrialRow]) -> str:
 
 
 def _sibling(
-    source: Record, searched: StudyRecord, recipe: Recipe, purpose: str, data: DataSet, held_out: HeldOut | None,
+    source: Record,
+    searched: StudyRecord,
+    recipe: Recipe,
+    purpose: str,
+    data: DataSet,
+    held_out: HeldOut | None,
     command: str,
-) -> Record:  # fmt: skip
+) -> Record:
     identity = {
         "recipe": recipe.compared(),
         "starting weights": weights_hash(recipe.init) if recipe.init else "",

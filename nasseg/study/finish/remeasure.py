@@ -152,13 +152,16 @@ def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, c
     ]
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(protocol).items()}
     return sibling(
-        source, searched, PURPOSE, {"latency protocol": plain},
+        source,
+        searched,
+        PURPOSE,
+        {"latency protocol": plain},
         {
             "published": published,
             "question": f"The front of {searched.name}: its latencies measured again, in turns, in one session",
             "command": redact(command) or f"nasseg search {searched.name} --remeasure",
         },
-    )  # fmt: skip
+    )
 
 
 def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, more: dict[str, Any]) -> None:

@@ -110,19 +110,27 @@ class Retraining:
         assert first.cost is not None
         assert first.accuracy is not None
         context = Context(
-            data=DataFile(name=self.data.name), recipe=self.recipe, latency=first.latency.protocol,
-            cost=first.cost.protocol, accuracy=first.accuracy.protocol, figures=self._own_figures(first),
-            folder=self.folder, weights=runs_folder(self.record.name), device=self.device,
-        )  # fmt: skip
+            data=DataFile(name=self.data.name),
+            recipe=self.recipe,
+            latency=first.latency.protocol,
+            cost=first.cost.protocol,
+            accuracy=first.accuracy.protocol,
+            figures=self._own_figures(first),
+            folder=self.folder,
+            weights=runs_folder(self.record.name),
+            device=self.device,
+        )
         return Workshop(context)
 
     def _begin(self, member: TrialRow, measurement: Measurement, seed: int) -> None:
         """Claim and train a network with a seed, unless that is done, under way, or known to diverge."""
         key = self._key(member, seed)
         claimed = self.claims.claim(
-            self._candidate(member, measurement, seed), key, self._figures(measurement),
+            self._candidate(member, measurement, seed),
+            key,
+            self._figures(measurement),
             lambda trial: trial.user_attrs.get(EVAL_KEY) == key,
-        )  # fmt: skip
+        )
         if claimed is not None:
             self.record.update(claimed, {OF_TRIAL: member.number})
             self._train(self.record.reread(claimed))
@@ -140,9 +148,11 @@ class Retraining:
         self.tell(f"{name}, seed {run.seed}: {run.folder}")
         try:
             result = train_one(
-                run, guard=self.claims.guard(trial, self.guard), tell=self.tell,
+                run,
+                guard=self.claims.guard(trial, self.guard),
+                tell=self.tell,
                 on_progress=lambda progress: self.on_progress(name, progress),
-            )  # fmt: skip
+            )
             self._complete(trial, run, result, Measurement.from_json(attributes[MEASUREMENT]))
         except Lost:
             self.tell(f"{name}, seed {run.seed}: another process took it over")
@@ -154,10 +164,16 @@ class Retraining:
 
     def _run(self, settings: dict[str, object], seed: int, folder: Path) -> Run:
         return Run(
-            arch=arch_of(settings), data=self.data, recipe=self.recipe, seed=seed, folder=folder,
-            family=str(settings["family"]), label=self.recipe.name or self.record.name, held_out=self.held_out,
+            arch=arch_of(settings),
+            data=self.data,
+            recipe=self.recipe,
+            seed=seed,
+            folder=folder,
+            family=str(settings["family"]),
+            label=self.recipe.name or self.record.name,
+            held_out=self.held_out,
             device=self.device,
-        )  # fmt: skip
+        )
 
     def _key(self, member: TrialRow, seed: int) -> str:
         """Of a network and seed: the folder of its weights, too, beside those of the search."""

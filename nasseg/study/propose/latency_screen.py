@@ -139,11 +139,13 @@ class Screen:
             work = [self._work(json.loads(arch)) for arch, _ in self._learned.values()]
             self.predictors = {
                 name: fit_work(
-                    work, [figures[name] for _, figures in self._learned.values()],
-                    image_shape=(1, 3, *self._protocol.input_size), coverage=COVERAGE,
+                    work,
+                    [figures[name] for _, figures in self._learned.values()],
+                    image_shape=(1, 3, *self._protocol.input_size),
+                    coverage=COVERAGE,
                 )
                 for name in self._limits
-            }  # fmt: skip
+            }
             self._heard_at_fit = self._heard
         return bool(self.predictors)
 

@@ -198,9 +198,12 @@ class Proposer:
         constraints: dict[str, float],
     ) -> FrozenTrial:
         return create_trial(
-            state=state, values=values, params=trial.params, distributions=trial.distributions,
+            state=state,
+            values=values,
+            params=trial.params,
+            distributions=trial.distributions,
             constraints={**trial.constraints, **constraints},
-        )  # fmt: skip
+        )
 
 
 class _Shown(FrozenTrial):

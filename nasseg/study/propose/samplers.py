@@ -11,9 +11,13 @@ from nasseg.errors import UserError, unknown
 
 MAX_FINISHED = 400
 _SHORT = {
-    "tpe": "TPESampler", "random": "RandomSampler", "nsga2": "NSGAIISampler", "nsga3": "NSGAIIISampler",
-    "gp": "GPSampler", "qmc": "QMCSampler",
-}  # fmt: skip
+    "tpe": "TPESampler",
+    "random": "RandomSampler",
+    "nsga2": "NSGAIISampler",
+    "nsga3": "NSGAIIISampler",
+    "gp": "GPSampler",
+    "qmc": "QMCSampler",
+}
 
 
 def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> optuna.samplers.BaseSampler:

@@ -58,9 +58,14 @@ class Setting:
 
 
 def setting_of(
-    table: Table, objectives: Sequence[str] = ("miou", "macs"), budget: float | None = None, steps: int | None = None,
-    rungs: Sequence[int] | None = None, factor: int = 3, workers: int = 1,
-) -> Setting:  # fmt: skip
+    table: Table,
+    objectives: Sequence[str] = ("miou", "macs"),
+    budget: float | None = None,
+    steps: int | None = None,
+    rungs: Sequence[int] | None = None,
+    factor: int = 3,
+    workers: int = 1,
+) -> Setting:
     """A setting for a table. By default a budget of a quarter of its networks, its last step, all its steps as rungs.
 
     Raises:

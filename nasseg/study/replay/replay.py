@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,32 +22,25 @@ import numpy as np
 import pandas as pd
 import torch
 from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial
 
-from nasseg.analyse.front import Floats, hypervolume, hypervolume_history, reference_box
-from nasseg.errors import Fault, UserError
+from nasseg.analyse.front import Floats, hypervolume_history
+from nasseg.errors import UserError
 from nasseg.figures import FIGURES
-from nasseg.measure.environment import environment
 from nasseg.processes import Child
-from nasseg.records import Accuracy, AccuracyProtocol, Cost, CostProtocol, Latency, LatencyProtocol, Measurement
 from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
-from nasseg.study.driver.budget import Budget
 from nasseg.study.driver.driver import Driver
-from nasseg.study.engines.jobs import Job, Result
-from nasseg.study.engines.virtual_engine import Answer, VirtualEngine
+from nasseg.study.engines.virtual_engine import VirtualEngine
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.replay.policies import BASELINE, Policy, Setting
-from nasseg.study.replay.trained_table import Network, Table
+from nasseg.study.replay.table_answers import COST, LATENCY, ComputeBudget, TableAnswers, accuracy_protocol
+from nasseg.study.replay.trained_table import Table
 from nasseg.study.store.record import Record
 from nasseg.study.study_file import HalvingFile, Study, StudyFile
 from nasseg.train.recipe import Recipe
 
 PERCENTILES = (10, 90)  # of the bands, over seeds
 POINTS = 201  # of a curve
-_SIZE = (1, 1)  # tables do not say
-_COST = CostProtocol(input_size=_SIZE, num_classes=2)
-_LATENCY = LatencyProtocol(device="cpu", input_size=_SIZE, num_classes=2)
 
 
 @dataclass(frozen=True)
@@ -118,14 +111,19 @@ class Replayed:
             compute = self._reaches(searches)
             rows.append(
                 {
-                    "policy": str(policy), "end": ends.mean(), "low": low, "high": high, "compute": compute,
-                    "ratio": compute / budget, "reached": float(np.mean(ends >= self.target)),
+                    "policy": str(policy),
+                    "end": ends.mean(),
+                    "low": low,
+                    "high": high,
+                    "compute": compute,
+                    "ratio": compute / budget,
+                    "reached": float(np.mean(ends >= self.target)),
                     "trained": float(np.mean([len(search.compute) for search in searches])),
                     "hours": float(np.mean([search.hours for search in searches])),
                     "off_table": sum(s.off_table for s in searches) / max(1, sum(s.proposals for s in searches)),
                     "thinking": float(np.mean([search.thinking for search in searches])),
                 }
-            )  # fmt: skip
+            )
         return pd.DataFrame(rows)
 
     def _reaches(self, searches: list[Searched]) -> float:
@@ -136,9 +134,13 @@ class Replayed:
 
 
 def replay(
-    table: Table, policies: Sequence[Policy], setting: Setting, seeds: int = 20, processes: int = 1,
+    table: Table,
+    policies: Sequence[Policy],
+    setting: Setting,
+    seeds: int = 20,
+    processes: int = 1,
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
-) -> Replayed:  # fmt: skip
+) -> Replayed:
     """Search the table with every policy from seeds 0, 1, ... ; random search to the end is among them where it can be.
 
     on_progress: searches done, of how many.
@@ -216,13 +218,13 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
     """One search. A table of several training seeds is looked up under one of them, in turn."""
     began = time.thread_time()
     study, context = _study(table, policy, setting)
-    lookup = _Lookup(table, table.seeds[seed % len(table.seeds)], setting)
+    lookup = TableAnswers(table, table.seeds[seed % len(table.seeds)], setting)
     engine = VirtualEngine(setting.workers, lookup.answer, lambda job, _answer: lookup.note(job, engine))
     directions: list[str] = [figure.direction for figure in study.objectives]
     record = Record.create(InMemoryStorage(), study.name, directions, {})
     rungs = 1 + len(context.rungs)
     proposer = Proposer(study.space, study.objectives, policy.make(seed), seed, rungs)
-    driver = Driver(study, record, engine, context, proposer, _Compute(record, engine, lookup, setting), seed)
+    driver = Driver(study, record, engine, context, proposer, ComputeBudget(record, engine, lookup, setting), seed)
     ended = driver.run()
     values = np.array([lookup.values(network) for network, _ in lookup.finished]).reshape(-1, len(directions))
     compute = np.array([spent for _, spent in lookup.finished])
@@ -230,119 +232,17 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
     corner, whole = lookup.box(directions)
     share = hypervolume_history(values[within], corner, directions) / whole
     return Searched(
-        policy, seed, compute[within], share, engine.begun, engine.clock / 3600, lookup.proposals, lookup.off_table,
-        time.thread_time() - began, ended,
-    )  # fmt: skip
-
-
-@dataclass
-class _Lookup:
-    """Answers jobs from a table, and remembers what it was asked."""
-
-    table: Table
-    seed: int  # of the trainings
-    setting: Setting
-    proposals: int = 0
-    off_table: int = 0
-    since_training: int = 0  # proposals
-    reached: dict[str, int] = field(default_factory=dict)  # eval_key -> step
-    finished: list[tuple[Network, float]] = field(default_factory=list)  # with the compute spent by then
-
-    def answer(self, job: Job) -> Answer:
-        network, exact = self.table.find(job.settings)
-        if job.kind == "train":
-            return self._train(job, network)
-        if job.kind == "cost":
-            self.proposals += 1
-            self.since_training += 1
-            self.off_table += not exact
-            cost = Cost(
-                protocol=_COST, environment=environment(), params=network.count, macs=network.macs,
-                fvcore_flops=network.macs, activations=0, field_of_view=0,
-            )  # fmt: skip
-            measurement = Measurement(arch_id=network.arch_id, cost=cost)
-        else:
-            assert job.measurement is not None
-            ms = 0.0 if math.isnan(network.latency_ms) else network.latency_ms  # then it is no objective
-            latency = Latency(
-                protocol=_LATENCY, environment=environment(), p50_ms=ms, p90_ms=ms, p99_ms=ms, iqr_ms=None, n=1
-            )
-            measurement = replace(job.measurement, latency=latency)
-        return Answer(Result(job.candidate, job.kind, measurement), 0.0)
-
-    def _train(self, job: Job, network: Network) -> Answer:
-        """From where this network stands to the step that is asked for."""
-        assert job.measurement is not None
-        self.since_training = 0
-        until, before = job.until or self.setting.steps, self.reached.get(job.key, 0)
-        miou, seconds = network.trained[self.seed, until]
-        seconds_before = network.trained[self.seed, before][1] if before else 0.0
-        accuracy = Accuracy(
-            protocol=replace(_accuracy(self.setting.steps), seed=job.seed, steps=until), environment=environment(),
-            miou=miou, pixel_accuracy=0.0, class_iou={}, train_seconds=seconds,
-        )  # fmt: skip
-        measurement = replace(job.measurement, accuracy=accuracy)
-        if math.isnan(miou):
-            result = Result(job.candidate, "train", fault=Fault.DIVERGED, reason="diverged: so says the table")
-        else:
-            result = Result(job.candidate, "train", measurement)
-        cost = (until - before) / self.setting.steps
-        return Answer(result, max(0.0, seconds - seconds_before), cost)
-
-    def note(self, job: Job, engine: VirtualEngine) -> None:
-        """Hear of a job that ended."""
-        if job.kind != "train":
-            return
-        until = job.until or self.setting.steps
-        self.reached[job.key] = until
-        network, _ = self.table.find(job.settings)
-        if until == self.setting.steps and not math.isnan(network.trained[self.seed, until][0]):
-            self.finished.append((network, engine.spent))
-
-    def values(self, network: Network) -> list[float]:
-        miou = network.trained[self.seed, self.setting.steps][0]
-        figures: dict[str, float] = {
-            "miou": miou, "macs": network.macs, "params": network.count, "latency_ms": network.latency_ms,
-        }  # fmt: skip
-        return [figures[name] for name in self.setting.objectives]
-
-    def box(self, directions: Sequence[str]) -> tuple[Floats, float]:
-        """The reference point, and the hypervolume of the whole table."""
-        values = np.array([self.values(network) for network in self.table.networks])
-        corner = reference_box(values, directions).reference
-        return corner, hypervolume(values, corner, directions)
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether proposals have long been answered without training: little or nothing of the table is left."""
-        return self.since_training > 100 + 20 * len(self.table.networks)
-
-
-class _Compute(Budget):
-    """A budget of compute: when it is begun, nothing new begins. Trials and hours are without limit."""
-
-    def __init__(self, record: Record, engine: VirtualEngine, lookup: _Lookup, setting: Setting) -> None:
-        self.record, self.trials, self.hours, self.max_trial_minutes = record, 10**9, math.inf, None
-        self.seconds = 0.0
-        self._engine, self._lookup, self._limit = engine, lookup, setting.budget
-
-    def tick(self) -> float:
-        return 0.0
-
-    @property
-    def hours_over(self) -> bool:
-        return self._engine.begun >= self._limit - 1e-9 or self._lookup.exhausted
-
-    def learn(self, trial: FrozenTrial) -> None:
-        pass
-
-    def counted(self, unfinished: Iterable[FrozenTrial], before: int | None = None) -> int:
-        return 0
-
-
-@cache
-def _accuracy(steps: int) -> AccuracyProtocol:
-    return AccuracyProtocol(data="table", data_fingerprint="", recipe="", recipe_hash="", steps=steps, seed=0)
+        policy,
+        seed,
+        compute[within],
+        share,
+        engine.begun,
+        engine.clock / 3600,
+        lookup.proposals,
+        lookup.off_table,
+        time.thread_time() - began,
+        ended,
+    )
 
 
 def _study(table: Table, policy: Policy, setting: Setting) -> tuple[Study, Context]:
@@ -351,12 +251,24 @@ def _study(table: Table, policy: Policy, setting: Setting) -> tuple[Study, Conte
     figures = {name: FIGURES[name] for name in setting.objectives}
     options: dict[str, Any] = {"data": DataFile(name="table"), "recipe": Recipe(steps=setting.steps)}
     file = StudyFile(
-        question="", expected="", space=table.space.name, objectives=list(setting.objectives),
-        sampler=policy.sampler, halving=halving, **options,
-    )  # fmt: skip
+        question="",
+        expected="",
+        space=table.space.name,
+        objectives=list(setting.objectives),
+        sampler=policy.sampler,
+        halving=halving,
+        **options,
+    )
     study = Study("replay", file, table.space, tuple(figures.values()), {}, figures, Path(), "")
     context = Context(
-        **options, latency=_LATENCY, cost=_COST, accuracy=_accuracy(setting.steps), figures=(), folder=Path(),
-        weights=Path(), device="cpu", rungs=setting.rungs if policy.halving else (),
-    )  # fmt: skip
+        **options,
+        latency=LATENCY,
+        cost=COST,
+        accuracy=accuracy_protocol(setting.steps),
+        figures=(),
+        folder=Path(),
+        weights=Path(),
+        device="cpu",
+        rungs=setting.rungs if policy.halving else (),
+    )
     return study, context

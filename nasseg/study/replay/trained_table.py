@@ -158,9 +158,14 @@ def _figures(trial: TrialRow) -> list[Any]:
     assert cost is not None
     assert accuracy is not None
     return [
-        cost.macs, cost.params, latency.p50_ms if latency else None, accuracy.protocol.steps, accuracy.miou,
-        accuracy.train_seconds, accuracy.protocol.seed,
-    ]  # fmt: skip
+        cost.macs,
+        cost.params,
+        latency.p50_ms if latency else None,
+        accuracy.protocol.steps,
+        accuracy.miou,
+        accuracy.train_seconds,
+        accuracy.protocol.seed,
+    ]
 
 
 def write_table(record: StudyRecord, path: Path | str) -> Path:
@@ -171,8 +176,10 @@ def write_table(record: StudyRecord, path: Path | str) -> Path:
         raise UserError(f"a table is a CSV file, got {target}; name it {target.with_suffix('.csv').name}")
     try:
         if beside.exists() and beside.read_text(encoding="utf-8") != space:
-            raise UserError(f"{beside} is another file than the space of {record.name!r}, which a table has beside it; "
-                            "choose another name for the table")  # fmt: skip
+            raise UserError(
+                f"{beside} is another file than the space of {record.name!r}, which a table has beside it; "
+                "choose another name for the table"
+            )
         with written_whole(target) as partial:
             frame.to_csv(partial, index=False)
         with written_whole(beside) as partial:
@@ -212,8 +219,10 @@ def _check_columns(source: Path, columns: list[str], space: Space) -> None:
     constants = {name for name, parameter in space.parameters.items() if len(parameter.values) == 1}
     lacking = [name for name in (*space.parameters, *FIGURES) if name not in columns and name not in constants]
     if lacking:
-        raise UserError(f"{source}:1: column {lacking[0]!r} is missing; columns are the parameters of space "
-                        f"{space.name} and {', '.join(FIGURES)}")  # fmt: skip
+        raise UserError(
+            f"{source}:1: column {lacking[0]!r} is missing; columns are the parameters of space "
+            f"{space.name} and {', '.join(FIGURES)}"
+        )
     for column in columns:
         if column not in space.parameters and column not in FIGURES:
             raise UserError(f"{source}:1: {unknown('column', column, (*space.parameters, *FIGURES))}")
@@ -236,9 +245,12 @@ def _read_row(row: dict[str, Any], space: Space, networks: dict[str, Network], w
     miou = _number(row, "miou", where, empty=True)
     seconds = _number(row, "train_seconds", where)
     known = Network(
-        params, str(row["arch_id"]), _whole(row, "macs", where), _whole(row, "params", where),
+        params,
+        str(row["arch_id"]),
+        _whole(row, "macs", where),
+        _whole(row, "params", where),
         _number(row, "latency_ms", where, empty=True),
-    )  # fmt: skip
+    )
     network = networks.setdefault(_key(params), known)
     if (network.arch_id, network.macs, network.count) != (known.arch_id, known.macs, known.count):
         raise UserError(f"{where}: arch_id, macs or params differ from an earlier row of the same network; mend one")

@@ -43,10 +43,14 @@ class Candidate:
         known = Measurement.from_json(attributes[MEASUREMENT])
         custom = {name: entry for name, entry in known.custom.items() if entry["phase"] != "trained"}
         return cls(
-            Proposal({}, trial.params, trial.distributions), json.loads(attributes[ARCH]),
-            replace(known, accuracy=None, custom=custom), attributes[SEED], attributes.get(PUBLISHED, ""),
-            attributes[RUNG], attributes.get(CONTINUES),
-        )  # fmt: skip
+            Proposal({}, trial.params, trial.distributions),
+            json.loads(attributes[ARCH]),
+            replace(known, accuracy=None, custom=custom),
+            attributes[SEED],
+            attributes.get(PUBLISHED, ""),
+            attributes[RUNG],
+            attributes.get(CONTINUES),
+        )
 
     def attributes(self, figures: Mapping[str, float | None]) -> dict[str, Any]:
         built = environment()

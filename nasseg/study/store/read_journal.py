@@ -41,11 +41,16 @@ class JournalStudy:
                 complete = trial["state"] == TrialState.COMPLETE
                 rows.append(
                     make_row(
-                        reader, number, _NAMES[trial["state"]], _params(trial), dict(trial["user_attrs"]),
+                        reader,
+                        number,
+                        _NAMES[trial["state"]],
+                        _params(trial),
+                        dict(trial["user_attrs"]),
                         dict(zip(objectives, trial["values"], strict=True)) if complete else {},
-                        local(trial["datetime_start"]), local(trial.get("datetime_complete")),
+                        local(trial["datetime_start"]),
+                        local(trial.get("datetime_complete")),
                     )
-                )  # fmt: skip
+                )
             return keep(tuple(rows))
 
 

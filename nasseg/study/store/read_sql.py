@@ -90,27 +90,51 @@ def _rows(cursor: Any, study: int, objectives: list[str]) -> tuple[TrialRow, ...
     attributes, params = _attributes(cursor, among, ids), _params(cursor, study, among, ids)
     values = _values(cursor, among, ids, objectives)
     reader, local = Measurements(), LocalTime()
-    return tuple([
-        make_row(
-            reader, number, state, params[trial_id], attributes[trial_id],
-            values[trial_id] if state == "COMPLETE" else {}, local(started), local(finished),
-        )
-        for trial_id, number, state, started, finished in trials
-    ])  # fmt: skip
+    return tuple(
+        [
+            make_row(
+                reader,
+                number,
+                state,
+                params[trial_id],
+                attributes[trial_id],
+                values[trial_id] if state == "COMPLETE" else {},
+                local(started),
+                local(finished),
+            )
+            for trial_id, number, state, started, finished in trials
+        ]
+    )
 
 
 def make_row(
-    reader: "Measurements", number: int, state: str, params: dict[str, Any], attributes: dict[str, Any],
-    values: dict[str, float], started: str | None, finished: str | None,
-) -> TrialRow:  # fmt: skip
+    reader: "Measurements",
+    number: int,
+    state: str,
+    params: dict[str, Any],
+    attributes: dict[str, Any],
+    values: dict[str, float],
+    started: str | None,
+    finished: str | None,
+) -> TrialRow:
     """A row of what is stored of a trial. attributes: those that have no place of their own are left in it."""
     made = object.__new__(_Row)
     made.__dict__.update(
-        number=number, state=state, params=params, values=values, started=started, finished=finished, _reader=reader,
-        _arch=attributes.pop(ARCH, None), _measurement=attributes.pop(MEASUREMENT, None),
-        reason=attributes.pop(REASON, None), rung=attributes.pop(RUNG, 0), seed=attributes.pop(SEED, None),
-        reused_from=attributes.pop(REUSED_FROM, None), extra=attributes,
-    )  # fmt: skip
+        number=number,
+        state=state,
+        params=params,
+        values=values,
+        started=started,
+        finished=finished,
+        _reader=reader,
+        _arch=attributes.pop(ARCH, None),
+        _measurement=attributes.pop(MEASUREMENT, None),
+        reason=attributes.pop(REASON, None),
+        rung=attributes.pop(RUNG, 0),
+        seed=attributes.pop(SEED, None),
+        reused_from=attributes.pop(REUSED_FROM, None),
+        extra=attributes,
+    )
     return made
 
 

@@ -114,22 +114,34 @@ class Record:
         return self._add(candidate, TrialState.FAIL, None, {}, {}, {REASON: reason, FAULT: fault})
 
     def add_reused(
-        self, candidate: Candidate, values: list[float] | None, constraints: dict[str, float],
-        figures: Mapping[str, float | None], attributes: dict[str, Any],
-    ) -> FrozenTrial:  # fmt: skip
+        self,
+        candidate: Candidate,
+        values: list[float] | None,
+        constraints: dict[str, float],
+        figures: Mapping[str, float | None],
+        attributes: dict[str, Any],
+    ) -> FrozenTrial:
         """A trial whose network was trained before: COMPLETE with its values, PRUNED where there are none."""
         state = TrialState.PRUNED if values is None else TrialState.COMPLETE
         return self._add(candidate, state, values, constraints, figures, attributes)
 
     def _add(
-        self, candidate: Candidate, state: TrialState, values: list[float] | None, constraints: dict[str, float],
-        figures: Mapping[str, float | None], more: dict[str, Any],
-    ) -> FrozenTrial:  # fmt: skip
+        self,
+        candidate: Candidate,
+        state: TrialState,
+        values: list[float] | None,
+        constraints: dict[str, float],
+        figures: Mapping[str, float | None],
+        more: dict[str, Any],
+    ) -> FrozenTrial:
         trial = create_trial(
-            state=state, values=values, constraints=constraints,
-            params=candidate.proposal.sampled, distributions=candidate.proposal.distributions,
+            state=state,
+            values=values,
+            constraints=constraints,
+            params=candidate.proposal.sampled,
+            distributions=candidate.proposal.distributions,
             user_attrs={**candidate.attributes(figures), **more},
-        )  # fmt: skip
+        )
         trial_id = self.storage.create_new_trial(self.study_id, template_trial=trial)
         return self.storage.get_trial(trial_id)
 
@@ -192,9 +204,12 @@ class Record:
             return False
         kept = {k: v for k, v in trial.user_attrs.items() if k not in (LEASE, REASON, FAULT)}
         waiting = create_trial(
-            state=TrialState.WAITING, user_attrs={**kept, RETRY_OF: trial.number},
-            params=trial.params, distributions=trial.distributions, constraints=dict(trial.constraints),
-        )  # fmt: skip
+            state=TrialState.WAITING,
+            user_attrs={**kept, RETRY_OF: trial.number},
+            params=trial.params,
+            distributions=trial.distributions,
+            constraints=dict(trial.constraints),
+        )
         self.storage.create_new_trial(self.study_id, template_trial=waiting)
         return True
 

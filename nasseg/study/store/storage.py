@@ -176,9 +176,12 @@ class _Database(RDBStorage):
             return super()._get_prepared_new_trial(study_id, template_trial, session)
         new = template_trial
         trial = models.TrialModel(
-            study_id=study_id, number=None, state=new.state, datetime_start=new.datetime_start,
+            study_id=study_id,
+            number=None,
+            state=new.state,
+            datetime_start=new.datetime_start,
             datetime_complete=new.datetime_complete,
-        )  # fmt: skip
+        )
         session.add(trial)
         session.flush()  # gives it its id
         for name, distribution in new.distributions.items():

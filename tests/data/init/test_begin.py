@@ -49,10 +49,14 @@ NUMBERS = [f"{number:04d}" for number in range(10)]
         ("{name}.jpg", "{name}.png", NUMBERS, (8, 2)),
         ("rgb/{split}/{name}.jpg", "seg/{split}/{name}.png", [f"d{n}/{m}" for n in "123456" for m in "ab"], (10, 2)),
         ("{split}/rgb/{name}_x.jpg", "{split}/seg/{name}_y.png", [f"d{n}/{m}" for n in "12345" for m in "ab"], (8, 2)),
-        ("x/{split}/{name}.jpg", "y/{split}/{name}.png", [f"{s}/{n}" for s in ("train", "test") for n in NUMBERS],
-         (8, 2, 10)),
+        (
+            "x/{split}/{name}.jpg",
+            "y/{split}/{name}.png",
+            [f"{s}/{n}" for s in ("train", "test") for n in NUMBERS],
+            (8, 2, 10),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_folder_of_ones_own_gets_a_class_table_and_a_study(root, images, labels, keys, counts):
     begun = begin(own(root, images, labels, keys), name="mine")
     data = load_study("mine").file.data.load()

@@ -83,10 +83,12 @@ TABLE8 = [
     ("eseg-t8-resnet50-deeplab", 230.3),
 ]
 TABLE8_NOT_REPRODUCED = (
-    "eseg-t8-resnet50-deeplab-atrous", 324.3, 423.0,
+    "eseg-t8-resnet50-deeplab-atrous",
+    324.3,
+    423.0,
     "the network that gives the table's other five rows has 423.0; no other form tried has 324.3 (dense or separable, "
     "output stride 8 or 16): perhaps the digits of 423.0 in another order",
-)  # fmt: skip
+)
 
 
 def meta(build):
@@ -195,9 +197,14 @@ def test_a_row_of_eseg_that_is_not_reproduced() -> None:
     assert round(gflops(name, (1024, 2048), eseg_flops), 1) == computed != printed, reason
 
 
-@pytest.mark.parametrize(("name", "output_stride", "dilations"), [
-    *((name, 8, {1, 2, 4}) for name in BACKBONES), ("resnet18", 16, {1, 2}), ("efficientnet-b0", 16, {1, 2}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "output_stride", "dilations"),
+    [
+        *((name, 8, {1, 2, 4}) for name in BACKBONES),
+        ("resnet18", 16, {1, 2}),
+        ("efficientnet-b0", 16, {1, 2}),
+    ],
+)
 def test_atrous_convolutions_change_strides_only(name: str, output_stride: int, dilations: set[int]) -> None:
     """Same parameters; p4 and p5 get the size of the stride asked for, and each step back doubles the dilations."""
     encoder = atrous(meta(BACKBONES[name]), output_stride)

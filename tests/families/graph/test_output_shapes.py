@@ -71,9 +71,24 @@ def test_a_rule_agrees_with_torch_or_does_not_apply(func, args, kwargs):
 def test_the_usual_calls_have_rules():
     kinds = ((_kind(func), _arguments(_kind(func), args, kwargs)) for func, args, kwargs in CALLS)
     with_rules = {
-        "conv", "batch_norm", "relu", "silu", "sigmoid", "prelu", "add", "sub", "mul", "div", "addcmul", "cat",
-        "interpolate", "grid_sample", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
-    }  # fmt: skip
+        "conv",
+        "batch_norm",
+        "relu",
+        "silu",
+        "sigmoid",
+        "prelu",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "addcmul",
+        "cat",
+        "interpolate",
+        "grid_sample",
+        "max_pool2d",
+        "avg_pool2d",
+        "adaptive_avg_pool2d",
+    }
     assert {kind for kind, arguments in kinds if infer(kind, arguments) is not None} == with_rules
 
 

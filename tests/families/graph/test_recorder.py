@@ -260,8 +260,13 @@ def test_what_is_done_in_place_counts_also_where_the_first_name_goes_on():
 
 def test_a_weight_may_be_computed():
     """As standardised weights are: the convolution costs what it always does, and the parameter is found."""
-    graph = graph_of(Function(lambda m, x: F.conv2d(x, m.w * 2.0, m.b), w=nn.Parameter(torch.zeros(4, 3, 1, 1)),
-                              b=nn.Parameter(torch.zeros(4))))  # fmt: skip
+    graph = graph_of(
+        Function(
+            lambda m, x: F.conv2d(x, m.w * 2.0, m.b),
+            w=nn.Parameter(torch.zeros(4, 3, 1, 1)),
+            b=nn.Parameter(torch.zeros(4)),
+        )
+    )
     assert sum(map(macs, graph.reachable())) == 4 * 3 * 32 * 32
     assert len({weight.index for operator in graph.reachable() for weight in operator.weights}) == 2
 

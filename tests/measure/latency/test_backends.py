@@ -16,8 +16,13 @@ from nasseg.records import LatencyProtocol
 from nasseg.study.study_file import LatencyFile
 
 QUICK = {
-    "device": "cpu", "input_size": (32, 64), "num_classes": 3, "warmup": 1, "min_replicates": 3, "min_seconds": 0.0,
-}  # fmt: skip
+    "device": "cpu",
+    "input_size": (32, 64),
+    "num_classes": 3,
+    "warmup": 1,
+    "min_replicates": 3,
+    "min_seconds": 0.0,
+}
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "composed"])
@@ -96,9 +101,13 @@ def test_parts_add_up_to_about_the_whole():
 
 def test_addresses_are_timed_against_a_base_under_a_papers_protocol():
     found = time_addresses(
-        ["dabnet"], against="regseg", repeat=1, preset="dabnet", input_size=(32, 64),
+        ["dabnet"],
+        against="regseg",
+        repeat=1,
+        preset="dabnet",
+        input_size=(32, 64),
         settings={"warmup": 0, "min_replicates": 2},
-    )  # fmt: skip
+    )
     assert found.base == "regseg"
     assert [row.label for row in found.rows] == ["regseg", "dabnet"]
     assert found.rows[0].ratios == (1.0,)

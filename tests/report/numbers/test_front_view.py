@@ -32,9 +32,12 @@ def test_a_network_over_a_limit_is_marked_and_answers_nothing(record):
     best = max((t for t in record.trials if outcome(t) == "finished"), key=lambda t: t.values["miou"])
     cost = replace(best.measurement.cost, macs=9_000_000_000)
     giant = replace(
-        best, number=len(record.trials), measurement=replace(best.measurement, cost=cost, arch_id="giant"),
-        values={"miou": 99.0, "latency_ms": 1.0, "macs": 9e9}, extra={"published": "Giant"},
-    )  # fmt: skip
+        best,
+        number=len(record.trials),
+        measurement=replace(best.measurement, cost=cost, arch_id="giant"),
+        values={"miou": 99.0, "latency_ms": 1.0, "macs": 9e9},
+        extra={"published": "Giant"},
+    )
     point = PublishedPoint(name="Giant", citation="", family="regseg", figures=giant.values)
     longer = replace(record, trials=(*record.trials, giant), published=(*record.published, point))
     page, before = render(longer), render(record)

@@ -206,9 +206,10 @@ def test_a_folder_of_reports_shares_one_library_and_has_an_index(records, tmp_pa
 
 def test_an_index_links_tables_and_folders_beside_the_reports(tmp_path):
     for folder, name, body in (
-        ("scenes", "README.md", "# What scenes <reward>\n"), ("tables", "index.html", '<title>Tables</title>'),
+        ("scenes", "README.md", "# What scenes <reward>\n"),
+        ("tables", "index.html", "<title>Tables</title>"),
         ("empty", "notes.txt", "no page"),
-    ):  # fmt: skip
+    ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text(body)
     (tmp_path / "scenes" / "a picture.png").write_bytes(b"")

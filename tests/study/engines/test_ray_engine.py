@@ -282,7 +282,7 @@ def refusal(storage, address, runs=None):
                 address=address,
                 resources=study.file.resources,
             ),
-        ).engine.close()  # fmt: skip
+        ).engine.close()
     assert not ray.is_initialized()
     assert not list(Path(context.weights).glob(".shared*"))
     assert not Path("steps.log").exists()
@@ -315,9 +315,7 @@ def test_a_late_joiner_that_does_not_fit_is_named_and_gets_no_work(folder, clust
         if progress.done and not late:
             late.append(cluster.add_node(**NODE, env_vars={"PYTHONPATH": f"{folder / 'path'}:{ROOT}"}))
 
-    ended = search_on_ray(
-        load_study("s.yaml"), postgres, cluster.address, on_progress=join, tell=told.append
-    )  # fmt: skip
+    ended = search_on_ray(load_study("s.yaml"), postgres, cluster.address, on_progress=join, tell=told.append)
     try:
         assert not ended.fault
         assert own_failures(whole(postgres, 12)) == []

@@ -78,9 +78,11 @@ def test_what_differs_from_the_driver_is_named(context, monkeypatch):
     monkeypatch.setattr(ray_nodes, "environment", lambda: replace(environment(), torch="2.0.0+cpu", commit="def"))
     said = faults(context, expected(context, here=there, fingerprint="other"))
     assert [fault.partition(" and ")[0] for fault in said] == [
-        f"it has nasseg {environment().nasseg}", "it has the code of commit def", "it has torch 2.0.0",
+        f"it has nasseg {environment().nasseg}",
+        "it has the code of commit def",
+        "it has torch 2.0.0",
         f"its data scenes differ from the driver's ({context.data.load().fingerprint}): copy them anew",
-    ]  # fmt: skip
+    ]
     same = replace(environment(), torch="2.0.0+cu1", commit=None)  # another build of torch; not a checkout
     assert faults(context, expected(context, here=same)) == []
 

@@ -85,8 +85,11 @@ def states(name="tiny@finish"):
 
 def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_path):
     looked = []
-    monkeypatch.setattr(run, "evaluate", lambda model, split, *args, **options: (
-        looked.append(len(split)), evaluate(model, split, *args, **options))[1])  # fmt: skip
+    monkeypatch.setattr(
+        run,
+        "evaluate",
+        lambda model, split, *args, **options: (looked.append(len(split)), evaluate(model, split, *args, **options))[1],
+    )
     lines = []
     done = finish_study("tiny", recipe=RECIPE, seeds=1, tell=lines.append)
     members = front_members(here)
@@ -250,9 +253,11 @@ def test_a_full_disk_stops_it_and_it_goes_on(here, monkeypatch):
 def trial(number, miou, macs, state="COMPLETE", arch_id=None, **more):
     measurement = leaving.measured()
     measurement = replace(
-        measurement, arch_id=arch_id or str(number), cost=replace(measurement.cost, macs=macs),
+        measurement,
+        arch_id=arch_id or str(number),
+        cost=replace(measurement.cost, macs=macs),
         accuracy=replace(measurement.accuracy, miou=miou),
-    )  # fmt: skip
+    )
     values = {"miou": miou, "macs": float(macs)} if state == "COMPLETE" else {}
     return TrialRow(number=number, state=state, values=values, measurement=measurement, **more)
 

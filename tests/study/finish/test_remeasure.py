@@ -54,13 +54,27 @@ def made(tmp_path_factory):
 
         engine = fakes.FakeEngine(workers=1, macs=macs_of, arch_id=lambda settings: arch_of(settings).id)
         driver = fakes.make_driver(str(folder / "study.log"), study, engine, trials=4)
-        driver.record.set_attributes({
-            "study_file": study.text, "space_file": study.space.source, "question": study.file.question,
-            "objectives": [[f.name, f.unit, f.direction] for f in study.objectives], "limits": study.limits,
-            "command": "", "environment": {}, "created": "",
-            "published": [{"name": "regseg", "citation": "", "family": "regseg", "params": {},
-                           "figures": {"macs": 1.0, "latency_ms": 77.0}}],
-        })  # fmt: skip
+        driver.record.set_attributes(
+            {
+                "study_file": study.text,
+                "space_file": study.space.source,
+                "question": study.file.question,
+                "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
+                "limits": study.limits,
+                "command": "",
+                "environment": {},
+                "created": "",
+                "published": [
+                    {
+                        "name": "regseg",
+                        "citation": "",
+                        "family": "regseg",
+                        "params": {},
+                        "figures": {"macs": 1.0, "latency_ms": 77.0},
+                    }
+                ],
+            }
+        )
         driver.run()
     return folder / "study.log"
 

@@ -217,11 +217,14 @@ def test_published_networks_run_to_the_end(url):
     assert [job.until for job in engine.trained() if job.settings["family"] == "dabnet"] == [None]
 
 
-@pytest.mark.parametrize(("setting", "message"), [
-    ("{rungs: [5, 2]}", "rungs must ascend"),
-    ("{rungs: [2, 10]}", "must come before the recipe's last of 10"),
-    ("{rungs: [2], factor: 0}", "greater than or equal to 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("{rungs: [5, 2]}", "rungs must ascend"),
+        ("{rungs: [2, 10]}", "must come before the recipe's last of 10"),
+        ("{rungs: [2], factor: 0}", "greater than or equal to 1"),
+    ],
+)
 def test_bad_rungs_are_refused(url, setting, message):
     with pytest.raises(UserError, match=message):
         make_driver(url, make_study(halving=setting))

@@ -55,8 +55,10 @@ def made_up(monkeypatch):
 
 def draw(count, seed):
     rng = np.random.default_rng(seed)
-    drawn = [{"family": "made-up", "depth": int(rng.integers(1, 20)), "width": float(rng.uniform(0.5, 2.0))}
-             for _ in range(count)]  # fmt: skip
+    drawn = [
+        {"family": "made-up", "depth": int(rng.integers(1, 20)), "width": float(rng.uniform(0.5, 2.0))}
+        for _ in range(count)
+    ]
     return drawn, rng.normal(1, NOISE, count)
 
 

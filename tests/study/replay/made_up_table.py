@@ -46,18 +46,27 @@ def rows(space, steps=STEPS, seeds=(0,), noise=1.0):
         settings = space.settings(params)
         arch = arch_of(settings)
         luck = random.Random(digest([settings["family"], arch.params()]))
-        size = sum(float(value) / (4 if name != "expansion" else 8) for name, value in params.items()
-                   if isinstance(value, int | float))  # fmt: skip
+        size = sum(
+            float(value) / (4 if name != "expansion" else 8)
+            for name, value in params.items()
+            if isinstance(value, int | float)
+        )
         macs = int(1e8 * size * luck.uniform(0.7, 1.4))
         final = 20 + 12 * size**0.5 + luck.gauss(0, 3)
         for seed in seeds:
             for step in steps:
                 miou = final * (step / steps[-1]) ** 0.3 + luck.gauss(0, noise * (steps[-1] / step) ** 0.5 / 2)
                 yield {
-                    **params, "arch_id": digest(settings), "macs": macs, "params": macs // 50,
-                    "latency_ms": round(macs / 1e8 + luck.uniform(0, 1), 3), "step": step, "miou": round(miou, 3),
-                    "train_seconds": round(step * (0.1 + macs / 1e9), 2), "seed": seed,
-                }  # fmt: skip
+                    **params,
+                    "arch_id": digest(settings),
+                    "macs": macs,
+                    "params": macs // 50,
+                    "latency_ms": round(macs / 1e8 + luck.uniform(0, 1), 3),
+                    "step": step,
+                    "miou": round(miou, 3),
+                    "train_seconds": round(step * (0.1 + macs / 1e9), 2),
+                    "seed": seed,
+                }
 
 
 def write(folder, keep=lambda row: True, text=SPACE, **options):

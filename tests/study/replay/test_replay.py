@@ -48,9 +48,11 @@ def job(number, seconds):
 def engine(workers, **options):
     ended = []
     made = VirtualEngine(
-        workers, lambda j: Answer(Result(j.candidate, j.kind), j.settings["seconds"], cost=j.settings["seconds"] / 10),
-        lambda j, _: ended.append(j.candidate), **options,
-    )  # fmt: skip
+        workers,
+        lambda j: Answer(Result(j.candidate, j.kind), j.settings["seconds"], cost=j.settings["seconds"] / 10),
+        lambda j, _: ended.append(j.candidate),
+        **options,
+    )
     return made, ended
 
 
@@ -335,8 +337,17 @@ recipe: {{steps: 10}}
     study = study_from(parse_yaml(text, tmp_path / "study.yaml"), "small")
     driver = make_driver(str(tmp_path / "s.log"), study, FakeEngine(), trials=9)
     driver.run()
-    attributes = {"question": "q", "objectives": [], "limits": {}, "published": [], "command": "", "created": "",
-                  "environment": {}, "study_file": text, "space_file": SMALL}  # fmt: skip
+    attributes = {
+        "question": "q",
+        "objectives": [],
+        "limits": {},
+        "published": [],
+        "command": "",
+        "created": "",
+        "environment": {},
+        "study_file": text,
+        "space_file": SMALL,
+    }
     driver.record.set_attributes(
         {**attributes, "objectives": [[f.name, f.unit, f.direction] for f in study.objectives]}
     )

@@ -114,10 +114,19 @@ def test_a_report_that_cannot_be_written_leaves_the_last_one(tmp_path):
 
 def run_attributes(driver):
     """What a search writes of its study, for a driver that was made without one."""
-    driver.record.set_attributes({
-        "question": "?", "objectives": [["miou", "%", "maximize"], ["macs", "", "minimize"]], "limits": {},
-        "published": [], "command": "", "created": "2026-01-01", "environment": {}, "study_file": "", "space_file": "",
-    })  # fmt: skip
+    driver.record.set_attributes(
+        {
+            "question": "?",
+            "objectives": [["miou", "%", "maximize"], ["macs", "", "minimize"]],
+            "limits": {},
+            "published": [],
+            "command": "",
+            "created": "2026-01-01",
+            "environment": {},
+            "study_file": "",
+            "space_file": "",
+        }
+    )
 
 
 @pytest.mark.parametrize("kind", ["image", "label"])

@@ -20,11 +20,15 @@ def test_what_was_spent_and_saved_is_that_of_the_stored_study(tmp_path):
     watch = ProgressWatch(driver, tally, {})
     seen.append(watch.look())
     driver.run(lambda: seen.append(watch.look()))
-    driver.record.set_attributes({
-        **dict.fromkeys(["question", "command", "created", "study_file", "space_file"], ""), "published": [],
-        "environment": {}, "limits": study.limits,
-        "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
-    })  # fmt: skip
+    driver.record.set_attributes(
+        {
+            **dict.fromkeys(["question", "command", "created", "study_file", "space_file"], ""),
+            "published": [],
+            "environment": {},
+            "limits": study.limits,
+            "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
+        }
+    )
     live, record = watch.look(), record_of(driver.record)
     stored, front = compute_of(record), front_share(record)
     assert (live.front, live.hypervolume) == (front.members, pytest.approx(front.share))

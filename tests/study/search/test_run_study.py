@@ -38,9 +38,13 @@ def start(folder):
     command = [sys.executable, "-m", "nasseg", "search", "s.yaml"]
     # What a shell runs in the background, and all below it, ignores Ctrl-C: this search must not.
     return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    )
 
 
 def wait_for_training(folder, process, count=1):

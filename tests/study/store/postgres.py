@@ -47,14 +47,31 @@ def postgres_server():
                 shutil.chown(path, user["user"], user["group"])
         data, port, quiet = folder / "data", _free_port(), {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
         subprocess.run(
-            [programs / "initdb", "-D", data, "-U", "nasseg", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}",
-             "-E", "UTF8", "--locale=C", "--no-sync"],
-            check=True, cwd=folder, **quiet, **user,
-        )  # fmt: skip
+            [
+                programs / "initdb",
+                "-D",
+                data,
+                "-U",
+                "nasseg",
+                "-A",
+                "scram-sha-256",
+                f"--pwfile={folder / 'password'}",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "--no-sync",
+            ],
+            check=True,
+            cwd=folder,
+            **quiet,
+            **user,
+        )
         server = subprocess.Popen(
             [programs / "postgres", "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1", "-F"],
-            cwd=folder, **quiet, **user,
-        )  # fmt: skip
+            cwd=folder,
+            **quiet,
+            **user,
+        )
         url = f"postgresql://nasseg:{PASSWORD}@127.0.0.1:{port}"
         until = time.monotonic() + 60
         while True:

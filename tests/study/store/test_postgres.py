@@ -36,10 +36,13 @@ print(make_driver(sys.argv[1], trials=60, seed=int(sys.argv[2]), engine=FakeEngi
     ("text", "shown"),
     [
         ("postgresql://u:geheim@h:5432/d", "postgresql://u:***@h:5432/d"),
-        ("--storage 'postgresql+psycopg://u@h/d?password=geheim&sslmode=on'", "--storage 'postgresql+psycopg://u@h/d?password=***&sslmode=on'"),
+        (
+            "--storage 'postgresql+psycopg://u@h/d?password=geheim&sslmode=on'",
+            "--storage 'postgresql+psycopg://u@h/d?password=***&sslmode=on'",
+        ),
         ("postgresql://u@h/d?sslpassword=geheim", "postgresql://u@h/d?sslpassword=***"),
     ],
-)  # fmt: skip
+)
 def test_no_password_is_shown(text, shown):
     assert redact(text) == shown
 
@@ -64,10 +67,16 @@ def test_a_wrong_password_is_said_and_not_shown(postgres):  # noqa: F811
 def run(*commands, folder):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = [
-        subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(
+            [sys.executable, *command],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         for command in commands
-    ]  # fmt: skip
+    ]
     outputs = [process.communicate(timeout=300)[0] for process in started]
     assert [process.returncode for process in started] == [0] * len(started), outputs
     return outputs

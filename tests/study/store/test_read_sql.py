@@ -46,10 +46,15 @@ def searched(url, name="fake", trials=4):
     engine = Detailed(spoil=spoil, arch_id=lambda settings: f"{settings['family']}-{settings['width']}")
     driver = make_driver(url, study, engine, trials=trials)
     driver.run()
-    driver.record.set_attributes({
-        **dict.fromkeys(["question", "command", "created", "study_file", "space_file"], ""), "published": [],
-        "environment": {}, "limits": {}, "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
-    })  # fmt: skip
+    driver.record.set_attributes(
+        {
+            **dict.fromkeys(["question", "command", "created", "study_file", "space_file"], ""),
+            "published": [],
+            "environment": {},
+            "limits": {},
+            "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
+        }
+    )
     return driver.record
 
 
@@ -60,9 +65,11 @@ def two_studies(url):
         copied = record.trials()[0]
         for state in (TrialState.RUNNING, TrialState.WAITING):
             more = create_trial(
-                state=state, params=copied.params, distributions=copied.distributions,
+                state=state,
+                params=copied.params,
+                distributions=copied.distributions,
                 user_attrs={**copied.user_attrs, "note": None, "list": [1, "zwei", {"three": 3.0}], "text": "ä\tö"},
-            )  # fmt: skip
+            )
             record.storage.create_new_trial(record.study_id, template_trial=more)
         infinite = create_trial(state=TrialState.COMPLETE, values=[float("inf"), float("-inf")])
         record.storage.create_new_trial(record.study_id, template_trial=infinite)

@@ -17,14 +17,17 @@ FIELDS = ["number", "state", "values", "params", "distributions", "user_attrs", 
 
 def trial(state=TrialState.COMPLETE, values=(1.5, float("inf")), depth=3, choices=("a", "b")):
     return create_trial(
-        state=state, values=values and list(values), params={"width": 0.5, "depth": depth, "kind": "b"},
+        state=state,
+        values=values and list(values),
+        params={"width": 0.5, "depth": depth, "kind": "b"},
         distributions={
             "width": optuna.distributions.FloatDistribution(0.25, 1.0, step=0.25),
             "depth": optuna.distributions.IntDistribution(1, 4),
             "kind": optuna.distributions.CategoricalDistribution(choices),
         },
-        user_attrs={f"attribute {i}": {"i": i} for i in range(20)}, constraints={"macs max": -0.5},
-    )  # fmt: skip
+        user_attrs={f"attribute {i}": {"i": i} for i in range(20)},
+        constraints={"macs max": -0.5},
+    )
 
 
 def stored(storage, trials):

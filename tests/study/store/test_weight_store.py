@@ -18,9 +18,12 @@ COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
 def trial(key, values=None, state=COMPLETE, **attributes):
     found = create_trial(
-        state=state, values=values, params={"x": 0.5}, distributions={"x": FloatDistribution(0, 1)},
+        state=state,
+        values=values,
+        params={"x": 0.5},
+        distributions={"x": FloatDistribution(0, 1)},
         user_attrs={"eval_key": key, **attributes},
-    )  # fmt: skip
+    )
     return found
 
 
@@ -47,21 +50,28 @@ TRIALS = [
 ]
 
 
-@pytest.mark.parametrize(("keep", "names"), [
-    ("front", {"b", "c", "paper", "copy"}),
-    ("all", {"a", "beaten", "b", "c", "paper", "copy"}),
-    ("none", {"paper", "copy"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("keep", "names"),
+    [
+        ("front", {"b", "c", "paper", "copy"}),
+        ("all", {"a", "beaten", "b", "c", "paper", "copy"}),
+        ("none", {"paper", "copy"}),
+    ],
+)
 def test_the_front_is_kept(tmp_path, keep, names):
     assert kept(tmp_path, keep, TRIALS) == names
 
 
 def test_checkpoints_stay_where_training_may_go_on(tmp_path):
-    kept(tmp_path, "front", [
-        trial("stopped", state=PRUNED, stopped_at_rung=True, rung=0),
-        trial("interrupted", state=FAIL, reason="interrupted: its process is gone", fault="interrupted"),
-        trial("diverged", state=FAIL, reason="diverged: the loss is nan"),
-    ])  # fmt: skip
+    kept(
+        tmp_path,
+        "front",
+        [
+            trial("stopped", state=PRUNED, stopped_at_rung=True, rung=0),
+            trial("interrupted", state=FAIL, reason="interrupted: its process is gone", fault="interrupted"),
+            trial("diverged", state=FAIL, reason="diverged: the loss is nan"),
+        ],
+    )
     assert {path.parent.name for path in tmp_path.glob("*/checkpoint.pt")} == {"stopped", "interrupted"}
 
 

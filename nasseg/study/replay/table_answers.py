@@ -1,0 +1,146 @@
+"""Answers of a table to the jobs of a search, and the budget of compute that such a search has."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from nasseg.analyse.front import Floats, hypervolume, reference_box
+from nasseg.errors import Fault
+from nasseg.measure.environment import environment
+from nasseg.records import Accuracy, AccuracyProtocol, Cost, CostProtocol, Latency, LatencyProtocol, Measurement
+from nasseg.study.driver.budget import Budget
+from nasseg.study.engines.jobs import Job, Result
+from nasseg.study.engines.virtual_engine import Answer, VirtualEngine
+from nasseg.study.replay.policies import Setting
+from nasseg.study.replay.trained_table import Network, Table
+from nasseg.study.store.record import Record
+
+_SIZE = (1, 1)  # tables do not say
+COST = CostProtocol(input_size=_SIZE, num_classes=2)
+LATENCY = LatencyProtocol(device="cpu", input_size=_SIZE, num_classes=2)
+
+
+@dataclass
+class TableAnswers:
+    """Answer jobs from a table, and remember what was asked."""
+
+    table: Table
+    seed: int  # of the trainings
+    setting: Setting
+    proposals: int = 0
+    off_table: int = 0
+    since_training: int = 0  # proposals
+    reached: dict[str, int] = field(default_factory=dict)  # eval_key -> step
+    finished: list[tuple[Network, float]] = field(default_factory=list)  # with the compute spent by then
+
+    def answer(self, job: Job) -> Answer:
+        network, exact = self.table.find(job.settings)
+        if job.kind == "train":
+            return self._train(job, network)
+        if job.kind == "cost":
+            self.proposals += 1
+            self.since_training += 1
+            self.off_table += not exact
+            cost = Cost(
+                protocol=COST,
+                environment=environment(),
+                params=network.count,
+                macs=network.macs,
+                fvcore_flops=network.macs,
+                activations=0,
+                field_of_view=0,
+            )
+            measurement = Measurement(arch_id=network.arch_id, cost=cost)
+        else:
+            assert job.measurement is not None
+            ms = 0.0 if math.isnan(network.latency_ms) else network.latency_ms  # then it is no objective
+            latency = Latency(
+                protocol=LATENCY, environment=environment(), p50_ms=ms, p90_ms=ms, p99_ms=ms, iqr_ms=None, n=1
+            )
+            measurement = replace(job.measurement, latency=latency)
+        return Answer(Result(job.candidate, job.kind, measurement), 0.0)
+
+    def _train(self, job: Job, network: Network) -> Answer:
+        """Train from where this network stands to the step that is asked for."""
+        assert job.measurement is not None
+        self.since_training = 0
+        until, before = job.until or self.setting.steps, self.reached.get(job.key, 0)
+        miou, seconds = network.trained[self.seed, until]
+        seconds_before = network.trained[self.seed, before][1] if before else 0.0
+        accuracy = Accuracy(
+            protocol=replace(accuracy_protocol(self.setting.steps), seed=job.seed, steps=until),
+            environment=environment(),
+            miou=miou,
+            pixel_accuracy=0.0,
+            class_iou={},
+            train_seconds=seconds,
+        )
+        measurement = replace(job.measurement, accuracy=accuracy)
+        if math.isnan(miou):
+            result = Result(job.candidate, "train", fault=Fault.DIVERGED, reason="diverged: so says the table")
+        else:
+            result = Result(job.candidate, "train", measurement)
+        cost = (until - before) / self.setting.steps
+        return Answer(result, max(0.0, seconds - seconds_before), cost)
+
+    def note(self, job: Job, engine: VirtualEngine) -> None:
+        """Hear of a job that ended."""
+        if job.kind != "train":
+            return
+        until = job.until or self.setting.steps
+        self.reached[job.key] = until
+        network, _ = self.table.find(job.settings)
+        if until == self.setting.steps and not math.isnan(network.trained[self.seed, until][0]):
+            self.finished.append((network, engine.spent))
+
+    def values(self, network: Network) -> list[float]:
+        miou = network.trained[self.seed, self.setting.steps][0]
+        figures: dict[str, float] = {
+            "miou": miou,
+            "macs": network.macs,
+            "params": network.count,
+            "latency_ms": network.latency_ms,
+        }
+        return [figures[name] for name in self.setting.objectives]
+
+    def box(self, directions: Sequence[str]) -> tuple[Floats, float]:
+        """The reference point, and the hypervolume of the whole table."""
+        values = np.array([self.values(network) for network in self.table.networks])
+        corner = reference_box(values, directions).reference
+        return corner, hypervolume(values, corner, directions)
+
+    @property
+    def exhausted(self) -> bool:
+        """Return whether proposals have long been answered without training: little or nothing of the table is left."""
+        return self.since_training > 100 + 20 * len(self.table.networks)
+
+
+class ComputeBudget(Budget):
+    """A budget of compute: when it is begun, nothing new begins. Trials and hours are without limit."""
+
+    def __init__(self, record: Record, engine: VirtualEngine, lookup: TableAnswers, setting: Setting) -> None:
+        self.record, self.trials, self.hours, self.max_trial_minutes = record, 10**9, math.inf, None
+        self.seconds = 0.0
+        self._engine, self._lookup, self._limit = engine, lookup, setting.budget
+
+    def tick(self) -> float:
+        return 0.0
+
+    @property
+    def hours_over(self) -> bool:
+        return self._engine.begun >= self._limit - 1e-9 or self._lookup.exhausted
+
+    def learn(self, trial: FrozenTrial) -> None:
+        pass
+
+    def counted(self, unfinished: Iterable[FrozenTrial], before: int | None = None) -> int:
+        return 0
+
+
+@cache
+def accuracy_protocol(steps: int) -> AccuracyProtocol:
+    return AccuracyProtocol(data="table", data_fingerprint="", recipe="", recipe_hash="", steps=steps, seed=0)
