@@ -100,6 +100,14 @@ def test_who_may_import_whom():
     assert done.returncode == 0, done.stdout
 
 
+def test_every_room_with_folders_says_in_which_order_they_import():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layered = {room for contract in contracts for room in contract.get("containers", [])}
+    folders = [path.parent.relative_to(ROOT) for path in (ROOT / "nasseg").rglob("*/__init__.py")]
+    rooms = Counter(".".join(folder.parent.parts) for folder in folders)
+    assert {room for room, count in rooms.items() if count > 1} <= layered
+
+
 @pytest.mark.parametrize("name", list_files("spaces"))
 def test_every_space_loads_and_names_fields_that_exist(name):
     space = load_space(name)
