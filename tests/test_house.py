@@ -37,6 +37,13 @@ def test_a_folder_holds_at_most_a_dozen_code_files_of_at_most_400_lines(folder):
     assert not long
 
 
+def test_a_test_file_has_at_most_400_lines():
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in (ROOT / "tests").rglob("*.py")
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}
+
+
 def test_no_file_is_kept_from_the_formatter():
     kept = [
         path
