@@ -63,8 +63,8 @@ class NextJobs:
         if reason is None or not left:
             return reason
         return (
-            f"{reason}; {left} more could not be timed, for the machine was busy: run the same command again when it is "
-            "quiet"
+            f"{reason}; {left} more could not be timed, for the machine was busy: run the same command again when it "
+            "is quiet"
         )
 
     def _is_left(self, trial: FrozenTrial) -> bool:
