@@ -85,9 +85,7 @@ def test_names_that_do_not_fit_are_shown_beside_the_nearest_ones(tmp_path):
 
 def test_weights_that_must_fill_the_network_and_do_not_are_refused(tmp_path):
     save_weights(build(19), tmp_path / "start.pt")
-    with pytest.raises(
-        UserError, match=r"2 of its \d+ tensors are not in it.*it is \[19, 16, 1, 1\].*of classes"
-    ):
+    with pytest.raises(UserError, match=r"2 of its \d+ tensors are not in it.*it is \[19, 16, 1, 1\].*of classes"):
         load_whole(build(3), tmp_path / "start.pt")
 
 
