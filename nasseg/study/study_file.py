@@ -66,13 +66,17 @@ class LatencyFile(BaseModel):
 
 
 class HalvingFile(BaseModel):
-    """Successive halving. rungs: where a network is stopped and compared; the recipe's last step is one more."""
+    """Successive halving. rungs: where a network is stopped and compared; the recipe's last step is one more.
+
+    straight: the share of compute for networks that are trained to the end whatever their rungs say.
+    """
 
     model_config = _STRICT
 
     rungs: list[int] = Field(min_length=1)
     unit: Literal["steps", "epochs"] = "steps"
     factor: int = Field(3, ge=1)  # 1: all go on
+    straight: float = Field(0.0, ge=0, lt=1)
 
     @field_validator("rungs")
     @classmethod

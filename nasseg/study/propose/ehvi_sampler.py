@@ -26,8 +26,8 @@ from nasseg.study.propose.gaussian_process import GaussianProcess
 from nasseg.study.propose.graph_features import Described, Points
 from nasseg.study.propose.improvement import Outlook, expected_improvement
 
-POOL = 64  # points that are described before the first choice
-GROWS = 2  # points that are described before each choice
+POOL, FILLS = 128, 12  # points in the pool at first, and how many are described before a choice until there are
+GROWS = 2  # points that are described before each choice from then on
 MAX_POOL = 512
 STARTUP = 3  # finished networks before anything is learned
 MAX_FINISHED, MAX_PARTIAL = 256, 128  # seen at once: the front and the latest
@@ -129,7 +129,7 @@ class EHVISampler(BaseSampler):
         candidates = [*pool, *(waiting[place].point for place in places)]
         if not candidates:
             return None, None
-        scores = self._scores(self._latest(seen, directions), directions, running, candidates)
+        scores = self._scores(self._at_hand(seen, directions), directions, running, candidates)
         if len(pool) > MAX_POOL:
             for place in np.argsort(scores[: len(pool)])[: len(pool) - MAX_POOL]:
                 del self._pool[key_of(pool[place])]
@@ -143,14 +143,18 @@ class EHVISampler(BaseSampler):
         self._pool = {key: point for key, point in self._pool.items() if not taken(point)}
         front: list[Seen] = []
         if len(finished) >= STARTUP:
-            on = pareto_front([one.values for one in finished], directions)
+            on = pareto_front(_values(finished), directions)
             front = [one for one, is_on in zip(finished, on, strict=True) if is_on]
-        for draw in range(GROWS if self._known else POOL):
+        before = len(self._known)
+        wanted = before + (FILLS if before < POOL else GROWS)
+        for draw in range(4 * (wanted - before)):  # some are drawn again
             near = front and draw % 2
             point = self.points.near(self._random.choice(front).point, self._random) if near else None
             point = self.points.draw(self._random) if point is None else point
             if not taken(point) and self._describe(point):
                 self._pool[key_of(point)] = point
+            if len(self._known) >= wanted:
+                break
 
     def _describe(self, point: Mapping[str, Any]) -> Described | None:
         key = key_of(point)
@@ -158,17 +162,11 @@ class EHVISampler(BaseSampler):
             self._known[key] = self.points.describe(point)
         return self._known[key]
 
-    def _latest(self, seen: Sequence[Seen], directions: Sequence[str]) -> list[Seen]:
-        """Return the front and the latest, so that a choice takes no longer in a long search."""
-        described = [one for one in seen if self._describe(one.point)]
-        finished = [one for one in described if one.values is not None]
-        partial = [one for one in described if one.values is None][-MAX_PARTIAL:]
-        if len(finished) > MAX_FINISHED:
-            on = pareto_front([one.values for one in finished], directions)
-            front = [one for one, is_on in zip(finished, on, strict=True) if is_on][-MAX_FINISHED // 2 :]
-            rest = [one for one, is_on in zip(finished, on, strict=True) if not is_on]
-            finished = rest[len(front) - MAX_FINISHED :] + front
-        return finished + partial
+    def _at_hand(self, seen: Sequence[Seen], directions: Sequence[str]) -> list[Seen]:
+        """Return what a choice looks at, so that it takes no longer in a long search."""
+        finished = front_and_latest([one for one in seen if one.values is not None], directions)
+        partial = [one for one in seen if one.values is None][-MAX_PARTIAL:]
+        return [one for one in (*finished, *partial) if self._describe(one.point)]
 
     def _scores(
         self,
@@ -195,10 +193,10 @@ class EHVISampler(BaseSampler):
                 found = self._process(f"objective {index}", there, data, here, len(running))
                 mean[:, index], error[:, index] = sign[index] * found[0], found[1]
         error[: len(running)] = 0
-        front = np.array([one.values for one in seen if one.values is not None]) * sign
-        box = reference_box(front, ["minimize"] * len(sign)).reference
-        sure = (error == 0).all(axis=0)
-        reference = np.where(sure, np.maximum(box, mean.max(axis=0)), box)
+        front = _values(seen) * sign
+        sure = (error == 0).all(axis=0)  # what is known of candidates widens the box, so that the largest count too
+        corners = np.vstack([front, np.where(sure, mean, front[0])])
+        reference = reference_box(corners, ["minimize"] * len(sign)).reference
         front = np.vstack([front, mean[: len(running)]])
         outlook = Outlook(mean[len(running) :], error[len(running) :])
         scores = expected_improvement(outlook, front, reference, first or 0)
@@ -246,6 +244,21 @@ class EHVISampler(BaseSampler):
         found = self._describe(point)
         assert found is not None
         return found
+
+
+def _values(seen: Sequence[Seen]) -> Floats:
+    """Return the values [n, m] of what is finished."""
+    return np.array([one.values for one in seen if one.values is not None], dtype=np.float64)
+
+
+def front_and_latest(finished: list[Seen], directions: Sequence[str]) -> list[Seen]:
+    """Return at most MAX_FINISHED: the front (of a large one the latest), and of the others the latest."""
+    if len(finished) <= MAX_FINISHED:
+        return finished
+    on = pareto_front(_values(finished), directions)
+    front = [one for one, is_on in zip(finished, on, strict=True) if is_on][-MAX_FINISHED // 2 :]
+    rest = [one for one, is_on in zip(finished, on, strict=True) if not is_on]
+    return rest[len(front) - MAX_FINISHED :] + front
 
 
 def _observed(seen: Sequence[Seen], index: int) -> list[tuple[int, float, float]]:
