@@ -115,7 +115,7 @@ def _interpolate(arguments: Mapping[str, Any]) -> Shape | None:
     if x.dim() != 4 or (size is None) == (scale is None) or arguments.get("antialias"):
         return None
     if size is None:
-        scales = (scale, scale) if isinstance(scale, (int, float)) else scale
+        scales: Any = (scale, scale) if isinstance(scale, (int, float)) else scale
         return (*x.shape[:2], *(math.floor(float(side) * by) for side, by in zip(x.shape[2:], scales, strict=True)))
     return (*x.shape[:2], *_pair(size if isinstance(size, int) else [int(side) for side in size]))
 
