@@ -24,30 +24,12 @@ _VECTORS: dict[Any, Callable[..., int]] = {
 }
 # Of several operands, but none is multiplied by another, or only by elements: what torch does not tag as pointwise.
 _FREE = frozenset(
-    [
-        "cat",
-        "stack",
-        "copy",
-        "embedding",
-        "grid_sampler_2d",
-        "grid_sampler_3d",
-        "linalg_cross",
-        "masked_scatter",
-        "scatter",
-        "scatter_add",
-        "select_scatter",
-        "slice_scatter",
-        "index_add",
-        "index_copy",
-        "index_put",
-        "native_batch_norm",
-        "native_group_norm",
-        "native_layer_norm",
-        "_native_batch_norm_legit",
-        "_native_batch_norm_legit_no_training",
-        "_fused_rms_norm",
-        "_prelu_kernel",
-    ]
+    {
+        *("cat", "stack", "copy", "embedding", "grid_sampler_2d", "grid_sampler_3d", "linalg_cross", "masked_scatter"),
+        *("scatter", "scatter_add", "select_scatter", "slice_scatter", "index_add", "index_copy", "index_put"),
+        *("native_batch_norm", "native_group_norm", "native_layer_norm", "_native_batch_norm_legit"),
+        *("_native_batch_norm_legit_no_training", "_fused_rms_norm", "_prelu_kernel"),
+    }
 )
 
 

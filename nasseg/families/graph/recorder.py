@@ -33,6 +33,8 @@ _SAME = {
 }
 _IDENTITIES = frozenset({"dropout", "dropout2d", "contiguous", "identity", "clone", "detach"})
 _QUESTIONS = frozenset({"dim", "shape", "size", "is_floating_point"})  # the most frequent calls that give no tensor
+# Frequent, and they multiply nothing: not worth a look at their kernels.
+_COPIES = frozenset({"getitem", "unbind", "chunk", "split", "view", "reshape", "flatten", "transpose", "permute"})
 _NOT_IN_INFERENCE = frozenset({"momentum", "training", "inplace"})
 
 
@@ -166,7 +168,9 @@ class _Recorder(TorchFunctionMode):
             return func(*args, **kwargs)
         arguments = _arguments(kind, args, kwargs)
         result, macs, unknown = infer(kind, arguments, in_place=_in_place(func)), 0, False
-        if result is None:
+        if result is None and kind in _COPIES:
+            result = func(*args, **kwargs)
+        elif result is None:
             with MultiplyAdds() as kernels:
                 result = func(*args, **kwargs)
             macs, unknown = kernels.count, kernels.unknown
