@@ -39,8 +39,8 @@ MAP_BACK = {
     ),
     "classes": (
         "Cut the classes to the upper left h x w, where the picture lay.",
-        "Pixel y, x of the picture has the class at floor((y + 0.5) * h / H), floor((x + 0.5) * w / W). The figures' mIoU "
-        "is that of resized logits: it is found again where H x W is h x w; for others export without --argmax.",
+        "Pixel y, x of the picture has the class at floor((y + 0.5) * h / H), floor((x + 0.5) * w / W). The figures' "
+        "mIoU is that of resized logits: it is found again where H x W is h x w; for others export without --argmax.",
     ),
 }
 
