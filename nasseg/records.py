@@ -63,6 +63,8 @@ class Stage:
 class Cost:
     """Figures that need no run of the model. field_of_view in pixels of the input, by Eqs 1-2 of RegSeg.
 
+    uncounted: operators by kind that count 0 in fvcore_flops. unknown: operators by kind that may multiply more than
+    macs says, for they have several operands and no rule.
     peak_activation_bytes: fp32, batch 1; None where it was measured before this figure existed.
     """
 
@@ -76,6 +78,7 @@ class Cost:
     peak_activation_bytes: int | None = None
     stages: tuple[Stage, ...] = ()
     uncounted: dict[str, int] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +113,9 @@ class LatencyProtocol:
 class Latency:
     """Milliseconds a batch: percentiles over n replicates. `disturbed`: other load was seen, also in repeats.
 
-    load: wall over CPU seconds, 1 on a quiet machine (one thread on a CPU; 1 elsewhere). clocks_mhz: of the device
-    before and after, where it says so. target: what a command said of the device and the runtime that it measured on.
+    lower_ms: the network takes no less, whatever ran beside it; None where that is not known. load: wall over CPU
+    seconds, 1 on a quiet machine (one thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, where
+    it says so. target: what a command said of the device and the runtime that it measured on.
     """
 
     protocol: LatencyProtocol
@@ -122,6 +126,7 @@ class Latency:
     iqr_ms: float | None  # None: a command did not say
     n: int
     disturbed: bool = False
+    lower_ms: float | None = None
     load: float = 1.0
     clocks_mhz: tuple[float, float] | None = None
     target: dict[str, str] = field(default_factory=dict)
