@@ -57,13 +57,13 @@ def test_off_a_terminal_rejections_are_told_every_few_seconds(monkeypatch, capsy
     clock = Clock()
     monkeypatch.setattr(shared, "time", clock)
     with Ticker() as ticker:
-        for rejected in range(100):  # ten a second
+        for rejected in range(80):  # eight a second
             ticker.update(f"0 of 5 trained, {rejected} over a limit", 0, rejected)
-            clock.now += 0.1
-        ticker.update("0 of 5 trained, 100 over a limit", 0, 100)
+            clock.now += 0.125
+        ticker.update("0 of 5 trained, 80 over a limit", 0, 80)
         clock.now += 60.0
-        ticker.update("0 of 5 trained, 100 over a limit, step 7", 0, 100)  # nothing ended
-        ticker.update("1 of 5 trained, 100 over a limit", 1, 100)
-        ticker.update("2 of 5 trained, 100 over a limit", 2, 100)
-    counts = ["0 of 5 trained, 0", "0 of 5 trained, 100", "1 of 5 trained, 100", "2 of 5 trained, 100"]
+        ticker.update("0 of 5 trained, 80 over a limit, step 7", 0, 80)  # nothing ended
+        ticker.update("1 of 5 trained, 80 over a limit", 1, 80)
+        ticker.update("2 of 5 trained, 80 over a limit", 2, 80)
+    counts = ["0 of 5 trained, 0", "0 of 5 trained, 80", "1 of 5 trained, 80", "2 of 5 trained, 80"]
     assert capsys.readouterr().out.splitlines() == [f"{count} over a limit" for count in counts]
