@@ -27,7 +27,7 @@ from nasseg.study.propose.graph_features import Described, Points
 from nasseg.study.propose.improvement import Outlook, expected_improvement
 
 POOL, FILLS = 128, 12  # points in the pool at first, and how many are described before a choice until there are
-GROWS = 2  # points that are described before each choice from then on
+GROWS = 1  # points that are described before each choice from then on: most of the time that a choice takes
 MAX_POOL = 512
 STARTUP = 3  # finished networks before anything is learned
 MAX_FINISHED, MAX_PARTIAL = 256, 128  # seen at once: the front and the latest
@@ -148,7 +148,7 @@ class EHVISampler(BaseSampler):
         before = len(self._known)
         wanted = before + (FILLS if before < POOL else GROWS)
         for draw in range(4 * (wanted - before)):  # some are drawn again
-            near = front and draw % 2
+            near = front and (before + draw) % 2
             point = self.points.near(self._random.choice(front).point, self._random) if near else None
             point = self.points.draw(self._random) if point is None else point
             if not taken(point) and self._describe(point):
