@@ -1,5 +1,6 @@
 """The house itself: import rules, and that every file shipped loads."""
 
+import ast
 import json
 import os
 import re
@@ -35,6 +36,81 @@ def test_a_folder_holds_at_most_a_dozen_code_files_of_at_most_400_lines(folder):
     assert len(_code(folder)) <= 12
     long = {path.name: n for path in _code(folder) if (n := len(path.read_text().splitlines())) > 400}
     assert not long
+
+
+NO_VERB = re.compile(
+    "An?|The|This|That|These|Those|It|Its|Their|From|To|In|Into|On|Over|Under|Within|Without|After|Before|Beyond|Away"
+    "|At|About|And|Or|Not?|None|Nothing|Never|Only|Same|One|Two|Three|Four|Every|Everything|Each|All|Any|Both|Half"
+    "|Ours|Different|Whatever"
+)
+NO_NOUN = re.compile("What|Which|Of|Whether|How|Where|Why|Who|Whose|When|By|For|As|With")
+# Folders whose docstrings are still to be rewritten.
+TO_REWRITE = {
+    "nasseg",
+    "nasseg/cli",
+    "nasseg/data",
+    "nasseg/data/check",
+    "nasseg/data/formats",
+    "nasseg/data/init",
+    "nasseg/measure",
+    "nasseg/measure/latency",
+    "nasseg/measure/latency/targets",
+    "nasseg/network",
+    "nasseg/report",
+    "nasseg/report/charts",
+    "nasseg/report/html",
+    "nasseg/report/numbers",
+    "nasseg/report/pages",
+    "nasseg/report/parts",
+    "nasseg/study",
+    "nasseg/study/driver",
+    "nasseg/study/engines",
+    "nasseg/study/finish",
+    "nasseg/study/propose",
+    "nasseg/study/replay",
+    "nasseg/study/search",
+    "nasseg/study/store",
+    "nasseg/tables",
+    "nasseg/train",
+    "nasseg/train/views",
+}
+
+
+def _docstrings(path):
+    """Yield (line, whether it is a function's, docstring); properties, classes and modules count as nouns."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+            decorators = {ast.unparse(one) for one in getattr(node, "decorator_list", ())}
+            yield (
+                getattr(node, "lineno", 1),
+                isinstance(node, ast.FunctionDef) and not decorators & {"property", "cached_property"},
+                text,
+            )
+
+
+def _first_word(text):
+    return text.split()[0].rstrip(".,:;")
+
+
+def _begins_with_a_verb(text):
+    word = _first_word(text)
+    plural = word.endswith("s") and not word.endswith("ss")
+    return word.isalpha() and word.istitle() and not plural and not NO_VERB.fullmatch(word)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_say_what_the_thing_does(folder):
+    """A function's begins with a verb, "Return ..."; any other may be a noun phrase, "The columns of ..."."""
+    if str(folder.relative_to(ROOT)) in TO_REWRITE:
+        pytest.skip("not yet rewritten")
+    offenders = [
+        f"{path.name}:{line}: {text.splitlines()[0]}"
+        for path in sorted(folder.glob("*.py"))
+        for line, function, text in _docstrings(path)
+        if (function and not _begins_with_a_verb(text)) or NO_NOUN.fullmatch(_first_word(text))
+    ]
+    assert not offenders, "\n".join(["begin with a verb:", *offenders])
 
 
 def test_no_file_is_kept_from_the_formatter():

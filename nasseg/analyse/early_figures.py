@@ -1,4 +1,4 @@
-"""How well figures that cost nothing to get rank what training costs hours to find."""
+"""Rankings of networks by figures that cost nothing, compared with the ranking by trained mIoU."""
 
 import math
 
@@ -15,10 +15,10 @@ _Z = 1.96
 
 
 def cheap_figures_frame(record: StudyRecord) -> pd.DataFrame:
-    """One row a figure that is known before training (a user's own and proxies too), the best first.
+    """Return a row for each figure known before training (proxies and a user's own too), the best first.
 
     Columns: figure, networks, tau (Kendall's tau-b with mIoU over finished networks, -1..1), low and high (its 95 %
-    interval, by Fieller, Hartley and Pearson, "Tests for rank correlation coefficients", 1957). Empty where fewer than
+    interval, by Fieller, Hartley and Pearson, "Tests for rank correlation coefficients", 1957). Empty if fewer than
     8 networks are finished, or none has a mIoU.
     """
     columns = ["figure", "networks", "tau", "low", "high"]
