@@ -58,7 +58,7 @@ def _ours(cell: Cell, flags: list[str]) -> str:
         shown += f" ± {text_of(cell.spread, cell.printed)}"
     if cell.verdict not in ("flagged", "differs", "not run", "measured"):
         return shown
-    reason = "; ".join(filter(None, [cell.protocol, cell.reason])) or "nothing is known of why"
+    reason = "; ".join(filter(None, [cell.protocol, cell.reason])) or "reason not known"
     if reason not in flags:
         flags.append(reason)
     return f"{shown} [{flags.index(reason) + 1}]".strip()

@@ -76,7 +76,7 @@ class ComposedArch(Arch):
             if getattr(self, name) not in choices and not own:
                 raise unknown(f"{name} of {self.family}", getattr(self, name), choices)
         if self.encoder == self.family:
-            raise UserError("composed: an encoder is of another family than composed")
+            raise UserError("composed: the encoder must be of another family, not composed")
         settings = {name: value for name, value in self.encoder_arch.params().items() if name != "input_scale"}
         object.__setattr__(self, "encoder_settings", settings)
         for name in ("context_width", "decoder_repeats", "head_width", "head_expansion"):

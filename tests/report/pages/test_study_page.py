@@ -335,7 +335,7 @@ def test_a_page_of_too_many_trials_keeps_the_front_and_every_best_answer(record,
             if trace["meta"] == "trials":
                 key = data["rows"]["keys"][row]
                 assert (whole[row]["key"], y) == (key, record.trials[int(key)].values["miou"])
-    # What is said of parameters is of all.
+    # The section on parameters covers all trials.
     expected = importance_frame(population_of(record)).set_index("parameter")["share"]
     points = {
         n: x for t in data["population"]["importance"]["data"] for n, x in zip(t["customdata"], t["x"], strict=True)
