@@ -13,19 +13,17 @@ from nasseg.errors import Fault, UserError
 from nasseg.families import arch_of
 from nasseg.figures import Figure, Phase, custom_entry, load_function
 from nasseg.measure.cost import measure_cost
-from nasseg.measure.environment import environment
 from nasseg.measure.latency.attempts import measure_latency
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.in_turns import latency_by_part
 from nasseg.measure.latency.target import TargetUnreachable
-from nasseg.records import Accuracy, Measurement, digest
+from nasseg.records import Measurement, digest
 from nasseg.study.context import Context
 from nasseg.study.store.trial_attributes import DEVIATIONS, INIT, WEIGHTS_ERROR, WEIGHTS_SHA256
 from nasseg.study.store.weight_store import CHECKPOINT, LAST, WeightStore
 from nasseg.train.checkpoint import Checkpoints
-from nasseg.train.loop import Diverged, train
-from nasseg.train.session import out_of_memory
-from nasseg.train.weights import load_weights, save_weights
+from nasseg.train.session import Failed, failures, train_network
+from nasseg.train.weights import save_weights
 
 MAX_ATTEMPTS = 3  # of a job whose worker dies
 PART_ROUNDS = 5
@@ -80,16 +78,12 @@ class Workshop:
     def run(self, job: Job) -> Result:
         """Do a job. What goes wrong with one candidate is its result, never this process's end."""
         try:
-            return getattr(self, f"_{job.kind}")(job)
-        except Diverged as error:
-            return _fault(job, Fault.DIVERGED, f"diverged: {error}")
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            return _fault(job, Fault.OUT_OF_MEMORY, f"out of memory: {_line(error)}")
+            with failures():
+                return getattr(self, f"_{job.kind}")(job)
+        except Failed as error:
+            return _fault(job, error.fault, str(error))
         except Exception as error:  # a candidate's failure is a finding of the search: recorded, and the search goes on
-            line = f"{type(error).__name__}: {_line(error)}"
-            if out_of_memory(error):
-                return _fault(job, Fault.OUT_OF_MEMORY, f"out of memory: {line}")
-            return _fault(job, Fault.NETWORK, line)
+            return _fault(job, Fault.NETWORK, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
     def _cost(self, job: Job) -> Result:
         arch, protocol = arch_of(job.settings), self.context.cost
@@ -116,29 +110,22 @@ class Workshop:
 
     def _train(self, job: Job) -> Result:
         context, before = self.context, _known(job)
-        with self.lock.computing():
-            try:
-                data = self.data
-                data.train, data.val  # read now  # noqa: B018
-            except UserError as error:
-                return _fault(job, Fault.SURROUNDINGS, str(error))
-            torch.manual_seed(job.seed)
-            model = arch_of(job.settings).build(context.cost.num_classes)
-            notes: dict[str, Any] = {DEVIATIONS: list(context.recipe.deviations)} if context.recipe.deviations else {}
-            if context.recipe.init:
-                found = load_weights(model, context.recipe.init, context.recipe.init_map)
-                notes[INIT] = found.lines()[:1]
+        try:
+            with self.lock.computing():
+                self.data.read()
+        except UserError as error:
+            return _fault(job, Fault.SURROUNDINGS, str(error))
         store, steps = WeightStore(context.weights), job.until or context.recipe.steps
         try:
             folder = store.folder(job.key)
             checkpoints = Checkpoints(folder / CHECKPOINT, {"eval_key": job.key}, on_written=store.written)
-            trained = train(
-                model,
-                data,
+            trained = train_network(
+                arch_of(job.settings),
+                self.data,
                 context.recipe,
                 seed=job.seed,
-                device=context.device,
                 guard=self.lock.computing,
+                device=context.device,
                 on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
                 checkpoints=checkpoints,
                 until=job.until,
@@ -146,17 +133,12 @@ class Workshop:
         except OSError as error:
             what = f"cannot use {error.filename or context.weights}: {error.strerror or error}"
             return _fault(job, Fault.SURROUNDINGS, f"{what}; the last checkpoint is kept")
-        accuracy = Accuracy(
-            protocol=replace(context.accuracy, seed=job.seed, steps=steps),
-            environment=environment(),
-            miou=trained.miou,
-            pixel_accuracy=trained.pixel_accuracy,
-            class_iou=trained.class_iou,
-            train_seconds=trained.train_seconds,
-            curve=trained.curve,
-            unpredicted=trained.unpredicted,
-        )
-        result = self._done(job, replace(before, accuracy=accuracy), "trained", model.eval())
+        notes: dict[str, Any] = {DEVIATIONS: list(context.recipe.deviations)} if context.recipe.deviations else {}
+        if trained.loaded:
+            notes[INIT] = trained.loaded[:1]
+        model = trained.model.eval()
+        accuracy = trained.accuracy(replace(context.accuracy, seed=job.seed, steps=steps))
+        result = self._done(job, replace(before, accuracy=accuracy), "trained", model)
         if job.until:
             return replace(result, extra=notes)
         try:
@@ -189,7 +171,3 @@ def _fault(job: Job, fault: Fault, reason: str) -> Result:
 def _known(job: Job) -> Measurement:
     assert job.measurement is not None, "cost comes first"
     return job.measurement
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

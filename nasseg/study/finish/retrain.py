@@ -41,7 +41,8 @@ from nasseg.study.store.trial_attributes import (
 )
 from nasseg.train.loop import Guard
 from nasseg.train.recipe import Recipe
-from nasseg.train.run import Failed, HeldOut, Run, RunProgress, RunResult, Tell, train_one
+from nasseg.train.run import HeldOut, Run, RunProgress, RunResult, Tell, train_one
+from nasseg.train.session import Failed
 
 
 @dataclass
