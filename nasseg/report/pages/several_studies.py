@@ -136,7 +136,7 @@ class Several:
             serious = [_field(d.field) for d in mine if d.matters]
             if serious:
                 what = f"{words.sentence(part)} was taken under protocols that differ in {_listed(serious)}: "
-                what += f"{figure} is not comparable between these studies, nor are fronts and hypervolumes that include it."
+                what += f"{figure} is not comparable between these studies, nor are fronts and hypervolumes with it."
                 found.append(tag("p", tag("strong", what), class_="warning"))
             elif mine:
                 what = f"{words.sentence(part)}: the same protocol but for {_listed([_field(d.field) for d in mine])}, "

@@ -84,7 +84,7 @@ def cheap_table(record: StudyRecord) -> Html | None:
         rows.append(tag("tr", *cells))
     numbers = ("Kendall tau with mIoU", "95 % interval", "networks")
     heads: list[tuple[str, str | None]] = [("figure", None), *((name, "number") for name in numbers)]
-    note = "1: the order of mIoU; 0: no relation; -1: the reverse order. Screening by such a figure decides what is trained."
+    note = "1: the order of mIoU; 0: no relation; -1: the reverse order. Screening by a figure selects for it."
     return text(tag("p", note, class_="note"), plain_table(heads, rows))
 
 

@@ -24,7 +24,7 @@ def sentence(row: Any, population: Population, target: Axis) -> str:
     if math.isnan(row.share):
         if row.n < 20:
             return f"{start}{among} with {row.parameter} {'are' if row.n != 1 else 'is'} too few to tell."
-        return f"{start}among {among} the values of {row.parameter} do not differ at one cost, so nothing can be concluded."
+        return f"{start}among {among} the values of {row.parameter} do not differ at one cost: no conclusion."
     if row.verdict == "hardly matters":
         share = f"at most {words.percent(row.high)}"
         return (

@@ -76,7 +76,7 @@ def thinned_note(shown: StudyRecord, record: StudyRecord) -> Html | None:
     return tag(
         "p",
         f"The figures show {len(shown.trials):,} of {len(record.trials):,} trials: the front and every best trade-off "
-        "in full, the others as an even sample. Counts, the hypervolume and the section on parameters cover all trials.",
+        "in full, the others as an even sample. Counts, hypervolume and parameters cover all trials.",
         class_="note",
     )
 
