@@ -46,27 +46,10 @@ NO_VERB = re.compile(
 NO_NOUN = re.compile("What|Which|Of|Whether|How|Where|Why|Who|Whose|When|By|For|As|With")
 # Folders whose docstrings are still to be rewritten.
 TO_REWRITE = {
-    "nasseg",
     "nasseg/cli",
-    "nasseg/data",
-    "nasseg/data/check",
-    "nasseg/data/formats",
-    "nasseg/data/init",
     "nasseg/measure",
     "nasseg/measure/latency",
     "nasseg/measure/latency/targets",
-    "nasseg/network",
-    "nasseg/study",
-    "nasseg/study/driver",
-    "nasseg/study/engines",
-    "nasseg/study/finish",
-    "nasseg/study/propose",
-    "nasseg/study/replay",
-    "nasseg/study/search",
-    "nasseg/study/store",
-    "nasseg/tables",
-    "nasseg/train",
-    "nasseg/train/views",
 }
 
 

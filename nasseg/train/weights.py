@@ -1,4 +1,4 @@
-"""Weights on disk: written whole or not at all, named by their hash, read without running what is in the file."""
+"""Weights on disk: written completely or not at all, named by their hash, read without running code from the file."""
 
 import hashlib
 import io
@@ -16,10 +16,10 @@ _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 
 def save_weights(model: nn.Module, path: Path) -> str:
-    """Write the state_dict atomically; returns the SHA-256 of the file.
+    """Write the state_dict atomically, and return the SHA-256 of the file.
 
     Raises:
-        OSError: it cannot be written (a full disk); what was there before is still there.
+        OSError: it cannot be written (a full disk); an earlier file is still there.
     """
     content = io.BytesIO()  # torch's own writer turns a full disk into a RuntimeError without a reason
     torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, content)
@@ -30,8 +30,8 @@ def save_weights(model: nn.Module, path: Path) -> str:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of starting weights. matched: taken; skipped: in the file, but not in the model or of another shape
-    (name -> why); missing: of the model, as they were initialised; sha256: of the file.
+    """The use made of starting weights. matched: taken; skipped: in the file, but not in the model or of another shape
+    (name -> why); missing: of the model, left as initialised; sha256: of the file.
     """
 
     matched: tuple[str, ...]
@@ -40,7 +40,7 @@ class Loaded:
     sha256: str
 
     def lines(self) -> list[str]:
-        """For the reader: counts, then every tensor that was not taken."""
+        """Return lines for readers: counts, then every tensor that was not taken."""
         total = len(self.matched) + len(self.missing)
         found = [f"{len(self.matched)} of {total} tensors matched, {len(self.skipped)} skipped"]
         found += [f"skipped {name}: {why}" for name, why in self.skipped.items()]
@@ -50,8 +50,8 @@ class Loaded:
 def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] | None = None) -> Loaded:
     """Start a model from a file of tensors, by name and shape; a head for other classes keeps its initialisation.
 
-    key_map: prefix of the file -> prefix of the model, the longest that fits; names are looked for without `module.`
-    first. Files are those of torch.save, a state_dict or one under `state_dict`, `model` or `model_state_dict`.
+    key_map: prefix of the file -> prefix of the model, the longest that fits; names are first looked up without
+    `module.`. Files are those of torch.save, a state_dict or one under `state_dict`, `model` or `model_state_dict`.
 
     Raises:
         UserError: no such file, not of tensors only, or nothing in it fits the model.
@@ -82,7 +82,7 @@ def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] 
 
 
 def weights_hash(path: Path | str) -> str:
-    """The SHA-256 of a file of weights.
+    """Return the SHA-256 of a file of weights.
 
     Raises:
         UserError: it cannot be read.
@@ -100,7 +100,7 @@ def _read(path: Path) -> bytes:
 def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes the reader raise almost anything
+    except Exception as error:  # for a damaged file the reader may raise almost anything
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(f"{path} holds no plain tensors ({reason}); save model.state_dict() with torch.save") from None
     for name in _WRAPPERS:
