@@ -122,12 +122,13 @@ class Recipe(BaseModel):
     class. pseudo: the share of a step's images that is drawn from pseudo-labelled ones, which the data must have.
     momentum: of SGD; AdamW's betas are (0.9, 0.999). weight_decay_on: `weights` are matrices and kernels, without
     biases, BatchNorm and other vectors; `convolutions` all that belongs to a convolution; `not_batch_norm`; `all`.
-    power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper; warmup_from:
-    the share of the learning rate that it starts with, null for 1 / (warmup_steps + 1). init: a file of weights to
-    start from, as far as they fit (its hash is part of the accuracy protocol); init_map: prefix of a tensor's name
-    there -> prefix here. ohem: hard pixels only; null for cross entropy over all. heads: trained beside the network,
-    then dropped. ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead. precision: of
-    the forward pass in training; fp16 scales the loss.
+    power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper;
+    warmup_from: the share of the learning rate that it starts with, null for 1 / (warmup_steps + 1).
+    init: a file of weights to start from, as far as they fit (its hash is part of the accuracy protocol); init_map:
+    patterns of tensors' names there -> here (see nasseg.train.key_maps), for files whose names are not known.
+    ohem: hard pixels only; null for cross entropy over all. heads: trained beside the network, then dropped.
+    ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead. precision: of the forward
+    pass in training; fp16 scales the loss.
     """
 
     model_config = _STRICT
