@@ -1,4 +1,4 @@
-"""What a search spent, what it saved, and how far it came: in all, and since a date.
+"""The compute a search spent and saved, and its progress: in all, and since a date.
 
 Seconds are those of one worker, as measured with each trial. Savings are estimates, because the networks concerned were
 not trained.
@@ -84,9 +84,8 @@ class Account:
     def __init__(self) -> None:
         self._trials: dict[int, TrialRow] = {}
         self._rejected = array("d")
-        self._known: tuple[Any, Compute, _Expected] | None = (
-            None  # (state of the trials, result without rejections, trend)
-        )
+        # (state of the trials, result without rejections, trend)
+        self._known: tuple[Any, Compute, _Expected] | None = None
 
     def add(self, trial: TrialRow) -> None:
         """Add a trial that was trained, or copied from one that was."""
@@ -207,7 +206,7 @@ class _Expected:
             self.slope, self.base = float(slope / x.mean()), float(base)
 
     def whole_of(self, trial: TrialRow) -> float:
-        """Of a trained one, from its own seconds a step."""
+        """Return the seconds for a trained network, from its own seconds a step."""
         return (_seconds(trial) or 0.0) * max(1.0, self.steps / steps_of(trial))
 
     def whole(self, trial: TrialRow) -> float:

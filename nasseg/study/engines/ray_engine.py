@@ -166,7 +166,7 @@ class RayEngine:
     # Nodes
 
     def _count(self, nodes: list[Node]) -> int:
-        """How many jobs to hand out at once; one where no node takes any now, so that one may be started for it."""
+        """Return how many jobs to hand out at once; one if no node takes any now, so that a cluster may add a node."""
         fit = (node for node in nodes if node.id not in self._unfit)
         return self._workers or max(1, sum(node.fits(self._resources) for node in fit))
 

@@ -66,7 +66,7 @@ def passed_over(candidate: Candidate, rules: Rules, screen: "Screen | None") -> 
 
 
 class Screen:
-    """Learns from trials as they end, and judges and orders candidates once it has heard of `after` networks.
+    """The latency predictor of a search: learns from ended trials, and judges candidates once it knows `after` of them.
 
     limits: of the study; those on latencies count. protocol: of its latencies. after: at least MIN_FITTED of
     nasseg.measure.latency.predictor, which is 30.
@@ -152,7 +152,7 @@ class Screen:
 
 @lru_cache(2 * MAX_LEARNED)
 def _features(settings: str, num_classes: int, input_size: Size) -> dict[str, float]:
-    """What the predictor looks at, of a network given as JSON: it is recorded again, in some hundredths of a second."""
+    """Return the predictor's features of a network given as JSON; recording it again takes some 0.01 s."""
     from nasseg.measure.latency.predictor import features
 
     return features(arch_of(json.loads(settings)).graph(num_classes, input_size))

@@ -213,7 +213,10 @@ class Proposer:
 
 
 class _Shown(FrozenTrial):
-    """A trial of a view. Each new view copies all of them, which took most of the time of a search with halving."""
+    """A trial of a view that is cheap to copy.
+
+    Each new view copies all trials, which took most of the time of a search with halving.
+    """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTrial:
         return copy.copy(self)  # parameters and distributions are never changed in place

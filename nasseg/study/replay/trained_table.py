@@ -77,7 +77,7 @@ class Table:
         return sum((seed, step) not in network.trained for network in self.networks for seed in self.seeds)
 
     def find(self, settings: Mapping[str, Any]) -> tuple[Network, bool]:
-        """The network of these settings (family and every field) or else the nearest; and whether it is theirs."""
+        """Return the network of these settings (family and every field) or the nearest one, and whether it matches."""
         key = _key(settings)
         if key in self._exact:
             return self._exact[key], True

@@ -89,7 +89,7 @@ class Preview:
         return (self.trials_left * (costing + timing + training) + sum(self.published_seconds)) / self.workers
 
     def _disk(self) -> str:
-        """Weights and buffers of 4 bytes; a checkpoint holds them three times: momentum and average too."""
+        """Estimate the disk space of weights, 4 bytes each; a checkpoint takes three times that."""
         sizes = [4 * s.measurement.cost.params for s in self.samples if s.measurement and s.measurement.cost]
         mean = sum(sizes) / len(sizes) / 2**20
         waiting = f", {3 * mean * self.trials_left:,.0f} MiB of networks stopped at rungs" if self.share < 1 else ""
