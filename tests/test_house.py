@@ -208,10 +208,6 @@ NO_VERB = re.compile(
     "|Ours|Different|Whatever"
 )
 NO_NOUN = re.compile("What|Which|Of|Whether|How|Where|Why|Who|Whose|When|By|For|As|With")
-# Folders whose docstrings are still to be rewritten.
-TO_REWRITE = {
-    "nasseg/cli",
-}
 
 
 def _docstrings(path):
@@ -231,7 +227,7 @@ def _first_word(text):
     return text.split()[0].rstrip(".,:;")
 
 
-def _begins_with_a_verb(text):
+def begins_with_a_verb(text):
     word = _first_word(text)
     plural = word.endswith("s") and not word.endswith("ss")
     return word.isalpha() and word.istitle() and not plural and not NO_VERB.fullmatch(word)
@@ -240,12 +236,10 @@ def _begins_with_a_verb(text):
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings_say_what_the_thing_does(folder):
     """A function's begins with a verb, "Return ..."; any other may be a noun phrase, "The columns of ..."."""
-    if str(folder.relative_to(ROOT)) in TO_REWRITE:
-        pytest.skip("not yet rewritten")
     offenders = [
         f"{path.name}:{line}: {text.splitlines()[0]}"
         for path in sorted(folder.glob("*.py"))
         for line, function, text in _docstrings(path)
-        if (function and not _begins_with_a_verb(text)) or NO_NOUN.fullmatch(_first_word(text))
+        if (function and not begins_with_a_verb(text)) or NO_NOUN.fullmatch(_first_word(text))
     ]
     assert not offenders, "\n".join(["begin with a verb:", *offenders])
