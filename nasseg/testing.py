@@ -32,7 +32,7 @@ def check_family(family: type[Arch], **params: Any) -> None:
         try:
             check(arch)
         except Exception as error:
-            rule = (check.__doc__ or "").partition("\n")[0]
+            rule = (check.__doc__ or "").partition("\n")[0].removeprefix("Check that ")
             raise AssertionError(f"{family.__name__}: {check.__name__}: {rule} {error}") from error
 
 
