@@ -1,6 +1,9 @@
 """The common parts of the verbs: their order in the help, output, options, and the parsing of arguments."""
 
+import json
+import math
 import os
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 out = Console(soft_wrap=True)
+OFTEN_SECONDS = 10.0  # between lines of progress off a terminal, where many things end in a second
 
 ArchArgument = Annotated[str, typer.Argument(help="Network: a variant, a family, a YAML file, or STUDY#TRIAL.")]
 StorageOption = Annotated[
@@ -49,14 +53,10 @@ StorageOption = Annotated[
         "--storage", help="Optuna URL or journal file (*.log). Default: $NASSEG_STORAGE, or runs/STUDY/study.db."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field of the network. Repeatable.")
-]
-InputOption = Annotated[
-    str | None, typer.Option("--input", metavar="HxW", help="Size of the image. Default: the trial's, or 1024x2048.")
-]
-ClassesOption = Annotated[int | None, typer.Option(min=1, help="Number of classes. Default: the trial's, or 19.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")]
+InputOption = Annotated[str | None, typer.Option("--input", metavar="HxW", help="Default 1024x2048.")]
+ClassesOption = Annotated[int | None, typer.Option(min=1, help="Default 19.")]
 InitOption = Annotated[
     Path | None,
     typer.Option(
@@ -66,6 +66,11 @@ InitOption = Annotated[
 InitMapOption = Annotated[
     Path | None, typer.Option(help="YAML file of patterns, `name there: name here`, for weights with other names.")
 ]
+
+
+def print_json(value: Any) -> None:
+    """Print what a command found as one JSON document, an object or an array, and nothing beside it."""
+    print(json.dumps(value))
 
 
 def storage_of(option: str | None) -> str | None:
@@ -101,11 +106,12 @@ def parse_settings(items: list[str], option: str = "--set") -> dict[str, Any]:
 
 
 class Ticker:
-    """Progress: one line that is updated on a terminal; elsewhere a line whenever its mark changes."""
+    """Progress: one line that renews itself on a terminal; elsewhere lines, as `update` says."""
 
     def __init__(self) -> None:
         self._status = out.status("starting") if out.is_terminal else None
-        self._last: object = None
+        self._last: tuple[object, object] = (None, None)
+        self._told = -math.inf
 
     def __enter__(self) -> "Ticker":
         if self._status:
@@ -116,12 +122,15 @@ class Ticker:
         if self._status:
             self._status.stop()
 
-    def update(self, line: str, mark: object) -> None:
+    def update(self, line: str, mark: object, often: object = None) -> None:
+        """Show the line: off a terminal where `mark` is new, and every few seconds where `often` is."""
         if self._status:
             self._status.update(line)
-        elif mark != self._last:
+            return
+        before, now = self._last, time.monotonic()
+        if mark != before[0] or (often != before[1] and now - self._told >= OFTEN_SECONDS):
             self.say(line)
-            self._last = mark
+            self._last, self._told = (mark, often), now
 
     def say(self, line: str) -> None:
         out.print(line, markup=False, highlight=False)
