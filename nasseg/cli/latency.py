@@ -7,8 +7,6 @@ import typer
 from rich.table import Table
 
 from nasseg.cli.shared import (
-    ClassesOption,
-    InputOption,
     JsonOption,
     StorageOption,
     app,

@@ -162,7 +162,7 @@ def _predict(predictor: Predictor, images: Sequence[Path], folder: Path) -> Iter
 
 
 def overlay(picture: Pixels, labels: Labels, card: Card) -> Image.Image:
-    """The picture under its class colours, with a legend of the classes that occur to its right."""
+    """Draw the picture under its class colours, with a legend of the classes that occur to its right."""
     colours = np.array([entry.colour for entry in card.classes], np.float32)
     blended = (1 - OPACITY) * picture.astype(np.float32) + OPACITY * colours[labels]
     names = _legend(labels, card, labels.shape[0])
