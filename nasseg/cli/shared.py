@@ -54,9 +54,13 @@ StorageOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")]
-InputOption = Annotated[str | None, typer.Option("--input", metavar="HxW", help="Default 1024x2048.")]
-ClassesOption = Annotated[int | None, typer.Option(min=1, help="Default 19.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field of the network. Repeatable.")
+]
+InputOption = Annotated[
+    str | None, typer.Option("--input", metavar="HxW", help="Size of the image. Default: the trial's, or 1024x2048.")
+]
+ClassesOption = Annotated[int | None, typer.Option(min=1, help="Number of classes. Default: the trial's, or 19.")]
 InitOption = Annotated[
     Path | None,
     typer.Option(
