@@ -1,4 +1,4 @@
-"""Successive halving, rung by rung: what was trained to each, and how well it ranks networks."""
+"""Successive halving, rung by rung: the networks trained to each, and how well it ranks them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _COLUMNS = ["rung", "steps", "reached", "stopped", "promoted", "seconds", "pairs
 
 
 def rungs_frame(record: StudyRecord) -> pd.DataFrame:
-    """One row a rung, the last one too: what was trained to it, and what went on. Empty without halving.
+    """Return a row for each rung, the last included, with its networks and promotions. Empty without halving.
 
     Columns: rung, steps, reached (networks trained to it or beyond), stopped (that wait there), promoted, seconds (of
     training from the rung before), pairs (networks trained on to the end), tau (Kendall's tau-b of the first objective
@@ -54,7 +54,7 @@ def ranks_badly(pairs: Sequence[tuple[float, float]]) -> bool:
 
 
 def rung_lines(record: StudyRecord) -> list[str]:
-    """Return what is known of each rung's worth, a sentence each; those that rank badly first."""
+    """Return a sentence on how well each rung ranks, as far as known; rungs that rank badly come first."""
     lines = []
     rows: list[Any] = list(rungs_frame(record).sort_values("high", kind="stable").itertuples())
     straight = {trial.rung for trial in record.trials if trial.extra.get("straight") == trial.rung}

@@ -1,4 +1,4 @@
-"""Replay: what a sampler or a scheduler would have found, from a table of networks that are all trained."""
+"""The verb of replay: compare samplers and halving on a table of networks that are all trained."""
 
 import time
 from collections.abc import Callable
@@ -23,23 +23,30 @@ def replay(
         list[Path], typer.Argument(help="Tables of trained networks (CSV); with --from, where to write one.")
     ],
     sampler: Annotated[
-        list[str] | None, typer.Option(help="random, tpe, ehvi, gp, nsga2 or NAME:OPTION=VALUE. Default: the first 3.")
+        list[str] | None,
+        typer.Option(help="Sampler: random, tpe, ehvi, gp or NAME:OPTION=VALUE. Default: the first 3."),
     ] = None,
-    scheduler: Annotated[list[str] | None, typer.Option(help="none, halving or hedged. Default: all.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Searches a policy.")] = 20,
-    objectives: Annotated[str, typer.Option(help="Figures of the table.")] = "miou,macs",
-    budget: Annotated[float | None, typer.Option(help="In full trainings. Default: a quarter of the networks.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Of a full training. Default: the table's last.")] = None,
-    rungs: Annotated[str, typer.Option(help="Steps of the table, such as 30,90. Default: all below that.")] = "",
-    factor: Annotated[int, typer.Option(min=2)] = 3,
-    workers: Annotated[int, typer.Option(min=1, help="Simulated.")] = 4,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    space: Annotated[str | None, typer.Option(help="Of the tables. Default: the YAML file beside each.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", help="Default: TABLE.html.")] = None,
-    of_study: Annotated[str | None, typer.Option("--from", help="First write the table of this study.")] = None,
+    scheduler: Annotated[
+        list[str] | None, typer.Option(help="Scheduler: none, halving or hedged. Default: all.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches for each policy.")] = 20,
+    objectives: Annotated[str, typer.Option(help="Figures of the table to search for.")] = "miou,macs",
+    budget: Annotated[
+        float | None, typer.Option(help="Budget in full trainings. Default: a quarter of the networks.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a full training. Default: the table's last.")] = None,
+    rungs: Annotated[
+        str, typer.Option(help="Rungs: steps of the table, such as 30,90. Default: all below --steps.")
+    ] = "",
+    factor: Annotated[int, typer.Option(min=2, help="One network in so many is promoted from a rung.")] = 3,
+    workers: Annotated[int, typer.Option(min=1, help="Simulated workers.")] = 4,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that search in parallel.")] = 1,
+    space: Annotated[str | None, typer.Option(help="Space of the tables. Default: the YAML file beside each.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="File of the curves. Default: TABLE.html.")] = None,
+    of_study: Annotated[str | None, typer.Option("--from", help="Study whose table to write first.")] = None,
     storage: StorageOption = None,
 ) -> None:
-    """Search tables of networks that are all trained already: hypervolume against compute, policy by policy.
+    """Search tables of trained networks, and plot hypervolume against compute for each sampler and scheduler.
 
     Of several tables the default policy's reach is shown on each, worst first.
     """

@@ -54,7 +54,7 @@ def make_sampler(
     if class_name == "TPESampler":
         merged |= {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8}
     try:
-        # What is experimental in Optuna is its own affair: options named here were chosen on purpose.
+        # Silence Optuna's warnings on experimental features: these options were chosen on purpose.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return sampler(**{**merged, **options})
