@@ -51,7 +51,7 @@ def replay(
     Of several tables the default policy's reach is shown on each, worst first.
     """
     from nasseg.report.pages.replay_curves import write_curves
-    from nasseg.study.replay.policies import DEFAULT, Policy, setting_of
+    from nasseg.study.replay.policies import DEFAULT, HEDGED, Policy, setting_of
     from nasseg.study.replay.replay import replay, worst_first
     from nasseg.study.replay.trained_table import read_table, write_table
     from nasseg.study.store.read_study import read_study
@@ -65,7 +65,7 @@ def replay(
         if name not in SCHEDULERS:
             raise unknown("scheduler", name, SCHEDULERS)
     policies = [
-        Policy(s, h != "none", DEFAULT.straight if h == "hedged" else 0.0)
+        Policy(s, h != "none", HEDGED if h == "hedged" else 0.0)
         for h in schedulers
         for s in sampler or ("random", "tpe", "ehvi")
     ]

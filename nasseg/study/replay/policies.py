@@ -48,7 +48,8 @@ class Policy:
 
 _EXAMPLE = "population_size=20"
 BASELINE = Policy("random")
-DEFAULT = Policy("ehvi", halving=True, straight=0.5)  # what `nasseg init` writes
+DEFAULT = Policy("tpe", halving=True)  # what `nasseg init` writes
+HEDGED = 0.5  # the share of compute that goes straight to the end, where halving is hedged
 
 
 @dataclass(frozen=True)

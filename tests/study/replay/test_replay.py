@@ -13,7 +13,7 @@ from nasseg.report.pages.replay_curves import write_curves
 from nasseg.space.load import space_from_text
 from nasseg.study.engines.jobs import Job, Result
 from nasseg.study.engines.virtual_engine import Answer, VirtualEngine
-from nasseg.study.replay.policies import DEFAULT, Policy, setting_of
+from nasseg.study.replay.policies import HEDGED, Policy, setting_of
 from nasseg.study.replay.replay import replay, search, worst_first
 from nasseg.study.replay.trained_table import FIGURES, read_table, table_of, write_table
 from nasseg.study.store.read_study import record_of
@@ -330,10 +330,11 @@ def test_of_several_tables_the_worst_comes_first(table, large):
 
 def test_ehvi_searches_a_table_and_its_choices_are_all_of_it(table):
     setting = setting_of(table, budget=8.0, workers=2)
-    found = search(table, DEFAULT, setting, 0)
+    policy = Policy("ehvi", halving=True, straight=HEDGED)
+    found = search(table, policy, setting, 0)
     assert found.off_table == 0
     assert len(found.compute) >= 6
-    again = search(table, DEFAULT, setting, 0)
+    again = search(table, policy, setting, 0)
     assert found.share.tolist() == again.share.tolist()
 
 
