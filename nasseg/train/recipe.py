@@ -20,7 +20,7 @@ from pydantic import (
 
 from nasseg.errors import UserError, unknown
 from nasseg.files import read_yaml
-from nasseg.records import digest
+from nasseg.records import Size, digest
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _NOT_COMPARED = frozenset(
@@ -115,7 +115,8 @@ class Recipe(BaseModel):
     publication.
 
     batch_size: images a step. accumulation: into how many parts a step is split to save memory; BatchNorm and OHEM see
-    one part at a time. crop_size: [height, width], null for the whole image. scale_range: bounds of the random zoom.
+    one part at a time. crop_size: [height, width], cut to the images where they are smaller; null for the whole image.
+    scale_range: bounds of the random zoom.
     views: whether both are meant at the camera's scale or, where a network resizes its input, after that. flip:
     left-right, every second image. jitter: brightness and contrast vary by up to this fraction. rand_augment: null for
     none. class_uniform: of the images, the share that is drawn evenly over the classes, each with a crop around its
@@ -239,15 +240,28 @@ class Recipe(BaseModel):
             return self.learning_rate * (1 + cos(pi * progress)) / 2
         return self.learning_rate
 
-    def for_input_scale(self, scale: float) -> "Recipe":
-        """The recipe with its views at the camera's scale, for a network that resizes its input by `scale`."""
-        if self.views == "camera" or scale == 1:
-            return self
-        low, high = self.scale_range
-        crop = self.crop_size and (round(self.crop_size[0] / scale), round(self.crop_size[1] / scale))
+    def on(self, size: Size, input_scale: float = 1.0) -> "Recipe":
+        """Return the recipe with its views at the camera's scale, on images of that size.
+
+        size: [height, width] of the images as networks see them. input_scale: by which the network resizes its input.
+        A crop that is larger than the images is cut to them: the rest of each view would be grey and ignored.
+        """
+        scale = 1.0 if self.views == "camera" else input_scale
+        (low, high), crop = self.scale_range, None
+        if self.crop_size is not None:
+            crop = min(round(self.crop_size[0] / scale), size[0]), min(round(self.crop_size[1] / scale), size[1])
         return self.model_copy(
             update={"views": "camera", "crop_size": crop, "scale_range": (low / scale, high / scale)}
         )
+
+    def deviations_on(self, size: Size, input_scale: float = 1.0) -> tuple[str, ...]:
+        """Return what differs from the publication where the recipe trains on images of that size; see `on`."""
+        crop = self.on(size, input_scale).crop_size
+        wanted = self.on((1 << 30, 1 << 30), input_scale).crop_size
+        if crop is None or wanted is None or crop == wanted:
+            return self.deviations
+        (height, width), (high, wide) = crop, wanted
+        return (*self.deviations, f"crops are {width} x {height}, since images are smaller than {wide} x {high}")
 
 
 @dataclass(frozen=True)

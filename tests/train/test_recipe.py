@@ -224,13 +224,34 @@ def test_accumulation_is_a_deviation():
     assert Recipe(batch_size=16).deviations == ()
 
 
+CITY = (1024, 2048)
+
+
 def test_views_as_the_network_sees_them():
     recipe = load_recipe("stdc-cityscapes")
-    half = recipe.for_input_scale(0.5)
+    half = recipe.on(CITY, 0.5)
     assert (half.crop_size, half.scale_range) == ((1024, 2048), (0.25, 3.0))
-    assert recipe.for_input_scale(0.75).crop_size == (683, 1365)
-    assert recipe.for_input_scale(1.0) is recipe
-    assert load_recipe("bisenetv2-cityscapes").for_input_scale(0.5).crop_size == (1024, 2048)  # the camera's
+    assert recipe.on(CITY, 0.75).crop_size == (683, 1365)
+    assert recipe.on(CITY, 1.0).crop_size == recipe.crop_size
+    assert load_recipe("bisenetv2-cityscapes").on(CITY, 0.5).crop_size == (1024, 2048)  # the camera's
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "scale", "crop", "said"),
+    [
+        ("short-camvid", (64, 128), 1.0, (64, 128), "crops are 128 x 64, since images are smaller than 320 x 240"),
+        ("short-camvid", (180, 400), 1.0, (180, 320), "crops are 320 x 180, since images are smaller than 320 x 240"),
+        ("short-camvid", (360, 480), 0.5, (240, 320), None),
+        ("stdc-cityscapes", CITY, 0.5, CITY, None),
+        ("stdc-cityscapes", CITY, 0.25, CITY, "crops are 2048 x 1024, since images are smaller than 4096 x 2048"),
+        ("regseg-camvid", (360, 480), 1.0, (360, 480), "crops are 480 x 360, since images are smaller than 960 x 720"),
+        ("short-scenes", (32, 64), 1.0, None, None),
+    ],
+)
+def test_crops_follow_the_size_of_the_images(name, size, scale, crop, said):
+    recipe = load_recipe(name)
+    assert recipe.on(size, scale).crop_size == crop
+    assert recipe.deviations_on(size, scale) == (*recipe.deviations, *([said] if said else []))
 
 
 @pytest.mark.parametrize(
