@@ -1,4 +1,4 @@
-"""Random views of training images, a whole batch at once and on the device where training runs."""
+"""Random views of training images, a whole batch at once and on the device that trains."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,15 +11,15 @@ from nasseg.records import Size
 from nasseg.train.recipe import Recipe
 from nasseg.train.views.randaugment import RandomOperations
 
-# RGB, of pixels 0..255: the usual ImageNet figures, for street scenes as good as any.
+# RGB, of pixels 0..255: the usual ImageNet figures, which serve street scenes too.
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 _VALUES = 1 << 25  # of logits at a time: large labels of many classes would not fit into memory
 
 
 def normalise(images: Tensor) -> Tensor:
-    """uint8 [B, H, W, 3] -> float [B, 3, H, W] as networks read it: zero mean, unit deviation."""
-    # By whole rows: with the three channels innermost, the CPU works in threes and takes four times as long.
+    """Convert uint8 [B, H, W, 3] to float [B, 3, H, W] as networks read it: zero mean, unit deviation."""
+    # By whole rows: with three channels innermost, the CPU is four times slower.
     mean, std = (torch.tensor(values, device=images.device).repeat(images.shape[2]) for values in (MEAN, STD))
     return images.flatten(2).float().sub_(mean).div_(std).view(images.shape).permute(0, 3, 1, 2)
 
@@ -32,11 +32,10 @@ def _planes(device: torch.device) -> tuple[Tensor, Tensor]:
 class Augment:
     """A recipe's zoom, flip, crop, jitter and RandAugment.
 
-    A view of size crop_size is cut from the image zoomed by a random factor, at a random place, or where it holds a
-    place that is asked for; where it is larger than the image, the rest is grey and ignored. Every random number is
-    drawn from one generator on the CPU, so that a seed gives the same views on every device. Images of different sizes
-    come as lists and are first zoomed to fit into `seen`, which is also the size of their views if the recipe has no
-    crop_size.
+    A view of size crop_size is cut from the image zoomed by a random factor, at a random place, or so that it holds a
+    given place. Where it is larger than the image, the rest is grey and ignored. Every random number is drawn from one
+    generator on the CPU, so that a seed gives the same views on every device. Images of different sizes come as lists
+    and are first zoomed to fit into `seen`, which is also the size of their views if the recipe has no crop_size.
     """
 
     def __init__(self, recipe: Recipe, seen: Size | None = None) -> None:
@@ -49,9 +48,9 @@ class Augment:
         generator: torch.Generator,
         held: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """uint8 [B, H, W, 3] and [B, H, W] -> float [B, 3, h, w], normalised, and int64 [B, h, w].
+        """Return views of uint8 [B, H, W, 3] and [B, H, W]: float [B, 3, h, w], normalised, and int64 [B, h, w].
 
-        held: [B, 2], row and column in an image that its view is to hold, NaN for none.
+        held: [B, 2], row and column in an image that its view must hold, NaN for none.
         """
         device = images[0].device
         draws = torch.rand(6, len(images), 1, generator=generator).to(device, non_blocking=True)
@@ -106,12 +105,12 @@ class Augment:
 
 
 def fit_share(size: Sequence[int], seen: Size) -> float:
-    """By what an image is zoomed to fit into what networks see."""
+    """Return the zoom by which an image fits into the size that networks see."""
     return min(seen[0] / size[0], seen[1] / size[1])
 
 
 def fit(images: Tensor | list[Tensor], seen: Size) -> Tensor:
-    """uint8 [H, W, 3] of any sizes -> float [B, 3, *seen], normalised: each zoomed to fit, at the upper left."""
+    """Return uint8 [H, W, 3] of any sizes as float [B, 3, *seen], normalised: each zoomed to fit, at the upper left."""
     views = []
     for image in images:
         share = fit_share(image.shape[:2], seen)
@@ -121,7 +120,7 @@ def fit(images: Tensor | list[Tensor], seen: Size) -> Tensor:
 
 
 def logits_at(logits: Tensor, image: Sequence[int], label: Size) -> Iterator[tuple[int, Tensor]]:
-    """Logits [1, C, *seen] of a fitted image at its label's pixels: a first row, and [1, C, rows, W] from there."""
+    """Yield logits [1, C, *seen] of a fitted image at its label's pixels: a first row, and [1, C, rows, W] from it."""
     share = fit_share(image, (logits.shape[2], logits.shape[3]))
     rows, columns = (
         (torch.arange(there, device=logits.device) + 0.5)[None] * (share * side / there)
@@ -133,12 +132,12 @@ def logits_at(logits: Tensor, image: Sequence[int], label: Size) -> Iterator[tup
 
 
 def _positions(length: int, crop: int, zoom: Tensor, draw: Tensor, held: Tensor | None = None) -> Tensor:
-    """Where the crop's pixels lie on a side of the image: [B, crop], in its pixels, whose centres are at i + 0.5.
+    """Return the places of the crop's pixels on a side of the image: [B, crop], in its pixels, with centres at i + 0.5.
 
-    held: [B, 1], what the crop is to hold, anywhere in it, the crop staying within the image; NaN for none.
+    held: [B, 1], a place that the crop must hold, anywhere in it, while it stays within the image; NaN for none.
     """
     steps = (torch.arange(crop, device=zoom.device) + 0.5) / zoom
-    room = length - crop / zoom  # negative where the view is the larger: then the image lies somewhere in it
+    room = length - crop / zoom  # negative if the view is larger: the image then lies somewhere in it
     start = draw * room
     if held is not None:
         around = torch.minimum((held - draw * (crop / zoom)).clamp(min=0), room)
@@ -147,7 +146,10 @@ def _positions(length: int, crop: int, zoom: Tensor, draw: Tensor, held: Tensor 
 
 
 def _resample(maps: Tensor, rows: Tensor, columns: Tensor, outside: str = "zeros") -> Tensor:
-    """Maps [B, C, H, W] at those positions, bilinear. Outside of the image: zero, the mean colour, or its border."""
+    """Sample maps [B, C, H, W] at those positions, bilinear.
+
+    Outside of the image: zero, the mean colour, or its border.
+    """
     height, width = maps.shape[2:]
     shape = (*rows.shape, columns.shape[1])
     grid = torch.stack(
@@ -157,7 +159,7 @@ def _resample(maps: Tensor, rows: Tensor, columns: Tensor, outside: str = "zeros
 
 
 def _pick(labels: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """The label under each position; IGNORE outside of the image, and whether that is so."""
+    """Return the label under each position, IGNORE outside of the image, and a mask of the outside."""
     _, height, width = labels.shape
     row, column = rows.floor().long(), columns.floor().long()
     place = (row.clamp(0, height - 1) * width)[:, :, None] + column.clamp(0, width - 1)[:, None, :]
