@@ -6,7 +6,15 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import JsonOption, StorageOption, app, out, parse_size, print_json, storage_of
+from nasseg.cli.shared import (
+    JsonOption,
+    StorageOption,
+    app,
+    out,
+    parse_size,
+    print_json,
+    storage_of,
+)
 
 
 @app.command()

@@ -51,9 +51,9 @@ class Ragged:
 class Split:
     """images: uint8 [N, H, W, 3], RGB. labels: uint8 [N, H, W], 255 where ignored. Ragged if sizes differ.
 
-    seen: the size that networks see, if it is not that of all images and labels. Images are then scaled to fit into it
-    and padded with the mean colour; logits are scaled back to the labels. An image and its label show the same, each at
-    its own size.
+    seen: the size that networks see, where it is not that of all images and labels. Images are resized to fit into it
+    (nasseg.data.image_file.fit_image), the rest will be the mean colour; logits are resized to the labels. An image and
+    its label show the same, each at its own size.
     """
 
     images: Tensor | Ragged
