@@ -1,4 +1,4 @@
-"""What a search knows of a network before it is trained: figures of its graph that every family has."""
+"""Features of a network that are known before it is trained: figures of its graph that every family has."""
 
 import json
 import math
@@ -27,7 +27,7 @@ class Described:
 
 
 class Points(Protocol):
-    """Where a sampler gets points from, and what it knows of them."""
+    """The points that a sampler chooses from, and the features known of them."""
 
     def draw(self, rng: random.Random) -> dict[str, Any]:
         """Return a point, name of the parameter -> value; inactive parameters are left out."""

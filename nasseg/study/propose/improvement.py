@@ -13,7 +13,7 @@ SAMPLES = 256  # of the objectives beside the first; a power of two
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is expected of n candidates in m objectives, all minimised, independent normals. error: 0 where known."""
+    """Expected values of n candidates in m objectives, all minimised, independent normals. error: 0 if known."""
 
     mean: Floats  # [n, m]
     error: Floats  # [n, m]
