@@ -144,7 +144,7 @@ class Replayed:
 
 
 def worst_first(results: Sequence[Replayed], policy: Policy) -> pd.DataFrame:
-    """One row a table: what a policy reaches there, the table on which it needs most compute first.
+    """Return a row for each table with what a policy reaches there, first the table that takes most compute.
 
     Columns: table, ratio, ratio_low, ratio_high, end (see `Replayed.summary`) and random (the target).
     """
