@@ -8,6 +8,8 @@ import typer
 from nasseg.cli.shared import (
     ArchArgument,
     ClassesOption,
+    InitMapOption,
+    InitOption,
     InputOption,
     SetOption,
     StorageOption,
@@ -34,6 +36,8 @@ def export(
     classes: ClassesOption = None,
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
     data: Annotated[str | None, typer.Option(help="Data set whose class names and colours the card takes.")] = None,
+    init: InitOption = None,
+    init_map: InitMapOption = None,
     storage: StorageOption = None,
 ) -> None:
     """Write a network, its weights if it is trained, with a card that says what it is; checked against PyTorch."""
@@ -49,6 +53,8 @@ def export(
         num_classes=classes,
         batch=batch,
         data=data,
+        init=init,
+        init_map=init_map,
         storage=storage_of(storage),
     )
     for line in [*done.card.lines(), f"card: {done.card_path}"]:

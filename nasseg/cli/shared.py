@@ -17,7 +17,10 @@ app = typer.Typer(
 )
 out = Console(soft_wrap=True)
 
-ArchArgument = Annotated[str, typer.Argument(help="A variant, a family, a YAML file, or STUDY#TRIAL.")]
+ArchArgument = Annotated[
+    str,
+    typer.Argument(help="A variant, a family, a YAML file, or what was trained: a run, STUDY#TRIAL, TABLE#ROW."),
+]
 StorageOption = Annotated[
     str | None,
     typer.Option(
@@ -29,10 +32,8 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE
 InputOption = Annotated[str | None, typer.Option("--input", metavar="HxW", help="Default 1024x2048.")]
 ClassesOption = Annotated[int | None, typer.Option(min=1, help="Default 19.")]
 InitOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Weights: nasseg's own, released ones of RegSeg, DABNet, STDC, or a backbone's of torchvision, timm."
-    ),
+    str | None,
+    typer.Option(help="Weights: nasseg's own, or released ones of RegSeg, DABNet, STDC, torchvision, timm."),
 ]
 InitMapOption = Annotated[
     Path | None, typer.Option(help="YAML file of patterns, `name there: name here`, for weights with other names.")

@@ -89,13 +89,14 @@ def train(
 
 @app.command()
 def label(
-    run: Annotated[Path, typer.Argument(help="The folder of a training: its best weights are the teacher.")],
+    teacher: Annotated[str, typer.Argument(help="What was trained: a run's folder, STUDY#TRIAL, or TABLE#ROW.")],
     images: Annotated[Path, typer.Argument(help="A folder of images without labels.")],
     output: Annotated[Path, typer.Option("-o", help="A folder for the pseudo-labels.")],
     scales: Annotated[str, typer.Option(help="Of the image; each also mirrored.")] = "0.5,1,2",
     confidence: Annotated[float, typer.Option(min=0, max=1, help="Less certain pixels are ignored.")] = 0.5,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 1,
+    storage: StorageOption = None,
 ) -> None:
     """Label images by a trained network, for `nasseg train --pseudo` (self-training, as ESeg's)."""
     from nasseg.network.label import label_folder
@@ -106,13 +107,14 @@ def label(
         raise UserError(f"--scales: {scales!r} must be numbers with commas between them, such as 0.5,1,2") from None
     with Ticker() as ticker:
         done = label_folder(
-            run,
+            teacher,
             images,
             output,
             scales=chosen,
             confidence=confidence,
             device=device,
             threads=threads,
+            storage=storage_of(storage),
             on_progress=lambda n, of: ticker.update(f"{n} of {of} images", 10 * n // max(1, of)),
         )
     sure = "" if done.sure is None else f", {done.sure:.0%} of their pixels"

@@ -4,7 +4,6 @@ ONNX and torch.export files have one fixed input size. What was written is opene
 it gets its name; images are normalised outside of it, as the card says.
 """
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,14 +18,13 @@ from nasseg.data import scenes
 from nasseg.data.class_table import list_tables, read_table
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError, unknown
-from nasseg.families import Arch
 from nasseg.files import written_whole
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.onnx_file import open_onnx, require_onnx, run_onnx, save_onnx, trace
 from nasseg.measure.pt2_file import open_pt2, save_pt2
-from nasseg.network.address import Resolved, resolve
+from nasseg.network.address import Resolved
 from nasseg.network.card import (
     UNTRAINED,
     ArchCard,
@@ -42,12 +40,10 @@ from nasseg.network.card import (
     sha256,
 )
 from nasseg.network.measure import DEFAULT_CLASSES, DEFAULT_SIZE
+from nasseg.network.weighted import Weighted, find_weighted
 from nasseg.records import Measurement, Size
-from nasseg.study.store.storage import runs_folder
-from nasseg.study.store.trial_attributes import EVAL_KEY, MEASUREMENT, REUSED_FROM, WEIGHTS_ERROR, WEIGHTS_SHA256
-from nasseg.study.store.weight_store import LAST, WeightStore
 from nasseg.train.views.augment import normalise
-from nasseg.train.weights import save_weights
+from nasseg.train.weights import load_strictly, save_weights
 
 SUFFIXES: Mapping[Format, tuple[str, ...]] = {"onnx": (".onnx",), "pt2": (".pt2",), "state_dict": (".pt", ".pth")}
 MIN_SIDE, MAX_CLASSES = 32, 255  # a label is one byte, of which 255 says that the pixel has none
@@ -76,20 +72,18 @@ class ClassMap(nn.Module):
 
 @dataclass(frozen=True)
 class _Source:
-    """What is exported: the network, its weights (None: random), what it tells apart, what is known of it."""
+    """What is exported: the network with its weights, what it tells apart, what is known of it."""
 
-    arch: Arch
-    variant: str | None
-    weights: bytes | None
+    weighted: Weighted
+    model: nn.Module
+    weights: str
     classes: tuple[ClassCard, ...]
     size: Size
     measurement: Measurement
 
-    def build(self) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model: nn.Module = self.arch.build(len(self.classes)).eval()
-        return model if self.weights is None else load_strictly(model, self.weights, "the weights")
+    @property
+    def resolved(self) -> Resolved:
+        return self.weighted.resolved
 
 
 def export_address(
@@ -103,14 +97,17 @@ def export_address(
     num_classes: int | None = None,
     batch: int = 1,
     data: str | Path | None = None,
+    init: str | Path | None = None,
+    init_map: Path | None = None,
     storage: str | None = None,
 ) -> Exported:
     """Write the network at an address (see nasseg.network.address) to `output`, and its card beside it.
 
-    A trained trial comes with its weights, figures and classes; anything else has random weights, and its card says
-    so. Format: as given, else by the suffix of `output`. Input size and classes: as given, else as the trial was
+    What was trained comes with its weights, figures and classes; anything else has random weights, and its card says
+    so. Format: as given, else by the suffix of `output`. Input size and classes: as given, else as it was
     measured, else 1024 x 2048 and 19. data: a data set whose class names and colours the card takes. argmax: the file
-    gives each pixel's class instead of logits.
+    gives each pixel's class instead of logits. init: a file of weights that fills the network (see
+    nasseg.train.weights), or the address of something trained; init_map: a file of rules for its names.
 
     Raises:
         UserError: nothing is at the address, an option is refused, weights are gone, a package is missing, the file
@@ -123,7 +120,8 @@ def export_address(
     lock = DeviceLock("cpu")
     try:
         with lock.computing():
-            source = _source(address, overrides, input_size, num_classes, data, storage)
+            weighted = find_weighted(address, overrides, init=init, init_map=init_map, storage=storage)
+            source = _source(weighted, input_size, num_classes, data)
             with written_whole(output) as partial:
                 card = _write(partial, source, output.name, address, chosen, batch, argmax)
         with written_whole(card_path(output)) as partial:
@@ -135,20 +133,6 @@ def export_address(
     return Exported(output, card_path(output), card)
 
 
-def load_strictly(model: nn.Module, content: bytes, name: str) -> nn.Module:
-    """The model with the weights of a state_dict's file; `name` is what errors call them.
-
-    Raises:
-        UserError: it is no state_dict, or another network's.
-    """
-    try:
-        model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
-    except Exception as error:  # what torch raises for a damaged file has no type in common
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{name} are not of this network: {type(error).__name__}: {reason}") from None
-    return model
-
-
 def parity_images(batch: int, size: Size) -> Tensor:
     """Street scenes as networks read them, [batch, 3, *size]: smooth areas, edges and noise, as in pictures."""
     pictures = [scenes.render(number, size)[0] for number in range(batch)]
@@ -157,7 +141,7 @@ def parity_images(batch: int, size: Size) -> Tensor:
 
 def _write(path: Path, source: _Source, name: str, address: str, chosen: Format, batch: int, argmax: bool) -> Card:
     """Write the file, open it again, compare; the card of what was found."""
-    model, size, classes = source.build(), source.size, len(source.classes)
+    model, size, classes = source.model, source.size, len(source.classes)
     images = parity_images(batch, size)
     with torch.no_grad():
         logits = model(images)
@@ -171,17 +155,17 @@ def _write(path: Path, source: _Source, name: str, address: str, chosen: Format,
             "nothing was written: try another --format, or another version of what runs it"
         )
     shape = (batch, *size) if argmax else (batch, classes, *size)
-    arch = source.arch
+    arch = source.resolved.arch
     return Card(
         file=name,
         sha256=sha256(content),
         format=chosen,
         exported_from=address,
-        arch=ArchCard(family=arch.family, params=arch.params(), id=arch.id, variant=source.variant),
+        arch=ArchCard(family=arch.family, params=arch.params(), id=arch.id, variant=source.resolved.variant),
         input=InputCard(shape=(batch, 3, *size)),
         output=OutputCard(name="classes" if argmax else "logits", shape=shape, dtype="uint8" if argmax else "float32"),
         classes=source.classes,
-        weights=UNTRAINED if source.weights is None else sha256(source.weights),
+        weights=source.weights,
         figures=source.measurement,
         parity=parity,
         environment=environment(),
@@ -195,7 +179,7 @@ def _convert(
     if chosen == "state_dict":
         save_weights(model, path)
         content = path.read_bytes()
-        again = load_strictly(source.build(), content, "the weights written")
+        again = load_strictly(Weighted(source.resolved).build(len(source.classes))[0], content, "the weights written")
         return content, torch.no_grad()(again), f"torch {torch.__version__}"
     program = trace(ClassMap(model) if argmax else model, source.size, batch=batch)
     if chosen == "pt2":
@@ -239,61 +223,21 @@ def _check_card_is_free(output: Path) -> None:
         )
 
 
-def _source(
-    address: str,
-    overrides: Mapping[str, Any] | None,
-    input_size: Size | None,
-    num_classes: int | None,
-    data: str | Path | None,
-    storage: str | None,
-) -> _Source:
-    resolved = resolve(address, overrides, storage)
-    weights = _trained_weights(address, overrides, storage) if "#" in address else None
-    measurement = resolved.measurement
+def _source(weighted: Weighted, input_size: Size | None, num_classes: int | None, data: str | Path | None) -> _Source:
+    measurement = None if weighted.init else weighted.resolved.measurement
     known = measurement.cost.protocol if measurement and measurement.cost else None
     size = input_size or (known.input_size if known else DEFAULT_SIZE)
-    classes = _classes(resolved, num_classes or (known.num_classes if known else None), data)
+    classes = _classes(weighted.classes, num_classes or (known.num_classes if known else None), data)
+    model, loaded = weighted.build(len(classes))
     if measurement is None:
-        cost = measure_cost(resolved.arch, size, len(classes))
-        measurement = Measurement(arch_id=resolved.arch.id, cost=cost)
-    return _Source(resolved.arch, resolved.variant, weights, classes, size, measurement)
+        arch = weighted.resolved.arch
+        measurement = Measurement(arch_id=arch.id, cost=measure_cost(arch, size, len(classes)))
+    weights = (loaded.sha256 if loaded else weighted.sha256) or UNTRAINED
+    return _Source(weighted, model, weights, classes, size, measurement)
 
 
-def _trained_weights(address: str, overrides: Mapping[str, Any] | None, storage: str | None) -> bytes | None:
-    """The content of a trial's weights file, checked against the trial; None for one that was not trained."""
-    from nasseg.study.store.read_study import open_record  # Optuna is slow to import, and only a trial needs it
-
-    name, _, number = address.rpartition("#")
-    record = open_record(name, storage)
-    by_number = {trial.number: trial.user_attrs for trial in record.trials()}
-    attributes = by_number[int(number)]
-    if MEASUREMENT not in attributes or Measurement.from_json(attributes[MEASUREMENT]).accuracy is None:
-        return None
-    if overrides:
-        raise UserError(f"{address} is trained, and its weights fit no other fields: leave the settings away")
-    attributes = by_number.get(attributes.get(REUSED_FROM, -1), attributes)
-    if WEIGHTS_SHA256 not in attributes:
-        reason = attributes.get(WEIGHTS_ERROR, "none were stored")
-        raise UserError(f"{address} was trained, but its weights were not kept: {reason}; train it in another study")
-    place = record.attributes().get("weights", runs_folder(record.name))
-    path = WeightStore(place).folder(attributes[EVAL_KEY]) / LAST
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"cannot read the weights of {address}, {path.resolve()}: {error.strerror}; a search keeps those of its "
-            "front (`keep: all` in the study: of every network). Run this in the folder where the search ran, or copy "
-            "its runs folder here"
-        ) from None
-    if sha256(content) != attributes[WEIGHTS_SHA256]:
-        raise UserError(f"{path} is not what {address} was evaluated with: its SHA-256 is not the trial's")
-    return content
-
-
-def _classes(resolved: Resolved, count: int | None, data: str | Path | None) -> tuple[ClassCard, ...]:
-    """Names from the trial's record or the data set; colours from the data set, or fixed ones where it is not known."""
-    accuracy = resolved.measurement.accuracy if resolved.measurement else None
-    names = tuple(accuracy.class_iou) if accuracy else None
+def _classes(names: tuple[str, ...] | None, count: int | None, data: str | Path | None) -> tuple[ClassCard, ...]:
+    """Return the classes: names as trained or of the data set; its colours, or fixed ones where it is not known."""
     tables = map(read_table, list_tables().values())
     known = {scenes.CLASSES: scenes.COLOURS} | {table.names: table.colours for table in tables}
     if data is not None:

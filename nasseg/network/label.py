@@ -1,4 +1,4 @@
-"""Pseudo-labels by a run that is done: what `nasseg label` does."""
+"""Pseudo-labels by what was trained: what `nasseg label` does."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,15 +14,12 @@ from torch.nn import functional as F
 from nasseg.data.image_file import read_image
 from nasseg.data.pseudo_labels import PseudoLabels, begin_labels, list_images
 from nasseg.errors import UserError
-from nasseg.families import make_arch
 from nasseg.files import written_whole
 from nasseg.measure.accuracy import IGNORE
-from nasseg.network.export import load_strictly
+from nasseg.network.weighted import find_weighted
 from nasseg.records import Size
-from nasseg.train.run import stored_result
 from nasseg.train.session import check_device, working
 from nasseg.train.views.augment import fit_share, normalise
-from nasseg.train.weights import weights_hash
 
 SCALES, CONFIDENCE = (0.5, 1.0, 2.0), 0.5  # as printed
 _SMALLEST = 32  # a side that every network takes
@@ -40,7 +37,7 @@ class Labelled:
 
 
 def label_folder(
-    run: Path,
+    address: str | Path,
     images: Path,
     folder: Path,
     *,
@@ -48,16 +45,17 @@ def label_folder(
     confidence: float = CONFIDENCE,
     device: str = "cpu",
     threads: int = 1,
+    storage: str | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Labelled:
-    """Label the pictures below `images` with best.pt of a run; `folder` is then what --pseudo takes.
+    """Label the pictures below `images` with what was trained at an address; `folder` is then what --pseudo takes.
 
     Labels already there are kept, so that the same call goes on where one was interrupted. on_progress: images done, of
     how many.
 
     Raises:
-        UserError: the run is not done, there are no pictures, an argument is refused, or something cannot be read or
-            written.
+        UserError: nothing trained is there, there are no pictures, an argument is refused, or something cannot be read
+            or written.
     """
     check_device(device)
     if not scales or not all(0 < scale < math.inf for scale in scales) or not 0 <= confidence < 1 or threads < 1:
@@ -69,7 +67,7 @@ def label_folder(
         raise UserError(f"no folder {images}: give the one that holds the pictures to label")
     if images.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise UserError(f"{folder} lies in {images}, and its labels would be taken for pictures: give another folder")
-    model, labels = _teacher(run, images, tuple(scales), confidence)
+    model, labels = _teacher(str(address), images, tuple(scales), confidence, storage)
     todo, sure, file = begin_labels(folder, labels), [], ""
     try:
         with working(device, threads) as guard:
@@ -87,27 +85,24 @@ def label_folder(
     return Labelled(folder, len(labels.files), len(sure), _mean(sure))
 
 
-def _teacher(run: Path, images: Path, scales: tuple[float, ...], confidence: float) -> tuple[nn.Module, PseudoLabels]:
-    result = stored_result(run)
-    if result is None:
-        raise UserError(f"{run} holds no run that is done: `nasseg train` names the folders of its runs")
-    weights = run / "best.pt"
-    teacher = weights_hash(weights)
-    if teacher != result.weights["best.pt"]:
-        raise UserError(f"{weights} is not what the run wrote (SHA-256 differs): train again, in another folder")
-    family, cost = str(result.arch["family"]), result.measurement.cost
-    assert cost is not None
-    classes = tuple(result.best.class_iou)
-    arch = make_arch(family, **{name: value for name, value in result.arch.items() if name != "family"})
-    model = load_strictly(arch.build(len(classes)), weights.read_bytes(), f"the weights in {weights}").eval()
+def _teacher(
+    address: str, images: Path, scales: tuple[float, ...], confidence: float, storage: str | None
+) -> tuple[nn.Module, PseudoLabels]:
+    weighted = find_weighted(address, storage=storage)
+    classes, measurement = weighted.classes, weighted.resolved.measurement
+    if classes is None or measurement is None or measurement.cost is None:
+        raise UserError(
+            f"{address} is not trained, and a teacher must be: `nasseg train` names the folders of its runs"
+        )
+    model, _ = weighted.build(len(classes))
     return model, PseudoLabels(
         images=str(images.resolve()),
         files=list_images(images),
         classes=classes,
-        teacher=teacher,
+        teacher=weighted.sha256,
         scales=scales,
         confidence=confidence,
-        size=cost.protocol.input_size,
+        size=measurement.cost.protocol.input_size,
     )
 
 

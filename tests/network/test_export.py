@@ -214,7 +214,7 @@ def test_options_that_cannot_be_are_refused(tmp_path, name, options, message):
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_package_is_named_before_any_work(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(export, "resolve", None)
+    monkeypatch.setattr(export, "find_weighted", None)
     with pytest.raises(UserError, match=rf"ONNX needs {package}, which is not installed: pip install 'nasseg\[onnx\]'"):
         tiny(tmp_path / "winner.onnx")
 

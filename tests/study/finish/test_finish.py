@@ -134,7 +134,9 @@ def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_p
     shown = frame[["latency_ms", "seeds", "miou", "best_miou", "test_miou"]].itertuples(index=False)
     assert cells == [[f"{ms:.4g}", str(seeds), *(f"{miou:.2f}" for miou in mious)] for ms, seeds, *mious in shown]
     exported = export_address(f"tiny@finish#{record.trials[0].number}", tmp_path / "winner.pt")
-    assert exported.card.figures == record.trials[0].measurement
+    assert exported.card.weights == record.trials[0].extra["best_sha256"]
+    assert exported.card.figures.latency == record.trials[0].measurement.latency
+    assert exported.card.figures.accuracy.miou == record.trials[0].extra["best_miou"]
     with pytest.raises(UserError, match=r"recipe: .*or give this one another name than 'finish'"):
         finish_study("tiny", recipe={**RECIPE, "steps": 2})
 
