@@ -42,7 +42,7 @@ from nasseg.network.card import (
 from nasseg.network.measure import DEFAULT_CLASSES, DEFAULT_SIZE
 from nasseg.network.weighted import Weighted, find_weighted
 from nasseg.records import Measurement, Size
-from nasseg.train.views.augment import normalise
+from nasseg.train.views.network_input import MAP_BACK, normalise
 from nasseg.train.weights import load_strictly, save_weights
 
 SUFFIXES: Mapping[Format, tuple[str, ...]] = {"onnx": (".onnx",), "pt2": (".pt2",), "state_dict": (".pt", ".pth")}
@@ -154,7 +154,11 @@ def _write(path: Path, source: _Source, name: str, address: str, chosen: Format,
             f"{parity.max_difference:.3g}, more than {parity.tolerance:g} of the largest, {parity.largest_logit:.3g}; "
             "nothing was written: try another --format, or another version of what runs it"
         )
-    shape = (batch, *size) if argmax else (batch, classes, *size)
+    output = (
+        OutputCard(name="classes", shape=(batch, *size), dtype="uint8", map_back=MAP_BACK["classes"])
+        if argmax
+        else OutputCard(name="logits", shape=(batch, classes, *size), dtype="float32", map_back=MAP_BACK["logits"])
+    )
     arch = source.resolved.arch
     return Card(
         file=name,
@@ -163,7 +167,7 @@ def _write(path: Path, source: _Source, name: str, address: str, chosen: Format,
         exported_from=address,
         arch=ArchCard(family=arch.family, params=arch.params(), id=arch.id, variant=source.resolved.variant),
         input=InputCard(shape=(batch, 3, *size)),
-        output=OutputCard(name="classes" if argmax else "logits", shape=shape, dtype="uint8" if argmax else "float32"),
+        output=output,
         classes=source.classes,
         weights=source.weights,
         figures=source.measurement,
