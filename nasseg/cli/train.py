@@ -1,7 +1,9 @@
 """Training: one architecture under one recipe, and the members of a front to the end."""
 
+import json
 import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,12 +14,15 @@ from nasseg.cli.shared import (
     ArchArgument,
     InitMapOption,
     InitOption,
+    InputOption,
+    JsonOption,
     SetOption,
     StorageOption,
     Ticker,
     app,
     out,
     parse_settings,
+    parse_size,
     storage_of,
 )
 from nasseg.errors import UserError
@@ -88,6 +93,71 @@ def train(
 
 
 @app.command()
+def evaluate(
+    arch: ArchArgument,
+    data: Annotated[str, typer.Option(help="A folder, a data set by name, or scenes.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    init: InitOption = None,
+    init_map: InitMapOption = None,
+    scales: Annotated[str, typer.Option(help="Of the image, averaged: 0.5,0.75,1,1.25,1.5.")] = "1",
+    flip: Annotated[bool, typer.Option("--flip", help="Each view mirrored, too.")] = False,
+    save: Annotated[Path | None, typer.Option(help="A folder for label maps in the data set's own values.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="Folder of the result. Default: in runs/evaluate.")] = None,
+    input_size: InputOption = None,
+    settings: SetOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 1,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a network with its weights, or those of a file, on a split of a data set. Nothing is trained."""
+    from nasseg.network.evaluate import evaluate_address
+
+    chosen = _scales(scales)
+    out.stderr = as_json  # the result alone goes to standard output
+    with Ticker() as ticker:
+        result, folder = evaluate_address(
+            arch,
+            data,
+            split=split,
+            overrides=parse_settings(settings or []),
+            init=init,
+            init_map=init_map,
+            scales=chosen,
+            flip=flip,
+            save=save,
+            folder=output,
+            input_size=parse_size(input_size),
+            device=device,
+            threads=threads,
+            storage=storage_of(storage),
+            on_progress=lambda n, of: ticker.update(f"{n} of {of} images", 10 * n // max(1, of)),
+        )
+    if as_json:
+        print(json.dumps(asdict(result)))
+        return
+    for line in result.loaded:
+        out.print(line, markup=False)
+    if result.miou is None:
+        out.print(f"the labels of {split} hold no class, so that there are no figures", markup=False)
+    else:
+        table = Table("figure", f"{result.protocol.data}, {split}, %")
+        for name, value in result.rows():
+            table.add_row(name, "" if value is None else f"{value:.2f}")
+        out.print(table)
+    if save:
+        out.print(f"{save}: {result.images} label maps", markup=False)
+    out.print(f"{folder}: result.json, confusion.svg", markup=False)
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError:
+        raise UserError(f"--scales: {text!r} must be numbers with commas between them, such as 0.5,1,2") from None
+
+
+@app.command()
 def label(
     teacher: Annotated[str, typer.Argument(help="What was trained: a run's folder, STUDY#TRIAL, or TABLE#ROW.")],
     images: Annotated[Path, typer.Argument(help="A folder of images without labels.")],
@@ -101,10 +171,7 @@ def label(
     """Label images by a trained network, for `nasseg train --pseudo` (self-training, as ESeg's)."""
     from nasseg.network.label import label_folder
 
-    try:
-        chosen = tuple(map(float, scales.split(",")))
-    except ValueError:
-        raise UserError(f"--scales: {scales!r} must be numbers with commas between them, such as 0.5,1,2") from None
+    chosen = _scales(scales)
     with Ticker() as ticker:
         done = label_folder(
             teacher,

@@ -10,20 +10,18 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nasseg.data.image_file import read_image
 from nasseg.data.pseudo_labels import PseudoLabels, begin_labels, list_images
 from nasseg.errors import UserError
 from nasseg.files import written_whole
 from nasseg.measure.accuracy import IGNORE
+from nasseg.network.answers import averaged
 from nasseg.network.weighted import find_weighted
 from nasseg.records import Size
 from nasseg.train.session import check_device, working
-from nasseg.train.views.network_input import fit, map_back, place
 
 SCALES, CONFIDENCE = (0.5, 1.0, 2.0), 0.5  # as printed
-_SMALLEST = 32  # a side that every network takes
 
 
 @dataclass(frozen=True)
@@ -124,14 +122,9 @@ def pseudo_label(
 
     IGNORE where the highest is not above the confidence. size: see PseudoLabels.
     """
-    shape, total = (picture.shape[0], picture.shape[1]), torch.zeros((), device=device)
-    for scale in scales:
-        seen = max(_SMALLEST, round(scale * size[0])), max(_SMALLEST, round(scale * size[1]))
-        image = fit(picture, seen).to(device)
-        plain, mirrored = (model(place([view], seen)).softmax(1) for view in (image, image.flip(1)))
-        both = plain + F.pad(mirrored[..., : image.shape[1]].flip(3), (0, seen[1] - image.shape[1]))
-        total = total + torch.cat([part for _, part in map_back(both, image.shape, shape)], 2)
-    highest, classes = (total[0] / (2 * len(scales))).max(0)
+    shape = (picture.shape[0], picture.shape[1])
+    found = averaged(model, picture, scales, flip=True, size=size, shape=shape, device=device)
+    highest, classes = found.max(0)
     return classes.masked_fill(highest <= confidence, IGNORE).to(torch.uint8)
 
 
