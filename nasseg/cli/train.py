@@ -193,8 +193,10 @@ def label(
 
 @app.command()
 def finish(
-    study: Annotated[str, typer.Argument(help="A study by name or path.")],
-    recipe: RecipeOption,
+    study: Annotated[str, typer.Argument(help="A study by name or path, or one trial of it: STUDY#21.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="By name, or a YAML file. Default: the study's own, five times as long.")
+    ] = None,
     recipe_settings: RecipeSetOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs a network.")] = 3,
     epochs: EpochsOption = None,
@@ -207,7 +209,7 @@ def finish(
     """Train the front's networks to the end, time them again, and evaluate once on the held-out split."""
     from nasseg.analyse.finished import FIGURES, finished_frame
     from nasseg.report import write_report
-    from nasseg.study.finish.finish import finish_study
+    from nasseg.study.finish.finish import best_made, finish_study, made
     from nasseg.study.store.storage import runs_folder
 
     with Ticker() as ticker:
@@ -236,6 +238,9 @@ def finish(
         mious = (_spread(row[name], row[f"{name}_sd"]) for name in FIGURES)
         table.add_row(f"#{row['number']} {row['family']}", *times, *mious)
     out.print(table)
+    for number, entries in made(done.record).items():
+        named = ", ".join(f"{address} (seed {seed})" for seed, address in entries)
+        out.print(f"trial {number} of {done.searched.name}, trained to the end: {named}", markup=False)
     for note in done.notes:
         out.print(note, markup=False)
     if done.interrupted:
@@ -246,7 +251,9 @@ def finish(
             f"no network of the front of {done.searched.name} is finished, see above; mend what is said there and run "
             "the same command again"
         )
-    path = write_report(done.record, runs_folder(done.record.name) / "report.html")
+    if best := best_made(done.record):
+        out.print(f"the best on the validation split: nasseg export {best} -o {done.searched.name}.onnx", markup=False)
+    path = write_report(done.record, runs_folder(done.record.name) / f"{purpose}.html")
     out.print(f"report: {path}", markup=False)
 
 
