@@ -103,7 +103,7 @@ def a_table(here):
     settings = {"family": "regseg", **resolve("regseg", TINY).arch.params()}
 
     def add(study, row, seed, attributes):
-        record = Record.create(open_storage(STORAGE, create=True), study, ["maximize"], {})
+        record = Record.create(open_storage(STORAGE, create=True), study, {"miou": "maximize"}, {})
         record.set_attributes({"table": study.partition("@")[0], "created": "2026"})
         proposal = Proposal({}, {"row": row, "seed": seed}, ROWS)
         trial = record.claim(Candidate(proposal, settings, costed(), seed=seed), "key", {}, {})

@@ -138,7 +138,7 @@ def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_p
     assert exported.card.weights == record.trials[0].extra["best_sha256"]
     assert exported.card.figures.latency == record.trials[0].measurement.latency
     assert exported.card.figures.accuracy.miou == record.trials[0].extra["best_miou"]
-    with pytest.raises(UserError, match=r"recipe: .*or give this one another name than 'finish'"):
+    with pytest.raises(UserError, match=r"recipe\.steps: .*or give this one another name than 'finish'"):
         finish_study("tiny", recipe={**RECIPE, "steps": 2})
 
 
