@@ -29,7 +29,7 @@ class Resolved:
 
 
 def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: str | None = None) -> Resolved:
-    """The arch at an address, with fields replaced by `overrides`.
+    """Return the arch at an address, with fields replaced by `overrides`.
 
     Raises:
         UserError: nothing is there, or a field or its value is refused.

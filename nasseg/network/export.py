@@ -1,7 +1,7 @@
-"""A network as a file to be used elsewhere, with a card beside it (nasseg.network.card).
+"""Export a network to a file for use elsewhere, with a card beside it (nasseg.network.card).
 
-ONNX and torch.export files have one fixed input size. What was written is opened again and compared with PyTorch before
-it gets its name; images are normalised outside of it, as the card says.
+ONNX and torch.export files have one fixed input size. A file is opened again and compared with PyTorch before it gets
+its name. Images are normalised outside of it, as the card says.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ from nasseg.train.views.network_input import MAP_BACK, normalise
 from nasseg.train.weights import load_strictly, save_weights
 
 SUFFIXES: Mapping[Format, tuple[str, ...]] = {"onnx": (".onnx",), "pt2": (".pt2",), "state_dict": (".pt", ".pth")}
-MIN_SIDE, MAX_CLASSES = 32, 255  # a label is one byte, of which 255 says that the pixel has none
+MIN_SIDE, MAX_CLASSES = 32, 255  # a label is one byte; 255 marks unlabelled pixels
 
 Run = Callable[[Tensor], Tensor]
 
@@ -59,7 +59,7 @@ class Exported:
 
 
 class ClassMap(nn.Module):
-    """A model with the choice of the class inside: [B, 3, H, W] -> uint8 [B, H, W]."""
+    """A model that returns each pixel's class: [B, 3, H, W] -> uint8 [B, H, W]."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ def export_address(
 
     Raises:
         UserError: nothing is at the address, an option is refused, weights are gone, a package is missing, the file
-            does not compute what PyTorch does, or it cannot be written. Then the file is as it was before.
+            does not compute the same as PyTorch, or it cannot be written. An earlier file then stays as it was.
     """
     chosen = _format(file_format, output, argmax)
     _check_card_is_free(output)
@@ -134,13 +134,13 @@ def export_address(
 
 
 def parity_images(batch: int, size: Size) -> Tensor:
-    """Street scenes as networks read them, [batch, 3, *size]: smooth areas, edges and noise, as in pictures."""
+    """Return street scenes as networks read them, [batch, 3, *size]: smooth areas, edges and noise, as in pictures."""
     pictures = [scenes.render(number, size)[0] for number in range(batch)]
     return normalise(torch.from_numpy(np.stack(pictures))).contiguous()
 
 
 def _write(path: Path, source: _Source, name: str, address: str, chosen: Format, batch: int, argmax: bool) -> Card:
-    """Write the file, open it again, compare; the card of what was found."""
+    """Write the file, open it again, compare, and return its card."""
     model, size, classes = source.model, source.size, len(source.classes)
     images = parity_images(batch, size)
     with torch.no_grad():
@@ -179,7 +179,7 @@ def _write(path: Path, source: _Source, name: str, address: str, chosen: Format,
 def _convert(
     path: Path, model: nn.Module, source: _Source, chosen: Format, batch: int, argmax: bool
 ) -> tuple[bytes, Run, str]:
-    """Write the file and open it again: its content, what runs it, and the name of that."""
+    """Write the file and open it again. Return its content, a function that runs it, and the runtime's name."""
     if chosen == "state_dict":
         save_weights(model, path)
         content = path.read_bytes()
@@ -215,7 +215,7 @@ def _format(name: str | None, output: Path, argmax: bool) -> Format:
 
 
 def _check_card_is_free(output: Path) -> None:
-    """winner.onnx and winner.pt2 would share a card."""
+    """Refuse to overwrite another file's card: winner.onnx and winner.pt2 would share one."""
     try:
         there = read_card(output)
     except UserError:

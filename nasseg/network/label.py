@@ -26,7 +26,10 @@ SCALES, CONFIDENCE = (0.5, 1.0, 2.0), 0.5  # as printed
 
 @dataclass(frozen=True)
 class Labelled:
-    """images: all of the folder; written: now; sure: mean share of their pixels that have a label."""
+    """Counts of a labelled folder.
+
+    images: all; written: in this call; sure: mean share of their pixels that have a label.
+    """
 
     folder: Path
     images: int
@@ -49,8 +52,8 @@ def label_folder(
 ) -> Labelled:
     """Label the pictures below `images` with what was trained at an address; `folder` is then what --pseudo takes.
 
-    Labels already there are kept, so that the same call goes on where one was interrupted. on_progress: images done, of
-    how many.
+    Existing labels are kept, so that the same call resumes after an interruption. on_progress: images done, of how
+    many.
 
     Raises:
         UserError: nothing trained is there, there are no pictures, an argument is refused, or something cannot be read
@@ -120,7 +123,8 @@ def pseudo_label(
 ) -> Tensor:
     """Return classes [H, W] of a picture [H, W, 3]: probabilities, averaged over scales and left-right flips.
 
-    IGNORE where the highest is not above the confidence. size: see PseudoLabels.
+    Probabilities are averaged over scales and left-right flips; the teacher is sure where the highest is above the
+    confidence. size: see PseudoLabels.
     """
     shape = (picture.shape[0], picture.shape[1])
     found = averaged(model, picture, scales, flip=True, size=size, shape=shape, device=device)
@@ -129,7 +133,7 @@ def pseudo_label(
 
 
 def write_label(model: nn.Module, labels: PseudoLabels, folder: Path, file: str, device: str) -> float:
-    """Label one image; the share of its pixels that the teacher is sure of.
+    """Label one image, and return the share of its pixels that the teacher is sure of.
 
     Raises:
         UserError: the image cannot be read.
