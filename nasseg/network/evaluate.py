@@ -24,9 +24,9 @@ from nasseg.files import written_whole
 from nasseg.measure.accuracy import ConfusionMatrix
 from nasseg.measure.environment import environment
 from nasseg.network.answers import averaged, check_scales, single
-from nasseg.network.confusion import confusion_svg
 from nasseg.network.weighted import Weighted, find_weighted
 from nasseg.records import NOT_IN_REDUCED, Environment, Size
+from nasseg.train.confusion import confusion_svg
 from nasseg.train.loop import scores_of
 from nasseg.train.session import check_device, working
 

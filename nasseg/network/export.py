@@ -21,6 +21,7 @@ from nasseg.errors import UserError, unknown
 from nasseg.files import written_whole
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.environment import environment
+from nasseg.measure.fold import fold_batch_norms
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.onnx_file import open_onnx, require_onnx, run_onnx, save_onnx, trace
 from nasseg.measure.pt2_file import open_pt2, save_pt2
@@ -70,6 +71,29 @@ class ClassMap(nn.Module):
         return classes
 
 
+class HalfInside(nn.Module):
+    """A model that computes in float16, with float32 images and logits."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model.half()
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.model(image.half()).float()
+        return logits
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How the file is written. opset: of ONNX, torch's choice unless given."""
+
+    format: Format
+    batch: int
+    argmax: bool
+    opset: int | None
+    half: bool
+
+
 @dataclass(frozen=True)
 class _Source:
     """What is exported: the network with its weights, what it tells apart, what is known of it."""
@@ -96,6 +120,8 @@ def export_address(
     input_size: Size | None = None,
     num_classes: int | None = None,
     batch: int = 1,
+    opset: int | None = None,
+    half: bool = False,
     data: str | Path | None = None,
     init: str | Path | None = None,
     init_map: Path | None = None,
@@ -108,12 +134,16 @@ def export_address(
     measured, else 1024 x 2048 and 19. data: a data set whose class names and colours the card takes. argmax: the file
     gives each pixel's class instead of logits. init: a file of weights that fills the network (see
     nasseg.train.weights), or the address of something trained; init_map: a file of rules for its names.
+    half: the file computes in float16, on float32 images. opset: of ONNX, torch's choice unless given. BatchNorm is
+    folded into the convolutions before it in ONNX and torch.export files.
 
     Raises:
         UserError: nothing is at the address, an option is refused, weights are gone, a package is missing, the file
             does not compute the same as PyTorch, or it cannot be written. An earlier file then stays as it was.
     """
     chosen = _format(file_format, output, argmax)
+    if (opset is not None and chosen != "onnx") or (half and chosen == "state_dict"):
+        raise UserError(f"an opset goes with onnx, half precision with onnx and pt2, not with {chosen}")
     _check_card_is_free(output)
     if batch < 1 or (input_size and min(input_size) < MIN_SIDE):
         raise UserError(f"a batch is at least 1, an image {MIN_SIDE} x {MIN_SIDE}; got {batch} of {input_size}")
@@ -123,7 +153,7 @@ def export_address(
             weighted = find_weighted(address, overrides, init=init, init_map=init_map, storage=storage)
             source = _source(weighted, input_size, num_classes, data)
             with written_whole(output) as partial:
-                card = _write(partial, source, output.name, address, chosen, batch, argmax)
+                card = _write(partial, source, output.name, address, _Form(chosen, batch, argmax, opset, half))
         with written_whole(card_path(output)) as partial:
             partial.write_text(card.model_dump_json(indent=2) + "\n")
     except OSError as error:
@@ -139,15 +169,15 @@ def parity_images(batch: int, size: Size) -> Tensor:
     return normalise(torch.from_numpy(np.stack(pictures))).contiguous()
 
 
-def _write(path: Path, source: _Source, name: str, address: str, chosen: Format, batch: int, argmax: bool) -> Card:
+def _write(path: Path, source: _Source, name: str, address: str, form: _Form) -> Card:
     """Write the file, open it again, compare, and return its card."""
-    model, size, classes = source.model, source.size, len(source.classes)
+    model, size, classes, batch = source.model, source.size, len(source.classes), form.batch
     images = parity_images(batch, size)
     with torch.no_grad():
         logits = model(images)
-    content, run, runtime = _convert(path, model, source, chosen, batch, argmax)
+    content, run, runtime, batch_norm = _convert(path, model, source, form)
     where = f"{batch} procedural street scene{'s' * (batch > 1)} of {size[0]} x {size[1]}"
-    parity = compare(run(images), logits, runtime=runtime, where=where)
+    parity = compare(run(images), logits, runtime=runtime, where=where, half=form.half)
     if not parity.holds:
         raise UserError(
             f"the exported file does not compute what PyTorch does: in {runtime} logits differ by "
@@ -156,14 +186,14 @@ def _write(path: Path, source: _Source, name: str, address: str, chosen: Format,
         )
     output = (
         OutputCard(name="classes", shape=(batch, *size), dtype="uint8", map_back=MAP_BACK["classes"])
-        if argmax
+        if form.argmax
         else OutputCard(name="logits", shape=(batch, classes, *size), dtype="float32", map_back=MAP_BACK["logits"])
     )
     arch = source.resolved.arch
     return Card(
         file=name,
         sha256=sha256(content),
-        format=chosen,
+        format=form.format,
         exported_from=address,
         arch=ArchCard(family=arch.family, params=arch.params(), id=arch.id, variant=source.resolved.variant),
         input=InputCard(shape=(batch, 3, *size)),
@@ -172,28 +202,35 @@ def _write(path: Path, source: _Source, name: str, address: str, chosen: Format,
         weights=source.weights,
         figures=source.measurement,
         parity=parity,
+        precision="fp16" if form.half else "fp32",
+        batch_norm=batch_norm,
         environment=environment(),
     )
 
 
-def _convert(
-    path: Path, model: nn.Module, source: _Source, chosen: Format, batch: int, argmax: bool
-) -> tuple[bytes, Run, str]:
-    """Write the file and open it again. Return its content, a function that runs it, and the runtime's name."""
-    if chosen == "state_dict":
+def _convert(path: Path, model: nn.Module, source: _Source, form: _Form) -> tuple[bytes, Run, str, str]:
+    """Write the file and open it again: its content, what runs it, the name of that, and what became of BatchNorm."""
+    if form.format == "state_dict":
         save_weights(model, path)
         content = path.read_bytes()
         again = load_strictly(Weighted(source.resolved).build(len(source.classes))[0], content, "the weights written")
-        return content, torch.no_grad()(again), f"torch {torch.__version__}"
-    program = trace(ClassMap(model) if argmax else model, source.size, batch=batch)
-    if chosen == "pt2":
+        return content, torch.no_grad()(again), f"torch {torch.__version__}", ""
+    model, folded, left = fold_batch_norms(model, source.size)
+    batch_norm = f"BatchNorm: {folded} folded into the convolutions before them"
+    if left:
+        kinds = ", ".join(f"{count} behind {operator}" for operator, count in sorted(left.items()))
+        batch_norm += f"; {sum(left.values())} stay, for no convolution alone is before them: {kinds}"
+    model = HalfInside(model) if form.half else model
+    program = trace(ClassMap(model) if form.argmax else model, source.size, batch=form.batch, dtype=torch.float32)
+    if form.format == "pt2":
         save_pt2(program, path)
         content = path.read_bytes()
-        return content, torch.no_grad()(open_pt2(content, "the exported program")), f"torch {torch.__version__}"
-    save_onnx(program, path, output="classes" if argmax else "logits")
+        run = torch.no_grad()(open_pt2(content, "the exported program"))
+        return content, run, f"torch {torch.__version__}", batch_norm
+    save_onnx(program, path, output="classes" if form.argmax else "logits", opset=form.opset)
     content = path.read_bytes()
     session = open_onnx(content)
-    return content, lambda images: run_onnx(session, images), f"onnxruntime {version('onnxruntime')}"
+    return content, lambda images: run_onnx(session, images), f"onnxruntime {version('onnxruntime')}", batch_norm
 
 
 def _format(name: str | None, output: Path, argmax: bool) -> Format:

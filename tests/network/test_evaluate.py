@@ -11,9 +11,9 @@ from PIL import Image
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.families import make_arch
-from nasseg.network.confusion import confusion_svg
 from nasseg.network.evaluate import evaluate_address
 from nasseg.network.train import train_address
+from nasseg.train.confusion import confusion_svg
 from nasseg.train.loop import evaluate
 from nasseg.train.views.network_input import MEAN, STD
 from nasseg.train.weights import save_weights
