@@ -238,14 +238,14 @@ def _format(name: str | None, output: Path, argmax: bool) -> Format:
         name = next((key for key, suffixes in SUFFIXES.items() if output.suffix in suffixes), None)
         if name is None:
             known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-            raise UserError(f"the suffix of {output.name} says no format: it is one of {known}, or give --format")
+            raise UserError(f"the suffix of {output.name} names no format: use one of {known}, or give --format")
     if name not in get_args(Format):
         raise unknown("format", name, get_args(Format))
     chosen: Format = name  # type: ignore[assignment]
     if output.suffix not in SUFFIXES[chosen]:
         raise UserError(f"a file of format {chosen} is called NAME{SUFFIXES[chosen][0]}, got {output.name}")
     if argmax and chosen == "state_dict":
-        raise UserError("a state_dict holds weights only, nothing that could choose classes: leave --argmax away")
+        raise UserError("a state_dict holds weights only, nothing that could choose classes: leave out --argmax")
     if chosen == "onnx":
         require_onnx()
     return chosen

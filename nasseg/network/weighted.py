@@ -70,7 +70,7 @@ def find_weighted(
     if resolved.trained is None or not resolved.trained.is_trained:
         return Weighted(resolved)
     if overrides:
-        raise UserError(f"{address} is trained, and its weights fit no other fields: leave the settings away")
+        raise UserError(f"{address} is trained, and its weights fit no other fields: leave out the settings")
     return Weighted(resolved, resolved.trained.weights(), resolved.trained.sha256)
 
 
