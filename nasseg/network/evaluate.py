@@ -35,7 +35,7 @@ RESULTS = Path("runs/evaluate")
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol:
-    """What decides the figures besides the network. weights: SHA-256 of their file. size: what the network sees."""
+    """All that decides the figures besides the network. weights: SHA-256 of their file. size: what the network sees."""
 
     data: str
     data_fingerprint: str

@@ -85,7 +85,7 @@ class HalfInside(nn.Module):
 
 @dataclass(frozen=True)
 class _Form:
-    """How the file is written. opset: of ONNX, torch's choice unless given."""
+    """The form in which the file is written. opset: of ONNX, torch's choice unless given."""
 
     format: Format
     batch: int
@@ -96,7 +96,7 @@ class _Form:
 
 @dataclass(frozen=True)
 class _Source:
-    """What is exported: the network with its weights, what it tells apart, what is known of it."""
+    """The network to export with its weights, its classes and its known figures."""
 
     weighted: Weighted
     model: nn.Module

@@ -1,4 +1,4 @@
-"""What was trained, by address: the network, its figures, and the file of its weights.
+"""Trained networks by address: the network, its figures, and the file of its weights.
 
 - `runs/train/...`, a folder of `nasseg train` (its best.pt) or one of its files;
 - `STUDY#TRIAL`, of a search, or of what `nasseg finish` (`STUDY@finish#TRIAL`) or a table trained;
