@@ -65,7 +65,8 @@ class Cost:
 
     uncounted: operators by kind that count 0 in fvcore_flops. unknown: operators by kind that may multiply more than
     macs says, for they have several operands and no rule.
-    peak_activation_bytes: fp32, batch 1; None where it was measured before this figure existed.
+    peak_activation_bytes, eager_memory_bytes: of activations, fp32, batch 1: what the graph needs at once, and what
+    eager torch holds at once (see nasseg.measure.cost); None where it was measured before the figure existed.
     """
 
     protocol: CostProtocol
@@ -76,6 +77,7 @@ class Cost:
     activations: int
     field_of_view: int
     peak_activation_bytes: int | None = None
+    eager_memory_bytes: int | None = None
     stages: tuple[Stage, ...] = ()
     uncounted: dict[str, int] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
