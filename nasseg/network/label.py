@@ -33,7 +33,8 @@ _SMALLEST = 32  # every network takes a side of this length
 class Labelled:
     """Counts of a labelled folder.
 
-    images: all; written: in this call; sure: mean share of their pixels that have a label.
+    images: all that the folder is for. written: labels written in this call. sure: the mean share of their pixels that
+    have a class; None if none was written.
     """
 
     folder: Path
@@ -56,13 +57,12 @@ def label_folder(
 ) -> Labelled:
     """Label the pictures below `images` with best.pt of a run; --pseudo then takes `folder`.
 
-    Existing labels are kept, so that the same call resumes after an interruption. on_progress: images done, of how
-    many.
+    Existing labels are kept, so the same call resumes after an interruption. on_progress: called with the images done
+    and the number of all.
 
     Raises:
         UserError: the run is not finished, there are no pictures, an argument is refused, or something cannot be read
-            or
-            written.
+            or written.
     """
     check_device(device)
     if not scales or not all(0 < scale < math.inf for scale in scales) or not 0 <= confidence < 1 or threads < 1:
@@ -129,9 +129,9 @@ def pseudo_label(
     size: Size,
     device: str = "cpu",
 ) -> Tensor:
-    """Return classes [H, W] of a picture [H, W, 3]: probabilities, averaged over scales and left-right flips.
+    """Return the classes of a picture [H, W, 3], uint8 [H, W]: IGNORE where the teacher is not sure.
 
-    Probabilities are averaged over scales and left-right flips; the teacher is sure where the highest is above the
+    Probabilities are averaged over scales and left-right flips. The teacher is sure where the highest one is above the
     confidence. size: see PseudoLabels.
     """
     shape, total = (picture.shape[0], picture.shape[1]), torch.zeros((), device=device)
@@ -146,7 +146,7 @@ def pseudo_label(
 
 
 def write_label(model: nn.Module, labels: PseudoLabels, folder: Path, file: str, device: str) -> float:
-    """Label one image, and return the share of its pixels that the teacher is sure of.
+    """Label one image; return the share of its pixels that the teacher is sure of.
 
     Raises:
         UserError: the image cannot be read.
