@@ -35,7 +35,7 @@ class Stopwatch:
 
 
 class Budget:
-    """What a search may use. When the hours are over, running jobs are finished and none is begun."""
+    """The budget of a search. When the hours are over, running jobs are finished and none is begun."""
 
     def __init__(
         self, record: Record, trials: int, hours: float | None = None, max_trial_minutes: float | None = None
