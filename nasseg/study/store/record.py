@@ -225,7 +225,7 @@ class Record:
         return True
 
     def take_back(self, watch: LeaseWatch, running: Iterable[FrozenTrial]) -> None:
-        """Re-queue the running trials whose lease is stale: their process is gone."""
+        """Requeue the running trials whose lease is stale: their process is gone."""
         for trial in running:
             if watch.is_stale(trial.number, trial.user_attrs.get(LEASE)):
                 self.requeue(trial, "its process is gone")
