@@ -78,6 +78,13 @@ class Cost:
     uncounted: dict[str, int] = field(default_factory=dict)
 
 
+BY_ITSELF = "runs one after another, by the wall clock"
+IN_TURNS = (
+    "in turns with reference network 1: ratio to its median in the same round, times its time when the study began; of "
+    "one eager thread on a CPU its CPU time"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LatencyProtocol:
     """How latency is timed, of the trained model's inference form in eval mode.
@@ -104,14 +111,17 @@ class LatencyProtocol:
     min_replicates: int = 20
     min_seconds: float = 0.5
     form: str = "inference"
+    rule: str = BY_ITSELF  # or IN_TURNS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
     """Milliseconds a batch: percentiles over n replicates. `disturbed`: other load was seen, also in repeats.
 
-    lower_ms: the network takes no less, whatever ran beside it; None where that is not known. load: wall over CPU
-    seconds, 1 on a quiet machine (one thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, where
+    lower_ms: the network takes no less, whatever ran beside it; None where that is not known. ratio: of the median to
+    the reference network's time, where the rule has one. reference_ms: what the ratio is multiplied with. drift: the
+    reference's time beside this network, over reference_ms. load: wall over CPU seconds, 1 on a quiet machine (one
+    thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, where
     it says so. target: what a command said of the device and the runtime that it measured on.
     """
 
@@ -124,6 +134,9 @@ class Latency:
     n: int
     disturbed: bool = False
     lower_ms: float | None = None
+    ratio: float | None = None
+    reference_ms: float | None = None
+    drift: float = 1.0
     load: float = 1.0
     clocks_mhz: tuple[float, float] | None = None
     target: dict[str, str] = field(default_factory=dict)
@@ -222,13 +235,17 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedPoint:
-    """A published network beside a study's own. `figures` holds only what compares: same data, input size and rule."""
+    """A published network beside a study's own. `figures` holds only what compares: same data, input size and rule.
+
+    disturbed: its latency was taken beside other work.
+    """
 
     name: str
     citation: str
     family: str
     params: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
+    disturbed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

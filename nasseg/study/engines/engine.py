@@ -39,7 +39,8 @@ class Setup:
 
     storage: of the study; workers never open it. workers: jobs at once, if the user says so; else local_workers here,
     and on a cluster as many as it takes. address: of a cluster. resources: of a job there. on_step: hears of training
-    steps. tell: hears of nodes that are of no use. callbacks: Ray Tune's, of the user's own.
+    steps. tell: hears of nodes that are of no use, and of what workers wait for. callbacks: Ray Tune's, of the user's
+    own.
     """
 
     context: Context

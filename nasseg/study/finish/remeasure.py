@@ -128,7 +128,14 @@ def _time(
         on_progress(done, rounds * len(archs))
 
     try:
-        return compare_latency(archs, protocol, base=next(iter(archs)), repeat=rounds, exclusive=exclusive)
+        return compare_latency(
+            archs,
+            protocol,
+            base=next(iter(archs)),
+            repeat=rounds,
+            exclusive=exclusive,
+            reference_ms=_latency(members[0]).reference_ms,
+        )
     finally:
         lock.close()
 

@@ -24,6 +24,7 @@ from nasseg.study.propose.samplers import make_sampler
 from nasseg.study.search.one_place import keep_latency_device, refuse_other_host
 from nasseg.study.search.progress import Progress, ProgressWatch, Tally
 from nasseg.study.search.published_points import keep_published
+from nasseg.study.search.reference_time import keep_reference
 from nasseg.study.search.settings import RunOptions, RunSettings, run_settings
 from nasseg.study.store.read_study import open_record, record_of
 from nasseg.study.store.record import Record, now
@@ -53,7 +54,8 @@ def run_study(
     """Take a study to its number of trained trials, or of hours, going on where it stands.
 
     Ctrl-C and SIGTERM end it cleanly: what runs is re-queued; so does a fault of the data or the disk. options: see
-    nasseg.study.search.settings.RunOptions. tell: hears of nodes of a cluster that are of no use to this study.
+    nasseg.study.search.settings.RunOptions. tell: hears of what is waited for, and of nodes of a cluster that are of
+    no use.
 
     Raises:
         UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its
@@ -79,7 +81,7 @@ def run_study(
         callbacks=settings.callbacks,
     )
     opened = begin_engine(settings.engine, setup)
-    search = _Search(study, settings, context, proposer, reuse, record, opened, steps, on_progress)
+    search = _Search(study, settings, context, proposer, reuse, record, opened, steps, on_progress, tell)
     with closing(opened.engine), storage_faults(settings.storage), interrupts() as look:
         return search.run(look)
 
@@ -148,17 +150,19 @@ class _Search:
     opened: OpenEngine
     steps: dict[int, int]
     on_progress: Callable[[Progress], None]
+    tell: Callable[[str], None]
 
     def run(self, look: Callable[[], None]) -> Ended:
         """Search. look: raises KeyboardInterrupt once the user has asked for the end."""
         try:
             if any(figure.phase == "latency" for figure in self.study.figures.values()):
                 keep_latency_device(self.record, self.opened.latency_device)
-            keep_published(self.study, self.record, self.opened.engine, look)
+            reference_ms = keep_reference(self.record, self.context.latency, self.opened.engine, look, self.tell)
+            keep_published(self.study, self.record, self.opened.engine, look, reference_ms)
         except KeyboardInterrupt:
             return Ended(record_of(self.record), "stopped", interrupted=True)
         tally = Tally([figure.name for figure in self.study.objectives], self.study.limits)
-        driver = self._driver(tally)
+        driver = self._driver(tally, reference_ms)
         watch = ProgressWatch(driver, tally, self.steps)
         try:
             self.on_progress(watch.look())
@@ -171,7 +175,7 @@ class _Search:
             requeued = driver.stop(str(error))
             return Ended(record_of(self.record), "stopped", requeued=requeued, fault=str(error))
 
-    def _driver(self, tally: Tally) -> Driver:
+    def _driver(self, tally: Tally, reference_ms: float | None) -> Driver:
         study, file = self.study, self.study.file
         budget = Budget(self.record, self.settings.trials, self.settings.hours, file.max_trial_minutes)
         directions: list[str] = [figure.direction for figure in study.objectives]
@@ -187,5 +191,6 @@ class _Search:
             self.settings.seed,
             reuse=self.reuse,
             screen=screen,
+            reference_ms=reference_ms,
             learners=[keeper.learn, tally.learn],
         )
