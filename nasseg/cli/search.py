@@ -125,6 +125,7 @@ def status(
 ) -> None:
     """What of a study is done, runs, failed or was rejected, and why; read from the storage alone."""
     from nasseg.analyse.compute_spent import compute_of, since
+    from nasseg.analyse.rungs import rung_lines, rungs_frame
     from nasseg.analyse.trials import front_share, progress, reasons
     from nasseg.study.store.read_study import read_study
     from nasseg.words import duration
@@ -142,6 +143,7 @@ def status(
             "front": front.members,
             "hypervolume": front.share,
         }
+        found["rungs"] = json.loads(rungs_frame(record).to_json(orient="records"))
         found |= {"searched_seconds": record.extra["searched_seconds"], "compute": vars(compute)}
         if latest:
             found["since"] = {**vars(latest), "date": latest.date.isoformat(), "compute": vars(latest.compute)}
@@ -151,6 +153,8 @@ def status(
     if front.members:
         out.print(f"front {front.members}, hypervolume {front.share:.3f}", markup=False)
     out.print(f"searched for {duration(record.extra['searched_seconds'])}; {_spent(compute)}", markup=False)
+    for line in rung_lines(record):
+        out.print(line, markup=False)
     if latest:
         moved = "" if latest.now is None else f", hypervolume {latest.before or 0:.3f} -> {latest.now:.3f}"
         out.print(
