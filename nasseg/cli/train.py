@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import ArchArgument, SetOption, StorageOption, Ticker, app, out, parse_settings, storage_of
+from nasseg.cli.shared import (
+    DOUBTFUL,
+    ArchArgument,
+    SetOption,
+    StorageOption,
+    Ticker,
+    app,
+    latency_cell,
+    out,
+    parse_settings,
+    storage_of,
+)
 from nasseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -150,10 +161,16 @@ def finish(
     table = Table("network", "ms again", "in the search", "seeds", *FIGURES.values(), title=done.record.name)
     rows: list[Any] = frame.to_dict("records")
     for row in rows:
-        times = (_cell(row["latency_ms"]), _cell(row["searched_latency_ms"]), str(row["seeds"]))
+        times = (
+            latency_cell(_cell(row["latency_ms"]), row["disturbed"]),
+            latency_cell(_cell(row["searched_latency_ms"]), row["searched_disturbed"]),
+            str(row["seeds"]),
+        )
         mious = (_spread(row[name], row[f"{name}_sd"]) for name in FIGURES)
         table.add_row(f"#{row['number']} {row['family']}", *times, *mious)
     out.print(table)
+    if frame["disturbed"].any() or frame["searched_disturbed"].any():
+        out.print(DOUBTFUL, markup=False)
     for note in done.notes:
         out.print(note, markup=False)
     if done.interrupted:
