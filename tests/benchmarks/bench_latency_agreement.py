@@ -72,7 +72,7 @@ def main() -> None:
 
 def drawn(count: int) -> list[Arch]:
     """Different networks of the quick start's space."""
-    space, rng, found = load_space("quickstart"), random.Random(0), {}
+    space, rng, found = load_space("quickstart"), random.Random(0), dict[str, Arch]()
     while len(found) < count:
         arch = arch_of(space.settings(space.sample(rng)))
         found[arch.id] = arch
@@ -107,8 +107,8 @@ def report(kind: str, first: Session, second: Session) -> None:
     error = np.abs(second.ms / first.ms - 1)
     tau = kendalltau(first.ms, second.ms).statistic
     print(
-        f"{kind}: Kendall's tau {tau:.3f}, median error {np.median(error):.1%}, largest {error.max():.1%}; median ratio "
-        f"{np.median(second.ms / first.ms):.3f}; marked {first.disturbed.sum()} and {second.disturbed.sum()} of "
+        f"{kind}: Kendall's tau {tau:.3f}, median error {np.median(error):.1%}, largest {error.max():.1%}; median "
+        f"ratio {np.median(second.ms / first.ms):.3f}; marked {first.disturbed.sum()} and {second.disturbed.sum()} of "
         f"{len(error)}; wall over CPU {np.median(first.loads):.2f} and {np.median(second.loads):.2f}; "
         f"{first.ms.min():.3g} to {first.ms.max():.3g} ms"
     )
