@@ -338,6 +338,22 @@ def test_a_network_is_trained_resumed_and_the_front_finished(tmp_path):
     assert "report: " in finished
 
 
+def test_measure_names_operators_that_nobody_can_count(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import torch\n"
+        "from nasseg.families.regseg import RegSegArch\n"
+        "class Distant(RegSegArch):\n"
+        "    def build(self, num_classes):\n"
+        "        model = super().build(num_classes)\n"
+        "        head = model.head.forward\n"
+        "        model.head.forward = lambda x: head(x) + torch.cdist(x, x).mean()\n"
+        "        return model\n"
+    )
+    measure = ("measure", "own.py:Distant", "--set", "width=0.25", "--input", "64x128")
+    assert "no rule for cdist" in nasseg(*measure, cwd=tmp_path).stdout
+    assert json.loads(nasseg(*measure, "--json", cwd=tmp_path).stdout)["unknown"] == {"cdist": 1}
+
+
 def test_fvcore_itself_counts_the_same_and_operators_add_up(tmp_path):
     small = ("measure", "regseg", "--set", "width=0.25", "--input", "64x128", "--json")
     found = json.loads(nasseg(*small, "--counter", "fvcore", "--operators", cwd=tmp_path).stdout)

@@ -133,6 +133,7 @@ def status(
 ) -> None:
     """What of a study is done, runs, failed or was rejected, and why; read from the storage alone."""
     from nasseg.analyse.compute_spent import compute_of, since
+    from nasseg.analyse.rungs import rung_lines, rungs_frame
     from nasseg.analyse.trials import doubts_of, front_share, progress, reasons
     from nasseg.study.store.read_study import read_study
     from nasseg.words import duration
@@ -151,6 +152,7 @@ def status(
             "hypervolume": front.share,
             "latencies": vars(doubts),
         }
+        found["rungs"] = json.loads(rungs_frame(record).to_json(orient="records"))
         found |= {"searched_seconds": record.extra["searched_seconds"], "compute": vars(compute)}
         if latest:
             found["since"] = {**vars(latest), "date": latest.date.isoformat(), "compute": vars(latest.compute)}
@@ -162,6 +164,8 @@ def status(
     if doubts.disturbed:
         out.print(doubts.line(record.name), markup=False)
     out.print(f"searched for {duration(record.extra['searched_seconds'])}; {_spent(compute)}", markup=False)
+    for line in rung_lines(record):
+        out.print(line, markup=False)
     if latest:
         moved = "" if latest.now is None else f", hypervolume {latest.before or 0:.3f} -> {latest.now:.3f}"
         out.print(

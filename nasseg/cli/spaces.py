@@ -139,6 +139,8 @@ def measure(
     if "fvcore" in report:
         table.add_row("fvcore itself", f"{report['fvcore']['total']:,}")
     out.print(table)
+    for kind, count in report["unknown"].items():
+        out.print(f"no rule for {kind}: its {count} calls may multiply more than macs says", markup=False)
     for name, count in report.get("fvcore", {}).get("unsupported", {}).items():
         out.print(f"fvcore has no rule for {name}: {count} calls", markup=False)
     if by_operator:

@@ -32,6 +32,7 @@ from nasseg.study.data_file import DataFile
 from nasseg.study.driver.driver import Driver
 from nasseg.study.engines.virtual_engine import VirtualEngine
 from nasseg.study.propose.proposer import Proposer
+from nasseg.study.propose.samplers import check_sampler
 from nasseg.study.replay.policies import BASELINE, Policy, Setting
 from nasseg.study.replay.table_answers import COST, LATENCY, ComputeBudget, TableAnswers, accuracy_protocol
 from nasseg.study.replay.trained_table import Table
@@ -149,7 +150,7 @@ def replay(
         UserError: a policy needs what is not in the table, or a sampler does not exist.
     """
     for policy in policies:
-        policy.make(0)
+        check_sampler(policy.make(0), table.space)
         if policy.halving and not setting.rungs:
             raise UserError(f"halving needs steps below {setting.steps}; table {table.name} has {list(table.steps)}")
         table.require((*setting.rungs, setting.steps) if policy.halving else (setting.steps,), f"policy {policy}")
