@@ -1,13 +1,15 @@
 """Latency, timed on the device: warm-up, replicates, percentiles, and a look at whether something else was running."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from nasseg.errors import UserError
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.backends import Buildable, Run, check_protocol, clock_mhz, numerics, runner
 from nasseg.measure.latency.reference import ReferenceArch
@@ -15,11 +17,10 @@ from nasseg.measure.latency.target import measure_on_target
 from nasseg.records import IN_TURNS, Latency, LatencyProtocol
 
 MAX_REPLICATES = 2_000
-ROUNDS = 12  # of the reference and the network in turns
+ROUNDS = 24  # of the reference and the network in turns
 REFERENCE_SHARE = 1 / 3  # of the time of a round
 ATTEMPTS = 3  # at once, before anything is waited for
 WAITS = (2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before further ones
-PATIENCE = sum(WAITS)
 # On a quiet machine one thread's wall time is its CPU time, and the quartiles of small networks lie 3-17 % apart.
 MAX_WALL_OVER_CPU = 1.1
 MAX_SPREAD = 0.25
@@ -39,7 +40,8 @@ def measure_latency(
 
     `exclusive` is entered around each attempt, for a lock that keeps others off the device. A disturbed attempt is
     repeated, twice at once and then after growing pauses, of at most `patience` seconds in all; `tell` hears of each.
-    If none is quiet, the least disturbed is kept and marked. reference_ms: the reference network's time in the study.
+    If none is quiet, the least disturbed is kept and marked; with a reference all are, for errors even out.
+    reference_ms: the reference network's time in the study.
 
     Raises:
         UserError: the device, backend or precision is not to be had here.
@@ -62,12 +64,40 @@ def measure_latency(
                 attempts.append(attempt(run, protocol, reference, reference_ms))
             if attempts[-1].disturbance <= 1:
                 break
-    return min(attempts, key=lambda one: one.disturbance).latency(protocol)
+    if attempts[-1].disturbance <= 1:
+        return attempts[-1].latency(protocol)
+    return replace(_pooled(attempts).latency(protocol), disturbed=True)
+
+
+def _pooled(attempts: list["Attempt"]) -> "Attempt":
+    """All disturbed attempts as one where their ratios are known, else the least disturbed."""
+    references = [one.reference_seconds for one in attempts if one.reference_seconds is not None]
+    if not references:
+        return min(attempts, key=lambda one: one.disturbance)
+    return replace(
+        attempts[0],
+        seconds=np.concatenate([one.seconds for one in attempts]),
+        load=float(np.median([one.load for one in attempts])),
+        reference_seconds=np.concatenate(references),
+    )
 
 
 def reference_of(protocol: LatencyProtocol) -> Run | None:
     """Return a call of the reference network, where the protocol times it in turns."""
     return runner(ReferenceArch(), protocol) if protocol.rule == IN_TURNS else None
+
+
+def patience_seconds() -> float:
+    """Return for how long a busy machine is waited for: 60 s, or what NASSEG_PATIENCE says.
+
+    Raises:
+        UserError: that is no number.
+    """
+    said = os.environ.get("NASSEG_PATIENCE", "") or str(sum(WAITS))
+    try:
+        return float(said)
+    except ValueError:
+        raise UserError(f"NASSEG_PATIENCE is a number of seconds, got {said!r}") from None
 
 
 def pauses(patience: float) -> Iterator[float]:

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from nasseg import words
+from nasseg.analyse.remeasured import SEARCHED_MS
 from nasseg.analyse.trials import broken_limit, outcome, trial_figures
 from nasseg.errors import UserError
 from nasseg.figures import figure_in, label_of
@@ -120,6 +121,14 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
         figures = [("median", t.p50_ms, "ms"), ("p90", t.p90_ms, "ms"), ("p99", t.p99_ms, "ms")]
         figures += [("interquartile range", t.iqr_ms, "ms")] if t.iqr_ms is not None else []
         figures += [("runs", t.n, "")]
+        if SEARCHED_MS in trial.extra:
+            figures += [("median in the search, before it was timed again", trial.extra[SEARCHED_MS], "ms")]
+        if t.ratio is not None and t.reference_ms is not None:
+            figures += [
+                ("ratio to the reference network", t.ratio, ""),
+                ("its time in the study", t.reference_ms, "ms"),
+            ]
+            figures += [("its drift since, corrected for", t.drift, "")]
         groups.append(
             _group("Latency", protocols.latency_protocol(t.protocol), protocols.environment(t.environment), figures)
         )

@@ -13,7 +13,7 @@ from nasseg.errors import Fault, UserError
 from nasseg.families import arch_of
 from nasseg.figures import Figure, Phase, custom_entry, load_function
 from nasseg.measure.cost import measure_cost
-from nasseg.measure.latency.attempts import PATIENCE, measure_latency
+from nasseg.measure.latency.attempts import measure_latency, patience_seconds
 from nasseg.measure.latency.backends import Buildable
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.in_turns import latency_by_part
@@ -77,7 +77,9 @@ class Workshop:
         tell: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.context, self.on_step, self.tell = context, on_step, tell
-        self.patience = PATIENCE  # seconds to wait for a quiet machine: half as many each time that it was in vain
+        self.patience = (
+            patience_seconds()
+        )  # seconds to wait for a quiet machine: half as many each time that it was in vain
         self.lock = DeviceLock(context.device)
         target = context.latency.command and f"target-{digest(context.latency.command)}"
         self.latency_lock = DeviceLock(target) if target else self.lock
@@ -128,7 +130,7 @@ class Workshop:
         found = measure_latency(
             arch, self.context.latency, exclusive, reference_ms=reference_ms, patience=patience, tell=self.tell
         )
-        self.patience = patience / 2 if found.disturbed else PATIENCE
+        self.patience = patience / 2 if found.disturbed else patience_seconds()
         return found
 
     def _train(self, job: Job) -> Result:

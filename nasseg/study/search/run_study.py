@@ -18,6 +18,7 @@ from nasseg.study.driver.driver import Driver
 from nasseg.study.driver.other_study import Reuse, front_points, reuse_of
 from nasseg.study.engines.engine import OpenEngine, Setup
 from nasseg.study.engines.open_engine import begin_engine
+from nasseg.study.finish.remeasure import time_front_again
 from nasseg.study.propose.latency_screen import Screen
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.propose.samplers import make_sampler
@@ -26,7 +27,7 @@ from nasseg.study.search.progress import Progress, ProgressWatch, Tally
 from nasseg.study.search.published_points import keep_published
 from nasseg.study.search.reference_time import keep_reference
 from nasseg.study.search.settings import RunOptions, RunSettings, run_settings
-from nasseg.study.store.read_study import open_record, record_of
+from nasseg.study.store.read_study import latest_of, open_record, record_of
 from nasseg.study.store.record import Record, now
 from nasseg.study.store.storage import open_storage, redact, storage_faults
 from nasseg.study.store.weight_store import Keeper, WeightStore, weights_place
@@ -82,8 +83,15 @@ def run_study(
     )
     opened = begin_engine(settings.engine, setup)
     search = _Search(study, settings, context, proposer, reuse, record, opened, steps, on_progress, tell)
-    with closing(opened.engine), storage_faults(settings.storage), interrupts() as look:
-        return search.run(look)
+    with storage_faults(settings.storage), interrupts() as look:
+        with closing(opened.engine):
+            ended = search.run(look)
+        if settings.time_again and settings.engine == "local" and not (ended.interrupted or ended.fault):
+            try:
+                time_front_again(record, look, tell)
+            except KeyboardInterrupt:
+                ended = replace(ended, interrupted=True)
+        return replace(ended, record=latest_of(record))
 
 
 def prepare(study: Study, data: Path | None, seed: int, elsewhere: bool = False) -> tuple[Context, Proposer]:
@@ -164,9 +172,18 @@ class _Search:
         tally = Tally([figure.name for figure in self.study.objectives], self.study.limits)
         driver = self._driver(tally, reference_ms)
         watch = ProgressWatch(driver, tally, self.steps)
+        warnings: list[str] = []
+
+        def show() -> None:
+            progress = watch.look()
+            self.on_progress(progress)
+            if progress.doubts.most and not warnings:
+                warnings.append(progress.doubts.line(self.study.name))
+                self.tell(warnings[0])
+
         try:
-            self.on_progress(watch.look())
-            reason = driver.run(lambda: self.on_progress(watch.look()), look)
+            show()
+            reason = driver.run(show, look)
             return Ended(record_of(self.record), reason)
         except KeyboardInterrupt:
             requeued = driver.stop("the search was stopped")

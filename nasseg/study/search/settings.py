@@ -18,7 +18,8 @@ class RunOptions(TypedDict, total=False):
     it by study; default: ./runs. reuse: another study, whose trained networks are tried first and not trained again
     where the accuracy protocol is equal. start_from: another study, whatever its protocols, whose front is tried first.
     engine: where jobs run. address: of the Ray cluster; without one a cluster is started here. callbacks: Ray Tune's,
-    of your own. command: what continues the study, to be shown in reports.
+    of your own. time_again: whether the front is timed in one session at the end. command: what continues the study,
+    to be shown in reports.
     """
 
     storage: str | None
@@ -33,6 +34,7 @@ class RunOptions(TypedDict, total=False):
     engine: str
     address: str | None
     callbacks: Sequence[Any]
+    time_again: bool
     command: str
 
 
@@ -52,6 +54,7 @@ class RunSettings:
     engine: str
     address: str | None
     callbacks: tuple[Any, ...]
+    time_again: bool
     command: str
     same_storage: str | None  # where `reuse` and `start_from` lie; None: each in its own file
 
@@ -73,5 +76,6 @@ def run_settings(study: Study, options: RunOptions) -> RunSettings:
         engine=options.get("engine", "local"),
         address=options.get("address"),
         callbacks=tuple(options.get("callbacks", ())),
+        time_again=options.get("time_again", True),
         command=options.get("command", "") or f"nasseg search {study.name}",
     )

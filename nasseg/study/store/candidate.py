@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from nasseg.measure.environment import environment
 from nasseg.records import Measurement
 from nasseg.space.parameter import Params
-from nasseg.study.store.trial_attributes import ARCH, ARCH_ID, CODE, CONTINUES, MEASUREMENT, PUBLISHED, RUNG, SEED
+from nasseg.study.store.trial_attributes import ARCH, ARCH_ID, CODE, CONTINUES, MEASUREMENT, PUBLISHED, RUNG, SEED, kept
 
 
 @dataclass(frozen=True)
@@ -66,5 +66,5 @@ class Candidate:
         if self.continues is not None:
             attributes[CONTINUES] = self.continues
         if self.measurement is not None:
-            attributes |= {ARCH_ID: self.measurement.arch_id, MEASUREMENT: self.measurement.to_json()}
+            attributes |= {ARCH_ID: self.measurement.arch_id, **kept(self.measurement)}
         return attributes

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.measure.latency import attempts
-from nasseg.measure.latency.attempts import Attempt, attempt, measure_latency, pauses
+from nasseg.measure.latency.attempts import Attempt, attempt, measure_latency, patience_seconds, pauses
 from nasseg.measure.latency.reference import ReferenceArch
 from nasseg.records import IN_TURNS, LatencyProtocol
 
@@ -88,7 +89,7 @@ def test_a_real_network_is_timed_so():
     assert found.p50_ms == pytest.approx(found.ratio * 2.0)
     assert 0 < found.lower_ms <= found.p50_ms <= found.p90_ms <= found.p99_ms
     assert found.drift > 0
-    assert found.n == attempts.ROUNDS
+    assert found.n in (attempts.ROUNDS, attempts.ATTEMPTS * attempts.ROUNDS)
 
 
 @pytest.fixture
@@ -122,11 +123,24 @@ def test_disturbance_is_waited_out_and_each_pause_is_told(busy):
 
 def test_patience_has_an_end_and_the_figure_is_marked(busy):
     busy.attempts = 1_000
-    assert measure_latency(None, PROTOCOL, patience=60.0).disturbed
+    found = measure_latency(None, PROTOCOL, patience=60.0)
+    assert found.disturbed
+    assert found.n == 8 * 12  # replicates of all attempts
+    assert found.p50_ms == pytest.approx(6.0)
     assert sum(busy.waited) == 60.0
     busy.waited.clear()
     assert measure_latency(None, PROTOCOL).disturbed
     assert not busy.waited
+
+
+def test_how_long_to_wait_can_be_said(monkeypatch):
+    monkeypatch.delenv("NASSEG_PATIENCE")
+    assert patience_seconds() == 60.0
+    monkeypatch.setenv("NASSEG_PATIENCE", "5")
+    assert patience_seconds() == 5.0
+    monkeypatch.setenv("NASSEG_PATIENCE", "long")
+    with pytest.raises(UserError, match="NASSEG_PATIENCE is a number of seconds, got 'long'"):
+        patience_seconds()
 
 
 @pytest.mark.parametrize(("patience", "waits"), [(0.0, []), (5.0, [2.0, 3.0]), (60.0, [2.0, 4.0, 8.0, 16.0, 30.0])])

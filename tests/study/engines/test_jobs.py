@@ -66,6 +66,7 @@ def test_a_training_that_is_lost_in_mid_rung_loses_five_minutes_at_most(tmp_path
 
 
 def test_patience_with_a_busy_machine_runs_out_and_comes_back(monkeypatch):
+    monkeypatch.setenv("NASSEG_PATIENCE", "60")
     workshop, asked, quiet = Workshop(make_context(make_study())), [], [False, False, True, False]
     latency = next(t.measurement.latency for t in fake_record(30).trials if t.measurement and t.measurement.latency)
 
