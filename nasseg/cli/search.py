@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import DOUBTFUL, JsonOption, StorageOption, Ticker, app, latency_cell, out, storage_of
+from nasseg.cli.shared import (
+    DOUBTFUL,
+    JsonOption,
+    StorageOption,
+    Ticker,
+    app,
+    latency_cell,
+    out,
+    print_json,
+    storage_of,
+)
 from nasseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,7 +93,9 @@ def search(
             engine=engine,
             address=address,
             time_again=remeasure is None,
-            on_progress=lambda progress: ticker.update(progress.line(), progress.done),
+            on_progress=lambda progress: ticker.update(
+                progress.line(), progress.done, progress.rejected + progress.failed
+            ),
             tell=ticker.say,
             command=" ".join(["nasseg", *sys.argv[1:]]),
         )
@@ -117,7 +129,7 @@ def front(
 
     record = read_study(study, storage_of(storage))
     if as_json:
-        print(front_frame(record).to_json(orient="records"))
+        print_json(json.loads(front_frame(record).to_json(orient="records")))
     else:
         _print_front(record)
 
@@ -156,7 +168,7 @@ def status(
         found |= {"searched_seconds": record.extra["searched_seconds"], "compute": vars(compute)}
         if latest:
             found["since"] = {**vars(latest), "date": latest.date.isoformat(), "compute": vars(latest.compute)}
-        print(json.dumps(found))
+        print_json(found)
         return
     out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), markup=False)
     if front.members:
