@@ -96,6 +96,7 @@ class Doubts:
 
     timed: int
     disturbed: int
+    reference: bool = False  # whether the reference network was
 
     @property
     def most(self) -> bool:
@@ -104,12 +105,17 @@ class Doubts:
 
     def line(self, study: str) -> str:
         """Say so, and what to do; empty where none is doubtful."""
+        scale = (
+            "the reference network was timed beside other work when the study began: its latencies compare with each "
+            "other, and may all be too high"
+        )
         if not self.disturbed:
-            return ""
+            return scale if self.reference else ""
         which = "most latencies" if self.most else "some latencies"
         return (
             f"{which} were taken beside other work, {self.disturbed} of {self.timed}, and are doubtful: end what else "
             f"runs on this machine, then `nasseg search {study} --remeasure` times the front again"
+            + (f"; {scale}" if self.reference else "")
         )
 
 
@@ -119,7 +125,8 @@ MIN_TIMED = 4
 def doubts_of(record: StudyRecord) -> Doubts:
     """Count the networks of a study whose latency is doubtful."""
     found = {t.measurement.arch_id: is_disturbed(t) for t in record.trials if t.measurement and t.measurement.latency}
-    return Doubts(len(found), sum(found.values()))
+    reference = record.extra.get("latency_reference", {}).get("disturbed", False)
+    return Doubts(len(found), sum(found.values()), reference)
 
 
 def contenders(record: StudyRecord) -> Mask:

@@ -173,8 +173,8 @@ def status(
     out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), markup=False)
     if front.members:
         out.print(f"front {front.members}, hypervolume {front.share:.3f}", markup=False)
-    if doubts.disturbed:
-        out.print(doubts.line(record.name), markup=False)
+    if said := doubts.line(record.name):
+        out.print(said, markup=False)
     out.print(f"searched for {duration(record.extra['searched_seconds'])}; {_spent(compute)}", markup=False)
     for line in rung_lines(record):
         out.print(line, markup=False)

@@ -114,6 +114,12 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
         groups.append(
             _group("Accuracy", protocols.accuracy_protocol(a.protocol), protocols.environment(a.environment), figures)
         )
+        deviations, loaded = trial.extra.get("deviations", ()), trial.extra.get("init", ())
+        said = ([f"Otherwise than its source: {'; '.join(deviations)}."] if deviations else []) + [
+            f"Starting weights: {line}." for line in loaded
+        ]
+        if said:
+            groups[-1]["note"] = " ".join(said)
         if a.unpredicted:
             groups[-1]["warning"] = f"{a.unpredicted:,} pixels have no prediction (a logit is NaN) and count as wrong."
     if m and m.latency:

@@ -432,4 +432,6 @@ def test_the_command_line_marks_doubtful_latencies(doubtful, monkeypatch, capsys
 def test_doubts_are_said_to_be_most_of_enough():
     assert [Doubts(*pair).most for pair in ((3, 3), (4, 2), (4, 3), (100, 51))] == [False, False, True, True]
     assert Doubts(10, 0).line("s") == ""
+    assert "may all be too high" in Doubts(10, 0, True).line("s")
+    assert "may all be too high" in Doubts(10, 1, True).line("s")
     assert Doubts(10, 1).line("s").startswith("some latencies were taken beside other work, 1 of 10")
