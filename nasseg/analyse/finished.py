@@ -1,6 +1,6 @@
-"""A finished study beside its search: what each network of the front came to, on the splits that chose it and on none.
+"""A finished study beside its search: the figures of the front's networks on the validation and the held-out split.
 
-A finish (nasseg.study.finish) is a study of its own, `<name>@finish`, with a trial for each network and seed; it is
+A finish (nasseg.study.finish) is a study of its own, `<name>@finish`, with a trial for each network and seed. It is
 joined with the search on arch_id.
 """
 
@@ -22,7 +22,7 @@ _OF_THE_SEARCH = ("searched_miou", "searched_latency_ms")
 
 
 def finished_frame(finished: StudyRecord, searched: StudyRecord | None = None) -> pd.DataFrame:
-    """One row a network, best first by the held-out split (or, without one, by the validation split).
+    """Return a row for each network, best first by the held-out split (or, without one, by the validation split).
 
     Columns: number (its trial in the search), family, arch_id, seeds, latency_ms (timed again); mean and, for several
     seeds, standard deviation of `miou` (last weights, on the validation split, as in a search), `best_miou` (the best

@@ -1,4 +1,4 @@
-"""Latency, timed on the device: warm-up, replicates, percentiles, and a look at whether something else was running."""
+"""Latency, timed on the device: warm-up, replicates, percentiles, and a check for other load."""
 
 import os
 import time
@@ -36,7 +36,7 @@ def measure_latency(
     patience: float = 0.0,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> Latency:
-    """Milliseconds a batch of an arch's inference form, random weights (they do not matter to dense networks).
+    """Return the latency of an arch's inference form, in milliseconds a batch.
 
     `exclusive` is entered around each attempt, for a lock that keeps others off the device. A disturbed attempt is
     repeated, twice at once and then after growing pauses, of at most `patience` seconds in all; `tell` hears of each.
@@ -44,7 +44,7 @@ def measure_latency(
     reference_ms: the reference network's time in the study.
 
     Raises:
-        UserError: the device, backend or precision is not to be had here.
+        UserError: the device, backend or precision is not available here.
         TargetUnreachable: a command on a target did not answer.
     """
     check_protocol(protocol)

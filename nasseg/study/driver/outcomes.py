@@ -1,4 +1,4 @@
-"""What came back from a worker, and what follows from it."""
+"""Handle the results of workers."""
 
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ from nasseg.study.propose.latency_screen import Screen, passed_over
 
 @dataclass
 class Outcomes:
-    """Takes results in: cost -> limits -> the same network again? -> latency -> limits -> training -> the record."""
+    """The handling of results: cost -> limits -> a known network? -> latency -> limits -> training -> the record."""
 
     rules: Rules
     screen: Screen | None
@@ -22,11 +22,11 @@ class Outcomes:
     claiming: Claiming
 
     def handle(self, result: Result) -> bool:
-        """Take a result in; False where its candidate is no longer at work.
+        """Take in a result; return False if its candidate is no longer at work.
 
         Raises:
-            UserError: what is around the networks failed (data, disk, target). What was measured is kept, and what
-                was not stays at work.
+            UserError: something around the networks failed (data, disk, target). Measurements so far are stored, and
+                the unmeasured candidate stays at work.
         """
         if result.fault is Fault.SURROUNDINGS and result.measurement is None:
             raise UserError(result.reason)

@@ -1,6 +1,6 @@
 """Open the engine that runs a study's jobs, and measure through it before the driver starts.
 
-To add an engine, write a module beside local_engine.py, name what opens it in `ENGINES`, and add it to
+To add an engine, write a module beside local_engine.py, name its opening function in `ENGINES`, and add it to
 tests/study/engines/test_conformance.py.
 """
 
@@ -37,7 +37,7 @@ def timed(
     look: Callable[[], None] = lambda: None,
     reference_ms: float | None = None,
 ) -> list[Measurement | None]:
-    """Measure cost and latency of networks (family and fields), one after another, where the engine measures a study's.
+    """Measure cost and latency of networks (family and fields), one after another, on the engine's own devices.
 
     None: it cannot be measured (a figure of the user's own may fail on it). A worker that dies is tried again. look: is
     called while an engine works, and may raise. reference_ms: the reference network's time in the study.
@@ -46,7 +46,9 @@ def timed(
         UserError: no network can be measured now.
     """
     settings = list(networks)
-    costs = [_measured(engine, Job(-1, "cost", each), look) for each in settings]  # a cluster keeps a worker for them
+    costs = [
+        _measured(engine, Job(-1, "cost", each), look) for each in settings
+    ]  # all costs first: a cluster then keeps its worker
     pairs = zip(settings, costs, strict=True)
     return [
         cost and _measured(engine, Job(-1, "latency", each, cost, reference_ms=reference_ms), look)
@@ -68,7 +70,7 @@ def time_reference(engine: Engine, look: Callable[[], None]) -> Latency:
 
 def _measured(engine: Engine, job: Job, look: Callable[[], None]) -> Measurement | None:
     for _ in range(MAX_ATTEMPTS):
-        engine.submit(job)  # the driver's candidates count from 1
+        engine.submit(job)  # the driver's candidates are numbered from 1
         while not (results := engine.wait(1.0)):
             look()
         look()
