@@ -121,11 +121,11 @@ class LatencyProtocol:
 class Latency:
     """Milliseconds a batch: percentiles over n replicates. `disturbed`: other load was seen, also in repeats.
 
-    lower_ms: the network takes no less, whatever ran beside it; None where that is not known. ratio: of the median to
-    the reference network's time, where the rule has one. reference_ms: what the ratio is multiplied with. drift: the
+    lower_ms: the network takes no less, whatever ran beside it; None if not known. ratio: of the median to the
+    reference network's time, if the rule has one. reference_ms: the time that the ratio is multiplied with. drift: the
     reference's time beside this network, over reference_ms. load: wall over CPU seconds, 1 on a quiet machine (one
-    thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, where
-    it says so. target: what a command said of the device and the runtime that it measured on.
+    thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, if it reports them. target: a command's
+    description of its device and runtime.
     """
 
     protocol: LatencyProtocol
@@ -238,9 +238,10 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedPoint:
-    """A published network beside a study's own. `figures` holds only what compares: same data, input size and rule.
+    """A published network beside a study's own.
 
-    disturbed: its latency was taken beside other work.
+    `figures` holds only comparable ones: same data, input size and rule. disturbed: its latency was taken
+    beside other work.
     """
 
     name: str

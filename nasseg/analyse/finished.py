@@ -24,11 +24,12 @@ _OF_THE_SEARCH = ("searched_miou", "searched_latency_ms")
 def finished_frame(finished: StudyRecord, searched: StudyRecord | None = None) -> pd.DataFrame:
     """Return a row for each network, best first by the held-out split (or, without one, by the validation split).
 
-    Columns: number (its trial in the search), family, arch_id, seeds, latency_ms (timed again); mean and, for several
-    seeds, standard deviation of `miou` (last weights, on the validation split, as in a search), `best_miou` (the best
-    weights, on the validation split, which chose them) and `test_miou` (the same weights on the held-out split), in
-    percent: `miou`, `miou_sd` and so on; and, where the search is given, searched_miou and searched_latency_ms. NaN
-    where a figure is not known. disturbed, searched_disturbed: the latency was taken beside other work.
+    Columns: number (its trial in the search), family, arch_id, seeds, latency_ms (timed again). Then the mean and, for
+    several seeds, the standard deviation of three figures in percent, as `miou`, `miou_sd` and so on: `miou` (last
+    weights, validation split, as in a search), `best_miou` (best weights, chosen by and measured on the validation
+    split) and `test_miou` (those weights on the held-out split). If the search is given, also searched_miou and
+    searched_latency_ms. NaN where a figure is not known. disturbed, searched_disturbed: the latency was taken beside
+    other work.
     """
     groups: dict[str, list[TrialRow]] = {}
     for trial in finished.trials:

@@ -92,15 +92,18 @@ def is_disturbed(trial: TrialRow) -> bool:
 
 @dataclass(frozen=True)
 class Doubts:
-    """How many networks have a latency, and how many of those were timed beside other work."""
+    """Counts of networks that have a latency, and of those whose latency was taken beside other work.
+
+    reference: the reference network was timed beside other work, too.
+    """
 
     timed: int
     disturbed: int
-    reference: bool = False  # whether the reference network was
+    reference: bool = False
 
     @property
     def most(self) -> bool:
-        """Whether most are doubtful, of enough to say so."""
+        """True where most are doubtful, of enough to say so."""
         return self.timed >= MIN_TIMED and 2 * self.disturbed > self.timed
 
     def line(self, study: str) -> str:

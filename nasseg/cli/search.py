@@ -62,11 +62,11 @@ def search(
         bool | None,
         typer.Option(
             "--remeasure/--no-remeasure",
-            help="Only time the front again, in turns; or do not do so at the end. Both figures are kept.",
+            help="Only time the front again, in turns; or not at the end either. Both latencies are kept.",
         ),
     ] = None,
 ) -> None:
-    """Run a study, or go on with it. Ctrl-C stops it cleanly."""
+    """Run a study, or resume it. Ctrl-C stops it cleanly."""
     from nasseg.analyse.trials import doubts_of
     from nasseg.study.search.run_study import run_study
     from nasseg.study.store.storage import runs_folder
@@ -112,7 +112,7 @@ def search(
     _print_front(ended.record)
     if line := doubts_of(ended.record).line(loaded.name):
         out.print(line, markup=False)
-    from nasseg.report import write_report  # slow to import: whoever mistyped something need not wait for it
+    from nasseg.report import write_report  # slow to import: a mistyped command must not wait for it
 
     path = write_report(ended.record, report_path or runs_folder(loaded.name) / "report.html")
     out.print(f"report: {path}", markup=False)

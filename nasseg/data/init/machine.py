@@ -24,8 +24,8 @@ _SEED = 0
 class Machine:
     """A machine's measured speed. latencies: ms of networks of a space, ascending; step: seconds of a training step.
 
-    device: `cpu` or `cuda`; workers: how many trainings may run beside each other. disturbed: other work was seen while
-    the latencies were taken, and the best run counts for each.
+    device: `cpu` or `cuda`; workers: the number of trainings that may run in parallel. disturbed: the latencies were
+    taken beside other work, so that the best run counts for each.
     """
 
     device: str

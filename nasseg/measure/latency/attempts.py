@@ -38,10 +38,11 @@ def measure_latency(
 ) -> Latency:
     """Return the latency of an arch's inference form, in milliseconds a batch.
 
-    `exclusive` is entered around each attempt, for a lock that keeps others off the device. A disturbed attempt is
-    repeated, twice at once and then after growing pauses, of at most `patience` seconds in all; `tell` hears of each.
-    If none is quiet, the least disturbed is kept and marked; with a reference all are, for errors even out.
-    reference_ms: the reference network's time in the study.
+    Weights are random, which does not matter to dense networks. `exclusive` is entered around each attempt, for a lock
+    that keeps others off the device. A disturbed attempt is repeated, twice at once and then after growing pauses of at
+    most `patience` seconds in all; `tell` is called with a line for each. If none is quiet, the least disturbed one is
+    kept and marked; with a reference all are pooled, for errors even out. reference_ms: the reference network's time in
+    the study.
 
     Raises:
         UserError: the device, backend or precision is not available here.
@@ -59,7 +60,7 @@ def measure_latency(
                 tell(f"the machine is busy ({attempts[-1].doubt}): timing again in {pause:.3g} s")
                 time.sleep(pause)
             with exclusive():
-                run = run or runner(arch, protocol)  # building is work on the device, too
+                run = run or runner(arch, protocol)  # building also works on the device
                 reference = reference or reference_of(protocol)
                 attempts.append(attempt(run, protocol, reference, reference_ms))
             if attempts[-1].disturbance <= 1:
@@ -70,7 +71,7 @@ def measure_latency(
 
 
 def _pooled(attempts: list["Attempt"]) -> "Attempt":
-    """All disturbed attempts as one where their ratios are known, else the least disturbed."""
+    """Return all disturbed attempts as one where their ratios are known, else the least disturbed."""
     references = [one.reference_seconds for one in attempts if one.reference_seconds is not None]
     if not references:
         return min(attempts, key=lambda one: one.disturbance)
@@ -156,7 +157,7 @@ class Attempt:
 
     @property
     def doubt(self) -> str:
-        """What disturbs most, in words."""
+        """The worst disturbance, in words."""
         doubts = self._doubts
         return max(doubts, key=lambda what: doubts[what])
 
@@ -194,7 +195,7 @@ class Attempt:
 def attempt(
     run: Run, protocol: LatencyProtocol, reference: Run | None = None, reference_ms: float | None = None
 ) -> Attempt:
-    """Warm-up and replicates, in turns with the reference if there is one, on a device that the caller has for itself.
+    """Run warm-up and replicates, in turns with a reference if there is one, on a device that the caller holds alone.
 
     One eager thread of a CPU is timed by its CPU time where there is a reference, by the wall clock where not.
     """
@@ -224,7 +225,7 @@ def attempt(
 
 @torch.inference_mode()
 def _burst(run: Run, protocol: LatencyProtocol, runs: int, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds of each of at least `runs` replicates [n], which take at least `seconds`: of the device's clock, and CPU.
+    """Return seconds [n] of at least `runs` replicates, of at least `seconds` in all: by the device's clock, and CPU.
 
     A GPU's own clock is read: an event before and after each replicate, which is waited for.
     """

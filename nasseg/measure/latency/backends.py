@@ -60,7 +60,7 @@ def check_protocol(protocol: LatencyProtocol) -> None:
 
 
 def prepare(arch: Buildable, protocol: LatencyProtocol) -> nn.Module:
-    """The network that is timed, on its device: seeded weights, inference form, as the protocol says."""
+    """Build the network to time, on its device: seeded weights, inference form, as the protocol says."""
     torch.manual_seed(0)
     model = arch.build(protocol.num_classes).eval()
     if protocol.fold_bn:
@@ -74,7 +74,7 @@ def prepare(arch: Buildable, protocol: LatencyProtocol) -> nn.Module:
 
 
 def runner(arch: Buildable, protocol: LatencyProtocol) -> Run:
-    """What is timed: a call that computes one batch and returns when it is enqueued (CUDA) or done."""
+    """Return a call that computes one batch and returns when it is enqueued (CUDA) or done."""
     model = prepare(arch, protocol)
     if protocol.backend == "onnxruntime":
         return _onnx_runner(model, protocol)

@@ -31,7 +31,7 @@ class Reference(nn.Module):
 
 
 class ReferenceArch:
-    """What builds it, where an Arch may stand for being timed."""
+    """A builder of the reference network, to be timed as an Arch is."""
 
     def build(self, num_classes: int) -> nn.Module:
         """Return the network."""

@@ -35,9 +35,9 @@ FRESH_SECONDS = 0.5  # a read this old will do: it is checked again before anyth
 class Driver:
     """The head of a search: brings a study to its number of trained trials.
 
-    seed: of the trainings. reuse: what another study has trained. screen: passes over what cannot keep a limit on
-    latency. reference_ms: the reference network's time in this study. learners: hear of every trial that ended, beside
-    the driver's own.
+    seed: of the trainings. reuse: networks that another study has trained. screen: skips candidates that cannot keep a
+    limit on latency. reference_ms: the reference network's time in this study. learners: further listeners to trials
+    that end.
     """
 
     def __init__(

@@ -37,10 +37,10 @@ class Engine(Protocol):
 class Setup:
     """The settings to open an engine with.
 
-    storage: of the study; workers never open it. workers: jobs at once, if the user says so; else local_workers here,
-    and on a cluster as many as it takes. address: of a cluster. resources: of a job there. on_step: hears of training
-    steps. tell: hears of nodes that are of no use, and of what workers wait for. callbacks: Ray Tune's, of the user's
-    own.
+    storage: of the study; workers never open it. workers: parallel jobs, if the user sets it; default: local_workers
+    here, and on a cluster as many as it takes. address: of a cluster. resources: of a job there. on_step: called with
+    training steps. tell: called with lines on nodes that are of no use, and on what workers wait for. callbacks: the
+    user's own, for Ray Tune.
     """
 
     context: Context

@@ -37,9 +37,9 @@ TIMES: tuple[Kind, ...] = ("latency", "reference")  # those that have the device
 class Job:
     """Work on one candidate. `settings`: family and fields; `measurement`: everything known so far.
 
-    Of kind "reference" it is none: the reference network is timed. `reference_ms`: what that gave, for latencies.
-    `until`: the step at which training is to stop, if not at the recipe's last; it goes on from the checkpoint of the
-    same key, if there is one.
+    A job of kind "reference" has no candidate: it times the reference network. `reference_ms`: that time, for others.
+    `until`: the step at which training stops, default: the recipe's last; it resumes from the checkpoint of the same
+    key, if there is one.
     """
 
     candidate: int
@@ -77,9 +77,7 @@ class Workshop:
         tell: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.context, self.on_step, self.tell = context, on_step, tell
-        self.patience = (
-            patience_seconds()
-        )  # seconds to wait for a quiet machine: half as many each time that it was in vain
+        self.patience = patience_seconds()  # half as long each time that it was in vain
         self.lock = DeviceLock(context.device)
         target = context.latency.command and f"target-{digest(context.latency.command)}"
         self.latency_lock = DeviceLock(target) if target else self.lock

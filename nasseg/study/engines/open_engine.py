@@ -39,8 +39,9 @@ def timed(
 ) -> list[Measurement | None]:
     """Measure cost and latency of networks (family and fields), one after another, on the engine's own devices.
 
-    None: it cannot be measured (a figure of the user's own may fail on it). A worker that dies is tried again. look: is
-    called while an engine works, and may raise. reference_ms: the reference network's time in the study.
+    None: the network cannot be measured (a user's own figure may fail on it). If a worker dies, its network is tried
+    again. look: is called while an engine works, and may raise. reference_ms: the reference network's time in this
+    study.
 
     Raises:
         UserError: no network can be measured now.

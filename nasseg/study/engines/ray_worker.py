@@ -54,7 +54,7 @@ class Desk:
         self._lines.append(line)
 
     def look(self) -> tuple[set[int], list[Step], list[str]]:
-        """Candidates whose jobs have begun; steps, and what workers said, since the last look."""
+        """Return the candidates whose jobs have begun, and the steps and the workers' lines since the last look."""
         steps, self._steps = list(self._steps.values()), {}
         lines, self._lines = self._lines, []
         return set(self._taken), steps, lines

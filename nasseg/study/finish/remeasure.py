@@ -42,7 +42,7 @@ from nasseg.study.store.trial_attributes import (
 
 ROUNDS = 5
 END_ROUNDS = 3  # at the end of a search
-_KEPT = (EVAL_KEY, WEIGHTS_SHA256)  # where the weights are
+_KEPT = (EVAL_KEY, WEIGHTS_SHA256)  # to find the weights
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def time_front_again(record: Record, look: Callable[[], None], tell: Callable[[s
 
 
 def session_members(searched: StudyRecord) -> list[TrialRow]:
-    """The front, what may be on it if its latency is doubtful, and the other published networks that were trained.
+    """Return the front, what may be on it if its latency is doubtful, and the other trained published networks.
 
     Raises:
         UserError: no network keeps the limits.

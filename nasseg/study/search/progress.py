@@ -95,10 +95,10 @@ class Tally:
         return len(self.own) + len(self.stopped)
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Hear of a trial that ended."""
+        """Take in a trial that ended."""
         if DISTURBED in trial.user_attrs:
             self._timed[trial.user_attrs[ARCH_ID]] = trial.user_attrs[DISTURBED]
-        if not is_interrupted(trial):  # else it waits at its rung again
+        if not is_interrupted(trial):  # an interrupted one waits at its rung again
             self.stopped.discard(trial.user_attrs.get(CONTINUES, -1))
         if trial.state == TrialState.FAIL:
             self.failed += not is_interrupted(trial)

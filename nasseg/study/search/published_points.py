@@ -16,7 +16,7 @@ _COSTS = ("params", "macs", "fvcore_flops", "field_of_view")
 def keep_published(
     study: Study, record: Record, engine: Engine, look: Callable[[], None], reference_ms: float | None
 ) -> None:
-    """Measure the published networks of a study's families, once, and keep them with it.
+    """Measure the published networks of a study's families once, and store them with it.
 
     Reading the study then needs no torch. Networks that cannot be measured are left out, and the next call tries them
     again. look: is called while the engine works, and may raise.

@@ -54,9 +54,9 @@ def run_study(
 ) -> Ended:
     """Run a study until it has its number of trained trials, or of hours, resuming from its record.
 
-    Ctrl-C and SIGTERM end it cleanly: what runs is re-queued; so does a fault of the data or the disk. options: see
-    nasseg.study.search.settings.RunOptions. tell: hears of what is waited for, and of nodes of a cluster that are of
-    no use.
+    Ctrl-C and SIGTERM stop it cleanly: running trials are re-queued. So does a fault of the data or the disk. options:
+    see nasseg.study.search.settings.RunOptions. tell: is called with lines on what is waited for, on the session at the
+    end, and on a cluster's nodes that this study cannot use.
 
     Raises:
         UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its

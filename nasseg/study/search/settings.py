@@ -12,14 +12,13 @@ from nasseg.study.study_file import Study
 class RunOptions(TypedDict, total=False):
     """The options of `run_study`; those left out, or None, come from the study file.
 
-    storage: an Optuna URL or a journal file; default: runs/STUDY/study.db. trials: trained networks in all. hours:
-    begin nothing new after so many. workers: jobs at once; on a cluster as many as it takes. data: the
-    folder of the data set. seed: of the sampler and of trainings. runs: a path or an fsspec URL for the weights, below
-    it by study; default: ./runs. reuse: another study, whose trained networks are tried first and not trained again
-    where the accuracy protocol is equal. start_from: another study, whatever its protocols, whose front is tried first.
-    engine: where jobs run. address: of the Ray cluster; without one a cluster is started here. callbacks: Ray Tune's,
-    of your own. time_again: whether the front is timed in one session at the end. command: what continues the study,
-    to be shown in reports.
+    storage: an Optuna URL or a journal file; default: runs/STUDY/study.db. trials: trained networks in total. hours:
+    start nothing new after so many. workers: parallel jobs; default on a cluster: as many as it takes. data: the data
+    set's folder. seed: of the sampler and of trainings. runs: a path or an fsspec URL for the weights, by study below
+    it; default: ./runs. reuse: another study, whose trained networks are tried first and not trained again if the
+    accuracy protocol is equal. start_from: another study, with any protocols, whose front is tried first. engine: where
+    jobs run. address: of the Ray cluster; default: start one here. callbacks: your own, for Ray Tune. time_again: time
+    the front in one session at the end. command: continues the study, shown in reports.
     """
 
     storage: str | None

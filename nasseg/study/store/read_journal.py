@@ -55,11 +55,11 @@ class JournalStudy:
 
 
 def journal_studies(path: Path) -> dict[str, JournalStudy]:
-    """The studies of a journal, by name; none where they must be read through Optuna."""
+    """Return the studies of a journal by name; none if they must be read through Optuna."""
     try:
         with no_collection(), path.open("rb") as file:
             return _read(file.readlines())
-    except (OSError, ValueError, LookupError, TypeError):  # no journal, or another form of it
+    except (OSError, ValueError, LookupError, TypeError):  # no journal, or another format
         return {}
 
 

@@ -20,7 +20,7 @@ _FLAT = {ARCH, MEASUREMENT, REASON, RUNG, REUSED_FROM, SEED}
 
 
 def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
-    """The record of a study by name, or by the path of its file, with the latest latencies of its networks.
+    """Read the record of a study by name, or by the path of its file, with the latest latencies of its networks.
 
     Raises:
         UserError: nothing is stored there.
@@ -55,7 +55,7 @@ def find_record(name: str, storage: str | None = None) -> Record | None:
 
 
 def latest_of(record: Record) -> StudyRecord:
-    """The record of a study; latencies that were taken again later in place of the search's own."""
+    """Return the record of a study, with latencies that were taken later in place of the search's own."""
     found, name = record_of(record), _again(record.name)
     if name not in study_names(record.storage):
         return found
@@ -80,7 +80,7 @@ def record_of(record: Record) -> StudyRecord:
 
 def _is_whole(attributes: dict[str, Any]) -> bool:
     """Return whether all is there that readers need."""
-    return {"objectives", "study_file", "created"} <= attributes.keys()  # the last that a search writes, and the first
+    return {"objectives", "study_file", "created"} <= attributes.keys()  # those a search writes first and last
 
 
 def _objectives(name: str, attributes: dict[str, Any]) -> list[str]:
