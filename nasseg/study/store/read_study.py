@@ -86,7 +86,7 @@ def _is_whole(attributes: dict[str, Any]) -> bool:
 def _objectives(name: str, attributes: dict[str, Any]) -> list[str]:
     if not _is_whole(attributes):
         raise UserError(
-            f"study {name!r} in this storage is not nasseg's, or begins just now; look at another, or again"
+            f"study {name!r} in this storage is not nasseg's, or is just being created; try again, or name another"
         )
     return [name for name, _unit, _direction in attributes["objectives"]]
 
