@@ -139,11 +139,12 @@ class Workshop:
         except UserError as error:
             return _fault(job, Fault.SURROUNDINGS, str(error))
         store, steps = WeightStore(context.weights), job.until or context.recipe.steps
+        arch = arch_of(job.settings)
         try:
             folder = store.folder(job.key)
             checkpoints = Checkpoints(folder / CHECKPOINT, {"eval_key": job.key}, on_written=store.written)
             trained = train_network(
-                arch_of(job.settings),
+                arch,
                 self.data,
                 context.recipe,
                 seed=job.seed,
@@ -156,7 +157,8 @@ class Workshop:
         except OSError as error:
             what = f"cannot use {error.filename or context.weights}: {error.strerror or error}"
             return _fault(job, Fault.SURROUNDINGS, f"{what}; the last checkpoint is kept")
-        notes: dict[str, Any] = {DEVIATIONS: list(context.recipe.deviations)} if context.recipe.deviations else {}
+        deviations = context.recipe.deviations_on(context.cost.input_size, arch.input_scale)
+        notes: dict[str, Any] = {DEVIATIONS: list(deviations)} if deviations else {}
         if trained.loaded:
             notes[INIT] = trained.loaded[:1]
         model = trained.model.eval()
