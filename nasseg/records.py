@@ -61,10 +61,11 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Figures that need no run of the model. field_of_view in pixels of the input, by Eqs 1-2 of RegSeg.
+    """Figures that need no run of the model.
 
-    uncounted: operators by kind that count 0 in fvcore_flops. unknown: operators by kind that may multiply more than
-    macs says, for they have several operands and no rule.
+    activations: output elements of convolutions and linear layers. field_of_view: in pixels of the input, by Eqs 1-2 of
+    RegSeg. uncounted: operators by kind that count 0 in fvcore_flops. unknown: operators by kind that may multiply more
+    than macs says, because they have several operands and no rule.
     peak_activation_bytes: fp32, batch 1; None where it was measured before this figure existed.
     """
 
