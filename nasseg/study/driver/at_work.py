@@ -33,11 +33,12 @@ class AtWork:
     """Candidates whose job is ready or with a worker, by the number of the job.
 
     rungs: the steps at which halving stops a training before its last one. screen: orders the networks to time.
+    reference_ms: the reference network's time.
     """
 
-    def __init__(self, rungs: tuple[int, ...], screen: Screen | None) -> None:
+    def __init__(self, rungs: tuple[int, ...], screen: Screen | None, reference_ms: float | None) -> None:
         self.items: dict[int, Item] = {}
-        self._rungs, self._screen = rungs, screen
+        self._rungs, self._screen, self._reference_ms = rungs, screen, reference_ms
         self._ready: deque[Job] = deque()
         self._last = 0
 
@@ -48,7 +49,16 @@ class AtWork:
         self.items[self._last] = item
         candidate = item.candidate
         until = self.until(candidate) if kind == "train" else None
-        return Job(self._last, kind, candidate.settings, candidate.measurement, item.key, candidate.seed, until)
+        return Job(
+            self._last,
+            kind,
+            candidate.settings,
+            candidate.measurement,
+            item.key,
+            candidate.seed,
+            until,
+            self._reference_ms,
+        )
 
     def queue(self, item: Item, kind: Kind) -> None:
         """Make the next job of a candidate ready."""

@@ -36,7 +36,8 @@ class Driver:
     """The head of a search, which works until the study's budget is used up.
 
     seed: of the trainings. reuse: results of another study. screen: skips candidates that are predicted to break a
-    limit on latency. learners: further listeners to trials that end.
+    limit on latency. reference_ms: the reference network's time in this study. learners: further listeners to trials
+    that end.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Driver:
         *,
         reuse: Reuse | None = None,
         screen: Screen | None = None,
+        reference_ms: float | None = None,
         learners: Sequence[Learner] = (),
     ) -> None:
         self.study, self.record, self.engine, self.context = study, record, engine, context
@@ -61,7 +63,7 @@ class Driver:
         own = [budget.learn, proposer.learn, known.learn, *(part.learn for part in (halving, screen) if part)]
         self.parked = Parked()
         self.ended_trials = EndedTrials(record, [*own, *learners, self.parked.learn])
-        self.at_work = AtWork(context.rungs, screen)
+        self.at_work = AtWork(context.rungs, screen, reference_ms)
         endings = Endings(record, rules, proposer, self.ended_trials, context.accuracy.steps)
         shared = (self.at_work, self.ended_trials, endings)
         claiming = Claiming(record, rules, context.accuracy, budget, *shared, self.parked, known, reuse)

@@ -13,7 +13,7 @@ from nasseg.study.limits import Rules
 from nasseg.study.propose.latency_screen import Hopeless
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.store.record import Record
-from nasseg.study.store.trial_attributes import MEASUREMENT, STOPPED
+from nasseg.study.store.trial_attributes import STOPPED, kept
 
 
 @dataclass
@@ -103,7 +103,7 @@ class Endings:
         self._tell_again(item)
 
     def _attributes(self, measurement: Measurement) -> dict[str, Any]:
-        return {**self.rules.figures(measurement), MEASUREMENT: measurement.to_json()}
+        return {**self.rules.figures(measurement), **kept(measurement)}
 
     def _tell_again(self, item: Item) -> None:
         assert item.trial is not None

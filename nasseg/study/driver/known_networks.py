@@ -9,7 +9,16 @@ from nasseg.records import Measurement
 from nasseg.study.limits import Rules
 from nasseg.study.store.candidate import Candidate
 from nasseg.study.store.record import Record
-from nasseg.study.store.trial_attributes import EVAL_KEY, MEASUREMENT, REASON, REUSED_FROM, RUNG, STOPPED, is_stopped
+from nasseg.study.store.trial_attributes import (
+    EVAL_KEY,
+    MEASUREMENT,
+    REASON,
+    REUSED_FROM,
+    RUNG,
+    STOPPED,
+    is_stopped,
+    kept,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class KnownNetworks:
         found = self._answer(label, key)
         if found is None:
             return False
-        attributes = {**found.attributes, **self._rules.figures(found.known), MEASUREMENT: found.known.to_json()}
+        attributes = {**found.attributes, **self._rules.figures(found.known), **kept(found.known)}
         if found.values is None:
             self._record.prune(trial, attributes[REASON], attributes)
         else:
