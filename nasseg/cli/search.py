@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import JsonOption, StorageOption, Ticker, app, out, print_json, storage_of
+from nasseg.cli.shared import (
+    DOUBTFUL,
+    JsonOption,
+    StorageOption,
+    Ticker,
+    app,
+    latency_cell,
+    out,
+    print_json,
+    storage_of,
+)
 from nasseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,10 +59,15 @@ def search(
         typer.Option("--dry-run", help="Show the candidates it would draw and the time it would take; store nothing."),
     ] = False,
     remeasure: Annotated[
-        bool, typer.Option("--remeasure", help="Only time the front again, in turns; both latencies are kept.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--remeasure/--no-remeasure",
+            help="Only time the front again, in turns; or not at the end either. Both latencies are kept.",
+        ),
+    ] = None,
 ) -> None:
     """Run a study, or resume it. Ctrl-C stops it cleanly."""
+    from nasseg.analyse.trials import doubts_of
     from nasseg.study.search.run_study import run_study
     from nasseg.study.store.storage import runs_folder
     from nasseg.study.study_file import load_study
@@ -82,6 +97,7 @@ def search(
             start_from=start_from,
             engine=engine,
             address=address,
+            time_again=remeasure is None,
             on_progress=lambda progress: ticker.update(
                 progress.line(), progress.done, progress.rejected + progress.failed
             ),
@@ -94,6 +110,8 @@ def search(
             f"{ended.requeued} running trials were re-queued. To resume: nasseg {' '.join(sys.argv[1:])}", markup=False
         )
     _print_front(ended.record)
+    if line := doubts_of(ended.record).line(loaded.name):
+        out.print(line, markup=False)
     from nasseg.report import write_report  # slow to import: a mistyped command must not wait for it
 
     path = write_report(ended.record, report_path or runs_folder(loaded.name) / "report.html")
@@ -133,7 +151,7 @@ def status(
     """Show what is done, running, rejected or failed in a study, and why. Reads only the storage."""
     from nasseg.analyse.compute_spent import compute_of, since
     from nasseg.analyse.rungs import rung_lines, rungs_frame
-    from nasseg.analyse.trials import front_share, progress, reasons
+    from nasseg.analyse.trials import doubts_of, front_share, progress, reasons
     from nasseg.study.store.read_study import read_study
     from nasseg.words import duration
 
@@ -141,7 +159,7 @@ def status(
     counts = progress(record)
     why = {kind: reasons(record, kind) for kind in ("rejected", "failed", "stopped")}
     compute, latest = compute_of(record), since(record, since_date) if since_date else None
-    front = front_share(record)
+    front, doubts = front_share(record), doubts_of(record)
     if as_json:
         found = {
             "study": record.name,
@@ -149,6 +167,7 @@ def status(
             "reasons": why,
             "front": front.members,
             "hypervolume": front.share,
+            "latencies": vars(doubts),
         }
         found["rungs"] = json.loads(rungs_frame(record).to_json(orient="records"))
         found |= {"searched_seconds": record.extra["searched_seconds"], "compute": vars(compute)}
@@ -159,6 +178,8 @@ def status(
     out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), markup=False)
     if front.members:
         out.print(f"front {front.members}, hypervolume {front.share:.3f}", markup=False)
+    if said := doubts.line(record.name):
+        out.print(said, markup=False)
     out.print(f"searched for {duration(record.extra['searched_seconds'])}; {_spent(compute)}", markup=False)
     for line in rung_lines(record):
         out.print(line, markup=False)
@@ -249,8 +270,11 @@ def _print_front(record: "StudyRecord") -> None:
         return
     table = Table("trial", "family", *names, title=f"front of {record.name}: {len(frame)} networks")
     for _, row in frame.sort_values(names[0], ascending=False).iterrows():
-        table.add_row(str(row["number"]), str(row["family"]), *(f"{row[name]:,.4g}" for name in names))
+        cells = (latency_cell(f"{row[n]:,.4g}", row["disturbed"] and n.startswith("latency")) for n in names)
+        table.add_row(str(row["number"]), str(row["family"]), *cells)
     out.print(table)
+    if frame["disturbed"].any() and any(name.startswith("latency") for name in names):
+        out.print(DOUBTFUL, markup=False)
 
 
 def _print_preview(found: "Preview") -> None:
@@ -264,10 +288,12 @@ def _print_preview(found: "Preview") -> None:
             str(sample.settings["family"]),
             f"{cost.macs:,.4g}" if cost else "",
             f"{cost.params:,}" if cost else "",
-            f"{latency.p50_ms:.3g}" if latency else "",
+            latency_cell(f"{latency.p50_ms:.3g}", latency.disturbed) if latency else "",
             sample.verdict or "would be trained",
         )
     out.print(table)
+    if any(s.measurement and s.measurement.latency and s.measurement.latency.disturbed for s in found.timed):
+        out.print(DOUBTFUL, markup=False)
     for line in found.lines():
         out.print(line, markup=False)
     out.print("dry run: nothing was stored", markup=False)

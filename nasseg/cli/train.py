@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from nasseg.cli.shared import (
+    DOUBTFUL,
     ArchArgument,
     InitMapOption,
     InitOption,
@@ -20,6 +21,7 @@ from nasseg.cli.shared import (
     StorageOption,
     Ticker,
     app,
+    latency_cell,
     out,
     parse_settings,
     parse_size,
@@ -235,10 +237,16 @@ def finish(
     table = Table("network", "ms again", "in the search", "seeds", *FIGURES.values(), title=done.record.name)
     rows: list[Any] = frame.to_dict("records")
     for row in rows:
-        times = (_cell(row["latency_ms"]), _cell(row["searched_latency_ms"]), str(row["seeds"]))
+        times = (
+            latency_cell(_cell(row["latency_ms"]), row["disturbed"]),
+            latency_cell(_cell(row["searched_latency_ms"]), row["searched_disturbed"]),
+            str(row["seeds"]),
+        )
         mious = (_spread(row[name], row[f"{name}_sd"]) for name in FIGURES)
         table.add_row(f"#{row['number']} {row['family']}", *times, *mious)
     out.print(table)
+    if frame["disturbed"].any() or frame["searched_disturbed"].any():
+        out.print(DOUBTFUL, markup=False)
     for number, entries in made(done.record).items():
         named = ", ".join(f"{address} (seed {seed})" for seed, address in entries)
         out.print(f"trial {number} of {done.searched.name}, trained to the end: {named}", markup=False)

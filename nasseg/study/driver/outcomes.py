@@ -25,8 +25,8 @@ class Outcomes:
         """Take in a result; return False if its candidate is no longer at work.
 
         Raises:
-            UserError: something around the networks failed (data, disk, target). Measurements so far are stored, and
-                the unmeasured candidate stays at work.
+            UserError: something around the networks failed (data, disk, target). A measurement is stored first. Without
+                one the candidate stays at work, so `Driver.stop` re-queues it.
         """
         if result.fault is Fault.SURROUNDINGS and result.measurement is None:
             raise UserError(result.reason)

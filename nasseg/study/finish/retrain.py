@@ -98,7 +98,7 @@ class Retraining:
         assert member.arch is not None
         if before.latency is None:
             return before
-        done = self.workshop.run(Job(0, "latency", member.arch, before))
+        done = self.workshop.run(Job(0, "latency", member.arch, before, reference_ms=before.latency.reference_ms))
         if done.measurement is None:
             raise UserError(f"cannot time trial {member.number} again: {done.reason}")
         broken = over_limit(self.searched.limits, done.measurement)
@@ -135,7 +135,7 @@ class Retraining:
             weights=runs_folder(self.record.name),
             device=self.device,
         )
-        return Workshop(context)
+        return Workshop(context, tell=self.tell)
 
     def _begin(self, member: TrialRow, measurement: Measurement, seed: int) -> None:
         """Claim and train a network with a seed, unless that is done, under way, or known to diverge."""

@@ -24,7 +24,7 @@ export class Front {
   changeAxis(letter) {
     if (letter === "z") {
       const able = document.createElement("canvas").getContext("webgl");
-      byId("go-message").textContent = able ? "" : "This browser draws nothing in three dimensions: its WebGL is off.";
+      byId("go-message").textContent = able ? "" : "This browser cannot draw in three dimensions: its WebGL is off.";
       if (!able) byId("z-axis").value = "";
     }
     const now = this.read(), twin = this.letters.find((l) => l !== letter && now[l] === now[letter]);

@@ -47,7 +47,7 @@ export function scheduleDiagram([name, notation, runs]) {
     });
     return each ? cells : [...cells, el("text", { x: (x + cell / 2).toFixed(1), y: height - 2, "text-anchor": "middle" }, `${count}×`)];
   });
-  const n = `${blocks} block${blocks === 1 ? "" : "s"}, a column ${each ? "each" : "a run of equal ones"}${branches > 1 ? ", a row a branch" : ""}`;
+  const n = `${blocks} block${blocks === 1 ? "" : "s"}, one column per ${each ? "block" : "run of equal blocks"}${branches > 1 ? ", one row per branch" : ""}`;
   return [
     el("p", { class: "protocol" }, `${name}: ${notation}. Rates of ${n}.`),
     el("svg", { viewBox: `0 0 320 ${height}`, role: "img", class: "schedule", "aria-label": `${name}: ${notation}` }, ...drawn),
