@@ -1,5 +1,7 @@
 """Counting rules on networks small enough to count by hand, and against fvcore; memory against what torch holds."""
 
+import importlib
+import sys
 import weakref
 from dataclasses import asdict
 from itertools import accumulate
@@ -290,6 +292,26 @@ def test_memory_that_is_freed_and_taken_again_is_new_memory():
     assert [operator.inputs for operator in graph.operators] == [((index - 1, 0),) for index in range(150)]
     assert [operator.memory for operator in graph.operators] == [((index, 0),) for index in range(150)]
     assert eager_memory_bytes(graph) == 4 * 4 * 3 * 8 * 8  # the image, x, x + 1 and relu
+
+
+def test_eager_memory_does_not_depend_on_what_is_loaded(tmp_path, monkeypatch):
+    """A module that is loaded on the way keeps its frame, and so those of its callers: torch._dynamo does."""
+    (tmp_path / "keeps_its_frame.py").write_text("import sys\nframe = sys._getframe()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Imports(nn.Module):
+        def forward(self, x):
+            return F.interpolate(self.first(x), size=(32, 32))
+
+        def first(self, x):
+            y = F.relu(x)
+            importlib.import_module("keeps_its_frame")
+            return F.max_pool2d(y, 2)
+
+    try:
+        assert eager_memory_bytes(record(Imports(), (16, 16))) == 4 * 3 * (16 * 16 + 8 * 8 + 32 * 32)
+    finally:
+        sys.modules.pop("keeps_its_frame")
 
 
 def test_cost_does_not_touch_the_models_numbers():
