@@ -20,7 +20,7 @@ export class Front {
     return Object.fromEntries(this.letters.map((letter) => [letter, byId(`${letter}-axis`).value]));
   }
 
-  // The same figure twice says nothing: the other axis takes the one that was here, or the one that is nowhere.
+  // The same figure on two axes says nothing: the other axis takes the figure that was here, or one that no axis shows.
   changeAxis(letter) {
     if (letter === "z") {
       const able = document.createElement("canvas").getContext("webgl");

@@ -1,4 +1,4 @@
-// Charts of the population: one parameter at a time, all by importance, and networks as lines; all follow the filter.
+// Charts of the population: one parameter at a time, all by importance, and networks as lines.
 
 import { byId } from "../lib/dom.js";
 
@@ -34,7 +34,7 @@ export class PopulationCharts {
     this.draw();
   }
 
-  // Python's importance is of all networks; so are the means. Networks, distributions and lines follow the filter.
+  // Python computes importance and means over all networks. Networks, distributions and lines follow the filter.
   draw() {
     if (!this.drawn) return;
     const { effects, edf } = this.chosen;

@@ -1,4 +1,4 @@
-// Networks side by side: what differs between them, and on demand what does not.
+// Shows networks side by side: what differs between them, and on demand what does not.
 
 import { byId, el } from "../lib/dom.js";
 
