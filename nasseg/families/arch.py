@@ -43,9 +43,10 @@ class Context(nn.Module):
 
 
 class Decoder(nn.Module):
-    """{name: map} -> one map, described by `feature`."""
+    """{name: map} -> one map, described by `feature`. reads: names of the only maps it is given; None: of all."""
 
     feature: Feature
+    reads: tuple[str, ...] | None = None
 
 
 class Segmenter(nn.Module):
@@ -75,8 +76,16 @@ class Segmenter(nn.Module):
         self.may_end_at_full_size = isinstance(head, nn.ConvTranspose2d)  # where sides are even
 
     def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.decoder(self.forward_features(image)))
-        return self.fit(logits, image)
+        return self.fit(self.coarse_logits(image), image)
+
+    def coarse_logits(self, image: Tensor) -> Tensor:
+        """Return the logits at the head's own stride; what the decoder does not read is dropped before it runs."""
+        logits: Tensor = self.head(self.decoder(self._read(self.forward_features(image))))
+        return logits
+
+    def _read(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
+        reads = self.decoder.reads
+        return maps if reads is None else {name: maps[name] for name in reads}
 
     def fit(self, logits: Tensor, image: Tensor) -> Tensor:
         """Resize logits to the image's size, unless the network already ends at it."""

@@ -255,7 +255,7 @@ class BilateralGuidedAggregation(Decoder):
 
     def __init__(self, features: dict[str, Feature], detail: str, semantic: str) -> None:
         super().__init__()
-        self.detail, self.semantic = detail, semantic
+        self.detail, self.semantic, self.reads = detail, semantic, (detail, semantic)
         self.feature = features[detail]
         if features[semantic].stride != 4 * self.feature.stride:
             strides = f"{self.feature.stride} and {features[semantic].stride}"
@@ -291,7 +291,7 @@ class PlainAggregation(Decoder):
         self, features: dict[str, Feature], sources: tuple[str, ...], *, at: str, mode: str = "concat"
     ) -> None:
         super().__init__()
-        self.sources, self.at, self.mode = sources, at, mode
+        self.sources, self.at, self.mode, self.reads = sources, at, mode, (*sources, at)
         widths = [features[source].channels for source in sources]
         outs = [widths[0]] * len(widths) if mode == "sum" else widths
         self.feature = Feature(widths[0], features[at].stride)

@@ -301,7 +301,8 @@ class AdaptedAggregation(Decoder):
 
     def __init__(self, features: dict[str, Feature], detail: str, semantic: str, c: int) -> None:
         super().__init__()
-        self.adapter = Adapter(features, (detail, semantic), c)
+        self.reads = detail, semantic
+        self.adapter = Adapter(features, self.reads, c)
         self.aggregation = bisenetv2.BilateralGuidedAggregation(self.adapter.features, detail, semantic)
         self.feature = self.aggregation.feature
 
@@ -316,6 +317,7 @@ class ContextFusion(Decoder):
     def __init__(self, features: dict[str, Feature], detail: str, middle: str, deep: str, c: int) -> None:
         super().__init__()
         self.path = stdc.ContextPath(features, middle, deep, c)
+        self.reads = detail, self.path.fine, middle, deep
         self.fusion = stdc.FeatureFusion(self.path.features, detail, "context8", 2 * c)
         self.feature = self.fusion.feature
 

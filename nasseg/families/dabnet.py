@@ -293,7 +293,7 @@ class ERFNetDecoder(Decoder):
         self, features: dict[str, Feature], source: str, c: int, finer: tuple[str, str] = ("block1", "stem")
     ) -> None:
         super().__init__()
-        self.source, self.finer = source, finer
+        self.source, self.finer, self.reads = source, finer, (source, *finer)
         self.up4 = Upsampler(features[source].channels, c)
         self.layers4 = nn.Sequential(NonBottleneck1D(c), NonBottleneck1D(c))
         self.up2 = Upsampler(c, c // 4)

@@ -27,7 +27,9 @@ Initialisation is PyTorch's default where the paper loads ImageNet checkpoints. 
 image in training normalises by its running statistics; levels above log2 of the input's size are 1 x 1 copies.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
 import torch
@@ -135,12 +137,17 @@ def separable(c: int, activation: str) -> list[nn.Module]:
     return [depthwise, *conv_bn(c, c, 1), activate(activation)]
 
 
-def weighted_sum(maps: list[Tensor], weights: Tensor) -> Tensor:
-    """Sum maps of one shape with weights [len(maps)]. addcmul lets the cost tell it from a plain sum."""
-    parts = weights.unbind()
-    total = maps[0] * parts[0]
-    for number, x in enumerate(maps[1:], start=1):
+def weighted_sum(maps: Iterable[Tensor], weights: Tensor) -> Tensor:
+    """Sum maps of one shape with weights [number of maps]. addcmul lets the cost tell it from a plain sum.
+
+    A map is asked for when it is added, so that not all of them need exist at once.
+    """
+    rest, parts = iter(maps), weights.unbind()
+    total, number = next(rest) * parts[0], 1
+    for x in rest:  # enumerate would hold each map until it has the next
         total = torch.addcmul(total, x, parts[number])
+        number += 1
+        del x
     return total
 
 
@@ -221,7 +228,7 @@ class PyramidDecoder(Decoder):
         activation: str,
     ) -> None:
         super().__init__()
-        self.names = names
+        self.names = self.reads = names
         self.feature = Feature(channels, features[names[0]].stride)
         self.laterals = nn.ModuleList(
             nn.Sequential(conv2d(features[name].channels, channels, 1), batch_norm2d(channels, eps=BN_EPS))
@@ -235,8 +242,8 @@ class PyramidDecoder(Decoder):
         for cell in self.cells:
             maps = cell(maps)
         size = maps[0].shape[-2:]
-        maps[1:] = [F.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in maps[1:]]
-        return weighted_sum(maps, self.level_weights.softmax(0))
+        resized = (F.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in maps[1:])
+        return weighted_sum(chain(maps[:1], resized), self.level_weights.softmax(0))
 
 
 class Head(nn.Sequential):

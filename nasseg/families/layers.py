@@ -110,7 +110,7 @@ class Select(Decoder):
 
     def __init__(self, features: dict[str, Feature], source: str) -> None:
         super().__init__()
-        self.source, self.feature = source, features[source]
+        self.source, self.feature, self.reads = source, features[source], (source,)
 
     def forward(self, maps: dict[str, Tensor]) -> Tensor:
         return maps[self.source]

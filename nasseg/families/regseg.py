@@ -268,7 +268,7 @@ class RegSegDecoder(Decoder):
     def __init__(self, features: dict[str, Feature], fine: str, middle: str, coarse: str, *, width: float) -> None:
         super().__init__()
         c, detail, out = scale_width(128, width), scale_width(8, width), scale_width(64, width)
-        self.names = fine, middle, coarse
+        self.names = self.reads = fine, middle, coarse
         self.fine = conv_bn_relu(features[fine].channels, detail, 1)
         self.middle = conv_bn_relu(features[middle].channels, c, 1)
         self.coarse = conv_bn_relu(features[coarse].channels, c, 1)
@@ -301,7 +301,8 @@ class FusionDecoder(Decoder):
         mode: str,
     ) -> None:
         super().__init__()
-        self.names, self.mode, self.feature = (fine, coarse), mode, feature
+        self.mode, self.feature = mode, feature
+        self.names = self.reads = fine, coarse
         self.fine = conv_bn_relu(features[fine].channels, widths[0], 1)
         self.coarse = conv_bn_relu(features[coarse].channels, widths[1], 1)
         self.conv = conv
@@ -319,7 +320,7 @@ class LRASPPDecoder(Decoder):
     def __init__(self, features: dict[str, Feature], fine: str, coarse: str, *, width: float) -> None:
         super().__init__()
         c_in, c = features[coarse].channels, scale_width(128, width)
-        self.names = fine, coarse
+        self.names = self.reads = fine, coarse
         self.coarse = conv_bn_relu(c_in, c, 1)
         self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv2d(c_in, c, 1, bias=False), nn.Sigmoid())
         self.feature = Feature(c + features[fine].channels, features[fine].stride)
@@ -337,7 +338,7 @@ class SFNetDecoder(Decoder):
     def __init__(self, features: dict[str, Feature], fine: str, coarse: str, *, width: float) -> None:
         super().__init__()
         c_in, c, flow = features[coarse].channels, scale_width(64, width), scale_width(32, width)
-        self.names = fine, coarse
+        self.names = self.reads = fine, coarse
         self.pools = nn.ModuleList(nn.Sequential(nn.AdaptiveAvgPool2d(n), *conv_bn(c_in, c, 1)) for n in self.BINS)
         self.coarse = conv_bn_relu(c_in + len(self.BINS) * c, c, 1)
         self.fine = conv_bn_relu(features[fine].channels, c, 1)
@@ -374,7 +375,7 @@ class BiSeNetDecoder(Decoder):
     def __init__(self, features: dict[str, Feature], fine: str, coarse: str, *, width: float) -> None:
         super().__init__()
         c_in, c = features[coarse].channels, scale_width(128, width)
-        self.names = fine, coarse
+        self.names = self.reads = fine, coarse
         self.refine = AttentionRefinement(c_in, c)
         self.globe = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv_bn_relu(c_in, c, 1))
         self.context = conv_bn_relu(c, c)

@@ -236,7 +236,7 @@ class FeatureFusion(Decoder):
 
     def __init__(self, features: dict[str, Feature], detail: str, context: str, c: int) -> None:
         super().__init__()
-        self.detail, self.context = detail, context
+        self.detail, self.context, self.reads = detail, context, (detail, context)
         self.conv = conv_bn_relu(features[detail].channels + features[context].channels, c, 1)
         self.attention = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
@@ -256,8 +256,7 @@ class Classifier(Segmenter):
     """The same parts for whole images: [B, 3, H, W] -> logits [B, classes]."""
 
     def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.decoder(self.forward_features(image)))
-        return logits
+        return self.coarse_logits(image)
 
 
 class ConvX6(Decoder):
@@ -265,7 +264,7 @@ class ConvX6(Decoder):
 
     def __init__(self, features: dict[str, Feature], source: str, c: int) -> None:
         super().__init__()
-        self.source = source
+        self.source, self.reads = source, (source,)
         self.conv = conv_bn_relu(features[source].channels, c, 1)
         self.feature = Feature(c, features[source].stride)
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from torch.ao.quantization import fuse_modules
 
 from nasseg.families import make_arch, variants
+from nasseg.families.eseg import weighted_sum
 from nasseg.families.layers import train_mode
 from nasseg.measure.fvcore_counter import fvcore_count
 from tests.families.cheap import slow
@@ -87,3 +89,35 @@ assert [dict(vars(c)) for c in classes] == before
 assert optuna.logging.get_verbosity() == level
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_maps_that_the_decoder_does_not_read_are_gone_when_it_runs(name):
+    """Other heads may read every feature; inference holds no more than it needs."""
+    model = make_arch(name, **small(name)).build_meta(3)
+    made, alive = {}, []
+    source = model.context or model.encoder
+    source.register_forward_hook(
+        lambda _module, _inputs, maps: made.update({name: weakref.ref(x) for name, x in maps.items()})
+    )
+    model.decoder.register_forward_pre_hook(
+        lambda _module, _inputs: alive.extend(name for name, x in made.items() if x() is not None)
+    )
+    with torch.no_grad():
+        model(IMAGE.to("meta"))
+    assert set(made) == set(source.features)
+    assert set(alive) == set(model.decoder.reads)
+
+
+def test_levels_are_summed_one_after_the_other():
+    made = []
+
+    def level():
+        assert all(x() is None for x in made)
+        x = torch.ones(1, 2, 3, 3)
+        made.append(weakref.ref(x))
+        return x
+
+    total = weighted_sum((level() for _ in range(4)), torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    assert total.eq(10).all()
+    assert len(made) == 4

@@ -218,7 +218,7 @@ class DeepLabV3PlusDecoder(Decoder):
 
     def __init__(self, features: dict[str, Feature], fine: str = "p2", deep: str = "aspp", *, c_fine: int = 48) -> None:
         super().__init__()
-        self.fine, self.deep = fine, deep
+        self.fine, self.deep, self.reads = fine, deep, (fine, deep)
         c = features[deep].channels
         self.reduce = conv_bn_relu(features[fine].channels, c_fine, 1)
         self.refine = nn.Sequential(*_separable(c + c_fine, c), *_separable(c, c))
@@ -226,9 +226,12 @@ class DeepLabV3PlusDecoder(Decoder):
 
     def forward(self, maps: dict[str, Tensor]) -> Tensor:
         fine = maps[self.fine]
-        deep = F.interpolate(maps[self.deep], size=fine.shape[-2:], mode="bilinear", align_corners=False)
-        refined: Tensor = self.refine(torch.cat([deep, self.reduce(fine)], dim=1))
+        refined: Tensor = self.refine(torch.cat([_resize(maps[self.deep], fine), self.reduce(fine)], dim=1))
         return refined
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _separable(c_in: int, c_out: int) -> list[nn.Module]:

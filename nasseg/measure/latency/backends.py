@@ -147,8 +147,7 @@ class WithoutUpsampling(nn.Module):
         self.model = model
 
     def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.model.head(self.model.decoder(self.model.forward_features(image)))
-        return logits
+        return self.model.coarse_logits(image)
 
 
 def fold_batch_norm(model: nn.Module) -> int:
