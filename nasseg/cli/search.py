@@ -95,6 +95,9 @@ def search(
         raise UserError(f"{ended.fault}; what was measured is kept: mend this and run the same command again")
     if ended.interrupted:
         raise typer.Exit(130)
+    if not any(trial.state == "COMPLETE" for trial in ended.record.trials):
+        out.print("no network was finished: `nasseg status` says why", markup=False)
+        raise typer.Exit(1)
 
 
 @app.command()

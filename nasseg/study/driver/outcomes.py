@@ -1,6 +1,7 @@
 """What came back from a worker, and what follows from it."""
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 from nasseg.errors import Fault, UserError
 from nasseg.study.driver.at_work import AtWork, Item
@@ -9,6 +10,8 @@ from nasseg.study.driver.endings import Endings
 from nasseg.study.engines.jobs import MAX_ATTEMPTS, Result
 from nasseg.study.limits import Rules
 from nasseg.study.propose.latency_screen import Screen, passed_over
+
+FIGURE_FAULTS = 3  # in a row, after which a search stops
 
 
 @dataclass
@@ -20,13 +23,14 @@ class Outcomes:
     at_work: AtWork
     endings: Endings
     claiming: Claiming
+    without_figure: Counter[str] = field(default_factory=Counter)  # jobs in a row, by kind
 
     def handle(self, result: Result) -> bool:
         """Take a result in; False where its candidate is no longer at work.
 
         Raises:
-            UserError: what is around the networks failed (data, disk, target). What was measured is kept, and what
-                was not stays at work.
+            UserError: what is around the networks failed (data, disk, target), or a user's own figure again and again.
+                What was measured is kept, and what was not stays at work.
         """
         if result.fault is Fault.SURROUNDINGS and result.measurement is None:
             raise UserError(result.reason)
@@ -38,6 +42,10 @@ class Outcomes:
         else:
             item.attempts = 0
             item.candidate = replace(item.candidate, measurement=result.measurement)
+            if result.fault is Fault.FIGURE:
+                self._without_figure(result, item)
+                return True
+            self.without_figure[result.kind] = 0
             {"cost": self._costed, "latency": self._timed, "train": self._trained}[result.kind](result, item)
         if result.fault is Fault.SURROUNDINGS:
             raise UserError(result.reason)
@@ -50,6 +58,17 @@ class Outcomes:
             self.at_work.queue(item, result.kind)
         else:
             self.endings.fail(item, result.reason, result.fault)
+
+    def _without_figure(self, result: Result, item: Item) -> None:
+        """End a candidate that a user's own figure failed on; what was measured is kept.
+
+        Raises:
+            UserError: it is the third in a row.
+        """
+        self.endings.fail(item, result.reason, Fault.FIGURE, result.extra)
+        self.without_figure[result.kind] += 1
+        if self.without_figure[result.kind] == FIGURE_FAULTS:
+            raise UserError(f"{result.reason} ({FIGURE_FAULTS} networks in a row)")
 
     def _costed(self, _result: Result, item: Item) -> None:
         broken = passed_over(item.candidate, self.rules, self.screen)

@@ -11,7 +11,7 @@ from torch import nn
 from nasseg.data.dataset import DataSet
 from nasseg.errors import Fault, UserError
 from nasseg.families import arch_of
-from nasseg.figures import Figure, Phase, custom_entry, load_function
+from nasseg.figures import Figure, Phase
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.latency.attempts import measure_latency
 from nasseg.measure.latency.device_lock import DeviceLock
@@ -19,6 +19,7 @@ from nasseg.measure.latency.in_turns import latency_by_part
 from nasseg.measure.latency.target import TargetUnreachable
 from nasseg.records import Measurement, digest
 from nasseg.study.context import Context
+from nasseg.study.own_figures import add_own
 from nasseg.study.store.trial_attributes import DEVIATIONS, INIT, WEIGHTS_ERROR, WEIGHTS_SHA256
 from nasseg.study.store.weight_store import CHECKPOINT, LAST, WeightStore
 from nasseg.train.checkpoint import Checkpoints
@@ -157,11 +158,8 @@ class Workshop:
 
     def _done(self, job: Job, measurement: Measurement, phase: Phase, model: nn.Module | None) -> Result:
         """The measurement with users' own figures of this phase."""
-        custom = dict(measurement.custom)
-        for figure in self._own(phase):
-            function, source_hash = load_function(figure.source, self.context.folder)
-            custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
-        return Result(job.candidate, job.kind, replace(measurement, custom=custom))
+        known, why = add_own(self._own(phase), model, measurement, self.context.folder)
+        return Result(job.candidate, job.kind, known, Fault.FIGURE if why else None, why)
 
 
 def _fault(job: Job, fault: Fault, reason: str) -> Result:

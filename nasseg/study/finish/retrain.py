@@ -11,15 +11,16 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.data.dataset import DataSet
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.families import arch_of
-from nasseg.figures import USUAL, Figure, Phase, custom_entry, load_function, value_of
+from nasseg.figures import USUAL, Figure, Phase, load_function, value_of
 from nasseg.files import find_file
 from nasseg.records import Accuracy, Measurement, StudyRecord, TrialRow, eval_key
 from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
 from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.limits import in_doubt, over_limit
+from nasseg.study.own_figures import add_own
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.claims import Claims, Lost
 from nasseg.study.store.record import Record
@@ -94,7 +95,7 @@ class Retraining:
         if before.latency is None:
             return before
         done = self.workshop.run(Job(0, "latency", member.arch, before))
-        if done.measurement is None:
+        if done.measurement is None or done.fault:
             raise UserError(f"cannot time trial {member.number} again: {done.reason}")
         broken = over_limit(self.searched.limits, done.measurement)
         if in_doubt(self.searched.limits, done.measurement):
@@ -193,20 +194,13 @@ class Retraining:
         return f"{self.record.name.partition('@')[2]}-{eval_key(member.measurement.arch_id, protocol)}"
 
     def _complete(self, trial: FrozenTrial, run: Run, result: RunResult, before: Measurement) -> None:
-        measurement = replace(before, accuracy=result.last)
+        measurement, why = replace(before, accuracy=result.last), ""
         if own := self._own_figures(measurement, "trained"):
             model = run.arch.build(self.data.num_classes).eval()
             model.load_state_dict(torch.load(run.folder / "last.pt", map_location="cpu", weights_only=True))
-            custom = dict(measurement.custom)
-            for figure in own:
-                function, source_hash = load_function(figure.source, self.folder)
-                custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
-            measurement = replace(measurement, custom=custom)
+            measurement, why = add_own(own, model, measurement, self.folder)
         values = [value_of(objective.name, measurement) for objective in self.searched.objectives]
         known = [value for value in values if value is not None and math.isfinite(value)]
-        if len(known) < len(values):
-            self.record.fail(trial, "an objective is not a number")
-            return
         attributes = {
             **self._figures(measurement),
             MEASUREMENT: measurement.to_json(),
@@ -216,6 +210,10 @@ class Retraining:
             "best_step": result.best.protocol.steps,
             **(_flat(HELD_OUT, result.held_out) if result.held_out else {}),
         }
+        if why or len(known) < len(values):
+            self.record.update(trial, attributes)
+            self.record.fail(trial, why or "an objective is not a number", Fault.FIGURE if why else Fault.NETWORK)
+            return
         self.record.complete(trial, known, attributes)
 
     def _notes(self) -> list[str]:

@@ -18,6 +18,7 @@ from nasseg.study.driver.driver import Driver
 from nasseg.study.driver.other_study import Reuse, front_points, reuse_of
 from nasseg.study.engines.engine import OpenEngine, Setup
 from nasseg.study.engines.open_engine import begin_engine
+from nasseg.study.own_figures import try_figures
 from nasseg.study.propose.latency_screen import Screen
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.propose.samplers import make_sampler
@@ -98,7 +99,9 @@ def prepare(study: Study, data: Path | None, seed: int, elsewhere: bool = False)
     proposer = Proposer(study.space, study.objectives, sampler, seed, 1 + len(halving.rungs) if halving else 1)
     for name in study.file.published:
         make_arch(name)
-    return make_context(study, study.file.data if data is None else study.file.data.at(data), elsewhere), proposer
+    context = make_context(study, study.file.data if data is None else study.file.data.at(data), elsewhere)
+    try_figures(study, context)
+    return context, proposer
 
 
 def _points_of_other_studies(study: Study, settings: RunSettings, context: Context, proposer: Proposer) -> Reuse | None:
