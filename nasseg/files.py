@@ -64,6 +64,21 @@ def find_file(kind: Kind, name: str | Path) -> Path:
     return known[str(name)]
 
 
+def checked_name(name: str) -> str:
+    """Return the name of a study or a table.
+
+    Raises:
+        UserError: it holds an @. `NAME@PURPOSE` is the address of what was found out later of NAME's networks: timed
+            again, trained to the end, or measured for a table; it is kept in the folder of NAME.
+    """
+    if "@" in name:
+        raise UserError(
+            f"the name of a study or table holds no @, got {name!r}: NAME@PURPOSE is what was found out later of "
+            "NAME's networks; rename the file"
+        )
+    return name
+
+
 def load_attribute(source: str, *folders: Path) -> tuple[Any, str]:
     """What a user wrote: `file.py:name` (the file in one of the folders, or here) or `package.module:name`, and a hash.
 

@@ -149,7 +149,7 @@ def test_own_spaces_come_first(tmp_path):
 def test_sample_is_seeded(tmp_path):
     first = nasseg("sample", "quickstart", "-n", 4, "--seed", 3, "--json", cwd=tmp_path).stdout
     assert first == nasseg("sample", "quickstart", "-n", 4, "--seed", 3, "--json", cwd=tmp_path).stdout
-    assert len([json.loads(line) for line in first.splitlines()]) == 4
+    assert len(json.loads(first)) == 4
 
 
 def test_measure_tells_all_figures(tmp_path):

@@ -1,13 +1,22 @@
 """Latency: networks timed against each other."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import ClassesOption, InputOption, JsonOption, StorageOption, app, out, parse_size, storage_of
+from nasseg.cli.shared import (
+    ClassesOption,
+    InputOption,
+    JsonOption,
+    StorageOption,
+    app,
+    out,
+    parse_size,
+    print_json,
+    storage_of,
+)
 
 
 @app.command()
@@ -57,7 +66,7 @@ def latency(
         storage=storage_of(storage),
     )
     if as_json:
-        print(json.dumps(asdict(found)))
+        print_json(asdict(found))
         return
     table = Table("network", "p50 ms", "rounds ms", "p90", "p99", "fps", f"ratio to {found.base}", "rounds", "")
     for row in found.rows:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import JsonOption, StorageOption, Ticker, app, out, storage_of
+from nasseg.cli.shared import JsonOption, StorageOption, Ticker, app, out, print_json, storage_of
 from nasseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def search(
             start_from=start_from,
             engine=engine,
             address=address,
-            on_progress=lambda progress: ticker.update(progress.line(), progress.done),
+            on_progress=lambda progress: ticker.update(
+                progress.line(), progress.done, progress.rejected + progress.failed
+            ),
             tell=ticker.say,
             command=" ".join(["nasseg", *sys.argv[1:]]),
         )
@@ -112,7 +114,7 @@ def front(
 
     record = read_study(study, storage_of(storage))
     if as_json:
-        print(front_frame(record).to_json(orient="records"))
+        print_json(json.loads(front_frame(record).to_json(orient="records")))
     else:
         _print_front(record)
 
@@ -150,7 +152,7 @@ def status(
         found |= {"searched_seconds": record.extra["searched_seconds"], "compute": vars(compute)}
         if latest:
             found["since"] = {**vars(latest), "date": latest.date.isoformat(), "compute": vars(latest.compute)}
-        print(json.dumps(found))
+        print_json(found)
         return
     out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), markup=False)
     if front.members:

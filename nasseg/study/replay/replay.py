@@ -222,12 +222,13 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
     lookup = TableAnswers(table, table.seeds[seed % len(table.seeds)], setting)
     engine = VirtualEngine(setting.workers, lookup.answer, lambda job, _answer: lookup.note(job, engine))
     directions: list[str] = [figure.direction for figure in study.objectives]
-    record = Record.create(InMemoryStorage(), study.name, directions, {})
+    objectives = {figure.name: figure.direction for figure in study.objectives}
+    record = Record.create(InMemoryStorage(), study.name, objectives, {})
     rungs = 1 + len(context.rungs)
     proposer = Proposer(study.space, study.objectives, policy.make(seed), seed, rungs)
     driver = Driver(study, record, engine, context, proposer, ComputeBudget(record, engine, lookup, setting), seed)
     ended = driver.run()
-    values = np.array([lookup.values(network) for network, _ in lookup.finished]).reshape(-1, len(directions))
+    values = np.array([lookup.values(network) for network, _ in lookup.finished]).reshape(-1, len(objectives))
     compute = np.array([spent for _, spent in lookup.finished])
     within = compute <= setting.budget + 1e-9
     corner, whole = lookup.box(directions)

@@ -124,6 +124,12 @@ def test_another_identity_is_refused_and_run_settings_are_not(url):
     with pytest.raises(UserError, match="begun with other settings") as error:
         make_driver(url, make_study(space="regseg"))
     assert "space: it has 'quickstart" in str(error.value)
+    with pytest.raises(UserError) as error:
+        make_driver(url, make_study(recipe={"steps": 7}))
+    told = str(error.value)
+    assert "recipe.steps: it has " in told
+    assert ", now 7" in told
+    assert "learning_rate" not in told
 
 
 def test_a_foreign_study_of_that_name_is_refused(url):
@@ -345,6 +351,8 @@ def test_the_dashboard_opens_the_study(url):
     body = b"".join(app(environ, lambda status, headers, *_: statuses.append(status)))
     assert statuses == ["200 OK"]
     assert b'"fake"' in body
+    study = optuna.load_study(study_name="fake", storage=optuna.storages.get_storage(open_storage(url, create=False)))
+    assert study.metric_names == ["miou", "macs"]
 
 
 def test_optuna_reads_the_study(url):
