@@ -1,4 +1,4 @@
-"""Where space and study files are found, and how they are read: YAML, safely, with file and line in every error."""
+"""Find and read space and study files: safe YAML, with file and line in every error."""
 
 import hashlib
 import importlib
@@ -21,19 +21,20 @@ from nasseg.errors import UserError, unknown
 
 Kind = Literal["spaces", "studies", "tables"]  # tables lie in studies/<paper>/, called table-*, figure-* or equation-*
 Model = TypeVar("Model", bound=BaseModel)
-MAX_VALUES = 20_000  # of a file
+ELSEWHERE = "; choose another place with -o"  # advice to who gave it
+MAX_VALUES = 20_000  # most values of a file
 KeyPath = tuple[str | int, ...]
 
 
 def _shipped(kind: Kind) -> Path:
-    """The folder that comes with nasseg: inside an installed wheel, else the checkout's own."""
+    """Return the folder that comes with nasseg: inside an installed wheel, else the checkout's own."""
     package = Path(__file__).resolve().parent
     installed = package / "_data" / kind
     return installed if installed.is_dir() else package.parent / kind
 
 
 def list_files(kind: Kind) -> dict[str, Path]:
-    """Names and paths of the files in ./spaces or ./studies and of those shipped; the user's own come first."""
+    """Return names and paths of the files in ./spaces or ./studies and of those shipped; the user's own come first."""
     found: dict[str, Path] = {}
     home: Kind = "spaces" if kind == "spaces" else "studies"
     for folder in (Path.cwd() / home, _shipped(home)):
@@ -48,7 +49,7 @@ def _is_table(path: Path) -> bool:
 
 
 def find_file(kind: Kind, name: str | Path) -> Path:
-    """The file of that path or name.
+    """Return the file of that path or name.
 
     Raises:
         UserError: there is none; the nearest name is offered.
@@ -80,9 +81,10 @@ def checked_name(name: str) -> str:
 
 
 def load_attribute(source: str, *folders: Path) -> tuple[Any, str]:
-    """What a user wrote: `file.py:name` (the file in one of the folders, or here) or `package.module:name`, and a hash.
+    """Load a user's code, and return it with a hash of its file.
 
-    A file is run once a process, so that what it defines stays equal to itself.
+    It is `file.py:name` (the file in one of the folders, or here) or `package.module:name`. A file is run once a
+    process, so that its classes stay the same.
 
     Raises:
         UserError: the file or the name is not there (nearest name offered), or the file does not import.
@@ -94,7 +96,7 @@ def load_attribute(source: str, *folders: Path) -> tuple[Any, str]:
         raise UserError(f"code of your own is written FILE.py:NAME; {where}")
     try:
         module = importlib.import_module(place) if path is None else _module(path.resolve(), path.read_bytes())
-    except Exception as error:  # whatever a user's file raises is the user's to read
+    except Exception as error:  # a user's file may raise anything; show it
         raise UserError(f"{path or place} does not import: {type(error).__name__}: {error}") from error
     if not callable(getattr(module, name, None)):
         own = [label for label, value in vars(module).items() if callable(value) and not label.startswith("_")]
@@ -110,7 +112,7 @@ def _module(path: Path, text: bytes) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look up their module
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -121,7 +123,10 @@ def _module(path: Path, text: bytes) -> ModuleType:
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `target` when the block ends, and leaves nothing behind when it fails."""
+    """Give a path to write to.
+
+    It becomes `target` when the block ends, and leaves nothing behind if the block fails.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -133,8 +138,22 @@ def written_whole(target: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def output_file(target: Path, advice: str = "") -> Iterator[Path]:
+    """Do as `written_whole` does, for a file that a user asked for. advice: the end of the message.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        with written_whole(target) as partial:
+            yield partial
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}{advice}") from None
+
+
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e9 is a number (YAML 1.2) and a key that occurs twice is an error."""
+    """Safe YAML in which 1e9 is a number (YAML 1.2) and a repeated key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -153,7 +172,7 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file as plain data, and the line on which each part of it begins."""
+    """A YAML file as plain data, and the line on which each part begins."""
 
     path: Path
     text: str
@@ -161,17 +180,17 @@ class Document:
     lines: dict[KeyPath, int]
 
     def error(self, where: KeyPath, message: str) -> UserError:
-        """An error that points at the innermost part of `where` that the file holds."""
+        """Return an error that points at the innermost part of `where` that the file holds."""
         while where and where not in self.lines:
             where = where[:-1]
         return UserError(f"{self.path}:{self.lines.get(where, 1)}: {message}")
 
     def validate(self, model: type[Model]) -> Model:
-        """The data as a pydantic model; the first thing wrong with it becomes a UserError."""
+        """Return the data as a pydantic model. The first fault becomes a UserError."""
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            # A typo is both an unknown key and a missing one: the unknown one says more.
+            # A typo is both an unknown key and a missing one; the unknown one tells more.
             first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
             where = tuple(first["loc"])
             name = ".".join(_parts(self.data, where))
@@ -186,10 +205,13 @@ class Document:
 
 
 def _parts(data: Any, where: Iterable[str | int]) -> Iterator[str]:
-    """The parts of a place; an item of a list that has a name by that: its number may be one of a merged list."""
+    """Yield the parts of a place.
+
+    An item of a list goes by its name if it has one: its number may be that of a merged list.
+    """
     for part in where:
         if isinstance(data, list) and isinstance(part, int):
-            data = data[part] if part < len(data) else None  # what is missing has a place, too
+            data = data[part] if part < len(data) else None  # missing items have a place too
         else:
             data = data.get(part) if isinstance(data, dict) else None
         yield repr(data["name"]) if isinstance(part, int) and isinstance(data, dict) and "name" in data else str(part)
@@ -212,7 +234,7 @@ def _fields_at(model: Any, where: Iterable[str | int]) -> list[str]:
 
 
 def read_yaml(path: Path) -> Document:
-    """A YAML mapping from a file.
+    """Read a YAML mapping from a file.
 
     Raises:
         UserError: the file cannot be read, does not parse (file and line), or is no mapping.
@@ -225,7 +247,7 @@ def read_yaml(path: Path) -> Document:
 
 
 def parse_yaml(text: str, path: Path) -> Document:
-    """`read_yaml` for text that is already here; `path` is only what errors name."""
+    """Parse YAML text like `read_yaml`; `path` only appears in errors."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -247,7 +269,7 @@ def parse_yaml(text: str, path: Path) -> Document:
 
 
 def _collect_lines(node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int]) -> bool:
-    """Note where each key is; False once the file is too large, for aliases may expand without end."""
+    """Note the line of each key; return False once the file is too large, for aliases may expand without end."""
     lines.setdefault(where, node.start_mark.line + 1)
     if len(lines) > MAX_VALUES:
         return False

@@ -1,6 +1,6 @@
 """The generator: five papers, one file each, and the published networks as rows of data.
 
-`FAMILIES` is the explicit list. Variants live in `variants/<family>.yaml`, each row with its citation.
+The list is explicit. Variants live in `variants/<family>.yaml`, each row with its citation.
 """
 
 import importlib
@@ -28,22 +28,17 @@ __all__ = [
     "variants",
 ]
 
-FAMILIES = {
-    "bisenetv2": "nasseg.families.bisenetv2:BiSeNetV2Arch",
-    "stdc": "nasseg.families.stdc:STDCArch",
-    "eseg": "nasseg.families.eseg:ESegArch",
-    "regseg": "nasseg.families.regseg:RegSegArch",
-    "dabnet": "nasseg.families.dabnet:DABNetArch",
-    "backbone": "nasseg.families.backbones.backbone:BackboneArch",
-    "composed": "nasseg.families.composed:ComposedArch",
-}
-PAPERS = {  # family -> as its paper calls it
-    "bisenetv2": "BiSeNetV2",
-    "stdc": "STDC",
-    "eseg": "ESeg",
-    "regseg": "RegSeg",
-    "dabnet": "DABNet",
-}
+_LIST = (  # name, where its Arch is, and its name in the paper if a paper describes it
+    ("bisenetv2", "nasseg.families.bisenetv2:BiSeNetV2Arch", "BiSeNetV2"),
+    ("stdc", "nasseg.families.stdc:STDCArch", "STDC"),
+    ("eseg", "nasseg.families.eseg:ESegArch", "ESeg"),
+    ("regseg", "nasseg.families.regseg:RegSegArch", "RegSeg"),
+    ("dabnet", "nasseg.families.dabnet:DABNetArch", "DABNet"),
+    ("backbone", "nasseg.families.backbones.backbone:BackboneArch", ""),
+    ("composed", "nasseg.families.composed:ComposedArch", ""),
+)
+FAMILIES = {name: place for name, place, _ in _LIST}
+PAPERS = {name: paper for name, _, paper in _LIST if paper}
 
 
 @dataclass(frozen=True)
@@ -58,10 +53,10 @@ class Variant:
 
 
 def get_family(name: str) -> type[Arch]:
-    """The Arch class of a family, or of `file.py:Class` or `package.module:Class`, a family of a user's own.
+    """Return the Arch class of a built-in family, or of a user's own: `file.py:Class` or `package.module:Class`.
 
     Raises:
-        UserError: no family has that name, or what is there is no Arch.
+        UserError: no family has that name, or the class is no Arch.
     """
     if ":" in name:
         arch_class, _ = load_attribute(name)
@@ -77,7 +72,7 @@ def get_family(name: str) -> type[Arch]:
 
 @cache
 def variants() -> dict[str, Variant]:
-    """Every published architecture by name, family by family."""
+    """Return every published architecture by name, in the order of the families."""
     found: dict[str, Variant] = {}
     for family in FAMILIES:
         path = Path(__file__).parent / "variants" / f"{family}.yaml"
@@ -90,10 +85,10 @@ def variants() -> dict[str, Variant]:
 
 
 def make_arch(name: str, /, **params: Any) -> Arch:
-    """The arch of a variant or a family, with fields replaced by `params`.
+    """Return the arch of a variant or a family, with fields replaced by `params`.
 
     Raises:
-        UserError: no variant or family has that name, or a field or its value is refused.
+        UserError: no variant or family has that name, a field does not exist, or its value is refused.
     """
     known = variants()
     if name in known:
@@ -104,7 +99,7 @@ def make_arch(name: str, /, **params: Any) -> Arch:
 
 
 def build_model(arch: Arch | str, num_classes: int = 19) -> Segmenter:
-    """The model in eval mode: [B, 3, H, W] -> logits [B, num_classes, H, W] at input size."""
+    """Build the model in eval mode: [B, 3, H, W] -> logits [B, num_classes, H, W] at the input's size."""
     if num_classes < 1:
         raise UserError(f"num_classes must be at least 1, got {num_classes}")
     built = make_arch(arch) if isinstance(arch, str) else arch

@@ -1,7 +1,7 @@
-"""Checkpoints: all that a training needs to go on as if it had never stopped, in one file that is always whole.
+"""Checkpoints: everything a training needs to continue as if it had never stopped, in one file that is always whole.
 
-A file holds tensors and plain data only. It is written beside the last one and takes its name in one step, so that a
-process that is killed at any moment, or a full disk, leaves the last one as it was.
+A file holds tensors and plain data only. It is written beside the previous one and takes its name in one step, so that
+a full disk, or a process killed at any moment, leaves the previous one intact.
 """
 
 import io
@@ -22,10 +22,10 @@ FORMAT = 1
 
 @dataclass
 class Checkpoints:
-    """The checkpoint of one training in the file `path`, which one process at a time may use.
+    """The checkpoint of one training in the file `path`, used by one process at a time.
 
-    identity: what is trained, and how, as plain data; the file is refused where it says anything else. One is due
-    every `every_steps` steps and every `every_seconds` seconds, whichever comes first.
+    identity: the training as plain data; a file with another identity is refused. A checkpoint is due every
+    `every_steps` steps and every `every_seconds` seconds, whichever comes first.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class Checkpoints:
     every_steps: int | None = None
     every_seconds: float = 300.0
     on_written: Callable[[Path], None] = lambda _path: None
-    step: int | None = None  # of the one that is there, once it was read or written
+    step: int | None = None  # of the checkpoint on disk, once read or written
     _since: float = field(default_factory=monotonic, repr=False)
 
     def due(self, step: int) -> bool:
@@ -46,24 +46,26 @@ class Checkpoints:
         """Replace the checkpoint.
 
         Raises:
-            OSError: it cannot be written; the last one is still there.
+            OSError: it cannot be written; the previous one is still there.
         """
         content = io.BytesIO()  # torch's own writer turns a full disk into a RuntimeError without a reason
         torch.save({"format": FORMAT, "identity": dict(self.identity), "step": step, "state": dict(state)}, content)
         with written_whole(self.path) as partial, partial.open("wb") as file:
             file.write(content.getbuffer())
             file.flush()
-            os.fsync(file.fileno())  # before it takes the place of the last one: the machine may fail, too
+            os.fsync(file.fileno())  # before it replaces the previous one: the machine may fail, too
         self.on_written(self.path)
         self.step, self._since = step, monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """The state last written, on the CPU; None where there is no checkpoint.
+        """Return the state last written, on the CPU; None without a checkpoint.
 
         Raises:
             UserError: the file is damaged, or another training's.
         """
-        for leftover in self.path.parent.glob(f".{self.path.name}.*"):  # of a process that was killed while it wrote
+        for leftover in self.path.parent.glob(
+            f".{self.path.name}.*"
+        ):  # left by a process that was killed while writing
             leftover.unlink()
         if not self.path.exists():
             return None
@@ -88,7 +90,7 @@ def _read(path: Path) -> dict[str, Any]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
-    except Exception as error:  # a damaged file makes the reader raise almost anything
+    except Exception as error:  # for a damaged file the reader may raise almost anything
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(f"{path} is no checkpoint ({reason}); remove it to begin anew") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:

@@ -13,7 +13,7 @@ from nasseg.data.class_table import IGNORE, Colour
 from nasseg.data.folder import Sample
 from nasseg.data.image_file import read_sample
 from nasseg.errors import UserError
-from nasseg.files import written_whole
+from nasseg.files import output_file
 
 Pixels = NDArray[np.uint8]
 _CELL = (220, 160)  # of one picture, width and height at most
@@ -23,7 +23,7 @@ _GAP, _LINE, _MARGIN = 6, 20, 10
 def contact_sheet(name: str | Path, *, count: int = 6, **options: Any) -> Image.Image:
     """Return a sheet of `count` images of each split, each beside the image under its classes' colours.
 
-    Ignored pixels are dark and without colour; in the place of a file that cannot be read the sheet says so.
+    Ignored pixels are dark and colourless. A file that cannot be read is named in its place.
 
     Raises:
         UserError: the data are not there at all, or nothing recognises them.
@@ -44,16 +44,13 @@ def contact_sheet(name: str | Path, *, count: int = 6, **options: Any) -> Image.
 
 
 def write_sheet(sheet: Image.Image, path: Path) -> Path:
-    """Write a sheet as PNG, whole or not at all.
+    """Write a sheet as PNG, completely or not at all.
 
     Raises:
         UserError: it cannot be written.
     """
-    try:
-        with written_whole(path) as partial:
-            sheet.save(partial, "PNG")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; name another file") from None
+    with output_file(path, "; name another file") as partial:
+        sheet.save(partial, "PNG")
     return path
 
 
@@ -124,7 +121,7 @@ def _sheet(
 
 
 def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Return as much of the end of a text as there is room for: ends of paths tell samples apart."""
+    """Shorten a text to the room there is, keeping its end: ends of paths tell samples apart."""
     if font.getlength(text) <= width - 4:
         return text
     while text and font.getlength(f"...{text}") > width - 4:

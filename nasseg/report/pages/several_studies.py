@@ -1,4 +1,4 @@
-"""The page of several studies: what of them compares, fronts over each other, hypervolumes in one box, a table."""
+"""The page of several studies: which figures compare, the fronts together, hypervolumes in one box, a table."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,21 +24,24 @@ from nasseg.errors import UserError
 from nasseg.figures import Part, figure_in, label_of
 from nasseg.records import Objective, PublishedPoint, StudyRecord
 from nasseg.report.charts.front import hypervolume_figure, mark
-from nasseg.report.html.markup import Html, tag, text
-from nasseg.report.html.one_file import fill
+from nasseg.report.html.markup import Html, section, tag, text, titled
 from nasseg.report.numbers.columns import figures_of, rows_data
+from nasseg.report.numbers.content import BUDGETS, rows_shown
 from nasseg.report.numbers.front_view import History, View, box_of, family_of, finished_rows, histories_of, view_of
 from nasseg.report.numbers.sample_trials import MOST_TRIALS, thinned
-from nasseg.report.pages.study_page import about, front_data, guide, rows_shown, section, table_data, titled, whole_page
-from nasseg.report.parts import budget_and_filters, search_history, summary, tables
+from nasseg.report.pages.study_page import about, front_data, table_data, whole_page
+from nasseg.report.parts import summary, tables
+from nasseg.report.parts.filters import filter_controls
 from nasseg.report.parts.network_panel import published_detail, trial_detail
+from nasseg.report.sections import origin, search_history
+from nasseg.report.sections.front import front_section
 
 
 def render_several(records: Sequence[StudyRecord], shared: bool = False) -> str:
-    """The page of several studies as text. Trials are called by the letter of their study and their number: A12.
+    """Return the page of several studies. Trials are named by their study's letter and their number: A12.
 
     Raises:
-        UserError: they share no objective, or are none or too many.
+        UserError: the studies share no objective, or there are none or too many.
     """
     if not 0 < len(records) <= len(ascii_uppercase):
         raise UserError(f"a report is of 1 to {len(ascii_uppercase)} studies, got {len(records)}")
@@ -48,7 +51,7 @@ def render_several(records: Sequence[StudyRecord], shared: bool = False) -> str:
 class Several:
     """Studies side by side. Rows are the trials of all of them, one study after the other, then published networks.
 
-    parts: the studies in the objectives that all share, and no others; shown: as much of them as the page holds.
+    parts: the studies reduced to the objectives that all share; shown: the trials of them that the page shows.
     """
 
     def __init__(self, records: Sequence[StudyRecord]) -> None:
@@ -58,10 +61,10 @@ class Several:
         self.names = [f"{letter} {record.name}" for letter, record in zip(self.letters, records, strict=True)]
         self.parts = [
             replace(record, objectives=self.objectives) for record in records
-        ]  # in the shared objectives alone
+        ]  # in the shared objectives only
         gain = next((o.name for o in self.objectives if o.direction == "maximize"), self.objectives[0].name)
         most = MOST_TRIALS // len(records)
-        self.shown = [thinned(part, gain, budget_and_filters.BUDGETS, most) for part in self.parts]
+        self.shown = [thinned(part, gain, BUDGETS, most) for part in self.parts]
         self.differences = protocol_differences(records)
         self.merged = _merged(self.shown, self.letters)
         self.view = _view(self.merged, self.shown, self.names, self.letters)
@@ -81,7 +84,7 @@ class Several:
             about=about(max(r.created for r in self.records), sum(map(len, self.view.front.values()))),
             headline=text(self.headline(), self.tiles()),
             sections=text(
-                section("comparable", "What compares, and what does not", *self.comparable()),
+                section("comparable", "Which figures compare", *self.comparable()),
                 self.front() if finished else None,
                 section("search", "Hypervolume in one box", *self.hypervolume()) if finished else None,
                 section("studies", "Study by study", self.study_table(), self.ranks()),
@@ -104,7 +107,7 @@ class Several:
             return tag("p", "No network has finished yet in any of these studies.", class_="headline")
         listed = [label_of(objective.name) for objective in self.objectives]
         start = f"{sum(done):,} networks finished in {len(done)} studies. "
-        start += f"Fronts here are of what all share: {_listed(listed)}."
+        start += f"Fronts use the objectives that all studies share: {_listed(listed)}."
         broken = self.not_comparable()
         if broken:
             warning = f"Protocols differ: {_listed([PARTS[part] for part in broken])} cannot be compared directly."
@@ -124,7 +127,7 @@ class Several:
         return tag("div", *cards, class_="tiles")
 
     def not_comparable(self) -> list[Part]:
-        """Parts of the measurements whose protocols differ, of those that objectives are of."""
+        """Return the parts of measurements that objectives belong to and whose protocols differ."""
         parts = {figure_in(self.merged, objective.name).part for objective in self.objectives}
         broken = {difference.part for difference in self.differences if difference.matters}
         return [part for part in PARTS if part in broken & parts]
@@ -136,9 +139,7 @@ class Several:
             serious = [_field(d.field) for d in mine if d.matters]
             if serious:
                 what = f"{words.sentence(part)} was taken under protocols that differ in {_listed(serious)}: "
-                what += (
-                    f"{figure} is not comparable between these studies, and nor is a front or a hypervolume with it."
-                )
+                what += f"{figure} is not comparable between these studies, nor are fronts and hypervolumes with it."
                 found.append(tag("p", tag("strong", what), class_="warning"))
             elif mine:
                 what = f"{words.sentence(part)}: the same protocol but for {_listed([_field(d.field) for d in mine])}, "
@@ -158,19 +159,14 @@ class Several:
         marks = [text(summary.swatch(*mark(i)), letter) for i, letter in enumerate(self.letters)]
         studies = {row: marks[i] for i, name in enumerate(self.names) for row in self.view.front[name]}
         levels = {name: choice["levels"] for name, choice in self.choices().items()}
-        return Html(
-            fill(
-                "front.html",
-                x_axis=summary.axis_select(self.view, "x", "Across"),
-                y_axis=summary.axis_select(self.view, "y", "Upwards"),
-                z_axis=summary.axis_select(self.view, "z", "Third"),
-                legend=summary.group_legend(self.view, done),
-                filters=budget_and_filters.filter_controls(figures_of(self.merged, self.view), levels),
-                thinned=summary.thinned_note(self.merged, _merged(self.parts, self.letters)) or Html(""),
-                guide=guide("guide_several.html"),
-                table=tables.front_table(self.merged, self.view, studies=studies),
-                certainty=text(tables.doubts_note(self.merged, self.view)),
-            )
+        return front_section(
+            self.view,
+            guide="guide_several.html",
+            legend=summary.group_legend(self.view, done),
+            filters=filter_controls(figures_of(self.merged, self.view), levels),
+            thinned=summary.thinned_note(self.merged, _merged(self.parts, self.letters)),
+            table=tables.front_table(self.merged, self.view, studies=studies),
+            certainty=tables.doubts_note(self.merged, self.view),
         )
 
     def hypervolume(self) -> list[Html]:
@@ -194,7 +190,7 @@ class Several:
         return rows_shown(history, [places.get(trial.number, -1) for trial in self.parts[index].trials])
 
     def choices(self) -> dict[str, Any]:
-        """What to filter by beside studies and figures."""
+        """Return the choices to filter by, besides studies and figures."""
         done = {
             row
             for part in (self.view.front, self.view.dominated, self.view.over)
@@ -208,7 +204,7 @@ class Several:
         return {"family": {"levels": levels, "codes": codes}} if len(levels) > 1 else {}
 
     def study_table(self) -> Html:
-        """A row a fact, a column a study."""
+        """Return a table with a row for each fact and a column for each study."""
         facts: list[tuple[str, list[object]]] = [("question", [record.question.strip() for record in self.records])]
         counts = [progress(record) for record in self.records]
         facts.append(("trials", [f"{len(record.trials):,}" for record in self.records]))
@@ -239,7 +235,7 @@ class Several:
         return tables.plain_table([("", None), *((name, None) for name in self.names)], rows, "facts")
 
     def ranks(self) -> Html | None:
-        """Networks that two studies have both, and whether they agree about them."""
+        """Describe the networks that two studies share, and whether the studies rank them alike."""
         frame = shared_networks(self.records)
         frame = frame[frame["networks"] > 2]
         if frame.empty:
@@ -261,9 +257,9 @@ class Several:
             tag("h3", "Trials that are not in the figures"),
             tables.ledger(record, letter),
             search_history.rungs_table(record),
-            titled("Protocols", tables.protocols_table(record)),
-            titled("Published networks beside the study's own", tables.published_table(record)),
-            tables.provenance(record),
+            titled("Protocols", origin.protocols_table(record)),
+            titled("Published networks beside the study's own", origin.published_table(record)),
+            origin.provenance(record),
         ]
         return tag("details", tag("summary", self.names[index]), *parts, open=index == 0)
 
@@ -277,7 +273,10 @@ class Several:
 
 
 def _merged(parts: Sequence[StudyRecord], letters: str) -> StudyRecord:
-    """The studies as one. Limits are kept where all have them; published networks once for each set of figures."""
+    """Merge the studies into one.
+
+    Limits stay if all have them; published networks appear once for each set of figures.
+    """
     first = parts[0]
     limits = {n: limit for n, limit in first.limits.items() if all(p.limits.get(n) == limit for p in parts)}
     found: dict[str, dict[tuple[tuple[str, float], ...], tuple[PublishedPoint, str]]] = {}
@@ -296,7 +295,7 @@ def _merged(parts: Sequence[StudyRecord], letters: str) -> StudyRecord:
 
 
 def _view(merged: StudyRecord, parts: Sequence[StudyRecord], names: Sequence[str], letters: str) -> View:
-    """Of the studies as one, but each with its own front and its own trade-off."""
+    """Return the view of the merged studies, in which each keeps its own front and trade-off."""
     whole = view_of(merged)
     views = [view_of(part, letter) for part, letter in zip(parts, letters, strict=True)]
     ends = np.cumsum([0, *(len(part.trials) for part in parts)]).tolist()

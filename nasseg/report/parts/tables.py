@@ -1,16 +1,14 @@
-"""The page's tables and what they stand on: the front, history, ledger, protocols, provenance."""
+"""The page's tables and their basis: the front, history, ledger, protocols, provenance."""
 
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from nasseg import words
-from nasseg.analyse.trials import Outcome, broken_limit, is_disturbed, outcome, reason_of, trial_figures
+from nasseg.analyse.trials import Outcome, is_disturbed, outcome, reason_of, trial_figures
 from nasseg.figures import USUAL, figure_in
 from nasseg.records import StudyRecord, TrialRow
-from nasseg.report.html import protocols
 from nasseg.report.html.markup import Html, tag, text
-from nasseg.report.numbers.front_view import DISTURBED, View, family_of, over_words
+from nasseg.report.numbers.front_view import DISTURBED, View, family_of
 from nasseg.report.parts.network_panel import OUTCOMES
 
 _ORDER: tuple[Outcome, ...] = ("rejected", "stopped", "failed", "reused", "running", "waiting")
@@ -18,12 +16,12 @@ _REASONS = 40  # rows of the ledger
 
 
 def link(key: int | str) -> Html:
-    """To a trial, by its key."""
+    """Link to a trial by its key."""
     return tag("a", f"#{key}", href=f"#trial-{key}")
 
 
 def front_rows(record: StudyRecord, view: View) -> list[int]:
-    """Rows of the front, best first by the first objective."""
+    """Return the rows of the front, best first by the first objective."""
     first = record.objectives[0]
     rows = [row for rows in view.front.values() for row in rows]
     sign = 1 if first.direction == "minimize" else -1
@@ -33,9 +31,9 @@ def front_rows(record: StudyRecord, view: View) -> list[int]:
 def front_table(
     record: StudyRecord, view: View, chances: Sequence[float] | None = None, studies: Mapping[int, Html] | None = None
 ) -> Html:
-    """Every network of the front, one a row.
+    """Return a table of the front's networks, one a row.
 
-    chances: of each trial to stay on it, where known. studies: which study each row is of, where there are several.
+    chances: of each trial to stay on it, if known. studies: the study of each row, if there are several.
     """
     rows = front_rows(record, view)
     trials = [record.trials[row] for row in rows]
@@ -70,14 +68,14 @@ def front_table(
 
 
 def doubtful(trial: TrialRow, name: str) -> Html | None:
-    """The mark of a latency that was taken beside other work; None for every other figure."""
+    """Return the mark of a latency that was taken beside other work; None for any other figure."""
     if not (name.startswith("latency") and is_disturbed(trial)):
         return None
     return tag("abbr", "?", title=words.sentence(DISTURBED), class_="doubt")
 
 
 def doubts_note(record: StudyRecord, view: View) -> Html | None:
-    """Say how many latencies of the front are doubtful, and what to do; None where none is."""
+    """Say how many latencies of the front are doubtful, and what to do about it; None if there are none."""
     numbers = [record.trials[row].number for row in front_rows(record, view) if is_disturbed(record.trials[row])]
     if not numbers:
         return None
@@ -90,9 +88,9 @@ def doubts_note(record: StudyRecord, view: View) -> Html | None:
 
 
 def ledger(record: StudyRecord, prefix: str = "") -> Html:
-    """What became of the trials that are not in the figures: by outcome and reason, the most frequent first.
+    """Return a table of the trials that no chart shows, by outcome and reason, the most frequent first.
 
-    prefix: of what the study's trials are called.
+    prefix: of the study's trial names.
     """
     found: dict[tuple[int, Outcome, str], list[int]] = {}
     for trial in record.trials:
@@ -120,63 +118,6 @@ def ledger(record: StudyRecord, prefix: str = "") -> Html:
     return plain_table((("outcome", None), ("reason", None), ("trials", "number"), ("", None), ("which", None)), rows)
 
 
-def protocols_table(record: StudyRecord) -> Html | None:
-    """Every protocol and machine that figures were taken under, and how many trials each covers."""
-    seen: Counter[tuple[str, str, str]] = Counter()
-    for m in (trial.measurement for trial in record.trials if trial.measurement):
-        if m.accuracy:
-            a = m.accuracy
-            seen["Accuracy", protocols.accuracy_protocol(a.protocol), protocols.environment(a.environment)] += 1
-        if m.latency:
-            seen[
-                "Latency", protocols.latency_protocol(m.latency.protocol), protocols.environment(m.latency.environment)
-            ] += 1
-        if m.cost:
-            seen["Cost", protocols.cost_protocol(m.cost.protocol), protocols.environment(m.cost.environment)] += 1
-    rows = [
-        tag("tr", *(tag("td", cell) for cell in key), tag("td", f"{count:,}", class_="number"))
-        for key, count in sorted(seen.items())
-    ]
-    heads = (("figure", None), ("protocol", None), ("taken on", None), ("trials", "number"))
-    return plain_table(heads, rows) if rows else None
-
-
-def provenance(record: StudyRecord) -> Html:
-    """What the study is, where it ran, and how to continue it."""
-    facts = [("study", record.name), ("created", words.moment(record.created)), ("command", record.command)]
-    facts += [(key, words.plain(value)) for key, value in record.identity.items()]
-    extra = record.extra.items()
-    facts += [(name.replace("_", " "), words.plain(v)) for name, v in extra if isinstance(v, int | float)]
-    environment = {key: value for key, value in record.environment.items() if value is not None}
-    facts.append(("environment", words.plain(environment)))
-    pairs = [part for key, value in facts if value for part in (tag("dt", words.sentence(key)), tag("dd", value))]
-    files = {"study_file": record.study_file, **{n: v for n, v in extra if not isinstance(v, int | float)}}
-    folds = [
-        tag("details", tag("summary", words.sentence(name.replace("_", " "))), tag("pre", words.plain(content)))
-        for name, content in files.items()
-        if content
-    ]
-    return text(tag("dl", *pairs), *folds)
-
-
-def published_table(record: StudyRecord) -> Html | None:
-    """The published networks, with what is known of them."""
-    if not record.published:
-        return None
-    names = list(dict.fromkeys(name for point in record.published for name in point.figures))
-    figures = [figure_in(record, name) for name in names]
-    heads = [("network", None), ("citation", None), *((figure.label, "number") for figure in figures)]
-    rows = []
-    for point in record.published:
-        broken = broken_limit(record.limits, point)
-        over = tag("small", f", {over_words(record, broken)}") if broken else None
-        cells = [tag("td", point.name, over), tag("td", point.citation)]
-        for figure in figures:
-            cells.append(tag("td", figure.text(point.figures.get(figure.name)), class_="number"))
-        rows.append(tag("tr", *cells))
-    return plain_table(heads, rows)
-
-
 def _head(name: str, unit: str = "", class_: str | None = None) -> Html:
     shown = text(words.sentence(name), tag("small", f" {unit}") if unit else None)
     return tag("th", tag("button", shown, type="button"), scope="col", class_=class_)
@@ -190,7 +131,7 @@ def plain_table(heads: Sequence[tuple[str, str | None]], rows: Iterable[Html], c
 
 
 def _varying(trials: Iterable[TrialRow]) -> dict[str, list[str]]:
-    """Family -> the fields that differ among its trials."""
+    """Return family -> the fields that differ among its trials."""
     values: dict[str, dict[str, set[str]]] = {}
     for trial in trials:
         for key, value in (trial.arch or {}).items():

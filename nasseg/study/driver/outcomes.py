@@ -1,4 +1,4 @@
-"""What came back from a worker, and what follows from it."""
+"""Handle the results of workers."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ FIGURE_FAULTS = 3  # in a row, after which a search stops
 
 @dataclass
 class Outcomes:
-    """Takes results in: cost -> limits -> the same network again? -> latency -> limits -> training -> the record."""
+    """The handling of results: cost -> limits -> a known network? -> latency -> limits -> training -> the record."""
 
     rules: Rules
     screen: Screen | None
@@ -26,7 +26,7 @@ class Outcomes:
     without_figure: Counter[str] = field(default_factory=Counter)  # jobs in a row, by kind
 
     def handle(self, result: Result) -> bool:
-        """Take a result in; False where its candidate is no longer at work.
+        """Take in a result; return False if its candidate is no longer at work.
 
         Raises:
             UserError: what is around the networks failed (data, disk, target), or a user's own figure again and again.

@@ -1,4 +1,4 @@
-"""What a worker does: one job of one architecture. Jobs are plain data, and so are their results."""
+"""The work of a worker: one job of one architecture. Jobs and results are plain data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -33,10 +33,10 @@ Kind = Literal["cost", "latency", "train"]
 
 @dataclass(frozen=True)
 class Job:
-    """Work on one candidate. `settings`: family and fields; `measurement`: what is known so far.
+    """Work on one candidate. `settings`: family and fields; `measurement`: everything known so far.
 
-    `until`: the step at which training is to stop, if not at the recipe's last; it goes on from the checkpoint of the
-    same key, if there is one.
+    `until`: the step at which training stops, default: the recipe's last; it resumes from the checkpoint of the same
+    key, if there is one.
     """
 
     candidate: int
@@ -50,9 +50,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """How a job ended: a measurement with one more part, or a fault with its reason in one line.
+    """The end of a job: a measurement with one more part, or a fault with its reason in one line.
 
-    With both, what was measured is kept all the same: weights could not be written, or a user's own figure failed.
+    With both, the measurement still counts: weights could not be written, or a user's own figure failed.
     """
 
     candidate: int
@@ -64,7 +64,7 @@ class Result:
 
 
 class Workshop:
-    """Does jobs, one at a time, in the process that it is made in."""
+    """A place that does jobs, one at a time, in its own process."""
 
     def __init__(self, context: Context, on_step: Callable[[int, int, float], None] = lambda _c, _s, _l: None) -> None:
         self.context, self.on_step = context, on_step
@@ -77,13 +77,13 @@ class Workshop:
         return self.context.data.load()
 
     def run(self, job: Job) -> Result:
-        """Do a job. What goes wrong with one candidate is its result, never this process's end."""
+        """Do a job. A failure of one candidate becomes its result and never ends this process."""
         try:
             with failures():
                 return getattr(self, f"_{job.kind}")(job)
         except Failed as error:
             return _fault(job, error.fault, str(error))
-        except Exception as error:  # a candidate's failure is a finding of the search: recorded, and the search goes on
+        except Exception as error:  # a candidate's failure is a result: it is recorded, and the search continues
             return _fault(job, Fault.NETWORK, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
     def _cost(self, job: Job) -> Result:
@@ -105,7 +105,7 @@ class Workshop:
         except TargetUnreachable as error:
             return _fault(job, Fault.SURROUNDINGS, str(error))
         measurement = replace(before, latency=latency)
-        torch.manual_seed(job.seed)  # of the initial weights that own figures see
+        torch.manual_seed(job.seed)  # for the initial weights, which users' own figures see
         model = arch.build(self.context.latency.num_classes).eval() if self._own("latency") else None
         return self._done(job, measurement, "latency", model)
 
@@ -117,11 +117,12 @@ class Workshop:
         except UserError as error:
             return _fault(job, Fault.SURROUNDINGS, str(error))
         store, steps = WeightStore(context.weights), job.until or context.recipe.steps
+        arch = arch_of(job.settings)
         try:
             folder = store.folder(job.key)
             checkpoints = Checkpoints(folder / CHECKPOINT, {"eval_key": job.key}, on_written=store.written)
             trained = train_network(
-                arch_of(job.settings),
+                arch,
                 self.data,
                 context.recipe,
                 seed=job.seed,
@@ -134,7 +135,8 @@ class Workshop:
         except OSError as error:
             what = f"cannot use {error.filename or context.weights}: {error.strerror or error}"
             return _fault(job, Fault.SURROUNDINGS, f"{what}; the last checkpoint is kept")
-        notes: dict[str, Any] = {DEVIATIONS: list(context.recipe.deviations)} if context.recipe.deviations else {}
+        deviations = context.recipe.deviations_on(context.cost.input_size, arch.input_scale)
+        notes: dict[str, Any] = {DEVIATIONS: list(deviations)} if deviations else {}
         if trained.loaded:
             notes[INIT] = trained.loaded[:1]
         model = trained.model.eval()
@@ -147,7 +149,7 @@ class Workshop:
             store.written(folder / LAST)
             checkpoints.remove()
             store.remove(job.key, CHECKPOINT)
-        except OSError as error:  # what was measured is kept
+        except OSError as error:  # the measurement is kept
             why = error.strerror or str(error)
             reason = f"cannot keep weights in {context.weights}: {why}"
             return replace(result, fault=Fault.SURROUNDINGS, reason=reason, extra={**notes, WEIGHTS_ERROR: why})

@@ -1,4 +1,4 @@
-"""How the search went: hypervolume, rungs, what was spent and what was saved."""
+"""The search itself: hypervolume, rungs, compute spent and saved."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,10 +10,33 @@ from nasseg.analyse.rungs import rung_lines, rungs_frame
 from nasseg.analyse.trials import outcome
 from nasseg.figures import label_of
 from nasseg.records import StudyRecord
-from nasseg.report.charts.front import OVER
-from nasseg.report.html.markup import Html, tag, text
+from nasseg.report.charts.front import OVER, hypervolume_figure
+from nasseg.report.html.markup import Html, section, tag, text, titled
+from nasseg.report.numbers.content import Content
 from nasseg.report.numbers.front_view import History
-from nasseg.report.parts.tables import plain_table
+from nasseg.report.parts.tables import ledger, plain_table
+
+
+def write(content: Content) -> Html:
+    """Return the section."""
+    record, histories = content.record, content.histories
+    chart = None
+    if histories:
+        chart = text(history_note(record, next(iter(histories.values()))), history_chart(histories))
+    return section(
+        "search",
+        "How the search went",
+        titled("Hypervolume", chart),
+        rungs_table(record),
+        spent_table(record),
+        tag("h3", "Trials that are not in the figures"),
+        ledger(record),
+    )
+
+
+def data(content: Content) -> dict[str, Any]:
+    """Return the chart of the hypervolume over each of what it can be drawn over."""
+    return {name: hypervolume_figure(history).to_plotly_json() for name, history in content.histories.items()}
 
 
 def history_note(record: StudyRecord, history: History) -> Html:
@@ -28,13 +51,13 @@ def history_note(record: StudyRecord, history: History) -> Html:
 
 
 def reference_words(record: StudyRecord, history: History) -> str:
-    """The reference point, as the record's objectives name it."""
+    """Describe the reference point in the record's objectives."""
     found = [(o, history.reference[o.name]) for o in record.objectives]
     return ", ".join(f"{label_of(o.name)} {words.number(value, o.unit)}" for o, value in found)
 
 
 def history_chart(histories: Mapping[str, object]) -> Html:
-    """The chart's place, and a choice of what it is drawn over, where there is one."""
+    """Return the chart's element, and a choice of its x axis if there are several."""
     options = [tag("option", title, value=name) for name, title in OVER.items() if name in histories]
     select = tag("label", tag("span", "Over"), tag("select", *options, id="over"), class_="control")
     control = tag("div", select, class_="controls script") if len(options) > 1 else None
@@ -45,7 +68,7 @@ def history_chart(histories: Mapping[str, object]) -> Html:
 
 
 def rungs_table(record: StudyRecord) -> Html | None:
-    """Successive halving, rung by rung; None without."""
+    """Return a table of successive halving, rung by rung; None without halving."""
     frame = rungs_frame(record)
     if frame.empty:
         return None
@@ -74,7 +97,7 @@ def rungs_table(record: StudyRecord) -> Html | None:
 
 
 def spent_table(record: StudyRecord) -> Html | None:
-    """Hours of training, and estimates of what was saved; None where nothing was trained."""
+    """Return a table of hours of training, and estimates of the savings; None if nothing was trained."""
     found = compute_of(record)
     if found.trained == 0 and found.saved == 0:
         return None
