@@ -159,7 +159,7 @@ class Workshop:
         return [figure for figure in self.context.figures if figure.phase == phase]
 
     def _done(self, job: Job, measurement: Measurement, phase: Phase, model: nn.Module | None) -> Result:
-        """The measurement with users' own figures of this phase."""
+        """Return the measurement with users' own figures of this phase."""
         known, why = add_own(self._own(phase), model, measurement, self.context.folder)
         return Result(job.candidate, job.kind, known, Fault.FIGURE if why else None, why)
 
