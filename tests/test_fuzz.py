@@ -16,8 +16,10 @@ from nasseg.families import make_arch
 from nasseg.files import list_files, parse_yaml
 from nasseg.space.load import space_from
 from nasseg.study.check_space import check_space
+from nasseg.study.propose.graph_features import SpacePoints
 from nasseg.study.propose.samplers import make_sampler
 from nasseg.study.study_file import sampler_name, study_from
+from tests.study.fakes import COST
 
 SECONDS = 5
 HOSTILE = [
@@ -148,7 +150,8 @@ def check(kind: str, text: str) -> str:
         document = parse_yaml(text, Path("fuzz.yaml"))
         if kind == "studies":
             study = study_from(document, "fuzz")
-            make_sampler(*sampler_name(study.file.sampler), seed=0)
+            points = SpacePoints(study.space, study.objectives, study.limits, COST)
+            make_sampler(*sampler_name(study.file.sampler), seed=0, points=points)
             space = study.space
         else:
             space = space_from(document, "fuzz")

@@ -1,7 +1,7 @@
 """Successive halving, rung by rung: the networks trained to each, and how well it ranks them."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,19 +12,19 @@ from nasseg.analyse.trials import outcome, trial_figures
 from nasseg.figures import figure_in
 from nasseg.records import StudyRecord, TrialRow
 
-RANKS_BADLY = 0.5  # a rung ranks badly if even the upper end of tau's interval is below this
+RANKS_BADLY = 0.5  # a rung whose tau is below this, and half a standard error more
 
-_COLUMNS = ["rung", "steps", "reached", "stopped", "promoted", "seconds", "pairs", "tau", "low", "high"]
+_COLUMNS = ["rung", "steps", "reached", "stopped", "promoted", "seconds", "pairs", "tau", "low", "high", "badly"]
 
 
 def rungs_frame(record: StudyRecord) -> pd.DataFrame:
     """Return a row for each rung, the last included, with its networks and promotions. Empty without halving.
 
-    Columns: rung, steps, reached (networks trained to it or beyond), stopped (waiting there), promoted, seconds (of
-    training since the rung before), pairs (networks trained on to the end), tau (Kendall's tau-b of the first objective
-    that training decides, there and at the end, over these), low and high (its 95 % interval). tau is NaN for fewer
-    than 8 pairs and for the last rung. Copies are left out, and so are published networks, which are always trained to
-    the end.
+    Columns: rung, steps, reached (networks trained to it or beyond), stopped (that wait there), promoted, seconds (of
+    training from the rung before), pairs (networks trained on to the end), tau (Kendall's tau-b of the first objective
+    that training decides, there and at the end, over these), low and high (its 95 % interval), badly (see
+    `ranks_badly`). tau is NaN for fewer than 8 pairs and for the last rung. Copies, and published networks, which are
+    always trained to the end, are left out.
     """
     trained = [t for t in record.trials if t.reused_from is None and "published" not in t.extra and steps_of(t)]
     if not any(outcome(trial) == "stopped" for trial in trained):
@@ -45,17 +45,27 @@ def rungs_frame(record: StudyRecord) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
+def ranks_badly(pairs: Sequence[tuple[float, float]]) -> bool:
+    """Return whether a rung seems to rank badly: pairs of a network's value there and at the end."""
+    if len(pairs) < ENOUGH:
+        return False
+    early, final = zip(*pairs, strict=True)
+    return rank_correlation(early, final, 0.5)[2] < RANKS_BADLY
+
+
 def rung_lines(record: StudyRecord) -> list[str]:
     """Return a sentence on how well each rung ranks, as far as known; rungs that rank badly come first."""
     lines = []
     rows: list[Any] = list(rungs_frame(record).sort_values("high", kind="stable").itertuples())
+    straight = {trial.rung for trial in record.trials if trial.extra.get("straight") == trial.rung}
+    hedge = "newcomers are trained to the end whatever it says" if straight else "give halving a share `straight`"
     for row in rows:
         if row.tau == row.tau:
             found = (
                 f"rung {row.rung} (step {row.steps}) ranks networks as their ends do with Kendall's tau "
                 f"{row.tau:.2f} ({row.low:.2f} to {row.high:.2f}, {row.pairs} networks)"
             )
-            lines.append(f"{found}: it ranks badly" if row.high < RANKS_BADLY else found)
+            lines.append(f"{found}: it ranks badly; {hedge}" if row.badly else found)
     return lines
 
 
@@ -76,8 +86,8 @@ def _pairs(record: StudyRecord, numbers: Mapping[int, TrialRow]) -> dict[int, li
     return found
 
 
-def _worth(pairs: list[tuple[float, float]]) -> tuple[int, float, float, float]:
+def _worth(pairs: list[tuple[float, float]]) -> tuple[int, float, float, float, bool]:
     if len(pairs) < ENOUGH:
-        return len(pairs), float("nan"), float("nan"), float("nan")
+        return len(pairs), float("nan"), float("nan"), float("nan"), False
     early, final = zip(*pairs, strict=True)
-    return len(pairs), *rank_correlation(early, final)
+    return len(pairs), *rank_correlation(early, final), ranks_badly(pairs)

@@ -1,8 +1,9 @@
 """The verb of replay: compare samplers and halving on a table of networks that are all trained."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -10,15 +11,24 @@ from rich.table import Table
 from nasseg.cli.shared import StorageOption, Ticker, app, out, storage_of
 from nasseg.errors import UserError, unknown
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEDULERS = ("none", "halving", "hedged")  # hedged: half of the compute goes to the end whatever rungs say
+
 
 @app.command()
 def replay(
-    table: Annotated[Path, typer.Argument(help="Table of trained networks (CSV). With --from, it is written first.")],
+    tables: Annotated[
+        list[Path], typer.Argument(help="Tables of trained networks (CSV); with --from, where to write one.")
+    ],
     sampler: Annotated[
         list[str] | None,
-        typer.Option(help="Sampler: random, tpe, gp, nsga2, or NAME:OPTION=VALUE. Default: the first two."),
+        typer.Option(help="Sampler: random, tpe, ehvi, gp or NAME:OPTION=VALUE. Default: the first 3."),
     ] = None,
-    scheduler: Annotated[list[str] | None, typer.Option(help="Scheduler: none or halving. Default: both.")] = None,
+    scheduler: Annotated[
+        list[str] | None, typer.Option(help="Scheduler: none, halving or hedged. Default: all.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Searches for each policy.")] = 20,
     objectives: Annotated[str, typer.Option(help="Figures of the table to search for.")] = "miou,macs",
     budget: Annotated[
@@ -31,53 +41,72 @@ def replay(
     factor: Annotated[int, typer.Option(min=2, help="One network in so many is promoted from a rung.")] = 3,
     workers: Annotated[int, typer.Option(min=1, help="Simulated workers.")] = 4,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that search in parallel.")] = 1,
-    space: Annotated[str | None, typer.Option(help="Space of the table. Default: the YAML file beside it.")] = None,
+    space: Annotated[str | None, typer.Option(help="Space of the tables. Default: the YAML file beside each.")] = None,
     output: Annotated[Path | None, typer.Option("-o", help="File of the curves. Default: TABLE.html.")] = None,
     of_study: Annotated[str | None, typer.Option("--from", help="Study whose table to write first.")] = None,
     storage: StorageOption = None,
 ) -> None:
-    """Search a table of trained networks, and plot hypervolume against compute for each sampler and scheduler."""
+    """Search tables of trained networks, and plot hypervolume against compute for each sampler and scheduler.
+
+    Of several tables the default policy's reach is shown on each, worst first.
+    """
     from nasseg.report.pages.replay_curves import write_curves
-    from nasseg.study.replay.policies import Policy, setting_of
-    from nasseg.study.replay.replay import replay
+    from nasseg.study.replay.policies import DEFAULT, HEDGED, Policy, setting_of
+    from nasseg.study.replay.replay import replay, worst_first
     from nasseg.study.replay.trained_table import read_table, write_table
     from nasseg.study.store.read_study import read_study
+
+    if len(tables) > 1 and (output or of_study):
+        raise UserError("-o and --from are of one table; name one")
+    if of_study:
+        out.print(f"table: {write_table(read_study(of_study, storage_of(storage)), tables[0])}", markup=False)
+    schedulers = scheduler or list(SCHEDULERS)
+    for name in schedulers:
+        if name not in SCHEDULERS:
+            raise unknown("scheduler", name, SCHEDULERS)
+    policies = [
+        Policy(s, h != "none", HEDGED if h == "hedged" else 0.0)
+        for h in schedulers
+        for s in sampler or ("random", "tpe", "ehvi")
+    ]
+    if len(tables) > 1:
+        policies = list(dict.fromkeys([*policies, DEFAULT]))
+    loaded = [read_table(table, space) for table in tables]
+    settings = [
+        setting_of(table, tuple(objectives.split(",")), budget, steps, _steps(rungs), factor=factor, workers=workers)
+        for table in loaded
+    ]
+    results = []
+    for path, table, setting in zip(tables, loaded, settings, strict=True):
+        with Ticker() as ticker:
+            found = replay(table, policies, setting, seeds, jobs, _teller(ticker))
+        results.append(found)
+        _print_summary(found.summary(), f"replay of {path.name}: {len(table.networks)} networks")
+        page = write_curves(found.curves(), output or path.with_suffix(".html"), f"replay of {path.name}", found.target)
+        out.print(f"curves: {page}", markup=False)
+    if len(tables) > 1:
+        _print_summary(worst_first(results, DEFAULT), f"{DEFAULT}: compute to reach what random search ends with")
+
+
+def _teller(ticker: Ticker) -> Callable[[int, int], None]:
     from nasseg.words import duration
 
-    if of_study:
-        out.print(f"table: {write_table(read_study(of_study, storage_of(storage)), table)}", markup=False)
-    loaded = read_table(table, space)
-    schedulers = scheduler or ["none", "halving"]
-    for name in schedulers:
-        if name not in ("none", "halving"):
-            raise unknown("scheduler", name, ("none", "halving"))
-    setting = setting_of(
-        loaded,
-        tuple(objectives.split(",")),
-        budget,
-        steps,
-        _steps(rungs),
-        factor=factor,
-        workers=workers,
-    )
-    policies = [Policy(s, h == "halving") for h in schedulers for s in sampler or ("random", "tpe")]
     begun = time.monotonic()
 
     def tell(done: int, of: int) -> None:
         left = duration((time.monotonic() - begun) / done * (of - done))
         ticker.update(f"{done} of {of} searches, about {left} left", 20 * done // of)
 
-    with Ticker() as ticker:
-        found = replay(loaded, policies, setting, seeds, jobs, tell)
-    frame = found.summary()
-    shown = Table(title=f"replay of {table.name}: {len(loaded.networks)} networks")
+    return tell
+
+
+def _print_summary(frame: "pd.DataFrame", title: str) -> None:
+    shown = Table(title=title)
     for name in frame.columns:
         shown.add_column(str(name), no_wrap=True)
     for row in frame.itertuples(index=False):
         shown.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
     out.print(shown)
-    path = write_curves(found.curves(), output or table.with_suffix(".html"), f"replay of {table.name}", found.target)
-    out.print(f"curves: {path}", markup=False)
 
 
 def _steps(given: str) -> tuple[int, ...] | None:

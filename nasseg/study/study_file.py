@@ -69,6 +69,7 @@ class HalvingFile(BaseModel):
     """Successive halving.
 
     rungs: the steps at which networks are stopped and compared; the recipe's last step is one more.
+    straight: the share of compute for networks that are trained to the end whatever their rungs say.
     """
 
     model_config = _STRICT
@@ -76,6 +77,7 @@ class HalvingFile(BaseModel):
     rungs: list[int] = Field(min_length=1)
     unit: Literal["steps", "epochs"] = "steps"
     factor: int = Field(3, ge=1)  # 1: all are promoted
+    straight: float = Field(0.0, ge=0, lt=1)
 
     @field_validator("rungs")
     @classmethod

@@ -26,10 +26,11 @@ from optuna.trial import TrialState, create_trial
 from nasseg.analyse.compute_spent import compute_of
 from nasseg.analyse.trials import front_frame, front_share, progress
 from nasseg.records import Stage
-from nasseg.study.propose.proposer import Proposer
+from nasseg.study.propose.ehvi_proposer import make_proposer
+from nasseg.study.propose.graph_features import SpacePoints
 from nasseg.study.propose.samplers import make_sampler
 from nasseg.study.store.read_study import open_record, read_study
-from tests.study.fakes import FakeEngine, make_driver, make_study
+from tests.study.fakes import COST, FakeEngine, make_driver, make_study
 
 ASK_MS, READ_S = 60, 5
 STAGES = tuple(Stage(stride=2**i, operators=12, params=23_456, macs=3_456_789, activations=45_678) for i in range(7))
@@ -139,7 +140,9 @@ def proposing(record, sampler: str, halving: bool, asks: int) -> tuple[float, li
     halving: before each proposal a network was stopped at a rung, where hundreds are.
     """
     study = make_study(space="bisenetv2")
-    proposer = Proposer(study.space, study.objectives, make_sampler(sampler, {}, 0), 0, rungs=2 if halving else 1)
+    points = SpacePoints(study.space, study.objectives, {}, COST)
+    made = make_sampler(sampler, {}, 0, points)
+    proposer = make_proposer(study.space, study.objectives, made, 0, rungs=2 if halving else 1)
     trials = record.trials()
     begun = time.perf_counter()
     for trial in trials:
@@ -162,7 +165,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--trials", type=int, default=100_000)
     parser.add_argument("--journal", action="store_true")
-    parser.add_argument("--samplers", default="random,tpe,nsga2")
+    parser.add_argument("--samplers", default="random,tpe,ehvi")
     parser.add_argument("--asks", type=int, default=20)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,8 @@ from nasseg.study.context import Context, identity
 from nasseg.study.driver.budget import Budget
 from nasseg.study.driver.driver import Driver
 from nasseg.study.engines.jobs import Result, Workshop
-from nasseg.study.propose.proposer import Proposer
+from nasseg.study.propose.ehvi_proposer import make_proposer
+from nasseg.study.propose.graph_features import SpacePoints
 from nasseg.study.propose.samplers import make_sampler
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import open_storage
@@ -159,7 +160,9 @@ def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0
         {f.name: f.direction for f in study.objectives},
         identity(study, context),
     )
-    proposer = Proposer(study.space, study.objectives, make_sampler(sampler, {}, seed), seed, 1 + len(context.rungs))
+    points = SpacePoints(study.space, study.objectives, study.limits, COST)
+    made = make_sampler(sampler, {}, seed, points)
+    proposer = make_proposer(study.space, study.objectives, made, seed, 1 + len(context.rungs))
     return Driver(
         study,
         record,

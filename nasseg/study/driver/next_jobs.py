@@ -1,5 +1,6 @@
 """Choose the next job: ready ones first, then interrupted ones, promotions from a rung, and new networks."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,7 +54,8 @@ class NextJobs:
 
     def next(self) -> Job | None:
         """Return the next job; None if there is none now."""
-        return self.at_work.take() or self._resume_waiting() or self._promote() or self._propose()
+        ready = self.at_work.take() or self._resume_waiting()
+        return ready or self._go_straight() or self._promote() or self._propose()
 
     def ended(self) -> str | None:
         """Return why the search is over, as a sentence; None while it is not. Call it only if nothing is at work."""
@@ -111,24 +113,44 @@ class NextJobs:
         if self.halving is None or self.budget.hours_over:
             return None
         last = not self.at_work.items and self._all_begun
-        for trial in self.halving.promotable(self.ended_trials.unfinished, last=last):
-            item = self._promotion(trial)
+        return self._first_claimed(self.halving.promotable(self.ended_trials.unfinished, last=last))
+
+    def _go_straight(self) -> Job | None:
+        """Return the next segment of a network that is trained to the end whatever its rungs say; None if not now."""
+        if self.halving is None or self.budget.hours_over:
+            return None
+        unfinished = self.ended_trials.unfinished
+        under_way = self._first_claimed(self.halving.marked(unfinished))
+        if under_way or self._all_begun:
+            return under_way
+        items = (item for item in self.at_work.items.values() if item.trial is None and not item.candidate.label)
+        if not self.halving.goes_straight(unfinished, [item.candidate.straight is not None for item in items]):
+            return None
+        trial = self.proposer.best_waiting(self.halving.waiting(unfinished))
+        return self._first_claimed([trial], straight=True) if trial else self._propose(straight=True)
+
+    def _first_claimed(self, trials: Iterable[FrozenTrial], straight: bool = False) -> Job | None:
+        """Return the next segment of the first of these networks that no other process takes on."""
+        for trial in trials:
+            known, rung = Candidate.of(trial), trial.user_attrs[RUNG] + 1
+            since = rung if straight and known.straight is None else known.straight
+            candidate = replace(known, rung=rung, continues=trial.number, straight=since)
+            item = Item(candidate, key=trial.user_attrs[EVAL_KEY])
             if self.claiming.promote(item, dict(trial.constraints)):
                 return self.at_work.job(item, "train")
         return None
 
-    def _promotion(self, trial: FrozenTrial) -> Item:
-        candidate = replace(Candidate.of(trial), rung=trial.user_attrs[RUNG] + 1, continues=trial.number)
-        return Item(candidate, key=trial.user_attrs[EVAL_KEY])
-
-    def _propose(self) -> Job | None:
+    def _propose(self, straight: bool = False) -> Job | None:
         if self._all_begun:
             return None
         proposal = self.proposer.propose()
         if proposal is None:
             self._space_empty = True
             return None
-        return self.at_work.job(self._item(proposal, self.study.space.settings(proposal.params)), "cost")
+        item = self._item(proposal, self.study.space.settings(proposal.params))
+        if straight:
+            item.candidate = replace(item.candidate, straight=0)
+        return self.at_work.job(item, "cost")
 
     def _item(self, proposal: Proposal, settings: dict[str, Any], label: str = "") -> Item:
         fields = {"family": settings["family"], **arch_of(settings).params()}

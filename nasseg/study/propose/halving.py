@@ -11,10 +11,20 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
+from nasseg.analyse.early_figures import ENOUGH
 from nasseg.analyse.front import Floats, is_dominated, pareto_front
-from nasseg.study.store.trial_attributes import CONTINUES, REUSED_FROM, RUNG, is_interrupted, is_stopped
+from nasseg.analyse.rungs import ranks_badly
+from nasseg.study.store.trial_attributes import (
+    CONTINUES,
+    PUBLISHED,
+    REUSED_FROM,
+    RUNG,
+    STRAIGHT,
+    is_interrupted,
+    is_stopped,
+)
 
 if TYPE_CHECKING:
     from nasseg.study.context import Context
@@ -51,11 +61,27 @@ def _spread(front: np.ndarray, scaled: Floats, direction: str) -> list[int]:
 
 
 class Halving:
-    """The trials that wait at rungs. `rungs`: their steps, the last is the recipe's own."""
+    """The trials that wait at rungs. `rungs`: their steps, the last is the recipe's own.
 
-    def __init__(self, rungs: tuple[int, ...], factor: int, objectives: Sequence[str], directions: Sequence[str]):
-        self.rungs, self.factor = rungs, factor
-        self._objectives, self._directions = objectives, directions
+    straight: the share of compute for networks that are trained to the end whatever their rungs say, in case rungs rank
+    badly; all of it once they are seen to. trained: the place of the first objective that training decides.
+    """
+
+    def __init__(
+        self,
+        rungs: tuple[int, ...],
+        factor: int,
+        objectives: Sequence[str],
+        directions: Sequence[str],
+        straight: float = 0.0,
+        trained: int = 0,
+    ):
+        self.rungs, self.factor, self.straight = rungs, factor, straight
+        self._objectives, self._directions, self._trained = objectives, directions, trained
+        self._spent = {True: 0, False: 0}  # steps, of those trained straight and of the others
+        self._reached: dict[int, list[float]] = {}  # by trial: what it was at its rungs
+        self._pairs: list[tuple[float, float]] = []  # at the rung before the last, and at the end
+        self._marked: list[FrozenTrial] = []
         self._stopped: list[list[FrozenTrial]] = [[] for _ in rungs]
         self._values: list[list[list[float]]] = [[] for _ in rungs]
         self._went_on: set[int] = set()
@@ -66,7 +92,9 @@ class Halving:
         setting, objectives = study.file.halving, study.objectives
         assert setting is not None
         rungs = (*context.rungs, context.recipe.steps)
-        return cls(rungs, setting.factor, [f.name for f in objectives], [f.direction for f in objectives])
+        trained = next(place for place, figure in enumerate(objectives) if figure.phase == "trained")
+        names, directions = [f.name for f in objectives], [f.direction for f in objectives]
+        return cls(rungs, setting.factor, names, directions, setting.straight, trained)
 
     def learn(self, trial: FrozenTrial) -> None:
         """Take in a trial that ended."""
@@ -76,6 +104,57 @@ class Halving:
         if is_stopped(trial) and REUSED_FROM not in attributes and attributes[RUNG] < len(self.rungs) - 1:
             self._stopped[attributes[RUNG]].append(trial)
             self._values[attributes[RUNG]].append([attributes[name] for name in self._objectives])
+            if STRAIGHT in attributes:
+                self._marked.append(trial)
+        self._account(trial)
+
+    def _account(self, trial: FrozenTrial) -> None:
+        attributes, stopped = trial.user_attrs, is_stopped(trial)
+        if REUSED_FROM in attributes or PUBLISHED in attributes or not (stopped or trial.state == TrialState.COMPLETE):
+            return
+        self._spent[STRAIGHT in attributes] += self._price(trial)
+        before = self._reached.pop(attributes.get(CONTINUES, -1), [])
+        if stopped:
+            self._reached[trial.number] = [*before, attributes[self._objectives[self._trained]]]
+        elif before:
+            self._pairs.append((before[-1], trial.values[self._trained]))
+
+    def _price(self, trial: FrozenTrial) -> int:
+        """Return the steps of a trial; of one trained straight all that follow are counted where that was decided."""
+        rung, since = trial.user_attrs[RUNG], trial.user_attrs.get(STRAIGHT)
+        if since is not None and since != rung:
+            return 0
+        begun = self.rungs[rung - 1] if rung else 0
+        return self.rungs[rung if since is None else -1] - begun
+
+    def goes_straight(self, unfinished: Collection[FrozenTrial], pending: Collection[bool]) -> bool:
+        """Return whether what is begun next is trained to the end whatever its rungs say.
+
+        That is all until it can be said whether rungs rank, all where they rank badly, and else a share of the compute.
+
+        unfinished: trials that run or wait. pending: for each new network on its way to be a trial, whether it goes
+        straight.
+        """
+        if not self.straight or len(self._pairs) < ENOUGH or ranks_badly(self._pairs):
+            return self.straight > 0
+        spent = dict(self._spent)
+        for trial in unfinished:
+            if RUNG in trial.user_attrs and PUBLISHED not in trial.user_attrs:
+                spent[STRAIGHT in trial.user_attrs] += self._price(trial)
+        for straight in pending:
+            spent[straight] += self.rungs[-1 if straight else 0]
+        return spent[True] * (1 - self.straight) <= spent[False] * self.straight
+
+    def marked(self, unfinished: Collection[FrozenTrial]) -> list[FrozenTrial]:
+        """Return the networks that stand at a rung on their way straight to the end."""
+        self._marked = [trial for trial in self._marked if trial.number not in self._went_on]
+        gone = {trial.user_attrs.get(CONTINUES) for trial in unfinished}
+        return [trial for trial in self._marked if trial.number not in gone]
+
+    def waiting(self, unfinished: Collection[FrozenTrial]) -> list[FrozenTrial]:
+        """Return all that wait at rungs."""
+        gone = self._went_on | {trial.user_attrs.get(CONTINUES) for trial in unfinished}
+        return [trial for trials in self._stopped for trial in trials if trial.number not in gone]
 
     def promotable(self, unfinished: Collection[FrozenTrial], last: bool = False) -> Iterator[FrozenTrial]:
         """Yield the trials that may be promoted, the highest rung first, the best first.

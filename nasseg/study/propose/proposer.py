@@ -81,19 +81,11 @@ class Proposer:
                 return self._fixed(point)
         if len(self.drawn) >= self._points:
             return None
-        if self._outdated:
-            self._rebuild()
-        for _ in range(REASKS):
-            with quiet_optuna():
-                trial = self._view.ask()
-                params = self.space.suggest(trial)
-            if self.space.excluded_by(params) is None and self._new(params):
-                token = next(self._tokens)
-                self._asked[token] = trial.number
-                return Proposal(params, trial.params, trial.distributions, token)
-            self._view.tell(trial, state=TrialState.FAIL)
-        for _ in range(STEPS):
-            params = self.space.neighbour(params, self._random)
+        found, params = self._ask()
+        if found is not None:
+            return found
+        for _ in range(STEPS if params else 0):
+            params = self.space.neighbour(params or {}, self._random)
             if self.space.excluded_by(params) is None and self._new(params):
                 return self._fixed(params)
         for _ in range(10 * STEPS):
@@ -102,6 +94,26 @@ class Proposer:
                 return self._fixed(params)
         return None
 
+    def best_waiting(self, waiting: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """Return the network at a rung that is worth more, trained to the end, than a new one, if the sampler knows."""
+        return None
+
+    def _ask(self) -> tuple[Proposal | None, Params | None]:
+        """Ask the sampler for a point that was not drawn; return the last one that it gave, too."""
+        if self._outdated:
+            self._rebuild()
+        params: Params | None = None
+        for _ in range(REASKS):
+            with quiet_optuna():
+                trial = self._view.ask()
+                params = self.space.suggest(trial)
+            if self.space.excluded_by(params) is None and self._new(params):
+                token = next(self._tokens)
+                self._asked[token] = trial.number
+                return Proposal(params, trial.params, trial.distributions, token), params
+            self._view.tell(trial, state=TrialState.FAIL)
+        return None, params
+
     def drop(self, token: int) -> None:
         """Forget a proposal that is no longer on its way."""
         if token in self._asked:
@@ -109,9 +121,7 @@ class Proposer:
 
     def learn(self, trial: FrozenTrial) -> None:
         """Show the sampler a finished or rejected trial; its point is not drawn again."""
-        if trial.params:
-            with suppress(ValueError):  # a point of another space: the study file was changed
-                self._new(self.space.suggest(optuna.trial.FixedTrial(trial.params)))
+        self._remember(trial)
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not trial.params:
             return
         before = self._stopped.pop(trial.user_attrs.get(CONTINUES, -1), None)
@@ -183,6 +193,18 @@ class Proposer:
             trial.system_attrs = noted
         trial.__class__ = _Shown
         self._view.add_trial(trial)
+
+    def _remember(self, trial: FrozenTrial) -> Params | None:
+        """Return a trial's point, which is not drawn again; None if it has none in this space."""
+        if trial.params:
+            with suppress(ValueError):  # a point of another space: the study's file was changed
+                point = self.space.suggest(optuna.trial.FixedTrial(trial.params))
+                self._new(point)
+                return point
+        return None
+
+    def _is_drawn(self, params: Params) -> bool:
+        return _key(params) in self.drawn
 
     def _new(self, params: Params) -> bool:
         key = _key(params)

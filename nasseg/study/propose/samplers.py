@@ -10,6 +10,8 @@ from optuna.samplers import BaseGASampler
 
 from nasseg.errors import UserError, unknown
 from nasseg.space import Space
+from nasseg.study.propose.ehvi_sampler import EHVISampler
+from nasseg.study.propose.graph_features import Points
 
 MAX_FINISHED = 400
 _SHORT = {
@@ -22,16 +24,25 @@ _SHORT = {
 }
 
 
-def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> optuna.samplers.BaseSampler:
-    """Return an Optuna sampler by class name or short name. TPE is multivariate and grouped unless the options differ.
+def make_sampler(
+    name: str, options: Mapping[str, Any], seed: int, points: Points | None = None
+) -> optuna.samplers.BaseSampler:
+    """Make `ehvi`, or an Optuna sampler by class name or short name.
+
+    TPE is multivariate and grouped unless the options say otherwise. points: those that `ehvi` chooses from.
 
     Raises:
         UserError: no such sampler, or an option it does not take.
     """
+    if name.lower() == "ehvi":
+        if options:
+            raise UserError(f"sampler ehvi takes no options, got {', '.join(options)}; drop them")
+        assert points is not None, "ehvi needs points to choose from"
+        return EHVISampler(points, seed)
     classes = {n: c for n, c in vars(optuna.samplers).items() if inspect.isclass(c) and n.endswith("Sampler")}
     class_name = _SHORT.get(name.lower(), name)
     if class_name not in classes or class_name == "BaseSampler":
-        raise unknown("sampler", name, [*_SHORT, *classes])
+        raise unknown("sampler", name, ["ehvi", *_SHORT, *classes])
     sampler: Any = classes[class_name]
     known = inspect.signature(sampler).parameters
     for option in options:

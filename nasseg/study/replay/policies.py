@@ -8,6 +8,7 @@ import optuna
 import yaml
 
 from nasseg.errors import UserError, unknown
+from nasseg.study.propose.graph_features import Points
 from nasseg.study.propose.samplers import make_sampler
 from nasseg.study.replay.trained_table import Table
 
@@ -18,13 +19,15 @@ OBJECTIVES = ("miou", "macs", "params", "latency_ms")  # figures that a table ho
 class Policy:
     """A sampler, by any name that a study may use, with or without successive halving.
 
-    Options follow a colon: `nsga2:population_size=20`, `tpe:group=false,multivariate=false`.
+    straight: the share of compute for networks that are trained to the end whatever their rungs say. Options of the
+    sampler follow a colon: `nsga2:population_size=20`, `tpe:group=false,multivariate=false`.
     """
 
     sampler: str
     halving: bool = False
+    straight: float = 0.0
 
-    def make(self, seed: int) -> optuna.samplers.BaseSampler:
+    def make(self, seed: int, points: Points | None = None) -> optuna.samplers.BaseSampler:
         name, _, text = self.sampler.partition(":")
         options = {}
         for option in filter(None, text.split(",")):
@@ -35,14 +38,18 @@ class Policy:
                 value = ""
             if not value:
                 raise UserError(f"sampler {self.sampler}: an option is NAME=VALUE, such as {_EXAMPLE}, got {option!r}")
-        return make_sampler(name, options, seed)
+        return make_sampler(name, options, seed, points)
 
     def __str__(self) -> str:
-        return f"{self.sampler} + halving" if self.halving else self.sampler
+        if not self.halving:
+            return self.sampler
+        return f"{self.sampler} + {'hedged halving' if self.straight else 'halving'}"
 
 
 _EXAMPLE = "population_size=20"
 BASELINE = Policy("random")
+DEFAULT = Policy("tpe", halving=True)  # what `nasseg init` writes
+HEDGED = 0.5  # the share of compute that goes straight to the end, where halving is hedged
 
 
 @dataclass(frozen=True)

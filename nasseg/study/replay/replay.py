@@ -31,10 +31,10 @@ from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
 from nasseg.study.driver.driver import Driver
 from nasseg.study.engines.virtual_engine import VirtualEngine
-from nasseg.study.propose.proposer import Proposer
+from nasseg.study.propose.ehvi_proposer import make_proposer
 from nasseg.study.propose.samplers import check_sampler
 from nasseg.study.replay.policies import BASELINE, Policy, Setting
-from nasseg.study.replay.table_answers import COST, LATENCY, ComputeBudget, TableAnswers, accuracy_protocol
+from nasseg.study.replay.table_answers import COST, LATENCY, ComputeBudget, TableAnswers, TablePoints, accuracy_protocol
 from nasseg.study.replay.trained_table import Table
 from nasseg.study.store.record import Record
 from nasseg.study.study_file import HalvingFile, Study, StudyFile
@@ -42,6 +42,7 @@ from nasseg.train.recipe import Recipe
 
 PERCENTILES = (10, 90)  # the bands' bounds, over seeds
 POINTS = 201  # of a curve
+RESAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class Replayed:
         """Return a row for each policy: the share it reaches, and the compute at which its mean reaches `target`.
 
         Columns: policy, end (mean share at the budget), low, high, compute (NaN if the target is not reached), ratio
-        (of that to the budget), reached (share of the searches that reach it themselves), trained (networks to the
+        (of that to the budget), ratio_low and ratio_high (its 90 % interval over resampled seeds; infinite where the
+        target is not reached), reached (share of the searches that reach it themselves), trained (networks to the
         end), hours (virtual), off_table (share of the proposals), thinking (processor seconds a search).
         """
         rows, budget = [], self.setting.budget
@@ -118,6 +120,7 @@ class Replayed:
                     "high": high,
                     "compute": compute,
                     "ratio": compute / budget,
+                    **dict(zip(("ratio_low", "ratio_high"), self._interval(searches) / budget, strict=True)),
                     "reached": float(np.mean(ends >= self.target)),
                     "trained": float(np.mean([len(search.compute) for search in searches])),
                     "hours": float(np.mean([search.hours for search in searches])),
@@ -127,11 +130,32 @@ class Replayed:
             )
         return pd.DataFrame(rows)
 
+    def _interval(self, searches: list[Searched]) -> Floats:
+        """Return the 5th and the 95th percentile of `_reaches` over resampled searches."""
+        rng, many = np.random.default_rng(0), len(searches)
+        draws = [self._reaches([searches[i] for i in rng.integers(0, many, many)]) for _ in range(RESAMPLES)]
+        return np.quantile(np.where(np.isnan(draws), np.inf, draws), (0.05, 0.95), method="nearest")
+
     def _reaches(self, searches: list[Searched]) -> float:
         at = np.unique(np.concatenate([search.compute for search in searches]))
         mean = np.mean([search.at(at) for search in searches], axis=0)
         enough = np.flatnonzero(mean >= self.target)
         return float(at[enough[0]]) if len(enough) else math.nan
+
+
+def worst_first(results: Sequence[Replayed], policy: Policy) -> pd.DataFrame:
+    """Return a row for each table with what a policy reaches there, first the table that takes most compute.
+
+    Columns: table, ratio, ratio_low, ratio_high, end (see `Replayed.summary`) and random (the target).
+    """
+    rows = []
+    for found in results:
+        summary = found.summary().set_index("policy").loc[str(policy)]
+        names = ("ratio", "ratio_low", "ratio_high", "end")
+        rows.append({"table": found.table, **{name: summary[name] for name in names}, "random": found.target})
+    frame = pd.DataFrame(rows)
+    order = frame["ratio"].fillna(math.inf).sort_values(ascending=False, kind="stable").index
+    return frame.loc[order].reset_index(drop=True)
 
 
 def replay(
@@ -150,7 +174,7 @@ def replay(
         UserError: a policy needs data that the table lacks, or a sampler does not exist.
     """
     for policy in policies:
-        check_sampler(policy.make(0), table.space)
+        check_sampler(policy.make(0, _points(table, setting)), table.space)
         if policy.halving and not setting.rungs:
             raise UserError(f"halving needs steps below {setting.steps}; table {table.name} has {list(table.steps)}")
         table.require((*setting.rungs, setting.steps) if policy.halving else (setting.steps,), f"policy {policy}")
@@ -225,7 +249,7 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
     objectives = {figure.name: figure.direction for figure in study.objectives}
     record = Record.create(InMemoryStorage(), study.name, objectives, {})
     rungs = 1 + len(context.rungs)
-    proposer = Proposer(study.space, study.objectives, policy.make(seed), seed, rungs)
+    proposer = make_proposer(study.space, study.objectives, policy.make(seed, _points(table, setting)), seed, rungs)
     driver = Driver(study, record, engine, context, proposer, ComputeBudget(record, engine, lookup, setting), seed)
     ended = driver.run()
     values = np.array([lookup.values(network) for network, _ in lookup.finished]).reshape(-1, len(objectives))
@@ -247,9 +271,18 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
     )
 
 
+def _points(table: Table, setting: Setting) -> TablePoints:
+    objectives = tuple(FIGURES[name] for name in setting.objectives)
+    return TablePoints(table.space, objectives, {}, COST, table=table)
+
+
 def _study(table: Table, policy: Policy, setting: Setting) -> tuple[Study, Context]:
     """Return a study of the table's space. The space's limits do not apply: everything in the table was trained."""
-    halving = HalvingFile(rungs=list(setting.rungs), factor=setting.factor) if policy.halving else None
+    halving = (
+        HalvingFile(rungs=list(setting.rungs), factor=setting.factor, straight=policy.straight)
+        if policy.halving
+        else None
+    )
     figures = {name: FIGURES[name] for name in setting.objectives}
     options: dict[str, Any] = {"data": DataFile(name="table"), "recipe": Recipe(steps=setting.steps)}
     file = StudyFile(

@@ -1,27 +1,47 @@
 """A table's answers to the jobs of a search, and the search's budget of compute."""
 
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
 from nasseg.analyse.front import Floats, hypervolume, reference_box
 from nasseg.errors import Fault
+from nasseg.families import arch_of
 from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, AccuracyProtocol, Cost, CostProtocol, Latency, LatencyProtocol, Measurement
 from nasseg.study.driver.budget import Budget
 from nasseg.study.engines.jobs import Job, Result
 from nasseg.study.engines.virtual_engine import Answer, VirtualEngine
+from nasseg.study.propose.graph_features import Described, SpacePoints, cost_of_settings, graph_features
 from nasseg.study.replay.policies import Setting
 from nasseg.study.replay.trained_table import Network, Table
 from nasseg.study.store.record import Record
 
 _SIZE = (1, 1)  # tables do not give it
+_USUAL, _CLASSES = (256, 512), 19
 COST = CostProtocol(input_size=_SIZE, num_classes=2)
 LATENCY = LatencyProtocol(device="cpu", input_size=_SIZE, num_classes=2)
+
+
+@dataclass(frozen=True)
+class TablePoints(SpacePoints):
+    """The points of a table's space: costs as the table has them, and the graph's features at a usual image size."""
+
+    table: Table = field(kw_only=True)
+
+    def describe(self, point: Mapping[str, Any]) -> Described | None:
+        settings = self.space.settings(point)
+        cost = cost_of_settings(json.dumps(settings, sort_keys=True), _USUAL, _CLASSES)
+        network, _ = self.table.find({"family": settings["family"], **arch_of(settings).params()})
+        costs = {"macs": float(network.macs), "params": float(network.count)}
+        known = {i: costs[figure.name] for i, figure in enumerate(self.objectives) if figure.name in costs}
+        return Described(graph_features(cost), known)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
+from nasseg.analyse.early_figures import ENOUGH
 from nasseg.families import Arch, arch_of, make_arch
 from nasseg.records import Measurement, Size
 from nasseg.study.context import Context
@@ -198,10 +199,16 @@ def preview(
 
 def training_share(study: Study, context: Context) -> float:
     """Return the average part of a full training that a network takes, if halving promotes as many as it may."""
-    if study.file.halving is None:
+    halving = study.file.halving
+    if halving is None:
         return 1.0
-    steps, factor = [0, *context.rungs, context.recipe.steps], study.file.halving.factor
-    return sum((b - a) / factor**rung for rung, (a, b) in enumerate(pairwise(steps))) / context.recipe.steps
+    steps, factor = [0, *context.rungs, context.recipe.steps], halving.factor
+    ranked = sum((b - a) / factor**rung for rung, (a, b) in enumerate(pairwise(steps))) / context.recipe.steps
+    if not halving.straight:
+        return ranked
+    first = min(ENOUGH, study.file.trials)  # until rungs are known to rank all are trained to the end
+    later = ranked / (1 - halving.straight + halving.straight * ranked)  # shares are of compute, not of networks
+    return (first + (study.file.trials - first) * later) / study.file.trials
 
 
 def _measured(job: Job, workshop: Workshop, rules: Rules) -> Sample:

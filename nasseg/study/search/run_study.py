@@ -19,6 +19,8 @@ from nasseg.study.driver.other_study import Reuse, front_points, reuse_of
 from nasseg.study.engines.engine import OpenEngine, Setup
 from nasseg.study.engines.open_engine import begin_engine
 from nasseg.study.own_figures import try_figures
+from nasseg.study.propose.ehvi_proposer import make_proposer
+from nasseg.study.propose.graph_features import SpacePoints
 from nasseg.study.propose.latency_screen import Screen
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.propose.samplers import make_sampler
@@ -95,14 +97,13 @@ def prepare(study: Study, data: Path | None, seed: int, elsewhere: bool = False)
         UserError: the study cannot run here.
     """
     check_space(study.space)
-    sampler = make_sampler(*sampler_name(study.file.sampler), seed=seed)
-    halving = study.file.halving
-    proposer = Proposer(study.space, study.objectives, sampler, seed, 1 + len(halving.rungs) if halving else 1)
     for name in study.file.published:
         make_arch(name)
     context = make_context(study, study.file.data if data is None else study.file.data.at(data), elsewhere)
     try_figures(study, context)
-    return context, proposer
+    points = SpacePoints(study.space, study.objectives, study.limits, context.cost)
+    sampler = make_sampler(*sampler_name(study.file.sampler), seed=seed, points=points)
+    return context, make_proposer(study.space, study.objectives, sampler, seed, 1 + len(context.rungs))
 
 
 def _points_of_other_studies(study: Study, settings: RunSettings, context: Context, proposer: Proposer) -> Reuse | None:

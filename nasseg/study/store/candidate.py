@@ -11,7 +11,17 @@ from optuna.trial import FrozenTrial
 from nasseg.measure.environment import environment
 from nasseg.records import Measurement
 from nasseg.space.parameter import Params
-from nasseg.study.store.trial_attributes import ARCH, ARCH_ID, CODE, CONTINUES, MEASUREMENT, PUBLISHED, RUNG, SEED
+from nasseg.study.store.trial_attributes import (
+    ARCH,
+    ARCH_ID,
+    CODE,
+    CONTINUES,
+    MEASUREMENT,
+    PUBLISHED,
+    RUNG,
+    SEED,
+    STRAIGHT,
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,7 @@ class Candidate:
     label: str = ""  # the variant's name, for a published network run as a reference
     rung: int = 0
     continues: int | None = None
+    straight: int | None = None  # the rung from which on it is trained to the end, whatever its rungs say
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Candidate":
@@ -50,6 +61,7 @@ class Candidate:
             attributes.get(PUBLISHED, ""),
             attributes[RUNG],
             attributes.get(CONTINUES),
+            attributes.get(STRAIGHT),
         )
 
     def attributes(self, figures: Mapping[str, float | None]) -> dict[str, Any]:
@@ -65,6 +77,8 @@ class Candidate:
             attributes[PUBLISHED] = self.label
         if self.continues is not None:
             attributes[CONTINUES] = self.continues
+        if self.straight is not None:
+            attributes[STRAIGHT] = self.straight
         if self.measurement is not None:
             attributes |= {ARCH_ID: self.measurement.arch_id, MEASUREMENT: self.measurement.to_json()}
         return attributes

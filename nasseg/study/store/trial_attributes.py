@@ -22,6 +22,7 @@ MEASUREMENT = "measurement"  # every figure with its protocol and environment, a
 RUNG = "rung"
 STOPPED = "stopped_at_rung"  # set if it was trained to a rung below the last
 CONTINUES = "continues"  # the number of the trial whose weights a promotion continues
+STRAIGHT = "straight"  # the rung from which on it is trained to the end, whatever its rungs say
 REUSED_FROM = "reused_from"  # the number of the trial whose figures were copied
 ACCURACY_FROM = "accuracy_from"  # `study#trial` that the accuracy was copied from
 WEIGHTS_SHA256 = "weights_sha256"

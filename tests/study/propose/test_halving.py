@@ -261,6 +261,10 @@ def test_a_dry_run_counts_on_what_halving_saves():
     study = make_study(halving=RUNGS)
     assert training_share(study, fake_context(study)) == pytest.approx((2 + 3 / 3 + 5 / 9) / 10)
     assert training_share(make_study(), fake_context(make_study())) == 1
+    hedged = make_study(halving="{rungs: [2, 5], factor: 3, straight: 0.5}", trials="38")
+    ranked = (2 + 3 / 3 + 5 / 9) / 10
+    later = 2 * ranked / (1 + ranked)  # as much compute for few that go straight as for many that do not
+    assert training_share(hedged, fake_context(hedged)) == pytest.approx((8 + 30 * later) / 38)
 
 
 # The steps that are run

@@ -13,8 +13,8 @@ from nasseg.report.pages.replay_curves import write_curves
 from nasseg.space.load import space_from_text
 from nasseg.study.engines.jobs import Job, Result
 from nasseg.study.engines.virtual_engine import Answer, VirtualEngine
-from nasseg.study.replay.policies import Policy, setting_of
-from nasseg.study.replay.replay import replay, search
+from nasseg.study.replay.policies import HEDGED, Policy, setting_of
+from nasseg.study.replay.replay import replay, search, worst_first
 from nasseg.study.replay.trained_table import FIGURES, read_table, table_of, write_table
 from nasseg.study.store.read_study import record_of
 from nasseg.study.study_file import study_from
@@ -310,6 +310,32 @@ def test_curves_and_summary_of_several_policies(large, tmp_path):
     assert "tpe + halving" in text
     assert "<script src=" not in text
     assert page.with_suffix(".curves.csv").read_text().startswith("policy,compute,mean,low,high")
+
+
+def test_of_several_tables_the_worst_comes_first(table, large):
+    policy = Policy("tpe", halving=True)
+    setting = setting_of(table, budget=3.0)
+    reached = replay(table, [policy], setting, 2)
+    never = replace(reached, table="never", searches=tuple(s for s in reached.searches if s.policy != policy))
+    poor = [replace(s, policy=policy, share=0 * s.share) for s in never.searches]
+    never = replace(never, searches=(*never.searches, *poor))
+    good = replace(never, table="good", searches=(*never.searches[:2], *(replace(s, share=s.share + 1) for s in poor)))
+    frame = worst_first([good, never], policy)
+    assert list(frame["table"]) == ["never", "good"]
+    assert frame["ratio"].isna().tolist() == [True, False]
+    assert frame["ratio_high"][0] == math.inf
+    assert frame["ratio_low"][1] == frame["ratio_high"][1] == frame["ratio"][1]
+    assert frame["random"].tolist() == 2 * [reached.target]
+
+
+def test_ehvi_searches_a_table_and_its_choices_are_all_of_it(table):
+    setting = setting_of(table, budget=8.0, workers=2)
+    policy = Policy("ehvi", halving=True, straight=HEDGED)
+    found = search(table, policy, setting, 0)
+    assert found.off_table == 0
+    assert len(found.compute) >= 6
+    again = search(table, policy, setting, 0)
+    assert found.share.tolist() == again.share.tolist()
 
 
 @pytest.mark.slow
