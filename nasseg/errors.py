@@ -33,6 +33,10 @@ class UserError(ValueError):
         super().__init__(message if len(message) <= LONGEST else f"{message[: LONGEST - 300]} ... {message[-290:]}")
 
 
+class MisfitError(UserError):
+    """What is asked of a network, or given to it, does not fit this one: a fault of the network, not of a file."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
     """An error for a name that does not exist, offering the nearest one that does."""
     names = sorted(known)

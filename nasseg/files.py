@@ -1,17 +1,11 @@
 """Where space and study files are found, and how they are read: YAML, safely, with file and line in every error."""
 
-import hashlib
-import importlib
-import importlib.util
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 import yaml
@@ -64,44 +58,12 @@ def find_file(kind: Kind, name: str | Path) -> Path:
     return known[str(name)]
 
 
-def load_attribute(source: str, *folders: Path) -> tuple[Any, str]:
-    """What a user wrote: `file.py:name` (the file in one of the folders, or here) or `package.module:name`, and a hash.
-
-    A file is run once a process, so that what it defines stays equal to itself.
-
-    Raises:
-        UserError: the file or the name is not there (nearest name offered), or the file does not import.
-    """
-    place, _, name = source.rpartition(":")
-    path = next((base / place for base in (*folders, Path.cwd()) if place and (base / place).is_file()), None)
-    if path is None and (not place or place.endswith(".py") or "/" in place):
-        where = f"there is no file {place or source!r} in {Path.cwd()}"
-        raise UserError(f"code of your own is written FILE.py:NAME; {where}")
-    try:
-        module = importlib.import_module(place) if path is None else _module(path.resolve(), path.read_bytes())
-    except Exception as error:  # whatever a user's file raises is the user's to read
-        raise UserError(f"{path or place} does not import: {type(error).__name__}: {error}") from error
-    if not callable(getattr(module, name, None)):
-        own = [label for label, value in vars(module).items() if callable(value) and not label.startswith("_")]
-        raise unknown(f"function or class in {path or place}", name, own)
-    text = Path(module.__file__).read_bytes() if module.__file__ else b""
-    return getattr(module, name), hashlib.sha256(text).hexdigest()[:16]
-
-
-@cache
-def _module(path: Path, text: bytes) -> ModuleType:
-    name = f"nasseg_user_{path.stem}_{hashlib.sha256(bytes(path) + text).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+def cache_folder() -> Path:
+    """Return the folder of what may be deleted and made again, which NASSEG_CACHE names."""
+    if named := os.environ.get("NASSEG_CACHE"):
+        return Path(named).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "nasseg"
 
 
 @contextmanager

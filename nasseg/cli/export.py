@@ -11,6 +11,7 @@ from nasseg.cli.shared import (
     InputOption,
     SetOption,
     StorageOption,
+    TrustOption,
     app,
     out,
     parse_settings,
@@ -35,6 +36,7 @@ def export(
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
     data: Annotated[str | None, typer.Option(help="Data set whose class names and colours the card takes.")] = None,
     storage: StorageOption = None,
+    trust_code: TrustOption = False,
 ) -> None:
     """Write a network, its weights if it is trained, with a card that says what it is; checked against PyTorch."""
     from nasseg.network.export import export_address

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import ClassesOption, InputOption, JsonOption, StorageOption, app, out, parse_size, storage_of
+from nasseg.cli.shared import (
+    ClassesOption,
+    InputOption,
+    JsonOption,
+    StorageOption,
+    TrustOption,
+    app,
+    out,
+    parse_size,
+    storage_of,
+)
 
 
 @app.command()
@@ -31,6 +41,7 @@ def latency(
     parts: Annotated[bool, typer.Option("--parts", help="Also by encoder, context, decoder, head.")] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
+    trust_code: TrustOption = False,
 ) -> None:
     """Time networks in turns (A B A B) and print their ratios with spread."""
     from nasseg.network.time_in_turns import time_addresses

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import JsonOption, StorageOption, Ticker, app, out, storage_of
+from nasseg.cli.shared import JsonOption, StorageOption, Ticker, TrustOption, app, out, storage_of
 from nasseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def search(
     remeasure: Annotated[
         bool, typer.Option("--remeasure", help="Only time the front again, in turns; both figures are kept.")
     ] = False,
+    trust_code: TrustOption = False,
 ) -> None:
     """Run a study, or go on with it. Ctrl-C stops it cleanly."""
     from nasseg.study.search.run_study import run_study

@@ -29,6 +29,20 @@ InputOption = Annotated[str | None, typer.Option("--input", metavar="HxW", help=
 ClassesOption = Annotated[int | None, typer.Option(min=1, help="Default 19.")]
 
 
+def _trust(given: bool) -> bool:
+    if given:
+        from nasseg.own_code import trust_records
+
+        trust_records()
+    return given
+
+
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust-code", callback=_trust, help="Run code of one's own that a study of elsewhere names."),
+]
+
+
 def storage_of(option: str | None) -> str | None:
     return option or os.environ.get("NASSEG_STORAGE")
 

@@ -13,6 +13,7 @@ from nasseg.cli.shared import (
     JsonOption,
     SetOption,
     StorageOption,
+    TrustOption,
     app,
     out,
     parse_settings,
@@ -102,6 +103,7 @@ def measure(
     by_operator: Annotated[bool, typer.Option("--operators", help="Cost of each operator.")] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
+    trust_code: TrustOption = False,
 ) -> None:
     """Cost, and latency if asked, of one architecture."""
     from nasseg.network.measure import measure_address

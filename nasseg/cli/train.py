@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import ArchArgument, SetOption, StorageOption, Ticker, app, out, parse_settings, storage_of
+from nasseg.cli.shared import (
+    ArchArgument,
+    SetOption,
+    StorageOption,
+    Ticker,
+    TrustOption,
+    app,
+    out,
+    parse_settings,
+    storage_of,
+)
 from nasseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,6 +48,7 @@ def train(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 1,
     storage: StorageOption = None,
+    trust_code: TrustOption = False,
 ) -> None:
     """Train one architecture: best and last weights, learning curve, predictions and metrics in runs/train."""
     from nasseg.network.train import metrics, spread, train_address
@@ -83,6 +94,7 @@ def label(
     confidence: Annotated[float, typer.Option(min=0, max=1, help="Less certain pixels are ignored.")] = 0.5,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 1,
+    trust_code: TrustOption = False,
 ) -> None:
     """Label images by a trained network, for `nasseg train --pseudo` (self-training, as ESeg's)."""
     from nasseg.network.label import label_folder
@@ -121,6 +133,7 @@ def finish(
     device: Annotated[str | None, typer.Option(help="Default: the study's.")] = None,
     threads: ThreadsOption = 1,
     storage: StorageOption = None,
+    trust_code: TrustOption = False,
 ) -> None:
     """Train the front's networks to the end, time them again, and evaluate once on the held-out split."""
     from nasseg.analyse.finished import FIGURES, finished_frame

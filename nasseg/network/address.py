@@ -9,6 +9,7 @@ from typing import Any
 from nasseg.errors import UserError
 from nasseg.families import Arch, get_family, make_arch, variants
 from nasseg.files import read_yaml
+from nasseg.own_code import of_record
 from nasseg.records import Measurement
 from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT
 
@@ -31,8 +32,9 @@ def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: s
     overrides = dict(overrides or {})
     measurement = None
     if "#" in address:
-        settings, measurement = _of_trial(address, storage)
-        arch = get_family(settings.pop("family")).from_params({**settings, **overrides})
+        settings, measurement, code = _of_trial(address, storage)
+        with of_record(code):
+            arch = get_family(settings.pop("family")).from_params({**settings, **overrides})
     elif Path(address).suffix in (".yaml", ".yml"):
         settings = dict(read_yaml(_file(address)).data)
         name = settings.pop("variant", None) or settings.pop("family", None)
@@ -52,18 +54,20 @@ def _file(address: str) -> Path:
     return Path(address)
 
 
-def _of_trial(address: str, storage: str | None) -> tuple[dict[str, Any], Measurement | None]:
+def _of_trial(address: str, storage: str | None) -> tuple[dict[str, Any], Measurement | None, dict[str, str]]:
+    """Return family and fields of a trial's network, what is measured of it, and the study's own code by source."""
     from nasseg.study.store.read_study import open_record  # Optuna is slow to import, and only this address needs it
 
     name, _, number = address.rpartition("#")
     if not number.isdigit():
         raise UserError(f"a trial is addressed STUDY#NUMBER, got {address!r}")
-    trials = open_record(name, storage).trials()
+    record = open_record(name, storage)
+    trials, code = record.trials(), record.attributes().get("identity", {}).get("own code", {})
     trial = next((trial for trial in trials if trial.number == int(number)), None)
     if trial is None or ARCH not in trial.user_attrs:
         raise UserError(f"study {name!r} has no trial {number}; it holds {len(trials)}, numbered from 0")
     text = trial.user_attrs.get(MEASUREMENT)
-    return json.loads(trial.user_attrs[ARCH]), Measurement.from_json(text) if text else None
+    return json.loads(trial.user_attrs[ARCH]), Measurement.from_json(text) if text else None, code
 
 
 def _variant(arch: Arch) -> str | None:

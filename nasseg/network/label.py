@@ -18,6 +18,7 @@ from nasseg.families import make_arch
 from nasseg.files import written_whole
 from nasseg.measure.accuracy import IGNORE
 from nasseg.network.export import load_strictly
+from nasseg.own_code import of_record
 from nasseg.records import Size
 from nasseg.train.run import stored_result
 from nasseg.train.session import check_device, working
@@ -98,7 +99,8 @@ def _teacher(run: Path, images: Path, scales: tuple[float, ...], confidence: flo
     family, cost = str(result.arch["family"]), result.measurement.cost
     assert cost is not None
     classes = tuple(result.best.class_iou)
-    arch = make_arch(family, **{name: value for name, value in result.arch.items() if name != "family"})
+    with of_record(None):
+        arch = make_arch(family, **{name: value for name, value in result.arch.items() if name != "family"})
     model = load_strictly(arch.build(len(classes)), weights.read_bytes(), f"the weights in {weights}").eval()
     return model, PseudoLabels(
         images=str(images.resolve()),

@@ -194,13 +194,19 @@ def train_one(
 
 
 def _train(run: Run, guard: Guard, tell: Tell, on_progress: Callable[[RunProgress], None]) -> RunResult:
-    checkpoints = Checkpoints(run.checkpoint, run.identity, every_seconds=60 * run.checkpoint_minutes)
+    every_seconds = 60 * run.checkpoint_minutes
+    checkpoints = Checkpoints(run.checkpoint, run.identity, every_seconds=every_seconds, on_damaged=tell)
     with guard(), torch.random.fork_rng(devices=[]):
         run.data.train, run.data.val  # read now  # noqa: B018
         torch.manual_seed(run.seed)
         model: nn.Module = run.arch.build(run.data.num_classes)
     start = run.recipe.init
-    loaded = load_weights(model, start, run.recipe.init_map).lines() if start else []
+    loaded: list[str] = []
+    if start:
+        weights = load_weights(model, start, run.recipe.init_map)
+        if weights.sha256 != run.protocol.init:
+            raise UserError(f"{start} changed since this training was planned (SHA-256 differs): put it back")
+        loaded = weights.lines()
     for line in loaded:
         tell(line)
     watch = _Watch(run, tell, on_progress)

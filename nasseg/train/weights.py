@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nasseg.errors import UserError
+from nasseg.errors import MisfitError, UserError
 from nasseg.files import written_whole
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
@@ -75,7 +75,7 @@ def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] 
             taken[name] = tensor
     if not taken:
         example = f"{next(iter(state), 'nothing')!r} in the file, {next(iter(own), 'nothing')!r} in the model"
-        raise UserError(f"no tensor of {path} fits the model ({example}); give a key map from the file to the model")
+        raise MisfitError(f"no tensor of {path} fits the model ({example}); give a key map from the file to the model")
     model.load_state_dict(taken, strict=False)
     missing = tuple(name for name in own if name not in taken)
     return Loaded(tuple(taken), skipped, missing, sha256)

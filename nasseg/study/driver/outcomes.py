@@ -1,5 +1,6 @@
 """What came back from a worker, and what follows from it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from nasseg.errors import Fault, UserError
@@ -13,13 +14,17 @@ from nasseg.study.propose.latency_screen import Screen, passed_over
 
 @dataclass
 class Outcomes:
-    """Takes results in: cost -> limits -> the same network again? -> latency -> limits -> training -> the record."""
+    """Takes results in: cost -> limits -> the same network again? -> latency -> limits -> training -> the record.
+
+    say: hears what the user should, a sentence at a time.
+    """
 
     rules: Rules
     screen: Screen | None
     at_work: AtWork
     endings: Endings
     claiming: Claiming
+    say: Callable[[str], None]
 
     def handle(self, result: Result) -> bool:
         """Take a result in; False where its candidate is no longer at work.
@@ -28,6 +33,8 @@ class Outcomes:
             UserError: what is around the networks failed (data, disk, target). What was measured is kept, and what
                 was not stays at work.
         """
+        for note in result.notes:
+            self.say(note)
         if result.fault is Fault.SURROUNDINGS and result.measurement is None:
             raise UserError(result.reason)
         item = self.at_work.items.pop(result.candidate, None)

@@ -1,6 +1,7 @@
 """What a worker does: one job of one architecture. Jobs are plain data, and so are their results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -9,8 +10,8 @@ import torch
 from torch import nn
 
 from nasseg.data.dataset import DataSet
-from nasseg.errors import Fault, UserError
-from nasseg.families import arch_of
+from nasseg.errors import Fault, MisfitError, UserError
+from nasseg.families import Arch, arch_of
 from nasseg.figures import Figure, Phase, custom_entry, load_function
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.environment import environment
@@ -18,6 +19,7 @@ from nasseg.measure.latency.attempts import measure_latency
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.in_turns import latency_by_part
 from nasseg.measure.latency.target import TargetUnreachable
+from nasseg.own_code import CodeError, only
 from nasseg.records import Accuracy, Measurement, digest
 from nasseg.study.context import Context
 from nasseg.study.store.trial_attributes import DEVIATIONS, INIT, WEIGHTS_ERROR, WEIGHTS_SHA256
@@ -54,6 +56,7 @@ class Result:
     """How a job ended: a measurement with one more part, or a fault with its reason in one line.
 
     With both, what was measured is kept all the same: weights could not be written, or a user's own figure failed.
+    notes: what the user should hear, a sentence each.
     """
 
     candidate: int
@@ -62,6 +65,7 @@ class Result:
     fault: Fault | None = None
     reason: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Workshop:
@@ -75,16 +79,28 @@ class Workshop:
 
     @cached_property
     def data(self) -> DataSet:
-        return self.context.data.load()
+        """The study's data, read now and compared with what the study was begun with."""
+        loaded, protocol = self.context.data.load(), self.context.accuracy
+        loaded.require(protocol.data_fingerprint, self.context.data_files)
+        loaded.train, loaded.val  # noqa: B018
+        return loaded
 
     def run(self, job: Job) -> Result:
-        """Do a job. What goes wrong with one candidate is its result, never this process's end."""
+        """Do a job. What goes wrong with one candidate is its result, never this process's end.
+
+        A UserError is about what is around the candidates (data, files, code); a MisfitError is about this one.
+        """
         try:
-            return getattr(self, f"_{job.kind}")(job)
+            with only(self.context.code):
+                return getattr(self, f"_{job.kind}")(job)
         except Diverged as error:
             return _fault(job, Fault.DIVERGED, f"diverged: {error}")
         except (MemoryError, torch.OutOfMemoryError) as error:
             return _fault(job, Fault.OUT_OF_MEMORY, f"out of memory: {_line(error)}")
+        except MisfitError as error:
+            return _fault(job, Fault.NETWORK, _line(error))
+        except UserError as error:
+            return _fault(job, Fault.SURROUNDINGS, str(error))
         except Exception as error:  # a candidate's failure is a finding of the search: recorded, and the search goes on
             line = f"{type(error).__name__}: {_line(error)}"
             if out_of_memory(error):
@@ -92,15 +108,16 @@ class Workshop:
             return _fault(job, Fault.NETWORK, line)
 
     def _cost(self, job: Job) -> Result:
-        arch, protocol = arch_of(job.settings), self.context.cost
-        with self.lock.computing():
+        protocol = self.context.cost
+        with self.lock.computing(), _about_the_network():
+            arch = arch_of(job.settings)
             cost = measure_cost(arch, protocol.input_size, protocol.num_classes)
             measurement = Measurement(arch_id=arch.id, cost=cost)
             model = arch.build_meta(protocol.num_classes) if self._own("cost") else None
             return self._done(job, measurement, "cost", model)
 
     def _latency(self, job: Job) -> Result:
-        arch, before = arch_of(job.settings), _known(job)
+        arch, before = _arch(job), _known(job)
         protocol = self.context.latency
         try:
             latency = measure_latency(arch, protocol, self.latency_lock.measuring)
@@ -117,21 +134,25 @@ class Workshop:
     def _train(self, job: Job) -> Result:
         context, before = self.context, _known(job)
         with self.lock.computing():
-            try:
-                data = self.data
-                data.train, data.val  # read now  # noqa: B018
-            except UserError as error:
-                return _fault(job, Fault.SURROUNDINGS, str(error))
+            data = self.data
             torch.manual_seed(job.seed)
-            model = arch_of(job.settings).build(context.cost.num_classes)
+            with _about_the_network():
+                model = _arch(job).build(context.cost.num_classes)
             notes: dict[str, Any] = {DEVIATIONS: list(context.recipe.deviations)} if context.recipe.deviations else {}
             if context.recipe.init:
                 found = load_weights(model, context.recipe.init, context.recipe.init_map)
+                if found.sha256 != context.accuracy.init:
+                    raise UserError(
+                        f"{context.recipe.init} is not the file that the study was begun with (SHA-256 differs): put "
+                        "it back, or give the study another name"
+                    )
                 notes[INIT] = found.lines()[:1]
         store, steps = WeightStore(context.weights), job.until or context.recipe.steps
+        said: list[str] = []
         try:
             folder = store.folder(job.key)
-            checkpoints = Checkpoints(folder / CHECKPOINT, {"eval_key": job.key}, on_written=store.written)
+            path, identity = folder / CHECKPOINT, {"eval_key": job.key}
+            checkpoints = Checkpoints(path, identity, on_written=store.written, on_damaged=said.append)
             trained = train(
                 model,
                 data,
@@ -157,6 +178,7 @@ class Workshop:
             unpredicted=trained.unpredicted,
         )
         result = self._done(job, replace(before, accuracy=accuracy), "trained", model.eval())
+        result = replace(result, notes=tuple(said))
         if job.until:
             return replace(result, extra=notes)
         try:
@@ -178,8 +200,25 @@ class Workshop:
         custom = dict(measurement.custom)
         for figure in self._own(phase):
             function, source_hash = load_function(figure.source, self.context.folder)
-            custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
+            with _about_the_network():
+                custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
         return Result(job.candidate, job.kind, replace(measurement, custom=custom))
+
+
+@contextmanager
+def _about_the_network() -> Iterator[None]:
+    """Say of a UserError that it is about this candidate, but for one about the file of its code."""
+    try:
+        yield
+    except CodeError:
+        raise
+    except UserError as error:
+        raise MisfitError(str(error)) from error
+
+
+def _arch(job: Job) -> Arch:
+    with _about_the_network():
+        return arch_of(job.settings)
 
 
 def _fault(job: Job, fault: Fault, reason: str) -> Result:

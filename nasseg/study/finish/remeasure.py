@@ -22,6 +22,7 @@ from nasseg.figures import USUAL, value_of
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.in_turns import Row, compare_latency
+from nasseg.own_code import of_record
 from nasseg.records import Latency, LatencyProtocol, Measurement, StudyRecord, TrialRow, digest
 from nasseg.study.finish.finish import front_members
 from nasseg.study.limits import over_limit
@@ -92,7 +93,8 @@ def remeasure(
     front = front_members(searched)
     members = _with_published(searched, front)
     protocol = _latency(members[0]).protocol
-    rows = _time(members, protocol, rounds, on_progress)
+    with of_record(searched.own_code):
+        rows = _time(members, protocol, rounds, on_progress)
     with storage_faults():
         record = _sibling(source, searched, protocol, command)
         session = max(sessions(record_of(record)), default=0) + 1

@@ -9,6 +9,7 @@ from typing import Unpack
 from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.measure.environment import environment
+from nasseg.own_code import only
 from nasseg.records import StudyRecord
 from nasseg.signals import interrupts
 from nasseg.study.check_space import check_space
@@ -53,7 +54,8 @@ def run_study(
     """Take a study to its number of trained trials, or of hours, going on where it stands.
 
     Ctrl-C and SIGTERM end it cleanly: what runs is re-queued; so does a fault of the data or the disk. options: see
-    nasseg.study.search.settings.RunOptions. tell: hears of nodes of a cluster that are of no use to this study.
+    nasseg.study.search.settings.RunOptions. tell: hears of nodes of a cluster that are of no use, and of checkpoints
+    that are set aside.
 
     Raises:
         UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its
@@ -79,8 +81,8 @@ def run_study(
         callbacks=settings.callbacks,
     )
     opened = begin_engine(settings.engine, setup)
-    search = _Search(study, settings, context, proposer, reuse, record, opened, steps, on_progress)
-    with closing(opened.engine), storage_faults(settings.storage), interrupts() as look:
+    search = _Search(study, settings, context, proposer, reuse, record, opened, steps, on_progress, tell)
+    with closing(opened.engine), storage_faults(settings.storage), only(context.code), interrupts() as look:
         return search.run(look)
 
 
@@ -148,6 +150,7 @@ class _Search:
     opened: OpenEngine
     steps: dict[int, int]
     on_progress: Callable[[Progress], None]
+    tell: Callable[[str], None]
 
     def run(self, look: Callable[[], None]) -> Ended:
         """Search. look: raises KeyboardInterrupt once the user has asked for the end."""
@@ -188,4 +191,5 @@ class _Search:
             reuse=self.reuse,
             screen=screen,
             learners=[keeper.learn, tally.learn],
+            say=self.tell,
         )

@@ -23,7 +23,7 @@ def sibling(
         UserError: there is one with another identity.
     """
     objectives = [[objective.name, objective.direction] for objective in searched.objectives]
-    whole = {"search": searched.name, "objectives": objectives, **identity}
+    whole = {"search": searched.name, "objectives": objectives, "own code": searched.own_code, **identity}
     record = Record.create(source.storage, f"{searched.name}@{purpose}", directions(searched), whole)
     before = source.attributes()
     kept = {key: before[key] for key in _OF_THE_SEARCH}

@@ -1,5 +1,6 @@
 """Where the weights of a study's networks are: a folder for each eval_key, below a path or an fsspec URL."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.analyse.front import is_dominated
-from nasseg.data.cache import cache_folder
 from nasseg.errors import UserError
+from nasseg.files import cache_folder
 from nasseg.records import digest
 from nasseg.study.store.trial_attributes import EVAL_KEY, PUBLISHED, REUSED_FROM, is_interrupted, is_stopped
 
@@ -35,8 +36,9 @@ class WeightStore:
         """A folder of this machine with what there is of a network's weights.
 
         Raises:
-            UserError: the URL cannot be read.
+            UserError: the URL cannot be read, or the key is none.
         """
+        _require_key(key)
         if not is_url(self.place):
             return Path(self.place) / key
         local = cache_folder() / "weights" / digest(str(self.place)) / key
@@ -62,6 +64,7 @@ class WeightStore:
 
     def remove(self, key: str, name: str) -> None:
         """Remove a file, if it is there."""
+        _require_key(key)
         if not is_url(self.place):
             (Path(self.place) / key / name).unlink(missing_ok=True)
         elif self._files.exists(self._at(key, name)):
@@ -90,6 +93,12 @@ class WeightStore:
 
     def _at(self, key: str, name: str) -> str:
         return f"{self._opened[1]}/{key}/{name}"
+
+
+def _require_key(key: str) -> None:
+    """Refuse what would lead out of the folder: a record may say anything."""
+    if not re.fullmatch(r"\w[\w.@-]*", key):
+        raise UserError(f"a network's key is letters, digits and -, got {key!r}: the record was changed by hand")
 
 
 class Keeper:
