@@ -128,6 +128,17 @@ def all_figures(measurement: Measurement) -> dict[str, float]:
     return {name: value for name, value in known.items() if value is not None} | own
 
 
+def least_of(measurement: Measurement) -> dict[str, float | None]:
+    """Return the doubtful figures of a measured network, each with the least that it can be; None: not known.
+
+    Doubtful is a latency that was taken beside other work.
+    """
+    latency = measurement.latency
+    if latency is None or not latency.disturbed:
+        return {}
+    return {name: latency.lower_ms for name, figure in FIGURES.items() if figure.phase == "latency"}
+
+
 def value_of(name: str, measurement: Measurement) -> float | None:
     """Return the figure of that name, a user's own too; None where it is not measured."""
     if name in measurement.custom:

@@ -22,11 +22,16 @@ class Breach:
         return f"{self.name} is {'over' if self.side == 'max' else 'under'} the limit of {self.bound:.6g}"
 
 
-def breaches(limits: Limits, figures: Mapping[str, float | None]) -> Iterator[Breach]:
-    """Yield the limits that a network's figures break, as far as they are known."""
+def breaches(
+    limits: Limits, figures: Mapping[str, float | None], least: Mapping[str, float | None]
+) -> Iterator[Breach]:
+    """Yield the limits that a network's figures break, as far as they are known.
+
+    least: of figures that are doubtful, the least that they can be (None: not known), which alone breaks a maximum.
+    """
     for name, limit in limits.items():
-        value = figures.get(name)
         for side, bound in limit.items():
+            value = figures.get(name) if side == "min" else least.get(name, figures.get(name))
             if value is None:
                 continue
             kept = value <= bound if side == "max" else value >= bound

@@ -1,21 +1,26 @@
-"""Start processes that do not run the user's program again.
+"""Start processes that do not run the user's program again, each in milliseconds.
 
-multiprocessing's `spawn` imports the main module in each child: a plain script without `if __name__ == "__main__"`
-would begin anew there, and a notebook has none to import.
+They are forked from one process, the fork server of multiprocessing, which has imported PyTorch and nasseg once: else
+each would import them anew, about three seconds of a core. multiprocessing alone would import the main module in each
+child: a plain script without `if __name__ == "__main__"` would begin anew there, and a notebook has none to import.
 """
 
+import atexit
 import contextlib
 import os
 import select
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from importlib import import_module
-from multiprocessing.connection import Connection, Pipe
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection  # registers multiprocessing's own handler of the exit
+from types import ModuleType
 
-_CODE = "import sys; sys.path[:] = {path!r}; from nasseg.processes import _run; _run({fd}, {module!r}, {name!r})"
+_CONTEXT = get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["nasseg.study.engines.jobs"])
+_starting = threading.Lock()
+_running: set["Child"] = set()
 
 
 class Child:
@@ -25,29 +30,66 @@ class Child:
     """
 
     def __init__(self, function: Callable[[Connection], None]) -> None:
-        self.pipe, theirs = Pipe()
-        code = _CODE.format(path=sys.path, fd=theirs.fileno(), module=function.__module__, name=function.__name__)
-        with theirs:
-            command = [sys.executable, "-c", code]
-            self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+        self.pipe, theirs = _CONTEXT.Pipe()
+        with theirs, _outputs() as outputs, _no_main_module():
+            self._process = _CONTEXT.Process(target=_run, args=(function, theirs, outputs, dict(os.environ)))
+            self._process.start()
+        _running.add(self)
 
     def join(self) -> int:
         """Wait for the end of the process; return its exit code, a signal's number negated."""
-        return self._process.wait()
+        self._process.join()
+        _running.discard(self)
+        code = self._process.exitcode
+        assert code is not None
+        return code
 
     def kill(self) -> None:
         """End the process at once."""
         self._process.kill()
-        self._process.wait()
+        self.join()
         self.pipe.close()
 
 
-def _run(fd: int, module: str, name: str) -> None:
+@atexit.register
+def _end_all() -> None:
+    """End the children before multiprocessing waits for them: handlers run in the reverse of their order."""
+    for child in list(_running):
+        child.kill()
+
+
+@contextlib.contextmanager
+def _outputs() -> Iterator[list[Connection]]:
+    """Yield what this process prints to, in a form that reaches a child: the server prints to what it began with."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Connection(os.dup(fd), readable=False)) for fd in (1, 2)]
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Hide the user's program, which a child would import."""
+    with _starting:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+def _run(
+    function: Callable[[Connection], None], pipe: Connection, outputs: list[Connection], environ: dict[str, str]
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, args=(fd,), daemon=True).start()
+    for fd, output in zip((1, 2), outputs, strict=True):
+        os.dup2(output.fileno(), fd)
+        output.close()
+    os.environ.clear()
+    os.environ.update(environ)
+    threading.Thread(target=_end_with_parent, args=(pipe.fileno(),), daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone, or needs us no longer
-        getattr(import_module(module), name)(Connection(fd))
+        function(pipe)
 
 
 def _end_with_parent(fd: int) -> None:

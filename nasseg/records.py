@@ -110,8 +110,9 @@ class LatencyProtocol:
 class Latency:
     """Milliseconds a batch: percentiles over n replicates. `disturbed`: other load was seen, also in repeats.
 
-    load: wall over CPU seconds, 1 on a quiet machine (one thread on a CPU; 1 elsewhere). clocks_mhz: of the device
-    before and after, where it says so. target: what a command said of the device and the runtime that it measured on.
+    lower_ms: the network takes no less, whatever ran beside it; None where that is not known. load: wall over CPU
+    seconds, 1 on a quiet machine (one thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, where
+    it says so. target: what a command said of the device and the runtime that it measured on.
     """
 
     protocol: LatencyProtocol
@@ -122,6 +123,7 @@ class Latency:
     iqr_ms: float | None  # None: a command did not say
     n: int
     disturbed: bool = False
+    lower_ms: float | None = None
     load: float = 1.0
     clocks_mhz: tuple[float, float] | None = None
     target: dict[str, str] = field(default_factory=dict)

@@ -7,7 +7,7 @@ import pytest
 
 from nasseg.figures import FIGURES, all_figures, figure_in, find_figure, value_of
 from nasseg.records import Accuracy, Cost, Latency
-from nasseg.study.limits import over_limit
+from nasseg.study.limits import in_doubt, over_limit
 from tests.report.fake import fake_record
 
 PARTS = {"cost": Cost, "latency": Latency, "accuracy": Accuracy}
@@ -35,6 +35,28 @@ def test_all_figures_are_those_of_each_figure(measurement):
 def test_a_figure_that_is_not_a_number_breaks_its_limit_and_the_reason_says_so(measurement, side, bound):
     broken = replace(measurement, accuracy=replace(measurement.accuracy, miou=math.nan))
     assert over_limit({"miou": {side: bound}}, broken) == "miou is not a number, and has a limit"
+
+
+@pytest.mark.parametrize(
+    ("lower_ms", "limit", "broken"),
+    [
+        (8.0, {"max": 12.0}, None),
+        (13.0, {"max": 12.0}, "latency_ms is over the limit of 12"),
+        (None, {"max": 12.0}, None),
+        (8.0, {"min": 10.0}, None),
+        (8.0, {"min": 30.0}, "latency_ms is under the limit of 30"),
+    ],
+)
+def test_a_latency_taken_beside_other_work_breaks_a_limit_only_if_it_cannot_keep_it(
+    measurement, lower_ms, limit, broken
+):
+    latency = replace(measurement.latency, p50_ms=20.0, disturbed=True, lower_ms=lower_ms)
+    doubtful, limits = replace(measurement, latency=latency), {"latency_ms": limit}
+    assert over_limit(limits, doubtful) == broken
+    assert in_doubt(limits, doubtful) == (broken is not None)
+    quiet = replace(measurement, latency=replace(latency, disturbed=False))
+    assert (over_limit(limits, quiet) is None) == (limit == {"min": 10.0})
+    assert not in_doubt(limits, quiet)
 
 
 def test_a_figure_of_a_users_own_has_its_unit_and_part_in_a_study(measurement):

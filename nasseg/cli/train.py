@@ -172,6 +172,11 @@ def finish(
     if done.interrupted:
         out.print("interrupted; the same command goes on", markup=False)
         raise typer.Exit(130)
+    if frame.empty:
+        raise UserError(
+            f"no network of the front of {done.searched.name} is finished, see above; mend what is said there and run "
+            "the same command again"
+        )
     path = write_report(done.record, runs_folder(done.record.name) / "report.html")
     out.print(f"report: {path}", markup=False)
 

@@ -82,6 +82,15 @@ class DataSet:
             "another name"
         )
 
+    def read(self) -> None:
+        """Read now what trainings read: `train` and `val`.
+
+        Raises:
+            UserError: a file of them cannot be used (which is named).
+        """
+        for name in ("train", "val"):
+            self.split(name)
+
     @property
     def train(self) -> Split:
         return self.split("train")

@@ -11,8 +11,8 @@ from nasseg.errors import UserError
 from nasseg.network.address import resolve
 from nasseg.records import NOT_IN_REDUCED, Accuracy
 from nasseg.train.recipe import Recipe
-from nasseg.train.run import CHECKPOINT_MINUTES, Failed, Run, RunProgress, RunResult, Tell, train_one
-from nasseg.train.session import check_device, recipe_of, working
+from nasseg.train.run import CHECKPOINT_MINUTES, Run, RunProgress, RunResult, Tell, train_one
+from nasseg.train.session import Failed, check_device, recipe_of, working
 from nasseg.train.weights import weights_hash
 
 RUNS = Path("runs/train")

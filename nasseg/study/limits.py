@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from nasseg.figures import FIGURES, USUAL, Figure, Phase, value_of
+from nasseg.figures import FIGURES, USUAL, Figure, Phase, least_of, value_of
 from nasseg.limits import Limits, breaches
 from nasseg.records import Measurement
 from nasseg.study.study_file import Study
@@ -12,10 +12,20 @@ from nasseg.study.study_file import Study
 def over_limit(limits: Limits, measurement: Measurement) -> str | None:
     """Return the first limit that a measurement breaks, as a sentence; None if it keeps all that it is known of.
 
-    A figure that is not a number breaks its limit.
+    A figure that is not a number breaks its limit. A latency taken beside other work breaks one if it cannot be less.
     """
     known = {name: value_of(name, measurement) for name in limits}
-    return next((str(breach) for breach in breaches(limits, known)), None)
+    return next((str(breach) for breach in breaches(limits, known, least_of(measurement))), None)
+
+
+def in_doubt(limits: Limits, measurement: Measurement) -> bool:
+    """Return whether a limit on latency is broken by a figure that was taken beside other work."""
+    doubtful = least_of(measurement)
+    if not doubtful:
+        return False
+    own = {name for name, entry in measurement.custom.items() if entry["phase"] == "latency"}
+    chosen = {name: limit for name, limit in limits.items() if name in doubtful or name in own}
+    return over_limit(chosen, measurement) is not None
 
 
 @dataclass(frozen=True)
@@ -29,14 +39,20 @@ class Rules:
         limits = {n: limit for n, limit in self.study.limits.items() if self.study.figures[n].phase == phase}
         return over_limit(limits, measurement)
 
+    def in_doubt(self, measurement: Measurement) -> bool:
+        """See `in_doubt`: of this study's limits."""
+        return in_doubt(self.study.limits, measurement)
+
     def constraints(self, measurement: Measurement) -> dict[str, float]:
         """Return how far each limit is kept (at most 0) or broken, relative to the limit, for the sampler."""
         constraints: dict[str, float] = {}
+        least = least_of(measurement)
         for name, limit in self.study.limits.items():
-            value = self.study.figures[name].of(measurement)
-            if value is None:
-                continue
+            known = self.study.figures[name].of(measurement)
             for side, bound in limit.items():
+                value = known if side == "min" else least.get(name, known)
+                if value is None:
+                    continue
                 breach = (value - bound if side == "max" else bound - value) / (abs(bound) or 1.0)
                 constraints[f"{name} {side}"] = 1.0 if math.isnan(breach) else breach
         return constraints

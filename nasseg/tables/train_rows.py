@@ -35,7 +35,8 @@ from nasseg.tables.table_file import Table, TableColumn, TableRow
 from nasseg.tables.table_store import Known, begin, candidate, row_and_seed
 from nasseg.train.heads import TrainingHeads
 from nasseg.train.loop import Guard
-from nasseg.train.run import Failed, HeldOut, Run, RunProgress, Tell, train_one
+from nasseg.train.run import HeldOut, Run, RunProgress, Tell, train_one
+from nasseg.train.session import Failed
 from nasseg.train.weights import weights_hash
 
 EVALUATIONS = 4  # on the validation split, evenly over the steps, of a training that is long enough

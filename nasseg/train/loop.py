@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isfinite
 from time import perf_counter
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,17 @@ class TrainResult(Scores):
     curve: tuple[tuple[int, float], ...]
     evaluated: tuple[tuple[int, float], ...] = ()
     best: Best | None = None
+
+
+class TrainOptions(TypedDict, total=False):
+    """What may be given to `train` beside its model, data, recipe, seed and guard; see there."""
+
+    device: torch.device | str
+    on_step: Callable[[int, float], None] | None
+    evaluate_every: int | None
+    on_evaluated: Callable[[int, float], None] | None
+    checkpoints: Checkpoints | None
+    until: int | None
 
 
 def train(

@@ -17,22 +17,20 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from torch import nn
 
 from nasseg.data.dataset import DataSet
 from nasseg.data.split import Split
-from nasseg.errors import Fault, UserError
+from nasseg.errors import UserError
 from nasseg.families import Arch
 from nasseg.files import written_whole
 from nasseg.measure.cost import measure_cost
-from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, AccuracyProtocol, Measurement
 from nasseg.train.checkpoint import Checkpoints
-from nasseg.train.loop import Diverged, Guard, Scores, TrainResult, evaluate, scores_of, train
+from nasseg.train.loop import Guard, evaluate, scores_of
 from nasseg.train.pictures import curve_svg, predictions_picture, write_picture
 from nasseg.train.recipe import Recipe
-from nasseg.train.session import out_of_memory
-from nasseg.train.weights import load_weights, save_weights, weights_hash
+from nasseg.train.session import TrainedNetwork, failures, train_network
+from nasseg.train.weights import save_weights, weights_hash
 from nasseg.words import duration
 
 EVALUATIONS = 10  # on the validation split, evenly over the steps
@@ -41,14 +39,6 @@ DRAWN = 4  # images in the picture of predictions
 TELL_SECONDS = 0.5
 
 Tell = Callable[[str], None]
-
-
-class Failed(RuntimeError):  # noqa: N818  (an outcome of a run rather than a fault)
-    """Training cannot be done as asked: it diverged, or does not fit into memory. `fault` says which."""
-
-    def __init__(self, reason: str, fault: Fault) -> None:
-        super().__init__(reason)
-        self.fault = fault
 
 
 @dataclass(frozen=True)
@@ -175,59 +165,43 @@ def train_one(
         KeyboardInterrupt: it was interrupted; a checkpoint was left if that was between two steps.
     """
     try:
-        with _alone(run.folder):
+        with failures("; try `accumulation` in the recipe"), _alone(run.folder):
             stored = read_result(run)
             if stored is None:
                 stored = _train(run, guard, tell, on_progress)
                 run.checkpoint.unlink(missing_ok=True)
             return stored
-    except Diverged as error:
-        raise Failed(f"diverged: {error}", Fault.DIVERGED) from error
     except OSError as error:
         where = f"{error.filename or run.folder}: {error.strerror or error}"
         raise UserError(f"{where}; the last checkpoint is kept: mend this, and go on from it") from None
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise Failed(f"out of memory: {reason}; try `accumulation` in the recipe", Fault.OUT_OF_MEMORY) from error
 
 
 def _train(run: Run, guard: Guard, tell: Tell, on_progress: Callable[[RunProgress], None]) -> RunResult:
-    every_seconds = 60 * run.checkpoint_minutes
-    checkpoints = Checkpoints(run.checkpoint, run.identity, every_seconds=every_seconds, on_damaged=tell)
-    with guard(), torch.random.fork_rng(devices=[]):
-        run.data.train, run.data.val  # read now  # noqa: B018
-        torch.manual_seed(run.seed)
-        model: nn.Module = run.arch.build(run.data.num_classes)
-    start = run.recipe.init
-    loaded: list[str] = []
-    if start:
-        weights = load_weights(model, start, run.recipe.init_map)
-        if weights.sha256 != run.protocol.init:
-            raise UserError(f"{start} changed since this training was planned (SHA-256 differs): put it back")
-        loaded = weights.lines()
-    for line in loaded:
-        tell(line)
     watch = _Watch(run, tell, on_progress)
-    trained = train(
-        model,
-        run.data,
-        run.recipe,
-        seed=run.seed,
-        device=run.device,
-        guard=guard,
-        on_step=watch.step,
-        evaluate_every=-(-run.recipe.steps // run.evaluations),
-        on_evaluated=watch.evaluated,
-        checkpoints=checkpoints,
-    )
-    return _keep(run, model, trained, loaded, guard)
+    every_seconds = 60 * run.checkpoint_minutes
+    with guard():
+        run.data.read()
+    with torch.random.fork_rng(devices=[]):
+        trained = train_network(
+            run.arch,
+            run.data,
+            run.recipe,
+            seed=run.seed,
+            guard=guard,
+            tell=tell,
+            device=run.device,
+            on_step=watch.step,
+            evaluate_every=-(-run.recipe.steps // run.evaluations),
+            on_evaluated=watch.evaluated,
+            checkpoints=Checkpoints(run.checkpoint, run.identity, every_seconds=every_seconds, on_damaged=tell),
+            init_sha256=run.protocol.init,
+        )
+    return _keep(run, trained, guard)
 
 
-def _keep(run: Run, model: nn.Module, trained: TrainResult, loaded: list[str], guard: Guard) -> RunResult:
+def _keep(run: Run, trained: TrainedNetwork, guard: Guard) -> RunResult:
     """Write what the run came to; its result last, for that says that it is done."""
-    best = trained.best
+    model, best = trained.model, trained.result.best
     assert best is not None
     weights = {"last.pt": save_weights(model, run.folder / "last.pt")}
     model.load_state_dict(best.weights)
@@ -237,20 +211,8 @@ def _keep(run: Run, model: nn.Module, trained: TrainResult, loaded: list[str], g
         drawn = predictions_picture(model, run.data, "val", DRAWN, run.device)
     write_picture(drawn, run.folder / "predictions.png")
     title = f"{run.settings['family']}, {run.label or run.recipe.name or 'own recipe'}, seed {run.seed}"
-    write_picture(curve_svg(title, trained.curve, trained.evaluated, run.recipe.steps), run.folder / "curve.svg")
-
-    def accuracy(scores: Scores, protocol: AccuracyProtocol) -> Accuracy:
-        return Accuracy(
-            protocol=protocol,
-            environment=environment(),
-            miou=scores.miou,
-            pixel_accuracy=scores.pixel_accuracy,
-            class_iou=scores.class_iou,
-            train_seconds=trained.train_seconds,
-            curve=trained.curve,
-            unpredicted=scores.unpredicted,
-        )
-
+    curve = curve_svg(title, trained.result.curve, trained.result.evaluated, run.recipe.steps)
+    write_picture(curve, run.folder / "curve.svg")
     of_best = replace(run.protocol, steps=best.step)
     tested = None
     if run.held_out is not None:
@@ -263,19 +225,19 @@ def _keep(run: Run, model: nn.Module, trained: TrainResult, loaded: list[str], g
             guard=guard,
         )
         protocol = replace(of_best, split="test", data_fingerprint=run.held_out.fingerprint)
-        tested = accuracy(scores_of(matrix, run.data.classes), protocol)
+        tested = trained.accuracy(protocol, scores_of(matrix, run.data.classes))
     result = RunResult(
         arch=run.settings,
         recipe=run.recipe.model_dump(mode="json"),
         citation=run.recipe.citation,
         deviations=run.recipe.deviations,
         identity=run.identity,
-        measurement=Measurement(arch_id=run.arch.id, cost=cost, accuracy=accuracy(trained, run.protocol)),
-        best=accuracy(best, of_best),
+        measurement=Measurement(arch_id=run.arch.id, cost=cost, accuracy=trained.accuracy(run.protocol)),
+        best=trained.accuracy(of_best, best),
         held_out=tested,
-        evaluated=trained.evaluated,
+        evaluated=trained.result.evaluated,
         weights=weights,
-        init=loaded,
+        init=trained.loaded,
     )
     with written_whole(run.folder / "result.json") as partial:
         partial.write_text(json.dumps(asdict(result), indent=1) + "\n")

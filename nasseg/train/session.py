@@ -1,29 +1,134 @@
-"""What every training shares: its recipe, its device, its turns on the device, and what counts as out of memory."""
+"""What every training shares: its recipe, its device, its turns on the device, its start, and how it can fail."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from math import ceil, inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
+from torch import nn
 
 from nasseg.data.dataset import DataSet
-from nasseg.errors import UserError
+from nasseg.errors import Fault, MisfitError, UserError
+from nasseg.families import Arch
 from nasseg.files import read_yaml
+from nasseg.measure.environment import environment
 from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.own_code import CodeError
+from nasseg.records import Accuracy, AccuracyProtocol
 from nasseg.signals import interrupts
+from nasseg.train.loop import Diverged, Guard, Scores, TrainOptions, TrainResult, train
 from nasseg.train.recipe import Recipe, load_recipe
+from nasseg.train.weights import load_weights
 
 # What torch's CPU allocator says, and what oneDNN says when the scratch memory of a convolution cannot be had: of 37
 # limits on memory from 380 MB to 1.1 GB, BiSeNetV2's training step met the second at one.
 _OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive")
 
 
-def out_of_memory(error: BaseException) -> bool:
+class Failed(RuntimeError):  # noqa: N818  (an outcome rather than a fault)
+    """A network cannot be worked on as asked: it diverged, or does not fit into memory. `fault` says which."""
+
+    def __init__(self, reason: str, fault: Fault) -> None:
+        super().__init__(reason)
+        self.fault = fault
+
+
+@contextmanager
+def failures(advice: str = "") -> Iterator[None]:
+    """Raise `Failed` for a training that diverges and for memory that runs out, and let everything else through.
+
+    advice: what to try where memory runs out; the end of the message.
+    """
+    try:
+        yield
+    except Diverged as error:
+        raise Failed(f"diverged: {error}", Fault.DIVERGED) from error
+    except Exception as error:
+        if not _out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise Failed(f"out of memory: {reason}{advice}", Fault.OUT_OF_MEMORY) from error
+
+
+def _out_of_memory(error: Exception) -> bool:
     """Whether that is what an error says, by its type or in the words of torch and oneDNN."""
     named = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return named or any(sign in str(error) for sign in _OUT_OF_MEMORY)
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network after its last step. loaded: what of the recipe's starting weights was taken, in lines."""
+
+    model: nn.Module
+    result: TrainResult
+    loaded: list[str]
+
+    def accuracy(self, protocol: AccuracyProtocol, scores: Scores | None = None) -> Accuracy:
+        """Return scores as the record keeps them: those of the last weights on the validation split, or others."""
+        scores = scores or self.result
+        return Accuracy(
+            protocol=protocol,
+            environment=environment(),
+            miou=scores.miou,
+            pixel_accuracy=scores.pixel_accuracy,
+            class_iou=scores.class_iou,
+            train_seconds=self.result.train_seconds,
+            curve=self.result.curve,
+            unpredicted=scores.unpredicted,
+        )
+
+
+def train_network(
+    arch: Arch,
+    data: DataSet,
+    recipe: Recipe,
+    *,
+    seed: int,
+    guard: Guard,
+    tell: Callable[[str], None] = lambda _line: None,
+    init_sha256: str = "",
+    **options: Unpack[TrainOptions],
+) -> TrainedNetwork:
+    """Build a network, give it the recipe's starting weights, train and evaluate it. All trainings come through here.
+
+    The seed decides the initial weights, and what `nasseg.train.loop.train` takes from it; torch's own generator is
+    left seeded. tell: hears what of the starting weights was taken. init_sha256: of their file, where one is planned
+    with. options: as for `train`.
+
+    Raises:
+        Diverged, OSError: see `train`.
+        UserError: see `train`; or the starting weights cannot be used, or are another file now.
+        MisfitError: the network cannot be built, or something does not fit it.
+    """
+    with guard():
+        torch.manual_seed(seed)
+        with about_the_network():
+            model: nn.Module = arch.build(data.num_classes)
+        loaded = load_weights(model, recipe.init, recipe.init_map) if recipe.init else None
+    if loaded and init_sha256 and loaded.sha256 != init_sha256:
+        raise UserError(
+            f"{recipe.init} is not the file that this was begun with (SHA-256 differs): put it back, or begin under "
+            "another name"
+        )
+    lines = loaded.lines() if loaded else []
+    for line in lines:
+        tell(line)
+    return TrainedNetwork(model, train(model, data, recipe, seed=seed, guard=guard, **options), lines)
+
+
+@contextmanager
+def about_the_network() -> Iterator[None]:
+    """Say of a UserError that it is about the network that is worked on, but for one about the file of its code."""
+    try:
+        yield
+    except CodeError:
+        raise
+    except UserError as error:
+        raise MisfitError(str(error)) from error
 
 
 def recipe_of(

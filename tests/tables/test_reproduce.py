@@ -23,7 +23,7 @@ from nasseg.tables.table_file import Table, load_table, table_from
 from nasseg.tables.table_store import accuracy_records, begin, records
 from nasseg.tables.time_rows import time_table
 from nasseg.tables.train_rows import TableTraining, rows_trained
-from nasseg.train import run
+from nasseg.train import run, session
 from nasseg.train.recipe import load_recipe
 from nasseg.train.weights import save_weights
 
@@ -174,7 +174,7 @@ def test_nothing_is_trained_twice_not_even_for_another_table(data: DataSet, monk
     def refuse(*_args: object, **_options: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(run, "train", refuse)
+    monkeypatch.setattr(session, "train", refuse)
     train_tables([table()], training(data, seeds=1))
     (first,) = accuracy_records("mine/table-0", None)
     assert len(first.trials()) == 2
@@ -259,7 +259,7 @@ def test_a_row_that_fails_says_so_and_the_others_go_on(data: DataSet) -> None:
 def test_heads_are_checked_before_anything_is_trained(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     head = "recipe: {heads: [{kind: booster, features: [nope]}]}, set: {width: 0.25"
     (Path.cwd() / "studies/mine/table-0.yaml").write_text(TWO_ROWS.replace("set: {width: 0.25", head))
-    monkeypatch.setattr(run, "train", None)
+    monkeypatch.setattr(session, "train", None)
     with pytest.raises(UserError, match="mine/table-0, row 'narrow': unknown feature for booster head 'nope'"):
         train_tables([table()], training(data))
     with pytest.raises(UserError, match="nope"):

@@ -22,12 +22,13 @@ from nasseg.records import Measurement
 from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.search import run_study as search
 from nasseg.train import run as module
+from nasseg.train import session
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.loop import evaluate, train
 from nasseg.train.pictures import curve_svg, predicted, predictions_picture, ticks
 from nasseg.train.recipe import Recipe
-from nasseg.train.run import Failed, HeldOut, Run, train_one
-from nasseg.train.session import recipe_of
+from nasseg.train.run import HeldOut, Run, train_one
+from nasseg.train.session import Failed, recipe_of
 from nasseg.train.weights import save_weights
 from tests.study.search.test_faults import tiny
 
@@ -103,7 +104,7 @@ def test_a_run_leaves_weights_figures_and_pictures(monkeypatch):
     assert len(curve) < 20_000
     assert curve.count("<circle") == len(accuracy.curve) + len(result.evaluated)
 
-    monkeypatch.setattr(module, "train", None)  # a run that is done is read
+    monkeypatch.setattr(session, "train", None)  # a run that is done is read
     assert trained().results == (result,)
 
 
@@ -170,14 +171,14 @@ def test_a_network_that_does_not_fit_into_memory_says_what_to_try(tmp_path, monk
     def train(*_arguments, **_options):
         raise RuntimeError("could not create a primitive")
 
-    monkeypatch.setattr(module, "train", train)
+    monkeypatch.setattr(session, "train", train)
     with pytest.raises(Failed, match="out of memory: could not create a primitive; try `accumulation`"):
         train_one(a_run(tmp_path))
 
     def other(*_arguments, **_options):
         raise RuntimeError("a fault of the code")
 
-    monkeypatch.setattr(module, "train", other)
+    monkeypatch.setattr(session, "train", other)
     with pytest.raises(RuntimeError, match=r"^a fault of the code$"):
         train_one(a_run(tmp_path))
 
@@ -249,7 +250,7 @@ def test_the_held_out_split_is_looked_at_once_with_the_best_weights(tmp_path, mo
         result = train(model, *arguments, **options)
         return replace(result, best=replace(result.best, step=1, weights=untrained))
 
-    monkeypatch.setattr(module, "train", worse_and_worse)
+    monkeypatch.setattr(session, "train", worse_and_worse)
     run = a_run(tmp_path, data=data, held_out=HeldOut(test.test, test.fingerprint))
     result = train_one(run)
     assert looked == [test.test]

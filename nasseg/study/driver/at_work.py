@@ -13,13 +13,18 @@ from nasseg.study.store.candidate import Candidate
 
 @dataclass(eq=False)
 class Item:
-    """A candidate on its way. trial: once it is claimed. since: when its job was given to a worker."""
+    """A candidate on its way. trial: once it is claimed. since: when its job was given to a worker.
+
+    doubts: how often its latency was in doubt. not_before: when it is timed again, if it is parked for that.
+    """
 
     candidate: Candidate
     trial: FrozenTrial | None = None
     key: str = ""
     attempts: int = 0
     since: float = math.inf
+    doubts: int = 0
+    not_before: float = -math.inf
 
 
 class AtWork:

@@ -1,8 +1,10 @@
 """Take a candidate that keeps its limits on cost to its next job, unless its network is known or being trained.
 
-A candidate whose network another running trial trains is parked until that one has ended.
+A candidate whose network another running trial trains is parked until that one has ended; one whose latency is over a
+limit, and was taken beside other work, until it is timed again.
 """
 
+import time
 from dataclasses import dataclass, replace
 
 from optuna.trial import FrozenTrial
@@ -19,6 +21,8 @@ from nasseg.study.driver.parked import Parked
 from nasseg.study.limits import Rules
 from nasseg.study.store.record import Record
 from nasseg.study.store.trial_attributes import ACCURACY_FROM
+
+AGAIN_SECONDS = (30.0, 60.0, 120.0)  # after which a latency in doubt is taken again
 
 
 @dataclass
@@ -66,13 +70,27 @@ class Claiming:
         else:
             self.endings.trained(item, found[0], {ACCURACY_FROM: found[1]})
 
+    def time_again(self, item: Item) -> None:
+        """Park a candidate whose latency is in doubt; after several times leave it to another call of the search."""
+        if not self.endings.doubted(item):
+            return
+        if item.doubts < len(AGAIN_SECONDS):
+            item.not_before = time.monotonic() + AGAIN_SECONDS[item.doubts]
+            item.doubts += 1
+            self.parked.items.append(item)
+        else:
+            self.parked.left.add(item.key)
+            self.endings.leave(item, "its latency could not be taken: the machine was busy")
+
     def unpark(self) -> None:
-        """Go on with candidates whose network is at work no longer."""
+        """Go on with candidates whose network is at work no longer, or that are due to be timed again."""
         self.ended_trials.sync()
         self.parked.due = False
         for item in list(self.parked.items):
             trial = item.trial
-            if self.ended_trials.running(item.key, before=trial.number if trial else None):
+            if time.monotonic() < item.not_before or self.ended_trials.running(
+                item.key, before=trial.number if trial else None
+            ):
                 continue
             self.parked.items.remove(item)
             if trial is None:
@@ -110,7 +128,7 @@ class Claiming:
         assert item.trial is not None
         if self.ended_trials.running(item.key, before=item.trial.number):
             self.parked.items.append(item)
-        elif known_of(item).latency:
+        elif known_of(item).latency and not self.endings.in_doubt(item):
             self.train(item)
         else:
             self.at_work.queue(item, "latency")

@@ -68,7 +68,7 @@ class Driver:
         shared = (self.at_work, self.ended_trials, endings)
         claiming = Claiming(record, rules, context.accuracy, budget, *shared, self.parked, known, reuse)
         self.outcomes = Outcomes(rules, screen, self.at_work, endings, claiming, say)
-        self.next_jobs = NextJobs(study, record, proposer, budget, seed, halving, *shared, claiming)
+        self.next_jobs = NextJobs(study, record, proposer, budget, seed, halving, *shared, self.parked, claiming)
         self.housekeeping = Housekeeping(record, engine, proposer, budget, *shared, self.parked, claiming)
 
     def run(self, on_change: Callable[[], None] = lambda: None, on_turn: Callable[[], None] = lambda: None) -> str:

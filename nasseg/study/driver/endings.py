@@ -46,6 +46,21 @@ class Endings:
         figures = self.rules.figures(known_of(item))
         self.tell(self.record.add_rejected(item.candidate, broken.reason, broken.constraints, figures), item)
 
+    def in_doubt(self, item: Item) -> bool:
+        """Return whether a latency that was taken beside other work is over a limit: no ground to reject for good."""
+        return not item.candidate.label and self.rules.in_doubt(known_of(item))
+
+    def doubted(self, item: Item) -> bool:
+        """Keep a latency in doubt; False where the trial is another process's by now."""
+        assert item.trial is not None
+        return self.record.update(item.trial, self._attributes(known_of(item)))
+
+    def leave(self, item: Item, reason: str) -> None:
+        """Leave a candidate to another call of the search."""
+        assert item.trial is not None
+        self.record.requeue(item.trial, reason)
+        self._tell_again(item)
+
     def timed(self, item: Item) -> bool:
         """Keep a latency; False where it breaks a limit, or the trial is another process's by now: that ended it."""
         measurement, trial = known_of(item), item.trial

@@ -12,6 +12,7 @@ from nasseg.study.driver.budget import Budget
 from nasseg.study.driver.claiming import Claiming
 from nasseg.study.driver.ended_trials import EndedTrials
 from nasseg.study.driver.endings import Endings
+from nasseg.study.driver.parked import Parked
 from nasseg.study.engines.jobs import Job
 from nasseg.study.propose.halving import Halving
 from nasseg.study.propose.proposer import Proposer
@@ -36,6 +37,7 @@ class NextJobs:
     at_work: AtWork
     ended_trials: EndedTrials
     endings: Endings
+    parked: Parked
     claiming: Claiming
     _space_empty: bool = field(default=False, init=False)
 
@@ -56,11 +58,25 @@ class NextJobs:
     def ended(self) -> str | None:
         """Return why the search is over, as a sentence; None while it is not. Nothing may be at work."""
         self.ended_trials.sync()
+        left = sum(self._is_left(trial) for trial in self.ended_trials.unfinished)
+        reason = self._ended(left)
+        if reason is None or not left:
+            return reason
+        return (
+            f"{reason}; {left} more could not be timed, for the machine was busy: run the same command again when it "
+            "is quiet"
+        )
+
+    def _is_left(self, trial: FrozenTrial) -> bool:
+        """Return whether a trial waits for another call."""
+        return trial.state == TrialState.WAITING and trial.user_attrs.get(EVAL_KEY) in self.parked.left
+
+    def _ended(self, left: int) -> str | None:
         trials, counted = self.budget.trials, self.budget.counted(self.ended_trials.unfinished)
-        if counted >= trials and not self.ended_trials.unfinished:
-            return f"all {trials} trials are done"
+        if counted >= trials and len(self.ended_trials.unfinished) == left:
+            return f"{counted - left} of {trials} trials are done" if left else f"all {trials} trials are done"
         if self.budget.hours_over:  # what waits is for another call
-            return f"the {self.budget.hours:g} hours are over: {counted} of {trials} trials are done"
+            return f"the {self.budget.hours:g} hours are over: {counted - left} of {trials} trials are done"
         if counted >= trials:
             return None
         if self._space_empty:
@@ -79,7 +95,7 @@ class NextJobs:
         return full or self._space_empty or rejected or self.budget.hours_over
 
     def _resume_waiting(self) -> Job | None:
-        waiting = self.ended_trials.unfinished
+        waiting = [trial for trial in self.ended_trials.unfinished if not self._is_left(trial)]
         trial = None if self.budget.hours_over else self.record.take_waiting(waiting)
         if trial is None:
             return None

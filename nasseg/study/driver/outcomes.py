@@ -66,7 +66,9 @@ class Outcomes:
             self.claiming.admit(item)
 
     def _timed(self, _result: Result, item: Item) -> None:
-        if self.endings.timed(item):
+        if self.endings.in_doubt(item):
+            self.claiming.time_again(item)
+        elif self.endings.timed(item):
             self.claiming.train(item)
 
     def _trained(self, result: Result, item: Item) -> None:

@@ -1,7 +1,6 @@
 """What a worker does: one job of one architecture. Jobs are plain data, and so are their results."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -14,20 +13,18 @@ from nasseg.errors import Fault, MisfitError, UserError
 from nasseg.families import Arch, arch_of
 from nasseg.figures import Figure, Phase, custom_entry, load_function
 from nasseg.measure.cost import measure_cost
-from nasseg.measure.environment import environment
 from nasseg.measure.latency.attempts import measure_latency
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.in_turns import latency_by_part
 from nasseg.measure.latency.target import TargetUnreachable
-from nasseg.own_code import CodeError, only
-from nasseg.records import Accuracy, Measurement, digest
+from nasseg.own_code import only
+from nasseg.records import Measurement, digest
 from nasseg.study.context import Context
 from nasseg.study.store.trial_attributes import DEVIATIONS, INIT, WEIGHTS_ERROR, WEIGHTS_SHA256
 from nasseg.study.store.weight_store import CHECKPOINT, LAST, WeightStore
 from nasseg.train.checkpoint import Checkpoints
-from nasseg.train.loop import Diverged, train
-from nasseg.train.session import out_of_memory
-from nasseg.train.weights import load_weights, save_weights
+from nasseg.train.session import Failed, about_the_network, failures, train_network
+from nasseg.train.weights import save_weights
 
 MAX_ATTEMPTS = 3  # of a job whose worker dies
 PART_ROUNDS = 5
@@ -82,7 +79,7 @@ class Workshop:
         """The study's data, read now and compared with what the study was begun with."""
         loaded, protocol = self.context.data.load(), self.context.accuracy
         loaded.require(protocol.data_fingerprint, self.context.data_files)
-        loaded.train, loaded.val  # noqa: B018
+        loaded.read()
         return loaded
 
     def run(self, job: Job) -> Result:
@@ -91,25 +88,20 @@ class Workshop:
         A UserError is about what is around the candidates (data, files, code); a MisfitError is about this one.
         """
         try:
-            with only(self.context.code):
+            with failures(), only(self.context.code):
                 return getattr(self, f"_{job.kind}")(job)
-        except Diverged as error:
-            return _fault(job, Fault.DIVERGED, f"diverged: {error}")
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            return _fault(job, Fault.OUT_OF_MEMORY, f"out of memory: {_line(error)}")
+        except Failed as error:
+            return _fault(job, error.fault, str(error))
         except MisfitError as error:
-            return _fault(job, Fault.NETWORK, _line(error))
+            return _fault(job, Fault.NETWORK, " ".join(str(error).split())[:300])
         except UserError as error:
             return _fault(job, Fault.SURROUNDINGS, str(error))
         except Exception as error:  # a candidate's failure is a finding of the search: recorded, and the search goes on
-            line = f"{type(error).__name__}: {_line(error)}"
-            if out_of_memory(error):
-                return _fault(job, Fault.OUT_OF_MEMORY, f"out of memory: {line}")
-            return _fault(job, Fault.NETWORK, line)
+            return _fault(job, Fault.NETWORK, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
     def _cost(self, job: Job) -> Result:
         protocol = self.context.cost
-        with self.lock.computing(), _about_the_network():
+        with self.lock.computing(), about_the_network():
             arch = arch_of(job.settings)
             cost = measure_cost(arch, protocol.input_size, protocol.num_classes)
             measurement = Measurement(arch_id=arch.id, cost=cost)
@@ -135,49 +127,33 @@ class Workshop:
         context, before = self.context, _known(job)
         with self.lock.computing():
             data = self.data
-            torch.manual_seed(job.seed)
-            with _about_the_network():
-                model = _arch(job).build(context.cost.num_classes)
-            notes: dict[str, Any] = {DEVIATIONS: list(context.recipe.deviations)} if context.recipe.deviations else {}
-            if context.recipe.init:
-                found = load_weights(model, context.recipe.init, context.recipe.init_map)
-                if found.sha256 != context.accuracy.init:
-                    raise UserError(
-                        f"{context.recipe.init} is not the file that the study was begun with (SHA-256 differs): put "
-                        "it back, or give the study another name"
-                    )
-                notes[INIT] = found.lines()[:1]
         store, steps = WeightStore(context.weights), job.until or context.recipe.steps
         said: list[str] = []
         try:
             folder = store.folder(job.key)
             path, identity = folder / CHECKPOINT, {"eval_key": job.key}
             checkpoints = Checkpoints(path, identity, on_written=store.written, on_damaged=said.append)
-            trained = train(
-                model,
+            trained = train_network(
+                _arch(job),
                 data,
                 context.recipe,
                 seed=job.seed,
-                device=context.device,
                 guard=self.lock.computing,
+                device=context.device,
                 on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
                 checkpoints=checkpoints,
                 until=job.until,
+                init_sha256=context.accuracy.init,
             )
         except OSError as error:
             what = f"cannot use {error.filename or context.weights}: {error.strerror or error}"
             return _fault(job, Fault.SURROUNDINGS, f"{what}; the last checkpoint is kept")
-        accuracy = Accuracy(
-            protocol=replace(context.accuracy, seed=job.seed, steps=steps),
-            environment=environment(),
-            miou=trained.miou,
-            pixel_accuracy=trained.pixel_accuracy,
-            class_iou=trained.class_iou,
-            train_seconds=trained.train_seconds,
-            curve=trained.curve,
-            unpredicted=trained.unpredicted,
-        )
-        result = self._done(job, replace(before, accuracy=accuracy), "trained", model.eval())
+        notes: dict[str, Any] = {DEVIATIONS: list(context.recipe.deviations)} if context.recipe.deviations else {}
+        if trained.loaded:
+            notes[INIT] = trained.loaded[:1]
+        model = trained.model.eval()
+        accuracy = trained.accuracy(replace(context.accuracy, seed=job.seed, steps=steps))
+        result = self._done(job, replace(before, accuracy=accuracy), "trained", model)
         result = replace(result, notes=tuple(said))
         if job.until:
             return replace(result, extra=notes)
@@ -200,24 +176,13 @@ class Workshop:
         custom = dict(measurement.custom)
         for figure in self._own(phase):
             function, source_hash = load_function(figure.source, self.context.folder)
-            with _about_the_network():
+            with about_the_network():
                 custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
         return Result(job.candidate, job.kind, replace(measurement, custom=custom))
 
 
-@contextmanager
-def _about_the_network() -> Iterator[None]:
-    """Say of a UserError that it is about this candidate, but for one about the file of its code."""
-    try:
-        yield
-    except CodeError:
-        raise
-    except UserError as error:
-        raise MisfitError(str(error)) from error
-
-
 def _arch(job: Job) -> Arch:
-    with _about_the_network():
+    with about_the_network():
         return arch_of(job.settings)
 
 
@@ -228,7 +193,3 @@ def _fault(job: Job, fault: Fault, reason: str) -> Result:
 def _known(job: Job) -> Measurement:
     assert job.measurement is not None, "cost comes first"
     return job.measurement
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from nasseg.records import Accuracy, Measurement, StudyRecord, TrialRow, eval_ke
 from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
 from nasseg.study.engines.jobs import Job, Workshop
-from nasseg.study.limits import over_limit
+from nasseg.study.limits import in_doubt, over_limit
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.claims import Claims, Lost
 from nasseg.study.store.record import Record
@@ -43,7 +43,8 @@ from nasseg.study.store.trial_attributes import (
 from nasseg.study.store.weight_store import WeightStore
 from nasseg.train.loop import Guard
 from nasseg.train.recipe import Recipe
-from nasseg.train.run import Failed, HeldOut, Run, RunProgress, RunResult, Tell, train_one
+from nasseg.train.run import HeldOut, Run, RunProgress, RunResult, Tell, train_one
+from nasseg.train.session import Failed
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Retraining:
     guard: Guard
     tell: Tell
     on_progress: Callable[[str, RunProgress], None]
+    in_doubt: list[str] = field(default_factory=list)  # notes
 
     def run(self, seeds: int) -> list[str]:
         """Time, then train what is not trained yet; notes on what was not."""
@@ -84,12 +86,14 @@ class Retraining:
         return Claims(self.record)
 
     def _time(self, member: TrialRow) -> Measurement | None:
-        """Cost and latency of a network, once; None where it is over a limit now."""
+        """Cost and latency of a network, once; None where it is over a limit now, or that is in doubt."""
         assert member.measurement is not None
         arch_id = member.measurement.arch_id
         for trial in self.record.trials():
             if trial.user_attrs.get(ARCH_ID) == arch_id and MEASUREMENT in trial.user_attrs:
                 known = replace(Measurement.from_json(trial.user_attrs[MEASUREMENT]), accuracy=None)
+                if in_doubt(self.searched.limits, known):
+                    continue
                 return None if over_limit(self.searched.limits, known) else known
         before = replace(member.measurement, accuracy=None)
         assert member.arch is not None
@@ -99,6 +103,12 @@ class Retraining:
         if done.measurement is None:
             raise UserError(f"cannot time trial {member.number} again: {done.reason}")
         broken = over_limit(self.searched.limits, done.measurement)
+        if in_doubt(self.searched.limits, done.measurement):
+            self.in_doubt.append(
+                f"trial {member.number} was not trained: {broken}, but it was timed beside other work; run the same "
+                "command again when the machine is quiet"
+            )
+            return None
         if broken:
             candidate = self._candidate(member, done.measurement, 0)
             self.record.add_rejected(candidate, f"{broken}, timed again", {}, self._figures(done.measurement))
@@ -217,7 +227,7 @@ class Retraining:
         self.record.complete(trial, known, attributes)
 
     def _notes(self) -> list[str]:
-        found = []
+        found = list(self.in_doubt)
         for trial in self.record.trials():
             of, seed = trial.user_attrs.get(OF_TRIAL), trial.user_attrs.get(SEED)
             reason = str(trial.user_attrs.get(REASON, ""))

@@ -4,10 +4,10 @@ import pytest
 
 from nasseg.analyse.trials import on_front
 from nasseg.errors import UserError
-from nasseg.study.engines import jobs
 from nasseg.study.search.run_study import run_study
 from nasseg.study.store.read_study import read_study
 from nasseg.study.study_file import load_study
+from nasseg.train import session
 from tests.study.fakes import InlineEngine
 
 GPU = """
@@ -43,7 +43,7 @@ def test_a_reused_study_is_timed_and_not_trained(home, monkeypatch):
         raise AssertionError("a training step was run")
 
     gpu = finished(run_study(load_study("gpu.yaml")).record)
-    monkeypatch.setattr(jobs, "train", train)
+    monkeypatch.setattr(session, "train", train)
     board = finished(run_study(load_study("board.yaml"), reuse="gpu.yaml").record)
     assert len(board) == len(gpu) == 4
     by_id = {trial.measurement.arch_id: trial for trial in gpu}

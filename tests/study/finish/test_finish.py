@@ -27,6 +27,7 @@ from nasseg.study.search import run_study as search
 from nasseg.study.store.read_study import open_record, read_study
 from nasseg.train import loop, run
 from nasseg.train.loop import evaluate
+from tests.command_line import refused
 from tests.data.test_dataset import write_camvid
 from tests.study import leaving
 from tests.study.fakes import InlineEngine
@@ -215,7 +216,7 @@ def test_a_network_that_is_over_a_limit_when_timed_again_is_not_trained(here, co
 
     def slower(arch, *arguments):
         latency = time(arch, *arguments)
-        return replace(latency, p50_ms=1e6) if arch.id == slow.measurement.arch_id else latency
+        return replace(latency, p50_ms=1e6, disturbed=False) if arch.id == slow.measurement.arch_id else latency
 
     monkeypatch.setattr(jobs, "measure_latency", slower)
     open_record("tiny").set_attributes({"limits": {"latency_ms": {"max": 1e5}}})
@@ -225,6 +226,20 @@ def test_a_network_that_is_over_a_limit_when_timed_again_is_not_trained(here, co
     finish_study("tiny", recipe=RECIPE, seeds=1)
     assert states() == {TrialState.PRUNED: 1, TrialState.COMPLETE: 1}
     assert counted["timed"] == 2
+
+
+def test_a_network_in_doubt_is_neither_trained_nor_rejected(here, monkeypatch):
+    time = jobs.measure_latency
+    Path("short.yaml").write_text(json.dumps(RECIPE))
+    with monkeypatch.context() as patch:
+        busy = {"p50_ms": 1e6, "lower_ms": 2e5, "disturbed": True}
+        patch.setattr(jobs, "measure_latency", lambda *arguments: replace(time(*arguments), **busy))
+        open_record("tiny").set_attributes({"limits": {"latency_ms": {"max": 1e5}}})
+        said = refused("finish", "tiny", "--recipe", "short.yaml", "--seeds", "1")
+    assert "no network of the front of tiny is finished" in said
+    assert not states()
+    assert finish_study("tiny", recipe=RECIPE, seeds=1).notes == ()
+    assert states() == {TrialState.COMPLETE: 2}
 
 
 def test_what_diverges_is_noted_and_not_tried_again(here, counted):

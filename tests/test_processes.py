@@ -1,0 +1,46 @@
+"""Children are forked from a server that has imported PyTorch, and are as if they had been started anew."""
+
+import os
+import subprocess
+import sys
+
+from nasseg.processes import Child
+from tests import ROOT
+
+
+def tell(pipe):
+    """Tell what a child sees of its surroundings, then end with an exit code of its own."""
+    print("a child's words", flush=True)
+    main = getattr(sys.modules["__main__"], "__file__", None)
+    pipe.send((os.getppid(), "torch" in sys.modules, main, os.getcwd(), os.environ.get("NASSEG_TOLD")))
+    raise SystemExit(pipe.recv())
+
+
+def test_children_come_from_one_server_and_see_what_their_parent_sees_now(tmp_path, monkeypatch, capfd):
+    first = Child(tell)
+    first.pipe.send(0)
+    server, has_torch, main, *_ = first.pipe.recv()
+    assert has_torch
+    assert main is None
+    assert server != os.getpid()
+    assert first.join() == 0
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NASSEG_TOLD", "later")
+    capfd.readouterr()
+    second = Child(tell)
+    second.pipe.send(7)
+    assert second.pipe.recv() == (server, True, None, str(tmp_path), "later")
+    assert second.join() == 7
+    assert capfd.readouterr().out == "a child's words\n"
+
+
+def test_a_killed_child_says_so():
+    child = Child(tell)
+    child.kill()
+    assert child.join() == -9
+
+
+def test_a_program_that_ends_does_not_wait_for_its_children():
+    code = "from nasseg.processes import Child; from tests.test_processes import tell; Child(tell).pipe.recv()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)

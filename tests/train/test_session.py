@@ -1,0 +1,63 @@
+"""What every training shares: one start from a seed and from weights, and failures that are said with their fault."""
+
+import pytest
+import torch
+
+from nasseg.data.dataset import load_data
+from nasseg.errors import Fault, UserError
+from nasseg.families import make_arch
+from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.train import session
+from nasseg.train.loop import Diverged, Scores
+from nasseg.train.recipe import Recipe
+from nasseg.train.session import Failed, failures, train_network
+from nasseg.train.weights import save_weights
+
+DATA = load_data("scenes", size=(32, 64), train=4, val=2)
+
+
+def begun(monkeypatch, recipe, **options):
+    """The result of train_network where no step is done."""
+    monkeypatch.setattr(
+        session, "train", lambda *_arguments, **_options: Scores(miou=50.0, pixel_accuracy=60.0, class_iou={})
+    )
+    arch = make_arch("regseg", width=0.25, dilations="(1,1)")
+    return train_network(arch, DATA, recipe, guard=DeviceLock("cpu").computing, **options)
+
+
+def test_the_seed_decides_the_initial_weights(monkeypatch):
+    first, again, other = (begun(monkeypatch, Recipe(), seed=seed).model.state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in first.items())
+
+
+def test_starting_weights_are_taken_and_told_of(tmp_path, monkeypatch):
+    start = begun(monkeypatch, Recipe(), seed=3).model
+    save_weights(start, tmp_path / "start.pt")
+    told = []
+    trained = begun(monkeypatch, Recipe(init=str(tmp_path / "start.pt")), seed=4, tell=told.append)
+    assert all(torch.equal(tensor, trained.model.state_dict()[name]) for name, tensor in start.state_dict().items())
+    assert told == trained.loaded
+    assert "tensors matched, 0 skipped" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "fault", "reason"),
+    [
+        (Diverged(7, float("nan")), Fault.DIVERGED, r"^diverged: training diverged: the loss of step 7 is nan"),
+        (MemoryError(), Fault.OUT_OF_MEMORY, r"^out of memory: ; try less$"),
+        (torch.OutOfMemoryError("CUDA\n out"), Fault.OUT_OF_MEMORY, r"^out of memory: CUDA out; try less$"),
+        (RuntimeError("could not create a primitive"), Fault.OUT_OF_MEMORY, "primitive; try less$"),
+    ],
+)
+def test_what_fails_says_its_fault(error, fault, reason):
+    with pytest.raises(Failed, match=reason) as caught, failures("; try less"):
+        raise error
+    assert caught.value.fault is fault
+
+
+@pytest.mark.parametrize("error", [UserError("no data"), OSError("full"), RuntimeError("a fault"), KeyboardInterrupt()])
+def test_other_errors_stay_what_they_are(error):
+    with pytest.raises(type(error)) as caught, failures():
+        raise error
+    assert caught.value is error
