@@ -1,6 +1,5 @@
 """Look at data on disk, and begin with a class table and a study for it."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import JsonOption, app, out
+from nasseg.cli.shared import JsonOption, app, out, print_json
 
 data_app = typer.Typer(help="Look at data on disk.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -33,7 +32,7 @@ def check(
     options = {key: str(value) for key, value in {"root": root, "layout": layout}.items() if value is not None}
     found = check_data(name, limit=limit, **options)
     if as_json:
-        print(json.dumps(found.as_dict()))
+        print_json(found.as_dict())
     else:
         for line in found.lines():
             out.print(line, markup=False, highlight=False)
@@ -44,7 +43,8 @@ def check(
         out.print(table)
     if sheet is not None:
         write_sheet(contact_sheet(name, count=count, **options), sheet)
-        out.print(f"contact sheet: {sheet}", markup=False)
+        if not as_json:
+            out.print(f"contact sheet: {sheet}", markup=False)
     if found.faults:
         raise typer.Exit(1)
 

@@ -1,6 +1,5 @@
 """Latency: networks timed against each other."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from nasseg.cli.shared import (
     app,
     out,
     parse_size,
+    print_json,
     storage_of,
 )
 
@@ -68,7 +68,7 @@ def latency(
         storage=storage_of(storage),
     )
     if as_json:
-        print(json.dumps(asdict(found)))
+        print_json(asdict(found))
         return
     table = Table("network", "p50 ms", "rounds ms", "p90", "p99", "fps", f"ratio to {found.base}", "rounds", "")
     for row in found.rows:

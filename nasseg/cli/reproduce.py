@@ -1,6 +1,5 @@
 """The papers' tables, printed against ours."""
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from nasseg.cli.shared import (
     out,
     parse_settings,
     parse_size,
+    print_json,
     storage_of,
 )
 from nasseg.errors import UserError, unknown
@@ -92,7 +92,7 @@ def _list(as_json: bool) -> None:
 
     found = list_tables(at_hand())
     if as_json:
-        print(json.dumps([asdict(summary) for summary in found]))
+        print_json([asdict(summary) for summary in found])
         return
     heads = (Column("what it asks", ratio=3), "rows", Column("runs now", ratio=1), Column("waits", ratio=2))
     shown = Table(Column("table", no_wrap=True), *heads, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True)
@@ -193,7 +193,7 @@ def _hours(
         raise UserError("a dry run is one of --latency, of --data, or of both: give what is to be estimated")
     found = table_hours(loaded, training, device, storage)
     if as_json:
-        print(json.dumps([{**asdict(one), "hours": one.hours} for one in found]))
+        print_json([{**asdict(one), "hours": one.hours} for one in found])
         return
     names = ("trainings", "not done yet", "hours of training", "hours of timing")
     shown = Table(Column("table", no_wrap=True), *names)

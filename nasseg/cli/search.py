@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from nasseg.cli.shared import JsonOption, StorageOption, Ticker, TrustOption, app, out, storage_of
+from nasseg.cli.shared import JsonOption, StorageOption, Ticker, TrustOption, app, out, print_json, storage_of
 from nasseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ def search(
             start_from=start_from,
             engine=engine,
             address=address,
-            on_progress=lambda progress: ticker.update(progress.line(), progress.done),
+            on_progress=lambda progress: ticker.update(
+                progress.line(), progress.done, progress.rejected + progress.failed
+            ),
             tell=ticker.say,
             command=" ".join(["nasseg", *sys.argv[1:]]),
         )
@@ -110,7 +112,7 @@ def front(
 
     record = read_study(study, storage_of(storage))
     if as_json:
-        print(front_frame(record).to_json(orient="records"))
+        print_json(json.loads(front_frame(record).to_json(orient="records")))
     else:
         _print_front(record)
 
@@ -126,6 +128,7 @@ def status(
 ) -> None:
     """What of a study is done, runs, failed or was rejected, and why; read from the storage alone."""
     from nasseg.analyse.compute_spent import compute_of, since
+    from nasseg.analyse.rungs import rung_lines, rungs_frame
     from nasseg.analyse.trials import front_share, progress, reasons
     from nasseg.study.store.read_study import read_study
     from nasseg.words import duration
@@ -143,15 +146,18 @@ def status(
             "front": front.members,
             "hypervolume": front.share,
         }
+        found["rungs"] = json.loads(rungs_frame(record).to_json(orient="records"))
         found |= {"searched_seconds": record.extra["searched_seconds"], "compute": vars(compute)}
         if latest:
             found["since"] = {**vars(latest), "date": latest.date.isoformat(), "compute": vars(latest.compute)}
-        print(json.dumps(found))
+        print_json(found)
         return
     out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), markup=False)
     if front.members:
         out.print(f"front {front.members}, hypervolume {front.share:.3f}", markup=False)
     out.print(f"searched for {duration(record.extra['searched_seconds'])}; {_spent(compute)}", markup=False)
+    for line in rung_lines(record):
+        out.print(line, markup=False)
     if latest:
         moved = "" if latest.now is None else f", hypervolume {latest.before or 0:.3f} -> {latest.now:.3f}"
         out.print(

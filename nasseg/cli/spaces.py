@@ -1,6 +1,5 @@
 """What there is: spaces, variants, samples, and the cost of one architecture."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -18,6 +17,7 @@ from nasseg.cli.shared import (
     out,
     parse_settings,
     parse_size,
+    print_json,
     storage_of,
 )
 
@@ -63,7 +63,7 @@ def list_variants(as_json: JsonOption = False) -> None:
     from nasseg.families import variants
 
     if as_json:
-        print(json.dumps([asdict(variant) for variant in variants().values()]))
+        print_json([asdict(variant) for variant in variants().values()])
         return
     table = Table("variant", "family", "citation", "note")
     for variant in variants().values():
@@ -84,10 +84,12 @@ def sample(
     from nasseg.space import load_space
 
     loaded, rng = load_space(space), random.Random(seed)
-    for _ in range(n):
-        settings = loaded.settings(loaded.sample(rng))
-        line = json.dumps(settings) if as_json else "  ".join(f"{key}={value}" for key, value in settings.items())
-        out.print(line, markup=False, highlight=False)
+    drawn = [loaded.settings(loaded.sample(rng)) for _ in range(n)]
+    if as_json:
+        print_json(drawn)
+        return
+    for settings in drawn:
+        out.print("  ".join(f"{key}={value}" for key, value in settings.items()), markup=False, highlight=False)
 
 
 @app.command()
@@ -121,7 +123,7 @@ def measure(
         storage=storage_of(storage),
     )
     if as_json:
-        print(json.dumps(report))
+        print_json(report)
         return
     table = Table("figure", "value", title=f"{report['variant'] or report['family']} ({report['arch_id']})")
     names = ("params", "macs", "fvcore_flops", "activations", "peak_activation_bytes", "field_of_view")
@@ -141,6 +143,8 @@ def measure(
     if "fvcore" in report:
         table.add_row("fvcore itself", f"{report['fvcore']['total']:,}")
     out.print(table)
+    for kind, count in report["unknown"].items():
+        out.print(f"no rule for {kind}: its {count} calls may multiply more than macs says", markup=False)
     for name, count in report.get("fvcore", {}).get("unsupported", {}).items():
         out.print(f"fvcore has no rule for {name}: {count} calls", markup=False)
     if by_operator:
