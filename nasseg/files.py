@@ -1,4 +1,4 @@
-"""Where space and study files are found, and how they are read: YAML, safely, with file and line in every error."""
+"""Find and read space and study files: safe YAML, with file and line in every error."""
 
 import os
 import re
@@ -15,19 +15,19 @@ from nasseg.errors import UserError, unknown
 
 Kind = Literal["spaces", "studies", "tables"]  # tables lie in studies/<paper>/, called table-*, figure-* or equation-*
 Model = TypeVar("Model", bound=BaseModel)
-MAX_VALUES = 20_000  # of a file
+MAX_VALUES = 20_000  # most values of a file
 KeyPath = tuple[str | int, ...]
 
 
 def _shipped(kind: Kind) -> Path:
-    """The folder that comes with nasseg: inside an installed wheel, else the checkout's own."""
+    """Return the folder that comes with nasseg: inside an installed wheel, else the checkout's own."""
     package = Path(__file__).resolve().parent
     installed = package / "_data" / kind
     return installed if installed.is_dir() else package.parent / kind
 
 
 def list_files(kind: Kind) -> dict[str, Path]:
-    """Names and paths of the files in ./spaces or ./studies and of those shipped; the user's own come first."""
+    """Return names and paths of the files in ./spaces or ./studies and of those shipped; the user's own come first."""
     found: dict[str, Path] = {}
     home: Kind = "spaces" if kind == "spaces" else "studies"
     for folder in (Path.cwd() / home, _shipped(home)):
@@ -42,7 +42,7 @@ def _is_table(path: Path) -> bool:
 
 
 def find_file(kind: Kind, name: str | Path) -> Path:
-    """The file of that path or name.
+    """Return the file of that path or name.
 
     Raises:
         UserError: there is none; the nearest name is offered.
@@ -83,7 +83,10 @@ def checked_name(name: str) -> str:
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `target` when the block ends, and leaves nothing behind when it fails."""
+    """Give a path to write to.
+
+    It becomes `target` when the block ends, and leaves nothing behind if the block fails.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -96,7 +99,7 @@ def written_whole(target: Path) -> Iterator[Path]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e9 is a number (YAML 1.2) and a key that occurs twice is an error."""
+    """Safe YAML in which 1e9 is a number (YAML 1.2) and a repeated key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -115,7 +118,7 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file as plain data, and the line on which each part of it begins."""
+    """A YAML file as plain data, and the line on which each part begins."""
 
     path: Path
     text: str
@@ -123,17 +126,17 @@ class Document:
     lines: dict[KeyPath, int]
 
     def error(self, where: KeyPath, message: str) -> UserError:
-        """An error that points at the innermost part of `where` that the file holds."""
+        """Return an error that points at the innermost part of `where` that the file holds."""
         while where and where not in self.lines:
             where = where[:-1]
         return UserError(f"{self.path}:{self.lines.get(where, 1)}: {message}")
 
     def validate(self, model: type[Model]) -> Model:
-        """The data as a pydantic model; the first thing wrong with it becomes a UserError."""
+        """Return the data as a pydantic model. The first fault becomes a UserError."""
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            # A typo is both an unknown key and a missing one: the unknown one says more.
+            # A typo is both an unknown key and a missing one; the unknown one tells more.
             first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
             where = tuple(first["loc"])
             name = ".".join(_parts(self.data, where))
@@ -148,10 +151,13 @@ class Document:
 
 
 def _parts(data: Any, where: Iterable[str | int]) -> Iterator[str]:
-    """The parts of a place; an item of a list that has a name by that: its number may be one of a merged list."""
+    """Yield the parts of a place.
+
+    An item of a list goes by its name if it has one: its number may be that of a merged list.
+    """
     for part in where:
         if isinstance(data, list) and isinstance(part, int):
-            data = data[part] if part < len(data) else None  # what is missing has a place, too
+            data = data[part] if part < len(data) else None  # missing items have a place too
         else:
             data = data.get(part) if isinstance(data, dict) else None
         yield repr(data["name"]) if isinstance(part, int) and isinstance(data, dict) and "name" in data else str(part)
@@ -174,7 +180,7 @@ def _fields_at(model: Any, where: Iterable[str | int]) -> list[str]:
 
 
 def read_yaml(path: Path) -> Document:
-    """A YAML mapping from a file.
+    """Read a YAML mapping from a file.
 
     Raises:
         UserError: the file cannot be read, does not parse (file and line), or is no mapping.
@@ -187,7 +193,7 @@ def read_yaml(path: Path) -> Document:
 
 
 def parse_yaml(text: str, path: Path) -> Document:
-    """`read_yaml` for text that is already here; `path` is only what errors name."""
+    """Parse YAML text like `read_yaml`; `path` only appears in errors."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -209,7 +215,7 @@ def parse_yaml(text: str, path: Path) -> Document:
 
 
 def _collect_lines(node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int]) -> bool:
-    """Note where each key is; False once the file is too large, for aliases may expand without end."""
+    """Note the line of each key; return False once the file is too large, for aliases may expand without end."""
     lines.setdefault(where, node.start_mark.line + 1)
     if len(lines) > MAX_VALUES:
         return False
