@@ -53,6 +53,8 @@ class Segmenter(nn.Module):
 
     context: None if the family has none. head: map -> logits at the map's stride.
     input_scale: the image is resized by it first, so that cost, latency and accuracy all refer to the camera's size.
+    Plain bilinear, which every runtime has: an antialiased resize differs by 0.6 of 255 on average at 0.75, 1.1 at 0.5
+    and 3.3 at 0.25 (procedural scenes of 256 x 512, against Pillow).
     """
 
     def __init__(

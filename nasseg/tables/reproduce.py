@@ -178,7 +178,7 @@ def table_hours(
 def _speed(planned: Planned, training: Training) -> tuple[float, float]:
     """Return the seconds a multiply-add of a training step and of a forward pass, for two images."""
     recipe, threads = planned.run.recipe, torch.get_num_threads()
-    size = recipe.crop_size or training.size
+    size = recipe.on(training.size, planned.run.arch.input_scale).crop_size or training.size
     torch.set_num_threads(training.threads)
     try:
         with DeviceLock(training.device).computing():

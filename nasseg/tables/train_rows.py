@@ -132,7 +132,7 @@ class TableTraining:
         assert self.column is not None
         arch, training = self.networks[row.name], self.training
         recipe, macs = training.recipe(self.table, row, self.column), self._macs(arch)
-        height, width = recipe.crop_size or training.size
+        height, width = recipe.on(training.size, arch.input_scale).crop_size or training.size
         share = height * width / (training.size[0] * training.size[1])
         passes = 3 * share * recipe.steps * recipe.batch_size  # a backward pass costs two forward passes
         images = training.data.counts["val"]

@@ -173,7 +173,8 @@ class _Training:
         self.average = Average(model, recipe.ema_decay) if recipe.ema_decay else None
         self.generator = torch.Generator().manual_seed(seed)
         self.batches = Batches(data, recipe, self.generator, self.device)
-        self.augment = Augment(recipe.for_input_scale(getattr(model, "input_scale", 1.0)), data.train.size)
+        size = data.train.size
+        self.augment = Augment(recipe.on(size, getattr(model, "input_scale", 1.0)), size)
         self.optimizer = make_optimizer(nn.ModuleList([model, self.heads]), recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self.step, self.seconds, self.limit, self.whole = 0, 0.0, 0.0, True

@@ -19,7 +19,9 @@ def segmentation_loss(logits: Tensor, labels: Tensor, ohem: OHEM | None = None) 
     if ohem is None:
         return cross_entropy(logits, labels)
     losses = F.cross_entropy(_in_planes(logits), labels, ignore_index=IGNORE, reduction="none")
-    return mean_of_hard(losses[labels != IGNORE], ohem.threshold, ohem.at_least)
+    kept = losses[labels != IGNORE]
+    counted = labels.numel() if ohem.share_of == "all" else len(kept)
+    return mean_of_hard(kept, ohem.threshold, max(1, int(ohem.at_least * counted)))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -38,11 +40,11 @@ def _in_planes(logits: Tensor) -> Tensor:
     return logits.contiguous()
 
 
-def mean_of_hard(losses: Tensor, threshold: float, at_least: float) -> Tensor:
-    """Return the mean of the losses [N] above the threshold, or of the highest share `at_least` if that is more."""
+def mean_of_hard(losses: Tensor, threshold: float, at_least: int) -> Tensor:
+    """Return the mean of the losses [N] above the threshold, or of the `at_least` highest ones if those are more."""
     if not len(losses):
         return losses.sum()
-    hard, least = losses[losses > threshold], max(1, int(at_least * len(losses)))
+    hard, least = losses[losses > threshold], min(at_least, len(losses))
     return hard.mean() if len(hard) >= least else losses.topk(least).values.mean()
 
 

@@ -14,28 +14,31 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
 from nasseg.errors import UserError, unknown
 from nasseg.files import read_yaml
-from nasseg.records import digest
+from nasseg.records import Size, digest
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _NOT_COMPARED = frozenset(
     {"channels_last", "eval_batch_size", "accumulation"}
 )  # they do not decide the weights, or (the last) are compared in their own way
 # Newer settings: left out of the hash while unset, so that old hashes stay.
-_LATER = frozenset({"rand_augment", "class_uniform", "pseudo"})
+_LATER = frozenset({"warmup_curve", "rand_augment", "class_uniform", "pseudo"})
 
 
 class OHEM(BaseModel):
     """Online hard example mining: the loss is the mean over the hard pixels of a batch only.
 
     A pixel is hard if its class has a probability below `probability_below`, or its loss is above `loss_above`. If less
-    than the share `at_least` of the labelled pixels is hard, that share of them with the highest losses is taken; so it
-    is always if neither threshold is given.
+    than the share `at_least` of the pixels is hard, that share with the highest losses is taken, as far as there are
+    labelled ones; so it is always if neither threshold is given. share_of: `labelled` pixels, or of `all`, ignored ones
+    too, as STDC's and RegSeg's released code counts.
     """
 
     model_config = _STRICT
@@ -43,6 +46,12 @@ class OHEM(BaseModel):
     probability_below: float | None = Field(None, gt=0, lt=1)
     loss_above: float | None = Field(None, ge=0)
     at_least: float = Field(1 / 16, gt=0, le=1)
+    share_of: Literal["labelled", "all"] = "labelled"
+
+    @model_serializer(mode="wrap")
+    def _without_newer(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is newer than hashes on record, while it is unset."""
+        return {name: value for name, value in dump(self).items() if (name, value) != ("share_of", "labelled")}
 
     @model_validator(mode="after")
     def _one_threshold(self) -> "OHEM":
@@ -115,7 +124,8 @@ class Recipe(BaseModel):
     differences from the publication.
 
     batch_size: images a step. accumulation: into how many parts a step is split to save memory; BatchNorm and OHEM see
-    one part at a time. crop_size: [height, width], null for the whole image. scale_range: bounds of the random zoom.
+    one part at a time. crop_size: [height, width], cut to the images where they are smaller; null for the whole image.
+    scale_range: bounds of the random zoom.
     views: whether crop_size and scale_range apply at the camera's scale or, if a network resizes its input, after that.
     flip: left-right, every second image. jitter: brightness and contrast vary by up to this fraction. rand_augment:
     null for none. class_uniform: the share of images that is drawn evenly over the classes, each with a crop around its
@@ -123,7 +133,8 @@ class Recipe(BaseModel):
     momentum: of SGD; AdamW's betas are (0.9, 0.999). weight_decay_on: `weights` are matrices and kernels, without
     biases, BatchNorm and other vectors; `convolutions` all that belongs to a convolution; `not_batch_norm`; `all`.
     power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper;
-    warmup_from: the share of the learning rate that it starts with, null for 1 / (warmup_steps + 1).
+    warmup_from: the share of the learning rate that it starts with, null for 1 / (warmup_steps + 1). warmup_curve: null
+    for a straight line, exponential for a constant factor a step, which needs a warmup_from above 0.
     init: a file of weights to start from, as far as they fit (its hash is part of the accuracy protocol); init_map:
     patterns of tensors' names there -> here (see nasseg.train.key_maps), for files whose names are not known.
     ohem: hard pixels only; null for cross entropy over all. heads: trained beside the network, then dropped.
@@ -156,6 +167,7 @@ class Recipe(BaseModel):
     power: float = Field(0.9, gt=0)
     warmup_steps: int = Field(0, ge=0)
     warmup_from: float | None = Field(None, ge=0, le=1)
+    warmup_curve: Literal["exponential"] | None = None
     ohem: OHEM | None = None
     heads: tuple[Head, ...] = ()
     ema_decay: float | None = Field(None, gt=0, lt=1)
@@ -183,6 +195,8 @@ class Recipe(BaseModel):
             raise ValueError("scale_range is [low, high], 0 < low <= high")
         if self.warmup_steps >= self.steps:
             raise ValueError("warmup_steps must be below steps")
+        if self.warmup_curve and not self.warmup_from:
+            raise ValueError("an exponential warm-up needs a warmup_from above 0")
         if self.batch_size % self.accumulation:
             raise ValueError("batch_size must be divisible by accumulation")
         if self.pseudo is not None and not 0 < self.pseudo_count < self.batch_size:
@@ -231,6 +245,8 @@ class Recipe(BaseModel):
         if step < self.warmup_steps:
             if self.warmup_from is None:
                 return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
+            if self.warmup_curve:
+                return float(self.learning_rate * self.warmup_from ** (1 - step / self.warmup_steps))
             return self.learning_rate * (self.warmup_from + (1 - self.warmup_from) * step / self.warmup_steps)
         progress = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
         if self.schedule == "poly":
@@ -239,15 +255,28 @@ class Recipe(BaseModel):
             return self.learning_rate * (1 + cos(pi * progress)) / 2
         return self.learning_rate
 
-    def for_input_scale(self, scale: float) -> "Recipe":
-        """Return the recipe with its views at the camera's scale, for a network that resizes its input by `scale`."""
-        if self.views == "camera" or scale == 1:
-            return self
-        low, high = self.scale_range
-        crop = self.crop_size and (round(self.crop_size[0] / scale), round(self.crop_size[1] / scale))
+    def on(self, size: Size, input_scale: float = 1.0) -> "Recipe":
+        """Return the recipe with its views at the camera's scale, on images of that size.
+
+        size: [height, width] of the images as networks see them. input_scale: by which the network resizes its input.
+        A crop that is larger than the images is cut to them: the rest of each view would be grey and ignored.
+        """
+        scale = 1.0 if self.views == "camera" else input_scale
+        (low, high), crop = self.scale_range, None
+        if self.crop_size is not None:
+            crop = min(round(self.crop_size[0] / scale), size[0]), min(round(self.crop_size[1] / scale), size[1])
         return self.model_copy(
             update={"views": "camera", "crop_size": crop, "scale_range": (low / scale, high / scale)}
         )
+
+    def deviations_on(self, size: Size, input_scale: float = 1.0) -> tuple[str, ...]:
+        """Return what differs from the publication where the recipe trains on images of that size; see `on`."""
+        crop = self.on(size, input_scale).crop_size
+        wanted = self.on((1 << 30, 1 << 30), input_scale).crop_size
+        if crop is None or wanted is None or crop == wanted:
+            return self.deviations
+        (height, width), (high, wide) = crop, wanted
+        return (*self.deviations, f"crops are {width} x {height}, since images are smaller than {wide} x {high}")
 
 
 @dataclass(frozen=True)

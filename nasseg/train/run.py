@@ -230,7 +230,7 @@ def _keep(run: Run, trained: TrainedNetwork, guard: Guard) -> RunResult:
         arch=run.settings,
         recipe=run.recipe.model_dump(mode="json"),
         citation=run.recipe.citation,
-        deviations=run.recipe.deviations,
+        deviations=run.recipe.deviations_on(run.data.train.size, run.arch.input_scale),
         identity=run.identity,
         measurement=Measurement(arch_id=run.arch.id, cost=cost, accuracy=trained.accuracy(run.protocol)),
         best=trained.accuracy(of_best, best),

@@ -241,6 +241,18 @@ def test_views_follow_the_networks_input_scale(data):
     assert seen[0] == (32, 64)
 
 
+def test_no_view_is_larger_than_the_images(data):
+    """Which are of 32 x 64: else most of each view were grey and ignored."""
+    seen = []
+    model = Pixelwise(data.num_classes)
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    train(model, data, Recipe(steps=2, batch_size=4, crop_size=(48, 512), flip=False), seed=0)
+    views = seen[:2]
+    assert [tuple(view.shape[2:]) for view in views] == [(32, 64)] * 2
+    images = normalise(data.train.images)
+    assert all((images == one).flatten(1).all(1).any() for view in views for one in view)
+
+
 def test_a_model_for_other_classes_is_refused(data):
     with pytest.raises(UserError, match="build the model for"):
         train(network(3), data, Recipe(steps=1), seed=0)

@@ -41,8 +41,22 @@ def test_hard_pixels_by_hand(ohem, loss):
 
 def test_hard_pixels_are_chosen_by_loss_not_by_place():
     losses = torch.tensor([0.1, 3.0, 0.2, 1.0])
-    assert mean_of_hard(losses, 0.5, 0.25).item() == 2.0
-    assert mean_of_hard(losses.flip(0), 5.0, 0.5).item() == 2.0
+    assert mean_of_hard(losses, 0.5, 1).item() == 2.0
+    assert mean_of_hard(losses.flip(0), 5.0, 2).item() == 2.0
+
+
+@pytest.mark.parametrize(("share_of", "count"), [("labelled", 1), ("all", 3)])
+def test_the_floor_counts_labelled_or_all_pixels(share_of, count):
+    """A quarter of 4 labelled pixels, or of all 12: the highest one, or three, by a sort."""
+    torch.manual_seed(0)
+    logits, labels = torch.randn(1, 3, 2, 6), torch.full((1, 2, 6), 255)
+    labels[0, 0, :4] = torch.tensor([0, 1, 2, 0])
+    losses = [-logits[0, :, 0, n].log_softmax(0)[labels[0, 0, n]].item() for n in range(4)]
+    ohem = OHEM(loss_above=99, at_least=0.25, share_of=share_of)
+    expected = sum(sorted(losses)[-count:]) / count
+    assert segmentation_loss(logits, labels, ohem).item() == pytest.approx(expected, rel=1e-6)
+    labels[0, 0, 1:] = 255  # fewer are labelled than the floor asks for: those that are
+    assert segmentation_loss(logits, labels, ohem).item() == pytest.approx(losses[0], rel=1e-6)
 
 
 @pytest.mark.parametrize("ohem", [None, OHEM(probability_below=0.7)])

@@ -129,12 +129,13 @@ class Workshop:
             data = self.data
         store, steps = WeightStore(context.weights), job.until or context.recipe.steps
         said: list[str] = []
+        arch = _arch(job)
         try:
             folder = store.folder(job.key)
             path, identity = folder / CHECKPOINT, {"eval_key": job.key}
             checkpoints = Checkpoints(path, identity, on_written=store.written, on_damaged=said.append)
             trained = train_network(
-                _arch(job),
+                arch,
                 data,
                 context.recipe,
                 seed=job.seed,
@@ -148,7 +149,8 @@ class Workshop:
         except OSError as error:
             what = f"cannot use {error.filename or context.weights}: {error.strerror or error}"
             return _fault(job, Fault.SURROUNDINGS, f"{what}; the last checkpoint is kept")
-        notes: dict[str, Any] = {DEVIATIONS: list(context.recipe.deviations)} if context.recipe.deviations else {}
+        deviations = context.recipe.deviations_on(context.cost.input_size, arch.input_scale)
+        notes: dict[str, Any] = {DEVIATIONS: list(deviations)} if deviations else {}
         if trained.loaded:
             notes[INIT] = trained.loaded[:1]
         model = trained.model.eval()

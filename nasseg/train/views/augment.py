@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nasseg.measure.accuracy import IGNORE
 from nasseg.records import Size
@@ -19,9 +20,10 @@ class Augment:
     """A recipe's zoom, flip, crop, jitter and RandAugment.
 
     A view of size crop_size is cut from the image zoomed by a random factor, at a random place, or where it holds a
-    place that is asked for; where it is larger than the image, the rest is grey and ignored. Every random number is
-    drawn from one generator on the CPU, so that a seed gives the same views on every device. Images of different sizes
-    come as lists; their views are of size `seen` if the recipe has no crop_size.
+    place that is asked for; where it is larger than the zoomed image, the rest is grey and ignored. A zoom below 1 is
+    antialiased as Pillow's bilinear is, by which the papers' code resizes. Every random number is drawn from one
+    generator on the CPU, so that a seed gives the same views on every device. Images of different sizes come as lists;
+    their views are of size `seen` if the recipe has no crop_size.
     """
 
     def __init__(self, recipe: Recipe, seen: Size | None = None) -> None:
@@ -39,9 +41,7 @@ class Augment:
         held: [B, 2], row and column in an image that its view must hold, NaN for none.
         """
         device = images[0].device
-        draws = torch.rand(6, len(images), 1, generator=generator).to(device, non_blocking=True)
-        if held is not None:
-            held = held.to(device, non_blocking=True)
+        draws = torch.rand(6, len(images), 1, generator=generator)
         operations = self.recipe.rand_augment and RandomOperations(self.recipe.rand_augment, len(images), generator)
         if isinstance(images, Tensor) and isinstance(labels, Tensor):
             views, targets, outside = self._views(images, labels, draws, held)
@@ -72,17 +72,47 @@ class Augment:
         row, column = (None, None) if held is None else held.split(1, 1)
         if self.recipe.flip and column is not None:
             column = torch.where(draws[3] < 0.5, width - column, column)
-        rows = _positions(height, crop_height, zoom, draws[1], row)
-        columns = _positions(width, crop_width, zoom, draws[2], column)
+        sizes = [(zoom * side).round().clamp(min=1) for side in (height, width)]
+        exact = [torch.where(zoom < 1, size / side, zoom) for size, side in zip(sizes, (height, width), strict=True)]
+        rows = _positions(height, crop_height, exact[0], draws[1], row)
+        columns = _positions(width, crop_width, exact[1], draws[2], column)
         if self.recipe.flip:
             columns = torch.where(draws[3] < 0.5, width - columns, columns)
+        rows, columns, draws = (part.to(images.device, non_blocking=True) for part in (rows, columns, draws))
 
-        views = resample(normalise(images), rows, columns)
+        smaller = {n: torch.cat(sizes, 1)[n].int().tolist() for n in (zoom < 1).flatten().nonzero().flatten().tolist()}
+        views = _zoomed(images, smaller, rows, columns)
         contrast = 1 + self.recipe.jitter * (2 * draws[4] - 1)
         brightness = self.recipe.jitter * (2 * draws[5] - 1)
         if self.recipe.jitter:
             views = views * contrast[..., None, None] + brightness[..., None, None]
         return views, *_pick(labels, rows, columns)
+
+
+def _zoomed(images: Tensor, smaller: dict[int, list[int]], rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the views [B, 3, h, w] of images [B, H, W, 3] at those positions.
+
+    smaller: height and width that an image has at its zoom, by its number, where this is below 1.
+    """
+    if not smaller:
+        return resample(normalise(images), rows, columns)
+    views = torch.empty(len(images), 3, rows.shape[1], columns.shape[1], device=images.device)
+    if others := [number for number in range(len(images)) if number not in smaller]:
+        views[others] = resample(normalise(images[others]), rows[others], columns[others])
+    for number, (height, width) in smaller.items():
+        small, one = shrink(images[number], (height, width)), slice(number, number + 1)
+        share_y, share_x = height / images.shape[1], width / images.shape[2]
+        views[one] = resample(normalise(small[None]), rows[one] * share_y, columns[one] * share_x)
+    return views
+
+
+def shrink(image: Tensor, size: Size) -> Tensor:
+    """Return an image, uint8 [H, W, 3], made smaller as by Pillow's antialiased bilinear, within one of 255."""
+    planes = image.permute(2, 0, 1)[None]
+    if image.device.type != "cpu":  # a kernel for bytes is there on the CPU only
+        planes = planes.float()
+    small = F.interpolate(planes, size, mode="bilinear", antialias=True)
+    return small.round().to(torch.uint8)[0].permute(1, 2, 0)
 
 
 def _positions(length: int, crop: int, zoom: Tensor, draw: Tensor, held: Tensor | None = None) -> Tensor:
@@ -96,7 +126,9 @@ def _positions(length: int, crop: int, zoom: Tensor, draw: Tensor, held: Tensor 
     if held is not None:
         around = torch.minimum((held - draw * (crop / zoom)).clamp(min=0), room)
         start = torch.where(held.isnan() | (room < 0), start, around)
-    return start.round() + steps  # whole pixels, so that a view at zoom 1 is not blurred
+    # By whole pixels, of the smaller image where it is made smaller: then a view at no zoom above 1 is blurred again.
+    pixels = zoom.clamp(max=1)
+    return (start * pixels).round() / pixels + steps
 
 
 def _pick(labels: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
