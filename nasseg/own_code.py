@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from importlib.abc import SourceLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -114,15 +115,29 @@ def _text(place: str, path: Path | None) -> bytes:
     return b"" if path is None else path.read_bytes()
 
 
+class _Text(SourceLoader):
+    """Loads the text that was hashed, whatever the file is by now."""
+
+    def __init__(self, path: str, text: bytes) -> None:
+        self._path, self._content = path, text
+
+    def get_filename(self, fullname: str) -> str:
+        return self._path
+
+    def get_data(self, path: str) -> bytes:
+        return self._content
+
+
 @cache
 def _module(path: Path, text: bytes) -> ModuleType:
     name = f"nasseg_user_{path.stem}_{hashlib.sha256(bytes(path) + text).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Text(str(path), text))
     assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     try:
-        exec(compile(text, str(path), "exec"), vars(module))  # the text that was hashed, whatever the file is by now
+        spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
