@@ -323,7 +323,9 @@ def test_a_network_is_trained_resumed_and_the_front_finished(tmp_path):
     assert (
         "test" in finished.partition("tiny@finish")[2].partition("report: ")[0]
     )  # the held-out split beside the other
-    assert "report: " in finished
+    assert "the best on the validation split: nasseg export tiny@finish#" in finished
+    assert (tmp_path / "runs" / "tiny" / "finish.html").is_file()
+    assert "tiny@finish" not in (tmp_path / "runs" / "tiny" / "report.html").read_text()
 
 
 def test_measure_names_operators_that_nobody_can_count(tmp_path):

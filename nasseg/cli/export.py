@@ -8,6 +8,8 @@ import typer
 from nasseg.cli.shared import (
     ArchArgument,
     ClassesOption,
+    InitMapOption,
+    InitOption,
     InputOption,
     SetOption,
     StorageOption,
@@ -35,6 +37,10 @@ def export(
     classes: ClassesOption = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 1,
     data: Annotated[str | None, typer.Option(help="Data set whose class names and colours go into the card.")] = None,
+    opset: Annotated[int | None, typer.Option(min=18, help="Of ONNX. Default: torch's choice.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="The file computes in float16, on float32 images.")] = False,
+    init: InitOption = None,
+    init_map: InitMapOption = None,
     storage: StorageOption = None,
     trust_code: TrustOption = False,
 ) -> None:
@@ -51,6 +57,10 @@ def export(
         num_classes=classes,
         batch=batch,
         data=data,
+        opset=opset,
+        half=half,
+        init=init,
+        init_map=init_map,
         storage=storage_of(storage),
     )
     for line in [*done.card.lines(), f"card: {done.card_path}"]:

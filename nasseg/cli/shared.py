@@ -46,7 +46,10 @@ app = typer.Typer(
 out = Console(soft_wrap=True)
 OFTEN_SECONDS = 10.0  # between lines of progress off a terminal, where many things end in a second
 
-ArchArgument = Annotated[str, typer.Argument(help="Network: a variant, a family, a YAML file, or STUDY#TRIAL.")]
+ArchArgument = Annotated[
+    str,
+    typer.Argument(help="Network: a variant, a family, a YAML file, or trained: a run, STUDY#TRIAL, TABLE#ROW."),
+]
 StorageOption = Annotated[
     str | None,
     typer.Option(
@@ -62,10 +65,8 @@ InputOption = Annotated[
 ]
 ClassesOption = Annotated[int | None, typer.Option(min=1, help="Number of classes. Default: the trial's, or 19.")]
 InitOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Starting weights: nasseg's, the authors' of RegSeg, DABNet or STDC, or a backbone of torchvision or timm."
-    ),
+    str | None,
+    typer.Option(help="Weights: nasseg's own, or released ones of RegSeg, DABNet, STDC, torchvision, timm."),
 ]
 InitMapOption = Annotated[
     Path | None, typer.Option(help="YAML file of patterns, `name there: name here`, for weights with other names.")

@@ -1,7 +1,9 @@
 """The verbs of training: one architecture under one recipe, pseudo-labels, and the networks of a front to the end."""
 
+import json
 import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,8 @@ from nasseg.cli.shared import (
     ArchArgument,
     InitMapOption,
     InitOption,
+    InputOption,
+    JsonOption,
     SetOption,
     StorageOption,
     Ticker,
@@ -19,6 +23,7 @@ from nasseg.cli.shared import (
     app,
     out,
     parse_settings,
+    parse_size,
     storage_of,
 )
 from nasseg.errors import UserError
@@ -91,32 +96,96 @@ def train(
 
 
 @app.command()
+def evaluate(
+    arch: ArchArgument,
+    data: Annotated[str, typer.Option(help="A folder, a data set by name, or scenes.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    init: InitOption = None,
+    init_map: InitMapOption = None,
+    scales: Annotated[str, typer.Option(help="Of the image, averaged: 0.5,0.75,1,1.25,1.5.")] = "1",
+    flip: Annotated[bool, typer.Option("--flip", help="Each view mirrored, too.")] = False,
+    save: Annotated[Path | None, typer.Option(help="A folder for label maps in the data set's own values.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="Folder of the result. Default: in runs/evaluate.")] = None,
+    input_size: InputOption = None,
+    settings: SetOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 1,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a network with its weights, or those of a file, on a split of a data set. Nothing is trained."""
+    from nasseg.network.evaluate import evaluate_address
+
+    chosen = _scales(scales)
+    out.stderr = as_json  # the result alone goes to standard output
+    with Ticker() as ticker:
+        result, folder = evaluate_address(
+            arch,
+            data,
+            split=split,
+            overrides=parse_settings(settings or []),
+            init=init,
+            init_map=init_map,
+            scales=chosen,
+            flip=flip,
+            save=save,
+            folder=output,
+            input_size=parse_size(input_size),
+            device=device,
+            threads=threads,
+            storage=storage_of(storage),
+            on_progress=lambda n, of: ticker.update(f"{n} of {of} images", 10 * n // max(1, of)),
+        )
+    if as_json:
+        print(json.dumps(asdict(result)))
+        return
+    for line in result.loaded:
+        out.print(line, markup=False)
+    if result.miou is None:
+        out.print(f"the labels of {split} hold no class, so that there are no figures", markup=False)
+    else:
+        table = Table("figure", f"{result.protocol.data}, {split}, %")
+        for name, value in result.rows():
+            table.add_row(name, "" if value is None else f"{value:.2f}")
+        out.print(table)
+    if save:
+        out.print(f"{save}: {result.images} label maps", markup=False)
+    out.print(f"{folder}: result.json, confusion.svg", markup=False)
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError:
+        raise UserError(f"--scales: {text!r} must be numbers with commas between them, such as 0.5,1,2") from None
+
+
+@app.command()
 def label(
-    run: Annotated[Path, typer.Argument(help="Folder of a training. Its best weights are the teacher.")],
+    teacher: Annotated[str, typer.Argument(help="What was trained: a run's folder, STUDY#TRIAL, or TABLE#ROW.")],
     images: Annotated[Path, typer.Argument(help="Folder of images without labels.")],
     output: Annotated[Path, typer.Option("-o", help="Folder for the pseudo-labels.")],
     scales: Annotated[str, typer.Option(help="Scales of the image, each also mirrored.")] = "0.5,1,2",
     confidence: Annotated[float, typer.Option(min=0, max=1, help="Ignore pixels with a lower probability.")] = 0.5,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 1,
+    storage: StorageOption = None,
     trust_code: TrustOption = False,
 ) -> None:
     """Label images with a trained network, for `nasseg train --pseudo` (self-training, as in ESeg)."""
     from nasseg.network.label import label_folder
 
-    try:
-        chosen = tuple(map(float, scales.split(",")))
-    except ValueError:
-        raise UserError(f"--scales: {scales!r} must be numbers with commas between them, such as 0.5,1,2") from None
+    chosen = _scales(scales)
     with Ticker() as ticker:
         done = label_folder(
-            run,
+            teacher,
             images,
             output,
             scales=chosen,
             confidence=confidence,
             device=device,
             threads=threads,
+            storage=storage_of(storage),
             on_progress=lambda n, of: ticker.update(f"{n} of {of} images", 10 * n // max(1, of)),
         )
     sure = "" if done.sure is None else f", {done.sure:.0%} of their pixels"
@@ -128,8 +197,10 @@ def label(
 
 @app.command()
 def finish(
-    study: Annotated[str, typer.Argument(help="Study by name or path.")],
-    recipe: RecipeOption,
+    study: Annotated[str, typer.Argument(help="Study by name or path, or one trial of it: STUDY#21.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe by name, or a YAML file. Default: the study's own, five times as long.")
+    ] = None,
     recipe_settings: RecipeSetOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each network.")] = 3,
     epochs: EpochsOption = None,
@@ -143,7 +214,7 @@ def finish(
     """Train the front's networks to the end, time them again, and evaluate once on the held-out split."""
     from nasseg.analyse.finished import FIGURES, finished_frame
     from nasseg.report import write_report
-    from nasseg.study.finish.finish import finish_study
+    from nasseg.study.finish.finish import best_made, finish_study, made
     from nasseg.study.store.storage import runs_folder
 
     with Ticker() as ticker:
@@ -172,6 +243,9 @@ def finish(
         mious = (_spread(row[name], row[f"{name}_sd"]) for name in FIGURES)
         table.add_row(f"#{row['number']} {row['family']}", *times, *mious)
     out.print(table)
+    for number, entries in made(done.record).items():
+        named = ", ".join(f"{address} (seed {seed})" for seed, address in entries)
+        out.print(f"trial {number} of {done.searched.name}, trained to the end: {named}", markup=False)
     for note in done.notes:
         out.print(note, markup=False)
     if done.interrupted:
@@ -181,7 +255,9 @@ def finish(
         raise UserError(
             f"no network of the front of {done.searched.name} is finished: mend the faults above and run this again"
         )
-    path = write_report(done.record, runs_folder(done.record.name) / "report.html")
+    if best := best_made(done.record):
+        out.print(f"the best on the validation split: nasseg export {best} -o {done.searched.name}.onnx", markup=False)
+    path = write_report(done.record, runs_folder(done.record.name) / f"{purpose}.html")
     out.print(f"report: {path}", markup=False)
 
 

@@ -1,6 +1,8 @@
-"""One address for an architecture everywhere: a variant, a family, a file, or STUDY#TRIAL."""
+"""One address for an architecture everywhere: a variant, a family, a file, or what was trained.
 
-import json
+What was trained has the addresses of nasseg.network.trained: a run's folder or file, STUDY#TRIAL, TABLE#ROW.
+"""
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +11,22 @@ from typing import Any
 from nasseg.errors import UserError
 from nasseg.families import Arch, get_family, make_arch, variants
 from nasseg.files import read_yaml
+from nasseg.network.trained import WEIGHTS, Trained, find_trained, is_trained_address
 from nasseg.own_code import of_record
 from nasseg.records import Measurement
-from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """An arch, the published variant with the same network if there is one, and its known measurement."""
+    """An arch, the published variant that it is (by identity of the network), and what is already measured of it.
+
+    trained: what the address is one of, where it is one of something trained (or only measured, in a study).
+    """
 
     arch: Arch
     variant: str | None
     measurement: Measurement | None = None
+    trained: Trained | None = None
 
 
 def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: str | None = None) -> Resolved:
@@ -30,10 +36,11 @@ def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: s
         UserError: nothing is there, or a field or its value is refused.
     """
     overrides = dict(overrides or {})
-    measurement = None
-    if "#" in address:
-        settings, measurement, code = _of_trial(address, storage)
-        with of_record(code):
+    trained = None
+    if is_trained_address(address):
+        trained = find_trained(address, storage)
+        settings = dict(trained.settings)
+        with of_record(trained.code):
             arch = get_family(settings.pop("family")).from_params({**settings, **overrides})
     elif Path(address).suffix in (".yaml", ".yml"):
         settings = dict(read_yaml(_file(address)).data)
@@ -43,31 +50,20 @@ def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: s
                 f"{address}: an architecture's file names its `family` or a `variant`, and fields that differ"
             )
         arch = make_arch(str(name), **{**settings, **overrides})
+    elif Path(address).suffix in WEIGHTS or Path(address).is_dir():
+        raise UserError(
+            f"{address} is no run that is done: there is no result.json beside its weights. An unfinished run goes on "
+            "with `nasseg train --resume`; weights from elsewhere are given as --init, beside the network"
+        )
     else:
         arch = make_arch(address, **overrides)
-    return Resolved(arch, _variant(arch), None if overrides else measurement)
+    return Resolved(arch, _variant(arch), trained.measurement if trained and not overrides else None, trained)
 
 
 def _file(address: str) -> Path:
     if not Path(address).is_file():
         raise UserError(f"no such file: {address}")
     return Path(address)
-
-
-def _of_trial(address: str, storage: str | None) -> tuple[dict[str, Any], Measurement | None, dict[str, str]]:
-    """Return family and fields of a trial's network, what is measured of it, and the study's own code by source."""
-    from nasseg.study.store.read_study import open_record  # Optuna is slow to import, and only this address needs it
-
-    name, _, number = address.rpartition("#")
-    if not number.isdigit():
-        raise UserError(f"a trial is addressed STUDY#NUMBER, got {address!r}")
-    record = open_record(name, storage)
-    trials, code = record.trials(), record.attributes().get("identity", {}).get("own code", {})
-    trial = next((trial for trial in trials if trial.number == int(number)), None)
-    if trial is None or ARCH not in trial.user_attrs:
-        raise UserError(f"study {name!r} has no trial {number}; it holds {len(trials)}, numbered from 0")
-    text = trial.user_attrs.get(MEASUREMENT)
-    return json.loads(trial.user_attrs[ARCH]), Measurement.from_json(text) if text else None, code
 
 
 def _variant(arch: Arch) -> str | None:

@@ -21,6 +21,7 @@ UNTRAINED = "untrained (random)"
 # BatchNorm into convolutions: 2e-7 to 2e-5 over the published networks. A wrong operator (a resize with other corners,
 # another padding) is off by more than 1e-2.
 TOLERANCE = 1e-3
+TOLERANCE_HALF = 1e-2  # of files that compute in float16: 2e-4 (RegSeg) and 5e-4 (DABNet) with random weights
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; further classes get lighter and darker ones.
 _OKABE_ITO = (
@@ -127,6 +128,8 @@ class Card(_Part):
     weights: str
     figures: Measurement
     parity: Parity
+    precision: Literal["fp32", "fp16"] = "fp32"
+    batch_norm: str = ""
     environment: Environment
 
     def lines(self) -> list[str]:
@@ -141,6 +144,7 @@ class Card(_Part):
             f"parity with PyTorch in {parity.runtime} on {parity.input}: logits differ by {parity.max_difference:.2g} "
             f"at most (the largest is {parity.largest_logit:.3g}, tolerance {parity.tolerance:g} of it); "
             f"{100 * parity.equal_argmax:.4g} % of the pixels have the same class",
+            *([self.batch_norm] if self.batch_norm else []),
         ]
 
 
@@ -174,7 +178,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def compare(found: Tensor, logits: Tensor, *, runtime: str, where: str) -> Parity:
+def compare(found: Tensor, logits: Tensor, *, runtime: str, where: str, half: bool = False) -> Parity:
     """Compare an exported file's output, logits or classes, with PyTorch's logits [B, classes, H, W].
 
     Raises:
@@ -196,6 +200,7 @@ def compare(found: Tensor, logits: Tensor, *, runtime: str, where: str) -> Parit
         input=where,
         max_difference=float(difference),
         largest_logit=float(logits.abs().max()),
+        tolerance=TOLERANCE_HALF if half else TOLERANCE,
         equal_argmax=float(equal.double().mean()),
     )
 

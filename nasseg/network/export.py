@@ -4,7 +4,6 @@ ONNX and torch.export files have one fixed input size. A file is opened again an
 its name. Images are normalised outside of it, as the card says.
 """
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,14 +18,14 @@ from nasseg.data import scenes
 from nasseg.data.class_table import list_tables, read_table
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError, unknown
-from nasseg.families import Arch
 from nasseg.files import written_whole
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.environment import environment
+from nasseg.measure.fold import fold_batch_norms
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.onnx_file import open_onnx, require_onnx, run_onnx, save_onnx, trace
 from nasseg.measure.pt2_file import open_pt2, save_pt2
-from nasseg.network.address import Resolved, resolve
+from nasseg.network.address import Resolved
 from nasseg.network.card import (
     UNTRAINED,
     ArchCard,
@@ -42,12 +41,10 @@ from nasseg.network.card import (
     sha256,
 )
 from nasseg.network.measure import DEFAULT_CLASSES, DEFAULT_SIZE
+from nasseg.network.weighted import Weighted, find_weighted
 from nasseg.records import Measurement, Size
-from nasseg.study.store.storage import runs_folder
-from nasseg.study.store.trial_attributes import EVAL_KEY, MEASUREMENT, REUSED_FROM, WEIGHTS_ERROR, WEIGHTS_SHA256
-from nasseg.study.store.weight_store import LAST, WeightStore
 from nasseg.train.views.network_input import MAP_BACK, normalise
-from nasseg.train.weights import save_weights
+from nasseg.train.weights import load_strictly, save_weights
 
 SUFFIXES: Mapping[Format, tuple[str, ...]] = {"onnx": (".onnx",), "pt2": (".pt2",), "state_dict": (".pt", ".pth")}
 MIN_SIDE, MAX_CLASSES = 32, 255  # a label is one byte; 255 marks unlabelled pixels
@@ -74,22 +71,43 @@ class ClassMap(nn.Module):
         return classes
 
 
+class HalfInside(nn.Module):
+    """A model that computes in float16, with float32 images and logits."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model.half()
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.model(image.half()).float()
+        return logits
+
+
+@dataclass(frozen=True)
+class _Form:
+    """The form in which the file is written. opset: of ONNX, torch's choice unless given."""
+
+    format: Format
+    batch: int
+    argmax: bool
+    opset: int | None
+    half: bool
+
+
 @dataclass(frozen=True)
 class _Source:
-    """The network to export, its weights (None: random), its classes and its known figures."""
+    """The network to export with its weights, its classes and its known figures."""
 
-    arch: Arch
-    variant: str | None
-    weights: bytes | None
+    weighted: Weighted
+    model: nn.Module
+    weights: str
     classes: tuple[ClassCard, ...]
     size: Size
     measurement: Measurement
 
-    def build(self) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model: nn.Module = self.arch.build(len(self.classes)).eval()
-        return model if self.weights is None else load_strictly(model, self.weights, "the weights")
+    @property
+    def resolved(self) -> Resolved:
+        return self.weighted.resolved
 
 
 def export_address(
@@ -102,30 +120,40 @@ def export_address(
     input_size: Size | None = None,
     num_classes: int | None = None,
     batch: int = 1,
+    opset: int | None = None,
+    half: bool = False,
     data: str | Path | None = None,
+    init: str | Path | None = None,
+    init_map: Path | None = None,
     storage: str | None = None,
 ) -> Exported:
     """Write the network at an address (see nasseg.network.address) to `output`, and its card beside it.
 
-    A trained trial comes with its weights, figures and classes; anything else has random weights, and its card says so.
-    Format: default: by the suffix of `output`. Input size and classes: default: as the trial was measured, else 1024 x
-    2048 and 19. data: a data set whose class names and colours the card takes. argmax: the file gives each pixel's
-    class instead of logits.
+    What was trained comes with its weights, figures and classes; anything else has random weights, and its card says
+    so. Format: as given, else by the suffix of `output`. Input size and classes: as given, else as it was
+    measured, else 1024 x 2048 and 19. data: a data set whose class names and colours the card takes. argmax: the file
+    gives each pixel's class instead of logits. init: a file of weights that fills the network (see
+    nasseg.train.weights), or the address of something trained; init_map: a file of rules for its names.
+    half: the file computes in float16, on float32 images. opset: of ONNX, torch's choice unless given. BatchNorm is
+    folded into the convolutions before it in ONNX and torch.export files.
 
     Raises:
         UserError: nothing is at the address, an option is refused, weights are gone, a package is missing, the file
             does not compute the same as PyTorch, or it cannot be written. An earlier file then stays as it was.
     """
     chosen = _format(file_format, output, argmax)
+    if (opset is not None and chosen != "onnx") or (half and chosen == "state_dict"):
+        raise UserError(f"an opset goes with onnx, half precision with onnx and pt2, not with {chosen}")
     _check_card_is_free(output)
     if batch < 1 or (input_size and min(input_size) < MIN_SIDE):
         raise UserError(f"a batch is at least 1, an image {MIN_SIDE} x {MIN_SIDE}; got {batch} of {input_size}")
     lock = DeviceLock("cpu")
     try:
         with lock.computing():
-            source = _source(address, overrides, input_size, num_classes, data, storage)
+            weighted = find_weighted(address, overrides, init=init, init_map=init_map, storage=storage)
+            source = _source(weighted, input_size, num_classes, data)
             with written_whole(output) as partial:
-                card = _write(partial, source, output.name, address, chosen, batch, argmax)
+                card = _write(partial, source, output.name, address, _Form(chosen, batch, argmax, opset, half))
         with written_whole(card_path(output)) as partial:
             partial.write_text(card.model_dump_json(indent=2) + "\n")
     except OSError as error:
@@ -135,35 +163,21 @@ def export_address(
     return Exported(output, card_path(output), card)
 
 
-def load_strictly(model: nn.Module, content: bytes, name: str) -> nn.Module:
-    """Load a state_dict's file into the model; `name` stands for the weights in errors.
-
-    Raises:
-        UserError: it is no state_dict, or another network's.
-    """
-    try:
-        model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises unrelated types for damaged files
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{name} are not of this network: {type(error).__name__}: {reason}") from None
-    return model
-
-
 def parity_images(batch: int, size: Size) -> Tensor:
     """Return street scenes as networks read them, [batch, 3, *size]: smooth areas, edges and noise, as in pictures."""
     pictures = [scenes.render(number, size)[0] for number in range(batch)]
     return normalise(torch.from_numpy(np.stack(pictures))).contiguous()
 
 
-def _write(path: Path, source: _Source, name: str, address: str, chosen: Format, batch: int, argmax: bool) -> Card:
+def _write(path: Path, source: _Source, name: str, address: str, form: _Form) -> Card:
     """Write the file, open it again, compare, and return its card."""
-    model, size, classes = source.build(), source.size, len(source.classes)
+    model, size, classes, batch = source.model, source.size, len(source.classes), form.batch
     images = parity_images(batch, size)
     with torch.no_grad():
         logits = model(images)
-    content, run, runtime = _convert(path, model, source, chosen, batch, argmax)
+    content, run, runtime, batch_norm = _convert(path, model, source, form)
     where = f"{batch} procedural street scene{'s' * (batch > 1)} of {size[0]} x {size[1]}"
-    parity = compare(run(images), logits, runtime=runtime, where=where)
+    parity = compare(run(images), logits, runtime=runtime, where=where, half=form.half)
     if not parity.holds:
         raise UserError(
             f"the exported file does not compute what PyTorch does: in {runtime} logits differ by "
@@ -172,44 +186,51 @@ def _write(path: Path, source: _Source, name: str, address: str, chosen: Format,
         )
     output = (
         OutputCard(name="classes", shape=(batch, *size), dtype="uint8", map_back=MAP_BACK["classes"])
-        if argmax
+        if form.argmax
         else OutputCard(name="logits", shape=(batch, classes, *size), dtype="float32", map_back=MAP_BACK["logits"])
     )
-    arch = source.arch
+    arch = source.resolved.arch
     return Card(
         file=name,
         sha256=sha256(content),
-        format=chosen,
+        format=form.format,
         exported_from=address,
-        arch=ArchCard(family=arch.family, params=arch.params(), id=arch.id, variant=source.variant),
+        arch=ArchCard(family=arch.family, params=arch.params(), id=arch.id, variant=source.resolved.variant),
         input=InputCard(shape=(batch, 3, *size)),
         output=output,
         classes=source.classes,
-        weights=UNTRAINED if source.weights is None else sha256(source.weights),
+        weights=source.weights,
         figures=source.measurement,
         parity=parity,
+        precision="fp16" if form.half else "fp32",
+        batch_norm=batch_norm,
         environment=environment(),
     )
 
 
-def _convert(
-    path: Path, model: nn.Module, source: _Source, chosen: Format, batch: int, argmax: bool
-) -> tuple[bytes, Run, str]:
-    """Write the file and open it again. Return its content, a function that runs it, and the runtime's name."""
-    if chosen == "state_dict":
+def _convert(path: Path, model: nn.Module, source: _Source, form: _Form) -> tuple[bytes, Run, str, str]:
+    """Write the file and open it again: its content, what runs it, the name of that, and what became of BatchNorm."""
+    if form.format == "state_dict":
         save_weights(model, path)
         content = path.read_bytes()
-        again = load_strictly(source.build(), content, "the weights written")
-        return content, torch.no_grad()(again), f"torch {torch.__version__}"
-    program = trace(ClassMap(model) if argmax else model, source.size, batch=batch)
-    if chosen == "pt2":
+        again = load_strictly(Weighted(source.resolved).build(len(source.classes))[0], content, "the weights written")
+        return content, torch.no_grad()(again), f"torch {torch.__version__}", ""
+    model, folded, left = fold_batch_norms(model, source.size)
+    batch_norm = f"BatchNorm: {folded} folded into the convolutions before them"
+    if left:
+        kinds = ", ".join(f"{count} behind {operator}" for operator, count in sorted(left.items()))
+        batch_norm += f"; {sum(left.values())} stay, for no convolution alone is before them: {kinds}"
+    model = HalfInside(model) if form.half else model
+    program = trace(ClassMap(model) if form.argmax else model, source.size, batch=form.batch, dtype=torch.float32)
+    if form.format == "pt2":
         save_pt2(program, path)
         content = path.read_bytes()
-        return content, torch.no_grad()(open_pt2(content, "the exported program")), f"torch {torch.__version__}"
-    save_onnx(program, path, output="classes" if argmax else "logits")
+        run = torch.no_grad()(open_pt2(content, "the exported program"))
+        return content, run, f"torch {torch.__version__}", batch_norm
+    save_onnx(program, path, output="classes" if form.argmax else "logits", opset=form.opset)
     content = path.read_bytes()
     session = open_onnx(content)
-    return content, lambda images: run_onnx(session, images), f"onnxruntime {version('onnxruntime')}"
+    return content, lambda images: run_onnx(session, images), f"onnxruntime {version('onnxruntime')}", batch_norm
 
 
 def _format(name: str | None, output: Path, argmax: bool) -> Format:
@@ -243,61 +264,21 @@ def _check_card_is_free(output: Path) -> None:
         )
 
 
-def _source(
-    address: str,
-    overrides: Mapping[str, Any] | None,
-    input_size: Size | None,
-    num_classes: int | None,
-    data: str | Path | None,
-    storage: str | None,
-) -> _Source:
-    resolved = resolve(address, overrides, storage)
-    weights = _trained_weights(address, overrides, storage) if "#" in address else None
-    measurement = resolved.measurement
+def _source(weighted: Weighted, input_size: Size | None, num_classes: int | None, data: str | Path | None) -> _Source:
+    measurement = None if weighted.init else weighted.resolved.measurement
     known = measurement.cost.protocol if measurement and measurement.cost else None
     size = input_size or (known.input_size if known else DEFAULT_SIZE)
-    classes = _classes(resolved, num_classes or (known.num_classes if known else None), data)
+    classes = _classes(weighted.classes, num_classes or (known.num_classes if known else None), data)
+    model, loaded = weighted.build(len(classes))
     if measurement is None:
-        cost = measure_cost(resolved.arch, size, len(classes))
-        measurement = Measurement(arch_id=resolved.arch.id, cost=cost)
-    return _Source(resolved.arch, resolved.variant, weights, classes, size, measurement)
+        arch = weighted.resolved.arch
+        measurement = Measurement(arch_id=arch.id, cost=measure_cost(arch, size, len(classes)))
+    weights = (loaded.sha256 if loaded else weighted.sha256) or UNTRAINED
+    return _Source(weighted, model, weights, classes, size, measurement)
 
 
-def _trained_weights(address: str, overrides: Mapping[str, Any] | None, storage: str | None) -> bytes | None:
-    """Return the content of a trial's weights file, checked against the trial; None for an untrained one."""
-    from nasseg.study.store.read_study import open_record  # Optuna is slow to import; only a trial needs it
-
-    name, _, number = address.rpartition("#")
-    record = open_record(name, storage)
-    by_number = {trial.number: trial.user_attrs for trial in record.trials()}
-    attributes = by_number[int(number)]
-    if MEASUREMENT not in attributes or Measurement.from_json(attributes[MEASUREMENT]).accuracy is None:
-        return None
-    if overrides:
-        raise UserError(f"{address} is trained, and its weights fit no other fields: leave out the settings")
-    attributes = by_number.get(attributes.get(REUSED_FROM, -1), attributes)
-    if WEIGHTS_SHA256 not in attributes:
-        reason = attributes.get(WEIGHTS_ERROR, "none were stored")
-        raise UserError(f"{address} was trained, but its weights were not kept: {reason}; train it in another study")
-    place = record.attributes().get("weights", runs_folder(record.name))
-    path = WeightStore(place).folder(attributes[EVAL_KEY]) / LAST
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"cannot read the weights of {address}, {path.resolve()}: {error.strerror}; a search keeps those of its "
-            "front (`keep: all` in the study: of every network). Run this in the folder where the search ran, or copy "
-            "its runs folder here"
-        ) from None
-    if sha256(content) != attributes[WEIGHTS_SHA256]:
-        raise UserError(f"{path} is not what {address} was evaluated with: its SHA-256 is not the trial's")
-    return content
-
-
-def _classes(resolved: Resolved, count: int | None, data: str | Path | None) -> tuple[ClassCard, ...]:
-    """Return class names from the trial or the data set, and colours from the data set or, if unknown, fixed ones."""
-    accuracy = resolved.measurement.accuracy if resolved.measurement else None
-    names = tuple(accuracy.class_iou) if accuracy else None
+def _classes(names: tuple[str, ...] | None, count: int | None, data: str | Path | None) -> tuple[ClassCard, ...]:
+    """Return the classes: names as trained or of the data set; its colours, or fixed ones where it is not known."""
     tables = map(read_table, list_tables().values())
     known = {scenes.CLASSES: scenes.COLOURS} | {table.names: table.colours for table in tables}
     if data is not None:

@@ -1,4 +1,4 @@
-"""Pseudo-labels from a finished run, for `nasseg label`."""
+"""Pseudo-labels by what was trained: what `nasseg label` does."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,24 +10,18 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nasseg.data.image_file import read_image
 from nasseg.data.pseudo_labels import PseudoLabels, begin_labels, list_images
 from nasseg.errors import UserError
-from nasseg.families import make_arch
 from nasseg.files import written_whole
 from nasseg.measure.accuracy import IGNORE
-from nasseg.network.export import load_strictly
-from nasseg.own_code import of_record
+from nasseg.network.answers import averaged
+from nasseg.network.weighted import find_weighted
 from nasseg.records import Size
-from nasseg.train.run import stored_result
 from nasseg.train.session import check_device, working
-from nasseg.train.views.network_input import fit, map_back, place
-from nasseg.train.weights import weights_hash
 
 SCALES, CONFIDENCE = (0.5, 1.0, 2.0), 0.5  # as printed
-_SMALLEST = 32  # every network takes a side of this length
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ class Labelled:
 
 
 def label_folder(
-    run: Path,
+    address: str | Path,
     images: Path,
     folder: Path,
     *,
@@ -53,17 +47,17 @@ def label_folder(
     confidence: float = CONFIDENCE,
     device: str = "cpu",
     threads: int = 1,
+    storage: str | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Labelled:
-    """Label the pictures below `images` with best.pt of a run; --pseudo then takes `folder`.
+    """Label the pictures below `images` with what was trained at an address; `folder` is then what --pseudo takes.
 
     Existing labels are kept, so that the same call resumes after an interruption. on_progress: images done, of how
     many.
 
     Raises:
-        UserError: the run is not finished, there are no pictures, an argument is refused, or something cannot be read
-            or
-            written.
+        UserError: nothing trained is there, there are no pictures, an argument is refused, or something cannot be read
+            or written.
     """
     check_device(device)
     if not scales or not all(0 < scale < math.inf for scale in scales) or not 0 <= confidence < 1 or threads < 1:
@@ -75,7 +69,7 @@ def label_folder(
         raise UserError(f"no folder {images}: give the one that holds the pictures to label")
     if images.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise UserError(f"{folder} lies in {images}, and its labels would be taken for pictures: give another folder")
-    model, labels = _teacher(run, images, tuple(scales), confidence)
+    model, labels = _teacher(str(address), images, tuple(scales), confidence, storage)
     todo, sure, file = begin_labels(folder, labels), [], ""
     try:
         with working(device, threads) as guard:
@@ -93,28 +87,24 @@ def label_folder(
     return Labelled(folder, len(labels.files), len(sure), _mean(sure))
 
 
-def _teacher(run: Path, images: Path, scales: tuple[float, ...], confidence: float) -> tuple[nn.Module, PseudoLabels]:
-    result = stored_result(run)
-    if result is None:
-        raise UserError(f"{run} holds no finished run: `nasseg train` names the folders of its runs")
-    weights = run / "best.pt"
-    teacher = weights_hash(weights)
-    if teacher != result.weights["best.pt"]:
-        raise UserError(f"{weights} is not the run's file (SHA-256 differs): train again, in another folder")
-    family, cost = str(result.arch["family"]), result.measurement.cost
-    assert cost is not None
-    classes = tuple(result.best.class_iou)
-    with of_record(None):
-        arch = make_arch(family, **{name: value for name, value in result.arch.items() if name != "family"})
-    model = load_strictly(arch.build(len(classes)), weights.read_bytes(), f"the weights in {weights}").eval()
+def _teacher(
+    address: str, images: Path, scales: tuple[float, ...], confidence: float, storage: str | None
+) -> tuple[nn.Module, PseudoLabels]:
+    weighted = find_weighted(address, storage=storage)
+    classes, measurement = weighted.classes, weighted.resolved.measurement
+    if classes is None or measurement is None or measurement.cost is None:
+        raise UserError(
+            f"{address} is not trained, and a teacher must be: `nasseg train` names the folders of its runs"
+        )
+    model, _ = weighted.build(len(classes))
     return model, PseudoLabels(
         images=str(images.resolve()),
         files=list_images(images),
         classes=classes,
-        teacher=teacher,
+        teacher=weighted.sha256,
         scales=scales,
         confidence=confidence,
-        size=cost.protocol.input_size,
+        size=measurement.cost.protocol.input_size,
     )
 
 
@@ -136,14 +126,9 @@ def pseudo_label(
     Probabilities are averaged over scales and left-right flips; the teacher is sure where the highest is above the
     confidence. size: see PseudoLabels.
     """
-    shape, total = (picture.shape[0], picture.shape[1]), torch.zeros((), device=device)
-    for scale in scales:
-        seen = max(_SMALLEST, round(scale * size[0])), max(_SMALLEST, round(scale * size[1]))
-        image = fit(picture, seen).to(device)
-        plain, mirrored = (model(place([view], seen)).softmax(1) for view in (image, image.flip(1)))
-        both = plain + F.pad(mirrored[..., : image.shape[1]].flip(3), (0, seen[1] - image.shape[1]))
-        total = total + torch.cat([part for _, part in map_back(both, image.shape, shape)], 2)
-    highest, classes = (total[0] / (2 * len(scales))).max(0)
+    shape = (picture.shape[0], picture.shape[1])
+    found = averaged(model, picture, scales, flip=True, size=size, shape=shape, device=device)
+    highest, classes = found.max(0)
     return classes.masked_fill(highest <= confidence, IGNORE).to(torch.uint8)
 
 

@@ -22,8 +22,9 @@ from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.onnx_file import open_onnx, run_onnx
 from nasseg.measure.pt2_file import open_pt2
 from nasseg.network.card import Card, read_card, sha256
-from nasseg.network.export import SUFFIXES, load_strictly
+from nasseg.network.export import SUFFIXES
 from nasseg.train.views.network_input import classes_of, fit, nearest_classes, place
+from nasseg.train.weights import load_strictly
 
 OPACITY = 0.55  # of the class colours over the picture
 

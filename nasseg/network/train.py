@@ -9,6 +9,7 @@ from typing import Any
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.network.address import resolve
+from nasseg.network.weighted import init_file
 from nasseg.records import NOT_IN_REDUCED, Accuracy
 from nasseg.train.key_maps import read_rules
 from nasseg.train.recipe import Recipe
@@ -41,7 +42,7 @@ def train_address(
     epochs: float | None = None,
     seeds: int = 1,
     first_seed: int = 0,
-    init: Path | None = None,
+    init: str | Path | None = None,
     init_map: Path | None = None,
     resume: bool = False,
     overrides: Mapping[str, Any] | None = None,
@@ -56,11 +57,11 @@ def train_address(
 ) -> Trained:
     """Train the arch at an address (see nasseg.network.address) with `seeds` seeds, one after another.
 
-    recipe: a name, a YAML file of settings, or the settings; recipe_settings replace some of them, init its starting
-    weights, init_map, a file of rules, how their names are brought to the network's. epochs: in place of the recipe's
-    steps, over the training split (see recipe_of). threads: of the CPU; the same number gives the same weights. Runs
-    lie below `folder`; one that is done is read, not trained again. Ctrl-C and SIGTERM end it at the end of a step,
-    with a checkpoint (a second one at once); `resume` goes on from that.
+    recipe: a name, a YAML file of settings, or the settings; recipe_settings replace some of them. init: its starting
+    weights, a file or the address of something trained; init_map: a file of rules that bring their names to the
+    network's. epochs: in place of the recipe's steps, over the training split (see recipe_of). threads: of the CPU; the
+    same number gives the same weights. Runs lie below `folder`; one that is done is read, not trained again. Ctrl-C and
+    SIGTERM end it at the end of a step, with a checkpoint (a second one at once); `resume` goes on from that.
 
     Raises:
         UserError: nothing is at the address, an argument is refused, data or weights cannot be used, there is an
@@ -71,7 +72,7 @@ def train_address(
         raise UserError(f"at least one seed and one thread are needed, got {seeds} and {threads}")
     arch = resolve(address, overrides, storage).arch
     loaded = load_data(data, **(data_options or {}))
-    settings = {**(recipe_settings or {}), **({"init": str(init)} if init else {})}
+    settings = {**(recipe_settings or {}), **({"init": str(init_file(init, storage))} if init else {})}
     if init_map:
         settings["init_map"] = read_rules(init_map)
     chosen = recipe_of(recipe, settings, epochs, loaded)

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -20,6 +19,7 @@ from nasseg.measure.accuracy import IGNORE
 from nasseg.records import digest, eval_key
 from nasseg.study.store.claims import Claims, Lost
 from nasseg.study.store.record import Record
+from nasseg.study.store.storage import TABLE_RUNS
 from nasseg.study.store.trial_attributes import (
     ARCH_ID,
     BEST,
@@ -41,7 +41,6 @@ from nasseg.train.weights import weights_hash
 
 EVALUATIONS = 4  # evaluations on the validation split, evenly over the steps, if the training is long enough
 EVALUATING = 0.1  # the most they may take of a training's multiply-adds; the one at the end always runs
-FOLDER = Path("runs/tables")
 NOT_TRAINED = ("top1",)  # needs a classifier's recipe, which no table here has
 
 
@@ -142,7 +141,7 @@ class TableTraining:
             data=training.data,
             recipe=recipe,
             seed=seed,
-            folder=FOLDER,
+            folder=TABLE_RUNS,
             label=recipe.name,
             family=str(row.variant) if ":" in str(row.variant) else "",
             held_out=self._held_out,
@@ -255,7 +254,7 @@ class TableTraining:
         run = one.run
         result = train_one(
             # The key does not cover the held-out split, so evaluating that has a folder of its own.
-            replace(run, folder=FOLDER / (one.key + ("-tested" if run.held_out else ""))),
+            replace(run, folder=TABLE_RUNS / (one.key + ("-tested" if run.held_out else ""))),
             guard=self.claims.guard(trial, guard),
             tell=tell,
             on_progress=lambda progress: on_progress(one, progress),

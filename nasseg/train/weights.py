@@ -134,6 +134,20 @@ def load_whole(model: nn.Module, path: Path | str, key_map: Mapping[str, str] | 
     return found
 
 
+def load_strictly(model: nn.Module, content: bytes, name: str) -> nn.Module:
+    """Return the model with the weights of a state_dict's file; `name` is what errors call them.
+
+    Raises:
+        UserError: it is no state_dict, or another network's.
+    """
+    try:
+        model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    except Exception as error:  # what torch raises for a damaged file has no type in common
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{name} are not of this network: {type(error).__name__}: {reason}") from None
+    return model
+
+
 def _nearest(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
     """Return the first names of the file, each beside the most similar one of the model, of its shape if possible."""
     found = []

@@ -71,13 +71,31 @@ def test_onnx_computes_what_the_network_does(tmp_path, plain):
     assert 0 < card.parity.max_difference < 1e-5
     assert card.parity.equal_argmax > 0.999
     assert card.parity.runtime.startswith("onnxruntime")
-    first, weights, how, parity = card.lines()
+    first, weights, how, parity, _ = card.lines()
     assert first == f"winner.onnx: regseg ({card.arch.id}), onnx, images 2 x 3 x 64 x 96 -> logits of 5 classes"
     assert weights == "weights: untrained (random)"
     assert how == "winner.card.json says how to prepare a picture, and how to map the logits back"
     assert "parity with PyTorch in onnxruntime" in parity
     with pytest.raises(UserError, match=r"is the card of winner\.onnx, and two files cannot share one"):
         tiny(tmp_path / "winner.pt")
+
+
+def test_onnx_of_an_opset_in_half_precision_without_batch_norm(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    done = tiny(tmp_path / "winner.onnx", half=True, opset=18)
+    model = onnx.load(tmp_path / "winner.onnx")
+    assert [entry.version for entry in model.opset_import if not entry.domain] == [18]
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    half = onnx.TensorProto.FLOAT16
+    assert {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4} == {half}
+    assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert done.card.precision == "fp16"
+    assert done.card.parity.tolerance == 1e-2
+    assert done.card.lines()[-1].endswith(" folded into the convolutions before them")
+    for options in ({"opset": 18}, {"half": True}):
+        with pytest.raises(UserError, match="an opset goes with onnx"):
+            tiny(tmp_path / "winner.pt", **options)
 
 
 def test_argmax_inside_the_file(trained, tmp_path):
@@ -217,7 +235,7 @@ def test_options_that_cannot_be_are_refused(tmp_path, name, options, message):
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_package_is_named_before_any_work(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(export, "resolve", None)
+    monkeypatch.setattr(export, "find_weighted", None)
     with pytest.raises(UserError, match=rf"ONNX needs {package}, which is not installed: pip install 'nasseg\[onnx\]'"):
         tiny(tmp_path / "winner.onnx")
 

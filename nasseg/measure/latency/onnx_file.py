@@ -45,7 +45,7 @@ def _require(*packages: str) -> Any:
     return module
 
 
-def trace(model: nn.Module, input_size: Size, *, batch: int = 1) -> ExportedProgram:
+def trace(model: nn.Module, input_size: Size, *, batch: int = 1, dtype: torch.dtype | None = None) -> ExportedProgram:
     """Return the program of a model in eval mode for images [batch, 3, *input_size], in its precision, on its device.
 
     It names no file or line of the machine that traced it.
@@ -54,7 +54,7 @@ def trace(model: nn.Module, input_size: Size, *, batch: int = 1) -> ExportedProg
         UserError: torch cannot trace the model.
     """
     weight = next(model.parameters())
-    image = torch.zeros(batch, 3, *input_size, dtype=weight.dtype, device=weight.device)
+    image = torch.zeros(batch, 3, *input_size, dtype=dtype or weight.dtype, device=weight.device)
     with _telling("traced"), torch.no_grad():
         program = torch.export.export(model, (image,))
     for node in program.graph.nodes:
@@ -62,7 +62,7 @@ def trace(model: nn.Module, input_size: Size, *, batch: int = 1) -> ExportedProg
     return program
 
 
-def save_onnx(program: ExportedProgram, path: Path, *, output: str = "logits") -> None:
+def save_onnx(program: ExportedProgram, path: Path, *, output: str = "logits", opset: int | None = None) -> None:
     """Write a traced program as ONNX; its output gets the name `output`.
 
     Raises:
@@ -80,6 +80,7 @@ def save_onnx(program: ExportedProgram, path: Path, *, output: str = "logits") -
             verbose=False,
             input_names=[INPUT],
             output_names=[output],
+            opset_version=opset,
         )
 
 

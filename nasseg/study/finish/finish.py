@@ -24,10 +24,13 @@ from nasseg.study.store.read_study import open_record, record_of
 from nasseg.study.store.record import Record
 from nasseg.study.store.sibling import sibling
 from nasseg.study.store.storage import redact, storage_faults
-from nasseg.train.recipe import Recipe
+from nasseg.study.store.trial_attributes import OF_TRIAL
+from nasseg.train.recipe import Recipe, load_recipe
 from nasseg.train.run import HeldOut, RunProgress, Tell
 from nasseg.train.session import check_device, recipe_of, working
 from nasseg.train.weights import weights_hash
+
+LONGER = 5  # times the steps of the search's recipe, where no other recipe and no length is given
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Finished:
 def finish_study(
     study: str | Path,
     *,
-    recipe: Recipe | str | Path | Mapping[str, Any],
+    recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
     recipe_settings: Mapping[str, Any] | None = None,
     epochs: float | None = None,
     seeds: int = 3,
@@ -58,11 +61,12 @@ def finish_study(
 ) -> Finished:
     """Train the front of a search again with seeds 0..seeds-1, resuming an earlier call.
 
-    The front is that of the finished trials within the study's limits. Each network is first timed again under the
-    study's protocol; if it is over a limit now, that is recorded and it is not trained. If the data have a held-out
-    split (`test`; procedural scenes get one as large as the validation split), each run's best weights are evaluated on
-    it once. device: to train on; default: that of the study's latencies. purpose: another one makes another sibling
-    study, for another recipe. `on_progress(network, progress)` is called with steps.
+    study: `STUDY#21` is one trial of it. The front is that of the finished trials within the study's limits. Each
+    network is timed again under the study's protocol first; one that is over a limit now is recorded, and not trained.
+    Where the data have a held-out split (`test`; procedural scenes get one as large as the validation split), each
+    run's best weights are evaluated on it once. recipe: the search's own, LONGER times as long, unless given. device:
+    to train on; that of the study's latencies unless given. purpose: another one makes another sibling study, for
+    another recipe. `on_progress(network, progress)` hears of steps.
 
     Raises:
         UserError: there is nothing to finish, an argument is refused, the data are not the search's, the sibling was
@@ -70,17 +74,22 @@ def finish_study(
     """
     if seeds < 1 or threads < 1:
         raise UserError(f"at least one seed and one thread are needed, got {seeds} and {threads}")
-    source = open_record(str(study), storage)
+    name, _, number = str(study).partition("#")
+    source = open_record(name, storage)
     searched = record_of(source)
-    members = front_members(searched)
+    front = front_members(searched)
+    members = [_member(searched, number)] if number else front
     loaded, held_out, notes = data_of(searched, data)
+    recipe, recipe_settings = (recipe, recipe_settings) if recipe else _longer(searched, recipe_settings, epochs)
     chosen = recipe_of(recipe, recipe_settings, epochs, loaded)
     device = device or _training_device(members)
     check_device(device)
     with storage_faults():
         record = _sibling(source, searched, chosen, purpose, loaded, held_out, command)
         with working(device, threads) as guard:
-            work = Retraining(searched, record, members, loaded, held_out, chosen, device, guard, tell, on_progress)
+            work = Retraining(
+                searched, record, members, front, loaded, held_out, chosen, device, guard, tell, on_progress
+            )
             try:
                 notes += work.run(seeds)
             except KeyboardInterrupt:
@@ -94,8 +103,7 @@ def front_members(searched: StudyRecord) -> list[TrialRow]:
     Raises:
         UserError: there is none.
     """
-    if "@" in searched.name:
-        raise UserError(f"{searched.name} is no search: finish {searched.name.partition('@')[0]}")
+    _require_search(searched)
     within = [t for t in searched.trials if outcome(t) == "finished" and t.measurement]
     within = [t for t in within if t.measurement and not over_limit(searched.limits, t.measurement)]
     if not within:
@@ -103,6 +111,50 @@ def front_members(searched: StudyRecord) -> list[TrialRow]:
     front = pareto_front(objective_values(searched, within), directions(searched))
     found = {t.measurement.arch_id: t for t, on in reversed([*zip(within, front, strict=True)]) if on and t.measurement}
     return sorted(found.values(), key=lambda trial: trial.number)
+
+
+def _require_search(searched: StudyRecord) -> None:
+    if "@" in searched.name:
+        raise UserError(f"{searched.name} is no search: finish {searched.name.partition('@')[0]}")
+
+
+def _member(searched: StudyRecord, number: str) -> TrialRow:
+    """Return a trial of a search by its number.
+
+    Raises:
+        UserError: there is none that is trained.
+    """
+    _require_search(searched)
+    found = next((trial for trial in searched.trials if str(trial.number) == number), None)
+    if found is None or outcome(found) != "finished" or found.measurement is None:
+        raise UserError(f"{searched.name}#{number} is no trained network: `nasseg front {searched.name}` names some")
+    return found
+
+
+def _longer(
+    searched: StudyRecord, settings: Mapping[str, Any] | None, epochs: float | None
+) -> tuple[Recipe, Mapping[str, Any]]:
+    """Return the recipe that a search trained by and, where its length is not given, settings that make it longer."""
+    own = load_recipe(parse_yaml(searched.study_file, Path(f"{searched.name}.yaml")).data["recipe"])
+    longer = {"steps": LONGER * own.steps, "warmup_steps": LONGER * own.warmup_steps} if epochs is None else {}
+    return own, {**longer, **(settings or {})}
+
+
+def made(record: StudyRecord) -> dict[int, list[tuple[int, str]]]:
+    """Return what a finish trained: trial of the search -> (seed, address of the weights), by seed."""
+    found: dict[int, list[tuple[int, str]]] = {}
+    for trial in record.trials:
+        if outcome(trial) == "finished" and OF_TRIAL in trial.extra:
+            entry = (trial.seed or 0, f"{record.name}#{trial.number}")
+            found.setdefault(int(trial.extra[OF_TRIAL]), []).append(entry)
+    return {number: sorted(entries) for number, entries in found.items()}
+
+
+def best_made(record: StudyRecord) -> str | None:
+    """Return the address of the weights with the highest mIoU on the split that chooses; None where there are none."""
+    done = [trial for trial in record.trials if outcome(trial) == "finished" and "best_miou" in trial.extra]
+    best = max(done, key=lambda trial: float(trial.extra["best_miou"]), default=None)
+    return f"{record.name}#{best.number}" if best else None
 
 
 def data_of(searched: StudyRecord, path: Path | None) -> tuple[DataSet, HeldOut | None, list[str]]:

@@ -49,11 +49,16 @@ from nasseg.train.session import Failed
 
 @dataclass
 class Retraining:
-    """The work on the networks of a front. `run` may be called again: nothing is done twice."""
+    """Some networks of a search (`members`), by default its front, and what is done to each.
+
+    `run` may be called again: nothing is trained twice. A network of the front that an earlier call left half done is
+    trained, too.
+    """
 
     searched: StudyRecord
     record: Record
     members: list[TrialRow]
+    front: list[TrialRow]
     data: DataSet
     held_out: HeldOut | None
     recipe: Recipe
@@ -155,7 +160,7 @@ class Retraining:
     def _train(self, trial: FrozenTrial) -> None:
         """Train, test and record a trial of ours."""
         attributes = trial.user_attrs
-        member = next((m for m in self.members if m.number == attributes.get(OF_TRIAL)), None)
+        member = next((m for m in [*self.members, *self.front] if m.number == attributes.get(OF_TRIAL)), None)
         if member is None:
             self.record.fail(trial, "its network is no longer on the front")
             return

@@ -53,6 +53,9 @@ def runs_folder(study: str) -> Path:
     return Path("runs") / study.partition("@")[0]
 
 
+TABLE_RUNS = Path("runs/tables")  # trainings of tables' rows, which tables share
+
+
 def redact(text: str) -> str:
     """Return the text with *** for passwords in URLs."""
     text = re.sub(r"([?&](?:ssl)?password=)[^&#\s'\"]*", r"\1***", text)

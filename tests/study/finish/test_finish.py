@@ -19,10 +19,11 @@ from nasseg.analyse.finished import finished_frame
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.network.export import export_address
+from nasseg.network.trained import find_trained
 from nasseg.records import Objective, StudyRecord, TrialRow
 from nasseg.report import write_report
 from nasseg.study.engines import jobs, local_engine
-from nasseg.study.finish.finish import data_of, finish_study, front_members
+from nasseg.study.finish.finish import LONGER, best_made, data_of, finish_study, front_members, made
 from nasseg.study.search import run_study as search
 from nasseg.study.store.read_study import open_record, read_study
 from nasseg.train import loop, run
@@ -134,9 +135,26 @@ def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_p
     shown = frame[["latency_ms", "seeds", "miou", "best_miou", "test_miou"]].itertuples(index=False)
     assert cells == [[f"{ms:.4g}", str(seeds), *(f"{miou:.2f}" for miou in mious)] for ms, seeds, *mious in shown]
     exported = export_address(f"tiny@finish#{record.trials[0].number}", tmp_path / "winner.pt")
-    assert exported.card.figures == record.trials[0].measurement
-    with pytest.raises(UserError, match=r"recipe: .*or give this one another name than 'finish'"):
+    assert exported.card.weights == record.trials[0].extra["best_sha256"]
+    assert exported.card.figures.latency == record.trials[0].measurement.latency
+    assert exported.card.figures.accuracy.miou == record.trials[0].extra["best_miou"]
+    with pytest.raises(UserError, match=r"recipe\.steps: .*or give this one another name than 'finish'"):
         finish_study("tiny", recipe={**RECIPE, "steps": 2})
+
+
+def test_one_trial_is_finished_by_the_study_s_own_recipe_made_longer(here, counted):
+    number = next(t.number for t in here.trials if t.measurement and t.measurement.accuracy)
+    done = finish_study(f"tiny#{number}", seeds=2)
+    own = next(t for t in here.trials if t.number == number).measurement.accuracy.protocol
+    trials = done.record.trials
+    assert [trial.extra["of_trial"] for trial in trials] == [number, number]
+    assert {trial.measurement.accuracy.protocol.steps for trial in trials} == {LONGER * own.steps}
+    assert made(done.record) == {number: [(0, "tiny@finish#0"), (1, "tiny@finish#1")]}
+    best = max(trials, key=lambda trial: trial.extra["best_miou"])
+    assert find_trained(best_made(done.record)).sha256 == best.extra["best_sha256"]
+    for address, message in (("tiny#99", "tiny#99 is no trained network"), ("tiny@finish#0", "finish tiny")):
+        with pytest.raises(UserError, match=message):
+            finish_study(address, recipe=RECIPE)
 
 
 def plain(name):

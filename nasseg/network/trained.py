@@ -1,0 +1,187 @@
+"""Trained networks by address: the network, its figures, and the file of its weights.
+
+- `runs/train/...`, a folder of `nasseg train` (its best.pt) or one of its files;
+- `STUDY#TRIAL`, of a search, or of what `nasseg finish` (`STUDY@finish#TRIAL`) or a table trained;
+- `TABLE#ROW`, a table's row by its name, as it was trained last (of several seeds the first).
+
+Where a training kept its best weights they are meant, and the accuracy is theirs.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from nasseg.errors import UserError
+from nasseg.records import Accuracy, Measurement
+from nasseg.train.run import RunResult, stored_result
+
+WEIGHTS = (".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network at an address. measurement: its accuracy, if there is one, is of the weights in `path`.
+
+    path: None where it was not trained (why_not is empty), or its weights were not kept (why_not says why). code: the
+    user's own code that its study names, hash by source; None where nothing says which hash.
+    """
+
+    address: str
+    settings: dict[str, Any]
+    measurement: Measurement | None
+    path: Path | None = None
+    sha256: str = ""
+    why_not: str = ""
+    code: Mapping[str, str] | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        return self.path is not None or bool(self.why_not)
+
+    def weights(self) -> bytes:
+        """Return the content of the weights' file.
+
+        Raises:
+            UserError: there is none, it cannot be read, or it is not what was evaluated.
+        """
+        if self.path is None:
+            if not self.why_not:
+                raise UserError(f"{self.address} was not trained, and has no weights: train it first")
+            raise UserError(f"{self.address} was trained, but its weights were not kept: {self.why_not}")
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"cannot read the weights of {self.address}, {self.path.resolve()}: {error.strerror}; a search keeps "
+                "those of its front (`keep: all` in the study: of every network). Run this in the folder where the "
+                "training ran, or copy its runs folder here"
+            ) from None
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise UserError(
+                f"{self.path} is not what {self.address} was evaluated with: its SHA-256 is not the one recorded"
+            )
+        return content
+
+
+def is_trained_address(address: str) -> bool:
+    """Return whether an address is one of something that was measured or trained, rather than of a network."""
+    return "#" in address or is_run(address)
+
+
+def is_run(address: str) -> bool:
+    """Return whether there is a run of `nasseg train` at an address."""
+    path = Path(address)
+    folder = path.parent if path.suffix in WEIGHTS else path
+    return (folder / "result.json").is_file()
+
+
+def find_trained(address: str, storage: str | None = None) -> Trained:
+    """Return what is at an address of the kinds above.
+
+    Raises:
+        UserError: nothing is there.
+    """
+    return _of_run(address) if is_run(address) else _of_trial(address, storage)
+
+
+def _of_run(address: str) -> Trained:
+    path = Path(address)
+    folder, name = (path.parent, path.name) if path.suffix in WEIGHTS else (path, "best.pt")
+    result = stored_result(folder)
+    assert result is not None
+    if name not in result.weights:
+        known = ", ".join(sorted(result.weights))
+        raise UserError(f"{folder} is a run with the weights {known}, and has no {name}")
+    return Trained(address, result.arch, _figures(result, name), folder / name, result.weights[name])
+
+
+def _figures(result: RunResult, name: str) -> Measurement:
+    return replace(result.measurement, accuracy=result.best) if name == "best.pt" else result.measurement
+
+
+def _of_trial(address: str, storage: str | None) -> Trained:
+    # Optuna is slow to import, and only these addresses need it.
+    from nasseg.study.store.read_study import open_record
+    from nasseg.study.store.trial_attributes import ACCURACY_FROM, ARCH, REUSED_FROM, TAKEN_FROM
+
+    name, _, which = address.partition("#")
+    if not which.isdigit():
+        return _of_row(name, which, storage)
+    record = open_record(name, storage)
+    trials = {trial.number: trial.user_attrs for trial in record.trials()}
+    attributes = trials.get(int(which), {})
+    if ARCH not in attributes:
+        raise UserError(f"study {name!r} has no trial {which}; it holds {len(trials)}, numbered from 0")
+    source = attributes.get(TAKEN_FROM) or attributes.get(ACCURACY_FROM)
+    if REUSED_FROM in attributes:
+        source = f"{name}#{attributes[REUSED_FROM]}"
+    of_study = record.attributes()
+    code = None if "table" in of_study else of_study.get("identity", {}).get("own code", {})
+    found = replace(_trained(address, attributes, of_study, name), code=code)
+    if not source or not found.is_trained:
+        return found
+    try:
+        kept = _of_trial(source, storage)
+    except UserError as error:
+        return replace(found, path=None, why_not=f"they are those of {source}: {error}")
+    return replace(found, path=kept.path, sha256=kept.sha256, why_not=kept.why_not)
+
+
+def _of_row(name: str, row: str, storage: str | None) -> Trained:
+    """Return the row of a table by its name, from the study of that table that was begun last."""
+    from nasseg.study.store.record import Record, study_names
+    from nasseg.study.store.storage import default_url, is_there, open_storage
+
+    url = storage or default_url(name)
+    opened = open_storage(url, create=False) if is_there(url) else None
+    studies = [Record(opened, study) for study in study_names(opened) if study.startswith(f"{name}@")] if opened else []
+    rows: set[str] = set()
+    for record in sorted(studies, key=lambda one: str(one.attributes().get("created", "")), reverse=True):
+        done = [trial for trial in record.trials() if trial.values and "seed" in trial.params]
+        rows |= {trial.params["row"] for trial in done}
+        of_row = [trial for trial in done if trial.params["row"] == row]
+        if of_row:
+            first = min(of_row, key=lambda trial: int(trial.params["seed"]))
+            return _of_trial(f"{record.name}#{first.number}", storage)
+    known = f"; trained are {', '.join(sorted(rows))}" if rows else ""
+    raise UserError(
+        f"there is no trial and no trained row {row!r} of {name!r}: an address is STUDY#NUMBER or TABLE#ROW{known}"
+    )
+
+
+def _trained(address: str, attributes: dict[str, Any], of_study: dict[str, Any], name: str) -> Trained:
+    """Return what a trial's own attributes say; the weights are best.pt where it kept them."""
+    from nasseg.study.store.storage import TABLE_RUNS, runs_folder
+    from nasseg.study.store.trial_attributes import (
+        ARCH,
+        BEST,
+        BEST_SHA256,
+        EVAL_KEY,
+        HELD_OUT,
+        MEASUREMENT,
+        WEIGHTS_ERROR,
+        WEIGHTS_SHA256,
+    )
+    from nasseg.study.store.weight_store import LAST, WeightStore
+
+    settings = json.loads(attributes[ARCH])
+    text = attributes.get(MEASUREMENT)
+    measurement = Measurement.from_json(text) if text else None
+    if measurement is None or measurement.accuracy is None:
+        return Trained(address, settings, measurement)
+    if WEIGHTS_SHA256 not in attributes:
+        return Trained(address, settings, measurement, why_not=attributes.get(WEIGHTS_ERROR, "they were not kept"))
+    file, sha256 = LAST, attributes[WEIGHTS_SHA256]
+    if BEST in attributes and BEST_SHA256 in attributes:
+        best = TypeAdapter(Accuracy).validate_json(attributes[BEST])
+        file, sha256, measurement = "best.pt", attributes[BEST_SHA256], replace(measurement, accuracy=best)
+    place = of_study.get("weights", TABLE_RUNS if "table" in of_study else runs_folder(name))
+    folder = WeightStore(place).folder(attributes[EVAL_KEY])
+    tested = folder.with_name(f"{folder.name}-tested")  # a row that was evaluated on the held-out split, too
+    folder = tested if HELD_OUT in attributes and tested.is_dir() else folder
+    return Trained(address, settings, measurement, folder / file, sha256)
