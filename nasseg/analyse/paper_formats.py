@@ -9,6 +9,7 @@ from typing import Literal
 
 from nasseg.analyse.paper_table import Cell, Column, Comparison, comparison_frame, difference_text, text_of
 from nasseg.errors import unknown
+from nasseg.redaction import cell
 
 Format = Literal["text", "markdown", "csv", "latex", "json"]
 
@@ -162,7 +163,7 @@ def terminal(comparison: Comparison) -> str:
 
 def csv(comparisons: Sequence[Comparison]) -> str:
     """One line a cell, all comparisons below each other."""
-    text: str = comparison_frame(comparisons).to_csv(index=False, lineterminator="\n")
+    text: str = comparison_frame(comparisons).map(cell).to_csv(index=False, lineterminator="\n")
     return text
 
 

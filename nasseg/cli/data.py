@@ -1,14 +1,12 @@
 """Look at data on disk, and begin with a class table and a study for it."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from nasseg.cli.shared import JsonOption, app, out
+from nasseg.cli.shared import JsonOption, Table, app, out, print_json
 
 data_app = typer.Typer(help="Look at data on disk.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -33,10 +31,10 @@ def check(
     options = {key: str(value) for key, value in {"root": root, "layout": layout}.items() if value is not None}
     found = check_data(name, limit=limit, **options)
     if as_json:
-        print(json.dumps(found.as_dict()))
+        print_json(found.as_dict())
     else:
         for line in found.lines():
-            out.print(line, markup=False, highlight=False)
+            out.print(line, highlight=False)
         head, rows = found.histogram()
         table = Table(*head)
         for row in rows:
@@ -44,7 +42,7 @@ def check(
         out.print(table)
     if sheet is not None:
         write_sheet(contact_sheet(name, count=count, **options), sheet)
-        out.print(f"contact sheet: {sheet}", markup=False)
+        out.print(f"contact sheet: {sheet}")
     if found.faults:
         raise typer.Exit(1)
 
@@ -65,8 +63,8 @@ def init(
     if latency is None and sys.stdin.isatty():
         latency = typer.prompt("Most time for an image on this machine, as in 12ms (empty: no limit)", default="")
     wishes = Wishes(read_latency(latency) if latency else None, hours)
-    begun = begin(data, name=name, wishes=wishes, on_line=lambda line: out.print(line, markup=False, highlight=False))
+    begun = begin(data, name=name, wishes=wishes, on_line=lambda line: out.print(line, highlight=False))
     for path in filter(None, [begun.table, begun.study, *begun.lists]):
-        out.print(f"wrote {path}", markup=False)
+        out.print(f"wrote {path}")
     checked = begun.table.stem if begun.table else data
-    out.print(f"next:\n  nasseg data check {checked}\n  nasseg search {begun.study.stem}", markup=False)
+    out.print(f"next:\n  nasseg data check {checked}\n  nasseg search {begun.study.stem}")

@@ -1,21 +1,21 @@
 """Latency: networks timed against each other."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from nasseg.cli.shared import (
     ClassesOption,
     InputOption,
     JsonOption,
     StorageOption,
+    Table,
     TrustOption,
     app,
     out,
     parse_size,
+    print_json,
     storage_of,
 )
 
@@ -68,7 +68,7 @@ def latency(
         storage=storage_of(storage),
     )
     if as_json:
-        print(json.dumps(asdict(found)))
+        print_json(asdict(found))
         return
     table = Table("network", "p50 ms", "rounds ms", "p90", "p99", "fps", f"ratio to {found.base}", "rounds", "")
     for row in found.rows:
@@ -88,8 +88,8 @@ def latency(
     out.print(table)
     for label, by_part in found.parts.items():
         longest = max(by_part.values())
-        out.print(f"{label}, by part:", markup=False)
+        out.print(f"{label}, by part:")
         for name, ms in by_part.items():
-            out.print(f"  {name:<10} {ms:8.3g} ms  {'#' * round(40 * ms / longest)}", markup=False, highlight=False)
+            out.print(f"  {name:<10} {ms:8.3g} ms  {'#' * round(40 * ms / longest)}", highlight=False)
     for line in found.notes:
-        out.print(line, markup=False)
+        out.print(line)

@@ -1,6 +1,5 @@
 """The papers' tables, printed against ours."""
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,19 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.table import Column, Table
+from rich.table import Column
 
 from nasseg.cli.shared import (
     JsonOption,
     StorageOption,
+    Table,
     Ticker,
     app,
     out,
     parse_settings,
     parse_size,
+    print_json,
     storage_of,
+    this_command,
 )
 from nasseg.errors import UserError, unknown
+from nasseg.redaction import shown
 
 if TYPE_CHECKING:
     from nasseg.tables.fitted_recipe import Training
@@ -92,7 +95,7 @@ def _list(as_json: bool) -> None:
 
     found = list_tables(at_hand())
     if as_json:
-        print(json.dumps([asdict(summary) for summary in found]))
+        print_json([asdict(summary) for summary in found])
         return
     heads = (Column("what it asks", ratio=3), "rows", Column("runs now", ratio=1), Column("waits", ratio=2))
     shown = Table(Column("table", no_wrap=True), *heads, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True)
@@ -137,7 +140,7 @@ def _measure(
     """Time and train; each table's study of this accuracy protocol, and whether it was stopped."""
     from nasseg.tables.reproduce import time_tables, train_tables
 
-    options: dict[str, Any] = {"storage": storage, "command": " ".join(["nasseg", *sys.argv[1:]])}
+    options: dict[str, Any] = {"storage": storage, "command": this_command()}
     if device is None and training is None:
         return {}, False
     out.stderr = True  # what is asked for goes to standard output alone
@@ -175,7 +178,7 @@ def _show(found: Sequence[Any], form: str, output: Path | None) -> None:
         return
     text = render(found, form)
     if output is None:
-        print(text)
+        print(shown(text))
         return
     try:
         with written_whole(output) as partial:
@@ -193,7 +196,7 @@ def _hours(
         raise UserError("a dry run is one of --latency, of --data, or of both: give what is to be estimated")
     found = table_hours(loaded, training, device, storage)
     if as_json:
-        print(json.dumps([{**asdict(one), "hours": one.hours} for one in found]))
+        print_json([{**asdict(one), "hours": one.hours} for one in found])
         return
     names = ("trainings", "not done yet", "hours of training", "hours of timing")
     shown = Table(Column("table", no_wrap=True), *names)
@@ -206,4 +209,4 @@ def _hours(
             f"{one.latency_seconds / 3600:.2f}",
         )
     out.print(shown)
-    out.print(f"about {sum(one.hours for one in found):.1f} hours in all; dry run: nothing was stored", markup=False)
+    out.print(f"about {sum(one.hours for one in found):.1f} hours in all; dry run: nothing was stored")

@@ -1,12 +1,17 @@
 """What the verbs share: output, common options, and how their arguments are read."""
 
+import json
 import os
+import sys
 from typing import Annotated, Any
 
+import rich.table
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from nasseg.errors import UserError
+from nasseg.redaction import command_line, redact_all, shown
 
 app = typer.Typer(
     help="Explore design spaces of real-time segmentation networks: search, measure, compare.",
@@ -14,7 +19,45 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(soft_wrap=True)
+
+
+class Output(Console):
+    """The terminal: what is printed is text, whoever wrote it, and holds no password."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        told = [shown(one) if isinstance(one, str) else one for one in objects]
+        super().print(*told, **{"markup": False, "emoji": False, **options})
+
+
+class Table(rich.table.Table):
+    """A table of such text."""
+
+    def __init__(self, *headers: Any, title: str | None = None, **options: Any) -> None:
+        columns = [rich.table.Column(_as_text(head)) if isinstance(head, str) else head for head in headers]
+        super().__init__(*columns, title=_as_text(title), **options)
+
+    def add_column(self, header: Any = "", *more: Any, **options: Any) -> None:
+        super().add_column(_as_text(header), *more, **options)
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*map(_as_text, cells), **options)
+
+
+def _as_text(value: Any) -> Any:
+    return Text(shown(value)) if isinstance(value, str) else value
+
+
+def print_json(value: Any) -> None:
+    """Print plain data for machines."""
+    print(json.dumps(redact_all(value)))
+
+
+def this_command() -> str:
+    """Return the command that runs, as it may be shown and kept."""
+    return command_line(["nasseg", *sys.argv[1:]])
+
+
+out = Output(soft_wrap=True)
 
 ArchArgument = Annotated[str, typer.Argument(help="A variant, a family, a YAML file, or STUDY#TRIAL.")]
 StorageOption = Annotated[
@@ -93,10 +136,10 @@ class Ticker:
 
     def update(self, line: str, mark: object) -> None:
         if self._status:
-            self._status.update(line)
+            self._status.update(_as_text(line))
         elif mark != self._last:
             self.say(line)
             self._last = mark
 
     def say(self, line: str) -> None:
-        out.print(line, markup=False, highlight=False)
+        out.print(line, highlight=False)

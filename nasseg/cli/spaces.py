@@ -4,7 +4,6 @@ import json
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from nasseg.cli.shared import (
     ArchArgument,
@@ -13,11 +12,13 @@ from nasseg.cli.shared import (
     JsonOption,
     SetOption,
     StorageOption,
+    Table,
     TrustOption,
     app,
     out,
     parse_settings,
     parse_size,
+    print_json,
     storage_of,
 )
 
@@ -38,7 +39,7 @@ def spaces(name: Annotated[str | None, typer.Argument(help="A space by name or p
     from nasseg.study.check_space import published_in
 
     space = load_space(name)
-    out.print(f"{space.name}: {space.about.strip()}\n{space.citation}", markup=False)
+    out.print(f"{space.name}: {space.about.strip()}\n{space.citation}")
     table = Table("parameter", "values", "when")
     for parameter in space.parameters.values():
         when = ", ".join(f"{n} in {list(v)}" if len(v) > 1 else f"{n} = {v[0]}" for n, v in parameter.when)
@@ -46,13 +47,13 @@ def spaces(name: Annotated[str | None, typer.Argument(help="A space by name or p
     out.print(table)
     for template in space.templates.values():
         schedules = list(space.schedules(template.name))
-        out.print(f"{template.name}: {template.text}, {len(set(schedules)):,} distinct schedules", markup=False)
+        out.print(f"{template.name}: {template.text}, {len(set(schedules)):,} distinct schedules")
     for clause in space.forbid:
-        out.print(f"forbidden: {clause}", markup=False)
+        out.print(f"forbidden: {clause}")
     for figure, limit in space.limits.items():
-        out.print(f"limit: {figure} {limit}", markup=False)
-    out.print(f"{space.count():,} points", markup=False)
-    out.print("published networks in it: " + (", ".join(published_in(space)) or "none"), markup=False)
+        out.print(f"limit: {figure} {limit}")
+    out.print(f"{space.count():,} points")
+    out.print("published networks in it: " + (", ".join(published_in(space)) or "none"))
 
 
 @app.command("variants")
@@ -63,7 +64,7 @@ def list_variants(as_json: JsonOption = False) -> None:
     from nasseg.families import variants
 
     if as_json:
-        print(json.dumps([asdict(variant) for variant in variants().values()]))
+        print_json([asdict(variant) for variant in variants().values()])
         return
     table = Table("variant", "family", "citation", "note")
     for variant in variants().values():
@@ -87,7 +88,7 @@ def sample(
     for _ in range(n):
         settings = loaded.settings(loaded.sample(rng))
         line = json.dumps(settings) if as_json else "  ".join(f"{key}={value}" for key, value in settings.items())
-        out.print(line, markup=False, highlight=False)
+        out.print(line, highlight=False)
 
 
 @app.command()
@@ -121,7 +122,7 @@ def measure(
         storage=storage_of(storage),
     )
     if as_json:
-        print(json.dumps(report))
+        print_json(report)
         return
     table = Table("figure", "value", title=f"{report['variant'] or report['family']} ({report['arch_id']})")
     names = ("params", "macs", "fvcore_flops", "activations", "peak_activation_bytes", "field_of_view")
@@ -142,7 +143,7 @@ def measure(
         table.add_row("fvcore itself", f"{report['fvcore']['total']:,}")
     out.print(table)
     for name, count in report.get("fvcore", {}).get("unsupported", {}).items():
-        out.print(f"fvcore has no rule for {name}: {count} calls", markup=False)
+        out.print(f"fvcore has no rule for {name}: {count} calls")
     if by_operator:
         rows = Table("operator", "stride", "output", "params", "macs", "live bytes")
         for row in report["operators"]:

@@ -1,23 +1,23 @@
 """Training: one architecture under one recipe, and the members of a front to the end."""
 
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from nasseg.cli.shared import (
     ArchArgument,
     SetOption,
     StorageOption,
+    Table,
     Ticker,
     TrustOption,
     app,
     out,
     parse_settings,
     storage_of,
+    this_command,
 )
 from nasseg.errors import UserError
 
@@ -77,9 +77,9 @@ def train(
     if trained.results:
         out.print(table)
     for run in trained.runs:
-        out.print(f"{run.folder}: last.pt, best.pt, curve.svg, predictions.png", markup=False)
+        out.print(f"{run.folder}: last.pt, best.pt, curve.svg, predictions.png")
     if trained.interrupted:
-        out.print("interrupted; the same command with --resume goes on", markup=False)
+        out.print("interrupted; the same command with --resume goes on")
         raise typer.Exit(130)
     if trained.failures:
         raise UserError("; ".join(map(str, trained.failures)))
@@ -115,9 +115,9 @@ def label(
             on_progress=lambda n, of: ticker.update(f"{n} of {of} images", 10 * n // max(1, of)),
         )
     sure = "" if done.sure is None else f", {done.sure:.0%} of their pixels"
-    out.print(f"{done.folder}: {done.images} images, {done.written} labelled now{sure}", markup=False)
+    out.print(f"{done.folder}: {done.images} images, {done.written} labelled now{sure}")
     if done.interrupted:
-        out.print("interrupted; the same command goes on", markup=False)
+        out.print("interrupted; the same command goes on")
         raise typer.Exit(130)
 
 
@@ -153,7 +153,7 @@ def finish(
             device=device,
             threads=threads,
             storage=storage_of(storage),
-            command=" ".join(["nasseg", *sys.argv[1:]]),
+            command=this_command(),
             tell=ticker.say,
             on_progress=lambda network, progress: ticker.update(
                 f"{network}, {progress.line()}", (network, _tenth(progress))
@@ -168,9 +168,9 @@ def finish(
         table.add_row(f"#{row['number']} {row['family']}", *times, *mious)
     out.print(table)
     for note in done.notes:
-        out.print(note, markup=False)
+        out.print(note)
     if done.interrupted:
-        out.print("interrupted; the same command goes on", markup=False)
+        out.print("interrupted; the same command goes on")
         raise typer.Exit(130)
     if frame.empty:
         raise UserError(
@@ -178,7 +178,7 @@ def finish(
             "the same command again"
         )
     path = write_report(done.record, runs_folder(done.record.name) / "report.html")
-    out.print(f"report: {path}", markup=False)
+    out.print(f"report: {path}")
 
 
 def _tenth(progress: "RunProgress") -> tuple[int, int]:

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from nasseg.errors import UserError
 from nasseg.files import written_whole
+from nasseg.redaction import cell
 from nasseg.report.charts.front import COLOURS, CONFIG, FONT, GRID, INK, escape
 
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -76,7 +77,7 @@ def write_curves(curves: pd.DataFrame, path: Path | str, title: str, target: flo
         with written_whole(page) as partial:
             curves_figure(curves, title, target).write_html(partial, include_plotlyjs=True, config=CONFIG)
         with written_whole(page.with_suffix(".curves.csv")) as partial:
-            curves.round(6).to_csv(partial, index=False)
+            curves.round(6).map(cell).to_csv(partial, index=False)
     except OSError as error:
         raise UserError(
             f"cannot write {error.filename or page}: {error.strerror}; choose another place with -o"
