@@ -1,5 +1,6 @@
 """Studies: search, and what became of it."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
