@@ -37,6 +37,13 @@ def test_a_folder_holds_at_most_a_dozen_code_files_of_at_most_400_lines(folder):
     assert not long
 
 
+def test_a_test_file_has_at_most_400_lines():
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in (ROOT / "tests").rglob("*.py")
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}
+
+
 def test_no_file_is_kept_from_the_formatter():
     kept = [
         path
@@ -98,6 +105,14 @@ def test_who_may_import_whom():
         [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_every_room_with_folders_says_in_which_order_they_import():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layered = {room for contract in contracts for room in contract.get("containers", [])}
+    folders = [path.parent.relative_to(ROOT) for path in (ROOT / "nasseg").rglob("*/__init__.py")]
+    rooms = Counter(".".join(folder.parent.parts) for folder in folders)
+    assert {room for room, count in rooms.items() if count > 1} <= layered
 
 
 @pytest.mark.parametrize("name", list_files("spaces"))

@@ -2,7 +2,11 @@
 
 import json
 import os
+<<<<<<< HEAD
 import sys
+=======
+from pathlib import Path
+>>>>>>> hardening
 from typing import Annotated, Any
 
 import rich.table
@@ -70,6 +74,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")]
 InputOption = Annotated[str | None, typer.Option("--input", metavar="HxW", help="Default 1024x2048.")]
 ClassesOption = Annotated[int | None, typer.Option(min=1, help="Default 19.")]
+InitOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights: nasseg's own, released ones of RegSeg, DABNet, STDC, or a backbone's of torchvision, timm."
+    ),
+]
+InitMapOption = Annotated[
+    Path | None, typer.Option(help="YAML file of patterns, `name there: name here`, for weights with other names.")
+]
 
 
 def _trust(given: bool) -> bool:

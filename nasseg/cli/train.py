@@ -8,6 +8,8 @@ import typer
 
 from nasseg.cli.shared import (
     ArchArgument,
+    InitMapOption,
+    InitOption,
     SetOption,
     StorageOption,
     Table,
@@ -41,7 +43,8 @@ def train(
     recipe_settings: RecipeSetOption = None,
     epochs: EpochsOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many runs.")] = 1,
-    init: Annotated[Path | None, typer.Option(help="Weights to start from, as far as they fit.")] = None,
+    init: InitOption = None,
+    init_map: InitMapOption = None,
     pseudo: Annotated[Path | None, typer.Option(help="Pseudo-labels that `nasseg label` wrote.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     settings: SetOption = None,
@@ -62,6 +65,7 @@ def train(
             epochs=epochs,
             seeds=seeds,
             init=init,
+            init_map=init_map,
             resume=resume,
             overrides=parse_settings(settings or []),
             device=device,

@@ -284,7 +284,10 @@ class RegSegDecoder(Decoder):
 
 
 class FusionDecoder(Decoder):
-    """The rows "sum" and "concat" of Table 5: strides 16 and 8 joined, then one convolution or block, at stride 8."""
+    """The rows "sum" and "concat" of Table 5: strides 8 and 16 joined, then one convolution or block, at stride 8.
+
+    A concatenation has stride 8 first, as released; in the other order released weights fit and compute nonsense.
+    """
 
     def __init__(
         self,
@@ -306,7 +309,7 @@ class FusionDecoder(Decoder):
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         fine, coarse = (features[name] for name in self.names)
         up, lateral = upsample(self.coarse(coarse), fine), self.fine(fine)
-        y: Tensor = self.conv(up + lateral if self.mode == "sum" else torch.cat([up, lateral], dim=1))
+        y: Tensor = self.conv(up + lateral if self.mode == "sum" else torch.cat([lateral, up], dim=1))
         return y
 
 

@@ -10,6 +10,7 @@ from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.network.address import resolve
 from nasseg.records import NOT_IN_REDUCED, Accuracy
+from nasseg.train.key_maps import read_rules
 from nasseg.train.recipe import Recipe
 from nasseg.train.run import CHECKPOINT_MINUTES, Run, RunProgress, RunResult, Tell, train_one
 from nasseg.train.session import Failed, check_device, recipe_of, working
@@ -41,6 +42,7 @@ def train_address(
     seeds: int = 1,
     first_seed: int = 0,
     init: Path | None = None,
+    init_map: Path | None = None,
     resume: bool = False,
     overrides: Mapping[str, Any] | None = None,
     data_options: Mapping[str, Any] | None = None,
@@ -55,9 +57,10 @@ def train_address(
     """Train the arch at an address (see nasseg.network.address) with `seeds` seeds, one after another.
 
     recipe: a name, a YAML file of settings, or the settings; recipe_settings replace some of them, init its starting
-    weights. epochs: in place of the recipe's steps, over the training split (see recipe_of). threads: of the CPU; the
-    same number gives the same weights. Runs lie below `folder`; one that is done is read, not trained again. Ctrl-C and
-    SIGTERM end it at the end of a step, with a checkpoint (a second one at once); `resume` goes on from that.
+    weights, init_map, a file of rules, how their names are brought to the network's. epochs: in place of the recipe's
+    steps, over the training split (see recipe_of). threads: of the CPU; the same number gives the same weights. Runs
+    lie below `folder`; one that is done is read, not trained again. Ctrl-C and SIGTERM end it at the end of a step,
+    with a checkpoint (a second one at once); `resume` goes on from that.
 
     Raises:
         UserError: nothing is at the address, an argument is refused, data or weights cannot be used, an unfinished run
@@ -69,6 +72,8 @@ def train_address(
     arch = resolve(address, overrides, storage).arch
     loaded = load_data(data, **(data_options or {}))
     settings = {**(recipe_settings or {}), **({"init": str(init)} if init else {})}
+    if init_map:
+        settings["init_map"] = read_rules(init_map)
     chosen = recipe_of(recipe, settings, epochs, loaded)
     own = address if ":" in address and "#" not in address else ""
     start = f"-i{weights_hash(chosen.init)[:8]}" if chosen.init else ""

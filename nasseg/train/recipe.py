@@ -125,7 +125,7 @@ class Recipe(BaseModel):
     power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper;
     warmup_from: the share of the learning rate that it starts with, null for 1 / (warmup_steps + 1).
     init: a file of weights to start from, as far as they fit (its hash is part of the accuracy protocol); init_map:
-    prefix of a tensor's name there -> prefix here.
+    patterns of tensors' names there -> here (see nasseg.train.key_maps), for files whose names are not known.
     ohem: hard pixels only; null for cross entropy over all. heads: trained beside the network, then dropped.
     ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead. precision: of the forward
     pass in training; fp16 scales the loss.

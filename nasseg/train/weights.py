@@ -1,22 +1,32 @@
 """Weights on disk: written whole or not at all, named by their hash, read without running what is in the file."""
 
+import argparse
+import codecs
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nasseg.errors import MisfitError, UserError
 from nasseg.files import written_whole
+from nasseg.train.key_maps import check_rules, key_maps, rename
 
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "weights", "state")
+# What checkpoints hold beside tensors, all of it plain data: options of argparse, and numbers of numpy, old and new.
+_SCALAR = np.float64(0).__reduce__()[0]
+_PLAIN: list[Any] = [argparse.Namespace, codecs.encode, np.dtype, *{type(np.dtype(code)) for code in "?bhilBHILefd"}]
+_PLAIN += [(_SCALAR, f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")]
 
 
 def save_weights(model: nn.Module, path: Path) -> str:
-    """Write the state_dict atomically; returns the SHA-256 of the file.
+    """Write the state_dict atomically; return the SHA-256 of the file.
 
     Raises:
         OSError: it cannot be written (a full disk); what was there before is still there.
@@ -31,42 +41,62 @@ def save_weights(model: nn.Module, path: Path) -> str:
 @dataclass(frozen=True)
 class Loaded:
     """What became of starting weights. matched: taken; skipped: in the file, but not in the model or of another shape
-    (name -> why); missing: of the model, as they were initialised; sha256: of the file.
+    (name -> why); missing: of the model, as they were initialised; sha256: of the file; source: what the file is, in
+    words, where its names say so; notes: what the reader should know.
     """
 
     matched: tuple[str, ...]
     skipped: dict[str, str]
     missing: tuple[str, ...]
     sha256: str
+    source: str = ""
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """For the reader: counts, then every tensor that was not taken."""
+        """Return counts, then what was not taken, layers of one part and one reason together."""
         total = len(self.matched) + len(self.missing)
         found = [f"{len(self.matched)} of {total} tensors matched, {len(self.skipped)} skipped"]
-        found += [f"skipped {name}: {why}" for name, why in self.skipped.items()]
-        return found + [f"missing {name}: as initialised" for name in self.missing]
+        found += [f"taken for {self.source}"] if self.source else []
+        found += [f"skipped {name}: {why}" for name, why in _together(self.skipped)]
+        found += [f"missing {name}: {why}" for name, why in _together(dict.fromkeys(self.missing, "as initialised"))]
+        return [*found, *self.notes]
+
+
+def _together(reasons: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield names with one reason and one beginning as one: `conv_out16 (7 tensors)`."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, why in reasons.items():
+        groups.setdefault((name.removeprefix("module.").partition(".")[0], why), []).append(name)
+    for (part, why), names in groups.items():
+        yield (names[0] if len(names) == 1 else f"{part} ({len(names)} tensors)"), why
 
 
 def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] | None = None) -> Loaded:
     """Start a model from a file of tensors, by name and shape; a head for other classes keeps its initialisation.
 
-    key_map: prefix of the file -> prefix of the model, the longest that fits; names are looked for without `module.`
-    first. Files are those of torch.save, a state_dict or one under `state_dict`, `model` or `model_state_dict`.
+    key_map: rules of patterns (see nasseg.train.key_maps), in place of those that are found by the file's names. Names
+    are looked for without `module.`. Files are those of torch.save: a state_dict, one under a usual key, or a
+    checkpoint of a training of ours.
 
     Raises:
-        UserError: no such file, not of tensors only, or nothing in it fits the model.
+        UserError: no such file, not of tensors only, a rule is malformed, or nothing in it fits the model.
     """
+    check_rules(key_map or {})
     content = _read(Path(path))
     state, sha256 = _tensors(Path(path), content), hashlib.sha256(content).hexdigest()
-    own = model.state_dict()
-    prefixes = sorted(key_map or {}, key=len, reverse=True)
+    own, names = model.state_dict(), {key: key.removeprefix("module.") for key in state}
+    known = None
+    if not key_map and not any(name in own for name in names.values()):
+        known = next((one for one in key_maps() if one.fits(names.values(), own)), None)
+    rules, dropped = (known.rules, known.dropped) if known else (key_map or {}, {})
+    renamed = rename([*names.values()], [*own], rules, dropped)
     taken: dict[str, Tensor] = {}
     skipped: dict[str, str] = {}
     for key, tensor in state.items():
-        name = key.removeprefix("module.")
-        prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), None)
-        if key_map and prefix is not None:
-            name = key_map[prefix] + name.removeprefix(prefix)
+        if names[key] in renamed.refused:
+            skipped[key] = renamed.refused[names[key]]
+            continue
+        name = renamed.names[names[key]]
         if name not in own:
             skipped[key] = f"the model has no {name}"
         elif own[name].shape != tensor.shape:
@@ -74,15 +104,47 @@ def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] 
         else:
             taken[name] = tensor
     if not taken:
-        example = f"{next(iter(state), 'nothing')!r} in the file, {next(iter(own), 'nothing')!r} in the model"
-        raise MisfitError(f"no tensor of {path} fits the model ({example}); give a key map from the file to the model")
+        raise MisfitError(
+            f"no tensor of {path} fits the model. {_nearest(state, own)}; give a map of patterns from the file to the "
+            "model with --init-map"
+        )
     model.load_state_dict(taken, strict=False)
     missing = tuple(name for name in own if name not in taken)
-    return Loaded(tuple(taken), skipped, missing, sha256)
+    notes = (known.note,) if known and known.note else ()
+    return Loaded(tuple(taken), skipped, missing, sha256, known.source if known else "", notes)
+
+
+def load_whole(model: nn.Module, path: Path | str, key_map: Mapping[str, str] | None = None) -> Loaded:
+    """Load weights that must fill the whole model: what is evaluated, exported or timed must not be random in part.
+
+    Raises:
+        UserError: as load_weights, or a tensor of the model is not in the file.
+    """
+    found = load_weights(model, path, key_map)
+    if found.missing:
+        reasons = [line for line in found.lines() if line.startswith(("skipped", "missing"))]
+        more = f"; and {len(reasons) - 6} more" if len(reasons) > 6 else ""
+        raise UserError(
+            f"{path} does not fill this network: {len(found.missing)} of its {len(found.matched) + len(found.missing)} "
+            f"tensors are not in it. {'; '.join(reasons[:6])}{more}. Give the network and the number of classes that "
+            "it was trained with, or a map with --init-map"
+        )
+    return found
+
+
+def _nearest(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """Return the first names of the file, each beside the most similar one of the model, if possible of its shape."""
+    found = []
+    for key, tensor in list(state.items())[:3]:
+        alike = [name for name in own if own[name].shape == tensor.shape] or [*own]
+        near = max(alike, key=lambda name: SequenceMatcher(None, key, name).ratio(), default="nothing")
+        shape = f" {list(own[near].shape)}" if near in own else ""
+        found.append(f"{key} {list(tensor.shape)} is nearest to {near}{shape}")
+    return "; ".join(found) or "the file holds nothing"
 
 
 def weights_hash(path: Path | str) -> str:
-    """The SHA-256 of a file of weights.
+    """Return the SHA-256 of a file of weights.
 
     Raises:
         UserError: it cannot be read.
@@ -99,13 +161,13 @@ def _read(path: Path) -> bytes:
 
 def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_PLAIN):
+            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the reader raise almost anything
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(f"{path} holds no plain tensors ({reason}); save model.state_dict() with torch.save") from None
-    for name in _WRAPPERS:
-        if isinstance(found, dict) and isinstance(found.get(name), dict):
-            found = found[name]
+    while isinstance(found, dict) and (name := next((n for n in _WRAPPERS if isinstance(found.get(n), dict)), "")):
+        found = found[name]
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
         raise UserError(f"{path} holds no state_dict: a mapping of names to tensors was expected")
     return found

@@ -272,3 +272,16 @@ def test_bad_values_say_the_rule(params, message):
     with pytest.raises(UserError, match=r".") as error:
         make_arch("regseg", **params)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("decoder", [name for name in DECODERS if name.startswith("concat")])
+def test_a_concatenation_has_stride_8_first_as_released(decoder):
+    """In the other order released weights would fit all the same."""
+    model = make_arch("regseg", decoder=decoder, **SMALL).build(3).eval()
+    seen = []
+    model.decoder.conv.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        features = model.encoder(torch.randn(1, 3, 64, 64))
+        model.decoder(features)
+        fine = model.decoder.fine(features["stage3"])
+    assert torch.equal(seen[0][:, : fine.shape[1]], fine)

@@ -1,7 +1,6 @@
 """The measured half of a table: trained, timed, reused, gone on with, and answered."""
 
 import signal
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,62 +11,19 @@ from optuna.trial import TrialState
 from nasseg.data.dataset import DataSet
 from nasseg.errors import UserError
 from nasseg.files import parse_yaml
-from nasseg.records import LatencyProtocol, Measurement
+from nasseg.records import Measurement
 from nasseg.study.store.read_study import read_study
-from nasseg.tables import time_rows
 from nasseg.tables.baseline import baseline
-from nasseg.tables.fill import _as_printed, _too_small, measured
-from nasseg.tables.fitted_recipe import Training
+from nasseg.tables.fill import _as_printed, measured
 from nasseg.tables.reproduce import table_data, table_hours, train_tables
-from nasseg.tables.table_file import Table, load_table, table_from
-from nasseg.tables.table_store import accuracy_records, begin, records
-from nasseg.tables.time_rows import time_table
-from nasseg.tables.train_rows import TableTraining, rows_trained
+from nasseg.tables.table_file import load_table, table_from
+from nasseg.tables.table_store import accuracy_records, begin
+from nasseg.tables.train_rows import TableTraining
 from nasseg.train import run, session
-from nasseg.train.recipe import load_recipe
 from nasseg.train.weights import save_weights
+from tests.tables.two_rows import TWO_ROWS, table, training
 
-TWO_ROWS = """
-paper: regseg
-table: Table 0
-title: t
-question: q
-expected: e
-recipe: {name: regseg-cityscapes-ablation, scale_range: [0.25, 1.75]}
-columns:
-  miou: {label: mIoU, unit: "%", accuracy: miou, data: Cityscapes, split: val}
-  bus: {label: bus, unit: "%", accuracy: iou.bus, data: Cityscapes, split: val}
-  test: {label: test mIoU, unit: "%", accuracy: miou, data: Cityscapes, split: test}
-  more: {label: with Vistas, unit: "%", accuracy: miou, data: Cityscapes and Vistas, split: val}
-  ms: {label: time, unit: ms, latency: a card, size: [32, 64]}
-  fps: {label: FPS, unit: FPS, latency: a card, size: [32, 64]}
-rows:
-  - {name: wide, variant: regseg, set: {width: 0.5, dilations: "(1,1)"}, printed: {miou: "75.0", bus: "1", test: "74.0", more: "76.0", ms: "4", fps: "250"}}
-  - {name: narrow, variant: regseg, set: {width: 0.25, dilations: "(1,1)"}, printed: {miou: "73.0", bus: "1", test: "72.0", ms: "2", fps: "500"}}
-  - {name: other, cited: true, printed: {miou: "70.0", ms: "9"}}
-"""  # noqa: E501
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NASSEG_LOCKS", str(tmp_path / "locks"))
-    (tmp_path / "studies/mine").mkdir(parents=True)
-    for name in ("table-0", "table-1"):
-        (tmp_path / f"studies/mine/{name}.yaml").write_text(TWO_ROWS)
-
-
-@pytest.fixture(scope="module")
-def data() -> DataSet:
-    return table_data("scenes", {"size": [32, 64], "train": 4, "val": 2, "test": 2})
-
-
-def training(data: DataSet, **options) -> Training:
-    return Training(**{"data": data, "steps": 2, "settings": {"batch_size": 2}, "seeds": 2, **options})
-
-
-def table(name: str = "mine/table-0") -> Table:
-    return load_table(name)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_a_table_is_trained_and_answered(data: DataSet) -> None:
@@ -284,147 +240,6 @@ def test_hours(data: DataSet) -> None:
     assert not Path("runs").exists()
     (timing,) = table_hours(tables[:1], None, "cpu")
     assert timing.latency_seconds > 0
-
-
-# Latency
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_rows, "ON_CPU", {**time_rows.ON_CPU, "min_seconds": 0.0})
-
-
-def test_latency_columns_share_a_session_that_is_reused(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    time_table(table(), "cpu", nullcontext)
-    comparison = measured(table())
-    ms, fps = (comparison.cell("wide", column) for column in ("ms", "fps"))
-    assert fps.ours == pytest.approx(1e3 / ms.ours)
-    assert "median of 5 rounds" in ms.protocol
-    assert "32 x 64" in ms.protocol
-    assert [(one.quantity, one.kind, one.rows) for one in comparison.answers] == [
-        ("time (cpu, fp32)", "ratio", 2),
-        ("FPS (cpu, fp32)", "ratio", 2),
-    ]
-    assert "needs Cityscapes" in comparison.cell("wide", "miou").reason
-    (record,) = records("mine/table-0", None)
-    assert record.name == "mine/table-0@latency"
-    assert len(record.trials(TrialState.COMPLETE)) == 2
-
-    monkeypatch.setattr(time_rows, "compare_latency", None)  # whoever measures again fails
-    time_table(table(), "cpu", nullcontext)
-    path = Path.cwd() / "studies/mine/table-0.yaml"
-    path.write_text(TWO_ROWS.replace("width: 0.25", "width: 0.75"))
-    with pytest.raises(TypeError):  # a ratio needs one session: all rows are timed again
-        time_table(table(), "cpu", nullcontext)
-
-
-@pytest.mark.slow
-def test_among_other_peoples_networks_our_rows_alone_answer_nothing(quick: None) -> None:
-    cited = "".join(f"  - {{name: other {n}, cited: true, printed: {{ms: '{n}', fps: '9'}}}}\n" for n in range(2))
-    time_table(table(), "cpu", nullcontext)
-    (Path.cwd() / "studies/mine/table-0.yaml").write_text(TWO_ROWS + cited)
-    of_ms, of_fps = (one.sentence for one in measured(table()).answers)
-    assert "undecided, for 3 of 5 rows are not measured" in of_ms
-    assert "undecided, for 2 of 4 rows are not measured" in of_fps
-
-
-def test_a_session_is_of_one_protocol(quick: None) -> None:
-    time_table(table(), "cpu", nullcontext)
-    (record,) = records("mine/table-0", None)
-    column = table().file.columns["ms"]
-    wanted = {row: timed.id for row, timed in time_rows.networks(table(), column).items()}
-    protocol = time_rows.protocol_of(table(), column, "cpu")
-    assert time_rows.session(record, wanted, protocol)
-    assert not time_rows.session(record, wanted, replace(protocol, threads=2))
-
-
-def test_a_block_is_timed_alone(quick: None) -> None:
-    column = load_table("regseg/table-1").file.columns["milliseconds"]
-    timed = time_rows.networks(load_table("regseg/table-1"), column)
-    assert list(timed) == ["Y block", "D block(1,4)", "D block(1,10)"]
-    assert len({part.id for part in timed.values()}) == 3
-    part = timed["Y block"]
-    model = replace(part, size=(64, 128)).build(19)
-    assert tuple(model.map.shape) == (1, 256, 4, 8)
-    assert tuple(model(torch.zeros(1)).shape) == (1, 256, 4, 8)
-
-
-def test_the_papers_protocol_on_a_gpu() -> None:
-    column = load_table("eseg/table-6").file.columns["fps"]
-    protocol = time_rows.protocol_of(load_table("eseg/table-6"), column, "cuda")
-    assert (protocol.precision, protocol.backend, protocol.input_size) == ("fp16", "cuda-graph", (1024, 2048))
-    assert isinstance(protocol, LatencyProtocol)
-    assert time_rows.protocol_of(load_table("eseg/table-6"), column, "cpu").precision == "fp32"
-
-
-# Recipes
-
-
-def fitted(name: str, row: int, data: DataSet, **options):
-    chosen = load_table(name)
-    column = next(column for column in chosen.file.columns.values() if column.accuracy)
-    return training(data, **{"settings": {}, **options}).recipe(chosen, chosen.file.rows[row], column)
-
-
-def test_a_recipe_is_fitted_to_data_and_length(data: DataSet) -> None:
-    recipe = fitted("regseg/table-4", 0, data, steps=1000)
-    assert (recipe.steps, recipe.warmup_steps) == (1000, round(3000 / 185_938 * 1000))
-    assert recipe.crop_size == (24, 24)  # 768 of 1024 and of 2048 at 32 x 64
-    assert (recipe.precision, recipe.scale_range) == ("fp32", (0.25, 1.75))
-    assert recipe.batch_size == load_recipe("regseg-cityscapes-ablation").batch_size
-    assert fitted("regseg/table-4", 0, data, device="cuda").precision == "fp16"
-    assert fitted("eseg/table-1", 0, data, steps=900).ema_decay == pytest.approx(0.99)
-    assert fitted("eseg/table-1", 0, data, steps=5).ema_decay is None
-    assert fitted("regseg/table-7", 2, data, steps=10).steps == 20  # twice the table's in print, too
-    assert fitted("bisenetv2/table-2", 0, data, steps=None, epochs=8).steps == 2  # 8 x 4 images, 16 a step
-
-
-def test_settings_are_for_all_rows_but_a_rows_own_go_first(data: DataSet) -> None:
-    settings = {"heads": [{"kind": "booster", "features": ["s3"]}], "weight_decay": 0.0}
-    none, some = (fitted("bisenetv2/table-4", row, data, settings=settings) for row in (0, 1))
-    assert (none.heads, none.weight_decay) == ((), 0.0)
-    assert some.heads[0].features == ("stem", "s3", "s4", "s5", "ce")
-
-
-def test_figure_7_asks_segmentation_networks(data: DataSet) -> None:
-    found = TableTraining(load_table("stdc/figure-7"), training(data), None)
-    assert [arch.params()["form"] for arch in found.networks.values()] == ["segmentation"] * 5
-    assert [arch.params()["blocks"] for arch in found.networks.values()] == [2, 3, 4, 5, 6]
-
-
-def test_evaluations_take_a_tenth_of_a_training_at_most_but_there_is_one(data: DataSet) -> None:
-    runs = [
-        TableTraining(load_table("dabnet/table-2b"), training(data, steps=n), None).runs[0] for n in range(1, 99, 4)
-    ]
-    evaluations = [one.run.evaluations for one in runs]
-    assert evaluations == sorted(evaluations)
-    assert {*evaluations} == {1, 2, 3, 4}
-    assert all(one.evaluation <= 0.1 * one.work for one in runs if one.run.evaluations > 1)
-    assert runs[-1].evaluation == pytest.approx(4 * runs[0].evaluation)
-
-
-def test_rows_that_are_runs_of_one_network_have_a_seed_each(data: DataSet) -> None:
-    found = TableTraining(load_table("regseg/table-3"), training(data, seeds=3), None)
-    assert [planned.seed for planned in found.runs] == [0, 1, 2, 3]
-
-
-def test_rows_that_need_more_data_are_not_trained() -> None:
-    names = [row.name for row in rows_trained(load_table("eseg/table-7"))]
-    assert names == ["Baseline, S", "Baseline, M", "Baseline, L"]
-
-
-def test_images_too_small_for_what_is_compared_are_a_caveat() -> None:
-    def too_small(name: str, size: tuple[int, int]) -> str | None:
-        chosen = load_table(name)
-        column = next(column for column in chosen.file.columns.values() if column.accuracy)
-        return _too_small(chosen, column, [row.name for row in chosen.file.rows], size)
-
-    assert too_small("regseg/table-4", (256, 512)) == (
-        "fields of view of up to 4,095 px are compared, and on images of 256 x 512 all above 1,023 px are alike"
-    )
-    assert too_small("regseg/table-4", (1024, 2048)) is None
-    assert too_small("regseg/table-5", (256, 512)) is None  # all rows have one backbone
-    assert too_small("dabnet/table-2a", (256, 512)) is None  # 575, 927 and 1,087 px stay different
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Starting weights: what matches is taken, what does not is named, and the file is part of how accuracy was got."""
 
+import argparse
 import collections
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +12,8 @@ from nasseg.families import make_arch
 from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.search import run_study as search
 from nasseg.study.study_file import load_study
-from nasseg.train.weights import load_weights, save_weights, weights_hash
+from nasseg.train.checkpoint import Checkpoints
+from nasseg.train.weights import load_weights, load_whole, save_weights, weights_hash
 
 STUDY = """
 question: Do starting weights help?
@@ -42,7 +45,7 @@ def test_a_head_of_other_classes_is_left_out_and_everything_else_taken(tmp_path)
     assert len(found.matched) == len(before) - 2
     assert found.sha256 == weights_hash(path)
     assert found.lines()[0] == f"{len(before) - 2} of {len(before)} tensors matched, 2 skipped"
-    assert "missing head.bias: as initialised" in found.lines()
+    assert "missing head (2 tensors): as initialised" in found.lines()
     saved = torch.load(path, weights_only=True)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name] if name.startswith("head") else saved[name]), name
@@ -57,6 +60,33 @@ def test_a_key_map_renames_prefixes_the_longest_first(tmp_path):
     assert list(found.skipped) == ["module.backbone.stage4.0.main.1.convs.0.weight"]
     assert {name.partition(".")[0] for name in found.matched} == {"encoder"}
     assert {name.partition(".")[0] for name in found.missing} == {"encoder", "decoder", "head"}
+
+
+def test_a_checkpoint_with_plain_numbers_and_options_beside_its_tensors_is_read(tmp_path):
+    """Much training code leaves numpy's numbers and argparse's options in its files: plain data, and no code."""
+    beside = {"best": np.float64(77.8), "epoch": np.int64(3), "args": argparse.Namespace(lr=0.1)}
+    torch.save({"model": build().state_dict(), **beside}, tmp_path / "theirs.pth")
+    assert not load_weights(build(seed=1), tmp_path / "theirs.pth").missing
+
+
+def test_our_own_checkpoint_is_a_file_of_weights(tmp_path):
+    Checkpoints(tmp_path / "checkpoint.pt", {}).write(1, {"model": build().state_dict(), "loss": [1.0]})
+    assert not load_whole(build(seed=1), tmp_path / "checkpoint.pt").missing
+
+
+def test_names_that_do_not_fit_are_shown_beside_the_nearest_ones(tmp_path):
+    theirs = {f"net.{name}": tensor for name, tensor in build().state_dict().items()}
+    torch.save(theirs, tmp_path / "theirs.pt")
+    nearest = r"net\.encoder\.stem\.0\.weight \[.*\] is nearest to encoder\.stem\.0\.weight \[.*--init-map"
+    with pytest.raises(UserError, match=nearest):
+        load_weights(build(), tmp_path / "theirs.pt")
+    assert not load_whole(build(), tmp_path / "theirs.pt", {"net.*": "*"}).missing
+
+
+def test_weights_that_must_fill_the_network_and_do_not_are_refused(tmp_path):
+    save_weights(build(19), tmp_path / "start.pt")
+    with pytest.raises(UserError, match=r"2 of its \d+ tensors are not in it.*it is \[19, 16, 1, 1\].*of classes"):
+        load_whole(build(3), tmp_path / "start.pt")
 
 
 class Payload:

@@ -5,7 +5,7 @@ import pytest
 from nasseg.analyse.trials import outcome
 from nasseg.report import write_report
 from tests.report.fake import fake_record
-from tests.report.pages.test_browser import rows_of
+from tests.report.pages.shown import rows_of
 
 
 @pytest.fixture(scope="module")
