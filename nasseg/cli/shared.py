@@ -2,11 +2,8 @@
 
 import json
 import os
-<<<<<<< HEAD
 import sys
-=======
 from pathlib import Path
->>>>>>> hardening
 from typing import Annotated, Any
 
 import rich.table
