@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nasseg.measure.latency.attempts import measure_latency
     from nasseg.report import write_report
     from nasseg.space import load_space
+    from nasseg.study.opened import open_study
     from nasseg.study.search.run_study import run_study
     from nasseg.study.store.read_study import read_study
     from nasseg.study.study_file import load_study
@@ -25,6 +26,7 @@ _HOMES = {
     "measure_latency": "nasseg.measure.latency.attempts",
     "load_space": "nasseg.space",
     "load_study": "nasseg.study.study_file",
+    "open_study": "nasseg.study.opened",
     "read_study": "nasseg.study.store.read_study",
     "run_study": "nasseg.study.search.run_study",
     "pareto_front": "nasseg.analyse.front",
@@ -39,6 +41,7 @@ __all__ = [
     "make_arch",
     "measure_cost",
     "measure_latency",
+    "open_study",
     "pareto_front",
     "read_study",
     "run_study",

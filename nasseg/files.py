@@ -66,6 +66,21 @@ def cache_folder() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "nasseg"
 
 
+def checked_name(name: str) -> str:
+    """Return the name of a study or a table.
+
+    Raises:
+        UserError: it holds an @. `NAME@PURPOSE` is the address of what was found out later of NAME's networks: timed
+            again, trained to the end, or measured for a table; it is kept in the folder of NAME.
+    """
+    if "@" in name:
+        raise UserError(
+            f"the name of a study or table holds no @, got {name!r}: NAME@PURPOSE is what was found out later of "
+            "NAME's networks; rename the file"
+        )
+    return name
+
+
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """A path to write to, which becomes `target` when the block ends, and leaves nothing behind when it fails."""

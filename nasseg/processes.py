@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection  # registers multiprocessing's
 from types import ModuleType
 
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["nasseg.study.engines.jobs"])
+_CONTEXT.set_forkserver_preload(["nasseg.study.engines.jobs", "torch._dynamo"])  # the latter: torch.optim asks for it
 _starting = threading.Lock()
 _running: set["Child"] = set()
 

@@ -63,6 +63,8 @@ class Stage:
 class Cost:
     """Figures that need no run of the model. field_of_view in pixels of the input, by Eqs 1-2 of RegSeg.
 
+    uncounted: operators by kind that count 0 in fvcore_flops. unknown: operators by kind that may multiply more than
+    macs says, for they have several operands and no rule.
     peak_activation_bytes: fp32, batch 1; None where it was measured before this figure existed.
     """
 
@@ -76,6 +78,7 @@ class Cost:
     peak_activation_bytes: int | None = None
     stages: tuple[Stage, ...] = ()
     uncounted: dict[str, int] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

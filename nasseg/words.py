@@ -1,9 +1,19 @@
 """Numbers, times and plain data in words."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 NOTHING = "–"  # noqa: RUF001
+
+
+def differences(before: Any, now: Any, name: str = "") -> str:
+    """Return in which of their keys two settings differ, nested ones too: `recipe.steps: it has 3, now 4; ...`."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = sorted({*before, *now})
+        found = (differences(before.get(k), now.get(k), f"{name}.{k}" if name else str(k)) for k in keys)
+        return "; ".join(filter(None, found))
+    return "" if before == now else f"{name}: it has {before!r}, now {now!r}"
 
 
 def duration(seconds: float) -> str:

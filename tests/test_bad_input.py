@@ -281,3 +281,14 @@ def test_weights_are_read_as_weights_only(tmp_path):
     assert not (tmp_path / "exploded").exists()
     save_weights(torch.nn.Linear(2, 2), tmp_path / "good.pt")
     assert set(torch.load(tmp_path / "good.pt", weights_only=True)) == {"weight", "bias"}
+
+
+def test_a_name_holds_no_at_for_that_is_what_belongs_to_a_study(tmp_path):
+    (tmp_path / "x@y.yaml").write_text(STUDY.format(space="quickstart", data=SCENES))
+    (tmp_path / "studies/mine").mkdir(parents=True)
+    (tmp_path / "studies/mine/table-1@y.yaml").write_text("question: what?\n")
+    for command in (("search", "x@y.yaml"), ("reproduce", "mine/table-1@y")):
+        line = refused(*command)
+        assert "holds no @, got " in line
+        assert "rename the file" in line
+    assert not (tmp_path / "runs").exists()

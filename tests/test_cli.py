@@ -149,7 +149,7 @@ def test_own_spaces_come_first(tmp_path):
 def test_sample_is_seeded(tmp_path):
     first = nasseg("sample", "quickstart", "-n", 4, "--seed", 3, "--json", cwd=tmp_path).stdout
     assert first == nasseg("sample", "quickstart", "-n", 4, "--seed", 3, "--json", cwd=tmp_path).stdout
-    assert len([json.loads(line) for line in first.splitlines()]) == 4
+    assert len(json.loads(first)) == 4
 
 
 def test_measure_tells_all_figures(tmp_path):
@@ -336,6 +336,22 @@ def test_a_network_is_trained_resumed_and_the_front_finished(tmp_path):
         "test" in finished.partition("tiny@finish")[2].partition("report: ")[0]
     )  # the held-out split beside the other
     assert "report: " in finished
+
+
+def test_measure_names_operators_that_nobody_can_count(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import torch\n"
+        "from nasseg.families.regseg import RegSegArch\n"
+        "class Distant(RegSegArch):\n"
+        "    def build(self, num_classes):\n"
+        "        model = super().build(num_classes)\n"
+        "        head = model.head.forward\n"
+        "        model.head.forward = lambda x: head(x) + torch.cdist(x, x).mean()\n"
+        "        return model\n"
+    )
+    measure = ("measure", "own.py:Distant", "--set", "width=0.25", "--input", "64x128")
+    assert "no rule for cdist" in nasseg(*measure, cwd=tmp_path).stdout
+    assert json.loads(nasseg(*measure, "--json", cwd=tmp_path).stdout)["unknown"] == {"cdist": 1}
 
 
 def test_fvcore_itself_counts_the_same_and_operators_add_up(tmp_path):

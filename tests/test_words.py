@@ -1,6 +1,6 @@
 import pytest
 
-from nasseg.words import duration, number
+from nasseg.words import differences, duration, number
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,12 @@ def test_durations(seconds, text):
 )
 def test_numbers(value, unit, text):
     assert number(value, unit) == text
+
+
+def test_only_what_differs_is_told():
+    before = {"recipe": {"steps": 3, "batch_size": 2, "loss": {"name": "ce", "weight": 1}}, "limits": ["macs"]}
+    now = {"recipe": {"steps": 4, "batch_size": 2, "loss": {"name": "ce"}}, "limits": ["macs"], "rungs": [1]}
+    assert differences(before, now) == (
+        "recipe.loss.weight: it has 1, now None; recipe.steps: it has 3, now 4; rungs: it has None, now [1]"
+    )
+    assert differences(before, before) == ""

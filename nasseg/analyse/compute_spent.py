@@ -1,4 +1,4 @@
-"""What a search spent, what it saved, and how far it came: in all, since a date, and by rung.
+"""What a search spent, what it saved, and how far it came: in all, and since a date.
 
 Seconds are those of one worker, as they were measured with each trial. What was saved is an estimate: nobody trained
 what was not trained.
@@ -6,14 +6,12 @@ what was not trained.
 
 import math
 from array import array
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from nasseg.analyse.front import Floats, pareto_front
 from nasseg.analyse.trials import contending_values, directions, outcome, share_of
@@ -62,7 +60,7 @@ def compute_of(record: StudyRecord, trials: Iterable[TrialRow] | None = None) ->
     """What the trials (all, unless given) took and saved."""
     chosen = record.trials if trials is None else tuple(trials)
     numbers = {trial.number: trial for trial in record.trials}
-    limits, duplicates, halving = _saved(chosen, numbers, _Expected(record.trials), _went_on(record.trials))
+    limits, duplicates, halving = _saved(chosen, numbers, _Expected(record.trials), went_on(record.trials))
     trained, everything = (sum(own_seconds(t, numbers) for t in part) for part in (chosen, record.trials))
     searched, price = (record.extra.get(name) for name in ("searched_seconds", "price_per_hour"))
     if searched is not None and everything > 0:
@@ -102,7 +100,7 @@ class Account:
         state = (len(trials), frozenset(going_on))
         if self._known is None or self._known[0] != state:
             expected = _Expected(trials)
-            limits, duplicates, halving = _saved(trials, self._trials, expected, _went_on(trials) | {*going_on})
+            limits, duplicates, halving = _saved(trials, self._trials, expected, went_on(trials) | {*going_on})
             trained = sum(own_seconds(trial, self._trials) for trial in trials)
             self._known = state, Compute(trained, limits, duplicates, halving), expected
         _, known, expected = self._known
@@ -132,28 +130,6 @@ def own_seconds(trial: TrialRow, numbers: dict[int, TrialRow]) -> float:
         return 0.0
     before = numbers.get(trial.extra.get(CONTINUES, -1))
     return max(0.0, seconds - ((_seconds(before) or 0.0) if before else 0.0))
-
-
-def rungs_frame(record: StudyRecord) -> pd.DataFrame:
-    """One row a rung, the last one too: what was trained to it, and what went on. Empty without halving.
-
-    Columns: rung, steps, reached (networks trained to it or beyond), stopped (that wait there), promoted, seconds (of
-    training from the rung before). Copies, and published networks, which are always trained to the end, are left out.
-    """
-    columns = ["rung", "steps", "reached", "stopped", "promoted", "seconds"]
-    trained = [t for t in record.trials if t.reused_from is None and "published" not in t.extra and _steps(t)]
-    if not any(outcome(trial) == "stopped" for trial in trained):
-        return pd.DataFrame(columns=columns)
-    numbers, went_on = {trial.number: trial for trial in record.trials}, _went_on(record.trials)
-    reached, seconds, steps = Counter[int](), dict[int, float](), dict[int, int]()
-    promoted = Counter(t.rung for t in trained if outcome(t) == "stopped" and t.number in went_on)
-    stopped = Counter(t.rung for t in trained if outcome(t) == "stopped" and t.number not in went_on)
-    for trial in trained:
-        reached[trial.rung] += 1
-        seconds[trial.rung] = seconds.get(trial.rung, 0.0) + own_seconds(trial, numbers)
-        steps[trial.rung] = _steps(trial)
-    rows = [(r, steps[r], reached[r], stopped[r], promoted[r], seconds[r]) for r in sorted(reached)]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def since(record: StudyRecord, date: str | datetime) -> Since:
@@ -209,12 +185,12 @@ class _Expected:
     """Seconds that a network takes to train to the end, from those that were trained: a trend in multiply-adds."""
 
     def __init__(self, trials: Sequence[TrialRow]) -> None:
-        steps = [_steps(trial) for trial in trials if outcome(trial) == "finished"]
-        self.steps = max(steps, default=max(map(_steps, trials), default=0))
+        steps = [steps_of(trial) for trial in trials if outcome(trial) == "finished"]
+        self.steps = max(steps, default=max(map(steps_of, trials), default=0))
         points = [
             (_macs(trial), self.whole_of(trial))
             for trial in trials
-            if _seconds(trial) is not None and _steps(trial) and trial.reused_from is None
+            if _seconds(trial) is not None and steps_of(trial) and trial.reused_from is None
         ]
         self.mean = float(np.mean([seconds for _, seconds in points])) if points else 0.0
         costs = [(macs, seconds) for macs, seconds in points if macs is not None]
@@ -226,7 +202,7 @@ class _Expected:
 
     def whole_of(self, trial: TrialRow) -> float:
         """Of a trained one, from its own seconds a step."""
-        return (_seconds(trial) or 0.0) * max(1.0, self.steps / _steps(trial))
+        return (_seconds(trial) or 0.0) * max(1.0, self.steps / steps_of(trial))
 
     def whole(self, trial: TrialRow) -> float:
         macs = _macs(trial)
@@ -237,11 +213,11 @@ class _Expected:
         return float(np.where(np.isnan(macs), self.mean, np.maximum(0.0, self.base + self.slope * macs)).sum())
 
     def rest(self, trial: TrialRow) -> float:
-        return self.whole_of(trial) - (_seconds(trial) or 0.0) if _steps(trial) else 0.0
+        return self.whole_of(trial) - (_seconds(trial) or 0.0) if steps_of(trial) else 0.0
 
 
-def _went_on(trials: Iterable[TrialRow]) -> set[int]:
-    """Trials that a promotion goes on from, unless the promotion came to nothing."""
+def went_on(trials: Iterable[TrialRow]) -> set[int]:
+    """Return the trials that a promotion goes on from, unless the promotion came to nothing."""
     return {t.extra[CONTINUES] for t in trials if CONTINUES in t.extra and t.state != "FAIL"}
 
 
@@ -250,7 +226,8 @@ def _seconds(trial: TrialRow) -> float | None:
     return None if accuracy is None or not math.isfinite(accuracy.train_seconds) else accuracy.train_seconds
 
 
-def _steps(trial: TrialRow) -> int:
+def steps_of(trial: TrialRow) -> int:
+    """Return the step that a trial was trained to; 0 where it was not."""
     accuracy = trial.accuracy
     return accuracy.protocol.steps if accuracy else 0
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import kendalltau
 
 from nasseg.analyse.trials import outcome, trial_figures
@@ -14,12 +15,23 @@ ENOUGH = 8  # networks
 _Z = 1.96
 
 
+def rank_correlation(early: ArrayLike, final: ArrayLike, z: float = _Z) -> tuple[float, float, float]:
+    """Return Kendall's tau-b of two columns [n], n of 5 or more, and its interval's low and high end, z errors wide.
+
+    The interval: Fieller, Hartley and Pearson, "Tests for rank correlation coefficients", 1957. A column that does not
+    vary ranks nothing: tau is 0.
+    """
+    known, found = np.asarray(early), float(kendalltau(early, final).statistic)
+    tau = 0.0 if math.isnan(found) else found
+    middle, error = np.arctanh(np.clip(tau, -0.999999, 0.999999)), math.sqrt(0.437 / (len(known) - 4))
+    return tau, float(np.tanh(middle - z * error)), float(np.tanh(middle + z * error))
+
+
 def cheap_figures_frame(record: StudyRecord) -> pd.DataFrame:
     """One row a figure that is known before training (a user's own and proxies too), the best first.
 
     Columns: figure, networks, tau (Kendall's tau-b with mIoU over finished networks, -1..1), low and high (its 95 %
-    interval, by Fieller, Hartley and Pearson, "Tests for rank correlation coefficients", 1957). Empty where fewer than
-    8 networks are finished, or none has a mIoU.
+    interval). Empty where fewer than 8 networks are finished, or none has a mIoU.
     """
     columns = ["figure", "networks", "tau", "low", "high"]
     trials = [trial for trial in record.trials if outcome(trial) == "finished" and trial.measurement]
@@ -31,10 +43,6 @@ def cheap_figures_frame(record: StudyRecord) -> pd.DataFrame:
         known = figures[[name, "miou"]].dropna().to_numpy()
         if figure_in(record, name).phase == "trained" or len(known) < ENOUGH or len(np.unique(known[:, 0])) < 2:
             continue
-        tau = float(kendalltau(known[:, 0], known[:, 1]).statistic)
-        low, high = np.tanh(
-            np.arctanh(np.clip(tau, -0.999999, 0.999999)) + _Z * math.sqrt(0.437 / (len(known) - 4)) * np.array([-1, 1])
-        )
-        rows.append([name, len(known), tau, float(low), float(high)])
+        rows.append([name, len(known), *rank_correlation(known[:, 0], known[:, 1])])
     frame = pd.DataFrame(rows, columns=columns)
     return frame.sort_values("tau", key=np.abs, ascending=False, kind="stable").reset_index(drop=True)

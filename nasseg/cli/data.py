@@ -42,7 +42,8 @@ def check(
         out.print(table)
     if sheet is not None:
         write_sheet(contact_sheet(name, count=count, **options), sheet)
-        out.print(f"contact sheet: {sheet}")
+        if not as_json:
+            out.print(f"contact sheet: {sheet}")
     if found.faults:
         raise typer.Exit(1)
 

@@ -14,7 +14,7 @@ from nasseg.errors import UserError, unknown
 def replay(
     table: Annotated[Path, typer.Argument(help="A table of trained networks (CSV), or where to write a study's.")],
     sampler: Annotated[
-        list[str] | None, typer.Option(help="random, nsga2, tpe, gp, or NAME:OPTION=VALUE. Default: the first three.")
+        list[str] | None, typer.Option(help="random, tpe, gp, nsga2, or NAME:OPTION=VALUE. Default: the first two.")
     ] = None,
     scheduler: Annotated[list[str] | None, typer.Option(help="none or halving. Default: both.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Searches a policy.")] = 20,
@@ -54,7 +54,7 @@ def replay(
         factor=factor,
         workers=workers,
     )
-    policies = [Policy(s, h == "halving") for h in schedulers for s in sampler or ("random", "nsga2", "tpe")]
+    policies = [Policy(s, h == "halving") for h in schedulers for s in sampler or ("random", "tpe")]
     begun = time.monotonic()
 
     def tell(done: int, of: int) -> None:

@@ -87,13 +87,15 @@ def search(
             start_from=start_from,
             engine=engine,
             address=address,
-            on_progress=lambda progress: ticker.update(progress.line(), progress.done),
+            on_progress=lambda progress: ticker.update(
+                progress.line(), progress.done, progress.rejected + progress.failed
+            ),
             tell=ticker.say,
             command=this_command(),
         )
     out.print(ended.reason)
     if ended.interrupted:
-        out.print(f"{ended.requeued} running trials were re-queued. To go on: {this_command()}", markup=False)
+        out.print(f"{ended.requeued} running trials were re-queued. To go on: {this_command()}")
     _print_front(ended.record)
     from nasseg.report import write_report  # slow to import: whoever mistyped something need not wait for it
 
@@ -133,6 +135,7 @@ def status(
 ) -> None:
     """What of a study is done, runs, failed or was rejected, and why; read from the storage alone."""
     from nasseg.analyse.compute_spent import compute_of, since
+    from nasseg.analyse.rungs import rung_lines, rungs_frame
     from nasseg.analyse.trials import front_share, progress, reasons
     from nasseg.study.store.read_study import read_study
     from nasseg.words import duration
@@ -150,6 +153,7 @@ def status(
             "front": front.members,
             "hypervolume": front.share,
         }
+        found["rungs"] = json.loads(rungs_frame(record).to_json(orient="records"))
         found |= {"searched_seconds": record.extra["searched_seconds"], "compute": vars(compute)}
         if latest:
             found["since"] = {**vars(latest), "date": latest.date.isoformat(), "compute": vars(latest.compute)}
@@ -159,6 +163,8 @@ def status(
     if front.members:
         out.print(f"front {front.members}, hypervolume {front.share:.3f}")
     out.print(f"searched for {duration(record.extra['searched_seconds'])}; {_spent(compute)}")
+    for line in rung_lines(record):
+        out.print(line)
     if latest:
         moved = "" if latest.now is None else f", hypervolume {latest.before or 0:.3f} -> {latest.now:.3f}"
         out.print(

@@ -1,8 +1,10 @@
 """What the verbs share: output, common options, and how their arguments are read."""
 
 import json
+import math
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,6 +61,7 @@ def this_command() -> str:
 
 
 out = Output(soft_wrap=True)
+OFTEN_SECONDS = 10.0  # between lines of progress off a terminal, where many things end in a second
 
 ArchArgument = Annotated[str, typer.Argument(help="A variant, a family, a YAML file, or STUDY#TRIAL.")]
 StorageOption = Annotated[
@@ -67,7 +70,7 @@ StorageOption = Annotated[
         "--storage", help="Optuna URL or journal file (*.log). Default: runs/STUDY/study.db, or NASSEG_STORAGE."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")]
 InputOption = Annotated[str | None, typer.Option("--input", metavar="HxW", help="Default 1024x2048.")]
 ClassesOption = Annotated[int | None, typer.Option(min=1, help="Default 19.")]
@@ -129,11 +132,12 @@ def parse_settings(items: list[str], option: str = "--set") -> dict[str, Any]:
 
 
 class Ticker:
-    """Progress: one line that renews itself on a terminal; elsewhere a line where its mark is a new one."""
+    """Progress: one line that renews itself on a terminal; elsewhere lines, as `update` says."""
 
     def __init__(self) -> None:
         self._status = out.status("starting") if out.is_terminal else None
-        self._last: object = None
+        self._last: tuple[object, object] = (None, None)
+        self._told = -math.inf
 
     def __enter__(self) -> "Ticker":
         if self._status:
@@ -144,12 +148,15 @@ class Ticker:
         if self._status:
             self._status.stop()
 
-    def update(self, line: str, mark: object) -> None:
+    def update(self, line: str, mark: object, often: object = None) -> None:
+        """Show the line: off a terminal where `mark` is new, and every few seconds where `often` is."""
         if self._status:
             self._status.update(_as_text(line))
-        elif mark != self._last:
+            return
+        before, now = self._last, time.monotonic()
+        if mark != before[0] or (often != before[1] and now - self._told >= OFTEN_SECONDS):
             self.say(line)
-            self._last = mark
+            self._last, self._told = (mark, often), now
 
     def say(self, line: str) -> None:
         out.print(line, highlight=False)

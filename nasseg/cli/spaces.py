@@ -1,6 +1,5 @@
 """What there is: spaces, variants, samples, and the cost of one architecture."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -85,10 +84,12 @@ def sample(
     from nasseg.space import load_space
 
     loaded, rng = load_space(space), random.Random(seed)
-    for _ in range(n):
-        settings = loaded.settings(loaded.sample(rng))
-        line = json.dumps(settings) if as_json else "  ".join(f"{key}={value}" for key, value in settings.items())
-        out.print(line, highlight=False)
+    drawn = [loaded.settings(loaded.sample(rng)) for _ in range(n)]
+    if as_json:
+        print_json(drawn)
+        return
+    for settings in drawn:
+        out.print("  ".join(f"{key}={value}" for key, value in settings.items()), highlight=False)
 
 
 @app.command()
@@ -142,6 +143,8 @@ def measure(
     if "fvcore" in report:
         table.add_row("fvcore itself", f"{report['fvcore']['total']:,}")
     out.print(table)
+    for kind, count in report["unknown"].items():
+        out.print(f"no rule for {kind}: its {count} calls may multiply more than macs says")
     for name, count in report.get("fvcore", {}).get("unsupported", {}).items():
         out.print(f"fvcore has no rule for {name}: {count} calls")
     if by_operator:

@@ -23,17 +23,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from nasseg.data.folder import Sample
-from nasseg.data.image_file import fitting_size, read_known
+from nasseg.data.image_file import fit_image, fit_label, fitted, fitting_size, read_known
 from nasseg.data.split import Ragged, Split
 from nasseg.errors import UserError
 from nasseg.files import cache_folder, written_whole
 from nasseg.records import Size, digest
 
-FORMAT = 2  # of the arrays; another one makes them anew
+FORMAT = 3  # of the arrays; another one makes them anew
 _SETTLED_NS = 2_000_000_000  # a file may change twice within a tick of its clock: what is younger is read again
 Check = tuple[int, int]  # size and CRC-32
 
@@ -75,7 +74,7 @@ def checksums(root: Path, files: Sequence[Path]) -> list[Check]:
 def cached_split(home: Path, name: str, samples: Sequence[Sample], checks: Sequence[Check], seen: Size | None) -> Split:
     """Return the samples decoded, from the folder `home` or, if they are not there, into it.
 
-    name: of the split; labels of `train` go with the images where these are made smaller, others keep their size.
+    name: of the split; labels of `train` go with the images where these are resized, others keep their size.
     checks: of each sample's image and label, in turn.
 
     Raises:
@@ -168,10 +167,9 @@ def _write(folder: Path, samples: Sequence[Sample], seen: Size | None, *, with_i
             image, label = read_known(sample.image, sample.label, sample.encoding, sample.entry)
             if label.shape != stored[number]:
                 raise UserError(f"{sample.image} or {sample.label} changed while it was read: run the command again")
-            if images[number] != stored[number]:
-                image = np.asarray(Image.fromarray(image).resize(images[number][::-1], Image.Resampling.BILINEAR))
-            if labels[number] != stored[number]:
-                label = np.asarray(Image.fromarray(label).resize(labels[number][::-1], Image.Resampling.NEAREST))
+            if seen is not None:
+                image = fit_image(image, seen)
+                label = fit_label(label, seen) if with_images else label
             _write_at(image_file.fileno(), image, image_start + int(of_images[number]))
             _write_at(label_file.fileno(), label, label_start + int(of_labels[number]))
 
@@ -179,14 +177,6 @@ def _write(folder: Path, samples: Sequence[Sample], seen: Size | None, *, with_i
             list(pool.map(decode, range(len(samples))))
         for file in (image_file, label_file):
             os.fsync(file.fileno())
-
-
-def fitted(size: Size, seen: Size | None) -> Size:
-    """Return the size of an image made smaller to fit into what networks see; none is made larger."""
-    if seen is None:
-        return size
-    share = min(seen[0] / size[0], seen[1] / size[1], 1.0)
-    return max(1, round(size[0] * share)), max(1, round(size[1] * share))
 
 
 def _size(sample: Sample) -> Size:

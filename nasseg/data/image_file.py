@@ -1,4 +1,4 @@
-"""Read one image with its label. Every error names the file and what to do about it.
+"""Read one image with its label, and fit both into what networks see. Every error names the file and what to do.
 
 A camera notes in EXIF how its picture is to be turned. Labelling tools show it turned, so it is read turned, unless its
 label fits only the picture as it is stored.
@@ -125,6 +125,29 @@ def read_sample(
     if classes.shape != pixels.shape[:2]:
         raise UserError(_misfit(image, label, (classes.shape[0], classes.shape[1])))
     return pixels, classes, bad
+
+
+def fitted(size: Size, seen: Size | None) -> Size:
+    """Return height and width of an image that is resized to fit into what networks see, its ratio kept."""
+    if seen is None:
+        return size
+    share = min(seen[0] / size[0], seen[1] / size[1])
+    return max(1, round(size[0] * share)), max(1, round(size[1] * share))
+
+
+def fit_image(pixels: NDArray[np.uint8], seen: Size) -> NDArray[np.uint8]:
+    """Return pixels [H, W, 3] resized to fit: bilinear and, where they shrink, antialiased, as Pillow does it.
+
+    All images come to networks through it, of whatever command.
+    """
+    height, width = fitted((pixels.shape[0], pixels.shape[1]), seen)
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def fit_label(label: NDArray[np.uint8], seen: Size) -> NDArray[np.uint8]:
+    """Return classes [H, W] resized to fit: of the nearest pixel."""
+    height, width = fitted((label.shape[0], label.shape[1]), seen)
+    return np.asarray(Image.fromarray(label).resize((width, height), Image.Resampling.NEAREST))
 
 
 def read_known(image: Path, label: Path, encoding: Encoding, entry: str = "") -> tuple[NDArray[np.uint8], ...]:

@@ -21,7 +21,7 @@ from nasseg.measure.accuracy import IGNORE
 class PseudoLabels(BaseModel):
     """The content of `pseudo.json`. images: their folder; files: their names below it. teacher: SHA-256 of its weights.
 
-    size: of the images as the teacher saw them in training, to fit into which they are resized at scale 1.
+    size: what the teacher saw in training, [height, width], and sees of these images at scale 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -51,9 +51,9 @@ class Ragged:
 class Split:
     """images: uint8 [N, H, W, 3], RGB. labels: uint8 [N, H, W], 255 where ignored. Ragged where sizes differ.
 
-    seen: the size that networks see, where it is not that of all images and labels. Then images are scaled to fit into
-    it, the rest is the mean colour; logits are scaled back to the labels. An image and its label show the same, each
-    at its own size.
+    seen: the size that networks see, where it is not that of all images and labels. Images are resized to fit into it
+    (nasseg.data.image_file.fit_image), the rest will be the mean colour; logits are resized to the labels. An image and
+    its label show the same, each at its own size.
     """
 
     images: Tensor | Ragged

@@ -11,6 +11,8 @@ from fractions import Fraction
 from math import ceil, prod
 from typing import NamedTuple
 
+import numpy as np
+
 from nasseg.families.arch import Arch, no_collection
 from nasseg.families.graph.recorder import IMAGE, WEIGHTS, Edge, Graph, Operator
 from nasseg.measure.environment import environment
@@ -18,32 +20,39 @@ from nasseg.records import Cost, CostProtocol, Size, Stage
 
 
 def macs(operator: Operator) -> int:
-    """Multiply-adds of convolutions and linear layers, without bias. One multiply-add = 1."""
-    if operator.kind in ("conv", "linear"):
-        return prod(operator.output_shapes[0]) * prod(_weight_shape(operator)[1:])
-    if operator.kind == "conv_transpose":
-        return prod(operator.input_shapes[0]) * prod(_weight_shape(operator)[1:])
-    if operator.kind in ("matmul", "bmm"):
-        return prod(operator.output_shapes[0]) * operator.input_shapes[0][-1]
-    return 0
+    """Return an operator's multiply-adds, without bias. One multiply-add = 1; products of elements are free."""
+    return operator.macs
 
 
 def _weight_shape(operator: Operator) -> tuple[int, ...]:
-    """Of a convolution or linear layer, whose weight may be the result of other operators."""
-    if len(operator.input_shapes) > 1:
-        return operator.input_shapes[1]
-    weight = operator.weights[0]
-    assert weight is not None
-    return weight.shape
+    """Return the weight's shape of a convolution; the weight may be the result of other operators."""
+    return _operand_shapes(operator)[1]
+
+
+def _operand_shapes(operator: Operator) -> list[tuple[int, ...]]:
+    """Return the shapes of what was computed and of weights, in the order of the call."""
+    computed, weights = iter(operator.input_shapes), (weight.shape for weight in operator.weights if weight)
+    order = dict(operator.attributes).get("operands") or "i" * len(operator.inputs) + "w" * len(operator.weights)
+    return [next(computed if letter == "i" else weights) for letter in order]
+
+
+_LIKE_FVCORE = frozenset(
+    {
+        *("conv", "conv1d", "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose3d"),
+        *("linear", "mm", "bmm", "addmm"),
+    }
+)
 
 
 def fvcore_flops(operator: Operator) -> int:
-    """FLOPs as fvcore 0.1.5 counts them on an eval-mode model; what it has no rule for counts 0.
+    """Return FLOPs as fvcore 0.1.5 counts them on an eval-mode model; what it has no rule for counts 0.
 
-    The same integer but for padding="same", which fvcore does not see as a convolution and counts 0. fvcore itself:
-    nasseg.measure.fvcore_counter.
+    The same integer but for padding="same", which fvcore does not see as a convolution and counts 0, and for self-
+    attention, where torch's modules take a path of which it sees nothing. fvcore itself: nasseg.measure.fvcore_counter.
     """
     out, first = prod(operator.output_shapes[0]), prod(operator.input_shapes[0]) if operator.input_shapes else 0
+    if operator.kind in _LIKE_FVCORE:
+        return operator.macs
     if operator.kind == "batch_norm":
         return out * (2 if _affine(operator) else 1)
     if operator.kind in ("group_norm", "layer_norm", "instance_norm"):
@@ -54,7 +63,38 @@ def fvcore_flops(operator: Operator) -> int:
         return first
     if operator.kind == "grid_sample":
         return 4 * out
-    return macs(operator)
+    return _fvcore_product(operator) if operator.macs else 0
+
+
+def _fvcore_product(operator: Operator) -> int:
+    """Return what fvcore counts of a product of several operands, which is not always what is multiplied."""
+    shapes = _operand_shapes(operator)
+    if operator.kind == "matmul":  # as if the first operand had all the batch's dimensions
+        return prod(shapes[0]) * shapes[1][-1] if len(shapes[1]) > 1 else 0
+    if operator.kind == "einsum":
+        return _fvcore_einsum(str(operator.attribute("arg0")).replace(" ", ""), shapes)
+    if operator.kind == "multi_head_attention_forward":
+        if operator.attribute("need_weights"):
+            return operator.macs
+        query, key, value = map(prod, operator.input_shapes[:3])  # the projections alone
+        return (2 * query + key + value) * operator.input_shapes[0][-1]
+    return 0
+
+
+def _fvcore_einsum(equation: str, shapes: list[tuple[int, ...]]) -> int:
+    """Return half of what numpy says in words, to four digits; two equations have rules of their own."""
+    letters = {
+        letter: chr(ord("a") + number) for number, letter in enumerate(dict.fromkeys(filter(str.isalpha, equation)))
+    }
+    renamed = "".join(letters.get(letter, letter) for letter in equation)
+    if renamed == "abc,abd->acd":
+        return prod(shapes[0]) * shapes[1][2]
+    if renamed == "abc,adc->adb":
+        return prod(shapes[0]) * shapes[1][1]
+    arrays = [np.broadcast_to(np.float32(0), shape) for shape in shapes]
+    _, report = np.einsum_path(renamed, *arrays, optimize="optimal")
+    line = next(line for line in report.split("\n") if "optimized flop" in line.lower())
+    return int(float(line.rpartition(":")[2]) / 2)
 
 
 def _affine(operator: Operator) -> bool:
@@ -173,6 +213,7 @@ class OperatorCost(NamedTuple):
     macs: int
     fvcore_flops: int
     activations: int  # output elements of convolutions and linear layers
+    unknown: bool  # whether there may be more macs: it runs a kernel that has several operands and no rule
     live_bytes: int  # of fp32 activations, while it runs: see `peak_activation_bytes`
 
 
@@ -193,6 +234,7 @@ def operators(graph: Graph) -> list[OperatorCost]:
             macs=count,
             fvcore_flops=fvcore_flops(operator),
             activations=prod(shape) if count else 0,
+            unknown=operator.unknown,
             live_bytes=4 * live,
         )
         rows.append(row)
@@ -263,7 +305,7 @@ def measure_cost(arch: Arch, input_size: Size, num_classes: int = 19) -> Cost:
 
 
 def cost_of(graph: Graph, protocol: CostProtocol) -> Cost:
-    """The sums over `operators`. uncounted: operators by kind that count 0 in fvcore_flops."""
+    """Return the sums over `operators`; what a figure leaves out is listed by kind."""
     rows = operators(graph)
     return Cost(
         protocol=protocol,
@@ -275,5 +317,10 @@ def cost_of(graph: Graph, protocol: CostProtocol) -> Cost:
         peak_activation_bytes=max(row.live_bytes for row in rows),
         field_of_view=field_of_view(graph),
         stages=stages(rows),
-        uncounted=dict(sorted(Counter(row.kind for row in rows if not row.fvcore_flops).items())),
+        uncounted=_by_kind(row for row in rows if not row.fvcore_flops),
+        unknown=_by_kind(row for row in rows if row.unknown),
     )
+
+
+def _by_kind(rows: Iterable[OperatorCost]) -> dict[str, int]:
+    return dict(sorted(Counter(row.kind for row in rows).items()))

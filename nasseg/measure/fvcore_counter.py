@@ -46,15 +46,16 @@ class _Traceable(TorchFunctionMode):
         return torch.Size(map(int, result)) if isinstance(result, torch.Size) else result
 
 
-def _conv2d(
+def _conv(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
     if isinstance(padding, str):
-        return torch._convolution_mode(input, weight, bias, _pair(stride), padding, _pair(dilation), groups)
+        steps = _each(stride, weight), padding, _each(dilation, weight)
+        return torch._convolution_mode(input, weight, bias, *steps, groups)
     return _convolution(input, weight, bias, stride, padding, dilation, False, 0, groups)
 
 
-def _conv_transpose2d(
+def _conv_transpose(
     input: Any,
     weight: Any,
     bias: Any = None,
@@ -78,13 +79,17 @@ def _convolution(
     extra: Any,
     groups: int,
 ) -> Any:
-    steps = _pair(stride), _pair(padding), _pair(dilation)
+    steps = _each(stride, weight), _each(padding, weight), _each(dilation, weight)
     cudnn = (False, False, False, False)  # benchmark, deterministic, enabled, TF32: nothing to compute
-    return torch._convolution(input, weight, bias, *steps, transposed, _pair(extra), groups, *cudnn)
+    return torch._convolution(input, weight, bias, *steps, transposed, _each(extra, weight), groups, *cudnn)
 
 
-def _pair(value: Any) -> list[int]:
-    return [value, value] if isinstance(value, int) else list(value)
+def _each(value: Any, weight: torch.Tensor) -> list[int]:
+    """Return an int once for each dimension that the kernel moves along."""
+    return [value] * (weight.dim() - 2) if isinstance(value, int) else list(value)
 
 
-_CONVOLUTIONS = {torch.conv2d: _conv2d, torch.conv_transpose2d: _conv_transpose2d}
+_CONVOLUTIONS: dict[Any, Any] = {
+    **dict.fromkeys((torch.conv1d, torch.conv2d, torch.conv3d), _conv),
+    **dict.fromkeys((torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d), _conv_transpose),
+}

@@ -12,7 +12,7 @@ from nasseg.errors import UserError
 from nasseg.measure.accuracy import IGNORE
 from nasseg.measure.latency.onnx_file import INPUT
 from nasseg.records import Environment, Measurement, Size
-from nasseg.train.views.augment import MEAN, STD
+from nasseg.train.views.network_input import MEAN, PREPARE, STD
 
 Format = Literal["onnx", "pt2", "state_dict"]
 UNTRAINED = "untrained (random)"
@@ -52,7 +52,7 @@ class ArchCard(_Part):
 
 
 class InputCard(_Part):
-    """shape: [batch, 3, height, width]."""
+    """shape: [batch, 3, height, width]. prepare: how a picture of any size becomes that, step by step."""
 
     name: str = INPUT
     values: str = "(pixel - mean) / std, colour by colour, of pixels 0..255"
@@ -62,6 +62,7 @@ class InputCard(_Part):
     colour_order: Literal["RGB"] = "RGB"
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
+    prepare: tuple[str, ...] = PREPARE
 
     @property
     def batch(self) -> int:
@@ -73,11 +74,15 @@ class InputCard(_Part):
 
 
 class OutputCard(_Part):
-    """logits: float32 [batch, classes, height, width]; classes: uint8 [batch, height, width], each pixel's class."""
+    """logits: float32 [batch, classes, height, width]; classes: uint8 [batch, height, width], each pixel's class.
+
+    map_back: how either becomes the classes of the picture's own pixels, step by step.
+    """
 
     name: Literal["logits", "classes"]
     shape: tuple[int, ...]
     dtype: Literal["float32", "uint8"]
+    map_back: tuple[str, ...] = ()
 
 
 class ClassCard(_Part):
@@ -129,6 +134,7 @@ class Card(_Part):
             f"{self.file}: {self.arch.variant or self.arch.family} ({self.arch.id}), {self.format}, images "
             f"{self.input.batch} x 3 x {height} x {width} -> {self.output.name} of {len(self.classes)} classes",
             f"weights: {self.weights}{trained}",
+            f"{card_path(Path(self.file))} says how to prepare a picture, and how to map the {self.output.name} back",
             f"parity with PyTorch in {parity.runtime} on {parity.input}: logits differ by {parity.max_difference:.2g} "
             f"at most (the largest is {parity.largest_logit:.3g}, tolerance {parity.tolerance:g} of it); "
             f"{100 * parity.equal_argmax:.4g} % of the pixels have the same class",

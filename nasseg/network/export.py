@@ -46,7 +46,7 @@ from nasseg.records import Measurement, Size
 from nasseg.study.store.storage import runs_folder
 from nasseg.study.store.trial_attributes import EVAL_KEY, MEASUREMENT, REUSED_FROM, WEIGHTS_ERROR, WEIGHTS_SHA256
 from nasseg.study.store.weight_store import LAST, WeightStore
-from nasseg.train.views.augment import normalise
+from nasseg.train.views.network_input import MAP_BACK, normalise
 from nasseg.train.weights import save_weights
 
 SUFFIXES: Mapping[Format, tuple[str, ...]] = {"onnx": (".onnx",), "pt2": (".pt2",), "state_dict": (".pt", ".pth")}
@@ -170,7 +170,11 @@ def _write(path: Path, source: _Source, name: str, address: str, chosen: Format,
             f"{parity.max_difference:.3g}, more than {parity.tolerance:g} of the largest, {parity.largest_logit:.3g}; "
             "nothing was written: try another --format, or another version of what runs it"
         )
-    shape = (batch, *size) if argmax else (batch, classes, *size)
+    output = (
+        OutputCard(name="classes", shape=(batch, *size), dtype="uint8", map_back=MAP_BACK["classes"])
+        if argmax
+        else OutputCard(name="logits", shape=(batch, classes, *size), dtype="float32", map_back=MAP_BACK["logits"])
+    )
     arch = source.arch
     return Card(
         file=name,
@@ -179,7 +183,7 @@ def _write(path: Path, source: _Source, name: str, address: str, chosen: Format,
         exported_from=address,
         arch=ArchCard(family=arch.family, params=arch.params(), id=arch.id, variant=source.variant),
         input=InputCard(shape=(batch, 3, *size)),
-        output=OutputCard(name="classes" if argmax else "logits", shape=shape, dtype="uint8" if argmax else "float32"),
+        output=output,
         classes=source.classes,
         weights=UNTRAINED if source.weights is None else sha256(source.weights),
         figures=source.measurement,

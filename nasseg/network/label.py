@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,7 +23,7 @@ from nasseg.own_code import of_record
 from nasseg.records import Size
 from nasseg.train.run import stored_result
 from nasseg.train.session import check_device, working
-from nasseg.train.views.augment import fit_share, normalise
+from nasseg.train.views.network_input import fit, map_back, place
 from nasseg.train.weights import weights_hash
 
 SCALES, CONFIDENCE = (0.5, 1.0, 2.0), 0.5  # as printed
@@ -119,19 +120,24 @@ def _mean(values: list[float]) -> float | None:
 
 @torch.inference_mode()
 def pseudo_label(
-    model: Callable[[Tensor], Tensor], image: Tensor, scales: Sequence[float], confidence: float, size: Size
+    model: Callable[[Tensor], Tensor],
+    picture: NDArray[np.uint8],
+    scales: Sequence[float],
+    confidence: float,
+    size: Size,
+    device: str = "cpu",
 ) -> Tensor:
-    """Classes [H, W] of an image, uint8 [H, W, 3]: probabilities, averaged over scales and left-right flips.
+    """Return classes [H, W] of a picture [H, W, 3]: probabilities, averaged over scales and left-right flips.
 
     IGNORE where the highest is not above the confidence. size: see PseudoLabels.
     """
-    pixels, total = normalise(image[None]), torch.zeros(())
-    share, shape = fit_share(image.shape[:2], size), image.shape[:2]
+    shape, total = (picture.shape[0], picture.shape[1]), torch.zeros((), device=device)
     for scale in scales:
-        at = [max(_SMALLEST, round(scale * share * side)) for side in shape]
-        view = F.interpolate(pixels, at, mode="bilinear", align_corners=False)
-        seen = model(view).softmax(1) + model(view.flip(3)).softmax(1).flip(3)
-        total = total.to(seen) + F.interpolate(seen, shape, mode="bilinear", align_corners=False)
+        seen = max(_SMALLEST, round(scale * size[0])), max(_SMALLEST, round(scale * size[1]))
+        image = fit(picture, seen).to(device)
+        plain, mirrored = (model(place([view], seen)).softmax(1) for view in (image, image.flip(1)))
+        both = plain + F.pad(mirrored[..., : image.shape[1]].flip(3), (0, seen[1] - image.shape[1]))
+        total = total + torch.cat([part for _, part in map_back(both, image.shape, shape)], 2)
     highest, classes = (total[0] / (2 * len(scales))).max(0)
     return classes.masked_fill(highest <= confidence, IGNORE).to(torch.uint8)
 
@@ -143,8 +149,8 @@ def write_label(model: nn.Module, labels: PseudoLabels, folder: Path, file: str,
         UserError: the image cannot be read.
         OSError: the label cannot be written.
     """
-    image = torch.from_numpy(read_image(Path(labels.images) / file)).to(device)
-    found = pseudo_label(model, image, labels.scales, labels.confidence, labels.size).cpu().numpy()
+    picture = read_image(Path(labels.images) / file)
+    found = pseudo_label(model, picture, labels.scales, labels.confidence, labels.size, device).cpu().numpy()
     with written_whole(labels.label(folder, file)) as partial, partial.open("wb") as stream:
         Image.fromarray(found).save(stream, "PNG")
     return float(np.mean(found != IGNORE))

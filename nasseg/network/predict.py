@@ -1,7 +1,7 @@
 """Pictures segmented by an exported file: label maps, and overlays with a legend.
 
-A picture of any size is resized to the file's (bilinear; its sides may change their ratio), and the classes are resized
-back to the picture's size (nearest). Nothing that is in the file is run as Python.
+A picture of any size goes to the network and back as in evaluation (nasseg.train.views.network_input), so that an
+exported file has the accuracy that was recorded. Nothing that is in the file is run as Python.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from nasseg.data.image_file import read_image
 from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.files import written_whole
@@ -22,11 +23,12 @@ from nasseg.measure.latency.onnx_file import open_onnx, run_onnx
 from nasseg.measure.pt2_file import open_pt2
 from nasseg.network.card import Card, read_card, sha256
 from nasseg.network.export import SUFFIXES, load_strictly
+from nasseg.train.views.network_input import classes_of, fit, nearest_classes, place
 
 OPACITY = 0.55  # of the class colours over the picture
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 Run = Callable[[Tensor], Tensor]
+Pixels = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 
 
@@ -53,28 +55,28 @@ class Predictor:
     card: Card
     run: Run
 
-    def __call__(self, pictures: Sequence[Image.Image]) -> list[Labels]:
-        """RGB pictures of any sizes, at most a batch of them -> the class of each pixel, [height, width] each.
+    def __call__(self, pictures: Sequence[Pixels]) -> list[Labels]:
+        """Return the class of each pixel, [H, W], of pictures [H, W, 3] of any sizes, at most a batch of them.
 
         Raises:
             UserError: the file's output is not what the card says.
         """
-        height, width = self.card.input.size
-        resized = [np.asarray(p.resize((width, height), Image.Resampling.BILINEAR)) for p in pictures]
-        resized += [resized[-1]] * (self.card.input.batch - len(resized))  # the file takes whole batches
-        found = self.run(self._normalised(np.stack(resized)))
-        classes = self._classes(found).numpy()
-        return [
-            np.asarray(Image.fromarray(labels).resize(picture.size, Image.Resampling.NEAREST))
-            for labels, picture in zip(classes, pictures, strict=False)
-        ]
+        card = self.card.input
+        images = [fit(picture, card.size) for picture in pictures]
+        whole = [*images, *[images[-1]] * (card.batch - len(images))]  # the file takes whole batches
+        answers = self.run(place(whole, card.size, card.mean, card.std))
+        self._check(answers)
+        labels = []
+        for picture, image, answer in zip(pictures, images, answers, strict=False):
+            shape = (picture.shape[0], picture.shape[1])
+            if answer.is_floating_point():
+                found = classes_of(answer[None], image.shape, shape)
+            else:
+                found = nearest_classes(answer, image.shape, shape)
+            labels.append(found.numpy())
+        return labels
 
-    def _normalised(self, pixels: NDArray[np.uint8]) -> Tensor:
-        mean, std = torch.tensor(self.card.input.mean), torch.tensor(self.card.input.std)
-        return ((torch.from_numpy(pixels) - mean) / std).permute(0, 3, 1, 2).contiguous()
-
-    def _classes(self, found: Tensor) -> Tensor:
-        """uint8 [B, H, W] from logits or from classes."""
+    def _check(self, found: Tensor) -> None:
         (batch, _, height, width), count = self.card.input.shape, len(self.card.classes)
         logits = self.card.output.name == "logits"
         expected = [batch, count, height, width] if logits else [batch, height, width]
@@ -83,10 +85,8 @@ class Predictor:
                 f"{self.card.file} gives {self.card.output.name} of shape {list(found.shape)}, its card says "
                 f"{expected} with {count} classes: they are not of one export"
             )
-        classes = found.argmax(1) if logits else found
-        if int(classes.max()) >= count:
-            raise UserError(f"{self.card.file} gives class {int(classes.max())}; its card has 0..{count - 1}")
-        return classes.to(torch.uint8)
+        if not logits and int(found.max()) >= count:
+            raise UserError(f"{self.card.file} gives class {int(found.max())}; its card has 0..{count - 1}")
 
 
 def open_exported(path: Path) -> Predictor:
@@ -153,7 +153,7 @@ def _predict(predictor: Predictor, images: Sequence[Path], folder: Path) -> Iter
     try:
         for start in range(0, len(images), batch):
             paths = images[start : start + batch]
-            pictures = [read_picture(path) for path in paths]
+            pictures = [read_image(path) for path in paths]
             with lock.computing():
                 found = predictor(pictures)
             for path, picture, labels in zip(paths, pictures, found, strict=True):
@@ -162,31 +162,14 @@ def _predict(predictor: Predictor, images: Sequence[Path], folder: Path) -> Iter
         lock.close()
 
 
-def read_picture(path: Path) -> Image.Image:
-    """A picture as RGB, the right way up.
-
-    Raises:
-        UserError: it cannot be read, or has more than one byte a colour.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode[0] in "IF":
-                raise UserError(f"{path} is of mode {image.mode}: a picture of one byte a colour is needed")
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except UserError:
-        raise
-    except _UNREADABLE as error:
-        raise UserError(f"cannot read image {path}: {error}") from None
-
-
-def overlay(picture: Image.Image, labels: Labels, card: Card) -> Image.Image:
+def overlay(picture: Pixels, labels: Labels, card: Card) -> Image.Image:
     """The picture under its class colours, with a legend of the classes that occur to its right."""
     colours = np.array([entry.colour for entry in card.classes], np.float32)
-    blended = (1 - OPACITY) * np.asarray(picture, np.float32) + OPACITY * colours[labels]
-    names = _legend(labels, card, picture.height)
-    canvas = Image.new("RGB", (picture.width + names.width, max(picture.height, names.height)), "white")
+    blended = (1 - OPACITY) * picture.astype(np.float32) + OPACITY * colours[labels]
+    names = _legend(labels, card, labels.shape[0])
+    canvas = Image.new("RGB", (labels.shape[1] + names.width, max(labels.shape[0], names.height)), "white")
     canvas.paste(Image.fromarray(np.round(blended).astype(np.uint8)), (0, 0))
-    canvas.paste(names, (picture.width, 0))
+    canvas.paste(names, (labels.shape[1], 0))
     return canvas
 
 
@@ -217,7 +200,7 @@ def _shares(labels: Labels) -> dict[int, float]:
     return {index: float(count / labels.size) for index, count in enumerate(counts) if count}
 
 
-def _write(path: Path, picture: Image.Image, labels: Labels, card: Card, folder: Path) -> Prediction:
+def _write(path: Path, picture: Pixels, labels: Labels, card: Card, folder: Path) -> Prediction:
     shares = {card.classes[index].name: share for index, share in _shares(labels).items()}
     label_path, overlay_path = _names(path, folder)
     try:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from nasseg.errors import UserError, unknown
 from nasseg.figures import FIGURES, Figure, Phase, find_figure, load_function
-from nasseg.files import Document, KeyPath, find_file, read_yaml
+from nasseg.files import Document, KeyPath, checked_name, find_file, read_yaml
 from nasseg.measure.latency.presets import latency_preset
 from nasseg.records import LatencyProtocol
 from nasseg.space import Space, load_space
@@ -155,7 +155,7 @@ def load_study(name: str | Path) -> Study:
     """
     path = find_file("studies", name)
     study_name = str(name) if Path(name).suffix not in (".yaml", ".yml") else path.stem
-    return study_from(read_yaml(path), study_name)
+    return study_from(read_yaml(path), checked_name(study_name))
 
 
 def study_from(document: Document, name: str) -> Study:

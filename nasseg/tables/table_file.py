@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from nasseg.analyse.paper_table import number
 from nasseg.errors import UserError, unknown
 from nasseg.families import PAPERS, Arch, make_arch
-from nasseg.files import Document, find_file, list_files, read_yaml
+from nasseg.files import Document, checked_name, find_file, list_files, read_yaml
 from nasseg.records import Size
 from nasseg.tables.own_table import with_base
 from nasseg.train.recipe import Recipe, load_recipe
@@ -238,7 +238,8 @@ def load_table(name: str | Path) -> Table:
     """
     path = find_file("tables", name)
     is_path = Path(name).suffix in (".yaml", ".yml")
-    return table_from(read_yaml(path), f"{path.parent.name}/{path.stem}".strip("/") if is_path else str(name))
+    table_name = f"{path.parent.name}/{path.stem}".strip("/") if is_path else str(name)
+    return table_from(read_yaml(path), checked_name(table_name))
 
 
 def table_from(document: Document, name: str) -> Table:

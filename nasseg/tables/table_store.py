@@ -44,7 +44,7 @@ def begin(
         UserError: it cannot be opened, or was begun with another identity.
     """
     opened = open_storage(storage or default_url(table.name), create=True)
-    record = Record.create(opened, f"{table.name}@{purpose}", [objective[2]], identity)
+    record = Record.create(opened, f"{table.name}@{purpose}", {objective[0]: objective[2]}, identity)
     if "created" not in record.attributes():
         record.set_attributes(
             {

@@ -19,8 +19,9 @@ from nasseg.train.heads import TrainingHeads
 from nasseg.train.losses import segmentation_loss
 from nasseg.train.optimizer import Average, make_optimizer
 from nasseg.train.recipe import Recipe
-from nasseg.train.views.augment import Augment, fit, logits_at, normalise
+from nasseg.train.views.augment import Augment
 from nasseg.train.views.batches import Batches
+from nasseg.train.views.network_input import map_back, place
 
 Guard = Callable[[], AbstractContextManager[object]]
 _CURVE_POINTS = 50
@@ -325,12 +326,12 @@ def evaluate(
     matrix = ConfusionMatrix(num_classes)
     for images, labels in split.batches(batch_size, device):
         with guard():
+            logits = _logits(model, place(images, split.size), num_classes, True)
             if isinstance(images, Tensor) and isinstance(labels, Tensor):
-                matrix.update(_logits(model, normalise(images), num_classes, True), labels)
+                matrix.update(logits, labels)
                 continue
-            logits = _logits(model, fit(images, split.size), num_classes, True)
             for image, label, one in zip(images, labels, logits.split(1), strict=True):
-                for top, part in logits_at(one, image.shape, (label.shape[0], label.shape[1])):
+                for top, part in map_back(one, image.shape, (label.shape[0], label.shape[1])):
                     matrix.update(part, label[None, top : top + part.shape[2]])
     return matrix
 

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor, nn
+from torch import nn
 
 from nasseg.data.class_table import Colour
 from nasseg.data.dataset import DataSet
 from nasseg.data.split import Split
 from nasseg.errors import UserError
 from nasseg.files import written_whole
-from nasseg.train.views.augment import fit, logits_at, normalise
+from nasseg.train.views.network_input import classes_of, place
 
 Points = Sequence[tuple[int, float]]
 Pixels = NDArray[np.uint8]
@@ -83,13 +83,8 @@ def predicted(model: nn.Module, split: Split, number: int, device: torch.device 
     """The class of each pixel of an image of a split, at the size of its labels, [H, W]."""
     model.eval()
     images, labels = split.batch(torch.tensor([number]), device)
-    if isinstance(images, Tensor):
-        classes = model(normalise(images)).argmax(1)[0]
-    else:
-        logits, (height, width) = model(fit(images, split.size)), labels[0].shape
-        parts = logits_at(logits, images[0].shape, (height, width))
-        classes = torch.cat([part.argmax(1)[0] for _, part in parts])
-    found: Pixels = classes.byte().cpu().numpy()
+    height, width = labels[0].shape
+    found: Pixels = classes_of(model(place(images, split.size)), images[0].shape, (height, width)).cpu().numpy()
     return found
 
 

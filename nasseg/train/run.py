@@ -31,7 +31,7 @@ from nasseg.train.pictures import curve_svg, predictions_picture, write_picture
 from nasseg.train.recipe import Recipe
 from nasseg.train.session import TrainedNetwork, failures, train_network
 from nasseg.train.weights import save_weights, weights_hash
-from nasseg.words import duration
+from nasseg.words import differences, duration
 
 EVALUATIONS = 10  # on the validation split, evenly over the steps
 CHECKPOINT_MINUTES = 5.0
@@ -252,10 +252,8 @@ def read_result(run: Run) -> RunResult | None:
     """
     result = stored_result(run.folder)
     if result is not None and result.identity != run.identity:
-        raise UserError(
-            f"{run.folder / 'result.json'} is another run's: it has {result.identity}, now {run.identity}; use another "
-            "folder"
-        )
+        different = differences(result.identity, run.identity)
+        raise UserError(f"{run.folder / 'result.json'} is another run's ({different}); use another folder")
     return result
 
 

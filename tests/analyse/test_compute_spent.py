@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from nasseg.analyse.compute_spent import compute_of, finishing_order, rungs_frame, since
+from nasseg.analyse.compute_spent import compute_of, finishing_order, since
 from nasseg.analyse.trials import on_front
 from nasseg.errors import UserError
 from nasseg.records import StudyRecord, TrialRow
@@ -45,19 +45,6 @@ HALVING = study(
     ],
     extra={"searched_seconds": 7200.0, "price_per_hour": 3.0},
 )
-
-
-def test_rungs_count_networks_once_and_seconds_from_the_rung_before() -> None:
-    frame = rungs_frame(HALVING)
-    assert frame.to_dict("list") == {
-        "rung": [0, 1, 2],
-        "steps": [100, 300, 900],
-        "reached": [3, 1, 1],
-        "stopped": [1, 0, 0],
-        "promoted": [2, 1, 0],
-        "seconds": [30.0, 21.0, 68.0],
-    }
-    assert rungs_frame(replace(HALVING, trials=HALVING.trials[4:6])).empty
 
 
 def test_spent_and_saved_by_hand() -> None:

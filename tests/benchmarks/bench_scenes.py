@@ -30,7 +30,7 @@ from nasseg.records import digest
 from nasseg.tables.baseline import by_colour
 from nasseg.train.loop import scores_of, train
 from nasseg.train.recipe import Recipe
-from nasseg.train.views.augment import normalise
+from nasseg.train.views.network_input import normalise
 from tests.benchmarks.scenes_report import (
     COLOUR,
     COLUMNS,

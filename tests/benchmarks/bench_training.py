@@ -45,7 +45,7 @@ from nasseg.data.image_file import read_known
 from nasseg.families import make_arch
 from nasseg.train.loop import _loss, _Training
 from nasseg.train.recipe import Recipe, load_recipe
-from nasseg.train.views.augment import MEAN, STD
+from nasseg.train.views.network_input import MEAN, STD
 
 RATIO, STALL = 1.2, 0.03
 Setting = tuple[int, int]  # threads, workers

@@ -28,7 +28,7 @@ from tests.train.test_loop import Pixelwise
 
 SCENES = {"size": [32, 64], "train": 6, "val": 2}
 IMAGES = 5
-SURE = 0.12  # enough for a teacher of three steps, among ten classes
+SURE = 0.15  # enough for a teacher of twelve steps, among ten classes
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,7 +58,7 @@ def labelled(data, tmp_path_factory):
     root = tmp_path_factory.mktemp("labelled")
     write_images(root / "images")
     arch = make_arch("regseg", width=0.25, dilations="(1,1)")
-    recipe = Recipe(steps=3, batch_size=2)
+    recipe = Recipe(steps=12, batch_size=2)
     train_one(Run(arch=arch, data=data, recipe=recipe, seed=0, folder=root / "teacher", evaluations=1))
     done = label_folder(root / "teacher", root / "images", root / "pseudo", confidence=SURE)
     assert (done.images, done.written, done.interrupted) == (IMAGES, IMAGES, False)
@@ -81,15 +81,19 @@ def test_pseudo_labels_by_hand():
         first[..., : view.shape[3] // 2] = 0.9
         return torch.cat([first, 1 - first], 1).log()
 
-    image = torch.randint(0, 256, (40, 64, 3), dtype=torch.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (40, 64, 3), np.uint8)
     found = pseudo_label(model, image, (1.0,), 0.5, (40, 64))
     assert found.dtype == torch.uint8
     assert torch.equal(found, torch.zeros(40, 64))
     assert torch.equal(seen[1], seen[0].flip(3))
     assert (pseudo_label(model, image, (1.0,), 0.61, (40, 64)) == 255).all()
     seen.clear()
-    pseudo_label(model, image, (0.5, 1.0, 2.0), 0.5, (80, 200))  # the teacher saw images twice as large
-    assert [tuple(view.shape[2:]) for view in seen[::2]] == [(40, 64), (80, 128), (160, 256)]
+    pseudo_label(model, image, (0.5, 1.0, 2.0), 0.5, (80, 200))  # the teacher saw images twice as large, and wide ones
+    assert [tuple(view.shape[2:]) for view in seen[::2]] == [(40, 100), (80, 200), (160, 400)]
+    for plain, mirrored, width in zip(seen[::2], seen[1::2], (64, 128, 256), strict=True):
+        assert torch.equal(mirrored[..., :width], plain[..., :width].flip(3))
+        assert not plain[..., width:].any()  # the mean colour, as in evaluation
+        assert not mirrored[..., width:].any()
 
 
 def test_scales_are_averaged_as_probabilities():
@@ -99,7 +103,7 @@ def test_scales_are_averaged_as_probabilities():
         first = torch.full((1, 1, *view.shape[2:]), 0.999 if view.shape[2] == 32 else 0.2)
         return torch.cat([first, 1 - first], 1).log()
 
-    image = torch.zeros(64, 64, 3, dtype=torch.uint8)
+    image = np.zeros((64, 64, 3), np.uint8)
     assert (pseudo_label(model, image, (0.5, 1.0, 2.0), 0.5, (64, 64)) == 1).all()
     assert (pseudo_label(model, image, (0.5, 1.0, 2.0), 0.55, (64, 64)) == 255).all()
 
@@ -108,7 +112,7 @@ def test_confidence_is_to_be_exceeded():
     def model(view):
         return torch.zeros(1, 2, *view.shape[2:])
 
-    assert (pseudo_label(model, torch.zeros(32, 32, 3, dtype=torch.uint8), (1.0,), 0.5, (32, 32)) == 255).all()
+    assert (pseudo_label(model, np.zeros((32, 32, 3), np.uint8), (1.0,), 0.5, (32, 32)) == 255).all()
 
 
 def test_a_folder_is_labelled_and_gone_on_with(labelled, tmp_path, monkeypatch):
@@ -140,7 +144,7 @@ def test_labels_are_what_the_teacher_sees(labelled, data):
     weights = torch.load(labelled / "teacher" / "best.pt", weights_only=True)
     model = make_arch("regseg", width=0.25, dilations="(1,1)").build(data.num_classes).eval()
     model.load_state_dict(weights)
-    image = torch.from_numpy(np.array(Image.open(labelled / "images/f2.png")))
+    image = np.array(Image.open(labelled / "images/f2.png"))
     found = pseudo_label(model, image, (0.5, 1.0, 2.0), SURE, (32, 64)).numpy()
     assert np.array_equal(found, np.asarray(Image.open(labelled / "pseudo/labels/f2.png.png")))
 

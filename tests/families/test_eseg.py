@@ -215,6 +215,7 @@ def test_an_atrous_convolution_pays_for_its_padded_grid() -> None:
             weights=(Weight(0, (4, 8, 3, 3), True),),
             attributes=(("dilation", (dilation, dilation)),),
             output_shapes=((1, 4, 64, 128),),
+            macs=4 * 8 * 9 * 64 * 128,
         )
 
     assert eseg_flops(conv(1)) == macs(conv(1)) == 4 * 8 * 9 * 64 * 128

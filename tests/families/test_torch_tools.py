@@ -26,7 +26,7 @@ def test_traced_networks_compute_the_same(name):
     model = make_arch(name, **small(name)).build(3).eval()
     with torch.inference_mode():
         expected = model(IMAGE)
-        torch.testing.assert_close(torch.jit.trace(model, IMAGE)(IMAGE), expected)
+        torch.testing.assert_close(torch.jit.trace(model, IMAGE, check_trace=False)(IMAGE), expected)
         if not model.may_end_at_full_size:  # it then depends on the image's size, which fx does not know
             torch.testing.assert_close(torch.fx.symbolic_trace(model)(IMAGE), expected)
 
@@ -57,7 +57,7 @@ def test_a_network_that_resizes_its_image_is_traced_and_counted(scale):
     model = arch.build(3).eval()
     with torch.inference_mode():
         expected = model(IMAGE)
-        torch.testing.assert_close(torch.jit.trace(model, IMAGE)(IMAGE), expected)
+        torch.testing.assert_close(torch.jit.trace(model, IMAGE, check_trace=False)(IMAGE), expected)
     assert expected.shape == (1, 3, 33, 47)
     assert fvcore_count(arch, (64, 96), 3).total > 0
 

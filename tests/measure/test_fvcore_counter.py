@@ -88,6 +88,11 @@ def sample(x, _):
     return F.grid_sample(x, grid, align_corners=False)
 
 
+def tokens(x):
+    """Queries, keys and values; where all are one tensor, torch takes a path of which fvcore sees nothing."""
+    return [x[..., ::8, ::step].flatten(2).transpose(1, 2) for step in (8, 16, 16)]
+
+
 LAYERS = {
     "transposed": Layer(call, nn.ConvTranspose2d(8, 6, 3, stride=2, padding=1, output_padding=1, groups=2)),
     "grouped": Layer(call, nn.Conv2d(8, 4, (1, 3), stride=(2, 1), padding=(0, 2), dilation=(1, 2), groups=4)),
@@ -107,6 +112,21 @@ LAYERS = {
     "max pooling": Layer(call, nn.MaxPool2d(2)),
     "linear": Layer(call, nn.Linear(96, 10)),
     "matmul": Layer(lambda x, _: x @ x.transpose(-1, -2)),
+    "weight @ map": Layer(lambda x, layer: layer.weight @ x, nn.Linear(64, 10)),
+    "weight @ rows": Layer(lambda x, layer: layer.weight @ x[0, 0], nn.Linear(64, 10)),
+    "addmm": Layer(lambda x, layer: torch.addmm(layer.bias, x[0, 0], layer.weight.T), nn.Linear(96, 10)),
+    "baddbmm": Layer(lambda x, _: torch.baddbmm(x[0], x[0, :, :, :64], x[0])),
+    "einsum": Layer(lambda x, layer: torch.einsum("kc, bchw -> bkhw", layer.weight, x), nn.Linear(8, 10)),
+    "einsum of three": Layer(lambda x, _: torch.einsum("bchw,bcij,bdij->bdhw", x, x[..., :3, :3], x[..., :3, :3])),
+    "einsum, first rule": Layer(lambda x, _: torch.einsum("nct,ncp->ntp", x[0], x[0, :, :, :5])),
+    "einsum, second rule": Layer(lambda x, _: torch.einsum("ntg,ncg->nct", x[0], x[0, :, :5])),
+    "attention": Layer(lambda x, _: F.scaled_dot_product_attention(x, x, x)),
+    "heads": Layer(lambda x, layer: layer(*tokens(x))[0], nn.MultiheadAttention(8, 2, batch_first=True)),
+    "heads, no weights": Layer(
+        lambda x, layer: layer(*tokens(x), need_weights=False)[0], nn.MultiheadAttention(8, 2, batch_first=True)
+    ),
+    "three dimensions": Layer(lambda x, layer: layer(x[:, None]), nn.Conv3d(1, 2, 3)),
+    "one dimension": Layer(lambda x, layer: layer(x[0]), nn.Conv1d(64, 5, 3)),
     "grid sample": Layer(sample),
     "activations": Layer(lambda x, _: F.silu(x.relu()).sigmoid() * 2.0 + x),
 }

@@ -17,7 +17,7 @@ from nasseg.measure.latency import onnx_file
 from nasseg.network import export
 from nasseg.network.card import compare, palette, read_card
 from nasseg.network.export import export_address, parity_images
-from nasseg.train.views.augment import MEAN, STD
+from nasseg.train.views.network_input import MAP_BACK, MEAN, PREPARE, STD
 from nasseg.train.weights import save_weights
 from tests.study.leaving import SIZE, STORAGE, TINY, WEIGHTS, build, make_study, measured
 
@@ -71,9 +71,10 @@ def test_onnx_computes_what_the_network_does(tmp_path, plain):
     assert 0 < card.parity.max_difference < 1e-5
     assert card.parity.equal_argmax > 0.999
     assert card.parity.runtime.startswith("onnxruntime")
-    first, weights, parity = card.lines()
+    first, weights, how, parity = card.lines()
     assert first == f"winner.onnx: regseg ({card.arch.id}), onnx, images 2 x 3 x 64 x 96 -> logits of 5 classes"
     assert weights == "weights: untrained (random)"
+    assert how == "winner.card.json says how to prepare a picture, and how to map the logits back"
     assert "parity with PyTorch in onnxruntime" in parity
     with pytest.raises(UserError, match=r"is the card of winner\.onnx, and two files cannot share one"):
         tiny(tmp_path / "winner.pt")
@@ -104,7 +105,9 @@ def test_a_card_says_how_to_use_the_file(plain):
         "colour_order": "RGB",
         "mean": list(MEAN),
         "std": list(STD),
+        "prepare": list(PREPARE),
     }
+    assert card["output"]["map_back"] == list(MAP_BACK["logits"])
     assert card["classes"][1] == {"name": "class 1", "colour": [86, 180, 233]}
     assert card["ignore"] == 255
     assert card["weights"] == "untrained (random)"

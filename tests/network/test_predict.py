@@ -2,20 +2,23 @@
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nasseg.data import scenes
+from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.network.card import read_card, sha256
 from nasseg.network.export import export_address
-from nasseg.network.predict import OPACITY, open_exported, overlay, predict, read_picture
-from nasseg.train.views.augment import normalise
-from tests.study.leaving import SIZE, STORAGE, build, make_study
+from nasseg.network.predict import OPACITY, open_exported, overlay, predict
+from nasseg.train.loop import evaluate
+from nasseg.train.views.network_input import normalise
+from tests.study.leaving import SIZE, STORAGE, build, colourful, make_study
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +50,17 @@ def picture(tmp_path):
     return path
 
 
-def expected(network, pixels):
-    """Classes by PyTorch alone: uint8 [H, W, 3] -> [H, W]."""
+def expected(network, images):
+    """Classes of the first image by PyTorch alone: [1, 3, H, W] -> [H, W]."""
     model = build(len(scenes.CLASSES))
     model.load_state_dict(torch.load(network, weights_only=True))
     with torch.no_grad():
-        return model(normalise(torch.from_numpy(pixels.copy())[None]))[0].argmax(0).numpy()
+        return model(images)[0].argmax(0).numpy()
+
+
+def seen(path):
+    """A picture of the network's size as the network reads it."""
+    return normalise(torch.from_numpy(np.array(Image.open(path)))[None])
 
 
 def edit_card(path, *keys_and_value):
@@ -74,7 +82,7 @@ def test_labels_are_the_networks_classes(network, picture, tmp_path):
     label = Image.open(tmp_path / "out/street.png")
     assert (label.mode, label.size) == ("L", (96, 64))
     found = np.asarray(label)
-    assert np.array_equal(found, expected(network, np.asarray(Image.open(picture))))
+    assert np.array_equal(found, expected(network, seen(picture)))
     assert len(np.unique(found)) > 3
     assert (done.labels, done.overlay, done.size) == (
         tmp_path / "out/street.png",
@@ -95,50 +103,121 @@ def test_every_format_gives_the_same_classes(files, tmp_path, suffix, options):
         pytest.importorskip("onnxscript")
     path = export(files, tmp_path / f"b.{suffix}", **options)
     paths = [tmp_path / f"{index}.png" for index in range(3)]  # a batch and a half of two
-    for index, place in enumerate(paths):
-        Image.fromarray(scenes.render(index, SIZE)[0]).save(place)
+    for index, each in enumerate(paths):
+        Image.fromarray(scenes.render(index, SIZE)[0]).save(each)
     done = list(predict(path, paths, tmp_path / "out"))
     assert [item.image for item in done] == paths
     for item in done:
         found = np.asarray(Image.open(item.labels))
-        assert (found == expected(files / "a.pt", np.asarray(Image.open(item.image)))).mean() > 0.999
+        assert (found == expected(files / "a.pt", seen(item.image))).mean() > 0.999
 
 
-@pytest.mark.parametrize("size", [(40, 60), (128, 192), (97, 33), (300, 20)])
-def test_a_picture_of_another_size_gets_its_labels_at_its_size(network, tmp_path, size):
-    path = tmp_path / "other.jpg"
-    Image.fromarray(scenes.render(3, (128, 192))[0]).resize(size[::-1]).save(path)
-    (done,) = predict(network, [path], tmp_path)
-    found = np.asarray(Image.open(done.labels))
-    assert found.shape == size == done.size
-    resized = Image.open(path).convert("RGB").resize(SIZE[::-1], Image.Resampling.BILINEAR)
-    inside = expected(network, np.asarray(resized))
-    assert np.array_equal(found, np.asarray(Image.fromarray(inside.astype(np.uint8)).resize(size[::-1], 0)))
+SIZES = [SIZE, (40, 120), (100, 60), (48, 64), (130, 200), (33, 97), (300, 20)]  # of networks, and of many ratios
+TURNED = 5  # this one is stored on its side, with a note how to show it
 
 
-def test_a_picture_is_read_as_it_looks(tmp_path):
-    pixels = scenes.render(1, SIZE)[0]
-    straight = Image.fromarray(pixels)
-    turned = Image.Exif()
-    turned[0x0112] = 6  # a camera held upright: to be turned by a quarter
-    straight.save(tmp_path / "turned.png", exif=turned)
-    assert read_picture(tmp_path / "turned.png").size == (64, 96)
-    straight.convert("L").save(tmp_path / "grey.png")
-    straight.convert("RGBA").save(tmp_path / "alpha.png")
-    straight.quantize(16).save(tmp_path / "palette.png")
-    for name in ("grey", "alpha", "palette"):
-        assert (read_picture(tmp_path / f"{name}.png").mode, read_picture(tmp_path / f"{name}.png").size) == (
-            "RGB",
-            (96, 64),
-        )
-    assert np.array_equal(read_picture(tmp_path / "alpha.png"), pixels)
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A data set whose pictures are of many ratios, its validation split, and its pictures with their labels."""
+    root, cache = tmp_path_factory.mktemp("mixed"), tmp_path_factory.mktemp("cache")
+    rows = [
+        f"  - {{name: {name}, ids: [{index}], colour: [{index}, 0, 0]}}\n" for index, name in enumerate(scenes.CLASSES)
+    ]
+    (root / "table.yaml").write_text(
+        f"root: {json.dumps(str(root))}\nclasses:\n{''.join(rows)}"
+        'layouts: {own: {images: "images/{split}/{name}", labels: [{path: "labels/{split}/{name}.png", hold: ids}],\n'
+        "  splits: {train: {folder: train}, val: {folder: val}}}}\n"
+    )
+    pairs = {}
+    for number, size in enumerate(SIZES):
+        image, label = scenes.render(number, (max(size), max(size)))
+        image, label = image[: size[0], : size[1]], label[: size[0], : size[1]]
+        picture, exif = Image.fromarray(image), Image.Exif()
+        if number == TURNED:
+            picture, exif[0x0112] = picture.transpose(Image.Transpose.ROTATE_90), 6
+        path, of_label = root / f"images/val/{number}.png", root / f"labels/val/{number}.png"
+        for each in (path, of_label):
+            each.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path, exif=exif)
+        Image.fromarray(label).save(of_label)
+        pairs[path] = label
+    for kind in ("images", "labels"):  # what is trained on does not matter here
+        shutil.copytree(root / kind / "val", root / kind / "train")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NASSEG_CACHE", str(cache))
+        return load_data(root / "table.yaml", size=list(SIZE)).val, pairs
+
+
+def miou(pairs):
+    """Of pairs of labels and predictions, by NumPy alone."""
+    cells = np.concatenate([10 * label[label != 255].astype(int) + found[label != 255] for label, found in pairs])
+    counts = np.bincount(cells, minlength=100).reshape(10, 10)
+    union = counts.sum(0) + counts.sum(1) - counts.diagonal()
+    return (100 * counts.diagonal()[union > 0] / union[union > 0]).mean()
+
+
+def recorded(split):
+    return evaluate(colourful(len(scenes.CLASSES)), split, len(scenes.CLASSES)).miou
+
+
+@pytest.fixture(scope="module")
+def onnx(files):
+    """The network as an ONNX file that takes one picture."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    return export(files, files / "m.onnx")
+
+
+@pytest.mark.parametrize("suffix", ["pt", "onnx"])
+def test_an_exported_file_has_the_recorded_accuracy_on_pictures_of_many_ratios(files, mixed, tmp_path, suffix, request):
+    """To the last digit: one road from a picture to the network, in evaluation and in prediction."""
+    split, pairs = mixed
+    path = request.getfixturevalue("onnx") if suffix == "onnx" else files / "a.pt"
+    done = {item.image: np.asarray(Image.open(item.labels)) for item in predict(path, list(pairs), tmp_path / "out")}
+    assert [done[image].shape for image in pairs] == SIZES
+    assert miou((label, done[image]) for image, label in pairs.items()) == pytest.approx(recorded(split), rel=1e-13)
+
+
+def test_the_card_is_enough_for_the_recorded_accuracy(onnx, mixed):
+    """What card and file say, done by Pillow, NumPy, ONNX Runtime and a plain resize, as somebody else would."""
+    split, pairs = mixed
+    session = pytest.importorskip("onnxruntime").InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    card = json.loads(onnx.with_name("m.card.json").read_text())
+    assert [len(card["input"]["prepare"]), len(card["output"]["map_back"])] == [6, 3]
+    height, width = card["input"]["shape"][2:]
+    found = []
+    for path, label in pairs.items():
+        picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        share = min(height / picture.height, width / picture.width)
+        h, w = max(1, round(share * picture.height)), max(1, round(share * picture.width))
+        resized = np.asarray(picture.resize((w, h), Image.Resampling.BILINEAR), np.float32)
+        seen = np.zeros((1, 3, height, width), np.float32)
+        seen[0, :, :h, :w] = ((resized - card["input"]["mean"]) / card["input"]["std"]).transpose(2, 0, 1)
+        (logits,) = session.run([card["output"]["name"]], {card["input"]["name"]: seen})
+        cut = torch.from_numpy(logits[..., :h, :w])
+        found.append((label, torch.nn.functional.interpolate(cut, label.shape, mode="bilinear")[0].argmax(0).numpy()))
+    assert miou(found) == pytest.approx(recorded(split), rel=1e-13)
+
+
+def test_classes_of_a_file_are_mapped_back_by_the_nearest(network, mixed, tmp_path, monkeypatch):
+    """A file that gives classes: those of the file's pixels under the picture's own."""
+    _, pairs = mixed
+    classes = torch.randint(0, 10, (1, *SIZE), dtype=torch.uint8)
+    edit_card(network, "output", {"name": "classes", "shape": [1, *SIZE], "dtype": "uint8"})
+    monkeypatch.setattr("nasseg.network.predict._runner", lambda *_: lambda images: classes)
+    for item, label in zip(predict(network, list(pairs), tmp_path / "out"), pairs.values(), strict=True):
+        share = min(side / own for side, own in zip(SIZE, label.shape, strict=True))
+        fitted = [round(share * side) for side in label.shape]
+        row, column = ((2 * np.arange(own) + 1) * s // (2 * own) for s, own in zip(fitted, label.shape, strict=True))
+        found = np.asarray(Image.open(item.labels))
+        assert np.array_equal(found, classes[0][row][:, column])
 
 
 def test_an_overlay_is_the_picture_in_class_colours_with_a_legend(network):
     card = read_card(network)
     labels = np.zeros((120, 160), np.uint8)
     labels[60:, 80:] = 5
-    picture = Image.new("RGB", (160, 120), (100, 50, 200))
+    picture = np.full((120, 160, 3), (100, 50, 200), np.uint8)
     drawn = np.asarray(overlay(picture, labels, card)).astype(int)
     assert drawn.shape[0] == 120
     assert drawn.shape[1] > 200
@@ -152,7 +231,7 @@ def test_an_overlay_is_the_picture_in_class_colours_with_a_legend(network):
 
 def test_a_legend_of_many_classes_is_in_columns_beside_a_low_picture(network):
     labels = np.resize(np.arange(len(scenes.CLASSES), dtype=np.uint8), (64, 96))
-    drawn = np.asarray(overlay(Image.new("RGB", (96, 64)), labels, read_card(network)))
+    drawn = np.asarray(overlay(np.zeros((64, 96, 3), np.uint8), labels, read_card(network)))
     assert drawn.shape[0] <= 64 + 11
     legend = {tuple(pixel) for pixel in drawn[:, 96:].reshape(-1, 3).tolist()}
     assert set(scenes.COLOURS) <= legend
@@ -170,7 +249,7 @@ def test_pictures_that_cannot_be_used_are_refused(network, picture, tmp_path):
     (tmp_path / "cut.png").write_bytes(picture.read_bytes()[:500])
     refused(r"cannot read image .*cut\.png", network, [tmp_path / "cut.png"], out)
     Image.fromarray(np.zeros(SIZE, np.uint16)).save(tmp_path / "deep.png")
-    refused(r"deep\.png is of mode I;16: a picture of one byte a colour", network, [tmp_path / "deep.png"], out)
+    refused(r"deep\.png has more than 8 bits a channel", network, [tmp_path / "deep.png"], out)
     refused(r"no such image: .*none\.png", network, [picture, tmp_path / "none.png"], out)
     refused(r"no such image: .*; give its files", network, [tmp_path], out)
     refused("no image was given", network, [], out)

@@ -154,7 +154,10 @@ def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0
     study = study or make_study()
     context = make_context(study)
     record = Record.create(
-        open_storage(url, create=True), study.name, [f.direction for f in study.objectives], identity(study, context)
+        open_storage(url, create=True),
+        study.name,
+        {f.name: f.direction for f in study.objectives},
+        identity(study, context),
     )
     proposer = Proposer(study.space, study.objectives, make_sampler(sampler, {}, seed), seed, 1 + len(context.rungs))
     return Driver(

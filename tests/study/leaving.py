@@ -68,7 +68,7 @@ def make_study(folder):
     """
     sha = save_weights(colourful(len(scenes.CLASSES)), folder / WEIGHTS)
     settings = {"family": "regseg", **make_arch("regseg", **TINY).params()}
-    record = Record.create(open_storage(str(folder / STORAGE), create=True), "tiny", ["maximize"], {})
+    record = Record.create(open_storage(str(folder / STORAGE), create=True), "tiny", {"miou": "maximize"}, {})
     candidate = Candidate(Proposal({}, {}, {}), settings, costed(), seed=0)
 
     def run(attributes):

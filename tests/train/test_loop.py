@@ -16,7 +16,8 @@ from nasseg.train.loop import Diverged, make_optimizer, scores_of, train
 from nasseg.train.losses import cross_entropy
 from nasseg.train.optimizer import Average
 from nasseg.train.recipe import Recipe
-from nasseg.train.views.augment import Augment, normalise
+from nasseg.train.views.augment import Augment
+from nasseg.train.views.network_input import normalise
 from nasseg.train.weights import save_weights
 
 

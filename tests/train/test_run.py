@@ -211,7 +211,7 @@ def test_a_folder_belongs_to_one_process_and_to_one_run(tmp_path):
         with pytest.raises(UserError, match="another process is at work in"):
             train_one(run)
     train_one(run)
-    with pytest.raises(UserError, match="is another run's"):
+    with pytest.raises(UserError, match=r"is another run's \(seed: it has 0, now 1\); use"):
         train_one(replace(run, seed=1))
     (run.folder / "result.json").write_text("{")
     with pytest.raises(UserError, match=r"is damaged .*remove it"):

@@ -4,6 +4,7 @@ Those kernels know every operator and cost up to a millisecond a call, most of i
 here are for the plain calls; for everything else `infer` gives None and the kernel is asked.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -110,9 +111,12 @@ def _grid_sample(arguments: Mapping[str, Any]) -> Shape | None:
 
 
 def _interpolate(arguments: Mapping[str, Any]) -> Shape | None:
-    x, size = arguments["input"], arguments.get("size")
-    if x.dim() != 4 or size is None or arguments.get("antialias"):
+    x, size, scale = arguments["input"], arguments.get("size"), arguments.get("scale_factor")
+    if x.dim() != 4 or (size is None) == (scale is None) or arguments.get("antialias"):
         return None
+    if size is None:
+        scales: Any = (scale, scale) if isinstance(scale, (int, float)) else scale
+        return (*x.shape[:2], *(math.floor(float(side) * by) for side, by in zip(x.shape[2:], scales, strict=True)))
     return (*x.shape[:2], *_pair(size if isinstance(size, int) else [int(side) for side in size]))
 
 

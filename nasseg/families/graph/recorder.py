@@ -8,12 +8,14 @@ function that it calls becomes a node. Names of modules and tensors leave no tra
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from nasseg.families.graph.multiply_adds import MultiplyAdds
 from nasseg.families.graph.output_shapes import Shape, infer
 
 Edge = tuple[int, int]  # (index of the producing operator, -1 for the image; which of its outputs)
@@ -30,6 +32,9 @@ _SAME = {
     "rmul": "mul",
 }
 _IDENTITIES = frozenset({"dropout", "dropout2d", "contiguous", "identity", "clone", "detach"})
+_QUESTIONS = frozenset({"dim", "shape", "size", "is_floating_point"})  # the most frequent calls that give no tensor
+# Frequent, and they multiply nothing: not worth a look at their kernels.
+_COPIES = frozenset({"getitem", "unbind", "chunk", "split", "view", "reshape", "flatten", "transpose", "permute"})
 _NOT_IN_INFERENCE = frozenset({"momentum", "training", "inplace"})
 
 
@@ -46,6 +51,8 @@ class Operator(NamedTuple):
     """One call of a torch function. Shapes include the batch: [1, C, H, W].
 
     memory: for each output the edge that its memory was allocated for, another one for views and what is in place.
+    macs: multiply-adds, without bias; one multiply-add = 1. unknown: there may be more of them, in a kernel without a
+    rule.
     """
 
     kind: str
@@ -55,6 +62,8 @@ class Operator(NamedTuple):
     attributes: tuple[tuple[str, Any], ...]
     output_shapes: tuple[tuple[int, ...], ...]
     memory: tuple[Edge, ...] = ()
+    macs: int = 0
+    unknown: bool = False
 
     def attribute(self, name: str) -> Any:
         return dict(self.attributes)[name]
@@ -155,17 +164,27 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         kind = _kind(func)
+        if kind in _QUESTIONS:
+            return func(*args, **kwargs)
         arguments = _arguments(kind, args, kwargs)
-        result = infer(kind, arguments, in_place=_in_place(func))
-        if result is None:
+        result, macs, unknown = infer(kind, arguments, in_place=_in_place(func)), 0, False
+        if result is None and kind in _COPIES:
             result = func(*args, **kwargs)
+        elif result is None:
+            with MultiplyAdds() as kernels:
+                result = func(*args, **kwargs)
+            macs, unknown = kernels.count, kernels.unknown
+        elif kind == "conv":
+            macs = prod(result.shape) * prod(arguments["weight"].shape[1:])
         # Writing to a part of a tensor returns nothing: its output is the tensor written to.
         outputs = _tensors(args[0] if func is Tensor.__setitem__ else result)
         if outputs:
-            self._record(kind, args, arguments, outputs)
+            self._record(kind, args, arguments, outputs, macs, unknown)
         return result
 
-    def _record(self, kind: str, args: Any, arguments: dict[str, Any], outputs: Sequence[Tensor]) -> None:
+    def _record(
+        self, kind: str, args: Any, arguments: dict[str, Any], outputs: Sequence[Tensor], macs: int, unknown: bool
+    ) -> None:
         inputs: list[Edge] = []
         input_shapes: list[Shape] = []
         weights: list[Weight | None] = []
@@ -209,6 +228,8 @@ class _Recorder(TorchFunctionMode):
             attributes=tuple(sorted(attributes)),
             output_shapes=tuple(output_shapes),
             memory=tuple(memory),
+            macs=macs,
+            unknown=unknown,
         )
         self.operators.append(operator)
         if args and outputs[0] is args[0] and outputs[0]._base is not None:  # in place on a view: its base changes too
@@ -234,6 +255,9 @@ def _arguments(kind: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any
 
 @cache
 def _kind(func: Any) -> str:
+    if isinstance(func, torch._ops.OpOverload):  # torch.ops.aten.relu.default, or an operator that is not torch's
+        name = func._schema.name.removeprefix("aten::")
+        return _SAME.get(name, name)
     path = resolve_name(func) or getattr(func, "__name__", str(func))
     name = path.removesuffix(".__get__").rsplit(".", 1)[-1].strip("_")  # x.mT is a property
     return _SAME.get(name, name)

@@ -140,6 +140,10 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
         )
         if c.uncounted:
             groups[-1]["note"] = f"Operators that fvcore does not count: {words.plain(c.uncounted)}."
+        if c.unknown:
+            groups[-1]["warning"] = (
+                f"There may be more multiply-adds: operators without a rule are {words.plain(c.unknown)}."
+            )
     if m and m.custom:
         own = [(name, float(entry["value"]), str(entry.get("unit", ""))) for name, entry in m.custom.items()]
         sources = ", ".join(sorted({str(entry.get("source", "unknown source")) for entry in m.custom.values()}))

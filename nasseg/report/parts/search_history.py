@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nasseg import words
-from nasseg.analyse.compute_spent import Compute, compute_of, rungs_frame
+from nasseg.analyse.compute_spent import Compute, compute_of
+from nasseg.analyse.rungs import rung_lines, rungs_frame
 from nasseg.analyse.trials import outcome
 from nasseg.figures import label_of
 from nasseg.records import StudyRecord
@@ -57,16 +58,19 @@ def rungs_table(record: StudyRecord) -> Html | None:
         cells = [tag("td", f"{row.rung}, the last" if ends else row.rung), tag("td", f"{row.steps:,}", class_="number")]
         cells += [tag("td", f"{n:,}" if isinstance(n, int) else n, class_="number") for n in counts]
         cells.append(tag("td", words.duration(row.seconds), class_="number"))
+        cells.append(tag("td", words.NOTHING if row.tau != row.tau else f"{row.tau:.2f}", class_="number"))
         cells.append(tag("td", bar(100 * row.reached / most), class_="bars"))
         rows.append(tag("tr", *cells))
     heads = [
         ("rung", None),
-        *((name, "number") for name in ("step", "trained", "went on", "wait", "training")),
+        *((name, "number") for name in ("step", "trained", "went on", "wait", "training", "tau")),
         ("", None),
     ]
     note = "Networks are trained to a rung and compared there; the best go on, the others wait. Only those of the last "
     note += "rung are finished: figures, fronts and tables hold no others."
-    return text(tag("h3", "Rungs"), tag("p", note, class_="note"), plain_table(heads, rows))
+    note += " Tau is Kendall's, of a rung's ranking with the final one."
+    known = [tag("p", f"{words.sentence(line)}.", class_="note") for line in rung_lines(record)]
+    return text(tag("h3", "Rungs"), tag("p", note, class_="note"), plain_table(heads, rows), *known)
 
 
 def spent_table(record: StudyRecord) -> Html | None:

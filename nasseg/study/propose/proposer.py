@@ -24,7 +24,7 @@ from nasseg.analyse.front import pareto_front
 from nasseg.figures import Figure
 from nasseg.space import Params, Space
 from nasseg.study.propose.halving import promotion_order
-from nasseg.study.propose.samplers import MAX_FINISHED
+from nasseg.study.propose.samplers import MAX_FINISHED, check_sampler
 from nasseg.study.store.candidate import Proposal
 from nasseg.study.store.storage import quiet_optuna
 from nasseg.study.store.trial_attributes import CONTINUES, RUNG, is_stopped
@@ -38,7 +38,11 @@ STEPS = 100  # of a walk to a point that was not drawn
 
 
 class Proposer:
-    """Asks a sampler for points of a space that were not drawn before."""
+    """Asks a sampler for points of a space that were not drawn before.
+
+    Raises:
+        UserError: the sampler is of no use in this space.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class Proposer:
         rungs: int = 1,
         first: Iterable[Params] = (),
     ) -> None:
+        check_sampler(sampler, space)
         self.space, self.sampler, self.rungs = space, sampler, rungs
         self.directions = [figure.direction for figure in objectives]
         self._objectives = [figure.name for figure in objectives]

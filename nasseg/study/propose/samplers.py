@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from optuna.samplers import BaseGASampler
 
 from nasseg.errors import UserError, unknown
+from nasseg.space import Space
 
 MAX_FINISHED = 400
 _SHORT = {
@@ -47,3 +49,22 @@ def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> optuna.sam
             return sampler(**{**merged, **options})
     except (TypeError, ValueError, ImportError) as error:
         raise UserError(f"sampler {class_name} refuses its options {dict(options)}: {error}") from None
+
+
+def check_sampler(sampler: optuna.samplers.BaseSampler, space: Space) -> None:
+    """Refuse a genetic sampler in a space most of whose parameters are under conditions.
+
+    Optuna's genetic samplers cross the parameters that all networks have and draw the others evenly: that would be
+    random search under another name.
+
+    Raises:
+        UserError: the sampler is genetic, and more than half of the parameters that vary are under `when`.
+    """
+    varied = [parameter for parameter in space.parameters.values() if len(parameter.values) > 1]
+    gated = [parameter.name for parameter in varied if parameter.when]
+    if isinstance(sampler, BaseGASampler) and 2 * len(gated) > len(varied):
+        raise UserError(
+            f"{type(sampler).__name__} crosses only parameters that every network has, and in space {space.name} "
+            f"{len(gated)} of {len(varied)} are under `when` (such as {gated[0]}): those it would draw at random; "
+            "choose tpe, or a space with fewer conditions"
+        )

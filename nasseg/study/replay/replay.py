@@ -32,6 +32,7 @@ from nasseg.study.data_file import DataFile
 from nasseg.study.driver.driver import Driver
 from nasseg.study.engines.virtual_engine import VirtualEngine
 from nasseg.study.propose.proposer import Proposer
+from nasseg.study.propose.samplers import check_sampler
 from nasseg.study.replay.policies import BASELINE, Policy, Setting
 from nasseg.study.replay.table_answers import COST, LATENCY, ComputeBudget, TableAnswers, accuracy_protocol
 from nasseg.study.replay.trained_table import Table
@@ -149,7 +150,7 @@ def replay(
         UserError: a policy needs what is not in the table, or a sampler does not exist.
     """
     for policy in policies:
-        policy.make(0)
+        check_sampler(policy.make(0), table.space)
         if policy.halving and not setting.rungs:
             raise UserError(f"halving needs steps below {setting.steps}; table {table.name} has {list(table.steps)}")
         table.require((*setting.rungs, setting.steps) if policy.halving else (setting.steps,), f"policy {policy}")
@@ -221,12 +222,13 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
     lookup = TableAnswers(table, table.seeds[seed % len(table.seeds)], setting)
     engine = VirtualEngine(setting.workers, lookup.answer, lambda job, _answer: lookup.note(job, engine))
     directions: list[str] = [figure.direction for figure in study.objectives]
-    record = Record.create(InMemoryStorage(), study.name, directions, {})
+    objectives = {figure.name: figure.direction for figure in study.objectives}
+    record = Record.create(InMemoryStorage(), study.name, objectives, {})
     rungs = 1 + len(context.rungs)
     proposer = Proposer(study.space, study.objectives, policy.make(seed), seed, rungs)
     driver = Driver(study, record, engine, context, proposer, ComputeBudget(record, engine, lookup, setting), seed)
     ended = driver.run()
-    values = np.array([lookup.values(network) for network, _ in lookup.finished]).reshape(-1, len(directions))
+    values = np.array([lookup.values(network) for network, _ in lookup.finished]).reshape(-1, len(objectives))
     compute = np.array([spent for _, spent in lookup.finished])
     within = compute <= setting.budget + 1e-9
     corner, whole = lookup.box(directions)

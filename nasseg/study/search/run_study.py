@@ -117,7 +117,8 @@ def _points_of_other_studies(study: Study, settings: RunSettings, context: Conte
 def _open(study: Study, settings: RunSettings, context: Context) -> Record:
     """Open the study in its storage, made if it is not there, and write what its readers need."""
     storage = open_storage(settings.storage, create=True)
-    record = Record.create(storage, study.name, [f.direction for f in study.objectives], identity(study, context))
+    objectives = {figure.name: figure.direction for figure in study.objectives}
+    record = Record.create(storage, study.name, objectives, identity(study, context))
     refuse_other_host(record, settings.storage)
     record.set_attributes(
         {

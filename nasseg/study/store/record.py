@@ -7,12 +7,13 @@ amended. `optuna-dashboard` opens any of it.
 
 import json
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -23,6 +24,7 @@ from nasseg.study.store.candidate import Candidate
 from nasseg.study.store.lease import LeaseWatch, new_owner
 from nasseg.study.store.storage import quiet_optuna
 from nasseg.study.store.trial_attributes import EVAL_KEY, FAULT, LEASE, REASON, RETRY_OF
+from nasseg.words import differences
 
 IDENTITY_ATTEMPTS = 10
 
@@ -40,8 +42,10 @@ class Record:
     # The study
 
     @classmethod
-    def create(cls, storage: BaseStorage, name: str, directions: list[str], identity: dict[str, Any]) -> "Record":
-        """The study of that name, made if there is none.
+    def create(
+        cls, storage: BaseStorage, name: str, objectives: Mapping[str, str], identity: dict[str, Any]
+    ) -> "Record":
+        """Open the study of that name, made if there is none. objectives: direction by name.
 
         Raises:
             UserError: there is one with another identity; the message says what differs.
@@ -49,12 +53,18 @@ class Record:
         storage = optuna.storages.get_storage(storage)
         try:
             with quiet_optuna():
-                study_id = storage.create_new_study([StudyDirection[d.upper()] for d in directions], name)
+                study_id = storage.create_new_study(
+                    [StudyDirection[direction.upper()] for direction in objectives.values()], name
+                )
             storage.set_study_user_attr(study_id, "identity", identity)
         except DuplicatedStudyError:
             pass
         record = cls(storage, name)
         record._check_identity(identity)
+        if record._study.metric_names is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                record._study.set_metric_names(list(objectives))  # what Optuna's own tools show
         return record
 
     @classmethod
@@ -80,16 +90,11 @@ class Record:
             raise UserError(
                 f"the storage holds a study {self.name!r} that is not nasseg's; use another name or --storage"
             )
-        now = json.loads(json.dumps(identity))
-        differences = [
-            f"{key}: it has {stored.get(key)!r}, now {now.get(key)!r}"
-            for key in sorted({*stored, *now})
-            if stored.get(key) != now.get(key)
-        ]
-        if differences:
+        found = differences(stored, json.loads(json.dumps(identity)))
+        if found:
             raise UserError(
-                f"study {self.name!r} was begun with other settings ({'; '.join(differences)}); figures of "
-                "both would not compare. Give the study file another name, or use another --storage"
+                f"study {self.name!r} was begun with other settings ({found}); figures of both would not compare. "
+                "Give the study file another name, or use another --storage"
             )
 
     def attributes(self) -> dict[str, Any]:

@@ -6,7 +6,6 @@ A sibling lies in the storage of its search and is joined with it on arch_id.
 from collections.abc import Mapping
 from typing import Any
 
-from nasseg.analyse.trials import directions
 from nasseg.measure.environment import environment
 from nasseg.records import StudyRecord
 from nasseg.study.store.record import Record, now
@@ -22,9 +21,10 @@ def sibling(
     Raises:
         UserError: there is one with another identity.
     """
-    objectives = [[objective.name, objective.direction] for objective in searched.objectives]
-    whole = {"search": searched.name, "objectives": objectives, "own code": searched.own_code, **identity}
-    record = Record.create(source.storage, f"{searched.name}@{purpose}", directions(searched), whole)
+    objectives = {objective.name: objective.direction for objective in searched.objectives}
+    shared = {"search": searched.name, "objectives": [list(item) for item in objectives.items()]}
+    whole = {**shared, "own code": searched.own_code, **identity}
+    record = Record.create(source.storage, f"{searched.name}@{purpose}", objectives, whole)
     before = source.attributes()
     kept = {key: before[key] for key in _OF_THE_SEARCH}
     record.set_attributes({**kept, "environment": vars(environment()), f"{purpose}_of": searched.name, **attributes})

@@ -1,27 +1,13 @@
 """Random views of training images, a whole batch at once and on the device where training runs."""
 
-from collections.abc import Iterator, Sequence
-
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nasseg.measure.accuracy import IGNORE
 from nasseg.records import Size
 from nasseg.train.recipe import Recipe
+from nasseg.train.views.network_input import MEAN, STD, normalise, resample
 from nasseg.train.views.randaugment import RandomOperations
-
-# RGB, of pixels 0..255: the usual ImageNet figures, for street scenes as good as any.
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
-_VALUES = 1 << 25  # of logits at a time: large labels of many classes would not fit into memory
-
-
-def normalise(images: Tensor) -> Tensor:
-    """uint8 [B, H, W, 3] -> float [B, 3, H, W] as networks read it: zero mean, unit deviation."""
-    # By whole rows: with the three channels innermost, the CPU works in threes and takes four times as long.
-    mean, std = (torch.tensor(values, device=images.device).repeat(images.shape[2]) for values in (MEAN, STD))
-    return images.flatten(2).float().sub_(mean).div_(std).view(images.shape).permute(0, 3, 1, 2)
 
 
 def _planes(device: torch.device) -> tuple[Tensor, Tensor]:
@@ -35,8 +21,7 @@ class Augment:
     A view of size crop_size is cut from the image zoomed by a random factor, at a random place, or where it holds a
     place that is asked for; where it is larger than the image, the rest is grey and ignored. Every random number is
     drawn from one generator on the CPU, so that a seed gives the same views on every device. Images of different sizes
-    come as lists and are first zoomed to fit into `seen`, which is also the size of their views if the recipe has no
-    crop_size.
+    come as lists; their views are of size `seen` if the recipe has no crop_size.
     """
 
     def __init__(self, recipe: Recipe, seen: Size | None = None) -> None:
@@ -61,10 +46,9 @@ class Augment:
         if isinstance(images, Tensor) and isinstance(labels, Tensor):
             views, targets, outside = self._views(images, labels, draws, held)
         else:
-            assert self.seen is not None, "images of different sizes are seen at a size"
             places = [None] * len(images) if held is None else held.split(1)
             parts = [
-                self._views(image[None], label[None], draw, place, fit_share(image.shape[:2], self.seen), self.seen)
+                self._views(image[None], label[None], draw, place)
                 for image, label, draw, place in zip(images, labels, draws.split(1, 1), places, strict=True)
             ]
             views, targets, outside = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -80,15 +64,11 @@ class Augment:
         labels: Tensor,
         draws: Tensor,
         held: Tensor | None,
-        fit: float = 1.0,
-        seen: Size | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         _, height, width = labels.shape
         low, high = self.recipe.scale_range
-        crop_height, crop_width = self.recipe.crop_size or seen or (height, width)
+        crop_height, crop_width = self.recipe.crop_size or self.seen or (height, width)
         zoom = low + (high - low) * draws[0]
-        if fit != 1.0:
-            zoom = zoom * fit
         row, column = (None, None) if held is None else held.split(1, 1)
         if self.recipe.flip and column is not None:
             column = torch.where(draws[3] < 0.5, width - column, column)
@@ -97,39 +77,12 @@ class Augment:
         if self.recipe.flip:
             columns = torch.where(draws[3] < 0.5, width - columns, columns)
 
-        views = _resample(normalise(images), rows, columns)
+        views = resample(normalise(images), rows, columns)
         contrast = 1 + self.recipe.jitter * (2 * draws[4] - 1)
         brightness = self.recipe.jitter * (2 * draws[5] - 1)
         if self.recipe.jitter:
             views = views * contrast[..., None, None] + brightness[..., None, None]
         return views, *_pick(labels, rows, columns)
-
-
-def fit_share(size: Sequence[int], seen: Size) -> float:
-    """By what an image is zoomed to fit into what networks see."""
-    return min(seen[0] / size[0], seen[1] / size[1])
-
-
-def fit(images: Tensor | list[Tensor], seen: Size) -> Tensor:
-    """uint8 [H, W, 3] of any sizes -> float [B, 3, *seen], normalised: each zoomed to fit, at the upper left."""
-    views = []
-    for image in images:
-        share = fit_share(image.shape[:2], seen)
-        rows, columns = ((torch.arange(side, device=image.device) + 0.5)[None] / share for side in seen)
-        views.append(_resample(normalise(image[None]), rows, columns))
-    return torch.cat(views)
-
-
-def logits_at(logits: Tensor, image: Sequence[int], label: Size) -> Iterator[tuple[int, Tensor]]:
-    """Logits [1, C, *seen] of a fitted image at its label's pixels: a first row, and [1, C, rows, W] from there."""
-    share = fit_share(image, (logits.shape[2], logits.shape[3]))
-    rows, columns = (
-        (torch.arange(there, device=logits.device) + 0.5)[None] * (share * side / there)
-        for side, there in zip(image[:2], label, strict=True)
-    )
-    count = max(1, _VALUES // (logits.shape[1] * label[1]))
-    for top in range(0, label[0], count):
-        yield top, _resample(logits, rows[:, top : top + count], columns, outside="border")
 
 
 def _positions(length: int, crop: int, zoom: Tensor, draw: Tensor, held: Tensor | None = None) -> Tensor:
@@ -144,16 +97,6 @@ def _positions(length: int, crop: int, zoom: Tensor, draw: Tensor, held: Tensor 
         around = torch.minimum((held - draw * (crop / zoom)).clamp(min=0), room)
         start = torch.where(held.isnan() | (room < 0), start, around)
     return start.round() + steps  # whole pixels, so that a view at zoom 1 is not blurred
-
-
-def _resample(maps: Tensor, rows: Tensor, columns: Tensor, outside: str = "zeros") -> Tensor:
-    """Maps [B, C, H, W] at those positions, bilinear. Outside of the image: zero, the mean colour, or its border."""
-    height, width = maps.shape[2:]
-    shape = (*rows.shape, columns.shape[1])
-    grid = torch.stack(
-        [(columns * (2 / width) - 1)[:, None, :].expand(shape), (rows * (2 / height) - 1)[:, :, None].expand(shape)], -1
-    )
-    return F.grid_sample(maps, grid, mode="bilinear", padding_mode=outside, align_corners=False)
 
 
 def _pick(labels: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:

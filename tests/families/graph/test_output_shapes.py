@@ -42,6 +42,8 @@ CALLS = [
     (F.interpolate, (meta(*X),), {"size": (7, 100), "mode": "bilinear", "align_corners": False}),
     (F.interpolate, (meta(*X),), {"size": 9}),
     (F.interpolate, (meta(*X),), {"scale_factor": 2.0}),
+    (F.interpolate, (meta(*X),), {"scale_factor": 0.3, "mode": "bilinear", "recompute_scale_factor": True}),
+    (F.interpolate, (meta(*X),), {"scale_factor": (0.7, 1.1), "mode": "bilinear", "align_corners": True}),
     (F.max_pool2d, (meta(*X), 3, 2, 1), {}),
     (F.max_pool2d, (meta(*X), 3), {"stride": 1, "dilation": 2}),
     (F.max_pool2d, (meta(*X), (3, 5)), {"stride": (2, 3), "padding": (0, 2), "ceil_mode": True}),

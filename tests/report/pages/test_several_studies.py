@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from nasseg import words
-from nasseg.analyse.compute_spent import compute_of, rungs_frame
+from nasseg.analyse.compute_spent import compute_of
 from nasseg.analyse.front import hypervolume, reference_box
+from nasseg.analyse.rungs import rungs_frame
 from nasseg.analyse.trials import directions, objective_values, on_front, outcome
 from nasseg.errors import UserError
 from nasseg.records import Objective

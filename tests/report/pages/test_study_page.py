@@ -155,6 +155,15 @@ def test_the_panel_has_every_figure_with_its_protocol(record):
     assert sum(stage[-1] for stage in detail["stages"]) == pytest.approx(100, abs=0.5)
 
 
+def test_the_panel_names_operators_that_nobody_can_count(record):
+    trial = next(t for t in record.trials if outcome(t) == "finished")
+    measurement = replace(trial.measurement, cost=replace(trial.measurement.cost, unknown={"cdist": 2}))
+    detail = trial_detail(record, replace(trial, measurement=measurement), True)
+    (warning,) = (group["warning"] for group in detail["groups"] if group["title"] == "Cost")
+    assert "cdist" in warning
+    assert "warning" not in next(g for g in trial_detail(record, trial, True)["groups"] if g["title"] == "Cost")
+
+
 def test_the_page_holds_no_address_but_its_own(page):
     outside = re.sub(r'<script type="text/plain".*?</script>', "", page, flags=re.DOTALL)
     assert not re.search(r"(src|href)\s*=\s*['\"](?!#|data:,)", outside)

@@ -125,6 +125,12 @@ def test_another_identity_is_refused_and_run_settings_are_not(url):
     with pytest.raises(UserError, match="begun with other settings") as error:
         make_driver(url, make_study(space="regseg"))
     assert "space: it has 'quickstart" in str(error.value)
+    with pytest.raises(UserError) as error:
+        make_driver(url, make_study(recipe={"steps": 7}))
+    told = str(error.value)
+    assert "recipe.steps: it has " in told
+    assert ", now 7" in told
+    assert "learning_rate" not in told
 
 
 def test_a_foreign_study_of_that_name_is_refused(url):
@@ -271,7 +277,7 @@ SAMPLERS = ["tpe", "nsga2", pytest.param("gp", marks=pytest.mark.slow), "QMCSamp
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_any_sampler_of_optuna_drives_a_search(tmp_path, sampler):
-    study = make_study(space="quickstart", max_macs=str(float(0xC00000)))
+    study = make_study(space="regseg", max_macs=str(float(0xC00000)))
     driver = make_driver(f"sqlite:///{tmp_path}/s.db", study, trials=14, sampler=sampler)
     driver.run()
     assert states(driver).count(COMPLETE) == 14
@@ -313,7 +319,7 @@ def generation(proposer):
 def test_nsga2_goes_on_where_an_earlier_search_was(tmp_path):
     """Generations are counted by what finished, whoever searched; a long search has no more of them than its view."""
     url, options = f"sqlite:///{tmp_path}/s.db", {"population_size": 4}
-    study = make_study()
+    study = make_study(space="regseg")
     driver = make_driver(url, study, trials=11)
     driver.run()
     resumed = proposers.Proposer(study.space, study.objectives, samplers.make_sampler("nsga2", options, 1), 1)
@@ -330,6 +336,13 @@ def test_nsga2_goes_on_where_an_earlier_search_was(tmp_path):
         samplers.make_sampler("nsga2", {"population_size": 401}, 0)
 
 
+@pytest.mark.parametrize("sampler", ["nsga2", "NSGAIIISampler"])
+def test_a_genetic_sampler_is_refused_where_it_would_cross_next_to_nothing(url, sampler):
+    with pytest.raises(UserError, match=r"11 of 13 are under `when` \(such as .*choose tpe"):
+        make_driver(url, sampler=sampler)
+    assert make_driver(url, make_study(space="dabnet", name="other"), sampler=sampler)  # 2 of 17
+
+
 def test_the_dashboard_opens_the_study(url):
     make_driver(url).run()
     app = optuna_dashboard.wsgi(optuna.storages.get_storage(open_storage(url, create=False)))
@@ -339,6 +352,8 @@ def test_the_dashboard_opens_the_study(url):
     body = b"".join(app(environ, lambda status, headers, *_: statuses.append(status)))
     assert statuses == ["200 OK"]
     assert b'"fake"' in body
+    study = optuna.load_study(study_name="fake", storage=optuna.storages.get_storage(open_storage(url, create=False)))
+    assert study.metric_names == ["miou", "macs"]
 
 
 def test_optuna_reads_the_study(url):

@@ -238,7 +238,7 @@ def test_halving_needs_a_trained_objective():
 @pytest.mark.parametrize("sampler", ["random", "nsga2"])  # one that notes something on its trials
 def test_the_sampler_puts_finished_before_partial_before_rejected(url, sampler):
     half = 1_000 + 0x800000
-    study = make_study(halving=RUNGS, max_macs=str(float(half)))
+    study = make_study(space="regseg", halving=RUNGS, max_macs=str(float(half)))
     driver = make_driver(url, study, FakeEngine(), trials=18, sampler=sampler)
     driver.run()
     driver.proposer.propose()

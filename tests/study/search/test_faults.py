@@ -441,12 +441,19 @@ def test_onednn_without_memory_for_its_scratch_is_out_of_memory(inline, tmp_path
     assert failed.reason == "out of memory: could not create a primitive"
 
 
-def test_a_dry_run_measures_and_stores_nothing(inline, tmp_path):
+@pytest.fixture
+def drawn(monkeypatch):
+    """How many candidates a dry run draws here: fewer, for time."""
+    monkeypatch.setattr("nasseg.study.search.dry_run.DRAWN", 24)
+    return 24
+
+
+def test_a_dry_run_measures_and_stores_nothing(inline, tmp_path, drawn):
     found = preview(tiny(tmp_path, macs="1.0e+7"), trials=50, workers=2)
     assert not list(tmp_path.glob("runs/**/*"))
-    assert len(found.samples) == 100
+    assert len(found.samples) == drawn
     low, high = found.interval
-    assert 0 < low < found.passing / 100 < high < 1
+    assert 0 < low < found.passing / drawn < high < 1
     over = [sample for sample in found.samples if sample.verdict]
     assert all(sample.measurement.cost.macs > 1e7 for sample in over)
     assert all(sample.measurement.latency.p50_ms > 0 for sample in found.timed)
@@ -454,7 +461,7 @@ def test_a_dry_run_measures_and_stores_nothing(inline, tmp_path):
     assert found.trials_left == 50
     assert found.seconds > 50 * min(found.trial_seconds) / 2
     text = "\n".join(found.lines())
-    assert f"{found.passing} of 100 candidates keep the limits on cost" in text
+    assert f"{found.passing} of {drawn} candidates keep the limits on cost" in text
     assert "x macs is over the limit of 1e+07" in text
 
 
@@ -465,7 +472,7 @@ def test_a_dry_run_goes_on_from_the_record(inline, tmp_path):
     assert preview(study).trials_left == 1
 
 
-def test_a_dry_run_that_would_train_nothing_says_so(inline, tmp_path):
+def test_a_dry_run_that_would_train_nothing_says_so(inline, tmp_path, drawn):
     found = preview(tiny(tmp_path, macs="1.0"))
     assert found.passing == 0
     assert found.seconds is None

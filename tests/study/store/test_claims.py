@@ -21,7 +21,7 @@ def same(trial):
 def record(monkeypatch):
     monkeypatch.setattr(lease, "LEASE_SECONDS", 0.2)
     monkeypatch.setattr(claims, "LOOK_SECONDS", 0.05)
-    return Record.create(InMemoryStorage(), "s", ["maximize"], {})
+    return Record.create(InMemoryStorage(), "s", {"miou": "maximize"}, {})
 
 
 def claimed_elsewhere(record):

@@ -8,7 +8,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from nasseg.data import scenes
 from nasseg.train.recipe import RandAugment, Recipe
 from nasseg.train.views import randaugment
-from nasseg.train.views.augment import Augment, normalise
+from nasseg.train.views.augment import Augment
+from nasseg.train.views.network_input import normalise
 from nasseg.train.views.randaugment import (
     RandomOperations,
     auto_contrast,

@@ -1,0 +1,112 @@
+"""From a picture to what a network reads, and from what it answers back to the picture: one road for all commands.
+
+A picture is resized to fit (nasseg.data.image_file.fit_image) and lies at the upper left of what the network sees; the
+rest is the mean colour. PREPARE and MAP_BACK say the same to those who run a network elsewhere.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from nasseg.data.image_file import fit_image
+from nasseg.records import Size
+
+Colour = tuple[float, float, float]
+# RGB, of pixels 0..255: the usual ImageNet figures, for street scenes as good as any.
+MEAN: Colour = (123.675, 116.28, 103.53)
+STD: Colour = (58.395, 57.12, 57.375)
+_VALUES = 1 << 25  # of logits at a time: large labels of many classes would not fit into memory
+
+PREPARE = (
+    "Take the picture as it is shown, turned as its EXIF note says: RGB, 8 bits a colour, H x W.",
+    "share = min(height / H, width / W), of this file's height and width; h = round(share * H), w = round(share * W): "
+    "a half to the even number, at least 1.",
+    "Resize to h x w, bilinear with pixel centres at halves; where it shrinks, antialiased: a triangle as wide as the "
+    "shrinking asks for. That is Pillow's resize with BILINEAR, and not OpenCV's INTER_LINEAR. Round to 8 bits.",
+    "Normalise, colour by colour: (pixel - mean) / std.",
+    "Put it at the upper left of height x width; to its right and below is 0 (the mean colour).",
+    "Planes one after another, red, green, blue: float32 [batch, 3, height, width].",
+)
+MAP_BACK = {
+    "logits": (
+        "Cut the logits to the upper left h x w, where the picture lay.",
+        "Resize them to H x W, bilinear with pixel centres at halves, the edges repeated, not antialiased.",
+        "The class of a pixel is the largest logit's. Scored so, the figures' mIoU is found again.",
+    ),
+    "classes": (
+        "Cut the classes to the upper left h x w, where the picture lay.",
+        "Pixel y, x of the picture has the class at floor((y + 0.5) * h / H), floor((x + 0.5) * w / W). The figures' "
+        "mIoU is that of resized logits: it is found again where H x W is h x w; for others export without --argmax.",
+    ),
+}
+
+
+def normalise(images: Tensor, mean: Colour = MEAN, std: Colour = STD) -> Tensor:
+    """Return uint8 [B, H, W, 3] as networks read it: float [B, 3, H, W], zero mean, unit deviation."""
+    # By whole rows: with the three channels innermost, the CPU works in threes and takes four times as long.
+    means, stds = (torch.tensor(values, device=images.device).repeat(images.shape[2]) for values in (mean, std))
+    return images.flatten(2).float().sub_(means).div_(stds).view(images.shape).permute(0, 3, 1, 2)
+
+
+def place(images: Tensor | Sequence[Tensor], seen: Size, mean: Colour = MEAN, std: Colour = STD) -> Tensor:
+    """Return fitted images, uint8 [h, w, 3] each, as [B, 3, *seen], normalised: each at the upper left."""
+    if isinstance(images, Tensor) and tuple(images.shape[1:3]) == seen:
+        return normalise(images, mean, std)
+    placed = torch.zeros(len(images), 3, *seen, device=images[0].device)
+    for view, image in zip(placed, images, strict=True):
+        view[:, : image.shape[0], : image.shape[1]] = normalise(image[None], mean, std)[0]
+    return placed
+
+
+def fit(picture: NDArray[np.uint8], seen: Size) -> Tensor:
+    """Return a picture of any size, [H, W, 3], resized to fit: what `place` takes."""
+    return torch.tensor(fit_image(picture, seen))  # a copy, for what Pillow gives is not to be written to
+
+
+def map_back(answer: Tensor, fitted: Sequence[int], shape: Size) -> Iterator[tuple[int, Tensor]]:
+    """Yield logits or probabilities [1, C, *seen] of a placed image at its own size, or its label's, by some rows each.
+
+    fitted: height and width of the image where it was placed. Yields the first row, and [1, C, rows, W] from there.
+    """
+    cut = answer[:, :, : fitted[0], : fitted[1]]
+    if tuple(cut.shape[2:]) == shape:
+        yield 0, cut
+        return
+    rows, columns = (
+        (torch.arange(there, device=cut.device) + 0.5)[None] * (side / there)
+        for side, there in zip(cut.shape[2:], shape, strict=True)
+    )
+    count = max(1, _VALUES // (cut.shape[1] * shape[1]))
+    for top in range(0, shape[0], count):
+        yield top, resample(cut, rows[:, top : top + count], columns, outside="border")
+
+
+def classes_of(logits: Tensor, fitted: Sequence[int], shape: Size) -> Tensor:
+    """Return the class of each pixel, uint8 [*shape], of an image's logits [1, C, *seen]; see map_back."""
+    return torch.cat([part.argmax(1)[0] for _, part in map_back(logits, fitted, shape)]).byte()
+
+
+def nearest_classes(classes: Tensor, fitted: Sequence[int], shape: Size) -> Tensor:
+    """Return classes [*seen] of a placed image at its own size: each pixel's is that of the nearest."""
+    rows, columns = (
+        (2 * torch.arange(there, device=classes.device) + 1) * side // (2 * there)
+        for side, there in zip(fitted, shape, strict=False)
+    )
+    return classes[rows][:, columns]
+
+
+def resample(maps: Tensor, rows: Tensor, columns: Tensor, outside: str = "zeros") -> Tensor:
+    """Return maps [B, C, H, W] at those positions, bilinear; beyond them zero, the mean colour, or their border.
+
+    rows [B, h] and columns [B, w] are in pixels, whose centres are at i + 0.5.
+    """
+    height, width = maps.shape[2:]
+    shape = (*rows.shape, columns.shape[1])
+    grid = torch.stack(
+        [(columns * (2 / width) - 1)[:, None, :].expand(shape), (rows * (2 / height) - 1)[:, :, None].expand(shape)], -1
+    )
+    return F.grid_sample(maps, grid, mode="bilinear", padding_mode=outside, align_corners=False)

@@ -1,0 +1,69 @@
+"""What commands share: JSON of one form, and lines of progress for a terminal and for a pipe."""
+
+import contextlib
+import inspect
+import io
+import json
+from unittest import mock
+
+import pytest
+
+from nasseg import cli
+from nasseg.cli import shared
+from nasseg.cli.shared import Ticker
+from tests.data.test_dataset import write_camvid
+
+
+def printed(*arguments):
+    """Standard output of a command, run in this process."""
+    out = io.StringIO()
+    with mock.patch("sys.argv", ["nasseg", *arguments]), contextlib.redirect_stdout(out), pytest.raises(SystemExit):
+        cli.main()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("command", ["variants", "sample quickstart -n 3", "reproduce", "reproduce dabnet/table-1"])
+def test_many_things_are_one_array(command):
+    found = json.loads(printed(*command.split(), "--json"))
+    assert isinstance(found, list)
+    assert all(isinstance(one, dict) for one in found)
+    assert len(found) == 3 or not command.startswith("sample")
+
+
+def test_a_contact_sheet_is_not_told_of_in_json(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_camvid(tmp_path / "camvid")
+    assert json.loads(printed("data", "check", "camvid", "--sheet", "sheet.png", "--count", "1", "--json"))
+    assert (tmp_path / "sheet.png").exists()
+
+
+def test_every_command_prints_its_json_with_the_one_function():
+    commands = [*cli.app.registered_commands]
+    for group in cli.app.registered_groups:
+        commands += group.typer_instance.registered_commands
+    sources = {one.callback.__name__: inspect.getsource(inspect.getmodule(one.callback)) for one in commands}
+    assert len(sources) > 15
+    assert [name for name, source in sources.items() if "json.dumps" in source] == []
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+def test_off_a_terminal_rejections_are_told_every_few_seconds(monkeypatch, capsys):
+    clock = Clock()
+    monkeypatch.setattr(shared, "time", clock)
+    with Ticker() as ticker:
+        for rejected in range(80):  # eight a second
+            ticker.update(f"0 of 5 trained, {rejected} over a limit", 0, rejected)
+            clock.now += 0.125
+        ticker.update("0 of 5 trained, 80 over a limit", 0, 80)
+        clock.now += 60.0
+        ticker.update("0 of 5 trained, 80 over a limit, step 7", 0, 80)  # nothing ended
+        ticker.update("1 of 5 trained, 80 over a limit", 1, 80)
+        ticker.update("2 of 5 trained, 80 over a limit", 2, 80)
+    counts = ["0 of 5 trained, 0", "0 of 5 trained, 80", "1 of 5 trained, 80", "2 of 5 trained, 80"]
+    assert capsys.readouterr().out.splitlines() == [f"{count} over a limit" for count in counts]
