@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nasseg.errors import UserError
+from nasseg.files import parse_value
 from nasseg.redaction import command_line, redact_all, shown
 
 app = typer.Typer(
@@ -108,15 +109,13 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+    if not all(side.isdecimal() and len(side) <= 6 and int(side) for side in (height, width)):
         raise UserError(f"a size is HEIGHTxWIDTH, like 512x1024, got {text!r}")
     return int(height), int(width)
 
 
 def parse_settings(items: list[str], option: str = "--set") -> dict[str, Any]:
     """`key=value` items as fields; values are read as YAML, so 0.5, true and names are what they look like."""
-    import yaml
-
     settings = {}
     for item in items:
         key, sign, value = item.partition("=")
@@ -124,10 +123,7 @@ def parse_settings(items: list[str], option: str = "--set") -> dict[str, Any]:
             raise UserError(
                 f"{option} takes KEY=VALUE, like {'width=0.5' if option == '--set' else 'batch_size=4'}, got {item!r}"
             )
-        try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            settings[key.strip()] = value
+        settings[key.strip()] = parse_value(value)
     return settings
 
 

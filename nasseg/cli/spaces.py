@@ -35,9 +35,10 @@ def spaces(name: Annotated[str | None, typer.Argument(help="A space by name or p
             table.add_row(label, ", ".join(space.families), f"{space.count():,}", space.about.strip())
         out.print(table)
         return
-    from nasseg.study.check_space import published_in
+    from nasseg.study.check_space import check_space, published_in
 
     space = load_space(name)
+    check_space(space)
     out.print(f"{space.name}: {space.about.strip()}\n{space.citation}")
     table = Table("parameter", "values", "when")
     for parameter in space.parameters.values():
@@ -45,8 +46,8 @@ def spaces(name: Annotated[str | None, typer.Argument(help="A space by name or p
         table.add_row(parameter.name, ", ".join(map(str, parameter.values)), when)
     out.print(table)
     for template in space.templates.values():
-        schedules = list(space.schedules(template.name))
-        out.print(f"{template.name}: {template.text}, {len(set(schedules)):,} distinct schedules")
+        number, exact = space.schedules(template.name)
+        out.print(f"{template.name}: {template.text}, {'' if exact else 'at most '}{number:,} distinct schedules")
     for clause in space.forbid:
         out.print(f"forbidden: {clause}")
     for figure, limit in space.limits.items():

@@ -37,6 +37,9 @@ def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: s
             arch = get_family(settings.pop("family")).from_params({**settings, **overrides})
     elif Path(address).suffix in (".yaml", ".yml"):
         settings = dict(read_yaml(_file(address)).data)
+        for key in settings:
+            if not isinstance(key, str):
+                raise UserError(f"{address}: a key is the name of a field, got {key!r}")
         name = settings.pop("variant", None) or settings.pop("family", None)
         if name is None:
             raise UserError(
@@ -59,7 +62,7 @@ def _of_trial(address: str, storage: str | None) -> tuple[dict[str, Any], Measur
     from nasseg.study.store.read_study import open_record  # Optuna is slow to import, and only this address needs it
 
     name, _, number = address.rpartition("#")
-    if not number.isdigit():
+    if not number.isdecimal() or len(number) > 9:
         raise UserError(f"a trial is addressed STUDY#NUMBER, got {address!r}")
     record = open_record(name, storage)
     trials, code = record.trials(), record.attributes().get("identity", {}).get("own code", {})
