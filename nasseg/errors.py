@@ -10,19 +10,19 @@ LONGEST = 1_500
 
 
 class Fault(StrEnum):
-    """What ended an evaluation before it was done: kept with a trial, and what everyone decides by.
+    """The cause that ended an evaluation early: kept with a trial, and the basis of every decision about it.
 
-    The sentence that people read stands beside it (`reason`).
+    The sentence for readers stands beside it (`reason`).
     """
 
     NETWORK = "network"  # an error of the network's own
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out of memory"
-    WORKER_DIED = "worker died"  # the job is tried again, a few times
+    WORKER_DIED = "worker died"  # the job is tried again a few times
     TOO_LONG = "too long"  # longer than the study allows
     FIGURE = "figure"  # a user's own figure raised, or gave no number
-    SURROUNDINGS = "surroundings"  # the data, the disk or the target: no other network would fare better
-    INTERRUPTED = "interrupted"  # nothing was wrong with the network; it is enqueued anew where that is wanted
+    SURROUNDINGS = "surroundings"  # the data, the disk or the target: other networks would fail too
+    INTERRUPTED = "interrupted"  # nothing was wrong with the network; it may be enqueued again
 
 
 class UserError(ValueError):
@@ -42,7 +42,7 @@ class MisfitError(UserError):
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
-    """An error for a name that does not exist, offering the nearest one that does."""
+    """Return an error for a name that does not exist, offering the nearest one that does."""
     names = sorted(known)
     near = get_close_matches(str(name), names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else "none is known."

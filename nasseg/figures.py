@@ -1,6 +1,6 @@
-"""What a figure is: its name, label, unit, direction, phase, its part of the measurement, and how it is printed.
+"""Figures: name, label, unit, direction, phase, part of the measurement, and printed form.
 
-To add a figure, add one entry to `FIGURES` and let its part of the measurement (nasseg.records) hold a field or
+To add a figure, add one entry to `FIGURES` and give its part of the measurement (nasseg.records) a field or
 property of that name. Limits, objectives, tables, fronts and reports take it from here.
 """
 
@@ -23,7 +23,7 @@ Part = Literal["cost", "latency", "accuracy"]  # of a Measurement
 class Figure:
     """A number of a measured network.
 
-    label: its name as people write it; empty: the name itself. attribute: of its part, where it is not the name.
+    label: its name for readers; empty: the name itself. attribute: of its part, if it is not the name.
     source: `file.py:function` of a user's own figure, else empty.
     """
 
@@ -45,7 +45,7 @@ class Figure:
         return "accuracy" if self.phase == "trained" else self.phase
 
     def of(self, measurement: Measurement) -> float | None:
-        """Return the figure, or None where it is not measured yet or does not exist (a class that does not occur)."""
+        """Return the figure; None if it is not measured yet or does not exist (a class that does not occur)."""
         if self.source:
             entry = measurement.custom.get(self.name)
             return None if entry is None else float(entry["value"])
@@ -59,7 +59,7 @@ class Figure:
         return None if value is None else float(value)
 
     def text(self, value: float | None) -> str:
-        """Return a value as it is printed, with its unit: 4.914 G, 57.12 %, 13.25 ms."""
+        """Format a value with its unit: 4.914 G, 57.12 %, 13.25 ms."""
         return number(value, self.unit)
 
 
@@ -80,11 +80,11 @@ FIGURES: Mapping[str, Figure] = {
         Figure("miou_reduced", "%", "maximize", "trained", label="mIoU^R (without truck, bus and train)"),
     )
 }
-USUAL = ("macs", "params", "latency_ms", "miou")  # flat in every trial, and a column of every table of networks
+USUAL = ("macs", "params", "latency_ms", "miou")  # an attribute of every trial, and a column of every table of networks
 
 
 def find_figure(name: str, classes: tuple[str, ...] | None = None) -> Figure:
-    """Return a figure by name; `iou.<class>` is the IoU of one class, checked where the classes are known.
+    """Return a figure by name. `iou.<class>` is the IoU of one class, checked if the classes are known.
 
     Raises:
         UserError: no such figure, or class.
@@ -100,12 +100,12 @@ def find_figure(name: str, classes: tuple[str, ...] | None = None) -> Figure:
 
 
 def label_of(name: str) -> str:
-    """Return a figure's name as people write it; a user's own figure keeps its name."""
+    """Return a figure's name for readers; a user's own figure keeps its name."""
     return find_figure(name).label if name in FIGURES or name.startswith("iou.") else name
 
 
 def figure_in(record: StudyRecord, name: str) -> Figure:
-    """Return a figure that a study knows, a user's own too, with the unit and direction that it has there."""
+    """Return a figure that a study knows, a user's own too, with its unit and direction there."""
     objective = next((o for o in record.objectives if o.name == name), None)
     if name in FIGURES or name.startswith("iou."):
         figure = find_figure(name)
@@ -122,7 +122,7 @@ def own_figure(name: str, entry: Mapping[str, Any]) -> Figure:
 
 
 def all_figures(measurement: Measurement) -> dict[str, float]:
-    """Return every figure that is known of a measured network, users' own too, by name; IoU of single classes not."""
+    """Return every known figure of a measured network by name, users' own too, but no IoU of single classes."""
     known = {name: figure.of(measurement) for name, figure in FIGURES.items()}
     own = {name: float(entry["value"]) for name, entry in measurement.custom.items()}
     return {name: value for name, value in known.items() if value is not None} | own
@@ -131,7 +131,7 @@ def all_figures(measurement: Measurement) -> dict[str, float]:
 def least_of(measurement: Measurement) -> dict[str, float | None]:
     """Return the doubtful figures of a measured network, each with the least that it can be; None: not known.
 
-    Doubtful is a latency that was taken beside other work.
+    A latency taken beside other work is doubtful.
     """
     latency = measurement.latency
     if latency is None or not latency.disturbed:
@@ -140,7 +140,7 @@ def least_of(measurement: Measurement) -> dict[str, float | None]:
 
 
 def value_of(name: str, measurement: Measurement) -> float | None:
-    """Return the figure of that name, a user's own too; None where it is not measured."""
+    """Return the figure of that name, a user's own too; None if it is not measured."""
     if name in measurement.custom:
         return float(measurement.custom[name]["value"])
     known = name in FIGURES or name.startswith("iou.")
@@ -160,7 +160,7 @@ def load_function(source: str, folder: Path) -> tuple[Callable[..., float], str]
 
 
 def custom_entry(figure: Figure, value: Any, source_hash: str) -> dict[str, Any]:
-    """Return how a user's figure is kept in a measurement: never without its source."""
+    """Return the entry of a user's figure in a measurement, always with its source."""
     return {
         "value": float(value),
         "unit": figure.unit,

@@ -1,4 +1,4 @@
-"""Where space and study files are found, and how they are read: YAML, safely, with file and line in every error."""
+"""Find and read space and study files: safe YAML, with file and line in every error."""
 
 import os
 import re
@@ -24,14 +24,14 @@ KeyPath = tuple[str | int, ...]
 
 
 def _shipped(kind: Kind) -> Path:
-    """The folder that comes with nasseg: inside an installed wheel, else the checkout's own."""
+    """Return the folder that comes with nasseg: inside an installed wheel, else the checkout's own."""
     package = Path(__file__).resolve().parent
     installed = package / "_data" / kind
     return installed if installed.is_dir() else package.parent / kind
 
 
 def list_files(kind: Kind) -> dict[str, Path]:
-    """Names and paths of the files in ./spaces or ./studies and of those shipped; the user's own come first."""
+    """Return names and paths of the files in ./spaces or ./studies and of those shipped; the user's own come first."""
     found: dict[str, Path] = {}
     home: Kind = "spaces" if kind == "spaces" else "studies"
     for folder in (Path.cwd() / home, _shipped(home)):
@@ -46,7 +46,7 @@ def _is_table(path: Path) -> bool:
 
 
 def find_file(kind: Kind, name: str | Path) -> Path:
-    """The file of that path or name.
+    """Return the file of that path or name.
 
     Raises:
         UserError: there is none; the nearest name is offered.
@@ -87,7 +87,10 @@ def checked_name(name: str) -> str:
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `target` when the block ends, and leaves nothing behind when it fails."""
+    """Give a path to write to.
+
+    It becomes `target` when the block ends, and leaves nothing behind if the block fails.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -131,7 +134,7 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file as plain data, and the line on which each part of it begins."""
+    """A YAML file as plain data, and the line on which each part begins."""
 
     path: Path
     text: str
@@ -139,17 +142,17 @@ class Document:
     lines: dict[KeyPath, int]
 
     def error(self, where: KeyPath, message: str) -> UserError:
-        """An error that points at the innermost part of `where` that the file holds."""
+        """Return an error that points at the innermost part of `where` that the file holds."""
         while where and where not in self.lines:
             where = where[:-1]
         return UserError(f"{self.path}:{self.lines.get(where, 1)}: {message}")
 
     def validate(self, model: type[Model]) -> Model:
-        """The data as a pydantic model; the first thing wrong with it becomes a UserError."""
+        """Return the data as a pydantic model. The first fault becomes a UserError."""
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            # A typo is both an unknown key and a missing one: the unknown one says more.
+            # A typo is both an unknown key and a missing one; the unknown one tells more.
             first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
             where = tuple(first["loc"])
             name = ".".join(_parts(self.data, where))
@@ -164,10 +167,13 @@ class Document:
 
 
 def _parts(data: Any, where: Iterable[str | int]) -> Iterator[str]:
-    """The parts of a place; an item of a list that has a name by that: its number may be one of a merged list."""
+    """Yield the parts of a place.
+
+    An item of a list goes by its name if it has one: its number may be that of a merged list.
+    """
     for part in where:
         if isinstance(data, list) and isinstance(part, int):
-            data = data[part] if part < len(data) else None  # what is missing has a place, too
+            data = data[part] if part < len(data) else None  # missing items have a place too
         else:
             data = data.get(part) if isinstance(data, dict) else None
         yield repr(data["name"]) if isinstance(part, int) and isinstance(data, dict) and "name" in data else str(part)
@@ -190,7 +196,7 @@ def _fields_at(model: Any, where: Iterable[str | int]) -> list[str]:
 
 
 def read_yaml(path: Path) -> Document:
-    """A YAML mapping from a file.
+    """Read a YAML mapping from a file.
 
     Raises:
         UserError: the file cannot be read, does not parse (file and line), or is no mapping.
@@ -218,7 +224,7 @@ def parse_value(text: str) -> Any:
 
 
 def parse_yaml(text: str, path: Path) -> Document:
-    """`read_yaml` for text that is already here; `path` is only what errors name."""
+    """Parse YAML text like `read_yaml`; `path` only appears in errors."""
     try:
         lines, data = _load(text)
     except yaml.YAMLError as error:

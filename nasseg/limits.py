@@ -1,4 +1,4 @@
-"""Limits on figures: which of them a network breaks."""
+"""Limits on figures, and how networks break them."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ def breaches(
 ) -> Iterator[Breach]:
     """Yield the limits that a network's figures break, as far as they are known.
 
-    least: of figures that are doubtful, the least that they can be (None: not known), which alone breaks a maximum.
+    least: for doubtful figures, the least that they can be (None: not known); only that can break a maximum.
     """
     for name, limit in limits.items():
         for side, bound in limit.items():

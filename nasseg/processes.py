@@ -1,8 +1,9 @@
 """Start processes that do not run the user's program again, each in milliseconds.
 
-They are forked from one process, the fork server of multiprocessing, which has imported PyTorch and nasseg once: else
-each would import them anew, about three seconds of a core. multiprocessing alone would import the main module in each
-child: a plain script without `if __name__ == "__main__"` would begin anew there, and a notebook has none to import.
+They are forked from one process, the fork server of multiprocessing, which has imported PyTorch and nasseg once;
+otherwise each would import them again, about three seconds of a core. multiprocessing alone would import the main
+module in each child: a plain script without `if __name__ == "__main__"` would start again there, and a notebook has no
+main module to import.
 """
 
 import atexit
@@ -14,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
-from multiprocessing.connection import Connection  # registers multiprocessing's own handler of the exit
+from multiprocessing.connection import Connection  # registers multiprocessing's own exit handler
 from types import ModuleType
 
 _CONTEXT = get_context("forkserver")
@@ -26,7 +27,7 @@ _running: set["Child"] = set()
 class Child:
     """A process that calls a function of a module with one end of a pipe; the other end is `pipe`.
 
-    The child ignores Ctrl-C, which is its parent's to handle, and ends when its parent does.
+    The child ignores Ctrl-C, which its parent handles, and ends when its parent does.
     """
 
     def __init__(self, function: Callable[[Connection], None]) -> None:
@@ -60,7 +61,7 @@ def _end_all() -> None:
 
 @contextlib.contextmanager
 def _outputs() -> Iterator[list[Connection]]:
-    """Yield what this process prints to, in a form that reaches a child: the server prints to what it began with."""
+    """Yield this process's outputs in a form that reaches a child: the server prints to those it started with."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(Connection(os.dup(fd), readable=False)) for fd in (1, 2)]
 
@@ -88,7 +89,7 @@ def _run(
     os.environ.clear()
     os.environ.update(environ)
     threading.Thread(target=_end_with_parent, args=(pipe.fileno(),), daemon=True).start()
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone, or needs us no longer
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone, or no longer needs us
         function(pipe)
 
 

@@ -1,7 +1,7 @@
-"""What is measured and how: plain frozen data, kept in the study and read by the reports.
+"""Measurements and the way they were taken: plain frozen data, kept in the study and read by the reports.
 
-A `Measurement` has three parts, each with the protocol it was taken under and the environment it was taken in, so
-that each can be reused, or taken again, apart from the others. `None` means not measured.
+A `Measurement` has three parts, each with its protocol and its environment, so that each can be reused, or taken again,
+separately. `None` means not measured.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ NOT_IN_REDUCED = frozenset({"truck", "bus", "train"})
 
 
 def digest(value: object, length: int = 16) -> str:
-    """A short content hash of plain data (JSON with sorted keys)."""
+    """Return a short content hash of plain data (JSON with sorted keys)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Where a number comes from: software versions, processor and, if used, accelerator."""
+    """The origin of a number: software versions, processor and, if used, accelerator."""
 
     nasseg: str
     commit: str | None
@@ -39,7 +39,7 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class CostProtocol:
-    """How cost is counted: multiply-adds of the inference form (auxiliary heads off, BN unfolded), batch 1."""
+    """The way cost is counted: multiply-adds of the inference form (auxiliary heads off, BN unfolded), batch 1."""
 
     input_size: Size
     num_classes: int
@@ -83,11 +83,11 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyProtocol:
-    """How latency is timed, of the trained model's inference form in eval mode.
+    """The way latency is timed, of the trained model's inference form in eval mode.
 
-    backend: eager, cuda-graph, onnxruntime, compile, or command: `command` run on a target.
-    tf32, cudnn_benchmark: CUDA only. fold_bn: BatchNorm folded into the convolution before it. upsampling: whether the
-    logits are brought to the input's size inside the time.
+    backend: eager, cuda-graph, onnxruntime, compile, or command: `command` run on a target. tf32, cudnn_benchmark: CUDA
+    only. fold_bn: BatchNorm folded into the convolution before it. upsampling: whether resizing the logits to the
+    input's size is timed.
     """
 
     device: str
@@ -113,9 +113,9 @@ class LatencyProtocol:
 class Latency:
     """Milliseconds a batch: percentiles over n replicates. `disturbed`: other load was seen, also in repeats.
 
-    lower_ms: the network takes no less, whatever ran beside it; None where that is not known. load: wall over CPU
-    seconds, 1 on a quiet machine (one thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, where
-    it says so. target: what a command said of the device and the runtime that it measured on.
+    lower_ms: the network takes no less, whatever ran beside it; None if not known. load: wall over CPU seconds, 1 on a
+    quiet machine (one thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, if it reports them.
+    target: a command's description of its device and runtime.
     """
 
     protocol: LatencyProtocol
@@ -123,14 +123,14 @@ class Latency:
     p50_ms: float
     p90_ms: float
     p99_ms: float
-    iqr_ms: float | None  # None: a command did not say
+    iqr_ms: float | None  # None: not reported by a command
     n: int
     disturbed: bool = False
     lower_ms: float | None = None
     load: float = 1.0
     clocks_mhz: tuple[float, float] | None = None
     target: dict[str, str] = field(default_factory=dict)
-    parts_ms: dict[str, float] = field(default_factory=dict)  # encoder, context, ...: run eagerly, each waited for
+    parts_ms: dict[str, float] = field(default_factory=dict)  # encoder, context, ...: run eagerly, one after the other
 
     @property
     def fps(self) -> float:
@@ -140,9 +140,9 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyProtocol:
-    """What decides a trained figure besides the architecture: data, recipe, fidelity (steps), seed, split, weights.
+    """The settings that decide a trained figure besides the architecture: data, recipe, steps, seed, split, weights.
 
-    init: SHA-256 of the weights that training started from, empty from scratch.
+    init: SHA-256 of the weights that training started from; empty if from scratch.
     """
 
     data: str
@@ -157,9 +157,9 @@ class AccuracyProtocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """From one confusion matrix over the split, in percent. class_iou: None where a class does not occur.
+    """Accuracy from one confusion matrix over the split, in percent. class_iou: None for a class that does not occur.
 
-    unpredicted: labelled pixels of which a logit is NaN; they count as wrong.
+    unpredicted: labelled pixels with a NaN logit; they count as wrong.
     """
 
     protocol: AccuracyProtocol
@@ -201,22 +201,22 @@ class Measurement:
 
 @cache
 def _reader() -> "TypeAdapter[Measurement]":
-    from pydantic import TypeAdapter  # slow to import, and only readers of stored figures need it
+    from pydantic import TypeAdapter  # slow to import; only readers of stored figures need it
 
     return TypeAdapter(Measurement)
 
 
 def eval_key(arch_id: str, protocol: AccuracyProtocol) -> str:
-    """The identity of a trained figure: two trials that share it would train the same thing twice.
+    """Return the identity of a trained figure: two trials that share it would train the same thing twice.
 
-    What the recipe is called does not matter: its hash says what it is.
+    The recipe's name does not count; its hash does.
     """
     return digest([arch_id, asdict(replace(protocol, recipe=""))])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """A figure that a study makes small or large."""
+    """A figure that a study minimises or maximises."""
 
     name: str
     unit: str
@@ -225,7 +225,10 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedPoint:
-    """A published network beside a study's own. `figures` holds only what compares: same data, input size and rule."""
+    """A published network beside a study's own.
+
+    `figures` holds only comparable ones: same data, input size and rule.
+    """
 
     name: str
     citation: str
@@ -236,9 +239,9 @@ class PublishedPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRow:
-    """One trial as it ended. `arch`: family and fields as plain data; `params`: what the sampler chose.
+    """One ended trial. `arch`: family and fields as plain data; `params`: the sampler's choices.
 
-    `reason`: why it was pruned or failed, in the same words for the same cause, for reasons are counted.
+    `reason`: why it was pruned or failed, in the same words for the same cause, because reasons are counted.
     `reused_from`: the trial whose figures were copied; such a trial is neither counted nor drawn again.
     """
 
@@ -265,8 +268,8 @@ class TrialRow:
 class StudyRecord:
     """A whole study as plain data: all that an analysis or a report reads.
 
-    `limits`: figure -> {"min": ..., "max": ...}. `identity`: space, protocols, data fingerprint. `command`: what
-    continues the study. `study_file`: its text.
+    `limits`: figure -> {"min": ..., "max": ...}. `identity`: space, protocols, data fingerprint. `command`: continues
+    the study. `study_file`: its text.
     """
 
     name: str

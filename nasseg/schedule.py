@@ -16,7 +16,7 @@ _TERM = re.compile(r"(?:([0-9]{1,9})\*)?\(([0-9]{1,9}(?:,[0-9]{1,9})*)\)")
 
 
 def parse_schedule(text: str) -> Schedule:
-    """Entries of a schedule written as a sum of terms `n*(d1,d2,...)`; n * may be left out, and n may be 0.
+    """Parse a schedule written as a sum of terms `n*(d1,d2,...)`; n * may be left out, and n may be 0.
 
     Raises:
         UserError: a term does not parse, a rate is below 1, or there is no entry at all, or too many.
@@ -41,7 +41,7 @@ def parse_schedule(text: str) -> Schedule:
 
 
 def format_schedule(schedule: Schedule) -> str:
-    """The papers' notation, equal neighbours joined: the inverse of `parse_schedule`."""
+    """Write a schedule in the papers' notation, equal neighbours joined: the inverse of `parse_schedule`."""
     terms = []
     for entry, run in groupby(schedule):
         count = len(list(run))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heeded where the work can be left."""
+"""Ctrl-C and SIGTERM, handled where the work can stop."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 def interrupts() -> Iterator[Callable[[], None]]:
     """Give a function that raises KeyboardInterrupt once Ctrl-C or SIGTERM has come; a second signal raises at once.
 
-    In the midst of a transaction an interrupt could leave a database locked, and in the midst of a step a checkpoint
-    torn. A signal that is ignored (as of what a shell runs in the background) stays ignored. Outside the main thread
-    signals are the caller's.
+    In the middle of a transaction, an interrupt could leave a database locked; in the middle of a step, a broken
+    checkpoint. A signal that is ignored (as in background jobs of a shell) stays ignored. Outside the main thread
+    signals are left to the caller.
     """
     asked = [False]
 

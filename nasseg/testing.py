@@ -1,4 +1,4 @@
-"""What every family must do, as checks of one architecture: those of nasseg are tested by them, and so can yours be."""
+"""The rules that every family keeps, as checks of one architecture: for nasseg's own families and for yours."""
 
 import dataclasses
 import json
@@ -25,19 +25,19 @@ def check_family(family: type[Arch], **params: Any) -> None:
     """Run every check on `family(**params)`: choose a small form, for it computes on the CPU (seconds to a minute).
 
     Raises:
-        AssertionError: a rule is broken; its message names the check, its docstring states the rule.
+        AssertionError: a rule is broken; the message names the check, whose docstring states the rule.
     """
     arch = family.from_params(params)
     for check in CHECKS:
         try:
             check(arch)
         except Exception as error:
-            rule = (check.__doc__ or "").partition("\n")[0]
+            rule = (check.__doc__ or "").partition("\n")[0].removeprefix("Check that ")
             raise AssertionError(f"{family.__name__}: {check.__name__}: {rule} {error}") from error
 
 
 def check_params(arch: Arch) -> None:
-    """An arch is its params, through JSON too, and frozen."""
+    """Check that an arch equals its params, through JSON too, and is frozen."""
     same = type(arch).from_params(json.loads(json.dumps(arch.params())))
     assert same == arch, f"from_params(params()) gives {same}, not {arch}"
     try:
@@ -48,7 +48,7 @@ def check_params(arch: Arch) -> None:
 
 
 def check_bad_params(arch: Arch) -> None:
-    """Unknown names and impossible values are a UserError that names the family."""
+    """Check that unknown names and impossible values raise a UserError that names the family."""
     bad: tuple[tuple[str, Any, str], ...] = (
         ("input_scal", 1.0, "did you mean 'input_scale'"),
         ("input_scale", "big", "must be of type float"),
@@ -67,7 +67,7 @@ def check_bad_params(arch: Arch) -> None:
 
 
 def check_logits(arch: Arch) -> None:
-    """Logits are finite and have the size of the input, odd ones too."""
+    """Check that logits are finite and have the input's size, odd ones too."""
     for scale in (1.0, 0.5):
         model = _scaled(arch, scale).build(5).eval()
         for size in SIZES:
@@ -78,14 +78,14 @@ def check_logits(arch: Arch) -> None:
 
 
 def check_gradients(arch: Arch) -> None:
-    """Gradients are finite and reach every weight, with one image too."""
+    """Check that gradients are finite and reach every weight, with a single image too."""
     for batch, size in TRAINING:
         check_training(arch, batch, size)
     check_training(_scaled(arch, 0.5), 1, (33, 47))
 
 
 def check_training(arch: Arch, batch: int, size: tuple[int, int]) -> None:
-    """One step of one batch."""
+    """Check one training step of one batch."""
     model = _seeded(arch, 3)
     with train_mode(model):
         model(torch.randn(batch, 3, *size)).square().mean().backward()
@@ -97,7 +97,7 @@ def check_training(arch: Arch, batch: int, size: tuple[int, int]) -> None:
 
 
 def check_features(arch: Arch) -> None:
-    """Features and the decoder's result are what they declare, and no weight is there that the logits do not need."""
+    """Check that features and the decoder's result match their declaration, and that the logits need every weight."""
     model = arch.build_meta(5)
     graph = record(model, ODD)
     used = {w.index for operator in graph.reachable() for w in operator.weights if w and w.trainable}
@@ -117,7 +117,7 @@ def check_features(arch: Arch) -> None:
 
 
 def check_training_heads(arch: Arch) -> None:
-    """Heads on any feature train beside the network and leave its logits as they are."""
+    """Check that heads on any feature train beside the network and do not change its logits."""
     model, image = _seeded(arch, 3), torch.randn(2, 3, 64, 96)
     features = (model.context or model.encoder).features
     heads = {name: nn.Conv2d(feature.channels, 3, 1) for name, feature in features.items()}
@@ -136,7 +136,7 @@ def check_training_heads(arch: Arch) -> None:
 
 
 def check_eval(arch: Arch) -> None:
-    """In eval mode the same input gives the same logits, and images do not mix."""
+    """Check that in eval mode the same input gives the same logits, and that images do not mix."""
     model, images = _seeded(arch, 4).eval(), torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         together = model(images)
@@ -146,7 +146,7 @@ def check_eval(arch: Arch) -> None:
 
 
 def check_id(arch: Arch) -> None:
-    """The id is of the inference graph: not of a build, a seed or the classes, but of all that changes the network."""
+    """Check that the id depends on all that changes the inference graph, and not on a build, a seed or the classes."""
     other = type(arch).from_params(arch.params())
     _seeded(other, 3)
     assert other.id == arch.id, "two equal archs have two ids"
@@ -154,7 +154,7 @@ def check_id(arch: Arch) -> None:
 
 
 def check_cost(arch: Arch) -> None:
-    """The cost that is predicted is what torch counts on the built model."""
+    """Check that the predicted cost is torch's count on the built model."""
     for size in ((256, 512), ODD):
         cost, model = measure_cost(arch, size, 7), arch.build_meta(7)
         with FlopCounterMode(display=False) as counter:

@@ -53,7 +53,7 @@ def number(value: float | None, unit: str = "") -> str:
 
 
 def difference(value: float, unit: str = "") -> str:
-    """Return how far two figures are apart. Percentages differ in points, for 2 % more of 50 % is 1 point."""
+    """Return how far two figures are apart. Percentages differ in points: 2 % more of 50 % is 1 point."""
     return number(float(f"{abs(value):.3g}"), "points" if unit == "%" else unit)
 
 

@@ -182,9 +182,9 @@ def test_arguments_that_no_command_takes(fails, arguments):
         (["measure", "regseg", "--input", "0x0"], "a size is HEIGHTxWIDTH"),
         (["measure", "tiny#x"], "tiny#x"),
         (["front", "nothing"], "run `nasseg search` first"),
-        (["search", "quickstart", "--remeasure", "--dry-run"], "leave --dry-run"),
-        (["reproduce", "--data", "scenes", "--dry-run"], "which table is meant?"),
-        (["reproduce", "regseg/table-4", "--seeds", "3", "--size", "64x128"], "--seeds, --size: of a training; say on"),
+        (["search", "quickstart", "--remeasure", "--dry-run"], "leave out --dry-run"),
+        (["reproduce", "--data", "scenes", "--dry-run"], "which table?"),
+        (["reproduce", "regseg/table-4", "--seeds", "3", "--size", "64x128"], "--seeds, --size need a training"),
         (["reproduce", "regseg/table-4", "--data", "scenes", "--epochs", "inf", "--dry-run"], "finite and above 0"),
         (["reproduce", "regseg/table-4", "--data", "scenes", "--recipe-set", "x"], "--recipe-set takes KEY=VALUE"),
         (

@@ -1,5 +1,6 @@
 """The house itself: import rules, and that every file shipped loads."""
 
+import ast
 import json
 import os
 import re
@@ -199,3 +200,46 @@ def test_every_variant_is_cited_and_valid(name):
 @pytest.mark.parametrize("family", ["bisenetv2", "regseg"])
 def test_published_networks_lie_in_their_papers_space(family):
     assert family in published_in(load_space(family))
+
+
+NO_VERB = re.compile(
+    "An?|The|This|That|These|Those|It|Its|Their|From|To|In|Into|On|Over|Under|Within|Without|After|Before|Beyond|Away"
+    "|At|About|And|Or|Not?|None|Nothing|Never|Only|Same|One|Two|Three|Four|Every|Everything|Each|All|Any|Both|Half"
+    "|Ours|Different|Whatever"
+)
+NO_NOUN = re.compile("What|Which|Of|Whether|How|Where|Why|Who|Whose|When|By|For|As|With")
+
+
+def _docstrings(path):
+    """Yield (line, whether it is a function's, docstring); properties, classes and modules count as nouns."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+            decorators = {ast.unparse(one) for one in getattr(node, "decorator_list", ())}
+            yield (
+                getattr(node, "lineno", 1),
+                isinstance(node, ast.FunctionDef) and not decorators & {"property", "cached_property"},
+                text,
+            )
+
+
+def _first_word(text):
+    return text.split()[0].rstrip(".,:;")
+
+
+def begins_with_a_verb(text):
+    word = _first_word(text)
+    plural = word.endswith("s") and not word.endswith("ss")
+    return word.isalpha() and word.istitle() and not plural and not NO_VERB.fullmatch(word)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_say_what_the_thing_does(folder):
+    """A function's begins with a verb, "Return ..."; any other may be a noun phrase, "The columns of ..."."""
+    offenders = [
+        f"{path.name}:{line}: {text.splitlines()[0]}"
+        for path in sorted(folder.glob("*.py"))
+        for line, function, text in _docstrings(path)
+        if (function and not begins_with_a_verb(text)) or NO_NOUN.fullmatch(_first_word(text))
+    ]
+    assert not offenders, "\n".join(["begin with a verb:", *offenders])

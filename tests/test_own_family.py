@@ -175,7 +175,7 @@ def test_each_fault_is_found(fault, check):
 
 
 def test_the_message_names_the_family_the_check_and_its_rule():
-    with pytest.raises(AssertionError, match=r"Faulty: check_logits: Logits are finite and have the size of the input"):
+    with pytest.raises(AssertionError, match=r"Faulty: check_logits: logits are finite and have the input's size"):
         testing.check_family(Faulty, fault="sizes must be even")
 
 

@@ -1,1 +1,1 @@
-"""What finished trials say: the front, hypervolume, tables."""
+"""Results computed from finished trials: the front, hypervolume, tables."""

@@ -1,7 +1,7 @@
-"""What a search spent, what it saved, and how far it came: in all, and since a date.
+"""The compute a search spent and saved, and its progress: in all, and since a date.
 
-Seconds are those of one worker, as they were measured with each trial. What was saved is an estimate: nobody trained
-what was not trained.
+Seconds are those of one worker, as measured with each trial. Savings are estimates, because the networks concerned were
+not trained.
 """
 
 import math
@@ -18,18 +18,18 @@ from nasseg.analyse.trials import contending_values, directions, outcome, share_
 from nasseg.errors import UserError
 from nasseg.records import StudyRecord, TrialRow
 
-STOPPED, CONTINUES = "stopped_at_rung", "continues"  # what the driver notes of trials, in `extra`
-_ENOUGH = 8  # trained networks for a trend of time over cost
+STOPPED, CONTINUES = "stopped_at_rung", "continues"  # set by the driver in `extra`
+_ENOUGH = 8  # trained networks needed to fit time over cost
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Seconds of training. `searched`: of the search by the clock, its workers at once; None where that is not known.
-    Of some of the trials it is their share by training.
+    """Seconds of training. `searched`: wall-clock seconds of the search, its workers in parallel; None if not known.
 
-    Saved are estimates: by limits, what networks that were rejected untrained would have taken; by duplicates, what a
-    copied one took the first time; by halving, what networks that wait at a rung would have taken to the end.
-    `money`: of the hours searched, in whatever the study's price_per_hour is; None without one.
+    For a part of the trials, `searched` is their share by training time. Savings are estimates. By limits: the training
+    of networks that were rejected untrained. By duplicates: the first training of each copied network. By halving: the
+    rest of the training of networks that stopped at a rung. `money`: the hours searched, in the unit of the study's
+    price_per_hour; None without a price.
     """
 
     trained: float
@@ -46,18 +46,18 @@ class Compute:
 
 @dataclass(frozen=True)
 class Since:
-    """What came since a date. Hypervolumes are shares 0..1 of one box, before and now; None where nothing finished."""
+    """Changes since a date. Hypervolumes are shares 0..1 of one box, before and now; None if nothing finished."""
 
     date: datetime
     trials: int
     compute: Compute
-    new_front: tuple[int, ...]  # trials on the front that were not there
+    new_front: tuple[int, ...]  # trials that are on the front now and were not before
     before: float | None
     now: float | None
 
 
 def compute_of(record: StudyRecord, trials: Iterable[TrialRow] | None = None) -> Compute:
-    """What the trials (all, unless given) took and saved."""
+    """Return the compute that the trials (default: all) took and saved."""
     chosen = record.trials if trials is None else tuple(trials)
     numbers = {trial.number: trial for trial in record.trials}
     limits, duplicates, halving = _saved(chosen, numbers, _Expected(record.trials), went_on(record.trials))
@@ -76,26 +76,27 @@ def compute_of(record: StudyRecord, trials: Iterable[TrialRow] | None = None) ->
 
 
 class Account:
-    """What `compute_of` says of trained and saved seconds, of a search that goes on: it hears of trials as they end.
+    """The trained and saved seconds of `compute_of`, kept up to date while a search runs and trials end.
 
-    What was rejected untrained is as its multiply-adds, so that 100,000 of those are no work.
+    Rejected networks are kept as their multiply-adds only, so that 100,000 of them cost nothing.
     """
 
     def __init__(self) -> None:
         self._trials: dict[int, TrialRow] = {}
         self._rejected = array("d")
-        self._known: tuple[Any, Compute, _Expected] | None = None  # of which trials, without what was rejected
+        # (state of the trials, result without rejections, trend)
+        self._known: tuple[Any, Compute, _Expected] | None = None
 
     def add(self, trial: TrialRow) -> None:
-        """A trial that was trained, or copied from one."""
+        """Add a trial that was trained, or copied from one that was."""
         self._trials[trial.number] = trial
 
     def reject(self, macs: float | None) -> None:
-        """A network that was never trained."""
+        """Add a network that was never trained."""
         self._rejected.append(math.nan if macs is None else macs)
 
     def compute(self, going_on: Collection[int] = ()) -> Compute:
-        """`going_on`: trials that a running or waiting promotion goes on from."""
+        """Return the compute so far. `going_on`: trials that a running or waiting promotion continues."""
         trials = tuple(self._trials.values())
         state = (len(trials), frozenset(going_on))
         if self._known is None or self._known[0] != state:
@@ -110,7 +111,7 @@ class Account:
 def _saved(
     trials: Iterable[TrialRow], numbers: dict[int, TrialRow], known: "_Expected", went_on: set[int]
 ) -> tuple[float, float, float]:
-    """Seconds saved by limits, duplicates and halving."""
+    """Return the seconds saved by limits, duplicates and halving."""
     limits = duplicates = halving = 0.0
     for trial in trials:
         of = outcome(trial)
@@ -124,7 +125,11 @@ def _saved(
 
 
 def own_seconds(trial: TrialRow, numbers: dict[int, TrialRow]) -> float:
-    """Seconds that a trial trained itself: a promotion's own count from the first step, a copy has none."""
+    """Return the seconds that a trial trained itself.
+
+    A promotion's record counts from the first step, so the seconds of the trial it continues are taken off. A copy has
+    none.
+    """
     seconds = _seconds(trial)
     if seconds is None or trial.reused_from is not None:
         return 0.0
@@ -133,10 +138,10 @@ def own_seconds(trial: TrialRow, numbers: dict[int, TrialRow]) -> float:
 
 
 def since(record: StudyRecord, date: str | datetime) -> Since:
-    """What came since a date, by the ends of trials. A date without a zone is in the reader's.
+    """Return what changed since a date, by the times at which trials ended. A date without a zone is local time.
 
     Raises:
-        UserError: no date.
+        UserError: the text is no date.
     """
     start = _moment(date) if isinstance(date, str) else _local(date)
     if start is None:
@@ -160,9 +165,9 @@ def since(record: StudyRecord, date: str | datetime) -> Since:
 
 
 def finishing_order(record: StudyRecord) -> list[tuple[int, float, float]]:
-    """(row, hours of training until then, hours since the first start) of trials that ended, as they ended.
+    """Return (row, hours of training so far, hours since the first start) of the ended trials, in the order they ended.
 
-    Those without times keep their place between the others, and their hours are NaN.
+    Trials without times keep their place between the others, and their hours are NaN.
     """
     numbers = {trial.number: trial for trial in record.trials}
     starts = [moment for trial in record.trials if (moment := _moment(trial.started)) is not None]
@@ -182,7 +187,7 @@ def finishing_order(record: StudyRecord) -> list[tuple[int, float, float]]:
 
 
 class _Expected:
-    """Seconds that a network takes to train to the end, from those that were trained: a trend in multiply-adds."""
+    """The seconds that training a network to the end takes: a trend in multiply-adds over the trained networks."""
 
     def __init__(self, trials: Sequence[TrialRow]) -> None:
         steps = [steps_of(trial) for trial in trials if outcome(trial) == "finished"]
@@ -201,7 +206,7 @@ class _Expected:
             self.slope, self.base = float(slope / x.mean()), float(base)
 
     def whole_of(self, trial: TrialRow) -> float:
-        """Of a trained one, from its own seconds a step."""
+        """Return the seconds for a trained network, from its own seconds a step."""
         return (_seconds(trial) or 0.0) * max(1.0, self.steps / steps_of(trial))
 
     def whole(self, trial: TrialRow) -> float:
@@ -209,7 +214,7 @@ class _Expected:
         return self.mean if macs is None else max(0.0, self.base + self.slope * macs)
 
     def all_of(self, macs: Floats) -> float:
-        """Of networks by their multiply-adds [n], NaN where those are not known, in all."""
+        """Return the total seconds of networks with these multiply-adds [n]; NaN where they are not known."""
         return float(np.where(np.isnan(macs), self.mean, np.maximum(0.0, self.base + self.slope * macs)).sum())
 
     def rest(self, trial: TrialRow) -> float:
@@ -233,13 +238,13 @@ def steps_of(trial: TrialRow) -> int:
 
 
 def _macs(trial: TrialRow) -> float | None:
-    if "macs" in trial.extra:  # in large studies much sooner read than the measurement
+    if "macs" in trial.extra:  # in large studies much faster to read than the measurement
         return float(trial.extra["macs"])
     return float(trial.measurement.cost.macs) if trial.measurement and trial.measurement.cost else None
 
 
 def _moment(text: str | None) -> datetime | None:
-    """An ISO 8601 time, without a zone as records have it: local time."""
+    """Parse an ISO 8601 time; without a zone, as in records, it is local time."""
     try:
         return _local(datetime.fromisoformat(text or ""))
     except ValueError:

@@ -1,4 +1,4 @@
-"""How well figures that cost nothing to get rank what training costs hours to find."""
+"""Rankings of networks by figures that cost nothing, compared with the ranking by trained mIoU."""
 
 import math
 
@@ -28,7 +28,7 @@ def rank_correlation(early: ArrayLike, final: ArrayLike, z: float = _Z) -> tuple
 
 
 def cheap_figures_frame(record: StudyRecord) -> pd.DataFrame:
-    """One row a figure that is known before training (a user's own and proxies too), the best first.
+    """Return a row for each figure known before training (proxies and a user's own too), the best first.
 
     Columns: figure, networks, tau (Kendall's tau-b with mIoU over finished networks, -1..1), low and high (its 95 %
     interval). Empty where fewer than 8 networks are finished, or none has a mIoU.

@@ -1,6 +1,6 @@
-"""A finished study beside its search: what each network of the front came to, on the splits that chose it and on none.
+"""A finished study beside its search: the figures of the front's networks on the validation and the held-out split.
 
-A finish (nasseg.study.finish) is a study of its own, `<name>@finish`, with a trial for each network and seed; it is
+A finish (nasseg.study.finish) is a study of its own, `<name>@finish`, with a trial for each network and seed. It is
 joined with the search on arch_id.
 """
 
@@ -20,13 +20,13 @@ FIGURES = {
 
 
 def finished_frame(finished: StudyRecord, searched: StudyRecord | None = None) -> pd.DataFrame:
-    """One row a network, best first by the held-out split (or, without one, by the validation split).
+    """Return a row for each network, best first by the held-out split (or, without one, by the validation split).
 
-    Columns: number (its trial in the search), family, arch_id, seeds, latency_ms (timed again); mean and, for several
-    seeds, standard deviation of `miou` (last weights, on the validation split, as in a search), `best_miou` (the best
-    weights, on the validation split, which chose them) and `test_miou` (the same weights on the held-out split), in
-    percent: `miou`, `miou_sd` and so on; and, where the search is given, searched_miou and searched_latency_ms. NaN
-    where a figure is not known.
+    Columns: number (its trial in the search), family, arch_id, seeds, latency_ms (timed again). Then the mean and, for
+    several seeds, the standard deviation of three figures in percent, as `miou`, `miou_sd` and so on: `miou` (last
+    weights, validation split, as in a search), `best_miou` (best weights, chosen by and measured on the validation
+    split) and `test_miou` (those weights on the held-out split). If the search is given, also searched_miou and
+    searched_latency_ms. NaN where a figure is not known.
     """
     groups: dict[str, list[TrialRow]] = {}
     for trial in finished.trials:

@@ -19,17 +19,17 @@ _SIGN = {"minimize": 1.0, "maximize": -1.0}
 
 
 def pareto_front(values: ArrayLike, directions: Sequence[str]) -> Mask:
-    """Which rows of values [n, m] no other row dominates: [n].
+    """Return a mask [n] of the rows of values [n, m] that no other row dominates.
 
-    A row dominates another if it is at least as good everywhere and better somewhere. So equal rows stand or fall
-    together. A row with a NaN is never on the front and dominates nothing.
+    A row dominates another if it is at least as good everywhere and better somewhere. Equal rows are therefore both on
+    the front or both off it. A row with a NaN is never on the front and dominates nothing.
     """
     points = _minimised(values, directions)
     known = ~np.isnan(points).any(axis=1)
     front = np.zeros(len(points), dtype=bool)
     if not known.any():
         return front
-    # Ranks keep the order, so that infinities and negative zeros need no care. Of distinct rows in lexicographic
+    # Ranks keep the order, so that infinities and negative zeros need no care. Among distinct rows in lexicographic
     # order, only an earlier one can dominate a later one.
     ranks = np.stack([np.unique(column, return_inverse=True)[1] for column in points[known].T], axis=1)
     rows, inverse = np.unique(ranks, axis=0, return_inverse=True)
@@ -38,7 +38,7 @@ def pareto_front(values: ArrayLike, directions: Sequence[str]) -> Mask:
 
 
 def is_dominated(values: ArrayLike, directions: Sequence[str]) -> Mask:
-    """Which rows of values [n, m] some other row dominates: [n]. A row with a NaN is neither that nor on the front."""
+    """Return a mask [n] of the rows of values [n, m] that another row dominates. Rows with a NaN are not dominated."""
     known = ~np.isnan(_minimised(values, directions)).any(axis=1)
     return known & ~pareto_front(values, directions)
 
@@ -46,14 +46,15 @@ def is_dominated(values: ArrayLike, directions: Sequence[str]) -> Mask:
 def front_probability(
     values: ArrayLike, errors: ArrayLike, directions: Sequence[str], draws: int = 400, seed: int = 0
 ) -> Floats:
-    """How often each row of values [n, m] is on the front when each is measured again: [n], 0..1.
+    """Return how often each row of values [n, m] is on the front if all are measured again: [n], 0..1.
 
-    A parametric bootstrap: `draws` times every value is drawn anew about the one measured, normal with its standard
-    error in errors [n, m] and cut at four of them; 0 is exact. Rows with a NaN are never on the front.
+    A parametric bootstrap: each of `draws` times, every value is drawn from a normal distribution about the measured
+    one, with the standard error in errors [n, m] and cut at four of them. An error of 0 means exact. Rows with a NaN
+    are never on the front.
     """
     points, spread = _minimised(values, directions), np.abs(np.asarray(errors, dtype=np.float64))
     chance = np.zeros(len(points))
-    # Whatever is dominated at its best by another at its worst never gets there.
+    # A row that is dominated at its best by another at its worst is never on the front.
     low, high = points - 4 * spread, points + 4 * spread
     known = np.flatnonzero(~np.isnan(points).any(axis=1))
     sure = high[known][pareto_front(high[known], ["minimize"] * points.shape[1])]
@@ -66,10 +67,11 @@ def front_probability(
 
 
 def hypervolume(values: ArrayLike, reference: ArrayLike, directions: Sequence[str]) -> float:
-    """The volume between the rows of values [n, m] and a reference point [m], in the product of the objectives' units.
+    """Return the volume between the rows of values [n, m] and a reference point [m], in the product of the units.
 
-    Rows that are not better than the reference in every objective, or not finite, contribute nothing. Exact for any m;
-    time grows as n log n for two objectives, n^2 at most for three, and by a factor of n for each one more.
+    Rows that are not better than the reference in every objective, or not finite, contribute nothing. The result is
+    exact for any m. Time grows as n log n for two objectives, at most n^2 for three, and by a factor of n for each
+    further one.
     """
     points, corner = _boxed(values, reference, directions)
     points = points[(points < corner).all(axis=1)]
@@ -77,13 +79,13 @@ def hypervolume(values: ArrayLike, reference: ArrayLike, directions: Sequence[st
 
 
 def hypervolume_history(values: ArrayLike, reference: ArrayLike, directions: Sequence[str]) -> Floats:
-    """The hypervolume of the first 1, 2, ... n rows of values [n, m]: [n]."""
+    """Return the hypervolume of the first 1, 2, ... n rows of values [n, m]: [n]."""
     points, corner = _boxed(values, reference, directions)
     front = np.empty((0, points.shape[1]))
     total, history = 0.0, np.zeros(len(points))
     for index, point in enumerate(points):
         if (point < corner).all() and not (front <= point).all(axis=1).any():
-            # What is new is the point's own box without what the front covers of it.
+            # The point adds its own box, less the part that the front already covers.
             covered = np.maximum(front, point)
             total += max(0.0, float(np.prod(corner - point)) - _volume(covered, corner))
             front = np.vstack([front[~(front >= point).all(axis=1)], point])
@@ -93,7 +95,7 @@ def hypervolume_history(values: ArrayLike, reference: ArrayLike, directions: Seq
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """Where a hypervolume is measured: between the reference point [m] and the best value of each objective [m]."""
+    """The box that normalises a hypervolume: from the reference point [m] to the best value of each objective [m]."""
 
     reference: Floats
     ideal: Floats
@@ -109,12 +111,12 @@ class Box:
 
 
 def reference_box(values: ArrayLike, directions: Sequence[str], margin: float = 0.1) -> Box:
-    """The box by which hypervolumes are normalised to 0..1.
+    """Return the box by which hypervolumes are normalised to 0..1.
 
     The reference point is the worst value of each objective over the rows of values [n, m], widened by `margin` of the
-    objective's range, so that the worst ones count too. The opposite corner is the best value of each. An objective
-    that does not vary is widened by `margin` of its value. More trials can move the box: compare hypervolumes of two
-    studies only over one box.
+    objective's range, so that the worst rows count too. The opposite corner is the best value of each objective. An
+    objective that does not vary is widened by `margin` of its value. More trials can move the box: compare the
+    hypervolumes of two studies only over one box.
 
     Raises:
         UserError: no row is finite.
@@ -130,7 +132,7 @@ def reference_box(values: ArrayLike, directions: Sequence[str], margin: float = 
 
 
 def _beaten(point: Floats, others: Floats) -> bool:
-    """Whether one of others [n, m] (minimised) dominates point [m]."""
+    """Return whether one of others [n, m] (minimised) dominates point [m]."""
     return bool(((others <= point).all(axis=1) & (others < point).any(axis=1)).any())
 
 
@@ -151,7 +153,7 @@ def _minimised(values: ArrayLike, directions: Sequence[str]) -> Floats:
 
 
 def _boxed(values: ArrayLike, reference: ArrayLike, directions: Sequence[str]) -> tuple[Floats, Floats]:
-    """Values and reference point, minimised; rows that are not finite become too bad to count."""
+    """Return values and reference point, minimised; rows that are not finite become too bad to count."""
     points = _minimised(values, directions)
     corner = _minimised(np.asarray(reference, dtype=np.float64)[None], directions)[0]
     if not np.isfinite(corner).all():
@@ -160,11 +162,11 @@ def _boxed(values: ArrayLike, reference: ArrayLike, directions: Sequence[str]) -
 
 
 def _undominated(rows: NDArray[np.int64]) -> Mask:
-    """Which of distinct, lexicographically sorted rows [n, m] (minimised) no earlier one dominates: [n]."""
+    """Return a mask [n] of distinct, sorted rows [n, m] (lexicographic, minimised) that no earlier row dominates."""
     n, m = rows.shape
     if m > 3:
         front = np.ones(n, dtype=bool)
-        for index in range(n):  # from the front only, for domination is transitive
+        for index in range(n):  # comparing with the front is enough: domination is transitive
             front[index] = not (rows[:index][front[:index]] <= rows[index]).all(axis=1).any()
         return front
     padded = np.zeros((n, 3), dtype=np.int64)
@@ -174,7 +176,7 @@ def _undominated(rows: NDArray[np.int64]) -> Mask:
 
 
 class _Stairs:
-    """Points of the plane (minimised) that no other covers, and what they cover up to a corner beyond them all."""
+    """The undominated points of the plane (minimised), and the area that they cover up to a corner beyond them all."""
 
     def __init__(self, x: float, y: float) -> None:
         self.corner_x, self.corner_y = x, y
@@ -182,7 +184,7 @@ class _Stairs:
         self.ys: list[float] = []  # descending
 
     def add(self, x: float, y: float) -> float:
-        """The area by which the covered part grows; 0 if the point is covered already."""
+        """Add a point and return the area by which the covered part grows; 0 if the point is covered already."""
         xs, ys = self.xs, self.ys
         right = bisect_right(xs, x)
         if right and ys[right - 1] <= y:
@@ -199,7 +201,10 @@ class _Stairs:
 
 
 def _volume(points: Floats, corner: Floats) -> float:
-    """The volume that points [n, m] (minimised, none beyond the corner [m]) cover up to it, by a sweep of slabs."""
+    """Return the volume that points [n, m] (minimised) cover up to the corner [m], by a sweep of slabs.
+
+    No point lies beyond the corner.
+    """
     m = len(corner)
     if not len(points):
         return 0.0

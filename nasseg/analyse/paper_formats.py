@@ -16,7 +16,7 @@ Format = Literal["text", "markdown", "csv", "latex", "json"]
 
 @dataclass(frozen=True)
 class Grid:
-    """A comparison as strings: heads, rows of as many cells, and numbered notes below."""
+    """A comparison as strings: a head for each column, rows of cells, and numbered notes below."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -24,9 +24,9 @@ class Grid:
 
 
 def grid(comparison: Comparison) -> Grid:
-    """Three columns, printed, ours and difference, for what was computed; one, printed, for what was not.
+    """Lay a comparison out: columns printed, ours and difference for computed values, printed alone for the others.
 
-    Numbers in brackets lead to notes: why a cell differs or is empty, how it was measured.
+    Numbers in brackets refer to notes: why a cell differs or is empty, or how it was measured.
     """
     heads, flags = ["row"], list[str]()
     for column in comparison.columns:
@@ -59,7 +59,7 @@ def _ours(cell: Cell, flags: list[str]) -> str:
         shown += f" ± {text_of(cell.spread, cell.printed)}"
     if cell.verdict not in ("flagged", "differs", "not run", "measured"):
         return shown
-    reason = "; ".join(filter(None, [cell.protocol, cell.reason])) or "nothing is known of why"
+    reason = "; ".join(filter(None, [cell.protocol, cell.reason])) or "reason not known"
     if reason not in flags:
         flags.append(reason)
     return f"{shown} [{flags.index(reason) + 1}]".strip()
@@ -78,7 +78,7 @@ def _numeric(comparison: Comparison, column: Column) -> bool:
 
 
 def _protocols(comparison: Comparison) -> list[str]:
-    """How columns are obtained, and why they are empty where all of it is; columns of one kind share a line."""
+    """Return a note for each kind of column: how its values are obtained, and why it is empty if all of it is."""
     lines: dict[str, list[str]] = {}
     for column in comparison.columns:
         reasons = dict.fromkeys(cell.reason for cell in _of(comparison, column) if cell.verdict == "not run")
@@ -95,7 +95,7 @@ def _title(comparison: Comparison) -> str:
 
 
 def markdown(comparison: Comparison) -> str:
-    """The comparison as a section of GitHub-flavoured Markdown."""
+    """Return the comparison as a section of GitHub-flavoured Markdown."""
     table = grid(comparison)
     right = ["---", *["---:"] * (len(table.heads) - 1)]
     lines = [_bar(table.heads), _bar(right), *map(_bar, table.rows)]
@@ -109,7 +109,7 @@ def _bar(cells: Sequence[str]) -> str:
 
 
 def latex(comparison: Comparison) -> str:
-    """The comparison as a LaTeX table (booktabs)."""
+    """Return the comparison as a LaTeX table (booktabs)."""
     table = grid(comparison)
     rows = [" & ".join(map(_tex, row)) + r" \\" for row in table.rows]
     return (
@@ -136,12 +136,12 @@ def latex(comparison: Comparison) -> str:
 def _tex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {c: "\\" + c for c in "&%$#_{}"} | {"±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}"}
-    special |= {"[": "{[}"}  # else what follows the end of a row or a rule is taken for its argument
+    special |= {"[": "{[}"}  # after the end of a row or a rule, a bare [ would open its argument
     return "".join(special.get(character, character) for character in text)
 
 
 def terminal(comparison: Comparison) -> str:
-    """The comparison as plain text in aligned columns."""
+    """Return the comparison as plain text in aligned columns."""
     table = grid(comparison)
     columns = list(zip(*table.rows, strict=True))
     heads = [
@@ -168,7 +168,7 @@ def csv(comparisons: Sequence[Comparison]) -> str:
 
 
 def as_json(comparisons: Sequence[Comparison]) -> str:
-    """A list of comparisons, each with its cells and their counts by verdict."""
+    """Return the comparisons as a JSON list, each with its cells and their counts by verdict."""
     data = []
     for one in comparisons:
         cells = [
@@ -210,7 +210,7 @@ FORMATS = (*_EACH, *_ALL)
 
 
 def render(comparisons: Sequence[Comparison], form: str = "text") -> str:
-    """Comparisons as one text: `text`, `markdown`, `latex`, `csv` or `json`.
+    """Return comparisons as one text: `text`, `markdown`, `latex`, `csv` or `json`.
 
     Raises:
         UserError: no such format.

@@ -1,4 +1,4 @@
-"""A paper's table beside ours: what is printed, what we get, the difference, and why a cell is empty or differs."""
+"""A paper's table beside ours: the printed values, ours, the difference, and why a cell is empty or differs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ MAX_DECIMALS = 9
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A printed column. `label` carries the unit, `protocol` says how ours is obtained."""
+    """A printed column. `label` carries the unit, `protocol` says how our values are obtained."""
 
     name: str
     label: str
@@ -36,10 +36,10 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Ours is in the column's unit; None where nothing was measured, and then `reason` says why.
+    """A cell of the table. `ours` is in the column's unit; None if nothing was measured, and `reason` then says why.
 
-    protocol: how a measured value was obtained; empty where the column's says it. spread: standard deviation of what it
-    is the mean or median of; None for one. alike: a measured value was taken under the conditions of the printed one.
+    protocol: how a measured value was obtained; empty if the column's protocol holds. spread: the standard deviation of
+    repeated values, None for one value. alike: the value was measured under the conditions of the printed one.
     """
 
     row: str
@@ -63,10 +63,10 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A table of a paper beside ours. Rows and columns in printed order; a cell for all that is printed or computed.
+    """A table of a paper beside ours. Rows and columns are in printed order; printed or computed values have a cell.
 
-    answers: of what was trained or timed, accuracy first. against: what computed cells are held against, where it is
-    not what is printed.
+    answers: from trained or timed values, accuracy first. against: the reference for computed cells, if not the printed
+    values.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Comparison:
 
     @property
     def verdict(self) -> Answered:
-        """Of the first answer, or where there is none of what was computed; confirmed if the question asks no more."""
+        """The verdict of the first answer, or else of the computed cells; confirmed only if no cell is missing."""
         counts = self.counts()
         if self.answers:
             first = self.answers[0].verdict
@@ -102,7 +102,7 @@ class Comparison:
 
     @property
     def conclusion(self) -> str:
-        """What comes of it, in one sentence: of the first answer, and of what was computed."""
+        """The result in one sentence, from the first answer and the computed cells."""
         counts = self.counts()
         judged = sum(counts[verdict] for verdict in ("equal", "flagged", "differs"))
         known = [f"{counts['equal']} of {judged} computed cells are equal to {self.against}"] if judged else []
@@ -120,12 +120,12 @@ class Comparison:
         return f"{in_words(self.verdict)}: {'; '.join(filter(None, [why, computed]))}."
 
     def counts(self) -> dict[Verdict, int]:
-        """How many cells have each verdict, zeros too."""
+        """Return the number of cells with each verdict, zeros included."""
         return {verdict: sum(cell.verdict == verdict for cell in self.cells) for verdict in VERDICTS}
 
 
 def number(printed: str | None) -> Decimal | None:
-    """A printed number without its spread (78.13±0.48 -> 78.13), or None where it is none."""
+    """Parse a printed number without its spread (78.13±0.48 -> 78.13); None if it is no number."""
     try:
         value = Decimal((printed or "").split("±")[0])
     except InvalidOperation:
@@ -134,14 +134,14 @@ def number(printed: str | None) -> Decimal | None:
 
 
 def decimals(printed: str | None) -> int:
-    """Digits after the point of a printed number, at most MAX_DECIMALS."""
+    """Return the digits after the point of a printed number, at most MAX_DECIMALS."""
     return min(MAX_DECIMALS, len((printed or "").split("±")[0].partition(".")[2]))
 
 
 def judge(printed: str | None, ours: float | str, flag: str | None) -> Verdict:
-    """Whether ours is the printed value: numbers to half of the last printed digit, texts exactly.
+    """Compare our value with the printed one: numbers to half of the last printed digit, texts exactly.
 
-    A flagged cell that is equal after all comes out as `equal`: its flag is stale.
+    A flagged cell that is equal after all is `equal`: its flag is stale.
     """
     if printed is None or printed == "-":
         return "not printed"
@@ -154,7 +154,7 @@ def judge(printed: str | None, ours: float | str, flag: str | None) -> Verdict:
 
 
 def text_of(value: float | str | None, printed: str | None) -> str:
-    """Ours with one decimal more than the print has, so that a difference below print rounding shows."""
+    """Format our value with one decimal more than the printed one, so that a difference below print rounding shows."""
     if value is None:
         return ""
     if isinstance(value, str | int):
@@ -165,7 +165,7 @@ def text_of(value: float | str | None, printed: str | None) -> str:
 
 
 def difference_text(cell: Cell) -> str:
-    """The difference as `text_of` shows ours: signed, 0 where it vanishes."""
+    """Format the difference like `text_of`: signed, or 0 if it vanishes."""
     if cell.difference is None or isinstance(cell.ours, str):
         return ""
     shown = text_of(cell.ours, cell.printed)
@@ -174,7 +174,7 @@ def difference_text(cell: Cell) -> str:
 
 
 def comparison_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """One row a cell.
+    """Return a row for each cell.
 
     Columns: name, paper, table, row, column, unit, printed (as text), ours, difference (NaN unless both are numbers),
     verdict, reason, protocol, spread.

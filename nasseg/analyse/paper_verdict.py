@@ -1,8 +1,8 @@
-"""What measured rows say to a table's question: their order, and each difference between two of them against noise.
+"""The answer of measured rows to a table's question: their order, and the differences between rows against noise.
 
-Values of another device, data set or length of training do not compare with the printed ones; their order and their
+Values from another device, data set or length of training do not compare with the printed ones; their order and their
 differences do. Rows are measured several times: with seeds (trainings) or in rounds (timings), the same for all.
-Whatever of a row moves with the seed or the round for all rows alike drops out; what is left is the noise.
+A part of a value that moves with the seed or the round alike for all rows drops out; the rest is the noise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ Agreement = Literal["agrees", "disagrees", "open", "no claim"]
 Kind = Literal["difference", "ratio"]
 LEVEL = 0.95
 DRAWS = 4096
-ALIKE = 0.01  # printed speeds that differ by less are not claimed to differ
+ALIKE = 0.01  # printed speeds that differ by less count as equal
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % interval; no bounds are known of what was measured once."""
+    """A value with its 95 % interval; no bounds if it was measured once."""
 
     value: float
     low: float | None = None
@@ -36,10 +36,9 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A row against another: a difference in the column's unit, or a ratio. printed: None where no value is.
+    """A row against another: a difference in the column's unit, or a ratio. printed: None if the paper prints no value.
 
-    agrees: the interval of ours lies on the printed side of zero (of one, for ratios); no claim: printed alike, or
-    nothing is.
+    agrees: our interval lies on the printed side of zero (of one, for ratios). no claim: printed alike, or not printed.
     """
 
     row: str
@@ -51,12 +50,12 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Of one column. noise: standard deviation of one measurement of a row, of ratios as a share.
+    """The answer of one column. noise: standard deviation of one measurement of a row; for ratios, as a share.
 
-    baseline: what needs no network gives, in the column's unit; below: rows that do not beat it. Where there are any
-    the verdict is `untrained`, whatever their order.
-    tau: Kendall's tau-b between printed and ours. repeats: seeds or rounds, as `repeated` calls them. pairs: of all
-    rows; where the paper names a best row, or prints nothing of a row, to the base row only.
+    baseline: the value without a network, in the column's unit; below: rows that do not beat it. If there are any, the
+    verdict is `untrained`, whatever their order. tau: Kendall's tau-b between printed and ours. repeats: seeds or
+    rounds, as named in `repeated`. pairs: of all rows; if the paper names only a best row, or prints nothing of a row,
+    pairs with the base row only.
     """
 
     quantity: str
@@ -80,7 +79,7 @@ class Answer:
 
     @property
     def to_base(self) -> tuple[Pair, ...]:
-        """Every row against the base row."""
+        """The pairs of every row with the base row."""
         return tuple(pair for pair in self.pairs if pair.to == self.base)
 
     @property
@@ -108,7 +107,7 @@ class Answer:
         return f"{found}{self._unclaimed()}."
 
     def _unclaimed(self) -> str:
-        """What comes of rows of which the paper prints nothing."""
+        """Describe the results of rows of which the paper prints nothing."""
         form = ".2f" if self.kind == "ratio" else "+.2f"
 
         def words(pair: Pair) -> str:
@@ -134,17 +133,16 @@ def answer(
     caveats: Sequence[str] = (),
     baseline: float | None = None,
 ) -> Answer:
-    """Whether ours, row -> seed or round -> value, are ordered as printed, row -> value.
+    """Compare the order of ours (row -> seed or round -> value) with the printed order (row -> value).
 
     printed: every row of the question, measured or not; None: the paper prints nothing of it, which claims nothing.
-    best: a row of which the paper says that it is the best, where it prints no values at all; then `base` is that row.
-    caveats: what makes an answer impossible whatever the figures are.
-
-    baseline: what colour and place alone give; the order of rows that do not beat it says nothing.
+    best: the row that the paper calls the best, if it prints no values at all; `base` is then that row.
+    caveats: reasons that make an answer impossible, whatever the figures are.
+    baseline: the value that colour and place alone give; the order of rows that do not beat it means nothing.
 
     Confirmed: tau's interval lies above 0, more than half of the pairs agree and none disagrees (and the best row has
-    the best mean). Contradicted: the mirror image of that. All else is undecided; so is one seed, and a table of which
-    rows are missing.
+    the best mean). Contradicted: the mirror image of that. Everything else is undecided, including a single seed and a
+    table with missing rows.
     """
     told = {row: value if best is None else float(row == best) for row, value in printed.items()}
     claimed = {row: value for row, value in told.items() if value is not None}
@@ -210,9 +208,9 @@ def _verdict(tau: Interval | None, pairs: Sequence[Pair]) -> Verdict:
 
 
 def kendall(printed: Floats, ours: Floats) -> Interval | None:
-    """Tau-b between printed [rows] and the means of ours [rows, repeats]; None where either does not vary.
+    """Return tau-b between printed [rows] and the means of ours [rows, repeats]; None if either does not vary.
 
-    The interval is that of a bootstrap over the repeats: all resamples where those are few, else DRAWS of them.
+    The interval comes from a bootstrap over the repeats: all resamples if they are few, otherwise DRAWS of them.
     """
     n = ours.shape[1]
     found = float(_tau(printed, ours.mean(axis=1, keepdims=True))[0])
@@ -230,7 +228,7 @@ def kendall(printed: Floats, ours: Floats) -> Interval | None:
 
 
 def _tau(printed: Floats, ours: Floats) -> Floats:
-    """Tau-b of printed [rows] with each column of ours [rows, n]: [n]."""
+    """Return tau-b of printed [rows] with each column of ours [rows, n]: [n]."""
     above = np.triu_indices(len(printed), 1)
     theirs = np.sign(printed[:, None] - printed)[above]
     mine = np.sign(ours[:, None] - ours)[above]
@@ -240,7 +238,7 @@ def _tau(printed: Floats, ours: Floats) -> Floats:
 
 
 def _noise(values: Floats) -> float | None:
-    """Of values [rows, repeats]: what is left of them without the means of rows and of repeats, alike for all rows.
+    """Return the noise of values [rows, repeats]: what the means of rows and of repeats leave, one figure for all rows.
 
     Rows with the same values are one network, measured once.
     """
@@ -253,10 +251,10 @@ def _noise(values: Floats) -> float | None:
 
 
 def _half(first: Floats, second: Floats, noise: float, rows: int) -> float:
-    """Half the width of the interval of a difference of means, of [repeats] each; all pairs' hold together (Tukey).
+    """Return half the width of the interval of a difference of means of [repeats] each, for all pairs at once (Tukey).
 
-    The noise is that of all rows, or that of this difference where it is larger: a row may be less steady than others.
-    For two rows it is the interval of the paired t-test.
+    The noise is that of all rows, or that of this difference if it is larger: a row may be less steady than others. For
+    two rows, the interval is that of the paired t-test.
     """
     repeats = len(first)
     variance = max(noise**2, float((first - second).var(ddof=1)) / 2)
@@ -269,7 +267,7 @@ def _tukey(rows: int, freedom: int) -> float:
 
 
 def _pairs(rows: list[str], base: str, printed: Floats, ours: Floats, kind: Kind, best: str | None) -> tuple[Pair, ...]:
-    """Rows [n] of which the first are printed; those to the base row first."""
+    """Return the pairs of rows [n], those with the base row first. printed: of the first rows."""
     noise, apart = _noise(ours), len(np.unique(ours, axis=0))
     order = sorted(range(len(rows)), key=lambda i: rows[i] != base)
     pairs = []

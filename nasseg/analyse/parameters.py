@@ -1,14 +1,15 @@
-"""What the networks of a study say together: which parameter matters, by how much, and how values compare at one cost.
+"""Statistics over the networks of a study: how much each parameter matters, and how its values compare at equal cost.
 
-Everything here is about finished networks that the search chose itself: copies, and published networks that ran beside
-it, are left out. A parameter belongs to a family; a network in which it is not active says nothing of it.
+Only finished networks that the search chose itself count. Copies are left out, and so are published networks that ran
+beside it. A parameter belongs to a family; networks in which it is not active do not count for it.
 
-How much a parameter matters is an analysis of variance over the networks in which it is active. The objective is a
-trend in the cost, quadratic in its logarithm, and one term a value of the parameter. The parameter's share is what its
-terms explain, less what as many random ones would, of all that differs between networks of equal cost. Other
-parameters are not held equal, for then none could pay for the cost: they vary as the search drew them. Intervals of
-shares are those of the noncentral F distribution (Steiger, "Beyond the F test", 2004); p-values are corrected for the
-number of parameters (Holm, 1979). A search that learns does not draw independently, so read both with care.
+The importance of a parameter is an analysis of variance over the networks in which it is active. The objective is
+modelled as a trend in the cost, quadratic in its logarithm, plus one term for each value of the parameter. The
+parameter's share is the variance that its terms explain, less what as many random terms would, over the variance
+between networks of equal cost. Other parameters are not held equal, for then none could pay for the cost: they vary as
+the search drew them. Intervals of shares are those of the noncentral F distribution (Steiger, "Beyond the F test",
+2004); p-values are corrected for the number of parameters (Holm, 1979). A search that learns does not draw
+independently, so read both with care.
 """
 
 import math
@@ -28,11 +29,11 @@ from nasseg.errors import unknown
 from nasseg.records import StudyRecord
 
 OTHER = "other"
-MOST_LEVELS = 8  # values of a parameter that are told apart; more are ranges of numbers, or "other"
-NEGLIGIBLE = 0.02  # a share of the differences that is as good as none
-LEVEL = 0.05  # intervals hold with 95 %, and a parameter matters below this p
-_SPARE = 10  # degrees of freedom that an estimate needs
-_BINS = 6  # of cost, in which distributions are compared
+MOST_LEVELS = 8  # values of a parameter kept apart; beyond that, ranges of numbers, or "other"
+NEGLIGIBLE = 0.02  # shares below this count as none
+LEVEL = 0.05  # 95 % intervals; a parameter matters below this p
+_SPARE = 10  # degrees of freedom needed for an estimate
+_BINS = 6  # of cost, within which distributions are compared
 
 Verdict = Literal["matters", "hardly matters", "undecided"]
 
@@ -41,9 +42,10 @@ Verdict = Literal["matters", "hardly matters", "undecided"]
 class Population:
     """The networks that a search chose and finished, one a row; the index is the trial's place in the study.
 
-    `figures`: number, family, and the target and cost by name. `choices`: a column a parameter that varies, ordered
-    categories, missing where it is not active; "family" first if there are several. With several families a column's
-    name begins with the family. `target` is the objective that is explained; `cost` is None where nothing was counted.
+    `figures`: number, family, and the target and cost by name. `choices`: a column for each parameter that varies, as
+    ordered categories, missing where it is not active; "family" comes first if there are several. With several
+    families, a column's name begins with the family. `target` is the objective to explain; `cost` is None if nothing
+    was counted.
     """
 
     figures: pd.DataFrame
@@ -57,7 +59,7 @@ class Population:
         return sorted(self.figures["family"].unique())
 
     def family_of(self, parameter: str) -> str | None:
-        """The family that a parameter belongs to; None for the family itself."""
+        """Return the family that a parameter belongs to; None for the family itself."""
         if parameter == "family":
             return None
         families = self.families
@@ -65,17 +67,20 @@ class Population:
 
     @cached_property
     def fits(self) -> "dict[str, Fit]":
-        """By parameter."""
+        """The fit of each parameter, by name."""
         return {name: _fit(self, name) for name in map(str, self.choices)}
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One parameter's part in the target. NaN where there are too few networks, or where cost follows from the value.
+    """The effect of one parameter on the target.
 
-    rest: the target of each network in which it is active less that of the average one of its cost, by row.
-    levels, counts, effects, low, high [k]: target of a value less that of the average network of equal cost. best and
-    worst are levels; `gain` is how much better the best is than the worst, with an interval that allows for the choice.
+    NaN if there are too few networks, or if the value determines the cost.
+
+    rest: by row, the target of each network in which the parameter is active, less that of the average network of its
+    cost. levels, counts, effects, low, high [k]: by value, the target less that of the average network of equal cost.
+    best and worst are levels. `gain`: how much better the best is than the worst, with an interval that allows for the
+    choice.
     """
 
     n: int
@@ -97,10 +102,10 @@ class Fit:
 
 
 def population_of(record: StudyRecord, target: str | None = None, cost: str | None = None) -> Population:
-    """The study's own finished networks.
+    """Return the study's own finished networks.
 
-    target: an objective; the first that is maximised, unless given. cost: what is held equal, as objectives and limits
-    name it; multiply-adds where known, else parameters, else latency.
+    target: an objective; default: the first that is maximised. cost: the figure to hold equal, named as objectives and
+    limits name it; default: multiply-adds if known, else parameters, else latency.
 
     Raises:
         UserError: no such objective.
@@ -129,7 +134,7 @@ def population_of(record: StudyRecord, target: str | None = None, cost: str | No
 
 
 def importance_frame(population: Population) -> pd.DataFrame:
-    """One row a parameter, the most important first.
+    """Return a row for each parameter, the most important first.
 
     Columns: parameter, family, n (networks in which it is active), values, share of the differences at equal cost with
     its interval low..high, p (corrected for the number of parameters), verdict, best, worst, and by how much the target
@@ -147,9 +152,10 @@ def importance_frame(population: Population) -> pd.DataFrame:
 
 
 def effects_frame(population: Population) -> pd.DataFrame:
-    """One row a value of each parameter: parameter, family, value, n, effect, low, high (in the target's unit).
+    """Return a row for each value of each parameter.
 
-    The effect is how far the target of a network with that value is from the average one's of equal cost.
+    Columns: parameter, family, value, n, effect, low, high (in the target's unit). The effect is the target of networks
+    with that value less that of the average network of equal cost.
     """
     parts = [
         pd.DataFrame(
@@ -170,15 +176,15 @@ def effects_frame(population: Population) -> pd.DataFrame:
 
 
 def edf_frame(population: Population, by: str) -> pd.DataFrame:
-    """The distribution of the target at equal cost for each value of a parameter, or each family.
+    """Return the distribution of the target at equal cost for each value of a parameter, or for each family.
 
-    Costs are cut into bins that hold as many networks each. Only bins in which every value occurs count, and each
-    counts alike for every value: so a value is not better for having been drawn with larger networks (the weights of
-    Radosavovic et al., "On Network Design Spaces for Visual Recognition", 2019). Where no bin is common, all networks
+    Costs are cut into bins of equally many networks. Only bins in which every value occurs count, and each counts alike
+    for every value: so a value does not look better for having been drawn with larger networks (the weights of
+    Radosavovic et al., "On Network Design Spaces for Visual Recognition", 2019). If no bin is common, all networks
     count as drawn, and `bin` is -1.
 
-    Columns: row (the trial's place), value, target, bin, weight, share (of weight at or below the target), by value
-    and target.
+    Columns: row (the trial's place), value, target, bin, weight, share (of weight at or below the target), sorted by
+    value and target.
     """
     if by not in population.choices:
         raise unknown("parameter", by, list(map(str, population.choices)))
@@ -197,7 +203,7 @@ def edf_frame(population: Population, by: str) -> pd.DataFrame:
 
 
 def weights(group: NDArray[Any], bins: NDArray[Any]) -> Floats:
-    """Weights [n] that add up to 1 in each group, and to the same in each of its bins."""
+    """Return weights [n] that add up to 1 in each group, with equal sums in each of the group's bins."""
     frame = pd.DataFrame({"group": group, "bin": bins})
     inside = frame.groupby(["group", "bin"])["bin"].transform("size")
     return (1.0 / (inside * frame.groupby("group")["bin"].transform("nunique"))).to_numpy()
@@ -214,14 +220,14 @@ def _choices(params: dict[int, dict[str, Any]], families: dict[int, str]) -> pd.
                 values.setdefault(f"{family}.{key}" if several else key, {})[row] = value
     columns = {"family": _levels(pd.Series(families))} if several else {}
     found = {name: _levels(pd.Series(column, dtype=object)) for name, column in sorted(values.items())}
-    # A text that is new in most networks has no values to compare.
+    # A text that differs in most networks has no values to compare.
     told = {name: column for name, column in found.items() if (column != OTHER).mean() >= 0.5}
     columns |= {name: column for name, column in told.items() if len(column.cat.categories) > 1}
     return pd.DataFrame({name: column.reindex(list(params)) for name, column in columns.items()}, index=list(params))
 
 
 def _levels(values: pd.Series) -> pd.Series:
-    """Values as few ordered categories: numbers in their order, many numbers as ranges, many names as the commonest."""
+    """Sort values into a few ordered categories: many numbers become ranges, rare names among many become "other"."""
     kinds = {type(value) for value in values}
     if kinds <= {int, float}:
         numbers = values.astype(float)
@@ -281,7 +287,7 @@ def _fit(population: Population, name: str) -> Fit:
     kept = scale > 1e-9 * max(1.0, float(counts.max()))
     equal, df = float(y0 @ y0), int(kept.sum())
     spare = len(y) - basis.shape[1] - df
-    # What is left of numbers that are all alike is rounding.
+    # If all numbers are equal, only rounding is left.
     if spare < _SPARE or df == 0 or equal <= 1e-18 * float(y @ y):
         return unknown_fit
     inverse = (axes[:, kept] / scale[kept]) @ axes[:, kept].T
@@ -290,7 +296,7 @@ def _fit(population: Population, name: str) -> Fit:
     noise = max(0.0, equal - ours) / spare
 
     def told(contrast: Floats) -> tuple[float, float]:
-        """Value and standard error; NaN where the cost follows from the value."""
+        """Return value and standard error; NaN if the value determines the cost."""
         if not np.allclose(axes[:, ~kept].T @ contrast, 0, atol=1e-6):
             return math.nan, math.nan
         return float(contrast @ beta), math.sqrt(noise * max(0.0, float(contrast @ inverse @ contrast)))
@@ -304,20 +310,20 @@ def _fit(population: Population, name: str) -> Fit:
     if len(named) > 1:
         worst, *_, best = sorted(named, key=lambda i: known[i, 0] * (1 if population.maximise else -1))
         gain, error = told(np.eye(k)[best] - np.eye(k)[worst])
-        wide = float(stats.t.ppf(1 - LEVEL / (k * (k - 1)), spare)) * error  # for the choice of one pair of all
+        wide = float(stats.t.ppf(1 - LEVEL / (k * (k - 1)), spare)) * error  # the pair was chosen among all pairs
         fit |= {"best": levels[best], "worst": levels[worst], "gain": abs(gain)}
         fit |= {"gain_low": abs(gain) - wide, "gain_high": abs(gain) + wide}
     return replace(unknown_fit, effects=known[:, 0], low=known[:, 0] - width, high=known[:, 0] + width, **fit)
 
 
 def _shares(ours: float, df: int, noise: float, spare: int, equal: float, n: int) -> tuple[float, float, float, float]:
-    """Share, its interval, and p."""
+    """Return the share, its interval's bounds, and p."""
     if noise <= 1e-12 * equal / spare:
         return ours / equal, ours / equal, ours / equal, 0.0
     f = ours / df / noise
 
     def share_at(f: float, level: float) -> float:
-        """The share at which so small an F, or a smaller one, has that probability."""
+        """Return the share at which an F of this size or smaller has probability `level`."""
         if stats.f.cdf(f, df, spare) <= level:
             return 0.0
         top = 2 * f * df + 10.0
@@ -327,7 +333,7 @@ def _shares(ours: float, df: int, noise: float, spare: int, equal: float, n: int
         return float(found / (found + n))
 
     share = max(0.0, ours - df * noise) / equal
-    low, high = share_at(f, 1 - LEVEL / 2), share_at(max(f, 1.0), LEVEL / 2)  # below 1 an F is small by luck
+    low, high = share_at(f, 1 - LEVEL / 2), share_at(max(f, 1.0), LEVEL / 2)  # an F below 1 is chance
     return share, min(low, share), max(high, share), float(stats.f.sf(f, df, spare))
 
 
@@ -338,7 +344,7 @@ def _verdict(fit: Fit, p: float) -> Verdict:
 
 
 def _holm(p_values: list[float]) -> list[float]:
-    """Corrected for as many tests as there are numbers; NaN stays."""
+    """Correct p-values for the number of tests (Holm); NaN stays."""
     known = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
     result, largest = [math.nan] * len(p_values), 0.0
     for rank, (p, index) in enumerate(known):
@@ -348,13 +354,13 @@ def _holm(p_values: list[float]) -> list[float]:
 
 
 def _one_hot(column: pd.Series) -> Floats:
-    """[n, k]; a missing value is a level of its own."""
+    """Encode a column as [n, k]; a missing value is a level of its own."""
     codes = column.cat.codes.to_numpy()
     return (codes[:, None] == np.unique(codes)[None]).astype(np.float64)
 
 
 def _basis(columns: Floats) -> Floats:
-    """An orthonormal basis of what columns [n, k] span."""
+    """Return an orthonormal basis of the space that columns [n, k] span."""
     left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
     return left[:, sizes > 1e-9 * sizes[0]] if sizes.size and sizes[0] > 0 else left[:, :0]
 

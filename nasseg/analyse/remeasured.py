@@ -1,7 +1,7 @@
 """Latencies of a search beside those of the same networks timed again, in turns, in one session.
 
-The later ones are trials of a study of their own, `<name>@remeasure` (nasseg.study.finish.remeasure), one a network and
-session; each also says what the search had measured.
+The later ones are trials of a study of their own, `<name>@remeasure` (nasseg.study.finish.remeasure), one for each
+network and session. Each also keeps the search's measurement.
 """
 
 import math
@@ -34,17 +34,17 @@ COLUMNS = [
 
 
 def sessions(remeasured: StudyRecord) -> list[int]:
-    """The numbers of the sessions, in order."""
+    """Return the numbers of the sessions, in order."""
     return sorted({trial.extra["session"] for trial in remeasured.trials if "session" in trial.extra})
 
 
 def remeasured_frame(remeasured: StudyRecord, session: int | None = None) -> pd.DataFrame:
-    """One row a network of a session (the latest, unless given), the fastest first.
+    """Return a row for each network of a session (default: the latest), the fastest first.
 
     Columns: number (its trial in the search), family, published (the variant's name, or None), arch_id, old_ms (median,
     in the search), new_ms (in the session), ratio (new to old), low_ms and high_ms (the medians of the fastest and the
     slowest round), spread (high - low in percent of new), rounds, disturbed (of those), was_on_front, on_front (with
-    the new latency, of the networks of the session that keep the limits), over_limit (the one that it breaks now, or
+    the new latency, among the session's networks that keep the limits), over_limit (the limit that it breaks now, or
     None).
     """
     known = sessions(remeasured)
@@ -82,9 +82,9 @@ def _row(trial: TrialRow, on_front: np.bool) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two measurements of the same networks agree. ratio: new to old, median and extremes.
+    """Agreement of two measurements of the same networks. ratio: new to old, median and extremes.
 
-    kendall_tau: between the orders, 1 where they are equal; NaN for fewer than two networks.
+    kendall_tau: between the orders, 1 if they are equal; NaN for fewer than two networks.
     """
 
     networks: int
@@ -99,7 +99,7 @@ class Agreement:
 
 
 def agreement(frame: pd.DataFrame) -> Agreement:
-    """Of the columns old_ms and new_ms; all NaN where the frame is empty."""
+    """Return the agreement of the columns old_ms and new_ms; all NaN if the frame is empty."""
     ratios = frame["new_ms"] / frame["old_ms"]
     tau = frame["old_ms"].corr(frame["new_ms"], method="kendall") if len(frame) > 1 else math.nan
     return Agreement(len(frame), ratios.median(), ratios.min(), ratios.max(), float(tau))

@@ -1,4 +1,4 @@
-"""Successive halving, rung by rung: what was trained to each, and how well it ranks networks."""
+"""Successive halving, rung by rung: the networks trained to each, and how well it ranks them."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ from nasseg.analyse.trials import outcome, trial_figures
 from nasseg.figures import figure_in
 from nasseg.records import StudyRecord, TrialRow
 
-RANKS_BADLY = 0.5  # a rung of which even the upper end of tau's interval is below this
+RANKS_BADLY = 0.5  # a rung ranks badly if even the upper end of tau's interval is below this
 
 _COLUMNS = ["rung", "steps", "reached", "stopped", "promoted", "seconds", "pairs", "tau", "low", "high"]
 
 
 def rungs_frame(record: StudyRecord) -> pd.DataFrame:
-    """One row a rung, the last one too: what was trained to it, and what went on. Empty without halving.
+    """Return a row for each rung, the last included, with its networks and promotions. Empty without halving.
 
-    Columns: rung, steps, reached (networks trained to it or beyond), stopped (that wait there), promoted, seconds (of
-    training from the rung before), pairs (networks trained on to the end), tau (Kendall's tau-b of the first objective
-    that training decides, there and at the end, over these), low and high (its 95 % interval); tau is NaN for fewer
-    than 8 pairs and for the last rung. Copies, and published networks, which are always trained to the end, are left
-    out.
+    Columns: rung, steps, reached (networks trained to it or beyond), stopped (waiting there), promoted, seconds (of
+    training since the rung before), pairs (networks trained on to the end), tau (Kendall's tau-b of the first objective
+    that training decides, there and at the end, over these), low and high (its 95 % interval). tau is NaN for fewer
+    than 8 pairs and for the last rung. Copies are left out, and so are published networks, which are always trained to
+    the end.
     """
     trained = [t for t in record.trials if t.reused_from is None and "published" not in t.extra and steps_of(t)]
     if not any(outcome(trial) == "stopped" for trial in trained):
@@ -46,7 +46,7 @@ def rungs_frame(record: StudyRecord) -> pd.DataFrame:
 
 
 def rung_lines(record: StudyRecord) -> list[str]:
-    """Return what is known of each rung's worth, a sentence each; those that rank badly first."""
+    """Return a sentence on how well each rung ranks, as far as known; rungs that rank badly come first."""
     lines = []
     rows: list[Any] = list(rungs_frame(record).sort_values("high", kind="stable").itertuples())
     for row in rows:

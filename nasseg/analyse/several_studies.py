@@ -1,4 +1,4 @@
-"""Several studies beside each other: what they have in common, and what of their protocols forbids a comparison."""
+"""Several studies side by side: their common objectives, and the differences of protocol that forbid a comparison."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +16,17 @@ from nasseg.figures import Part
 from nasseg.records import Objective, StudyRecord
 
 PARTS: dict[Part, str] = {"accuracy": "mIoU", "latency": "latency", "cost": "multiply-adds and other costs"}
-# What varies between runs of one protocol.
-_HARMLESS = {("accuracy", "seed"), ("accuracy", "recipe")}  # the recipe's hash says what it is
-_MACHINE = ("cpu", "gpu", "cores", "torch")  # what a latency depends on
+# Fields that may vary between runs of one protocol.
+_HARMLESS = {("accuracy", "seed"), ("accuracy", "recipe")}  # the recipe's hash identifies it
+_MACHINE = ("cpu", "gpu", "cores", "torch")  # a latency depends on these
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A field of a protocol that is not the same in all studies. values: in each, every one that occurs there."""
+    """A field of a protocol that differs between studies.
+
+    values: for each study, all values of its finished networks.
+    """
 
     part: Part
     field: str
@@ -35,7 +38,7 @@ class Difference:
 
 
 def common_objectives(records: Sequence[StudyRecord]) -> tuple[Objective, ...]:
-    """The objectives that all studies share, in the order of the first.
+    """Return the objectives that all studies share, in the order of the first.
 
     Raises:
         UserError: there is none.
@@ -48,9 +51,9 @@ def common_objectives(records: Sequence[StudyRecord]) -> tuple[Objective, ...]:
 
 
 def protocol_differences(records: Sequence[StudyRecord]) -> list[Difference]:
-    """Fields of the protocols that finished networks were measured under, and machines of latencies, that differ.
+    """Return the fields of protocols, and for latencies of machines, that differ between finished networks.
 
-    A part that a study has not measured is left out for it.
+    A part that a study has not measured is left out for that study.
     """
     found = []
     for part in PARTS:
@@ -63,7 +66,7 @@ def protocol_differences(records: Sequence[StudyRecord]) -> list[Difference]:
 
 
 def joint_front(records: Sequence[StudyRecord]) -> list[list[int]]:
-    """For each study the trials that no network of any dominates, in the objectives that all share."""
+    """Return, for each study, the trials that no network of any study dominates, in the objectives that all share."""
     shared = common_objectives(records)
     parts = [replace(record, objectives=shared) for record in records]
     values = []
@@ -80,10 +83,10 @@ def joint_front(records: Sequence[StudyRecord]) -> list[list[int]]:
 
 
 def shared_networks(records: Sequence[StudyRecord]) -> pd.DataFrame:
-    """How alike pairs of studies rank the networks that both have.
+    """Return how alike each pair of studies ranks the networks that both have.
 
     Columns: first, second (places in records), figure (an objective of all), networks, tau (Kendall's, 1: the same
-    order; NaN below three networks).
+    order; NaN for fewer than three networks).
     """
     rows: list[tuple[int, int, str, int, float]] = []
     values = [_by_network(record) for record in records]
@@ -108,7 +111,7 @@ def _by_network(record: StudyRecord) -> dict[str, dict[str, float]]:
 
 
 def _fields(record: StudyRecord, part: str) -> dict[str, tuple[Any, ...]]:
-    """Field -> its values among the finished networks of a study."""
+    """Return field -> its values among the finished networks of a study."""
     protocols = set()
     for trial in record.trials:
         measured = getattr(trial.measurement, part) if trial.measurement and outcome(trial) == "finished" else None

@@ -1,4 +1,4 @@
-"""Finished trials as tables: one row a trial, the front, and what became of all the others."""
+"""Finished trials as tables: one row a trial, the front, and the outcomes of all the others."""
 
 import json
 import math
@@ -19,10 +19,10 @@ Outcome = Literal["finished", "reused", "stopped", "rejected", "failed", "runnin
 
 
 def outcome(trial: TrialRow) -> Outcome:
-    """What became of a trial.
+    """Return the outcome of a trial.
 
-    finished: measured to the end; stopped: trained to a rung below the last, and compared there; reused: copied from
-    one of these; rejected: it broke a limit, nearly always before it was trained; failed: an error.
+    finished: measured to the end. stopped: trained to a rung below the last, and compared there. reused: copied from
+    one of these. rejected: it broke a limit, nearly always before training. failed: an error.
     """
     if trial.reused_from is not None and trial.state in ("COMPLETE", "PRUNED"):
         return "reused"
@@ -35,30 +35,30 @@ def outcome(trial: TrialRow) -> Outcome:
 
 
 def progress(record: StudyRecord) -> dict[Outcome, int]:
-    """How many trials came to each outcome, zeros too."""
+    """Count the trials of each outcome, zeros included."""
     counts = Counter(map(outcome, record.trials))
     order: tuple[Outcome, ...] = ("finished", "stopped", "rejected", "failed", "reused", "running", "waiting")
     return {name: counts[name] for name in order}
 
 
 def networks_trained(record: StudyRecord) -> int:
-    """Different architectures with an accuracy, at whatever fidelity."""
+    """Count the different architectures with an accuracy, at any fidelity."""
     return len({t.measurement.arch_id for t in record.trials if t.accuracy and t.measurement})
 
 
 def reason_of(trial: TrialRow) -> str:
-    """The first line of a trial's reason: what reasons are counted by."""
+    """Return the first line of a trial's reason; reasons are counted by it."""
     return (trial.reason or "no reason recorded").strip().partition("\n")[0]
 
 
 def reasons(record: StudyRecord, of: Outcome) -> dict[str, int]:
-    """Reason for an outcome -> how often, the most frequent first."""
+    """Return reason -> count for one outcome, the most frequent first."""
     found = Counter(reason_of(trial) for trial in record.trials if outcome(trial) == of)
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
 def rejections(record: StudyRecord) -> dict[str, int]:
-    """Why architectures were never trained: reason -> how often, the most frequent first."""
+    """Return reason -> count for architectures that were never trained, the most frequent first."""
     return reasons(record, "rejected")
 
 
@@ -67,14 +67,14 @@ def directions(record: StudyRecord) -> list[str]:
 
 
 def objective_values(record: StudyRecord, trials: Sequence[TrialRow] | None = None) -> Floats:
-    """Objective values [n, m] of the trials (all, unless given); NaN where there is none."""
+    """Return the objective values [n, m] of the trials (default: all); NaN where there is none."""
     chosen = record.trials if trials is None else trials
     rows = [[trial.values.get(objective.name, math.nan) for objective in record.objectives] for trial in chosen]
     return np.array(rows, dtype=np.float64).reshape(len(chosen), len(record.objectives))
 
 
 def broken_limit(limits: Limits, trial: TrialRow | PublishedPoint) -> Breach | None:
-    """Return the first limit of the study that a trial or a published network breaks; None where it keeps all.
+    """Return the first limit of the study that a trial or a published network breaks; None if it keeps all.
 
     Published networks run beside a search whatever its limits are, and limits may change after a trial. A latency taken
     beside other work breaks a limit if it cannot be less.
@@ -86,12 +86,12 @@ def broken_limit(limits: Limits, trial: TrialRow | PublishedPoint) -> Breach | N
 
 
 def is_disturbed(trial: TrialRow) -> bool:
-    """Return whether other work was seen while a trial's latency was taken, so that the figure is doubtful."""
+    """Return whether other work ran while a trial's latency was taken, so that the figure is doubtful."""
     return bool(trial.measurement and trial.measurement.latency and trial.measurement.latency.disturbed)
 
 
 def contenders(record: StudyRecord) -> Mask:
-    """Return which of all trials count: finished, no copies, and within all limits: [n]."""
+    """Return a mask [n] of the trials that count: finished, not copied, and within all limits."""
     return np.array(
         [outcome(t) == "finished" and not broken_limit(record.limits, t) for t in record.trials], dtype=bool
     )
@@ -105,9 +105,9 @@ def contending_values(record: StudyRecord) -> Floats:
 
 
 def on_front(record: StudyRecord) -> Mask:
-    """Return which of all trials are on the front of those that count: [n].
+    """Return a mask [n] of the trials on the front of those that count.
 
-    Of latencies measured again, those of the latest session count.
+    If latencies were measured again, only the latest session counts.
     """
     values, latest = contending_values(record), max((t.extra.get("session", 0) for t in record.trials), default=0)
     values[[trial.extra.get("session", latest) != latest for trial in record.trials]] = np.nan
@@ -126,8 +126,8 @@ class FrontShare:
 def share_of(values: Floats, sides: Sequence[str], box: Box | None = None) -> FrontShare:
     """Return the front of values [n, m], of the networks that count, and its hypervolume.
 
-    The box is the one that these values span (`reference_box`), unless given. It grows with them, so a share can fall
-    while the front improves; over one box it only rises. Searches, `nasseg status` and reports all ask here.
+    The default box is the one that these values span (`reference_box`). It grows with them, so a share can fall while
+    the front improves; over a fixed box it only rises. Searches, `nasseg status` and reports all use this function.
     """
     if not np.isfinite(values).all(axis=1).any():
         return FrontShare(0, 0.0, box)
@@ -137,12 +137,12 @@ def share_of(values: Floats, sides: Sequence[str], box: Box | None = None) -> Fr
 
 
 def front_share(record: StudyRecord) -> FrontShare:
-    """Return a study's front as it is now, with its hypervolume over the box of all that counts."""
+    """Return a study's current front, with its hypervolume over the box of all networks that count."""
     return share_of(contending_values(record), directions(record))
 
 
 def trial_figures(trial: TrialRow) -> dict[str, float]:
-    """Return every figure known of a trial, by the names that objectives and limits use; objective values first."""
+    """Return every known figure of a trial, by the names that objectives and limits use; objective values first."""
     figures = {name: value for name, value in trial.values.items() if math.isfinite(value)}
     m = trial.measurement
     if m is None:
@@ -151,9 +151,9 @@ def trial_figures(trial: TrialRow) -> dict[str, float]:
 
 
 def trials_frame(record: StudyRecord) -> pd.DataFrame:
-    """One row a trial, in the order of the study.
+    """Return a row for each trial, in the order of the study.
 
-    Columns: number, family, state, the objectives, then macs, params, latency_ms (median) and miou where they are not
+    Columns: number, family, state, the objectives, then macs, params, latency_ms (median) and miou unless they are
     objectives, on_front, over_limit (the first limit that a finished network breaks), disturbed (its latency was
     taken beside other work), reason, reused_from, rung, seed, arch_id, arch (its fields as JSON).
     """
@@ -161,7 +161,7 @@ def trials_frame(record: StudyRecord) -> pd.DataFrame:
 
 
 def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> pd.DataFrame:
-    """trials: each with whether it is on the front."""
+    """Return a row for each (trial, whether it is on the front)."""
     names = [objective.name for objective in record.objectives]
     names += [name for name in USUAL if name not in names]
     rows = []
@@ -183,19 +183,19 @@ def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> pd.D
 
 
 def front_frame(record: StudyRecord) -> pd.DataFrame:
-    """The rows of `trials_frame` that are on the front, best first by the first objective."""
+    """Return the rows of `trials_frame` that are on the front, best first by the first objective."""
     members = [(trial, True) for trial, on in zip(record.trials, on_front(record).tolist(), strict=True) if on]
     first = record.objectives[0]
     front = _frame(record, members).sort_values(first.name, ascending=first.direction == "minimize", kind="stable")
     return front.reset_index(drop=True)
 
 
-# Standard error of a quantile of n replicates in units of their standard deviation / sqrt(n), where they are normal.
+# Standard error of a quantile of n normal replicates, in units of their standard deviation / sqrt(n).
 _QUANTILE_ERROR = {"latency_ms": 1.253, "latency_p90_ms": 1.709, "latency_p99_ms": 3.733}
 
 
 def seeds_frame(record: StudyRecord) -> pd.DataFrame:
-    """One row a network that finished with several seeds under otherwise equal protocols: how far its mIoU spreads.
+    """Return a row for each network finished with several seeds under otherwise equal protocols: its mIoU's spread.
 
     Columns: arch_id, family, numbers (its trials), seeds, mean, sd, low, high (percent).
     """
@@ -216,7 +216,7 @@ def seeds_frame(record: StudyRecord) -> pd.DataFrame:
 
 
 def seed_spread(record: StudyRecord) -> float | None:
-    """The standard deviation of mIoU over seeds, pooled over the networks that have several; None where none has."""
+    """Return the standard deviation of mIoU over seeds, pooled over networks with several; None if none has several."""
     frame = seeds_frame(record)
     if frame.empty:
         return None
@@ -225,7 +225,7 @@ def seed_spread(record: StudyRecord) -> float | None:
 
 
 def standard_errors(record: StudyRecord) -> Floats:
-    """Standard errors [n, m] of the objective values, as far as they are known; 0 for what is exact or was taken once.
+    """Return the standard errors [n, m] of the objective values, if known; 0 for exact values and those taken once.
 
     Latencies: from the replicates of their one run. mIoU: the pooled spread over seeds. Costs are exact.
     """
@@ -237,24 +237,24 @@ def standard_errors(record: StudyRecord) -> Floats:
         if name in _QUANTILE_ERROR:
             for row, trial in enumerate(record.trials):
                 latency = trial.measurement.latency if trial.measurement else None
-                # 1.349 standard deviations lie between the quartiles
+                # the quartiles lie 1.349 standard deviations apart
                 if latency and latency.n > 0 and latency.iqr_ms is not None:
                     errors[row, column] = _QUANTILE_ERROR[name] * latency.iqr_ms / 1.349 / math.sqrt(latency.n)
     return errors
 
 
 def noise_known(record: StudyRecord) -> bool:
-    """Return whether the study knows by how much each of its objectives varies when it is taken again.
+    """Return whether the study knows by how much each objective varies when it is measured again.
 
-    Costs do not vary; a latency has its runs; what is trained needs a second seed of some network, and only mIoU's
-    spread over seeds is known then.
+    Costs do not vary, and a latency has its runs. Trained figures need a second seed of some network, and of those only
+    mIoU's spread over seeds is known.
     """
     trained = [o.name for o in record.objectives if figure_in(record, o.name).phase == "trained"]
     return not trained or (trained == ["miou"] and seed_spread(record) is not None)
 
 
 def seeds_apart(record: StudyRecord) -> float | None:
-    """Return by how many points mIoU of two seeds of one network differs 19 times in 20 at most; None if not known."""
+    """Return the most by which two seeds of one network differ in mIoU 19 times in 20, in points; None if not known."""
     spread = seed_spread(record)
     return None if spread is None else 1.96 * math.sqrt(2) * spread
 
@@ -262,7 +262,7 @@ def seeds_apart(record: StudyRecord) -> float | None:
 def front_probabilities(record: StudyRecord) -> Floats | None:
     """Return how often each trial would be on the front if all were measured again: [n], 0..1.
 
-    None where the noise of an objective is not known: one seed is no ground for a probability.
+    None if the noise of an objective is not known: one seed gives no probability.
     """
     if not noise_known(record):
         return None
@@ -273,7 +273,7 @@ def front_probabilities(record: StudyRecord) -> Floats | None:
 class Choice:
     """The best network within a budget, by trial number and value; the next best other one; the best published one.
 
-    published_over: the limit that the published one breaks. It is named only where none keeps all limits.
+    published_over: the limit that the published one breaks; it is named only if no published one keeps all limits.
     """
 
     number: int
@@ -288,8 +288,8 @@ class Choice:
 def best_within(record: StudyRecord, figure: str, budget: float, gain: str) -> Choice | None:
     """Return the network with the best `gain` (an objective) among those that count, with `figure` at most `budget`.
 
-    Of equals the one that spends less of the figure. The runner-up is another architecture; a published network that
-    ran beside the search is compared with as published. None where nothing fits.
+    Among equals, the one that spends less of the figure. The runner-up is another architecture. A published network
+    that ran beside the search is compared as published. None if no network fits.
     """
     sign = {o.name: -1.0 if o.direction == "maximize" else 1.0 for o in record.objectives}[gain]
 

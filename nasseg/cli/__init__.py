@@ -1,8 +1,8 @@
-"""The command line: verbs only. Everything it does is callable from Python."""
+"""The command line: verbs only. Everything it does can be called from Python."""
 
 import sys
 
-from nasseg.cli import data, export, latency, replay, reproduce, search, spaces, train  # noqa: F401  (their verbs)
+from nasseg.cli import data, export, latency, replay, reproduce, search, spaces, train  # noqa: F401  (define the verbs)
 from nasseg.cli.shared import app
 from nasseg.errors import UserError
 from nasseg.redaction import shown

@@ -1,4 +1,4 @@
-"""Look at data on disk, and begin with a class table and a study for it."""
+"""The verbs of data on disk: check them, and start with a class table and a study for them."""
 
 import sys
 from pathlib import Path
@@ -8,23 +8,23 @@ import typer
 
 from nasseg.cli.shared import JsonOption, Table, app, out, print_json
 
-data_app = typer.Typer(help="Look at data on disk.", no_args_is_help=True)
+data_app = typer.Typer(help="Check data on disk.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
 @data_app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A folder, a data set by name, or a class table.")],
-    root: Annotated[Path | None, typer.Option(help="Folder of a data set that is given by name.")] = None,
+    name: Annotated[str, typer.Argument(help="Data: a folder, a data set by name, or a class table.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of a data set given by name.")] = None,
     layout: Annotated[
-        str | None, typer.Option(help="Layout of the data set. Default: what the folder looks like.")
+        str | None, typer.Option(help="Layout of the data set. Default: recognised from the folder.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Open at most so many images of a split.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet with overlays to this PNG.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="Images on the sheet.")] = 6,
+    limit: Annotated[int | None, typer.Option(min=1, help="Open at most so many images of each split.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet with overlays into this PNG.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images of each split on the sheet.")] = 6,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is there (counts, sizes, classes) and what is wrong (files, labels, splits), with exit code 1."""
+    """Report what data hold (counts, sizes, classes) and what is wrong with them. Exit code 1 for faults."""
     from nasseg.data.check.check_data import check_data
     from nasseg.data.check.contact_sheet import contact_sheet, write_sheet
 
@@ -53,16 +53,17 @@ def init(
     data: Annotated[Path, typer.Option(help="Folder of images and labels.")],
     name: Annotated[str | None, typer.Option(help="Name of the data set. Default: the folder's.")] = None,
     latency: Annotated[
-        str | None, typer.Option(help="Most time for an image on this machine, as in 12ms. Default: ask, or no limit.")
+        str | None,
+        typer.Option(help="Limit on the time of an image on this machine, such as 12ms. Default: ask, or none."),
     ] = None,
-    hours: Annotated[float | None, typer.Option(min=0.01, help="Most hours for the search. Default: 2.")] = None,
+    hours: Annotated[float | None, typer.Option(min=0.01, help="Hours that the search may take. Default: 2.")] = None,
 ) -> None:
-    """Look at a folder and write a class table and a study that fits this machine. Nothing is overwritten."""
+    """Look at a folder, and write a class table and a study that fits this machine. Overwrites nothing."""
     from nasseg.data.init.begin import begin
     from nasseg.data.init.study import Wishes, read_latency
 
     if latency is None and sys.stdin.isatty():
-        latency = typer.prompt("Most time for an image on this machine, as in 12ms (empty: no limit)", default="")
+        latency = typer.prompt("Limit on the time of an image on this machine, such as 12ms (empty: none)", default="")
     wishes = Wishes(read_latency(latency) if latency else None, hours)
     begun = begin(data, name=name, wishes=wishes, on_line=lambda line: out.print(line, highlight=False))
     for path in filter(None, [begun.table, begun.study, *begun.lists]):

@@ -1,4 +1,4 @@
-"""Leaving with a network: export it, and predict with what was exported."""
+"""The verbs of deployment: export a network, and predict with the exported file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,21 +24,21 @@ from nasseg.cli.shared import (
 def export(
     arch: ArchArgument,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="NAME.onnx, .pt2 or .pt; NAME.card.json goes beside it.")
+        Path, typer.Option("-o", "--output", help="File: NAME.onnx, .pt2 or .pt. Its card is NAME.card.json.")
     ],
     file_format: Annotated[
-        str | None, typer.Option("--format", help="onnx, pt2 or state_dict. Default: by the suffix.")
+        str | None, typer.Option("--format", help="Format: onnx, pt2 or state_dict. Default: by the suffix.")
     ] = None,
-    argmax: Annotated[bool, typer.Option("--argmax", help="The file gives classes (uint8), not logits.")] = False,
+    argmax: Annotated[bool, typer.Option("--argmax", help="Return classes (uint8) instead of logits.")] = False,
     settings: SetOption = None,
     input_size: InputOption = None,
     classes: ClassesOption = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
-    data: Annotated[str | None, typer.Option(help="Data set whose class names and colours the card takes.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 1,
+    data: Annotated[str | None, typer.Option(help="Data set whose class names and colours go into the card.")] = None,
     storage: StorageOption = None,
     trust_code: TrustOption = False,
 ) -> None:
-    """Write a network, its weights if it is trained, with a card that says what it is; checked against PyTorch."""
+    """Write a network to a file, with its weights if it is trained, and a card beside it. Checks it against PyTorch."""
     from nasseg.network.export import export_address
 
     done = export_address(
@@ -59,8 +59,8 @@ def export(
 
 @app.command()
 def predict(
-    path: Annotated[Path, typer.Argument(help="What `nasseg export` wrote.")],
-    images: Annotated[list[Path], typer.Argument(help="Pictures.")],
+    path: Annotated[Path, typer.Argument(help="A file written by `nasseg export`.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures to segment.")],
     folder: Annotated[Path, typer.Option("-o", "--output", help="Folder for NAME.png (labels) and NAME.overlay.png.")],
 ) -> None:
     """Segment pictures with an exported network. Label maps come back at the picture's size."""

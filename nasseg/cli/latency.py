@@ -1,4 +1,4 @@
-"""Latency: networks timed against each other."""
+"""The verb of latency: time networks against each other."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -6,8 +6,6 @@ from typing import Annotated, Any
 import typer
 
 from nasseg.cli.shared import (
-    ClassesOption,
-    InputOption,
     JsonOption,
     StorageOption,
     Table,
@@ -22,28 +20,39 @@ from nasseg.cli.shared import (
 
 @app.command()
 def latency(
-    archs: Annotated[list[str], typer.Argument(help="Variants, families, YAML files, or STUDY#TRIAL.")],
-    against: Annotated[str | None, typer.Option(help="The base of the ratios. Default: the first.")] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Rounds; each times every network once, in turns.")] = 5,
-    protocol: Annotated[str | None, typer.Option(help="A paper's: bisenetv2, stdc, eseg, regseg or dabnet.")] = None,
-    input_size: InputOption = None,
-    classes: ClassesOption = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or bf16. Default: fp32.")] = None,
-    backend: Annotated[
-        str | None, typer.Option(help="eager, cuda-graph, onnxruntime, compile or command. Default: eager.")
+    archs: Annotated[list[str], typer.Argument(help="Networks: variants, families, YAML files, or STUDY#TRIAL.")],
+    against: Annotated[str | None, typer.Option(help="Base network of the ratios. Default: the first.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Rounds. Each times every network once, in turns.")] = 5,
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocol of a paper: bisenetv2, stdc, eseg, regseg or dabnet.")
     ] = None,
-    command: Annotated[str | None, typer.Option(help="Run on a target: 'ssh board ./bench.sh {onnx}'.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Default: 1.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Default: 1.")] = None,
-    fold_bn: Annotated[bool, typer.Option("--fold-bn", help="BatchNorm folded into convolutions.")] = False,
-    upsampling: Annotated[str | None, typer.Option(help="inside or outside the time. Default: inside.")] = None,
-    parts: Annotated[bool, typer.Option("--parts", help="Also by encoder, context, decoder, head.")] = False,
+    input_size: Annotated[
+        str | None,
+        typer.Option("--input", metavar="HxW", help="Size of the image. Default: the protocol's, or 1024x2048."),
+    ] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="Number of classes. Default: 19.")] = None,
+    device: Annotated[str, typer.Option(help="Device: cpu, cuda or cuda:N.")] = "cpu",
+    precision: Annotated[str | None, typer.Option(help="Precision: fp32, fp16 or bf16. Default: fp32.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Backend: eager, cuda-graph, onnxruntime, compile or command. Default: eager.")
+    ] = None,
+    command: Annotated[
+        str | None, typer.Option(help="Command that times on a target, such as 'ssh board ./bench.sh {onnx}'.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: 1.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images in a batch. Default: 1.")] = None,
+    fold_bn: Annotated[bool, typer.Option("--fold-bn", help="Fold BatchNorm into convolutions.")] = False,
+    upsampling: Annotated[
+        str | None, typer.Option(help="Time the last upsampling (inside) or leave it out (outside). Default: inside.")
+    ] = None,
+    parts: Annotated[
+        bool, typer.Option("--parts", help="Also time encoder, context, decoder and head separately.")
+    ] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
     trust_code: TrustOption = False,
 ) -> None:
-    """Time networks in turns (A B A B) and print their ratios with spread."""
+    """Time networks in turns (A B A B), and print their ratios with spread."""
     from nasseg.network.time_in_turns import time_addresses
 
     settings: dict[str, Any] = {

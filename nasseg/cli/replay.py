@@ -1,4 +1,4 @@
-"""Replay: what a sampler or a scheduler would have found, from a table of networks that are all trained."""
+"""The verb of replay: compare samplers and halving on a table of networks that are all trained."""
 
 import time
 from pathlib import Path
@@ -12,25 +12,30 @@ from nasseg.errors import UserError, unknown
 
 @app.command()
 def replay(
-    table: Annotated[Path, typer.Argument(help="A table of trained networks (CSV), or where to write a study's.")],
+    table: Annotated[Path, typer.Argument(help="Table of trained networks (CSV). With --from, it is written first.")],
     sampler: Annotated[
-        list[str] | None, typer.Option(help="random, tpe, gp, nsga2, or NAME:OPTION=VALUE. Default: the first two.")
+        list[str] | None,
+        typer.Option(help="Sampler: random, tpe, gp, nsga2, or NAME:OPTION=VALUE. Default: the first two."),
     ] = None,
-    scheduler: Annotated[list[str] | None, typer.Option(help="none or halving. Default: both.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Searches a policy.")] = 20,
-    objectives: Annotated[str, typer.Option(help="Figures of the table.")] = "miou,macs",
-    budget: Annotated[float | None, typer.Option(help="In full trainings. Default: a quarter of the networks.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Of a full training. Default: the table's last.")] = None,
-    rungs: Annotated[str, typer.Option(help="Steps of the table, such as 30,90. Default: all below that.")] = "",
-    factor: Annotated[int, typer.Option(min=2)] = 3,
-    workers: Annotated[int, typer.Option(min=1, help="Simulated.")] = 4,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    space: Annotated[str | None, typer.Option(help="Of the table. Default: the YAML file beside it.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", help="Default: TABLE.html.")] = None,
-    of_study: Annotated[str | None, typer.Option("--from", help="First write the table of this study.")] = None,
+    scheduler: Annotated[list[str] | None, typer.Option(help="Scheduler: none or halving. Default: both.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches for each policy.")] = 20,
+    objectives: Annotated[str, typer.Option(help="Figures of the table to search for.")] = "miou,macs",
+    budget: Annotated[
+        float | None, typer.Option(help="Budget in full trainings. Default: a quarter of the networks.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a full training. Default: the table's last.")] = None,
+    rungs: Annotated[
+        str, typer.Option(help="Rungs: steps of the table, such as 30,90. Default: all below --steps.")
+    ] = "",
+    factor: Annotated[int, typer.Option(min=2, help="One network in so many is promoted from a rung.")] = 3,
+    workers: Annotated[int, typer.Option(min=1, help="Simulated workers.")] = 4,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that search in parallel.")] = 1,
+    space: Annotated[str | None, typer.Option(help="Space of the table. Default: the YAML file beside it.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="File of the curves. Default: TABLE.html.")] = None,
+    of_study: Annotated[str | None, typer.Option("--from", help="Study whose table to write first.")] = None,
     storage: StorageOption = None,
 ) -> None:
-    """Search a table of networks that are all trained already: hypervolume against compute, policy by policy."""
+    """Search a table of trained networks, and plot hypervolume against compute for each sampler and scheduler."""
     from nasseg.report.pages.replay_curves import write_curves
     from nasseg.study.replay.policies import Policy, setting_of
     from nasseg.study.replay.replay import replay

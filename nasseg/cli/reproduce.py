@@ -1,4 +1,4 @@
-"""The papers' tables, printed against ours."""
+"""The verb of the papers' tables: print them beside ours."""
 
 import os
 import sys
@@ -36,46 +36,51 @@ _FORMS = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json", ".
 
 @app.command()
 def reproduce(
-    table: Annotated[str | None, typer.Argument(help="A table by name or path, or all. Default: list them.")] = None,
+    table: Annotated[str | None, typer.Argument(help="Table by name or path, or all. Default: list them.")] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="text, markdown, latex, csv, json or html. Default: text, or as -o ends."),
+        typer.Option("--format", help="Format: text, markdown, latex, csv, json or html. Default: by -o, or text."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", help="Write to a file. html: default reports/tables.html.")
+        Path | None, typer.Option("-o", help="File to write. Default for html: reports/tables.html.")
     ] = None,
-    latency: Annotated[bool, typer.Option("--latency", help="Time the rows, in turns, where it was not done.")] = False,
-    data: Annotated[str | None, typer.Option(help="Train the rows: a folder, a data set by name, or scenes.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="In place of the paper's.")] = None,
-    epochs: Annotated[float | None, typer.Option(min=0.001, help="In place of the paper's steps.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings a row. Default: 1.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="HxW", help="What networks see. Scenes: default 256x512.")] = None,
+    latency: Annotated[bool, typer.Option("--latency", help="Time the rows, in turns, unless that is done.")] = False,
+    data: Annotated[
+        str | None, typer.Option(help="Train the rows on this data: a folder, a data set by name, or scenes.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps. Default: the paper's.")] = None,
+    epochs: Annotated[float | None, typer.Option(min=0.001, help="Training epochs, instead of steps.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each row. Default: 1.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Image size for training. Default for scenes: 256x512.")
+    ] = None,
     recipe_settings: Annotated[
-        list[str] | None, typer.Option("--recipe-set", metavar="KEY=VALUE", help="Replace a setting of all recipes.")
+        list[str] | None,
+        typer.Option("--recipe-set", metavar="KEY=VALUE", help="Replace a setting of all recipes. Repeatable."),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    threads: Annotated[int, typer.Option(min=1, help="On a CPU. One thread: the same numbers again.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many hours it would take.")] = False,
+    device: Annotated[str, typer.Option(help="Device: cpu, cuda or cuda:N.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads. With 1, runs repeat exactly.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate the hours it would take.")] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """A paper's table: what the architecture decides computed, what was timed or trained, why the rest is empty.
+    """Rebuild a paper's table beside its printed values. Costs are computed; --data trains, --latency times.
 
-    Called again, it goes on where it was stopped, and shows what was measured before.
+    Call it again to resume and to show earlier measurements.
     """
     from nasseg.tables.fill import measured
     from nasseg.tables.table_file import load_table, tables
 
     if table is None:
         if latency or data or dry_run or form or output:
-            raise UserError("which table is meant? give one by name, or all; without options they are listed")
+            raise UserError("which table? give a name, or all; without options they are listed")
         _list(as_json)
         return
     form = "json" if as_json else form or _FORMS.get(output.suffix if output else "", "text")
     _check_output(form, output)
     given = {"--steps": steps, "--epochs": epochs, "--seeds": seeds, "--size": size, "--recipe-set": recipe_settings}
     if data is None and (asked := [option for option, value in given.items() if value]):
-        raise UserError(f"{', '.join(asked)}: of a training; say on what with --data, as --data scenes")
+        raise UserError(f"{', '.join(asked)} need a training: name its data, as in --data scenes")
     loaded = [load_table(name) for name in (tables() if table == "all" else [table])]
     training = _training(data, steps, epochs, seeds or 1, size, recipe_settings, device, threads) if data else None
     where = storage_of(storage)
@@ -86,7 +91,7 @@ def reproduce(
     found = [measured(one, where, records.get(one.name)) for one in loaded]
     _show(found, form, output)
     if stopped:
-        sys.stderr.write("interrupted; the same command goes on\n")
+        sys.stderr.write("interrupted; run the same command to resume\n")
         raise typer.Exit(130)
 
 
@@ -97,7 +102,7 @@ def _list(as_json: bool) -> None:
     if as_json:
         print_json([asdict(summary) for summary in found])
         return
-    heads = (Column("what it asks", ratio=3), "rows", Column("runs now", ratio=1), Column("waits", ratio=2))
+    heads = (Column("question", ratio=3), "rows", Column("runs now", ratio=1), Column("waits", ratio=2))
     shown = Table(Column("table", no_wrap=True), *heads, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True)
     for summary in found:
         needs = dict.fromkeys(summary.waits.values())
@@ -105,7 +110,7 @@ def _list(as_json: bool) -> None:
         waits = "; ".join(f"{', '.join(columns)}: needs {what}" for what, columns in labels.items())
         shown.add_row(summary.name, summary.question, str(summary.rows), ", ".join(summary.runs), waits)
     out.print(shown)
-    out.print("what waits for data: --data PATH, or --data scenes; for a GPU: --latency times it on this processor too")
+    out.print("for columns that wait for data: --data PATH or scenes; for a GPU: --latency times on this CPU too")
 
 
 def _training(
@@ -137,13 +142,13 @@ def _training(
 def _measure(
     loaded: Sequence[Any], training: "Training | None", device: str | None, storage: str | None
 ) -> tuple[dict[str, Any], bool]:
-    """Time and train; each table's study of this accuracy protocol, and whether it was stopped."""
+    """Time and train; return each table's study of this accuracy protocol, and whether it was interrupted."""
     from nasseg.tables.reproduce import time_tables, train_tables
 
     options: dict[str, Any] = {"storage": storage, "command": this_command()}
     if device is None and training is None:
         return {}, False
-    out.stderr = True  # what is asked for goes to standard output alone
+    out.stderr = True  # only the result goes to standard output
     with Ticker() as ticker:
         if device is not None:
             time_tables(loaded, device, tell=ticker.say, **options)
@@ -154,7 +159,7 @@ def _measure(
 
 
 def _check_output(form: str, output: Path | None) -> None:
-    """Before hours of measuring, not after."""
+    """Check the output before hours of measuring, not after."""
     from nasseg.analyse.paper_formats import FORMATS
 
     if form not in (*FORMATS, "html"):
@@ -193,7 +198,7 @@ def _hours(
     from nasseg.tables.reproduce import table_hours
 
     if training is None and device is None:
-        raise UserError("a dry run is one of --latency, of --data, or of both: give what is to be estimated")
+        raise UserError("a dry run estimates --latency, --data, or both: give at least one")
     found = table_hours(loaded, training, device, storage)
     if as_json:
         print_json([{**asdict(one), "hours": one.hours} for one in found])
@@ -209,4 +214,4 @@ def _hours(
             f"{one.latency_seconds / 3600:.2f}",
         )
     out.print(shown)
-    out.print(f"about {sum(one.hours for one in found):.1f} hours in all; dry run: nothing was stored")
+    out.print(f"about {sum(one.hours for one in found):.1f} hours in total; dry run: nothing was stored")

@@ -1,4 +1,4 @@
-"""Studies: search, and what became of it."""
+"""The verbs of studies: search, and read the results."""
 
 import json
 from pathlib import Path
@@ -28,42 +28,47 @@ if TYPE_CHECKING:
 
 @app.command()
 def search(
-    study: Annotated[str, typer.Argument(help="A study by name or path.")],
-    trials: Annotated[int | None, typer.Option(min=1, help="Trained trials in all. Default: the study's.")] = None,
+    study: Annotated[str, typer.Argument(help="Study by name or path.")],
+    trials: Annotated[int | None, typer.Option(min=1, help="Trained trials in total. Default: the study's.")] = None,
     hours: Annotated[
-        float | None, typer.Option(min=0.001, help="Begin nothing new after so many hours of searching.")
+        float | None, typer.Option(min=0.001, help="Start nothing new after so many hours of searching.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes of one thread. Default: the study's.")
+        int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: the study's.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the data set. Default: the study's.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Default: the study's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of sampler and trainings. Default: the study's.")
+    ] = None,
     runs: Annotated[
-        str | None, typer.Option(help="Folder or fsspec URL of the weights, shared by all nodes. Default: ./runs.")
+        str | None, typer.Option(help="Folder or fsspec URL for weights, shared by all nodes. Default: ./runs.")
     ] = None,
     reuse: Annotated[
-        str | None, typer.Option(help="A study whose trained networks are tried first and not trained again.")
+        str | None, typer.Option(help="Try this study's trained networks first, without training them again.")
     ] = None,
-    start_from: Annotated[str | None, typer.Option(help="A study whose front is tried first, measured anew.")] = None,
-    engine: Annotated[str, typer.Option(help="local, or ray: the same search on a Ray cluster.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without, one is begun here.")] = None,
+    start_from: Annotated[str | None, typer.Option(help="Try this study's front first, measured again.")] = None,
+    engine: Annotated[str, typer.Option(help="local: on this machine; ray: on a Ray cluster.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Address of the Ray cluster. Default: start one here.")] = None,
     storage: StorageOption = None,
-    report_path: Annotated[Path | None, typer.Option("-o", "--report", help="Default: runs/STUDY/report.html.")] = None,
+    report_path: Annotated[
+        Path | None, typer.Option("-o", "--report", help="File of the report. Default: runs/STUDY/report.html.")
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be sampled and how long it would take.")
+        bool,
+        typer.Option("--dry-run", help="Show the candidates it would draw and the time it would take; store nothing."),
     ] = False,
     remeasure: Annotated[
-        bool, typer.Option("--remeasure", help="Only time the front again, in turns; both figures are kept.")
+        bool, typer.Option("--remeasure", help="Only time the front again, in turns; both latencies are kept.")
     ] = False,
     trust_code: TrustOption = False,
 ) -> None:
-    """Run a study, or go on with it. Ctrl-C stops it cleanly."""
+    """Run a study, or resume it. Ctrl-C stops it cleanly."""
     from nasseg.study.search.run_study import run_study
     from nasseg.study.store.storage import runs_folder
     from nasseg.study.study_file import load_study
 
     if remeasure and (dry_run or report_path or trials is not None or hours is not None):
-        raise UserError("--remeasure only times the front again: leave --dry-run, --trials, --hours and -o out")
+        raise UserError("--remeasure only times the front again: leave out --dry-run, --trials, --hours and -o")
     loaded = load_study(study)
     out.print(f"{loaded.name}: {loaded.file.question.strip()}\nexpected: {loaded.file.expected.strip()}")
     if remeasure:
@@ -95,25 +100,25 @@ def search(
         )
     out.print(ended.reason)
     if ended.interrupted:
-        out.print(f"{ended.requeued} running trials were re-queued. To go on: {this_command()}")
+        out.print(f"{ended.requeued} running trials were re-queued. To resume: {this_command()}")
     _print_front(ended.record)
-    from nasseg.report import write_report  # slow to import: whoever mistyped something need not wait for it
+    from nasseg.report import write_report  # slow to import: a mistyped command must not wait for it
 
     path = write_report(ended.record, report_path or runs_folder(loaded.name) / "report.html")
     out.print(f"report: {path}")
     if ended.fault:
-        raise UserError(f"{ended.fault}; what was measured is kept: mend this and run the same command again")
+        raise UserError(f"{ended.fault}; all measurements are kept: mend this and run the same command again")
     if ended.interrupted:
         raise typer.Exit(130)
 
 
 @app.command()
 def front(
-    study: Annotated[str, typer.Argument(help="A study by name or path.")],
+    study: Annotated[str, typer.Argument(help="Study by name or path.")],
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The Pareto front of a study."""
+    """Print the Pareto front of a study."""
     from nasseg.analyse.trials import front_frame
     from nasseg.study.store.read_study import read_study
 
@@ -126,14 +131,14 @@ def front(
 
 @app.command()
 def status(
-    study: Annotated[str, typer.Argument(help="A study by name or path.")],
+    study: Annotated[str, typer.Argument(help="Study by name or path.")],
     since_date: Annotated[
-        str | None, typer.Option("--since", metavar="DATE", help="Also what came since then.")
+        str | None, typer.Option("--since", metavar="DATE", help="Also show the changes since this date.")
     ] = None,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What of a study is done, runs, failed or was rejected, and why; read from the storage alone."""
+    """Show what is done, running, rejected or failed in a study, and why. Reads only the storage."""
     from nasseg.analyse.compute_spent import compute_of, since
     from nasseg.analyse.rungs import rung_lines, rungs_frame
     from nasseg.analyse.trials import front_share, progress, reasons
@@ -184,24 +189,24 @@ def status(
 
 @app.command()
 def report(
-    studies: Annotated[list[str], typer.Argument(help="Studies by name or path; several are compared.")],
-    output: Annotated[Path | None, typer.Option("-o", help="Default: runs/STUDY/report.html.")] = None,
+    studies: Annotated[list[str], typer.Argument(help="Studies by name or path. Several are compared.")],
+    output: Annotated[Path | None, typer.Option("-o", help="File to write. Default: runs/STUDY/report.html.")] = None,
     shared: Annotated[
-        bool, typer.Option("--shared", help="For a folder of reports: one plotting library beside them, and an index.")
+        bool, typer.Option("--shared", help="For a folder of reports: share one plotting library, and write an index.")
     ] = False,
     since_date: Annotated[
-        str | None, typer.Option("--since", metavar="DATE", help="Open with what came since then.")
+        str | None, typer.Option("--since", metavar="DATE", help="Open with the changes since this date.")
     ] = None,
     storage: StorageOption = None,
 ) -> None:
-    """Write the HTML report of a study, or of several beside each other: one file, readable offline."""
+    """Write the HTML report of a study, or of several side by side: one file, readable offline."""
     from nasseg.report import write_report
     from nasseg.study.store.read_study import read_study
     from nasseg.study.store.storage import runs_folder
 
     records = [read_study(study, storage_of(storage)) for study in studies]
     if len(records) > 1 and output is None:
-        raise UserError("a report of several studies needs a place: -o FILE")
+        raise UserError("a report of several studies needs a file: give -o FILE")
     path = output or runs_folder(records[0].name) / "report.html"
     out.print(f"report: {write_report(records, path, shared=shared, since=since_date)}")
 
@@ -257,7 +262,9 @@ def _print_front(record: "StudyRecord") -> None:
 
 
 def _print_preview(found: "Preview") -> None:
-    table = Table("family", "macs", "params", "latency_ms", "verdict", title="candidates: a few that would be drawn")
+    table = Table(
+        "family", "macs", "params", "latency_ms", "verdict", title="some of the candidates that it would draw"
+    )
     for sample in [*found.timed, *(s for s in found.samples if s.verdict)][:10]:
         cost = sample.measurement.cost if sample.measurement else None
         latency = sample.measurement.latency if sample.measurement else None

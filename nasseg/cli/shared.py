@@ -1,4 +1,4 @@
-"""What the verbs share: output, common options, and how their arguments are read."""
+"""The common parts of the verbs: their order in the help, output, options, and the parsing of arguments."""
 
 import json
 import math
@@ -12,12 +12,37 @@ import rich.table
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperGroup
 
 from nasseg.errors import UserError
 from nasseg.files import parse_value
 from nasseg.redaction import command_line, redact_all, shown
 
+# The commands in the order of the work, as the help shows them.
+PANELS = {
+    "Your data": ("init", "data"),
+    "Search": ("search", "status"),
+    "Results": ("front", "report"),
+    "Finish and ship": ("finish", "export", "predict"),
+    "Papers": ("reproduce", "variants"),
+    "Spaces and single networks": ("spaces", "sample", "measure", "latency", "train", "label", "replay"),
+}
+
+
+class _InOrderOfWork(TyperGroup):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for panel, names in PANELS.items():
+            for name in names:
+                self.commands[name].rich_help_panel = panel  # type: ignore[attr-defined]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands as PANELS orders them."""
+        return [name for names in PANELS.values() for name in names]
+
+
 app = typer.Typer(
+    cls=_InOrderOfWork,
     help="Explore design spaces of real-time segmentation networks: search, measure, compare.",
     no_args_is_help=True,
     add_completion=False,
@@ -64,21 +89,25 @@ def this_command() -> str:
 out = Output(soft_wrap=True)
 OFTEN_SECONDS = 10.0  # between lines of progress off a terminal, where many things end in a second
 
-ArchArgument = Annotated[str, typer.Argument(help="A variant, a family, a YAML file, or STUDY#TRIAL.")]
+ArchArgument = Annotated[str, typer.Argument(help="Network: a variant, a family, a YAML file, or STUDY#TRIAL.")]
 StorageOption = Annotated[
     str | None,
     typer.Option(
-        "--storage", help="Optuna URL or journal file (*.log). Default: runs/STUDY/study.db, or NASSEG_STORAGE."
+        "--storage", help="Optuna URL or journal file (*.log). Default: $NASSEG_STORAGE, or runs/STUDY/study.db."
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")]
-InputOption = Annotated[str | None, typer.Option("--input", metavar="HxW", help="Default 1024x2048.")]
-ClassesOption = Annotated[int | None, typer.Option(min=1, help="Default 19.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field of the network. Repeatable.")
+]
+InputOption = Annotated[
+    str | None, typer.Option("--input", metavar="HxW", help="Size of the image. Default: the trial's, or 1024x2048.")
+]
+ClassesOption = Annotated[int | None, typer.Option(min=1, help="Number of classes. Default: the trial's, or 19.")]
 InitOption = Annotated[
     Path | None,
     typer.Option(
-        help="Weights: nasseg's own, released ones of RegSeg, DABNet, STDC, or a backbone's of torchvision, timm."
+        help="Starting weights: nasseg's, the authors' of RegSeg, DABNet or STDC, or a backbone of torchvision or timm."
     ),
 ]
 InitMapOption = Annotated[
@@ -105,7 +134,7 @@ def storage_of(option: str | None) -> str | None:
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """`512x1024` as (height, width)."""
+    """Parse `512x1024` as (height, width)."""
     if text is None:
         return None
     height, _, width = text.lower().partition("x")

@@ -1,4 +1,4 @@
-"""What there is: spaces, variants, samples, and the cost of one architecture."""
+"""The verbs of networks and spaces: list, sample, and measure."""
 
 from typing import Annotated
 
@@ -23,7 +23,9 @@ from nasseg.cli.shared import (
 
 
 @app.command()
-def spaces(name: Annotated[str | None, typer.Argument(help="A space by name or path.")] = None) -> None:
+def spaces(
+    name: Annotated[str | None, typer.Argument(help="Space by name or path. Default: list all.")] = None,
+) -> None:
     """List the search spaces, or show one: parameters, conditions, limits, size, published points in it."""
     from nasseg.files import list_files
     from nasseg.space import load_space
@@ -74,9 +76,9 @@ def list_variants(as_json: JsonOption = False) -> None:
 
 @app.command()
 def sample(
-    space: Annotated[str, typer.Argument(help="A space by name or path.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 5,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same points.")] = 0,
+    space: Annotated[str, typer.Argument(help="Space by name or path.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of architectures.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed. The same seed draws the same architectures.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Draw architectures from a space."""
@@ -99,16 +101,18 @@ def measure(
     settings: SetOption = None,
     input_size: InputOption = None,
     classes: ClassesOption = None,
-    latency: Annotated[bool, typer.Option("--latency", help="Time it on --device.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
-    counter: Annotated[str, typer.Option(help="nasseg, or fvcore: fvcore's own count beside ours.")] = "nasseg",
-    by_operator: Annotated[bool, typer.Option("--operators", help="Cost of each operator.")] = False,
+    latency: Annotated[bool, typer.Option("--latency", help="Also time it on --device.")] = False,
+    device: Annotated[str, typer.Option(help="Device: cpu, cuda or cuda:N.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="Precision of the timing: fp32, fp16 or bf16.")] = "fp32",
+    counter: Annotated[
+        str, typer.Option(help="Counter: nasseg, or fvcore to show fvcore's own count beside ours.")
+    ] = "nasseg",
+    by_operator: Annotated[bool, typer.Option("--operators", help="Show the cost of each operator.")] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
     trust_code: TrustOption = False,
 ) -> None:
-    """Cost, and latency if asked, of one architecture."""
+    """Print the cost, and optionally the latency, of one architecture."""
     from nasseg.network.measure import measure_address
 
     report = measure_address(

@@ -1,4 +1,4 @@
-"""Training: one architecture under one recipe, and the members of a front to the end."""
+"""The verbs of training: one architecture under one recipe, pseudo-labels, and the networks of a front to the end."""
 
 import math
 from pathlib import Path
@@ -26,34 +26,35 @@ from nasseg.errors import UserError
 if TYPE_CHECKING:
     from nasseg.train.run import RunProgress
 
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
-ThreadsOption = Annotated[int, typer.Option(min=1, help="On a CPU. One thread: the same numbers again.")]
-RecipeOption = Annotated[str, typer.Option(help="A published recipe by name, or a YAML file.")]
+DeviceOption = Annotated[str, typer.Option(help="Device: cpu, cuda or cuda:N.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads. With 1, runs repeat exactly.")]
+RecipeOption = Annotated[str, typer.Option(help="Recipe: a published one by name, or a YAML file.")]
 RecipeSetOption = Annotated[
-    list[str] | None, typer.Option("--recipe-set", metavar="KEY=VALUE", help="Replace a setting of the recipe.")
+    list[str] | None,
+    typer.Option("--recipe-set", metavar="KEY=VALUE", help="Replace a setting of the recipe. Repeatable."),
 ]
-EpochsOption = Annotated[float | None, typer.Option(min=0.001, help="In place of the recipe's steps.")]
+EpochsOption = Annotated[float | None, typer.Option(min=0.001, help="Training epochs, instead of the recipe's steps.")]
 
 
 @app.command()
 def train(
     arch: ArchArgument,
-    data: Annotated[str, typer.Option(help="A folder, a data set by name, or scenes.")],
+    data: Annotated[str, typer.Option(help="Data: a folder, a data set by name, or scenes.")],
     recipe: RecipeOption,
     recipe_settings: RecipeSetOption = None,
     epochs: EpochsOption = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many runs.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs, each with its seed.")] = 1,
     init: InitOption = None,
     init_map: InitMapOption = None,
-    pseudo: Annotated[Path | None, typer.Option(help="Pseudo-labels that `nasseg label` wrote.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    pseudo: Annotated[Path | None, typer.Option(help="Folder of pseudo-labels written by `nasseg label`.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint.")] = False,
     settings: SetOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 1,
     storage: StorageOption = None,
     trust_code: TrustOption = False,
 ) -> None:
-    """Train one architecture: best and last weights, learning curve, predictions and metrics in runs/train."""
+    """Train one architecture. Weights, learning curve, predictions and metrics go to runs/train."""
     from nasseg.network.train import metrics, spread, train_address
 
     with Ticker() as ticker:
@@ -83,7 +84,7 @@ def train(
     for run in trained.runs:
         out.print(f"{run.folder}: last.pt, best.pt, curve.svg, predictions.png")
     if trained.interrupted:
-        out.print("interrupted; the same command with --resume goes on")
+        out.print("interrupted; add --resume to the same command to continue")
         raise typer.Exit(130)
     if trained.failures:
         raise UserError("; ".join(map(str, trained.failures)))
@@ -91,16 +92,16 @@ def train(
 
 @app.command()
 def label(
-    run: Annotated[Path, typer.Argument(help="The folder of a training: its best weights are the teacher.")],
-    images: Annotated[Path, typer.Argument(help="A folder of images without labels.")],
-    output: Annotated[Path, typer.Option("-o", help="A folder for the pseudo-labels.")],
-    scales: Annotated[str, typer.Option(help="Of the image; each also mirrored.")] = "0.5,1,2",
-    confidence: Annotated[float, typer.Option(min=0, max=1, help="Less certain pixels are ignored.")] = 0.5,
+    run: Annotated[Path, typer.Argument(help="Folder of a training. Its best weights are the teacher.")],
+    images: Annotated[Path, typer.Argument(help="Folder of images without labels.")],
+    output: Annotated[Path, typer.Option("-o", help="Folder for the pseudo-labels.")],
+    scales: Annotated[str, typer.Option(help="Scales of the image, each also mirrored.")] = "0.5,1,2",
+    confidence: Annotated[float, typer.Option(min=0, max=1, help="Ignore pixels with a lower probability.")] = 0.5,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 1,
     trust_code: TrustOption = False,
 ) -> None:
-    """Label images by a trained network, for `nasseg train --pseudo` (self-training, as ESeg's)."""
+    """Label images with a trained network, for `nasseg train --pseudo` (self-training, as in ESeg)."""
     from nasseg.network.label import label_folder
 
     try:
@@ -121,20 +122,20 @@ def label(
     sure = "" if done.sure is None else f", {done.sure:.0%} of their pixels"
     out.print(f"{done.folder}: {done.images} images, {done.written} labelled now{sure}")
     if done.interrupted:
-        out.print("interrupted; the same command goes on")
+        out.print("interrupted; run the same command to resume")
         raise typer.Exit(130)
 
 
 @app.command()
 def finish(
-    study: Annotated[str, typer.Argument(help="A study by name or path.")],
+    study: Annotated[str, typer.Argument(help="Study by name or path.")],
     recipe: RecipeOption,
     recipe_settings: RecipeSetOption = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs a network.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each network.")] = 3,
     epochs: EpochsOption = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the data set. Default: the study's.")] = None,
-    purpose: Annotated[str, typer.Option("--as", help="The results are the study STUDY@PURPOSE.")] = "finish",
-    device: Annotated[str | None, typer.Option(help="Default: the study's.")] = None,
+    purpose: Annotated[str, typer.Option("--as", help="Purpose. The results are the study STUDY@PURPOSE.")] = "finish",
+    device: Annotated[str | None, typer.Option(help="Device to train on. Default: the study's.")] = None,
     threads: ThreadsOption = 1,
     storage: StorageOption = None,
     trust_code: TrustOption = False,
@@ -174,19 +175,18 @@ def finish(
     for note in done.notes:
         out.print(note)
     if done.interrupted:
-        out.print("interrupted; the same command goes on")
+        out.print("interrupted; run the same command to resume")
         raise typer.Exit(130)
     if frame.empty:
         raise UserError(
-            f"no network of the front of {done.searched.name} is finished, see above; mend what is said there and run "
-            "the same command again"
+            f"no network of the front of {done.searched.name} is finished: mend the faults above and run this again"
         )
     path = write_report(done.record, runs_folder(done.record.name) / "report.html")
     out.print(f"report: {path}")
 
 
 def _tenth(progress: "RunProgress") -> tuple[int, int]:
-    """What a line is printed for where it cannot renew itself: each tenth of a run."""
+    """Return a mark that changes with each tenth of a run, for terminals whose line cannot be updated."""
     return progress.seed, 10 * progress.step // progress.steps
 
 

@@ -1,9 +1,9 @@
-"""Keep what was worked out once from files on disk: checksums of their content, and splits decoded to arrays.
+"""A cache of results from files on disk: checksums of their content, and splits decoded to arrays.
 
-They lie below NASSEG_CACHE, or ~/.cache/nasseg; all of it may be deleted. A checksum holds while a file's size and
-times stand. A split is a folder of arrays, named by a hash of all that decides them. It appears whole or not at all,
-one process makes it while others wait, and it replaces the one before. Shapes are drawn then, once. Arrays are
-memory-mapped: processes share them, and they may be larger than the memory.
+It lies in NASSEG_CACHE, or ~/.cache/nasseg, and may be deleted at any time. A checksum holds until a file's size or
+times change. A split is a folder of arrays, named by a hash of everything that decides them. It appears completely or
+not at all: one process makes it while others wait, and it replaces its predecessor. Shapes are drawn then, once. Arrays
+are memory-mapped: processes share them, and they may be larger than the memory.
 """
 
 import errno
@@ -38,7 +38,7 @@ Check = tuple[int, int]  # size and CRC-32
 
 
 def checksums(root: Path, files: Sequence[Path]) -> list[Check]:
-    """Return the check of each file below `root`; only what changed since the last time is read.
+    """Return the check of each file below `root`; only files changed since the last call are read.
 
     Raises:
         UserError: a file cannot be read.
@@ -65,7 +65,7 @@ def checksums(root: Path, files: Sequence[Path]) -> list[Check]:
         found = dict(pool.map(check, dict.fromkeys(files)))
     settled = {name: row for name, row in found.items() if max(row[2:4]) < begun - _SETTLED_NS}
     if not settled.items() <= known.items():
-        with suppress(OSError), written_whole(store) as partial:  # without it only time is lost
+        with suppress(OSError), written_whole(store) as partial:  # without the cache only time is lost
             partial.write_text(json.dumps(known | settled))
     rows = (found[path.relative_to(root).as_posix()] for path in files)
     return [(row[1], row[0]) for row in rows]
@@ -90,7 +90,7 @@ def cached_split(home: Path, name: str, samples: Sequence[Sample], checks: Seque
         return _open(entry, seen)
     try:
         with _locked(home / f"{name}.lock"):
-            with suppress(OSError, ValueError):  # another process made it meanwhile
+            with suppress(OSError, ValueError):  # another process has made it in the meantime
                 return _open(entry, seen)
             for old in (*home.glob(f"{name}-*"), *home.glob(f".{name}-*")):
                 shutil.rmtree(old, ignore_errors=True)
@@ -132,7 +132,7 @@ def _open(entry: Path, seen: Size | None) -> Split:
 def _mapped(path: Path) -> Tensor:
     array = np.load(path, mmap_mode="r")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it is not to be written to: nobody does
+        warnings.simplefilter("ignore")  # the array is read-only, and nobody writes to it
         return torch.from_numpy(array)
 
 
@@ -173,7 +173,7 @@ def _write(folder: Path, samples: Sequence[Sample], seen: Size | None, *, with_i
             _write_at(image_file.fileno(), image, image_start + int(of_images[number]))
             _write_at(label_file.fileno(), label, label_start + int(of_labels[number]))
 
-        with ThreadPoolExecutor() as pool:  # decoding leaves the interpreter free
+        with ThreadPoolExecutor() as pool:  # decoding releases the GIL
             list(pool.map(decode, range(len(samples))))
         for file in (image_file, label_file):
             os.fsync(file.fileno())
@@ -188,14 +188,14 @@ def _by(size: Size) -> str:
 
 
 def _header(file: io.BufferedWriter, count: int) -> int:
-    """Write the head of a NumPy file of so many bytes; return where these begin."""
+    """Write the header of a NumPy file of `count` bytes, and return the offset of the data."""
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (int(count),)})
     file.flush()
     return file.tell()
 
 
 def _write_at(descriptor: int, array: NDArray[np.uint8], offset: int) -> None:
-    """Write through the file and not its map: a full disk is then an error and no signal."""
+    """Write through the file, not through its map: a full disk is then an error and not a signal."""
     data = memoryview(np.ascontiguousarray(array).tobytes())
     while data:
         written = os.pwrite(descriptor, data, offset)

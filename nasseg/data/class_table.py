@@ -42,7 +42,7 @@ _STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class ClassRow(BaseModel):
-    """A class: what it is called, how it is drawn, and the label values that mean it."""
+    """A class: its name, its colour in drawings, and the label values that mean it."""
 
     model_config = _STRICT
 
@@ -54,7 +54,7 @@ class ClassRow(BaseModel):
 
 
 class LabelFiles(BaseModel):
-    """Say where labels are and what they hold. offset: added to the stored value, gives the id."""
+    """The paths of labels and what they hold. offset: stored value + offset = id."""
 
     model_config = _STRICT
 
@@ -64,12 +64,12 @@ class LabelFiles(BaseModel):
 
 
 class Part(BaseModel):
-    """Samples that belong to a split: those of a folder, of a list file, of sequences; all conditions hold at once.
+    """Samples of a split: those of a folder, of a list file, or of sequences; all conditions hold at once.
 
     folder: fills `{split}`. list: a file with a sample a line, below the data's folder or beside the class table;
-    list_if_there: the same, all samples where it is missing. sequences, without: how names begin, up to a `_`, `-` or
-    `/`, with the wildcards `*`, `?`, `[...]`; groups are part of a name (`aachen/aachen_000000_000019`). labels: in
-    place of the layout's. optional: the folder may be missing.
+    list_if_there: the same, but all samples if the file is missing. sequences, without: how names begin, up to a `_`,
+    `-` or `/`, with the wildcards `*`, `?`, `[...]`; groups are part of a name (`aachen/aachen_000000_000019`). labels:
+    replace the layout's. optional: the folder may be missing.
     """
 
     model_config = _STRICT
@@ -94,16 +94,16 @@ Splits = dict[SplitName, tuple[Part, ...]]
 
 
 def _as_lists(value: Any) -> Any:
-    """A split of one part need not be a list."""
+    """Wrap single parts in lists: a split of one part need not be a list."""
     if not isinstance(value, dict):
         return value
     return {name: [part] if isinstance(part, dict | Part) else part for name, part in value.items()}
 
 
 class Layout(BaseModel):
-    """One way in which a data set is distributed.
+    """One form in which a data set is distributed.
 
-    labelled_only: images without a label are not part of the data. absent: why it has no split of that name.
+    labelled_only: images without a label are not part of the data. absent: why a split does not exist.
     """
 
     model_config = _STRICT
@@ -118,11 +118,11 @@ class Layout(BaseModel):
 
 
 class ClassTable(BaseModel):
-    """The content of a table.
+    """The content of a class table.
 
-    root: where the data lie, unless it is said elsewhere; relative to the table's file. background: the class of pixels
-    that no shape covers; null ignores them. unknown: what a value in neither `classes` nor `ignore` is: an error,
-    ignored, or the class with the nearest value (masks with grey edges, or kept as JPEG).
+    root: the data's default folder; relative to the table's file. background: the class of pixels that no shape covers;
+    null ignores them. unknown: the treatment of values in neither `classes` nor `ignore`: an error, ignored, or the
+    class with the nearest value (masks with grey edges, or kept as JPEG).
     """
 
     model_config = _STRICT
@@ -151,7 +151,7 @@ class ClassTable(BaseModel):
         return tuple(row.colour for row in self.classes)
 
     def encoding(self, labels: LabelFiles) -> "Encoding":
-        """Return what the stored values of such label files mean."""
+        """Return the meaning of the values that such label files store."""
         if labels.hold in SHAPES:
             titles = {str(title): IGNORE for title in self.ignore.get("titles", ())}
             for number, row in enumerate(self.classes):
@@ -178,9 +178,9 @@ def code_of(value: int | Colour) -> int:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Say what stored values mean. codes: value (a colour: 0xRRGGBB) and class, or 255 where ignored.
+    """The meaning of stored values. codes: value (a colour: 0xRRGGBB) -> class, or 255 if ignored.
 
-    titles, background: the same of shapes, and the class of what none covers.
+    titles: the same for shapes. background: the class of pixels that no shape covers.
     """
 
     hold: Holds
@@ -203,12 +203,12 @@ class Encoding:
 
     @property
     def plain(self) -> bool:
-        """Return whether values that are classes are the classes' own numbers."""
+        """True if each stored value is its class's number."""
         own = all(target in (value, IGNORE) for value, target in self.codes)
         return own and self.unknown == "error" and not self.titles
 
     def rules(self) -> list[Any]:
-        """Return what decides the classes of a label file besides its content, as plain data."""
+        """Return everything but its content that decides a label file's classes, as plain data."""
         return [self.hold, self.codes, self.unknown, *([self.titles, self.background] if self.titles else ())]
 
     def decode(self, stored: NDArray[Any]) -> tuple[NDArray[np.uint8], list[int]]:
@@ -243,14 +243,14 @@ class Encoding:
         return targets[distance.argmin(1)]
 
     def show(self, code: int | str) -> str:
-        """Return a value as users know it."""
+        """Return a value in the form users know."""
         if isinstance(code, str):
             return f"shapes of {code!r}"
         return f"colour [{code >> 16}, {code >> 8 & 255}, {code & 255}]" if self.hold == "colours" else f"label {code}"
 
     @property
     def classes_in_words(self) -> str:
-        """Return the values of the classes, in short."""
+        """The values of the classes, in short."""
         if self.titles:
             return ", ".join(title for title, target in self.titles if target != IGNORE)
         values = sorted(value for value, target in self.codes if target != IGNORE)
@@ -271,7 +271,7 @@ def list_tables() -> dict[str, Path]:
 
 
 def shipped_table(name: str) -> ClassTable:
-    """Return a class table that comes with nasseg."""
+    """Return a class table shipped with nasseg."""
     return read_table(_HOME / f"{name}.yaml")
 
 
@@ -288,7 +288,7 @@ def read_table(path: Path) -> ClassTable:
     return _read_table(path, (stat.st_mtime_ns, stat.st_size))
 
 
-@cache  # long tables take a tenth of a second
+@cache  # reading a long table takes a tenth of a second
 def _read_table(path: Path, _version: tuple[int, int]) -> ClassTable:
     document = read_yaml(path)
     table = document.validate(ClassTable)
@@ -320,7 +320,7 @@ _SPLITS = "splits are train, val and test, each like {folder: NAME}, {list: FILE
 
 
 def _check(document: Document, table: ClassTable) -> None:
-    """Refuse what makes no sense although every value has the right type."""
+    """Refuse entries that make no sense although every value has the right type."""
     seen: dict[tuple[str, int | str], str] = {}
     if table.background is not None and table.background not in table.names:
         raise document.error(("background",), str(unknown("class", table.background, table.names)))

@@ -22,15 +22,15 @@ from nasseg.errors import UserError, unknown
 from nasseg.files import cache_folder
 from nasseg.records import Size, digest
 
-# Fresh scenes for every split, and adding to one leaves the others as they are.
+# Every split has scenes of its own, and adding to one does not change the others.
 _FIRST_SCENE = {"train": 0, "val": 1 << 24, "test": 2 << 24}
 _OPTIONS = ("root", "layout", "size", "splits", "unknown")
-PSEUDO = "pseudo"  # the split of what is pseudo-labelled, and the option that names its folder
+PSEUDO = "pseudo"  # the split of pseudo-labelled images, and the option for its folder
 
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """Splits `train`, `val` and, if there, `test` and `pseudo`, each read when first asked for and kept then.
+    """Splits `train`, `val` and, if there, `test` and `pseudo`, each read on first use and then kept.
 
     fingerprint: a hash of the content; where it differs, accuracies are not comparable. Weights are chosen on `val`,
     never on `test`. counts: images of each split; rules: where each comes from, in words; absent: why there is none.
@@ -83,7 +83,7 @@ class DataSet:
         )
 
     def read(self) -> None:
-        """Read now what trainings read: `train` and `val`.
+        """Read the splits that trainings need, `train` and `val`.
 
         Raises:
             UserError: a file of them cannot be used (which is named).
@@ -147,7 +147,7 @@ def load_data(name: str | Path, **options: Any) -> DataSet:
 
 
 def _load_folder(name: str | Path, options: dict[str, Any]) -> tuple[DataSet, dict[Check, str]]:
-    """Return the data, and by content what image of which split is not to be learned from."""
+    """Return the data, and the images not to learn from: check of the file -> its split."""
     found, label, seen = find_folder(name, **options)
     samples = found.samples
     checks = {split: _checks(found, split) for split in samples}
@@ -172,7 +172,7 @@ def _load_folder(name: str | Path, options: dict[str, Any]) -> tuple[DataSet, di
 
 
 def find_folder(name: str | Path, **options: Any) -> tuple[Folder, str, Size | None]:
-    """Return what `load_data` reads, its name, and the size that networks see, None for that of the images.
+    """Return the folder that `load_data` reads, its name, and the size that networks see, None for the images' own.
 
     Raises:
         UserError: there is no such data set, or an option is wrong.
@@ -273,7 +273,7 @@ def _with_pseudo(data: DataSet, folder: Path, seen: Size | None, kept_apart: Map
     """Return the data with pseudo-labelled images; their content is part of the fingerprint.
 
     Raises:
-        UserError: there are none, they are of other classes, or networks are chosen or tested on some of them.
+        UserError: there are none, they have other classes, or networks are chosen or tested on some of them.
     """
     images, samples = pseudo_samples(folder, data.classes)
 
@@ -294,7 +294,7 @@ def _with_pseudo(data: DataSet, folder: Path, seen: Size | None, kept_apart: Map
 
     def read() -> Split:
         _require_unchanged(files, first, checks())
-        # As training images are kept: a label of its image's size.
+        # As for training images: a label has its image's size.
         return cached_split(home, "train", samples, first, seen)
 
     return replace(

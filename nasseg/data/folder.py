@@ -1,4 +1,4 @@
-"""The one reader of data sets on disk: what a class table says of a folder, found there and matched."""
+"""The one reader of data sets on disk: finds and matches in a folder the files that a class table describes."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -32,10 +32,10 @@ class Sample:
 
 @dataclass
 class Matched:
-    """A split as it lies on disk. wrong: one message a fault, each names its file.
+    """A split as it lies on disk. wrong: one message for each fault, naming its file.
 
     claimed, orphans: labels in its folders, with and without an image there. unlabelled: images in its folders without
-    a label, where the layout allows that.
+    a label, if the layout allows that.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Matched:
 
 
 def left_over(root: Path, found: Iterable[Matched]) -> list[str]:
-    """Return what belongs to none of all the splits, in words: images without a label, labels without an image."""
+    """Describe the files that belong to no split: images without a label, labels without an image."""
     found, lines = list(found), []
     unlabelled = sorted(_below(root, path) for path in set().union(*(each.unlabelled for each in found)))
     if unlabelled:
@@ -78,7 +78,7 @@ def _some(names: list[str]) -> str:
 
 @dataclass(frozen=True)
 class _Labels:
-    """The label files of one kind: by sample, the file and the image's name in it."""
+    """The label files of one kind: sample -> the file, and the image's name in it."""
 
     files: dict[str, tuple[Path, str]]
     encoding: Encoding
@@ -94,9 +94,9 @@ class _Labels:
 
 @dataclass(frozen=True)
 class Folder:
-    """The data at `root` as one layout of a class table has them. Listed and matched when first needed.
+    """The data at `root`, as one layout of a class table describes them. Listed and matched on first use.
 
-    given: splits in place of the layout's.
+    given: splits that replace the layout's.
     """
 
     root: Path
@@ -110,7 +110,7 @@ class Folder:
 
     @cached_property
     def splits(self) -> Splits:
-        """The parts of each split that is there."""
+        """The parts of each split that exists."""
         wanted = {**self.layout.splits, **self.given}
         return {name: parts for name in _ORDER if (parts := self._present(wanted.get(name, ())))}
 
@@ -118,7 +118,7 @@ class Folder:
         return tuple(part for part in parts if not part.optional or not missing_of(self.root, self.layout, part))
 
     def matched(self, split: SplitName) -> Matched:
-        """Return all of a split, with what is wrong."""
+        """Return all samples of a split, and its faults."""
         found = Matched()
         for part in self.splits[split]:
             self._match(part, found)
@@ -238,7 +238,7 @@ class Folder:
                 found.wrong.append(f"{path}:{number} lists {text}, but {self.root} holds no such image")
 
     def rules(self) -> dict[str, Any]:
-        """Return what decides the content besides the files: nothing for class numbers in folders by split."""
+        """Return everything but the files that decides the content: empty for class numbers in folders by split."""
         found = (sample.encoding for samples in self.samples.values() for sample in samples)
         encodings = {id(encoding): encoding for encoding in found}.values()
         extra: dict[str, Any] = {}
@@ -249,9 +249,9 @@ class Folder:
         return extra
 
     def fingerprint(self, checks: Callable[[list[Path]], list[tuple[int, int]]], seen: object = None) -> str:
-        """Return a hash of names, sizes and CRCs of the content of every file that is used, and of the rules if any.
+        """Return a hash of the names, sizes and CRCs of all files used, and of the rules if any.
 
-        seen: the size that networks see, where it is not the images' own.
+        seen: the size that networks see, if it is not the images' own.
         """
         files = [path for samples in self.samples.values() for s in samples for path in (s.image, s.label)]
         rows = sorted(

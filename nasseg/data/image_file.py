@@ -1,7 +1,7 @@
 """Read one image with its label, and fit both into what networks see. Every error names the file and what to do.
 
-A camera notes in EXIF how its picture is to be turned. Labelling tools show it turned, so it is read turned, unless its
-label fits only the picture as it is stored.
+A camera notes in EXIF how to turn its picture. Labelling tools show it turned, so it is read turned, unless its label
+fits only the picture as stored.
 """
 
 from contextlib import suppress
@@ -18,13 +18,13 @@ from nasseg.data.formats.read import read_drawing
 from nasseg.errors import UserError
 from nasseg.records import Size
 
-# What Pillow raises for a file that is no image, or one that is cut short.
+# Pillow's errors for a file that is no image, or that is cut short.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _ORIENTATION, _CHANNELS = 0x0112, 277  # EXIF and TIFF tags
 
 
 def size_of(path: Path) -> Size:
-    """Return height and width of an image as it is shown, by its header alone.
+    """Return height and width of an image as it is shown, from its header alone.
 
     Raises:
         UserError: the file cannot be read.
@@ -50,7 +50,7 @@ def is_turned(path: Path) -> bool:
 
 
 def fitting_size(image: Path, label: Path, encoding: Encoding, entry: str = "") -> Size:
-    """Return height and width of an image that its label fits, by the headers alone: as shown, else as stored.
+    """Return height and width of an image that its label fits, from the headers alone: as shown, else as stored.
 
     Raises:
         UserError: a file cannot be read, or the label fits neither.
@@ -187,9 +187,9 @@ def unknown_values(path: Path, encoding: Encoding, bad: list[int | str]) -> str:
 
 
 def read_stored(path: Path) -> tuple[str, NDArray[Any]]:
-    """Return what a label file holds as it is: `ids` with numbers [H, W], or `colours` with 0xRRGGBB [H, W].
+    """Return the stored values of a label file: `ids` with numbers [H, W], or `colours` with 0xRRGGBB [H, W].
 
-    Grey in three channels is numbers. Where alpha alone varies, alpha is the label and the first value is `alpha`.
+    Grey in three channels counts as numbers. If only alpha varies, alpha is the label and the first value is `alpha`.
 
     Raises:
         UserError: the file cannot be read.
@@ -219,7 +219,7 @@ def _as_codes(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 
 def _read_stored(path: Path, encoding: Encoding) -> NDArray[Any]:
-    """Return the numbers or colour codes that the class table says a label holds."""
+    """Return the numbers or colour codes of a label, as the class table reads it."""
     if encoding.hold == "colours":
         try:
             with Image.open(path) as image:
@@ -237,7 +237,7 @@ def _read_stored(path: Path, encoding: Encoding) -> NDArray[Any]:
 
 
 def _read_matlab(path: Path) -> NDArray[np.int64]:
-    from scipy.io import loadmat  # slow to import, and COCO-Stuff 10k alone needs it
+    from scipy.io import loadmat  # slow to import, and only COCO-Stuff 10k needs it
 
     try:
         label = loadmat(path, variable_names=["S"])["S"]
@@ -249,7 +249,7 @@ def _read_matlab(path: Path) -> NDArray[np.int64]:
 
 
 def _cannot_read(kind: str, path: Path, error: Exception) -> UserError:
-    if isinstance(error, UserError):  # a ValueError, which says all
+    if isinstance(error, UserError):  # UserError is a ValueError; its message is complete
         return error
     with suppress(OSError):
         if path.stat().st_size == 0:

@@ -10,14 +10,14 @@ PICTURES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm"}
 )
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-_HIDDEN = (".", "__MACOSX", "@eaDir")  # of systems and disks, not of the data
+_HIDDEN = (".", "__MACOSX", "@eaDir")  # made by systems and disks, not data
 
 
 def list_files(start: Path, root: Path | None = None, *, deep: bool = True) -> Iterator[Path]:
-    """Yield the files in `start` and, where deep, below it, folder by folder in the order of their names.
+    """Yield the files in `start` and, if deep, below it, folder by folder in the order of their names.
 
     Hidden files are left out. A link to a folder is followed if the folder lies outside of `root` (default: start) and
-    is not one that holds it; each such folder is entered once, so that links in circles end.
+    does not contain it; each such folder is entered once, so that circles of links end.
 
     Raises:
         UserError: the start cannot be listed.

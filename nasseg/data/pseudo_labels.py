@@ -1,7 +1,7 @@
-"""Keep pseudo-labels for self-training (ESeg, Section 4.4): a trained network labels images, another learns from them.
+"""Pseudo-labels for self-training (ESeg, Section 4.4): a trained network labels images, another learns from them.
 
-A folder of pseudo-labels holds `pseudo.json`, which says what was labelled by what and how, and `labels/`, one PNG an
-image: class numbers, 255 where the teacher was not sure. The images stay where they are.
+A folder of pseudo-labels holds `pseudo.json`, which names the images, the teacher and its settings, and `labels/`, one
+PNG for each image: class numbers, 255 where the teacher was not sure. The images stay where they are.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def list_images(images: Path) -> tuple[str, ...]:
 
 
 def begin_labels(folder: Path, wanted: PseudoLabels) -> list[str]:
-    """Write `pseudo.json`, or find it as it would be written, and return the images that have no label yet.
+    """Write `pseudo.json`, or check that it is already the same, and return the images that have no label yet.
 
     Raises:
         UserError: the folder holds other pseudo-labels, or cannot be written to.

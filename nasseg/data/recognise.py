@@ -1,4 +1,4 @@
-"""Find the class table that a folder is laid out by."""
+"""Find the class table that describes a folder's layout."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from nasseg.errors import UserError
 
 @dataclass(frozen=True)
 class Recognised:
-    """Data that are laid out as a table says: `at` the folder asked for, or the one folder below it that is."""
+    """Data laid out as a table describes. `at`: the folder asked for, or the one folder below it with the data."""
 
     table_name: str
     table: ClassTable
@@ -58,7 +58,7 @@ def _layouts(tables: dict[str, ClassTable], layout: str | None) -> Iterable[tupl
 
 
 def lacks(root: Path, table: ClassTable, layout: Layout) -> list[str]:
-    """Return the folders and lists of its splits that are not there."""
+    """Return the folders and lists of the layout's splits that are missing."""
     places = _places(root, table, layout)
     return [name for name, there in places.items() if not there]
 
@@ -78,12 +78,12 @@ def _places(root: Path, table: ClassTable, layout: Layout) -> dict[str, bool]:
 
 
 def list_at(name: str, root: Path, table: ClassTable) -> Path | None:
-    """Return a list file below the data's folder or beside the class table, None where there is none."""
+    """Return a list file below the data's folder or beside the class table; None if there is none."""
     return next((path for home in (root, table.home) if home and (path := home / name).is_file()), None)
 
 
 def missing_of(root: Path, layout: Layout, part: Part) -> bool:
-    """Return whether the folder of the images of a part is not there."""
+    """Return whether the folder of a part's images is missing."""
     return not static_folder(root, layout.images, part).is_dir()
 
 

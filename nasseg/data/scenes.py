@@ -1,18 +1,18 @@
-"""Procedural street scenes, so that everything runs without a download: many, labelled exactly, equal on every machine.
+"""Procedural street scenes, so that everything runs without a download: many, exactly labelled, equal on every machine.
 
-A pinhole camera 1.5 m above the ground looks down a street. Lengths are metres (X to the right, Y up, Z ahead), sizes
+A pinhole camera 1.5 m above the ground looks down a street. Lengths are metres (X to the right, Y up, Z ahead). Sizes
 on the image follow by perspective, so objects span a wide range of scales. A scene is a map of materials; a material
-has a class, a colour and a roughness. What keeps the task from being one of colour or of small neighbourhoods:
+has a class, a colour and a roughness. Neither colour nor a small neighbourhood solves the task:
 
 - road and pavement are one grey with one grain. The strip between a kerb-like line and the wall is pavement where the
   wall carries awnings and road where it is bare: the cue is up to half the image height away, and further in columns
-  near the vanishing point. It is a matter of sides, not of left and right, so flipping keeps it true.
+  near the vanishing point. The rule depends on the wall, not on left and right, so flipping keeps it true.
 - trucks are painted and windowed like facades, signs and clothes like cars, overcast skies like walls.
 - poles are one pixel wide at 64 x 128.
-- on the image, things are up to 16 times and more as tall as others, and cars up to 9 times as tall as others.
+- on the image, some things are more than 16 times as tall as others, and some cars 9 times as tall as others.
 
-Frozen: figures on record name these scenes by their content, and sums of it are held by a test. What they reward is
-measured by tests/benchmarks/bench_scenes.py (reports/scenes).
+Frozen: recorded figures name these scenes by their content, and a test holds checksums of it. tests/benchmarks/
+bench_scenes.py measures what they reward (reports/scenes).
 
 Some scenes end in the bonnet of the own car, which is not labelled (255).
 Only exactly rounded arithmetic (+ - * /, floor) decides pixels.
@@ -40,7 +40,7 @@ IGNORE = 255
 SKY, BUILDING, ROAD, PAVEMENT, TREE, CAR, TRUCK, PERSON, POLE, SIGN = range(10)
 
 _EYE = 1.5  # height of the camera
-_FAR = 80.0  # where the street ends
+_FAR = 80.0  # end of the street
 _BLOCKS = 12  # houses a side
 _FACADES = np.array([[128, 126, 122], [150, 90, 70], [196, 176, 140], [210, 208, 204], [96, 92, 96]], np.float32)
 _PAINTS = np.array(
@@ -55,7 +55,7 @@ _AWNING, _WHITE = np.array([205, 70, 40], np.float32), np.array([235, 235, 230],
 
 
 def render(index: int, size: tuple[int, int] = (64, 128), seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Scene `index` of the endless series `seed`: image [H, W, 3] and label [H, W], classes 0..9 and 255."""
+    """Draw scene `index` of the endless series `seed`: image [H, W, 3] and label [H, W], classes 0..9 and 255."""
     scene = _Scene(np.random.Generator(np.random.PCG64([seed, index])), size)
     scene.draw_street()
     scene.draw_objects()
@@ -80,7 +80,7 @@ class _Scene:
         return low + (high - low) * float(self.rng.random())
 
     def pick(self, colours: NDArray[np.float32], spread: float = 14) -> NDArray[np.float32]:
-        """One of the colours, a little off."""
+        """Pick one of the colours, varied a little."""
         draws = self.rng.random(4)
         chosen: NDArray[np.float32] = colours[int(draws[0] * len(colours))]
         return chosen + ((draws[1:] - 0.5) * (2 * spread)).astype(np.float32)
@@ -116,7 +116,7 @@ class _Scene:
         ground_x = self.x * (ground_z / np.float32(self.focal))
         outer = np.where(right, ground_x > self.kerbs[1], ground_x < self.kerbs[0])
         ground = np.where(outer & shops[right.astype(np.intp)], pavement, road)
-        # A kerb is a rim of what lies outside it, whether that is pavement or road: it says where, not which.
+        # A kerb borders whatever lies outside it, pavement or road: it shows where the strip is, not which.
         self.shade = np.zeros((self.height, self.width), np.float32)
         for side, kerb in enumerate(self.kerbs):
             outside = ground_x - np.float32(kerb) if side else np.float32(kerb) - ground_x
@@ -137,7 +137,7 @@ class _Scene:
         right: NDArray[np.bool_],
         shops: NDArray[np.bool_],
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Rows of houses along both walls: their materials and where they stand, [H, W] each."""
+        """Draw rows of houses along both walls. Return their materials and a mask of where they stand, [H, W] each."""
         draws = self.rng.random((5, 2 * _BLOCKS)).astype(np.float32)
         ends = np.cumsum(draws[0].reshape(2, -1) * np.float32(8) + np.float32(5), axis=1)
         block = np.where(right, np.searchsorted(ends[1], wall_z) + _BLOCKS, np.searchsorted(ends[0], wall_z)).clip(
@@ -167,7 +167,7 @@ class _Scene:
     # --- what stands on it ----------------------------------------------------------------------------------------
 
     def draw_objects(self) -> None:
-        """Trees, vehicles, persons, poles and signs, the farthest first."""
+        """Draw trees, vehicles, persons, poles and signs, the farthest first."""
         counts = (
             (self._tree, 3, 7, 35),
             (self._car, 5, 4.5, 40),
@@ -178,7 +178,7 @@ class _Scene:
         todo = []
         for draw, most, near, far in counts:
             for _ in range(int(self.between(0.3, most + 1))):
-                # Even in 1/Z, that is in size on the image.
+                # Even in 1/Z, hence in size on the image.
                 todo.append((near / self.between(near / far, 1), draw))
         for z, draw in sorted(todo, key=lambda item: -item[0]):
             draw(self.between(self.walls[0] + 0.8, self.walls[1] - 0.8), z)
@@ -193,7 +193,7 @@ class _Scene:
         return self.horizon + self.focal * (_EYE - y) / z
 
     def _box(self, x: float, z: float, width: float, low: float, high: float, paint: int) -> tuple[slice, slice]:
-        """An upright rectangle at depth z, at least a pixel wide and high."""
+        """Draw an upright rectangle at depth z, at least a pixel wide and high."""
         left, top = floor(self._column(x - width / 2, z) + 0.5), floor(self._row(high, z) + 0.5)
         right = max(floor(self._column(x + width / 2, z) + 0.5), left + 1)
         bottom = max(floor(self._row(low, z) + 0.5), top + 1)
@@ -287,7 +287,7 @@ class _Scene:
     # --- the photograph -------------------------------------------------------------------------------------------
 
     def develop(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Light, grain, sensor noise and a slight blur; and the label."""
+        """Add light, grain, sensor noise and a slight blur. Return image and label."""
         tint = np.array([self.between(0.92, 1.08) for _ in range(3)], np.float32) * np.float32(self.between(0.7, 1.12))
         colours = np.stack(self.colours) * tint
         texture = (self.grain.astype(np.float32) - np.float32(127.5)) / np.float32(100)

@@ -1,4 +1,4 @@
-"""Images and labels of a split, in memory or mapped from a file; of one size, or of many."""
+"""Images and labels of a split, in memory or mapped from a file; of one size or of many."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from torch import Tensor
 from nasseg.records import Size
 
 Batch = tuple[Tensor, Tensor] | tuple[list[Tensor], list[Tensor]]
-_SHARE = 4  # a split goes to an accelerator whole where it takes less than this part of the free memory
+_SHARE = 4  # a split moves to an accelerator if it takes at most 1 / _SHARE of the free memory
 
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """N arrays of different sizes, one behind the other: images [H, W, 3] or labels [H, W], uint8."""
+    """N arrays of different sizes, stored one after the other: images [H, W, 3] or labels [H, W], uint8."""
 
     flat: Tensor
     sizes: tuple[Size, ...]
@@ -49,7 +49,7 @@ class Ragged:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """images: uint8 [N, H, W, 3], RGB. labels: uint8 [N, H, W], 255 where ignored. Ragged where sizes differ.
+    """images: uint8 [N, H, W, 3], RGB. labels: uint8 [N, H, W], 255 where ignored. Ragged if sizes differ.
 
     seen: the size that networks see, where it is not that of all images and labels. Images are resized to fit into it
     (nasseg.data.image_file.fit_image), the rest will be the mean colour; logits are resized to the labels. An image and
@@ -65,7 +65,7 @@ class Split:
 
     @property
     def size(self) -> Size:
-        """Height and width, as networks see the images."""
+        """Height and width of the images as networks see them."""
         if self.seen is not None:
             return self.seen
         assert isinstance(self.images, Tensor), "images of different sizes are seen at a size"
@@ -73,18 +73,18 @@ class Split:
 
     @property
     def fits(self) -> bool:
-        """Whether all images and labels have the size that networks see: then batches are tensors."""
+        """True if all images and labels have the size that networks see: then batches are tensors."""
         parts = (self.images, self.labels)
         return all(isinstance(part, Tensor) and tuple(part.shape[1:3]) == self.size for part in parts)
 
     def to(self, device: torch.device | str) -> "Split":
-        """The same on a device; still where it was, where it would take much of the device's memory."""
+        """Return the split on a device; unchanged if it would take too much of the device's memory."""
         if torch.device(device).type == "cuda" and self.images.nbytes > torch.cuda.mem_get_info(device)[0] // _SHARE:
             return self
         return Split(self.images.to(device), self.labels.to(device), self.seen)
 
     def batch(self, chosen: Tensor, device: torch.device | str) -> Batch:
-        """Images and labels of those numbers on a device: tensors [B, ...], or lists where sizes differ."""
+        """Return the chosen images and labels on a device: tensors [B, ...], or lists if sizes differ."""
         if isinstance(self.images, Tensor) and isinstance(self.labels, Tensor) and self.fits:
             chosen = chosen.to(self.images.device)
             return self.images.index_select(0, chosen).to(device), self.labels.index_select(0, chosen).to(device)
@@ -92,7 +92,7 @@ class Split:
         return [self.images[n].to(device) for n in numbers], [self.labels[n].to(device) for n in numbers]
 
     def batches(self, size: int, device: torch.device | str) -> Iterator[Batch]:
-        """All of the split in its order."""
+        """Yield the whole split in its order."""
         if isinstance(self.images, Tensor) and isinstance(self.labels, Tensor) and self.fits:
             for images, labels in zip(self.images.split(size), self.labels.split(size), strict=True):
                 yield images.to(device), labels.to(device)

@@ -1,7 +1,6 @@
 """Path templates of class tables, such as `images/{split}/{name}`: the files that fit one, and their keys.
 
-The key of a sample is what its image's and its label's path have in common: group and name,
-`aachen/aachen_000000_000019`.
+A sample's key is the common part of its image's and its label's path: group and name, `aachen/aachen_000000_000019`.
 """
 
 import re
@@ -15,7 +14,7 @@ from nasseg.data.list_files import PICTURES
 
 
 def static_folder(root: Path, template: str, part: Part) -> Path:
-    """Return the folder below which everything of a template lies."""
+    """Return the deepest folder that contains everything of a template."""
     return root / _static(template.replace("{split}", part.folder or ""))
 
 
@@ -24,7 +23,7 @@ def _static(template: str) -> str:
 
 
 def is_deep(template: str) -> bool:
-    """Return whether its files lie in folders below the static one."""
+    """Return whether a template's files lie in folders below the static one."""
     return template.removeprefix(_static(template)).count("/") > 0 or "{group}" in template
 
 
@@ -43,9 +42,9 @@ def _pattern(template: str, folder: str) -> re.Pattern[str]:
 
 
 def key_of(template: str, part: Part, path: str) -> str | None:
-    """Return the key of a path below the root, None where it does not fit the template.
+    """Return the key of a path below the root; None if it does not fit the template.
 
-    The labels of some tools are called as their image with its suffix, `a.jpg.json`: the key is without it.
+    Some tools name labels after the image with its suffix, `a.jpg.json`: the key is without it.
     """
     match = _pattern(template, part.folder or "").fullmatch(path)
     if match is None:
@@ -57,7 +56,7 @@ def key_of(template: str, part: Part, path: str) -> str | None:
 
 
 def filled(template: str, part: Part, key: str) -> str:
-    """Return the path below the root of a sample's file, without the suffix where any will do."""
+    """Return the path below the root of a sample's file, without the suffix if any will do."""
     group, _, name = key.rpartition("/")
     return template.replace("{split}", part.folder or "").replace("{group}", group).replace("{name}", name)
 

@@ -37,7 +37,7 @@ FAMILIES = {
     "backbone": "nasseg.families.backbones.backbone:BackboneArch",
     "composed": "nasseg.families.composed:ComposedArch",
 }
-PAPERS = {  # family -> as its paper calls it
+PAPERS = {  # family -> its name in the paper
     "bisenetv2": "BiSeNetV2",
     "stdc": "STDC",
     "eseg": "ESeg",
@@ -58,10 +58,10 @@ class Variant:
 
 
 def get_family(name: str) -> type[Arch]:
-    """The Arch class of a family, or of `file.py:Class` or `package.module:Class`, a family of a user's own.
+    """Return the Arch class of a built-in family, or of a user's own: `file.py:Class` or `package.module:Class`.
 
     Raises:
-        UserError: no family has that name, or what is there is no Arch.
+        UserError: no family has that name, or the class is no Arch.
     """
     if ":" in name:
         arch_class, _ = load_code(name)
@@ -77,7 +77,7 @@ def get_family(name: str) -> type[Arch]:
 
 @cache
 def variants() -> dict[str, Variant]:
-    """Every published architecture by name, family by family."""
+    """Return every published architecture by name, in the order of the families."""
     found: dict[str, Variant] = {}
     for family in FAMILIES:
         path = Path(__file__).parent / "variants" / f"{family}.yaml"
@@ -90,10 +90,10 @@ def variants() -> dict[str, Variant]:
 
 
 def make_arch(name: str, /, **params: Any) -> Arch:
-    """The arch of a variant or a family, with fields replaced by `params`.
+    """Return the arch of a variant or a family, with fields replaced by `params`.
 
     Raises:
-        UserError: no variant or family has that name, or a field or its value is refused.
+        UserError: no variant or family has that name, a field does not exist, or its value is refused.
     """
     known = variants()
     if name in known:
@@ -104,7 +104,7 @@ def make_arch(name: str, /, **params: Any) -> Arch:
 
 
 def build_model(arch: Arch | str, num_classes: int = 19) -> Segmenter:
-    """The model in eval mode: [B, 3, H, W] -> logits [B, num_classes, H, W] at input size."""
+    """Build the model in eval mode: [B, 3, H, W] -> logits [B, num_classes, H, W] at the input's size."""
     if num_classes < 1:
         raise UserError(f"num_classes must be at least 1, got {num_classes}")
     built = make_arch(arch) if isinstance(arch, str) else arch

@@ -1,4 +1,4 @@
-"""What the five families share: an architecture is a frozen set of facts that builds a model and knows its identity."""
+"""The base of all families: an architecture is a frozen set of facts that builds a model and knows its identity."""
 
 import dataclasses
 import gc
@@ -17,42 +17,42 @@ from nasseg.families.graph.identity import fingerprint
 from nasseg.families.graph.on_meta import OnMeta
 from nasseg.families.graph.recorder import Graph, every_module, record
 
-# arch.id is taken of the network as it would run on a Cityscapes frame.
+# arch.id is the hash of the network as it would run on a Cityscapes frame.
 ID_INPUT_SIZE = (1024, 2048)
 ID_CLASSES = 19
 
 
 @dataclass(frozen=True)
 class Feature:
-    """What a feature map is: its channels and how many input pixels one of its steps spans."""
+    """A feature map's channels and stride, in input pixels a step."""
 
     channels: int
     stride: int
 
 
 class Encoder(nn.Module):
-    """Image [B, 3, H, W] -> {name: feature map}; `features` says what each map is."""
+    """Image [B, 3, H, W] -> {name: feature map}; `features` describes each map."""
 
     features: dict[str, Feature]
 
 
 class Context(nn.Module):
-    """{name: map} -> {name: map} with more of them; `features` says what each is."""
+    """{name: map} -> {name: map} with maps added; `features` describes each."""
 
     features: dict[str, Feature]
 
 
 class Decoder(nn.Module):
-    """{name: map} -> one map, which is `feature`."""
+    """{name: map} -> one map, described by `feature`."""
 
     feature: Feature
 
 
 class Segmenter(nn.Module):
-    """encoder -> (context) -> decoder -> head, and logits resized to the input: [B, 3, H, W] -> [B, classes, H, W].
+    """Encoder -> (context) -> decoder -> head, then logits resized to the input: [B, 3, H, W] -> [B, classes, H, W].
 
-    context: None where a family has none. head: map -> logits at its stride.
-    input_scale: the image is resized by it first, so that cost, latency and accuracy are taken at the camera's size.
+    context: None if the family has none. head: map -> logits at the map's stride.
+    input_scale: the image is resized by it first, so that cost, latency and accuracy all refer to the camera's size.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.encoder, self.context, self.decoder, self.head = encoder, context, decoder, head
         self.input_scale, self.align_corners = input_scale, align_corners
-        # Known from the parts, not from the sizes of an image, on which torch's tracers cannot branch.
+        # Derived from the parts: torch's tracers cannot branch on an image's size.
         self.ends_at_full_size = input_scale == 1.0 and decoder.feature.stride == 1
         self.may_end_at_full_size = isinstance(head, nn.ConvTranspose2d)  # where sides are even
 
@@ -77,15 +77,15 @@ class Segmenter(nn.Module):
         return self.fit(logits, image)
 
     def fit(self, logits: Tensor, image: Tensor) -> Tensor:
-        """Resize logits to the image's size, unless the network ends at it."""
+        """Resize logits to the image's size, unless the network already ends at it."""
         if self.ends_at_full_size or (self.may_end_at_full_size and logits.shape[-2:] == image.shape[-2:]):
             return logits
         return self.resize(logits, image.shape[-2:])
 
     def forward_features(self, image: Tensor) -> dict[str, Tensor]:
-        """The features after the context: what decoders and training heads read."""
+        """Return the features after the context: the input of decoders and training heads."""
         if self.input_scale != 1.0:
-            # Sizes that torch computes are traced by every tool; ours would become constants or fail.
+            # Let torch compute the size: every tool can trace that. A size computed here becomes a constant or fails.
             image = F.interpolate(
                 image,
                 scale_factor=self.input_scale,
@@ -102,10 +102,10 @@ class Segmenter(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Arch(ABC):
-    """A validated architecture. Fields are primary facts, their defaults the published network.
+    """A validated architecture. Its fields are primary facts; their defaults are the published network.
 
-    A family subclasses it as a frozen, keyword-only dataclass, names itself in `family`, checks its fields in
-    `check` and builds in `build`.
+    A family is a frozen, keyword-only dataclass that inherits from it. It names itself in `family`, checks its fields
+    in `check` and builds the model in `build`.
     """
 
     family: ClassVar[str]
@@ -121,14 +121,14 @@ class Arch(ABC):
         self.check()
 
     def check(self) -> None:  # noqa: B027  (optional)
-        """Raise UserError (use `require`) where fields contradict each other."""
+        """Raise UserError (through `require`) if fields contradict each other."""
 
     @abstractmethod
     def build(self, num_classes: int) -> Segmenter:
-        """The model in its inference form, initialised as the paper says."""
+        """Build the model in its inference form, initialised as in the paper."""
 
     def build_encoder(self) -> Encoder:
-        """The encoder alone, as `composed` takes it."""
+        """Build the encoder alone, for `composed`."""
         encoder: Encoder = self.build(1).encoder
         return encoder
 
@@ -137,20 +137,20 @@ class Arch(ABC):
             raise UserError(f"{self.family}: {rule}, got {value}")
 
     def params(self) -> dict[str, Any]:
-        """The parameters as plain data: `make_arch(arch.family, **arch.params())` is this arch again."""
+        """Return the parameters as plain data: `make_arch(arch.family, **arch.params())` gives the same arch."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
     def param_names(cls) -> list[str]:
-        """The names that `params` may have: the fields."""
+        """Return the names that `params` may have: the fields."""
         return [field.name for field in dataclasses.fields(cls)]
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Self:
-        """The inverse of `params`; what is left out has its default.
+        """Build the arch from `params`; fields left out take their defaults.
 
         Raises:
-            UserError: a parameter does not exist (nearest name offered), or its value is refused.
+            UserError: a parameter does not exist (the nearest name is offered), or its value is refused.
         """
         for name in params:
             if name not in cls.param_names():
@@ -158,10 +158,10 @@ class Arch(ABC):
         return cls(**params)
 
     def build_meta(self, num_classes: int) -> Segmenter:
-        """The model in eval mode on the meta device: shapes without numbers."""
+        """Build the model in eval mode on the meta device: shapes without numbers."""
         with OnMeta():
             model = self.build(num_classes)
-        for module in every_module(model):  # model.eval() takes ten times as long
+        for module in every_module(model):  # model.eval() is ten times slower
             if type(module).train is nn.Module.train:
                 module.__dict__["training"] = False
             else:
@@ -169,15 +169,15 @@ class Arch(ABC):
         return model
 
     def graph(self, num_classes: int, input_size: tuple[int, int]) -> Graph:
-        """The inference graph for one image [1, 3, *input_size]: built and recorded anew, nothing is computed."""
+        """Record the inference graph for one image [1, 3, *input_size], anew at each call. Nothing is computed."""
         graph = self._record(num_classes, input_size)
         if (num_classes, input_size) == (ID_CLASSES, ID_INPUT_SIZE):
-            self.__dict__.setdefault("id", fingerprint(graph))  # whoever costs an arch asks for its id as well
+            self.__dict__.setdefault("id", fingerprint(graph))  # an arch that is costed is asked for its id as well
         return graph
 
     @cached_property
     def id(self) -> str:
-        """A hash of the inference graph: equal exactly where the networks are, whatever family or fields built them."""
+        """A hash of the inference graph: the same for equal networks, whatever family or fields built them."""
         return fingerprint(self._record(ID_CLASSES, ID_INPUT_SIZE))
 
     def _record(self, num_classes: int, input_size: tuple[int, int]) -> Graph:
@@ -187,7 +187,7 @@ class Arch(ABC):
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """A model and its graph are tens of thousands of objects without a cycle: looking for garbage only takes time."""
+    """Switch garbage collection off: a model and its graph are tens of thousands of objects without a cycle."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -199,12 +199,12 @@ def no_collection() -> Iterator[None]:
 
 @cache
 def _kinds(arch_class: type[Arch]) -> dict[str, Any]:
-    """The declared types of the fields, also where annotations are kept as text."""
+    """Return the declared types of the fields; annotations kept as text are resolved."""
     return get_type_hints(arch_class)
 
 
 def _coerce(name: str, kind: Any, value: Any) -> Any:
-    """A value as its declared type: YAML has lists for tuples and 1 for 1.0; anything else is an error."""
+    """Convert a value to its declared type: YAML's lists become tuples and 1 becomes 1.0. Refuse anything else."""
     plain = get_origin(kind) or kind
     if plain is tuple and isinstance(value, list | tuple):
         return tuple(_coerce(f"an item of {name}", get_args(kind)[0], item) for item in value)

@@ -53,7 +53,7 @@ CHOICES = {
 
 @dataclass(frozen=True, kw_only=True)
 class BiSeNetV2Arch(Arch):
-    """BiSeNetV2 by Table 1 and its ablations. Fields that concern a branch that is not there have no effect."""
+    """BiSeNetV2 by Table 1 and its ablations. Fields of a branch that is not built have no effect."""
 
     family: ClassVar[str] = "bisenetv2"
 
@@ -112,14 +112,14 @@ class BiSeNetV2Arch(Arch):
 
 
 def kaiming_normal(module: nn.Module) -> None:
-    """He initialisation of every convolution of a module (Section 5, "Training"); biases and BatchNorm keep torch's."""
+    """Initialise every convolution after He (Section 5, "Training"); biases and BatchNorm keep torch's values."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
 
 
 def separable(c_in: int, c_out: int, *, stride: int = 1) -> list[nn.Module]:
-    """Depthwise 3x3 and pointwise convolution, a BatchNorm behind each."""
+    """Return a depthwise 3x3 and a pointwise convolution, each followed by BatchNorm."""
     return [*conv_bn(c_in, c_in, stride=stride, groups=c_in), *conv_bn(c_in, c_out, 1)]
 
 
@@ -221,7 +221,7 @@ class SemanticBranch(Encoder):
 
 
 class Branches(Encoder):
-    """The encoder: both branches on the same image, or the one there is."""
+    """The encoder: both branches on the same image, or the only one."""
 
     def __init__(self, detail: DetailBranch | None, semantic: SemanticBranch | None) -> None:
         super().__init__()

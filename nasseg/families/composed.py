@@ -45,12 +45,11 @@ DETAIL = ("detail3", "spatial")  # features of a branch that only a decoder read
 
 @dataclass(frozen=True, kw_only=True)
 class ComposedArch(Arch):
-    """An encoder with its settings, and what follows it; the defaults are BiSeNetV2.
+    """An encoder with its settings, and the parts that follow it; the defaults are BiSeNetV2.
 
-    `encoder` is a family, or a class of a user's own, `file.py:Class`; so may `decoder` be, called with the features,
-    the names of those at strides from 2^lowest_level on, finest first, and decoder_width. A parameter
-    `regseg.dilations` is the field `dilations` of the encoder where that is RegSeg's. Fields that concern what is not
-    built have no effect.
+    `encoder` is a family or a user's own class, `file.py:Class`. `decoder` may be one too; it is called with the
+    features, the names of those at strides from 2^lowest_level on, finest first, and decoder_width. A parameter
+    `regseg.dilations` is the field `dilations` of a RegSeg encoder. Fields of parts that are not built have no effect.
     """
 
     family: ClassVar[str] = "composed"
@@ -77,7 +76,7 @@ class ComposedArch(Arch):
             if getattr(self, name) not in choices and not own:
                 raise unknown(f"{name} of {self.family}", getattr(self, name), choices)
         if self.encoder == self.family:
-            raise UserError("composed: an encoder is of another family than composed")
+            raise UserError("composed: the encoder must be of another family, not composed")
         settings = {name: value for name, value in self.encoder_arch.params().items() if name != "input_scale"}
         object.__setattr__(self, "encoder_settings", settings)
         for name in ("context_width", "decoder_repeats", "head_width", "head_expansion"):
@@ -132,10 +131,10 @@ class ComposedArch(Arch):
         )
 
     def _sources(self, features: Mapping[str, Feature]) -> list[str]:
-        """The encoder's features that the decoder reads, finest first, the coarsest of all last.
+        """Return the names of the features that the decoder reads, finest first; the last is the encoder's coarsest.
 
         Raises:
-            UserError: strides do not fit.
+            UserError: the encoder's strides do not fit the decoder.
         """
         tapped = taps(features)
         last = max(tapped)
@@ -156,7 +155,7 @@ class ComposedArch(Arch):
         sources = [tapped[stride] for stride in strides]
         for name in DETAIL:
             if name in features:
-                read = name in sources and features[name].stride < last  # else it would hide the encoder's own
+                read = name in sources and features[name].stride < last  # otherwise it would hide the encoder's own
                 rule = f"the decoder must read {name}, at stride {features[name].stride}, as a finer feature"
                 self.require(read, f"{rule}, or not be built; {has}", f"decoder {self.decoder}")
         return sources
@@ -234,7 +233,7 @@ def _own_decoder(source: str) -> type[Decoder]:
 
 
 def taps(features: Mapping[str, Feature]) -> dict[int, str]:
-    """The feature to read at each stride."""
+    """Return the name of the feature to read at each stride."""
     found = {feature.stride: name for name, feature in features.items()}
     return found | {features[name].stride: name for name in DETAIL if name in features}
 
@@ -267,7 +266,7 @@ class BesideDetail(Encoder):
 
 
 class Adapter(Context):
-    """Named features brought to c channels by a 1x1 Conv-BN each; those that have them pass."""
+    """Named features brought to c channels by a 1x1 Conv-BN each; those that have c channels pass unchanged."""
 
     def __init__(self, features: dict[str, Feature], names: tuple[str, ...], c: int) -> None:
         super().__init__()
@@ -282,8 +281,8 @@ class Adapter(Context):
 class TwoConvolutions(Context):
     """Adds `convs`: two 3x3 Conv-BN-ReLU to c channels on the named feature, summed.
 
-    It stands between BiSeNetV2's backbones and its aggregation (Table 6). Only the cost is printed: of 17,100 forms
-    tried this one has all three to 0.1 %; how the two are joined it cannot say.
+    It stands between BiSeNetV2's backbones and its aggregation (Table 6). The paper prints its cost only: of 17,100
+    forms tried, this one gives all three printed costs to 0.1 %. The cost does not decide how the two are joined.
     """
 
     def __init__(self, features: dict[str, Feature], source: str, c: int) -> None:
@@ -298,7 +297,7 @@ class TwoConvolutions(Context):
 
 
 class AdaptedAggregation(Decoder):
-    """Guided aggregation of two features of c channels, or brought to them."""
+    """Guided aggregation of two features, after an adapter has brought both to c channels."""
 
     def __init__(self, features: dict[str, Feature], detail: str, semantic: str, c: int) -> None:
         super().__init__()
@@ -312,7 +311,7 @@ class AdaptedAggregation(Decoder):
 
 
 class ContextFusion(Decoder):
-    """STDC's Context Path with c channels over two features, and its fusion with a third to 2 c channels."""
+    """STDC's Context Path with c channels over two features, fused with a third to 2 c channels."""
 
     def __init__(self, features: dict[str, Feature], detail: str, middle: str, deep: str, c: int) -> None:
         super().__init__()
@@ -325,7 +324,7 @@ class ContextFusion(Decoder):
         return fused
 
 
-# Where the weights of a published network are in the composed one: its prefix -> that here.
+# Names of weights: the prefix in a published network -> the prefix in the composed one.
 RENAMED: dict[str, dict[str, str]] = {
     "bisenetv2": {"encoder.semantic.": "encoder.encoder.semantic.", "decoder.": "decoder.aggregation."},
     "stdc": {"context.": "decoder.path.", "decoder.": "decoder.fusion."},
@@ -336,7 +335,7 @@ RENAMED: dict[str, dict[str, str]] = {
 
 
 def renamed(state: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
-    """The state_dict of a family's network as that of the composed network that it is."""
+    """Rename the state_dict of a family's network to that of the same network in the composed family."""
     result = {}
     for name, tensor in state.items():
         prefix = next((old for old in RENAMED[family] if name.startswith(old)), "")

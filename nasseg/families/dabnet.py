@@ -58,7 +58,7 @@ class DABNetArch(Arch):
     block2_width: int = 128
     input_injection: bool = True
     context: str = "none"
-    context_width: int = 512  # what the SPP head's 3x3 convolution gives
+    context_width: int = 512  # output channels of the SPP head's 3x3 convolution
     decoder: str = "none"
     decoder_width: int = 64  # of ERFNet's decoder at stride 4; a quarter of it at stride 2
     width: float = 1.0  # multiplies every width above
@@ -126,7 +126,7 @@ class DABNetArch(Arch):
 def conv(
     c_in: int, c_out: int, kernel: tuple[int, int], *, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> nn.Conv2d:
-    """A convolution without bias that keeps ceil(size / stride)."""
+    """Return a convolution without bias whose output has ceil(size / stride) pixels a side."""
     padding = (dilation * (kernel[0] // 2), dilation * (kernel[1] // 2))
     return conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
 
@@ -136,12 +136,12 @@ def bn_prelu(c: int) -> nn.Sequential:
 
 
 def bn_relu(c: int) -> list[nn.Module]:
-    """BatchNorm and ReLU, as in the context and decoder that Table 2 takes from other papers."""
+    """Return BatchNorm and ReLU, as in the context and decoder that Table 2 takes from other papers."""
     return [batch_norm2d(c, eps=EPSILON), relu()]
 
 
 def depthwise_asymmetric(c: int, dilation: int) -> nn.Sequential:
-    """3x1 and 1x3 depthwise convolution, BatchNorm and PReLU behind each."""
+    """Return a 3x1 and a 1x3 depthwise convolution, each followed by BatchNorm and PReLU."""
     return nn.Sequential(
         conv(c, c, (3, 1), dilation=dilation, groups=c),
         bn_prelu(c),
@@ -182,7 +182,7 @@ class InitialDownsampling(nn.Module):
 
 
 class DABNet(Encoder):
-    """Layers 1 to 14 of Table 1: stem, block1, block2 at strides 2, 4, 8, as they are after the concatenations.
+    """Layers 1 to 14 of Table 1: stem, block1, block2 at strides 2, 4, 8, each after its concatenation.
 
     widths: of the stem and both blocks. dilations: of the DAB modules of both blocks. image_channels: 3, or 0 for none.
     """
@@ -226,7 +226,7 @@ class DABNet(Encoder):
         return {"stem": stem, "block1": block1, "block2": block2}
 
     def _shrunk(self, image: Tensor) -> list[list[Tensor]]:
-        """The image at strides 2, 4, 8, each in a list to be concatenated, or empty lists without injection."""
+        """Return the image at strides 2, 4, 8, each in a list to concatenate; the lists are empty without injection."""
         images: list[list[Tensor]] = []
         for _ in range(3):
             image = self.shrink(image) if self.shrink else image

@@ -112,7 +112,7 @@ class PooledLevels(Context):
         maps = dict(maps)
         x = maps[self.source]
         for name in self.pooled:
-            # Padding must not count: it would darken the borders, which at 1 x 1 is the whole map.
+            # Padding must not count: it would darken the borders, and a 1 x 1 map is all border.
             x = maps[name] = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
         return maps
 
@@ -130,13 +130,13 @@ class PooledEncoder(Encoder):
 
 
 def separable(c: int, activation: str) -> list[nn.Module]:
-    """Depthwise 3x3, pointwise, BatchNorm, activation: the shape stays."""
+    """Return a depthwise 3x3 and a pointwise convolution, BatchNorm and activation. The shape stays."""
     depthwise = conv2d(c, c, 3, padding=1, groups=c, bias=False)
     return [depthwise, *conv_bn(c, c, 1), activate(activation)]
 
 
 def weighted_sum(maps: list[Tensor], weights: Tensor) -> Tensor:
-    """Sum of maps of one shape, weights [len(maps)]. addcmul marks it off, in the cost, from a plain sum."""
+    """Sum maps of one shape with weights [len(maps)]. addcmul lets the cost tell it from a plain sum."""
     parts = weights.unbind()
     total = maps[0] * parts[0]
     for number, x in enumerate(maps[1:], start=1):
@@ -145,7 +145,7 @@ def weighted_sum(maps: list[Tensor], weights: Tensor) -> Tensor:
 
 
 def fast_normalised(weights: Tensor) -> Tensor:
-    """EfficientDet's fast normalised fusion, along the last axis."""
+    """Normalise weights along the last axis by EfficientDet's fast normalised fusion."""
     positive = F.relu(weights)
     return positive / (positive.sum(-1, keepdim=True) + FUSION_EPS)
 

@@ -1,4 +1,4 @@
-"""Layers that two families or more share."""
+"""Layers shared by two or more families."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nasseg.families.arch import Decoder, Encoder, Feature
 from nasseg.families.graph.on_meta import layer
 
-# Torch's own layers, built by `layer` so that costing can copy those it has built before.
+# Torch's own layers, built by `layer` so that costing can copy layers it has already built.
 conv2d = partial(layer, nn.Conv2d)
 batch_norm2d = partial(layer, nn.BatchNorm2d)
 prelu = partial(layer, nn.PReLU)
@@ -18,10 +18,10 @@ relu = partial(layer, nn.ReLU, inplace=True)
 
 @contextmanager
 def train_mode(*models: nn.Module) -> Iterator[None]:
-    """Put models into training mode; within it, BatchNorm also takes one value a channel (batch 1, a 1 x 1 map).
+    """Put models into training mode, in which BatchNorm also accepts one value a channel (batch 1, a 1 x 1 map).
 
-    Batch statistics do not exist there, and torch raises. It then normalises with its running statistics, as in eval
-    mode, and leaves them as they are.
+    One value has no batch statistics, and torch raises. Here BatchNorm then normalises by its running statistics, as in
+    eval mode, and does not update them.
     """
 
     def choose(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -41,7 +41,7 @@ def train_mode(*models: nn.Module) -> Iterator[None]:
 def conv_bn(
     c_in: int, c_out: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> list[nn.Module]:
-    """A convolution without bias that keeps ceil(size / stride), and its BatchNorm, to be put into a Sequential."""
+    """Return a convolution without bias and its BatchNorm, for a Sequential. Sizes become ceil(size / stride)."""
     padding = dilation * (kernel // 2)
     conv = conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
     return [conv, batch_norm2d(c_out)]
@@ -50,17 +50,20 @@ def conv_bn(
 def conv_bn_relu(
     c_in: int, c_out: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    """Conv-BN-ReLU; size becomes ceil(size / stride)."""
+    """Return Conv-BN-ReLU. Sizes become ceil(size / stride)."""
     return nn.Sequential(*conv_bn(c_in, c_out, kernel, stride=stride, dilation=dilation, groups=groups), relu())
 
 
 def conv_head(c_in: int, c_mid: int, c_out: int, *, bias: bool = False) -> nn.Sequential:
-    """A 3x3 Conv-BN-ReLU and a 1x1 convolution: segmentation, auxiliary and detail heads, at the input's stride."""
+    """Return a 3x3 Conv-BN-ReLU and a 1x1 convolution: a segmentation, auxiliary or detail head.
+
+    The output has the input's stride.
+    """
     return nn.Sequential(conv_bn_relu(c_in, c_mid), conv2d(c_mid, c_out, 1, bias=bias))
 
 
 def scale_width(channels: int, ratio: float, multiple: int = 1) -> int:
-    """channels * ratio, rounded to the nearest multiple above 0; `channels` itself where ratio is 1 and it is one."""
+    """Return channels * ratio, rounded to the nearest positive multiple."""
     return max(1, round(channels * ratio / multiple)) * multiple
 
 
@@ -103,7 +106,7 @@ class Levels(Encoder):
 
 
 class Select(Decoder):
-    """No decoder: the named feature as it is."""
+    """No decoder: the named feature, unchanged."""
 
     def __init__(self, features: dict[str, Feature], source: str) -> None:
         super().__init__()

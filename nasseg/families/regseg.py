@@ -46,7 +46,7 @@ from nasseg.families.arch import Arch, Decoder, Encoder, Feature, Segmenter
 from nasseg.families.layers import AttentionRefinement, batch_norm2d, conv2d, conv_bn, conv_bn_relu, relu, scale_width
 from nasseg.schedule import Schedule, format_schedule, parse_schedule
 
-# Table 5 from best to worst; sum-1x1 is what was run under the name of concat-1x1.
+# Table 5 from best to worst; sum-1x1 was run under the name of concat-1x1.
 DECODERS = ("regseg", "sum-3x3", "concat-y", "concat-3x3", "concat-1x1", "sum-1x1", "lraspp", "sfnet", "bisenet")
 SHORTCUTS = ("pool", "stride")
 
@@ -68,7 +68,7 @@ class RegSegArch(Arch):
     last_depth: int = 1
     group_width: int = 16
     se_ratio: float = 0.25  # of a block's input channels; 0: no SE
-    shortcut: str = "pool"  # how a shortcut goes down: 2x2 average pooling, or the stride of its 1x1 convolution
+    shortcut: str = "pool"  # how a shortcut downsamples: 2x2 average pooling, or the stride of its 1x1 convolution
     decoder: str = "regseg"
     width: float = 1.0  # multiplies all widths
 
@@ -91,7 +91,7 @@ class RegSegArch(Arch):
             self.require(value >= 1 and value % multiple == 0, f"{name} must be a multiple of {multiple}", value)
 
     def _multiple(self, name: str) -> int:
-        """What a width is a multiple of: group width, times branches at stride 16."""
+        """Return the number that a width is a multiple of: the group width, times the branches at stride 16."""
         if name not in ("stage4_width", "last_width"):
             return self.group_width
         return self.group_width * lcm(*(branches(rates) for rates in parse_schedule(self.dilations)))
@@ -137,7 +137,7 @@ class RegSegArch(Arch):
 
 
 def branches(rates: tuple[int, ...]) -> int:
-    """Into how many convolutions a D block splits its 3x3: equal rates are one."""
+    """Return into how many convolutions a D block splits its 3x3; equal rates are one."""
     return len(rates) if len(set(rates)) > 1 else 1
 
 
@@ -231,7 +231,7 @@ class RegSegEncoder(Encoder):
         super().__init__()
 
         def stage(c_in: int, c_out: tuple[int, ...], rates: Schedule) -> nn.Sequential:
-            """A strided Y block and one block an entry of `rates`; c_out: of each block."""
+            """Build a strided Y block and one block for each entry of `rates`. c_out: channels of each block."""
             blocks, strides = [], [2] + [1] * len(rates)
             for c, rate, stride in zip(c_out, ((1,), *rates), strides, strict=True):
                 block = DBlock(c_in, c, rate, group_width=group_width, se_ratio=se_ratio, stride=stride, pool=pool)
@@ -360,7 +360,7 @@ class SFNetDecoder(Decoder):
 
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:
-    """x [B, C, h, w] sampled at the pixels of flow [B, 2, H, W], moved by it in halves of a pixel: [B, C, H, W]."""
+    """Sample x [B, C, h, w] at the pixels of flow [B, 2, H, W], moved by the flow in half pixels: [B, C, H, W]."""
     height, width = flow.shape[-2], flow.shape[-1]
     rows, columns = (torch.linspace(-1, 1, n, device=x.device, dtype=x.dtype) for n in (height, width))
     grid = torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], dim=2)

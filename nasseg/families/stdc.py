@@ -44,7 +44,7 @@ CHOICES = {"form": ("segmentation", "classifier"), "module": ("released", "print
 
 @dataclass(frozen=True, kw_only=True)
 class STDCArch(Arch):
-    """STDC by Table 2 and Figure 4; the defaults are STDC2-Seg. Fields of the form that is not built have no effect."""
+    """STDC by Table 2 and Figure 4; the defaults are STDC2-Seg. Fields of a form that is not built have no effect."""
 
     family: ClassVar[str] = "stdc"
 
@@ -81,7 +81,7 @@ class STDCArch(Arch):
 
     @property
     def _halvings(self) -> int:
-        """How often the last block's filters go into the module's output: 2^(n - 1)."""
+        """The module's output channels over those of its last block: 2^(n - 1)."""
         return int(2 ** (self.blocks - 1))
 
     def build_encoder(self) -> "STDCNet":
@@ -110,7 +110,7 @@ class STDCArch(Arch):
 
 
 def block_widths(c: int, blocks: int) -> list[int]:
-    """Filters of Block 1 to n of an STDC module with c outputs (Section 3.1.1): c/2, c/4, ..., the last one twice."""
+    """Return the filters of Blocks 1 to n of an STDC module with c outputs: c/2, c/4, ..., the last twice (3.1.1)."""
     halves = [c // 2**i for i in range(1, blocks)]
     return [*halves, halves[-1]]
 
@@ -134,7 +134,7 @@ class STDCModule(nn.Module):
         )
 
     def block_maps(self, x: Tensor) -> list[Tensor]:
-        """x_1 to x_n of Eq. 2, all of the output's size."""
+        """Return x_1 to x_n of Eq. 2, all of the output's size."""
         x = self.block1(x)
         maps = [self.skip(x)]
         x = self.down(x)
@@ -160,7 +160,7 @@ class SpatialPath(nn.Sequential):
 
 
 class STDCNet(Encoder):
-    """The encoder, Stages 1 to 5 of Table 2: stage1 to stage5 at strides 2 to 32, and `spatial` at 8 if there is one.
+    """The encoder, Stages 1 to 5 of Table 2: stage1 to stage5 at strides 2 to 32, and optionally `spatial` at stride 8.
 
     widths, modules: of Stages 3, 4, 5. spatial_path: channels of the Spatial Path's strided layers.
     """
@@ -214,7 +214,7 @@ class ContextPath(Context):
         super().__init__()
         self.middle, self.deep = middle, deep
         stride = features[middle].stride // 2
-        # The size of the finer output is read off a feature of that stride: twice the middle one's may be one too many.
+        # Take the finer size from a feature of that stride: doubling the middle one's may give a pixel too many.
         self.fine = next(name for name, feature in features.items() if feature.stride == stride)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv_bn_relu(features[deep].channels, c, 1))
         self.arm_deep = AttentionRefinement(features[deep].channels, c)

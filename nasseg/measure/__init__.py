@@ -1,7 +1,7 @@
 """Measuring: cost, latency, accuracy.
 
-Large CPU tensors get huge pages (Linux; torch reads the variable at its first large allocation). With small pages the
-same network is up to a third slower in one process than in the next, by the luck of which physical pages it gets:
+Large CPU tensors get huge pages (Linux; torch reads the variable at its first large allocation). With small pages, the
+same network is up to a third slower in one process than in the next, depending on the physical pages it happens to get:
 BiSeNetV2 at half width, 256 x 512, took 35 to 50 ms over 32 builds, and 35 to 38 with huge pages.
 """
 

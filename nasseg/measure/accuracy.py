@@ -11,9 +11,9 @@ IGNORE = 255
 class ConfusionMatrix:
     """Pixels by true class (rows) and predicted class (columns), gathered batch by batch on the device of the logits.
 
-    Pixels labelled 255 count nowhere. The last column counts pixels without a prediction, since a logit is NaN: they
+    Pixels labelled 255 do not count. The last column counts pixels without a prediction, because a logit is NaN: they
     are wrong. mIoU is the mean over the classes that occur in labels or predictions; it equals torchmetrics'
-    MulticlassJaccardIndex(average="macro", ignore_index=255), and not a mean over images.
+    MulticlassJaccardIndex(average="macro", ignore_index=255), and is not a mean over images.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -28,7 +28,7 @@ class ConfusionMatrix:
                 f"labels [B, H, W] and logits [B, {self.num_classes}, H, W] are needed, "
                 f"got {list(labels.shape)} and {list(logits.shape)}"
             )
-        highest, predicted = logits.max(1)  # three times as fast on the CPU as argmax; NaN where any logit is
+        highest, predicted = logits.max(1)  # three times as fast on the CPU as argmax; NaN if any logit is
         predicted = torch.where(highest.isnan(), self.num_classes, predicted)
         kept, columns = labels != IGNORE, self.num_classes + 1
         cells = labels[kept].long() * columns + predicted[kept]
@@ -39,12 +39,12 @@ class ConfusionMatrix:
 
     @property
     def unpredicted(self) -> int:
-        """Labelled pixels without a prediction, since a logit is NaN."""
+        """Labelled pixels without a prediction, because a logit is NaN."""
         return int(self.counts[:, -1].sum())
 
     @property
     def class_iou(self) -> list[float | None]:
-        """Intersection over union of each class, 0..100; None where a class is neither labelled nor predicted."""
+        """Intersection over union of each class, 0..100; None for a class that is neither labelled nor predicted."""
         counts = self.counts.cpu().double()
         hits = counts.diag()
         unions = counts[:, :-1].sum(0) + counts.sum(1) - hits

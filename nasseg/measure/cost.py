@@ -2,7 +2,7 @@
 
 Every figure is a small function over the operators of the built model's inference graph (nasseg.families.graph); no
 formula of an architecture is kept beside the code that builds it. The papers all print multiply-adds as "FLOPs" but
-count different elementwise work besides; the rules below are those of the papers.
+add different elementwise work; the rules below are the papers'.
 """
 
 from collections import Counter, defaultdict
@@ -102,7 +102,10 @@ def _affine(operator: Operator) -> bool:
 
 
 def bisenetv2_flops(operator: Operator) -> int:
-    """BiSeNetV2's (and STDC's) rule: conv with its bias, BN 2 and ReLU or sigmoid 1 an element, pooling 1 an input."""
+    """Count by BiSeNetV2's (and STDC's) rule: convolution and bias, BN 2, ReLU or sigmoid 1, pooling 1 an input.
+
+    BN, ReLU and sigmoid count an output element.
+    """
     out, first = prod(operator.output_shapes[0]), prod(operator.input_shapes[0]) if operator.input_shapes else 0
     if operator.kind == "conv" and len(operator.weights) > 1:
         return macs(operator) + out
@@ -116,12 +119,12 @@ def bisenetv2_flops(operator: Operator) -> int:
 
 
 def eseg_flops(operator: Operator) -> int:
-    """ESeg's rule, the halved float operations of TensorFlow's profiler: multiply-adds and half of some other work.
+    """Count by ESeg's rule: the halved float operations of TensorFlow's profiler.
 
-    That is bias and SiLU 1, the mean and the product of squeeze-and-excitation 1, weighted sums of n maps n - 1 and
-    pooling its kernel's area, an output element; an input element for means. Plain sums, products with the weights of
-    sums, BatchNorm, ReLU, sigmoid and resizing are free. An atrous convolution pays for its grid padded to a multiple
-    of the dilation. Inferred: the paper states no rule.
+    These are multiply-adds and half of some other work: bias and SiLU 1, the mean and the product of
+    squeeze-and-excitation 1, weighted sums of n maps n - 1 and pooling its kernel's area, an output element; an input
+    element for means. Plain sums, products with the weights of sums, BatchNorm, ReLU, sigmoid and resizing are free. An
+    atrous convolution pays for its grid padded to a multiple of the dilation. Inferred: the paper states no rule.
     """
     out = prod(operator.output_shapes[0])
     if operator.kind == "conv":
@@ -138,7 +141,7 @@ def eseg_flops(operator: Operator) -> int:
 
 
 def _padded_macs(operator: Operator) -> int:
-    """Multiply-adds of a convolution run through SpaceToBatch, as TensorFlow runs atrous ones; else its own."""
+    """Count the multiply-adds of a convolution; an atrous one runs through SpaceToBatch, as in TensorFlow."""
     weight, dilation = _weight_shape(operator), operator.attribute("dilation")
     batch, channels, *sides = operator.output_shapes[0]
     grid = [
@@ -148,16 +151,16 @@ def _padded_macs(operator: Operator) -> int:
     return batch * channels * prod(grid) * prod(weight[1:])
 
 
-Step = int | Fraction  # of pixels: a fraction where an image was resized
+Step = int | Fraction  # of pixels: a fraction if an image was resized
 
 
 def field_of_view(graph: Graph) -> int:
     """Return RegSeg's Eqs 1-2, k <- k + (k' - 1) s and s <- s s', along the longest path down, in pixels of the image.
 
-    The path ends where a map is upsampled, so equal graphs have equal fields, however their modules are named. Where
-    the network resizes its image (input_scale), that is a layer as well. What comes out of adaptive pooling is passed
-    by: it sees everything and says nothing of the convolutions. Height and width are followed apart, for a 3x1
-    convolution widens one of them only; the larger field counts.
+    The path ends where a map is upsampled, so equal graphs have equal fields, however their modules are named. If the
+    network resizes its image (input_scale), that is a layer as well. Outputs of adaptive pooling are skipped: they see
+    everything and say nothing about the convolutions. Height and width are followed separately, for a 3x1 convolution
+    widens only one of them; the larger field counts.
     """
     return max(_field_of_view(graph, axis) for axis in (0, 1))
 
@@ -191,7 +194,7 @@ def _upsamples(operator: Operator) -> bool:
 
 
 def _kernel(operator: Operator, axis: int) -> tuple[int, Step]:
-    """The kernel along an axis, dilation included, and the stride."""
+    """Return the kernel along an axis, dilation included, and the stride."""
     if operator.kind == "conv":
         kernel, dilation = _weight_shape(operator)[2 + axis], operator.attribute("dilation")[axis]
         return (kernel - 1) * dilation + 1, operator.attribute("stride")[axis]
@@ -204,7 +207,7 @@ def _kernel(operator: Operator, axis: int) -> tuple[int, Step]:
 
 
 class OperatorCost(NamedTuple):
-    """Cost of one operator. A weight is counted where it is used first."""
+    """Cost of one operator. A weight counts where it is first used."""
 
     kind: str
     stride: int  # of the output, rounded to a power of two; 0: no map, or one pixel high
@@ -218,7 +221,7 @@ class OperatorCost(NamedTuple):
 
 
 def operators(graph: Graph) -> list[OperatorCost]:
-    """Cost of each operator that the logits depend on, in the order of the run."""
+    """Return the cost of each operator that the logits depend on, in the order of the run."""
     height, counted, rows = graph.image_shape[-2], set[int](), []
     needed = graph.reachable()
     for operator, live in zip(needed, _live_elements(graph, needed), strict=True):
@@ -242,24 +245,24 @@ def operators(graph: Graph) -> list[OperatorCost]:
 
 
 def peak_activation_bytes(graph: Graph) -> int:
-    """The most that activations of the inference form take at once, fp32, batch 1, in the order of the run.
+    """Return the most memory that activations of the inference form take at once, in bytes of fp32 at batch 1.
 
-    An activation lives from the operator that makes it (the image: that reads it first) to the last that reads it;
-    while an operator runs, both what it reads and what it makes is there. What is done in place and views add nothing
-    to what they share. Weights, the scratch memory of kernels, and what Python's variables hold for longer than it is
-    needed are not in it.
+    An activation lives from the operator that makes it (the image: from the one that first reads it) to the last one
+    that reads it, in the order of the run. While an operator runs, its inputs and outputs both exist. Views and
+    operations in place add nothing to the memory that they share. Weights, the scratch memory of kernels, and Python
+    variables that outlive their use do not count.
     """
     return 4 * max(_live_elements(graph, graph.reachable()))
 
 
 def _live_elements(graph: Graph, needed: list[Operator]) -> list[int]:
-    """Elements of the activations that live while each of these operators, all that are run, runs."""
+    """Return the number of live activation elements while each of these operators, all that are run, runs."""
 
     def memory(edge: Edge) -> Edge:
         index, number = edge
         return graph.operators[index].memory[number] if index >= 0 else edge
 
-    touched = []  # memory that each operator reads or writes
+    touched = []  # the memory that each operator reads or writes
     for operator in needed:
         touched.append({*map(memory, operator.inputs), *operator.memory} - {WEIGHTS})
     last = {edge: step for step, edges in enumerate(touched) for edge in edges}
@@ -277,7 +280,7 @@ def _live_elements(graph: Graph, needed: list[Operator]) -> list[int]:
 
 
 def stages(rows: Iterable[OperatorCost]) -> tuple[Stage, ...]:
-    """Cost by output stride: an operator belongs to the stride of its output."""
+    """Sum cost by output stride: an operator belongs to the stride of its output."""
     found: dict[int, list[OperatorCost]] = defaultdict(list)
     for row in rows:
         found[row.stride].append(row)
@@ -296,7 +299,7 @@ def stages(rows: Iterable[OperatorCost]) -> tuple[Stage, ...]:
 
 @no_collection()
 def measure_cost(arch: Arch, input_size: Size, num_classes: int = 19) -> Cost:
-    """Cost of an arch's inference form for one image [1, 3, *input_size], without running the model.
+    """Return the cost of an arch's inference form for one image [1, 3, *input_size], without running the model.
 
     macs, fvcore_flops: operations. activations: output elements of convolutions and linear layers.
     """

@@ -1,4 +1,4 @@
-"""The environment that a number was taken in."""
+"""The environment in which a number was measured."""
 
 import os
 import platform
@@ -12,8 +12,8 @@ from nasseg.records import Environment
 
 @cache
 def environment() -> Environment:
-    """Versions, processor, and the accelerator where there is one."""
-    import torch  # slow to import, and who reads a study needs none
+    """Return versions, processor, and the accelerator if there is one."""
+    import torch  # slow to import; readers of a study do not need it
 
     return Environment(
         nasseg=version("nasseg"),
@@ -37,7 +37,7 @@ def _cpu() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout this code runs from, with `+changes` where files differ from it; None elsewhere."""
+    """Return the commit of the checkout that this code runs from, with `+changes` if files differ; None elsewhere."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

@@ -1,9 +1,9 @@
 """fvcore itself, the reference for `fvcore_flops`, on networks that are not run.
 
 fvcore traces a model with torch.jit, which runs it: seconds and gigabytes at 1024 x 2048. On meta tensors that fails,
-for there a convolution leaves no node in the trace. Here it is sent to the operator that fvcore sees in a trace of real
-tensors, and the count is the same integer. A trace makes tensors of sizes, too; here they stay numbers, for a network
-that rounds them (`input_scale`) fails otherwise, in fvcore alone on real tensors as well.
+because a convolution leaves no node in the trace there. Here it is sent to the operator that fvcore sees in a trace of
+real tensors, and the count is the same integer. A trace also makes tensors of sizes. Here sizes stay numbers, because a
+network that rounds them (`input_scale`) fails otherwise; in fvcore alone it fails on real tensors as well.
 """
 
 import warnings
@@ -18,7 +18,7 @@ from nasseg.records import Size
 
 
 class FvcoreCount(NamedTuple):
-    """What fvcore says. by_operator: FLOPs; unsupported: calls of what it has no rule for; both by fvcore's names."""
+    """fvcore's count. by_operator: FLOPs; unsupported: calls of operators without a rule; both by fvcore's names."""
 
     total: int
     by_operator: dict[str, int]
@@ -26,7 +26,7 @@ class FvcoreCount(NamedTuple):
 
 
 def fvcore_count(arch: Arch, input_size: Size, num_classes: int = 19) -> FvcoreCount:
-    """fvcore's FLOPs of an arch's inference form for one image [1, 3, *input_size].
+    """Return fvcore's FLOPs of an arch's inference form for one image [1, 3, *input_size].
 
     Convolutions with padding="same" count 0: fvcore takes them for an operator that it does not know.
     """

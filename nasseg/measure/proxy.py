@@ -1,11 +1,11 @@
-"""Figures of an untrained network that claim to say how accurate it will be: to be named in a study as own figures.
+"""Proxies: figures of an untrained network that are said to predict its accuracy, for use as own figures in a study.
 
     figures: {naswot: {function: "nasseg.measure.proxy:naswot", direction: maximize, phase: latency}}
 
-They cost one pass. Each is called as function(model, measurement) and looks at the same noise whatever the data are;
-the initial weights, those of the trial's seed, decide it too. How well one ranks is for the report to say, study by
-study; as a limit it screens. On 286 small networks of all families (reports/replay) NASWOT ranks best of the three, and
-worse than multiply-adds do: screen by none of them without evidence of your own.
+They cost one pass. Each is called as function(model, measurement) and sees the same noise whatever the data are. The
+initial weights, those of the trial's seed, also affect it. The report says, study by study, how well each ranks; as a
+limit it screens. On 286 small networks of all families (reports/replay), NASWOT ranks best of the three, and worse than
+multiply-adds: screen by none of them without evidence of your own.
 
 Sources: synflow, Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow",
 2020; NASWOT, Mellor et al., "Neural Architecture Search without Training", 2021; gradient norm, as in Abdelfattah et
@@ -29,9 +29,12 @@ SIZE = (64, 128)
 
 
 def naswot(model: nn.Module, _measurement: Measurement) -> float:
-    """log |K|: K[i, j] is how many rectifiers agree on images i and j, on or off. More different codes, more room."""
+    """Return log |K|, where K[i, j] is how many rectifiers agree on images i and j, on or off.
+
+    The more the images' codes differ, the larger it is.
+    """
     network = _fresh(model)
-    # In training mode, for BatchNorm of initial statistics would leave most rectifiers alike.
+    # In training mode: with its initial statistics, BatchNorm would leave most rectifiers in the same state.
     with train_mode(network), torch.no_grad(), _Codes() as codes:
         network(_noise(IMAGES))
     return float(torch.linalg.slogdet(codes.kernel)[1])
@@ -44,7 +47,7 @@ class _Codes(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
-        # Some networks rectify weights too, such as BiFPN those of its fusion; these have no images.
+        # Some networks rectify weights too, such as BiFPN's of its fusion; these have no images.
         if function.overloadpacket.__name__.rstrip("_") in _RECTIFIERS and output.dim() == 4:
             code = (output.flatten(1) > 0).float()
             self.kernel += (code @ code.T + (1 - code) @ (1 - code).T).double()
@@ -55,7 +58,10 @@ _RECTIFIERS = ("relu", "_prelu_kernel", "silu", "hardswish", "hardtanh")
 
 
 def synflow(model: nn.Module, _measurement: Measurement) -> float:
-    """log sum |weight x gradient| of the network with absolute weights, on an image of ones; BatchNorm does nothing."""
+    """Return log sum |weight x gradient| of the network with absolute weights, on an image of ones.
+
+    BatchNorm does nothing.
+    """
     network = _fresh(model).double().eval()
     for tensor in network.state_dict().values():
         if tensor.is_floating_point():
@@ -66,7 +72,7 @@ def synflow(model: nn.Module, _measurement: Measurement) -> float:
 
 
 def gradient_norm(model: nn.Module, _measurement: Measurement) -> float:
-    """log of the norm of all gradients of the cross entropy to random labels."""
+    """Return the log of the norm of all gradients of the cross entropy to random labels."""
     network = _fresh(model)
     with train_mode(network):
         logits = network(_noise(8))
@@ -77,7 +83,7 @@ def gradient_norm(model: nn.Module, _measurement: Measurement) -> float:
 
 
 def _fresh(model: nn.Module) -> nn.Module:
-    """A copy, so that the model that is timed keeps its state."""
+    """Copy the model, so that the one that is timed keeps its state."""
     return copy.deepcopy(model).requires_grad_(True)
 
 

@@ -1,9 +1,9 @@
-"""A model as a program of torch.export (.pt2), and how such a file is read without running what is in it.
+"""A model as a program of torch.export (.pt2), and a safe way to read such a file without running code from it.
 
 `torch.export.load` trusts its file: it may hold any Python object, compiled libraries, expressions that are evaluated
-and names that are looked up and called. Here a file is first taken apart. What is passed on to torch is written anew
-from what was found to be plain: raw tensors, operators of ATen on tensors and numbers, constant sizes. Everything
-else is refused. That is what `save_pt2` writes, in the archive of torch 2.9 and later.
+and names that are looked up and called. Here a file is first taken apart, and only its plain parts are written to a new
+file for torch: raw tensors, operators of ATen on tensors and numbers, constant sizes. Everything else is refused. That
+is what `save_pt2` writes, in the archive of torch 2.9 and later.
 """
 
 import io
@@ -26,7 +26,7 @@ _RAW = re.compile(
     r"data/weights/weight_\d+|data/constants/tensor_\d+|archive_format|archive_version|byteorder"
     r"|\.data/version|\.data/serialization_id"
 )
-# No strings: the operators that touch files take their name as one. No expressions, graphs or objects.
+# No strings: operators on files take the name as one. No expressions, graphs or objects.
 _ARGUMENTS = frozenset(
     f"as_{kind}"
     for kind in (
@@ -47,7 +47,7 @@ _ARGUMENTS = frozenset(
 )
 _OPERATOR = re.compile(r"torch\.ops\.aten\.([a-z]\w*|_assert_tensor_metadata)\.\w+")  # others with _ are internal
 _WORD = re.compile(r"[\w.+]*")
-# How inputs and outputs are nested, as JSON in a string: a tuple of tensors, no class of anybody's.
+# The nesting of inputs and outputs, as JSON in a string: a tuple of tensors, no other class.
 _SPEC = re.compile(r'(type|context|children_spec|null|builtins\.tuple|builtins\.dict|1|[\[\]{}":, ])*')
 
 
@@ -61,14 +61,14 @@ def save_pt2(program: ExportedProgram, path: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    program.example_inputs = None  # the image that it was traced with, which would be kept in full
+    program.example_inputs = None  # otherwise the image it was traced with is stored in full
     content = io.BytesIO()  # torch's own writer turns a full disk into a RuntimeError without a reason
     torch.export.save(program, content)
     path.write_bytes(content.getbuffer())
 
 
 def open_pt2(content: bytes, name: str) -> Callable[[Tensor], Tensor]:
-    """The program in the content of a .pt2 file, to be run by torch; `name` is what errors call it.
+    """Return the program in the content of a .pt2 file, run by torch; `name` stands for the file in errors.
 
     Raises:
         UserError: it is no such file, or holds more than operators on plain tensors.
@@ -81,13 +81,13 @@ def open_pt2(content: bytes, name: str) -> Callable[[Tensor], Tensor]:
             f"{name} is not opened: {error}; only programs of plain tensors, as `nasseg export --format pt2` of "
             "torch 2.9 or later writes them, are: export it again, or use onnx"
         ) from None
-    except Exception as error:  # a damaged file fails in as many ways as torch's reader has steps
+    except Exception as error:  # a damaged file may fail at any step of torch's reader
         raise UserError(f"cannot read {name} as a program of torch.export: {type(error).__name__}: {error}") from None
     return program
 
 
 def _plain_archive(content: bytes) -> bytes:
-    """The archive written anew with what is plain in it."""
+    """Rewrite the archive with its plain parts only."""
     written = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(written, "w") as plain:
         names = archive.namelist()
@@ -101,7 +101,7 @@ def _plain_archive(content: bytes) -> bytes:
             elif name in _CONFIGS:
                 found = json.dumps(_plain_config(json.loads(archive.read(full))))
             elif name == _SAMPLES:
-                found = b""  # what it was traced with: an object, and not needed
+                found = b""  # the traced inputs: an object, and not needed
             elif _RAW.fullmatch(name):
                 found = archive.read(full)
             else:
@@ -114,7 +114,7 @@ def _plain_program(program: dict[str, Any]) -> dict[str, Any]:
     graph = program["graph_module"]
     graph["metadata"] = {}
     for node in graph["graph"]["nodes"]:
-        node["metadata"] = {}  # where in the source it came from
+        node["metadata"] = {}  # its place in the source
     if program["range_constraints"] or program.get("guards_code") or graph.get("treespec_namedtuple_fields"):
         raise _Refused("its sizes are not constant")
     _check(program)
@@ -122,7 +122,7 @@ def _plain_program(program: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Where each tensor lies. Whatever else may be said of one says that it is not raw."""
+    """Check where each tensor lies; any further entry means that the tensor is not raw."""
     for tensor in config["config"].values():
         if any(value for key, value in tensor.items() if key not in ("path_name", "is_param", "tensor_meta")):
             raise _Refused(f"{tensor['path_name']!r} is no raw tensor")

@@ -16,7 +16,7 @@ from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT
 
 @dataclass(frozen=True)
 class Resolved:
-    """An arch, the published variant that it is (by identity of the network), and what is already measured of it."""
+    """An arch, the published variant with the same network if there is one, and its known measurement."""
 
     arch: Arch
     variant: str | None
@@ -24,7 +24,7 @@ class Resolved:
 
 
 def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: str | None = None) -> Resolved:
-    """The arch at an address, with fields replaced by `overrides`.
+    """Return the arch at an address, with fields replaced by `overrides`.
 
     Raises:
         UserError: nothing is there, or a field or its value is refused.

@@ -1,4 +1,4 @@
-"""The card of an exported network: all that who uses the file must know, as JSON beside it."""
+"""The card of an exported network: everything that users of the file must know, as JSON beside it."""
 
 import hashlib
 from pathlib import Path
@@ -22,7 +22,7 @@ UNTRAINED = "untrained (random)"
 # another padding) is off by more than 1e-2.
 TOLERANCE = 1e-3
 
-# Okabe and Ito's colours, told apart by colour-blind readers; further classes take them lighter and darker.
+# Okabe and Ito's colours, which colour-blind readers can tell apart; further classes get lighter and darker ones.
 _OKABE_ITO = (
     (230, 159, 0),
     (86, 180, 233),
@@ -43,7 +43,7 @@ class _Part(BaseModel):
 
 
 class ArchCard(_Part):
-    """`make_arch(family, **params)` is the architecture; `variant`: the published network that it is."""
+    """The architecture: `make_arch(family, **params)`. `variant`: the published network with the same id."""
 
     family: str
     params: dict[str, Any]
@@ -91,10 +91,10 @@ class ClassCard(_Part):
 
 
 class Parity(_Part):
-    """The file beside PyTorch on one input.
+    """The agreement of the file with PyTorch on one input.
 
-    max_difference: of logits; where the file gives classes, by how much the logit of one is below the largest.
-    equal_argmax: share of pixels whose class is the same, 0..1.
+    max_difference: of logits; if the file gives classes, by how much the logit of a class is below the largest.
+    equal_argmax: share of pixels with the same class, 0..1.
     """
 
     runtime: str
@@ -110,7 +110,10 @@ class Parity(_Part):
 
 
 class Card(_Part):
-    """What the file beside it is. weights: SHA-256 of the trained state_dict's file, or that they are random."""
+    """The description of the file beside it.
+
+    weights: SHA-256 of the trained state_dict's file, or "untrained (random)".
+    """
 
     file: str
     sha256: str
@@ -127,7 +130,7 @@ class Card(_Part):
     environment: Environment
 
     def lines(self) -> list[str]:
-        """What `nasseg export` prints."""
+        """Return the lines that `nasseg export` prints."""
         (height, width), parity, accuracy = self.input.size, self.parity, self.figures.accuracy
         trained = f", mIoU {accuracy.miou:.2f} %" if accuracy and self.weights != UNTRAINED else ""
         return [
@@ -142,15 +145,15 @@ class Card(_Part):
 
 
 def card_path(path: Path) -> Path:
-    """Where the card of an exported file is: winner.onnx has winner.card.json."""
+    """Return the path of an exported file's card: winner.onnx has winner.card.json."""
     return path.with_suffix(".card.json")
 
 
 def read_card(path: Path) -> Card:
-    """The card of an exported file.
+    """Read the card of an exported file.
 
     Raises:
-        UserError: there is none, or it is not what `nasseg export` writes.
+        UserError: there is none, or it is not one that `nasseg export` writes.
     """
     place = card_path(path)
     try:
@@ -172,7 +175,7 @@ def sha256(content: bytes) -> str:
 
 
 def compare(found: Tensor, logits: Tensor, *, runtime: str, where: str) -> Parity:
-    """An exported file's output, logits or classes, beside PyTorch's logits [B, classes, H, W].
+    """Compare an exported file's output, logits or classes, with PyTorch's logits [B, classes, H, W].
 
     Raises:
         UserError: the output has another shape.
@@ -198,7 +201,7 @@ def compare(found: Tensor, logits: Tensor, *, runtime: str, where: str) -> Parit
 
 
 def palette(count: int) -> list[Colour]:
-    """Fixed colours by the index of the class, no two alike for 255 classes."""
+    """Return fixed colours by the index of the class; the first 255 all differ."""
     colours = []
     for index in range(count):
         base, step = np.array(_OKABE_ITO[index % len(_OKABE_ITO)]), index // len(_OKABE_ITO)
@@ -210,7 +213,7 @@ def palette(count: int) -> list[Colour]:
 
 
 def _spread(number: int) -> float:
-    """0, 1/2, 1/4, 3/4, 1/8, ...: van der Corput's sequence."""
+    """Return the number's term of van der Corput's sequence: 0, 1/2, 1/4, 3/4, 1/8, ..."""
     value, step = 0.0, 0.5
     while number:
         value, number, step = value + step * (number % 2), number // 2, step / 2

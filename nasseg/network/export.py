@@ -1,7 +1,7 @@
-"""A network as a file to be used elsewhere, with a card beside it (nasseg.network.card).
+"""Export a network to a file for use elsewhere, with a card beside it (nasseg.network.card).
 
-ONNX and torch.export files have one fixed input size. What was written is opened again and compared with PyTorch before
-it gets its name; images are normalised outside of it, as the card says.
+ONNX and torch.export files have one fixed input size. A file is opened again and compared with PyTorch before it gets
+its name. Images are normalised outside of it, as the card says.
 """
 
 import io
@@ -50,7 +50,7 @@ from nasseg.train.views.network_input import MAP_BACK, normalise
 from nasseg.train.weights import save_weights
 
 SUFFIXES: Mapping[Format, tuple[str, ...]] = {"onnx": (".onnx",), "pt2": (".pt2",), "state_dict": (".pt", ".pth")}
-MIN_SIDE, MAX_CLASSES = 32, 255  # a label is one byte, of which 255 says that the pixel has none
+MIN_SIDE, MAX_CLASSES = 32, 255  # a label is one byte; 255 marks unlabelled pixels
 
 Run = Callable[[Tensor], Tensor]
 
@@ -63,7 +63,7 @@ class Exported:
 
 
 class ClassMap(nn.Module):
-    """A model with the choice of the class inside: [B, 3, H, W] -> uint8 [B, H, W]."""
+    """A model that returns each pixel's class: [B, 3, H, W] -> uint8 [B, H, W]."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class ClassMap(nn.Module):
 
 @dataclass(frozen=True)
 class _Source:
-    """What is exported: the network, its weights (None: random), what it tells apart, what is known of it."""
+    """The network to export, its weights (None: random), its classes and its known figures."""
 
     arch: Arch
     variant: str | None
@@ -107,14 +107,14 @@ def export_address(
 ) -> Exported:
     """Write the network at an address (see nasseg.network.address) to `output`, and its card beside it.
 
-    A trained trial comes with its weights, figures and classes; anything else has random weights, and its card says
-    so. Format: as given, else by the suffix of `output`. Input size and classes: as given, else as the trial was
-    measured, else 1024 x 2048 and 19. data: a data set whose class names and colours the card takes. argmax: the file
-    gives each pixel's class instead of logits.
+    A trained trial comes with its weights, figures and classes; anything else has random weights, and its card says so.
+    Format: default: by the suffix of `output`. Input size and classes: default: as the trial was measured, else 1024 x
+    2048 and 19. data: a data set whose class names and colours the card takes. argmax: the file gives each pixel's
+    class instead of logits.
 
     Raises:
         UserError: nothing is at the address, an option is refused, weights are gone, a package is missing, the file
-            does not compute what PyTorch does, or it cannot be written. Then the file is as it was before.
+            does not compute the same as PyTorch, or it cannot be written. An earlier file then stays as it was.
     """
     chosen = _format(file_format, output, argmax)
     _check_card_is_free(output)
@@ -136,27 +136,27 @@ def export_address(
 
 
 def load_strictly(model: nn.Module, content: bytes, name: str) -> nn.Module:
-    """The model with the weights of a state_dict's file; `name` is what errors call them.
+    """Load a state_dict's file into the model; `name` stands for the weights in errors.
 
     Raises:
         UserError: it is no state_dict, or another network's.
     """
     try:
         model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
-    except Exception as error:  # what torch raises for a damaged file has no type in common
+    except Exception as error:  # torch raises unrelated types for damaged files
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{name} are not of this network: {type(error).__name__}: {reason}") from None
     return model
 
 
 def parity_images(batch: int, size: Size) -> Tensor:
-    """Street scenes as networks read them, [batch, 3, *size]: smooth areas, edges and noise, as in pictures."""
+    """Return street scenes as networks read them, [batch, 3, *size]: smooth areas, edges and noise, as in pictures."""
     pictures = [scenes.render(number, size)[0] for number in range(batch)]
     return normalise(torch.from_numpy(np.stack(pictures))).contiguous()
 
 
 def _write(path: Path, source: _Source, name: str, address: str, chosen: Format, batch: int, argmax: bool) -> Card:
-    """Write the file, open it again, compare; the card of what was found."""
+    """Write the file, open it again, compare, and return its card."""
     model, size, classes = source.build(), source.size, len(source.classes)
     images = parity_images(batch, size)
     with torch.no_grad():
@@ -195,7 +195,7 @@ def _write(path: Path, source: _Source, name: str, address: str, chosen: Format,
 def _convert(
     path: Path, model: nn.Module, source: _Source, chosen: Format, batch: int, argmax: bool
 ) -> tuple[bytes, Run, str]:
-    """Write the file and open it again: its content, what runs it, and the name of that."""
+    """Write the file and open it again. Return its content, a function that runs it, and the runtime's name."""
     if chosen == "state_dict":
         save_weights(model, path)
         content = path.read_bytes()
@@ -231,7 +231,7 @@ def _format(name: str | None, output: Path, argmax: bool) -> Format:
 
 
 def _check_card_is_free(output: Path) -> None:
-    """winner.onnx and winner.pt2 would share a card."""
+    """Refuse to overwrite another file's card: winner.onnx and winner.pt2 would share one."""
     try:
         there = read_card(output)
     except UserError:
@@ -264,8 +264,8 @@ def _source(
 
 
 def _trained_weights(address: str, overrides: Mapping[str, Any] | None, storage: str | None) -> bytes | None:
-    """The content of a trial's weights file, checked against the trial; None for one that was not trained."""
-    from nasseg.study.store.read_study import open_record  # Optuna is slow to import, and only a trial needs it
+    """Return the content of a trial's weights file, checked against the trial; None for an untrained one."""
+    from nasseg.study.store.read_study import open_record  # Optuna is slow to import; only a trial needs it
 
     name, _, number = address.rpartition("#")
     record = open_record(name, storage)
@@ -295,7 +295,7 @@ def _trained_weights(address: str, overrides: Mapping[str, Any] | None, storage:
 
 
 def _classes(resolved: Resolved, count: int | None, data: str | Path | None) -> tuple[ClassCard, ...]:
-    """Names from the trial's record or the data set; colours from the data set, or fixed ones where it is not known."""
+    """Return class names from the trial or the data set, and colours from the data set or, if unknown, fixed ones."""
     accuracy = resolved.measurement.accuracy if resolved.measurement else None
     names = tuple(accuracy.class_iou) if accuracy else None
     tables = map(read_table, list_tables().values())

@@ -1,4 +1,4 @@
-"""Pseudo-labels by a run that is done: what `nasseg label` does."""
+"""Pseudo-labels from a finished run, for `nasseg label`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -27,12 +27,15 @@ from nasseg.train.views.network_input import fit, map_back, place
 from nasseg.train.weights import weights_hash
 
 SCALES, CONFIDENCE = (0.5, 1.0, 2.0), 0.5  # as printed
-_SMALLEST = 32  # a side that every network takes
+_SMALLEST = 32  # every network takes a side of this length
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """images: all of the folder; written: now; sure: mean share of their pixels that have a label."""
+    """Counts of a labelled folder.
+
+    images: all; written: in this call; sure: mean share of their pixels that have a label.
+    """
 
     folder: Path
     images: int
@@ -52,13 +55,14 @@ def label_folder(
     threads: int = 1,
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Labelled:
-    """Label the pictures below `images` with best.pt of a run; `folder` is then what --pseudo takes.
+    """Label the pictures below `images` with best.pt of a run; --pseudo then takes `folder`.
 
-    Labels already there are kept, so that the same call goes on where one was interrupted. on_progress: images done, of
-    how many.
+    Existing labels are kept, so that the same call resumes after an interruption. on_progress: images done, of how
+    many.
 
     Raises:
-        UserError: the run is not done, there are no pictures, an argument is refused, or something cannot be read or
+        UserError: the run is not finished, there are no pictures, an argument is refused, or something cannot be read
+            or
             written.
     """
     check_device(device)
@@ -129,7 +133,8 @@ def pseudo_label(
 ) -> Tensor:
     """Return classes [H, W] of a picture [H, W, 3]: probabilities, averaged over scales and left-right flips.
 
-    IGNORE where the highest is not above the confidence. size: see PseudoLabels.
+    Probabilities are averaged over scales and left-right flips; the teacher is sure where the highest is above the
+    confidence. size: see PseudoLabels.
     """
     shape, total = (picture.shape[0], picture.shape[1]), torch.zeros((), device=device)
     for scale in scales:
@@ -143,7 +148,7 @@ def pseudo_label(
 
 
 def write_label(model: nn.Module, labels: PseudoLabels, folder: Path, file: str, device: str) -> float:
-    """Label one image; the share of its pixels that the teacher is sure of.
+    """Label one image, and return the share of its pixels that the teacher is sure of.
 
     Raises:
         UserError: the image cannot be read.

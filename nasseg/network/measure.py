@@ -1,4 +1,4 @@
-"""Measure one architecture, wherever it comes from: what `nasseg measure` prints."""
+"""Measure one architecture at any address, for `nasseg measure`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -30,14 +30,14 @@ def measure_address(
     by_operator: bool = False,
     storage: str | None = None,
 ) -> dict[str, Any]:
-    """Figures of the arch at an address as plain data.
+    """Return the figures of the arch at an address as plain data.
 
-    counter: `fvcore` adds what fvcore itself counts. by_operator: adds the cost of each operator.
+    counter: `fvcore` adds fvcore's own counts. by_operator: adds the cost of each operator.
 
-    Input size and classes: as given, else as the trial at the address was measured, else 1024 x 2048 and 19.
+    Input size and classes: default: as the trial at the address was measured, else 1024 x 2048 and 19.
 
     Raises:
-        UserError: nothing is at the address, a field is refused, or the device is not to be had.
+        UserError: nothing is at the address, a field is refused, or the device is not available.
     """
     resolved = resolve(address, overrides, storage)
     known = resolved.measurement.cost.protocol if resolved.measurement and resolved.measurement.cost else None

@@ -1,4 +1,4 @@
-"""Pictures segmented by an exported file: label maps, and overlays with a legend.
+"""Segment pictures with an exported file: label maps, and overlays with a legend.
 
 A picture of any size goes to the network and back as in evaluation (nasseg.train.views.network_input), so that an
 exported file has the accuracy that was recorded. Nothing that is in the file is run as Python.
@@ -34,7 +34,7 @@ Labels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was written of a picture. size: [height, width] of it; shares: of its pixels by class, those that occur."""
+    """The files written for a picture. size: its [height, width]; shares: of its pixels, by the classes that occur."""
 
     image: Path
     labels: Path
@@ -43,14 +43,14 @@ class Prediction:
     shares: dict[str, float]
 
     def line(self) -> str:
-        """What `nasseg predict` prints."""
+        """Return the line that `nasseg predict` prints."""
         largest = sorted(self.shares.items(), key=lambda item: -item[1])[:3]
         return f"{self.overlay}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in largest)
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """An exported file, opened, and its card."""
+    """An opened exported file, and its card."""
 
     card: Card
     run: Run
@@ -59,7 +59,7 @@ class Predictor:
         """Return the class of each pixel, [H, W], of pictures [H, W, 3] of any sizes, at most a batch of them.
 
         Raises:
-            UserError: the file's output is not what the card says.
+            UserError: the file's output does not match its card.
         """
         card = self.card.input
         images = [fit(picture, card.size) for picture in pictures]
@@ -90,7 +90,7 @@ class Predictor:
 
 
 def open_exported(path: Path) -> Predictor:
-    """The file that `nasseg export` wrote, of any format, with its card.
+    """Open a file written by `nasseg export`, of any format, with its card.
 
     Raises:
         UserError: file or card is missing, they do not belong together, or the file is not of its format.
@@ -118,7 +118,7 @@ def _runner(path: Path, content: bytes, card: Card) -> Run:
         program = open_pt2(content, str(path))
         return torch.no_grad()(_telling(program, path))
     for value in (card.arch.family, *card.arch.params.values()):
-        if ":" in str(value):  # a family of somebody's own, and a card is no reason to run code
+        if ":" in str(value):  # a user's own family: a card must not run code
             raise UserError(f"the card of {path} names code, {value!r}, which is not run: export as onnx instead")
     model = make_arch(card.arch.family, **card.arch.params).build(len(card.classes)).eval()
     return torch.no_grad()(load_strictly(model, content, f"the weights in {path}"))
@@ -138,8 +138,7 @@ def _telling(program: Run, path: Path) -> Run:
 def predict(path: Path, images: Sequence[Path], folder: Path) -> Iterator[Prediction]:
     """Segment pictures with an exported file: NAME.png (classes, one byte a pixel) and NAME.overlay.png in `folder`.
 
-    Everything that can be is checked at the call; pictures are then read, segmented and written as the result is
-    iterated over.
+    The call checks everything it can. Pictures are read, segmented and written as the result is iterated over.
 
     Raises:
         UserError: the file cannot be used, a picture cannot be read, two have one name, or one would be overwritten.
@@ -163,7 +162,7 @@ def _predict(predictor: Predictor, images: Sequence[Path], folder: Path) -> Iter
 
 
 def overlay(picture: Pixels, labels: Labels, card: Card) -> Image.Image:
-    """The picture under its class colours, with a legend of the classes that occur to its right."""
+    """Draw the picture under its class colours, with a legend of the classes that occur to its right."""
     colours = np.array([entry.colour for entry in card.classes], np.float32)
     blended = (1 - OPACITY) * picture.astype(np.float32) + OPACITY * colours[labels]
     names = _legend(labels, card, labels.shape[0])
@@ -174,7 +173,7 @@ def overlay(picture: Pixels, labels: Labels, card: Card) -> Image.Image:
 
 
 def _legend(labels: Labels, card: Card, height: int) -> Image.Image:
-    """Colour, name and share of each class that occurs, in as many columns as the height asks for."""
+    """Draw the colour, name and share of each class that occurs, in as many columns as the height needs."""
     text_size = min(28, max(11, height // 26))
     font, row = ImageFont.load_default(text_size), round(1.6 * text_size)
     entries = [
@@ -195,7 +194,7 @@ def _legend(labels: Labels, card: Card, height: int) -> Image.Image:
 
 
 def _shares(labels: Labels) -> dict[int, float]:
-    """The share of the pixels of each class that occurs."""
+    """Return the share of pixels of each class that occurs."""
     counts = np.bincount(labels.ravel())
     return {index: float(count / labels.size) for index, count in enumerate(counts) if count}
 

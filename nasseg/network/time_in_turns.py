@@ -1,4 +1,4 @@
-"""What `nasseg latency` does: architectures from anywhere, timed in turns under one protocol."""
+"""Time architectures at any addresses in turns under one protocol, for `nasseg latency`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from nasseg.records import LatencyProtocol, Size
 
 @dataclass(frozen=True)
 class Timing:
-    """rows: networks in the order given, `base` among them. parts: label -> part -> ms. notes: what to know."""
+    """Timed networks. rows: in the order given, `base` among them. parts: label -> part -> ms. notes: remarks."""
 
     base: str
     rows: list[Row]
@@ -36,7 +36,7 @@ def time_addresses(
     parts: bool = False,
     storage: str | None = None,
 ) -> Timing:
-    """Time architectures in turns. settings: fields of LatencyProtocol; they replace those of the paper `preset`.
+    """Time architectures in turns. settings: fields of LatencyProtocol that replace those of the paper `preset`.
 
     Raises:
         UserError: nothing is at an address, or the protocol cannot be followed here.

@@ -1,4 +1,4 @@
-"""Runs from an address, a recipe and a data set: what `nasseg train` does and prints."""
+"""Train runs from an address, a recipe and a data set, for `nasseg train`."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ RUNS = Path("runs/train")
 
 @dataclass(frozen=True)
 class Trained:
-    """Runs that were asked for, what those came to that are done, why others failed (by seed).
+    """The runs asked for, the results of finished ones, and the failures (by seed).
 
-    interrupted: whether it was stopped before the last of them.
+    interrupted: whether it stopped before the last of them.
     """
 
     runs: tuple[Run, ...]
@@ -63,8 +63,8 @@ def train_address(
     with a checkpoint (a second one at once); `resume` goes on from that.
 
     Raises:
-        UserError: nothing is at the address, an argument is refused, data or weights cannot be used, an unfinished run
-            is there and `resume` was not asked for, or something cannot be written.
+        UserError: nothing is at the address, an argument is refused, data or weights cannot be used, there is an
+            unfinished run and `resume` was not asked for, or something cannot be written.
     """
     check_device(device)
     if seeds < 1 or threads < 1:
@@ -113,7 +113,7 @@ def train_address(
 class Metric:
     """A figure in percent, run by run: of last.pt and best.pt on the validation split, of best.pt on the held-out one.
 
-    None where it is not known: a class that does not occur.
+    None if it is not known: a class that does not occur.
     """
 
     name: str
@@ -123,7 +123,10 @@ class Metric:
 
 
 def metrics(results: Sequence[RunResult]) -> list[Metric]:
-    """mIoU, mIoU^R where one of its classes is left out, pixel accuracy, IoU by class: what `nasseg train` prints."""
+    """Return the rows that `nasseg train` prints.
+
+    They are mIoU, mIoU^R if it leaves a class out, pixel accuracy, and IoU by class.
+    """
     classes = list(results[0].last.class_iou) if results else []
 
     def metric(name: str, of: Callable[[Accuracy], float | None]) -> Metric:
@@ -143,7 +146,7 @@ def metrics(results: Sequence[RunResult]) -> list[Metric]:
 
 
 def spread(values: Sequence[float | None]) -> str:
-    """Mean and standard deviation in words: `41.2 ± 0.5`; without the second for one value, empty for none."""
+    """Return mean and standard deviation in words, `41.2 ± 0.5`; only the mean for one value, nothing for none."""
     known = [value for value in values if value is not None]
     if not known:
         return ""

@@ -1,4 +1,4 @@
-"""Reports: rows of studies' records -> figures -> HTML pages. Nothing here needs torch."""
+"""Reports: rows of studies' records -> figures -> HTML pages. They need no torch."""
 
 from nasseg.report.write import write_index, write_report
 

@@ -1,4 +1,4 @@
-"""Reports as files: one page that needs nothing else, or a folder of pages that share the plotting library."""
+"""Reports as files: one self-contained page, or a folder of pages that share the plotting library."""
 
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -17,25 +17,25 @@ from nasseg.report.pages.several_studies import render_several
 from nasseg.report.pages.study_page import LIBRARY, render, stylesheet
 
 INDEX = "index.html"
-_HEAD = 65_536  # characters of a report in which all that an index needs is found
+_HEAD = 65_536  # characters at the start of a report, which hold all that an index needs
 
 
 def write_report(
     records: StudyRecord | Sequence[StudyRecord], path: Path | str, *, shared: bool = False, since: str | None = None
 ) -> Path:
-    """Write the report of a study, or of several beside each other, as one HTML file, whole or not at all.
+    """Write the report of a study, or of several side by side, as one HTML file, completely or not at all.
 
-    shared: for a folder of reports: the plotting library is not in the file but beside it, once for all of them, and
-    the folder's index is renewed. Otherwise the file needs nothing else. Equal records give equal files. since: a date;
-    the report of one study opens with what came since then.
+    shared: for a folder of reports: the plotting library lies beside the file, once for all of them, and the folder's
+    index is rewritten. By default the file is self-contained. Equal records give equal files. since: a date; the report
+    of one study then opens with the changes since.
 
     Raises:
-        UserError: the file cannot be written, the date is none, or the studies share no objective.
+        UserError: the file cannot be written, the date is no date, or the studies share no objective.
     """
     target = Path(path)
     several = [records] if isinstance(records, StudyRecord) else list(records)
     if since and len(several) > 1:
-        raise UserError("what came since a date is told of one study at a time; write a report of each")
+        raise UserError("changes since a date are for one study at a time; write a report of each")
     page = render(several[0], shared, since) if len(several) == 1 else render_several(several, shared)
     _write(target, page)
     if shared:
@@ -49,8 +49,8 @@ def write_report(
 def write_index(folder: Path | str) -> Path:
     """Write a folder's index.html: its reports, the latest study first, with question, date and the front's size.
 
-    Beside them the pages of tables, and each subfolder that has an index.html or a README.md, with its data and its
-    first picture. Everything is read from the files themselves; other pages are left out.
+    It also lists pages of tables, and each subfolder with an index.html or a README.md, with its data and its first
+    picture. Everything is read from the files themselves; other pages are left out.
 
     Raises:
         UserError: the file cannot be written.
@@ -75,13 +75,13 @@ def write_index(folder: Path | str) -> Path:
     ]
     table = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows), id="reports")
     cards = [*tables, *(card for path in sorted(root.glob("*/")) if (card := _folder_card(path)))]
-    body = tag("div", table, class_="scroll", tabindex="0") if rows else tag("p", "No report is here yet.")
+    body = tag("div", table, class_="scroll", tabindex="0") if rows else tag("p", "There is no report here yet.")
     beside = text(tag("h2", "Beside them"), tag("div", *cards, class_="cards")) if cards else None
     return _write(root / INDEX, fill("index.html", style=stylesheet(), body=body, beside=text(beside)))
 
 
 def _folder_card(folder: Path) -> Html | None:
-    """A subfolder by its page, or its text: title, first picture, data."""
+    """Describe a subfolder by its page or its text: title, first picture, data."""
     page = next((path for name in (INDEX, "README.md") if (path := folder / name).is_file()), None)
     if page is None:
         return None

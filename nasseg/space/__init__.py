@@ -1,4 +1,4 @@
-"""The search-space language: which architectures there are, as a YAML file that reads without documentation."""
+"""The search-space language: a YAML file of typed parameters that reads without documentation."""
 
 from nasseg.space.load import load_space, space_from_text
 from nasseg.space.parameter import Params

@@ -1,4 +1,4 @@
-"""Space files: YAML -> Space, with every rule checked before anything is sampled."""
+"""Space files: YAML -> Space. Every rule is checked before anything is sampled."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ class SpaceFile(BaseModel):
 
 
 def load_space(name: str | Path) -> Space:
-    """The space of that name (./spaces, then those shipped) or path.
+    """Load a space by name (./spaces first, then those shipped) or path.
 
     Raises:
         UserError: no such space, or a rule of the format is broken (file and line).
@@ -38,7 +38,7 @@ def load_space(name: str | Path) -> Space:
 
 
 def space_from_text(text: str, name: str) -> Space:
-    """A space from the text of its file, as studies keep it."""
+    """Build a space from the text of its file, as studies keep it."""
     return space_from(parse_yaml(text, Path(f"{name}.yaml")), name)
 
 
@@ -145,7 +145,7 @@ def _read_template(
             raise UserError(f"hole {hole} takes whole numbers, got {choices!r}")
         parameters[name] = parameter
     templates[key] = template
-    for extreme in (min, max):  # what is no schedule at all shows at the ends of the holes' values
+    for extreme in (min, max):  # text that is no schedule fails at the ends of the holes' values
         parse_schedule(template.fill({f"{key}.{hole}": extreme(parameters[f"{key}.{hole}"].values) for hole in holes}))
 
 
@@ -156,7 +156,7 @@ def _read_when(when: Any) -> tuple[tuple[str, tuple[Scalar, ...]], ...]:
 
 
 def _add_family_conditions(parameters: dict[str, Parameter]) -> None:
-    """`regseg.width` is active where the family is regseg, or, of a composed network, the encoder."""
+    """Make `regseg.width` active only if the family is regseg, or the encoder of a composed network."""
     for gate in ("family", "encoder"):
         prefixes = parameters[gate].values if gate in parameters else ()
         for name, parameter in parameters.items():
@@ -206,7 +206,7 @@ def _read_clause(document: Document, index: int, parameters: dict[str, Parameter
 
 
 def _in_order(document: Document, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
-    """Family first, then file order, but what a condition names before what it gates."""
+    """Order parameters: the family first, then as in the file, but each after the ones that its condition names."""
     ordered: dict[str, Parameter] = {}
 
     def place(name: str, path: tuple[str, ...]) -> None:

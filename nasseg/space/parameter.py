@@ -16,11 +16,11 @@ Params = dict[str, Scalar]  # a sampled point: active parameter -> value
 
 @dataclass(frozen=True)
 class Parameter:
-    """Finitely many values, and when it is active.
+    """A parameter with finitely many values and the condition for being active.
 
-    `step`: the distance of the values where they are numbers in order (a sampler may then use the order), else None.
-    `when`: parameter -> values; active where every one of them is active and has one of its values. The condition
-    never changes the values.
+    `step`: the distance between values that are ordered numbers (a sampler may then use the order), else None.
+    `when`: parameter -> values; active if every one of them is active and has one of its values. The condition never
+    changes the parameter's own values.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Template:
         return _HOLE.sub(lambda match: str(params[f"{self.name}.{match[1]}"]), self.text)
 
     def solve(self, schedule: str, values: Mapping[str, tuple[Scalar, ...]]) -> Params | None:
-        """Values of the holes that give this schedule, or None where none do."""
+        """Return values of the holes that give this schedule, or None if there are none."""
         target = parse_schedule(schedule)
         terms = [_TERM.fullmatch(term) for term in self.text.replace(" ", "").split("+")]
         parts = [(term[1] or "1", term[2].split(",")) for term in terms if term is not None]
@@ -106,7 +106,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Clause:
-    """A combination that is excluded: it applies where every named parameter is active and fits its test.
+    """An excluded combination: it applies if every named parameter is active and passes its test.
 
     A test is a tuple of values, or (low, high) bounds as a `Bounds`.
     """
@@ -139,10 +139,11 @@ def _fits(value: Scalar, test: "tuple[Scalar, ...] | Bounds") -> bool:
 
 
 def range_values(low: Any, high: Any, step: Any) -> tuple[int | float, ...]:
-    """low, low + step, ... up to and with high.
+    """Return low, low + step, ... up to and including high.
 
     Raises:
-        UserError: not numbers, high below low, a step that is not above 0, or that high is not a whole number of steps.
+        UserError: not numbers, high below low, a step that is not above 0, or a high that is not a whole number of
+            steps away.
     """
     numbers = (low, high, step)
     if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):

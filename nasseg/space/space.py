@@ -1,4 +1,4 @@
-"""A search space: which architectures there are. It samples, suggests to a sampler, counts and locates."""
+"""A search space: samples points, suggests them to a sampler, counts them, and finds the point of a given network."""
 
 import math
 import random
@@ -18,7 +18,7 @@ MAX_LISTED = 50_000  # schedules of a template
 
 
 class Suggester(Protocol):
-    """What a space needs of an Optuna trial."""
+    """The part of an Optuna trial that a space uses."""
 
     def suggest_categorical(self, name: str, choices: Any) -> Any: ...
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int: ...
@@ -48,7 +48,7 @@ class Space:
         return tuple(map(str, self.parameters["family"].values))
 
     def sample(self, rng: random.Random) -> Params:
-        """A point, each active parameter drawn evenly in turn, so that families come evenly too."""
+        """Draw a point: the family first, then each active parameter, all evenly. So families are equally frequent."""
         family = rng.choice(self.families)
         for _ in range(MAX_REDRAWS):
             params: Params = {}
@@ -60,7 +60,7 @@ class Space:
         raise UserError(f"space {self.name}: forbid excludes all of {MAX_REDRAWS} draws of family {family}; loosen it")
 
     def suggest(self, trial: Suggester) -> Params:
-        """A point asked of an Optuna trial. It may be one that `forbid` excludes: ask `excluded_by`."""
+        """Ask an Optuna trial for a point. `forbid` may exclude it: call `excluded_by`."""
         params: Params = {}
         for parameter in self.parameters.values():
             if not parameter.active(params):
@@ -79,7 +79,7 @@ class Space:
         return params
 
     def neighbour(self, params: Params, rng: random.Random) -> Params:
-        """A point that differs in one active parameter, and in what that one gates; a forbid clause may exclude it."""
+        """Return a point that differs in one active parameter and those it gates. `forbid` may exclude it."""
         changed = rng.choice([name for name in params if len(self.parameters[name].values) > 1])
         point: Params = {}
         for name, parameter in self.parameters.items():
@@ -95,7 +95,7 @@ class Space:
         return next((clause for clause in self.forbid if clause.excludes(params)), None)
 
     def settings(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """A point as {"family": ..., field of the Arch: value}: templates filled, prefixes dropped."""
+        """Return a point as {"family": ..., field of the Arch: value}: templates filled in, prefixes dropped."""
         result: dict[str, Scalar] = {"family": params["family"]}
         for template in self.templates.values():
             if all(f"{template.name}.{hole}" in params for hole in template.holes):
@@ -107,7 +107,7 @@ class Space:
         return result
 
     def locate(self, settings: Mapping[str, Scalar], defaults: Mapping[str, Scalar]) -> Params | None:
-        """The point that gives these settings (what they leave out has its default), or None: not in this space."""
+        """Return the point with these settings (those left out have their defaults), or None if this space has none."""
         wanted = {**defaults, **settings}
         params: Params = {}
         covered = {"family"}
@@ -136,7 +136,7 @@ class Space:
         return point if fixed and self.excluded_by(point) is None else None
 
     def count(self) -> int:
-        """How many points there are, exactly, without listing them.
+        """Count the points exactly, without listing them.
 
         Parameters are counted one after the other; what was chosen before matters only as far as a later condition
         or an undecided forbid clause names it, so equal remainders are counted once, and so are values that no

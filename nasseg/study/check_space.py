@@ -29,13 +29,13 @@ def check_space(space: Space) -> None:
 
 
 def _families_of(space: Space, name: str) -> list[str]:
-    """Families for which a parameter may be active."""
+    """Return the families for which a parameter may be active."""
     when = dict(space.templates[name].when if name in space.templates else space.parameters[name].when)
     return [str(value) for value in when.get("family", space.families)]
 
 
 def published_in(space: Space) -> dict[str, Params]:
-    """The variants that are points of the space, with their points."""
+    """Return the variants that are points of the space, with their points."""
     check_space(space)
     found: dict[str, Params] = {}
     for variant in variants().values():
@@ -48,10 +48,12 @@ def published_in(space: Space) -> dict[str, Params]:
 def locate(space: Space, variant: Variant) -> Params | None:
     if variant.family not in space.families:
         return None
-    encoder = {name: value for name, value in variant.params.items() if name == "encoder"}  # has its own defaults
+    encoder = {
+        name: value for name, value in variant.params.items() if name == "encoder"
+    }  # an encoder has its own defaults
     defaults = {"family": variant.family, **get_family(variant.family).from_params(encoder).params()}
     settings = {"family": variant.family, **make_arch(variant.name).params()}
     try:
         return space.locate(settings, defaults)
-    except UserError:  # a value that is no schedule where the space has a template
+    except UserError:  # a value that is no schedule, for a template of the space
         return None

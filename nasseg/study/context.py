@@ -1,4 +1,4 @@
-"""The protocols of a study on its data: what its jobs share, and what may not change under its name."""
+"""The protocols of a study on its data: shared by its jobs, and fixed under its name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,15 +18,15 @@ from nasseg.train.weights import weights_hash
 
 @dataclass(frozen=True)
 class Context:
-    """The facts that all jobs of a study share; sent to a worker once."""
+    """The facts that all jobs of a study share; sent to each worker once."""
 
     data: DataFile
     recipe: Recipe
     latency: LatencyProtocol
     cost: CostProtocol
     accuracy: AccuracyProtocol
-    figures: tuple[Figure, ...]  # users' own
-    folder: Path  # that their sources are relative to
+    figures: tuple[Figure, ...]  # the user's own
+    folder: Path  # of the paths of their sources
     weights: Path | str  # a path or an fsspec URL, with a folder an eval_key below it
     device: str
     code: Mapping[str, str] = field(default_factory=dict)  # source -> hash: all code of a user's own that may run
@@ -40,7 +40,7 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False) -> Conte
     elsewhere: jobs run on nodes, which check their devices themselves.
 
     Raises:
-        UserError: the data or the device are not to be had, or a figure names a class that does not exist.
+        UserError: the data or the device are not available, or a figure names a class that does not exist.
     """
     loaded = data.load()
     for name in study.figures:
@@ -75,7 +75,7 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False) -> Conte
 
 
 def identity(study: Study, context: Context) -> dict[str, Any]:
-    """Return what may not change under a study's name. Limit values, comments and run settings may."""
+    """Return the settings that may not change under a study's name. Limit values, comments and run settings may."""
     space = study.space
     return {
         "space": f"{space.name} {digest([repr(space.parameters), repr(space.templates), repr(space.forbid)])}",

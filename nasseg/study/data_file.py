@@ -24,7 +24,7 @@ class DataFile(BaseModel):
         return dict(self.model_extra or {})
 
     def at(self, path: Path) -> "DataFile":
-        """The same data set in another place.
+        """Return the same data set in another place.
 
         Raises:
             UserError: the study's data are not in a folder, or there is no folder there.

@@ -1,4 +1,4 @@
-"""Study files: the question, what is measured how, and how the search runs."""
+"""Study files: the question, the figures and their protocols, and the settings of the search."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,7 +32,7 @@ class FigureFile(BaseModel):
 
 
 class LatencyFile(BaseModel):
-    """The latency protocol without what the data decide (input size, classes)."""
+    """The latency protocol without the settings that follow from the data (input size, classes)."""
 
     model_config = _STRICT
 
@@ -54,7 +54,7 @@ class LatencyFile(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _of_a_paper(cls, value: Any) -> Any:
-        """`{protocol: regseg, ...}`: a paper's settings, which the others replace."""
+        """Replace `{protocol: regseg, ...}` by a paper's settings, with the other keys taking precedence."""
         if not isinstance(value, dict) or "protocol" not in value:
             return value
         given = {name: setting for name, setting in value.items() if name != "protocol"}
@@ -66,13 +66,16 @@ class LatencyFile(BaseModel):
 
 
 class HalvingFile(BaseModel):
-    """Successive halving. rungs: where a network is stopped and compared; the recipe's last step is one more."""
+    """Successive halving.
+
+    rungs: the steps at which networks are stopped and compared; the recipe's last step is one more.
+    """
 
     model_config = _STRICT
 
     rungs: list[int] = Field(min_length=1)
     unit: Literal["steps", "epochs"] = "steps"
-    factor: int = Field(3, ge=1)  # 1: all go on
+    factor: int = Field(3, ge=1)  # 1: all are promoted
 
     @field_validator("rungs")
     @classmethod
@@ -82,7 +85,7 @@ class HalvingFile(BaseModel):
         return rungs
 
     def steps(self, recipe: Recipe, images: int) -> tuple[int, ...]:
-        """The rungs in steps of a recipe on that many training images.
+        """Return the rungs in steps of a recipe on that many training images.
 
         Raises:
             UserError: one of them is not before the recipe's last step.
@@ -98,15 +101,18 @@ class HalvingFile(BaseModel):
 
 
 class ScreenFile(BaseModel):
-    """Passing over candidates that are predicted to miss a limit on latency. after: so many measured networks."""
+    """Skipping candidates that are predicted to break a limit on latency.
+
+    after: the measured networks it needs first.
+    """
 
     model_config = _STRICT
 
-    after: int = Field(30, ge=30)  # what a predictor needs
+    after: int = Field(30, ge=30)  # a predictor needs as many
 
 
 class StudyFile(BaseModel):
-    """The keys of a study file. Below `trials`, run settings: they may change while a study goes on."""
+    """The keys of a study file. Those below `trials` are run settings, which may change during a study."""
 
     model_config = _STRICT
 
@@ -126,29 +132,29 @@ class StudyFile(BaseModel):
     hours: float | None = Field(None, gt=0)
     max_trial_minutes: float | None = Field(None, gt=0)
     workers: int = Field(1, ge=1)
-    resources: dict[str, Annotated[float, Field(ge=0)]] = {}  # of a job on a cluster; empty: one cpu
+    resources: dict[str, Annotated[float, Field(ge=0)]] = {}  # for each job on a cluster; empty: one CPU
     screen: ScreenFile | None = None
-    keep: Literal["front", "all", "none"] = "front"  # whose weights; those of unfinished rungs stay
+    keep: Literal["front", "all", "none"] = "front"  # networks whose weights stay; those of unfinished rungs stay too
     price_per_hour: float | None = Field(None, ge=0)  # of all the machines of a search
     seed: int = Field(0, ge=0)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study file whose rules hold, with its space and figures."""
+    """A study file that has passed every check, with its space and figures."""
 
     name: str
     file: StudyFile
     space: Space
     objectives: tuple[Figure, ...]
     limits: dict[str, dict[str, float]]
-    figures: dict[str, Figure]  # all that objectives and limits name
+    figures: dict[str, Figure]  # those named by objectives and limits
     folder: Path
     text: str
 
 
 def load_study(name: str | Path) -> Study:
-    """The study of that name (./studies, then those shipped) or path.
+    """Load a study by name (./studies first, then those shipped) or path.
 
     Raises:
         UserError: no such study, or a rule of the format is broken (file and line).
@@ -186,7 +192,7 @@ def study_from(document: Document, name: str) -> Study:
 
 
 def _beside(folder: Path, name: str) -> str:
-    """A space given by path is looked for beside the study first."""
+    """Return the path of a space, looked for beside the study first."""
     return str(folder / name) if Path(name).suffix and (folder / name).is_file() else name
 
 
@@ -202,7 +208,7 @@ def _own_figure(document: Document, label: str, entry: FigureFile) -> Figure:
 
 
 def sampler_name(setting: dict[str, Any] | str) -> tuple[str, dict[str, Any]]:
-    """The sampler's name and options of `sampler: tpe` or `sampler: {name: NSGAIISampler, population_size: 20}`."""
+    """Return the name and options of `sampler: tpe` or `sampler: {name: NSGAIISampler, population_size: 20}`."""
     if isinstance(setting, str):
         return setting, {}
     options = dict(setting)

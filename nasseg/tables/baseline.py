@@ -1,7 +1,7 @@
-"""The accuracy that colour and place alone give on a data set: what networks must beat before their order counts.
+"""The accuracy of colour and place alone on a data set: networks must beat it before their order counts.
 
 Each pixel of the training split is sorted by its colour, 16 shades a channel, and by its place, 16 x 8 tiles of the
-image; a pixel is given the commonest class of its colour and place.
+image. A pixel is then predicted to be of the commonest class of its colour and place.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,13 +17,13 @@ from nasseg.measure.accuracy import IGNORE, ConfusionMatrix
 from nasseg.train.loop import scores_of
 
 SHADES, TILES = 16, (16, 8)
-_BLOCK = 65_536  # cells of which the commonest class is found at once
+_BLOCK = 65_536  # cells whose commonest class is found at once
 
 
 def by_colour(data: DataSet, place: bool) -> Callable[[Tensor], Tensor]:
-    """Return what predicts from colour, and from place too: images [B, H, W, 3], uint8, -> logits [B, classes, H, W].
+    """Return a predictor from colour, and optionally place: images [B, H, W, 3], uint8, -> logits [B, classes, H, W].
 
-    A colour that the training split does not have is of the commonest class of all.
+    A colour that the training split does not have gets the commonest class of all.
     """
     counts = torch.zeros(SHADES**3 * TILES[0] * TILES[1] * data.num_classes, dtype=torch.int32)
     for image, label in _pictures(data.train):
@@ -37,7 +37,7 @@ def by_colour(data: DataSet, place: bool) -> Callable[[Tensor], Tensor]:
 
 
 def baseline(data: DataSet, splits: tuple[str, ...] = ("val",)) -> dict[str, dict[str, Any]]:
-    """Return miou and pixel_accuracy, in percent, and class_iou of colour and place, by split."""
+    """Return miou and pixel_accuracy, in percent, and class_iou of predictions from colour and place, by split."""
     predict, found = by_colour(data, place=True), {}
     for name in splits:
         matrix = ConfusionMatrix(data.num_classes)

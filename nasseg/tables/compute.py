@@ -1,4 +1,4 @@
-"""A paper's table beside ours: every cell that the architecture alone decides is computed, every other says why not."""
+"""A paper's table beside ours: the architecture alone decides some cells; the others say why they are empty."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -48,15 +48,15 @@ def _graph(arch: Arch, size: Size, classes: int) -> Graph:
 
 @lru_cache(maxsize=1024)
 def cost_figure(arch: Arch, rule: str, size: Size, classes: int) -> int:
-    """A cost of an arch's inference form by one of COSTS, for one image of that size."""
+    """Return a cost of an arch's inference form, by one of COSTS, for one image of that size."""
     return COSTS[rule](_graph(arch, size, classes))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A value that was trained or timed here, in its column's unit, and how, in words.
+    """A value trained or timed here, in its column's unit, and how, in words.
 
-    spread: the standard deviation, of several. alike: it was taken under the conditions of the printed value.
+    spread: the standard deviation of several values. alike: taken under the conditions of the printed value.
     """
 
     value: float
@@ -65,7 +65,7 @@ class Measured:
     alike: bool = False
 
 
-Results = Mapping[tuple[str, str], Measured]  # (row, column) -> what was measured for that cell
+Results = Mapping[tuple[str, str], Measured]  # (row, column) -> the value measured for that cell
 
 
 def reproduce(
@@ -75,9 +75,9 @@ def reproduce(
     reasons: Mapping[tuple[str, str], str] | None = None,
     answers: Iterable[Answer] = (),
 ) -> Comparison:
-    """A table beside ours: arithmetic on shapes, and what `results` brings for cells that need data or a device.
+    """Return a table beside ours: costs are computed, and `results` fills cells that need data or a device.
 
-    reasons: why other such cells are empty, in place of what they need.
+    reasons: why other such cells are empty; default: what they need.
 
     Raises:
         UserError: no such table, or its file breaks a rule.
@@ -110,7 +110,7 @@ def reproduce(
 
 
 def _scratch(table: Table, column: TableColumn) -> str:
-    """Of a column that is trained: that ours are from scratch where the paper's recipe is not."""
+    """Return, for a trained column, a remark that ours is trained from scratch if the paper's recipe is not."""
     recipe = table.file.recipe
     lines = load_recipe(recipe).deviations if recipe is not None and column.data else ()
     return "".join(f". {line.rstrip('.')}" for line in lines if line.startswith("From scratch"))
@@ -159,7 +159,7 @@ def _why_not(row: TableRow, column: TableColumn) -> str:
 
 @dataclass(frozen=True)
 class TableSummary:
-    """A table in a list: which columns come from arithmetic or from what is at hand, and what the others need."""
+    """A table in a list: the columns that can be computed or measured now, and what the others need."""
 
     name: str
     citation: str
@@ -172,12 +172,12 @@ class TableSummary:
 
 
 def at_hand(data: Iterable[str] = ()) -> frozenset[str]:
-    """What there is to measure with, in the words of `TableColumn.needs`: these data sets, and a GPU if any."""
+    """Return what there is to measure with, in the words of `TableColumn.needs`: these data sets, and a GPU if any."""
     return frozenset([*data, *(["a GPU"] if torch.cuda.is_available() else [])])
 
 
 def summarise(table: Table, hand: Collection[str] = ()) -> TableSummary:
-    """A table with `hand` (see `at_hand`) to measure with."""
+    """Summarise a table, given what is at hand (see `at_hand`)."""
     file = table.file
     measured = {column.label: column for column in file.columns.values() if column.kind != "given"}
     waits = {label: c.needs for label, c in measured.items() if c.needs is not None and c.needs not in hand}
@@ -194,5 +194,5 @@ def summarise(table: Table, hand: Collection[str] = ()) -> TableSummary:
 
 
 def list_tables(hand: Collection[str] = ()) -> list[TableSummary]:
-    """Every table, paper by paper."""
+    """Summarise every table, paper by paper."""
     return [summarise(table, hand) for table in load_tables()]

@@ -1,4 +1,4 @@
-"""From what was trained and timed for a table to its cells and to the answer to its question."""
+"""Fill a table's cells, and answer its question, from its trained and timed networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ Runs = dict[str, dict[int, float]]  # row -> seed or round -> value
 
 @dataclass
 class Found:
-    """What fills a table: cells, why others are empty, answers."""
+    """The results for a table: cells, why others are empty, answers."""
 
     results: dict[tuple[str, str], Measured] = field(default_factory=dict)
     reasons: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -34,15 +34,15 @@ class Found:
 
 
 def measured(table: Table, storage: str | None = None, record: Record | None = None) -> Comparison:
-    """A table beside ours with what was trained and timed for it.
+    """Return a table beside ours with the values trained and timed for it.
 
-    record: of the accuracy protocol to show; the latest one's unless given. Of each other data set the latest answers
-    the table's question, too.
+    record: the study of the accuracy protocol to show; default: the latest. The latest study of each other data set
+    answers the table's question, too.
     """
     found = Found()
     latest: dict[str, Record] = {}
     for each in [*([record] if record else []), *accuracy_records(table.name, storage)]:
-        if "baseline" not in each.attributes():  # another process is about to write it, before its first training
+        if "baseline" not in each.attributes():  # another process is about to write it before it trains
             continue
         latest.setdefault(each.attributes()["identity"]["data"], each)
     by_data = [*latest.values()]
@@ -61,11 +61,15 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
     assert column is not None
     columns = {name: c for name, c in table.file.columns.items() if c.accuracy and c.data == column.data}
     columns = {name: c for name, c in columns.items() if c.accuracy not in NOT_TRAINED}
-    asked = [name for name, c in columns.items() if "iou." not in str(c.accuracy)] or [*columns]  # classes if no mean
+    asked = [name for name, c in columns.items() if "iou." not in str(c.accuracy)] or [
+        *columns
+    ]  # columns of single classes count only without a mean
     attributes = record.attributes()
     identity, size = attributes["identity"]["rows"], attributes["size"]
     archs = {row.name: row.arch(column, tuple(size)) for row in rows_trained(table) if row.name in identity}
-    rows = {name for name, arch in archs.items() if arch and arch.id == identity[name][0]}  # else changed since
+    rows = {
+        name for name, arch in archs.items() if arch and arch.id == identity[name][0]
+    }  # the others have changed since
     done = [one for one in trained(record) if one[0] in rows]
     protocol, baselines = attributes["protocol"], attributes["baseline"]
     on, seen = _conditions(table, [measurement for _, _, measurement, _ in done])
@@ -89,7 +93,7 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
 
 
 def _value(column: TableColumn, measurement: Measurement, tested: Accuracy | None) -> float | str:
-    """A column's figure of one training; in words, what it would need to have one."""
+    """Return a column's figure of one training, or, in words, what the figure needs."""
     accuracy, name = tested if column.split == "test" else measurement.accuracy, str(column.accuracy)
     if accuracy is None:
         return "needs a labelled test split"
@@ -98,7 +102,7 @@ def _value(column: TableColumn, measurement: Measurement, tested: Accuracy | Non
 
 
 def _conditions(table: Table, done: list[Measurement]) -> tuple[str, Size | None]:
-    """Data and steps, beside the paper's, in words; and the size of the images."""
+    """Describe data and steps beside the paper's, and return the size of the images."""
     protocols = [m.accuracy.protocol for m in done if m.accuracy]
     steps = " to ".join(f"{n:,}" for n in sorted({protocol.steps for protocol in protocols}))
     usual = load_recipe(table.file.recipe or {}).steps
@@ -111,7 +115,7 @@ def _cell(values: list[float], centre: Callable[[list[float]], float], protocol:
 
 
 def _bar(column: TableColumn, done: list[Trained], baselines: dict[str, dict[str, Any]]) -> float | None:
-    """Return a column's figure of colour and place alone; None where nothing was trained, or its class is not there."""
+    """Return a column's figure for colour and place alone; None if nothing was trained, or the data lack its class."""
     known = baselines.get("test" if column.split == "test" else "val")
     accuracy = next((measurement.accuracy for _, _, measurement, _ in done if measurement.accuracy), None)
     if known is None or accuracy is None:
@@ -120,7 +124,7 @@ def _bar(column: TableColumn, done: list[Trained], baselines: dict[str, dict[str
 
 
 def _as_printed(table: Table, row: str, column: TableColumn, measurement: Measurement) -> bool:
-    """Return whether a row was trained on the column's data, at its size and as long as in print."""
+    """Return whether a row was trained on the column's data, at its size and for as long as the paper's."""
     own = table.file.training(next(each for each in table.file.rows if each.name == row))
     accuracy, cost = measurement.accuracy, measurement.cost
     if own is None or accuracy is None or cost is None:
@@ -130,7 +134,7 @@ def _as_printed(table: Table, row: str, column: TableColumn, measurement: Measur
 
 
 def _why(record: Record, row: str) -> str:
-    """Why a row of a study has no value."""
+    """Explain why a row of a study has no value."""
     for trial in record.trials(TrialState.FAIL):
         if trial.params.get("row") == row and not is_interrupted(trial):
             return f"failed: {trial.user_attrs[REASON]}"
@@ -140,9 +144,9 @@ def _why(record: Record, row: str) -> str:
 
 
 def _claims(table: Table, name: str, runs: Runs) -> dict[str, float | None]:
-    """What a column prints, row -> value; None of one that is measured and not printed, or misprinted.
+    """Return a column's printed values, row -> value; None for a measured row that is misprinted or not printed.
 
-    Other people's networks are what the question is about where they outnumber the paper's; else they stand beside.
+    Other people's networks count only if they outnumber the paper's: then the question is about them.
     """
     cited = sum(row.cited for row in table.file.rows)
     among_others = 2 * cited > len(table.file.rows)
@@ -159,7 +163,7 @@ def _claims(table: Table, name: str, runs: Runs) -> dict[str, float | None]:
 def _answer_of_accuracy(
     table: Table, name: str, column: TableColumn, runs: Runs, on: str, seen: Size | None, bar: float | None
 ) -> Answer | None:
-    """None where the paper claims nothing: one printed value, or none."""
+    """Answer a column's question from its trained rows; None if the paper prints one value or none."""
     rows = {row.name: row for row in rows_trained(table)}
     claims = dict.fromkeys(rows) if column.best else _claims(table, name, runs)
     if column.best is None and sum(value is not None for value in claims.values()) < 2:
@@ -183,9 +187,9 @@ def _answer_of_accuracy(
 
 
 def _too_small(table: Table, column: TableColumn, rows: list[str], seen: Size) -> str | None:
-    """Return why networks cannot be compared for their fields of view on images of this size; None if they can.
+    """Explain why images of this size are too small to compare the networks' fields of view; None if they are not.
 
-    A field that is twice as wide as the image, less a pixel, holds all of it, wherever its centre is.
+    A field twice as wide as the image, less a pixel, covers all of it wherever its centre is.
     """
     fields: dict[int, set[int]] = {}
     for row in table.file.rows:
@@ -195,7 +199,7 @@ def _too_small(table: Table, column: TableColumn, rows: list[str], seen: Size) -
             fields.setdefault(min(field_of_view, 2 * max(seen) - 1), set()).add(
                 min(field_of_view, 2 * max(column.size) - 1)
             )
-    # Decoders of one encoder differ by the few pixels of their own kernels, which nobody compares.
+    # Decoders of one encoder differ by the few pixels of their own kernels: no comparison of fields of view.
     widest = max((max(alike) for alike in fields.values() if max(alike) > 1.05 * min(alike)), default=None)
     if widest is None:
         return None

@@ -1,4 +1,4 @@
-"""A row's recipe on other data and for another length: the paper's, with what depends on these brought along."""
+"""A row's recipe for other data and another length: the paper's, with the settings that depend on these adapted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ from nasseg.train.recipe import Recipe, load_recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How the rows of tables are trained here.
+    """The training of tables' rows here.
 
-    steps, epochs: of a row that trains as long as its table does in print; at most one of them, the paper's own if
-    neither. settings: of the recipe, in place of the paper's; a row's own settings go before them.
+    steps, epochs: of a row that the paper trains for the table's usual length; at most one of them; default: the
+    paper's. settings: replace the paper's recipe's; a row's own settings take precedence.
     """
 
     data: DataSet
@@ -43,7 +43,7 @@ class Training:
                 raise UserError(f"{name} is not a setting that all rows of a table can share: give --steps or --epochs")
 
     def baseline(self, splits: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-        """Return what colour and place alone give on the data, by split; found once for all tables."""
+        """Return the accuracy of colour and place alone on the data, by split; computed once for all tables."""
         if missing := tuple(name for name in splits if name not in self._baselines):
             self._baselines.update(baseline(self.data, missing))
         return {name: self._baselines[name] for name in splits}
@@ -53,7 +53,7 @@ class Training:
         return self.data.val.size
 
     def length(self, usual: Recipe) -> int:
-        """Steps of a row that trains as long as `usual`, the table's recipe, does in print."""
+        """Return the steps of a row that the paper trains for the usual length, that of the table's recipe `usual`."""
         if self.epochs is None:
             return self.steps or usual.steps
         return ceil(self.epochs * self.data.counts["train"] / self._batch(usual))
@@ -62,11 +62,11 @@ class Training:
         return int(self.settings.get("batch_size", usual.batch_size))
 
     def recipe(self, table: Table, row: TableRow, column: TableColumn) -> Recipe:
-        """What a row is trained by here.
+        """Return the recipe that a row is trained by here.
 
-        A row that trains twice as long in print does so here; warm-up and the time over which weights are averaged keep
-        their share of the training; crops keep their share of the image, whose size in print is the column's. On a CPU
-        precision is fp32. All else is the paper's, or as set.
+        A row that trains twice as long in the paper does so here. Warm-up and the time over which weights are averaged
+        keep their share of the training. Crops keep their share of the image; the paper's image size is the column's.
+        On a CPU the precision is fp32. All else is the paper's, or as set.
 
         Raises:
             UserError: a setting is refused.
@@ -92,7 +92,7 @@ class Training:
         return load_recipe({**own.model_dump(), **changed})
 
     def words(self, table: Table) -> str:
-        """The protocol of a table, without what a row sets and without the seeds."""
+        """Describe a table's protocol, without the rows' own settings and the seeds."""
         assert table.file.recipe is not None
         usual = load_recipe(table.file.recipe)
         size = f"{self.size[0]} x {self.size[1]}"

@@ -1,4 +1,4 @@
-"""What a paper's layer tables print of one module, read off the built model: no number is kept beside the code."""
+"""Figures of single modules, as papers' layer tables print them, read off the built model."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -35,7 +35,7 @@ class Layers:
         return note
 
     def figure(self, path: str, rule: str, across_stride: bool = False) -> str:
-        """A figure of the module at a dotted path ("" is the whole model), written as the papers do.
+        """Return a figure of the module at a dotted path ("" is the whole model), written as in the papers.
 
         Raises:
             UserError: the model has no such module, or it maps no tensor to a tensor.
@@ -47,7 +47,7 @@ class Layers:
         return RULES[rule](self.modules[path], *self.shapes[path])
 
     def _run(self, path: str, across_stride: bool) -> int:
-        """How many siblings, from this one on, are equal in kernel, channels, dilation and stride."""
+        """Count the siblings, from this one on, that are equal in kernel, channels, dilation and stride."""
         parent, _, name = path.rpartition(".")
         siblings = [child for child, _ in self.modules[parent].named_children()]
         paths = [f"{parent}.{child}" if parent else child for child in siblings[siblings.index(name) :]]
@@ -66,7 +66,7 @@ def _convs(module: nn.Module) -> list[nn.Conv2d]:
 
 
 def _kernel(module: nn.Module, before: Shape, after: Shape) -> int:
-    """The largest kernel of a block; global pooling sees the whole map."""
+    """Return the largest kernel of a block; for global pooling, the size of the map."""
     if isinstance(module, nn.AdaptiveAvgPool2d):
         return before[-1]
     return max((max(conv.kernel_size) for conv in _convs(module)), default=1)
@@ -77,9 +77,9 @@ def _rates(module: nn.Module) -> list[int]:
 
 
 def _dilations(module: nn.Module, before: Shape, after: Shape) -> str:
-    """The rates of the convolutions of the block with the widest ones: of a grouped one if there is any.
+    """Return the rates of the block's widest convolutions: the grouped ones, if there are any.
 
-    One rate stands for both halves of a block that was not split: `1, 1`.
+    If a block was not split, one rate stands for both halves: `1, 1`.
     """
     grouped = [conv for conv in _convs(module) if conv.groups > 1 and max(conv.kernel_size) > 1]
     rates = [max(conv.dilation) for conv in grouped] or _rates(module)
@@ -98,7 +98,7 @@ def _expansion(module: nn.Module, before: Shape, after: Shape) -> int:
 
 
 def _conv_weights(module: nn.Module, before: Shape, after: Shape) -> int:
-    """Weights of the convolutions, depthwise ones left out."""
+    """Count the weights of the convolutions, without depthwise ones."""
     return sum(conv.weight.numel() for conv in _convs(module) if conv.groups == 1)
 
 
@@ -107,7 +107,7 @@ def _output_size(module: nn.Module, before: Shape, after: Shape) -> str:
 
 
 class _Block(nn.Module):
-    """From an image as far as one block of an STDC module: as it is, or as it is joined in the module's output."""
+    """The network from an image up to one block of an STDC module: its own output, or as joined in the module's."""
 
     def __init__(self, module: STDCModule, channels: int, index: int, joined: bool) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class _Block(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         x = self.image(image)
-        own = self.index == 0 and not self.joined  # the other blocks have the output's size already
+        own = self.index == 0 and not self.joined  # the other blocks already have the output's size
         return {"block": self.module.block1(x) if own else self.module.block_maps(x)[self.index]}
 
 
@@ -131,7 +131,7 @@ class _Probe(nn.Module):
 
 
 def _fields(module: nn.Module, before: Shape, *, joined: bool) -> list[str]:
-    """Receptive fields of the blocks of an STDC module."""
+    """Return the receptive fields of the blocks of an STDC module."""
     if not isinstance(module, STDCModule):
         raise UserError(f"receptive fields of blocks are those of an STDC module, got a {type(module).__name__}")
     probes = [_Probe(_Block(module, before[1], index, joined)).eval() for index in range(1 + len(module.blocks))]
@@ -170,5 +170,5 @@ RULES: dict[str, Callable[[nn.Module, Shape, Shape], str]] = {
 
 @lru_cache(maxsize=8)
 def layers_of(arch: Arch, size: Size, classes: int) -> Layers:
-    """The layers of an arch's inference form."""
+    """Return the layers of an arch's inference form."""
     return Layers(arch.build_meta(classes), size)

@@ -1,12 +1,12 @@
-"""Tables of one's own: `base: bisenetv2/table-3a` and the rows that are added to it or stand in place of its own.
+"""A user's own tables: `base: bisenetv2/table-3a`, with rows that are added to it or replace its own.
 
     base: bisenetv2/table-3a
     rows:
       - {name: "1/8 and epsilon = 3", like: lambda = 1/8, set: {expansion: 3}}
 
-Every other key of a table (title, question, recipe, columns, ...) is the base's unless it is given. A row that is
-called as one of the base's takes that one's place, with the keys given replaced; another is added at the end. `like`
-names a row whose network and recipe it starts from.
+Every other key of a table (title, question, recipe, columns, ...) is the base's unless it is given. A row with the name
+of one of the base's replaces that row's given keys; any other row is added at the end. `like` names the row whose
+network and recipe a row starts from.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ _BUILT = ("variant", "set", "recipe", "module")  # what `like` takes over
 
 
 def with_base(document: Document, seen: tuple[str, ...] = ()) -> Document:
-    """The table that a document describes, with what its `base` says filled in; errors name the document's own lines.
+    """Return a table's document with everything that its `base` says filled in; errors name the document's own lines.
 
     Raises:
         UserError: there is no such table, or no such row.

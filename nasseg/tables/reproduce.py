@@ -1,4 +1,4 @@
-"""Tables measured: timed, trained, smallest first; and how long that would take."""
+"""Measure tables: time and train their rows, the smallest first, or estimate how long that would take."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,14 +32,16 @@ from nasseg.train.session import check_device, working
 from nasseg.words import duration
 
 SCENES = {"size": (256, 512), "train": 400, "val": 100, "test": 100}
-Progress = Callable[[str, tuple[str, str, int, int]], None]  # a line, and what changes when it is worth printing
+Progress = Callable[
+    [str, tuple[str, str, int, int]], None
+]  # a line, and a value that changes when the line is worth printing
 
 
 def table_data(name: str | Path, options: Mapping[str, Any] | None = None) -> DataSet:
-    """The data that tables are trained on; procedural scenes are as large as an ablation needs.
+    """Load the data that tables are trained on; procedural scenes are as large as an ablation needs.
 
     Raises:
-        UserError: there are none of that name, or an option is wrong.
+        UserError: there is no data set of that name, or an option is wrong.
     """
     return load_data(name, **{**(SCENES if str(name) == "scenes" else {}), **(options or {})})
 
@@ -52,10 +54,10 @@ def time_tables(
     command: str = "",
     tell: Tell = lambda _line: None,
 ) -> None:
-    """Time the latency columns of tables on a device that is kept free meanwhile.
+    """Time the latency columns of tables, with the device kept free meanwhile.
 
     Raises:
-        UserError: the device is not to be had, or a study cannot be written.
+        UserError: the device is not available, or a study cannot be written.
     """
     check_device(device)
     lock = DeviceLock(device)
@@ -72,12 +74,15 @@ def train_tables(
     tell: Tell = lambda _line: None,
     on_progress: Progress = lambda _line, _mark: None,
 ) -> tuple[list[TableTraining], bool]:
-    """Train the accuracy columns of tables, the cheapest table first; each with its study, and whether it was stopped.
+    """Train the accuracy columns of tables, the cheapest table first.
 
-    Called again, it goes on. Ctrl-C and SIGTERM end it at the end of a step, with a checkpoint.
+    Return the tables, and whether it was interrupted.
+
+    Each table has its study, and another call resumes. Ctrl-C and SIGTERM stop it at the end of a step, with a
+    checkpoint.
 
     Raises:
-        UserError: a recipe or the data cannot be used, or a study cannot be written; what was trained is kept.
+        UserError: a recipe or the data cannot be used, or a study cannot be written; finished trainings are kept.
     """
     asked = _cheapest_first(tables, training, storage, command)
     known = known_trainings(storage)
@@ -103,7 +108,7 @@ def _cheapest_first(
 
 
 class _Clock:
-    """How long all trainings will go on, from how long those of this call took for their work."""
+    """The time left for all trainings, estimated from the speed of those in this call."""
 
     def __init__(self, planned: Sequence[Planned], on_progress: Progress) -> None:
         self.left = {one.key: one.work for one in planned}
@@ -121,12 +126,12 @@ class _Clock:
         self.on_progress(line, (table, planned.row.name, progress.seed, tenth))
 
 
-# How long it would take
+# Estimates of the time it would take
 
 
 @dataclass(frozen=True)
 class TableHours:
-    """What is left to do of a table. runs: trainings asked for; left: not done yet, nor by a table before it."""
+    """The work left for a table. runs: trainings asked for; left: those not done yet, nor by a table before it."""
 
     name: str
     runs: int
@@ -142,10 +147,10 @@ class TableHours:
 def table_hours(
     tables: Sequence[Table], training: Training | None, latency_device: str | None, storage: str | None = None
 ) -> list[TableHours]:
-    """Hours that tables need, in the order in which they would be done; nothing is stored.
+    """Estimate the hours that tables need, in the order in which they would be done; nothing is stored.
 
-    A step and a forward pass of the smallest network of each paper are timed; others take as much longer as they have
-    more multiply-adds. On a CPU they are hours of cores that compute nothing else.
+    A step and a forward pass of the smallest network of each paper are timed; others are scaled by their multiply-adds.
+    On a CPU the hours are those of cores that compute nothing else.
     """
     asked = {one.table.name: one for one in _cheapest_first(tables, training, storage)} if training else {}
     seen = set(known_trainings(storage)) if training else set()
@@ -171,7 +176,7 @@ def table_hours(
 
 
 def _speed(planned: Planned, training: Training) -> tuple[float, float]:
-    """Seconds a multiply-add of a training step and of a forward pass, of two images."""
+    """Return the seconds a multiply-add of a training step and of a forward pass, for two images."""
     recipe, threads = planned.run.recipe, torch.get_num_threads()
     size = recipe.crop_size or training.size
     torch.set_num_threads(training.threads)
@@ -190,7 +195,7 @@ def _speed(planned: Planned, training: Training) -> tuple[float, float]:
 
 
 def _seconds(run: Callable[[], object], device: str) -> float:
-    """The second of two runs. On a CPU, of its threads' own time, so that what computes beside them does not count."""
+    """Return the time of the second of two runs; on a CPU its process time, so that other programs do not count."""
     cuda = device.startswith("cuda")
     clock = time.monotonic if cuda else time.process_time
     begun = 0.0
@@ -203,7 +208,7 @@ def _seconds(run: Callable[[], object], device: str) -> float:
 
 
 def _latency_seconds(table: Table, device: str, storage: str | None) -> float:
-    """Of what no session has timed: from one pass of the table's smallest network at each size."""
+    """Estimate the timing of columns that no session covers, from one pass of the smallest network at each size."""
     total = 0.0
     for names in latency_columns(table).values():
         column = table.file.columns[names[0]]

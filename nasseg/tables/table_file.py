@@ -1,8 +1,8 @@
-"""Tables of papers as study files: the printed rows and columns, and what each of them is.
+"""Tables of papers as study files: the printed rows and columns, and the meaning of each.
 
-studies/<paper>/table-3a.yaml holds the printed values (as quoted text: trailing digits count) and the one thing that a
-row is: a published variant with what the row sets beside it, another paper's network (`cited`), or one that cannot be
-built here (`missing`). It holds nothing that can be computed.
+studies/<paper>/table-3a.yaml holds the printed values (as quoted text: trailing digits count) and the meaning of each
+row: a published variant with the row's own settings, another paper's network (`cited`), or one that cannot be built
+here (`missing`). It holds nothing that can be computed.
 """
 
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ from nasseg.records import Size
 from nasseg.tables.own_table import with_base
 from nasseg.train.recipe import Recipe, load_recipe
 
-# Of the inference form: weights, multiply-adds, each paper's FLOPs, and RegSeg's Equations 1 and 2.
+# Costs of the inference form: weights, multiply-adds, each paper's FLOPs, and RegSeg's Equations 1 and 2.
 CostRule = Literal["params", "macs", "fvcore_flops", "bisenetv2_flops", "eseg_flops", "field_of_view"]
-# Of the module that a row names, in the built model (nasseg.tables.module_figures).
+# Figures of the module that a row names, in the built model (nasseg.tables.module_figures).
 LayerRule = Literal[
     "kernel",
     "kernel_size",
@@ -46,15 +46,15 @@ KINDS = ("cost", "layer", "field", "latency", "accuracy", "given")
 
 
 class TableColumn(BaseModel):
-    """A printed column. Exactly one of KINDS says what it is.
+    """A printed column of exactly one of KINDS.
 
     cost: a figure of the whole network. layer: a figure of the row's module. field: a field of the Arch. latency: the
-    device and the way of timing. accuracy: miou, miou_reduced (without truck, bus and train), pixel_accuracy, top1 or
-    iou.<class>, with `data` and `split`. given: what the paper set or quotes, nothing that is measured.
+    device and how it was timed. accuracy: miou, miou_reduced (without truck, bus and train), pixel_accuracy, top1 or
+    iou.<class>, with `data` and `split`. given: set or quoted by the paper, not measured.
     size, classes: [height, width] of the image and the classes that the network is built for. unit: M, G and B scale
-    the figure. runs_across_stride: a run of equal blocks goes on behind a strided one (of `layer: repeat`).
+    the figure. runs_across_stride: a run of equal blocks continues after a strided one (of `layer: repeat`).
     set: fields of the Arch that differ from the variant's for this column, unless a row sets them. best: the row that
-    the paper says is the best, where it prints no values.
+    the paper calls the best, if it prints no values.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,16 +74,16 @@ class TableColumn(BaseModel):
     runs_across_stride: bool = False
     set: dict[str, Any] = {}
     best: str | None = None
-    evaluated: str | None = None  # printed values are those of this formula, not transcribed
+    evaluated: str | None = None  # the values come from this printed formula, not from a table
 
     @model_validator(mode="after")
     def _check(self) -> "TableColumn":
         if sum(getattr(self, kind) is not None for kind in KINDS) != 1:
-            raise ValueError(f"a column is exactly one of {', '.join(KINDS)}")
+            raise ValueError(f"a column has exactly one of {', '.join(KINDS)}")
         if self.set and self.accuracy is None:
-            raise ValueError("set is of a column of accuracy: its network is trained, and no printed cost is of it")
+            raise ValueError("only a column of accuracy may have `set`: no printed cost is that of the trained network")
         if (self.accuracy is None) != (self.data is None) or (self.data is None) != (self.split is None):
-            raise ValueError("a column of accuracy names its data and split, and no other column does")
+            raise ValueError("a column of accuracy, and no other, names its data and split")
         return self
 
     @property
@@ -92,7 +92,7 @@ class TableColumn(BaseModel):
 
     @property
     def needs(self) -> str | None:
-        """What has to be at hand before this column can be measured; None if nothing."""
+        """The device or data needed to measure this column; None if nothing."""
         if self.latency is not None:
             return "a GPU"
         if self.data is not None:
@@ -101,7 +101,7 @@ class TableColumn(BaseModel):
 
     @property
     def protocol(self) -> str:
-        """How ours is obtained, in words."""
+        """The way ours is obtained, in words."""
         size, classes = f"{self.size[0]} x {self.size[1]}", f"{self.classes} classes"
         if self.cost == "params":
             return f"trainable weights of the inference form, {classes}"
@@ -121,11 +121,11 @@ class TableColumn(BaseModel):
 
 
 class TableRow(BaseModel):
-    """A printed row. variant, cited or missing: what it is; printed: column -> text, null where nothing is printed.
+    """A printed row. It has a variant, or is cited or missing. printed: column -> text, null if nothing is printed.
 
-    set: fields of the Arch beside the variant's. recipe: settings of the Recipe that differ from the table's.
-    pretraining, self_training: data sets besides that of the column. run: which of several equal trainings.
-    module: where in the model columns of layers look. flagged: column -> why ours is not the printed value.
+    set: fields of the Arch that differ from the variant's. recipe: settings of the Recipe that differ from the table's.
+    pretraining, self_training: data sets besides the column's. run: the number of one of several equal trainings.
+    module: the part of the model that columns of layers look at. flagged: column -> why ours differs from print.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -153,10 +153,10 @@ class TableRow(BaseModel):
         return self
 
     def arch(self, column: TableColumn | None = None, size: Size | None = None) -> Arch | None:
-        """Return the network of the row as a column sees it; None for one that is not built here.
+        """Return the row's network for a column; None if it is not built here.
 
-        size: of the images that it is trained on. A column's `input_scale` makes networks see as many pixels of these
-        as of the column's images in print, at most all; one that a row sets, or its variant, is what the row is.
+        size: of the training images. A column's `input_scale` is adapted so that networks see as many pixels of these
+        as of the paper's images, at most all. An `input_scale` set by the row or its variant stays: it defines the row.
         """
         more = dict(column.set) if column else {}
         if column and size and "input_scale" in more:
@@ -166,9 +166,9 @@ class TableRow(BaseModel):
 
 
 class TableFile(BaseModel):
-    """The keys of a table's study file. recipe: what its rows were trained by, a published one or with settings.
+    """The keys of a table's study file. recipe: a published one by which rows were trained, or one with settings.
 
-    reference: the row that others are compared with; the first that is built here unless it is given.
+    reference: the row that others are compared with; default: the first that is built here.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -185,11 +185,11 @@ class TableFile(BaseModel):
 
     @property
     def base(self) -> str:
-        """The row that others are compared with; empty where none is built here."""
+        """The row that others are compared with; empty if none is built here."""
         return self.reference or next((row.name for row in self.rows if row.variant is not None), "")
 
     def training(self, row: TableRow) -> Recipe | None:
-        """What a row was trained by; None where the table names no recipe.
+        """Return the recipe that a row was trained by; None if the table names none.
 
         Raises:
             UserError: no such recipe, or a setting is unknown or refused.
@@ -206,7 +206,7 @@ class TableFile(BaseModel):
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose rules hold."""
+    """A table that has passed every check."""
 
     name: str
     file: TableFile
@@ -217,7 +217,7 @@ class Table:
 
 
 def tables() -> list[str]:
-    """Names of all tables, paper by paper."""
+    """List the names of all tables, paper by paper."""
     order = list(PAPERS)
 
     def key(name: str) -> tuple[int, str, list[str | int]]:
@@ -231,7 +231,7 @@ def tables() -> list[str]:
 
 
 def load_table(name: str | Path) -> Table:
-    """The table of that name (`bisenetv2/table-3a`: ./studies, then those shipped) or path.
+    """Load a table by name (`bisenetv2/table-3a`: ./studies first, then those shipped) or path.
 
     Raises:
         UserError: no such table, or a rule of the format is broken (file and line).
@@ -243,7 +243,7 @@ def load_table(name: str | Path) -> Table:
 
 
 def table_from(document: Document, name: str) -> Table:
-    """Check what the keys' types do not say: names of columns, rows, variants and fields, and that values are text."""
+    """Check what types cannot: that columns, rows, variants and fields exist, and that values are text."""
     document = with_base(document)
     file = document.validate(TableFile)
     try:
@@ -284,5 +284,5 @@ def table_from(document: Document, name: str) -> Table:
 
 
 def load_tables(names: list[str] | None = None) -> Iterator[Table]:
-    """Those tables, or all."""
+    """Load the named tables, or all."""
     return (load_table(name) for name in (tables() if names is None else names))

@@ -1,4 +1,4 @@
-"""What was measured for tables: studies `<table>@<purpose>`, in ./runs/<table>/study.db or in one storage for all."""
+"""Measurements for tables: studies `<table>@<purpose>`, in ./runs/<table>/study.db or in one storage for all."""
 
 import json
 from collections.abc import Iterator
@@ -38,10 +38,10 @@ def begin(
     storage: str | None,
     command: str = "",
 ) -> Record:
-    """The study of a table for one purpose, made if there is none. objective: name, unit, direction.
+    """Open the study of a table for one purpose, or create it. objective: name, unit, direction.
 
     Raises:
-        UserError: it cannot be opened, or was begun with another identity.
+        UserError: it cannot be opened, or was created with another identity.
     """
     opened = open_storage(storage or default_url(table.name), create=True)
     record = Record.create(opened, f"{table.name}@{purpose}", {objective[0]: objective[2]}, identity)
@@ -64,15 +64,15 @@ def begin(
 
 
 def records(name: str, storage: str | None) -> list[Record]:
-    """The studies of a table, the latest first; none where nothing was stored."""
+    """Return the studies of a table, the latest first; none if nothing was stored."""
     url = storage or default_url(name)
     if not is_there(url):
         return []
     opened = open_storage(url, create=False)
-    # One storage may hold studies of other kinds; who is asked for a table must not trip over them.
+    # One storage may hold studies of other kinds: skip them.
     found = [Record(opened, study) for study in study_names(opened) if study.startswith(f"{name}@")]
     own = [record for record in found if record.attributes().get("table") == name]
-    # Two may be of one second; a storage numbers its studies in the order in which they were made.
+    # Two may have the same second; a storage numbers its studies in the order of creation.
     return sorted(own, key=lambda record: (str(record.attributes()["created"]), record.study_id), reverse=True)
 
 
@@ -81,7 +81,7 @@ def accuracy_records(name: str, storage: str | None) -> list[Record]:
 
 
 def candidate(arch: Arch, family: str, row: str, seed: int, distributions: dict[str, BaseDistribution]) -> Candidate:
-    """What is written of a row. family: an own one's FILE.py:CLASS."""
+    """Return the candidate that is stored for a row. family: FILE.py:CLASS for a user's own."""
     sampled = {name: value for name, value in {"row": row, "seed": seed}.items() if name in distributions}
     return Candidate(
         Proposal({}, sampled, distributions), {"family": family or arch.family, **arch.params()}, None, seed
@@ -90,7 +90,7 @@ def candidate(arch: Arch, family: str, row: str, seed: int, distributions: dict[
 
 @dataclass(frozen=True)
 class Known:
-    """A training that is done, and where its record is: `study#trial`."""
+    """A finished training, and the address of its record: `study#trial`."""
 
     measurement: Measurement
     attributes: dict[str, Any]
@@ -98,7 +98,7 @@ class Known:
 
 
 def known_trainings(storage: str | None) -> dict[str, Known]:
-    """All that was trained for any table, by eval_key."""
+    """Return all finished trainings of all tables, by eval_key."""
     found: dict[str, Known] = {}
     for name in tables():
         for record in accuracy_records(name, storage):
@@ -115,7 +115,7 @@ def known_of(record: Record, trial: FrozenTrial) -> Known:
 
 
 def trained(record: Record) -> Iterator[tuple[str, int, Measurement, Accuracy | None]]:
-    """Row, seed, measurement and, where there is one, the accuracy on the held-out split."""
+    """Yield row, seed, measurement and, if there is one, the accuracy on the held-out split."""
     reader = TypeAdapter(Accuracy)
     for trial in record.trials(TrialState.COMPLETE):
         held_out = trial.user_attrs.get(HELD_OUT)
@@ -125,7 +125,7 @@ def trained(record: Record) -> Iterator[tuple[str, int, Measurement, Accuracy | 
 
 
 def row_and_seed(rows: list[str]) -> dict[str, BaseDistribution]:
-    """Rows and seeds as parameters of trials."""
+    """Return rows and seeds as parameters of trials."""
     return {
         "row": optuna.distributions.CategoricalDistribution(rows),
         "seed": optuna.distributions.IntDistribution(0, 1_000_000),

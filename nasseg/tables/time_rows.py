@@ -23,12 +23,12 @@ from nasseg.tables.table_store import LATENCY, begin, candidate, records
 from nasseg.train.run import Tell
 
 ROUNDS = 5
-# The papers' thousands of repetitions are a GPU's.
+# The papers' thousands of repetitions are meant for a GPU.
 ON_CPU = {"precision": "fp32", "backend": "eager", "warmup": 2, "min_replicates": 5, "min_seconds": 0.5}
 
 
 class _Alone(nn.Module):
-    """A module on a map of its own: what it is called with does not matter."""
+    """A module on a map of its own, whatever the input."""
 
     map: Tensor
 
@@ -44,7 +44,7 @@ class _Alone(nn.Module):
 
 @dataclass(frozen=True)
 class Part:
-    """A module of a network at a dotted path, built as an arch is."""
+    """A module of a network at a dotted path, built like an arch."""
 
     arch: Arch
     path: str
@@ -63,7 +63,7 @@ Timed = Arch | Part
 
 
 def latency_columns(table: Table) -> dict[tuple[Size, int], list[str]]:
-    """Columns by what they are timed at, (size, classes)."""
+    """Group the latency columns by the conditions they are timed under, (size, classes)."""
     found: dict[tuple[Size, int], list[str]] = {}
     for name, column in table.file.columns.items():
         if column.latency is not None:
@@ -72,7 +72,7 @@ def latency_columns(table: Table) -> dict[tuple[Size, int], list[str]]:
 
 
 def networks(table: Table, column: TableColumn) -> dict[str, Timed]:
-    """Row -> what is timed: its network, or the module that it names."""
+    """Return row -> the network to time, or the module that the row names."""
     found: dict[str, Timed] = {}
     for row in table.file.rows:
         arch = row.arch()
@@ -82,7 +82,7 @@ def networks(table: Table, column: TableColumn) -> dict[str, Timed]:
 
 
 def protocol_of(table: Table, column: TableColumn, device: str) -> LatencyProtocol:
-    """The paper's own protocol, as far as the device can follow it."""
+    """Return the paper's own protocol, as far as the device can follow it."""
     presets = latency_presets()
     settings: dict[str, Any] = dict(latency_preset(table.file.paper).settings if table.file.paper in presets else {})
     if device == "cpu":
@@ -100,10 +100,10 @@ def time_table(
     command: str = "",
     tell: Tell = lambda _line: None,
 ) -> None:
-    """Time what no session on this machine has timed under the same protocol.
+    """Time the networks that no session on this machine has timed under the same protocol.
 
     Raises:
-        UserError: the device is not to be had, or the study cannot be written.
+        UserError: the device is not available, or the study cannot be written.
     """
     for names in latency_columns(table).values():
         column = table.file.columns[names[0]]
@@ -148,9 +148,9 @@ def _keep(record: Record, rows: dict[str, Timed], found: dict[str, Row]) -> None
 def session(
     record: Record, wanted: dict[str, str], protocol: LatencyProtocol | None, size: tuple[Size, int] | None = None
 ) -> dict[str, tuple[Latency, list[float]]]:
-    """Row -> latency and medians of its rounds, of the latest session that timed all of `wanted`, row -> id.
+    """Return row -> latency and medians of its rounds, from the latest session that timed all of `wanted`, row -> id.
 
-    protocol: under it and on this machine. size: else, whatever protocol at that size and number of classes.
+    protocol: only sessions under it and on this machine. size: otherwise, sessions at that size and number of classes.
     """
     sessions: dict[str, dict[str, FrozenTrial]] = {}
     for trial in record.trials(TrialState.COMPLETE):
@@ -178,7 +178,7 @@ def _latency(trial: FrozenTrial) -> tuple[Latency, list[float]]:
 def stored_session(
     table: Table, column: TableColumn, storage: str | None, protocol: LatencyProtocol | None = None
 ) -> dict[str, tuple[Latency, list[float]]]:
-    """The latest session of a column: under a protocol and on this machine, or else whatever it was."""
+    """Return the latest session of a column: under a protocol and on this machine, or else any."""
     found = [record for record in records(table.name, storage) if record.name == f"{table.name}@{LATENCY}"]
     if not found:
         return {}
@@ -187,12 +187,12 @@ def stored_session(
 
 
 def words(table: Table, latency: Latency) -> str:
-    """How a latency was taken."""
+    """Describe how a latency was taken."""
     p, env = latency.protocol, latency.environment
     where = env.gpu if p.device.startswith("cuda") else f"{env.cpu}, {p.threads} thread{'s' if p.threads > 1 else ''}"
     size = f"{p.input_size[0]} x {p.input_size[1]}"
     preset = latency_presets().get(table.file.paper)
-    # What the preset says of itself holds where it is followed.
+    # The preset's remarks hold only if it is followed.
     differs = f". {' '.join(preset.differs)}" if preset and p.device != "cpu" else ""
     disturbed = ", other load was seen" if latency.disturbed else ""
     return (

@@ -1,8 +1,8 @@
-"""The accuracy columns of tables: one study a table and accuracy protocol, a trial for each row and seed.
+"""The accuracy columns of tables: a study for each table and accuracy protocol, a trial for each row and seed.
 
-What decides a study's name and identity is the data and, row by row, the network and the recipe. A network that was
-trained for any table under an equal protocol is not trained again. A training that was interrupted goes on from its
-checkpoint in runs/tables.
+A study's name and identity follow from the data and from each row's network and recipe. A network that was trained for
+any table under an equal protocol is not trained again. An interrupted training resumes from its checkpoint in
+runs/tables.
 """
 
 import json
@@ -39,15 +39,15 @@ from nasseg.train.run import HeldOut, Run, RunProgress, Tell, train_one
 from nasseg.train.session import Failed
 from nasseg.train.weights import weights_hash
 
-EVALUATIONS = 4  # on the validation split, evenly over the steps, of a training that is long enough
-EVALUATING = 0.1  # of a training's multiply-adds may go there, unless its one evaluation, at the end, takes more
+EVALUATIONS = 4  # evaluations on the validation split, evenly over the steps, if the training is long enough
+EVALUATING = 0.1  # the most they may take of a training's multiply-adds; the one at the end always runs
 FOLDER = Path("runs/tables")
 NOT_TRAINED = ("top1",)  # needs a classifier's recipe, which no table here has
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A training of a row with a seed. work: multiply-adds of all of its passes, and of those without a gradient."""
+    """A training of a row with a seed. work, evaluation: multiply-adds of training and of evaluating."""
 
     row: TableRow
     run: Run
@@ -61,13 +61,13 @@ class Planned:
 
 
 def trained_column(table: Table) -> TableColumn | None:
-    """The column whose rows are trained; None for a table without one."""
+    """Return the column whose rows are trained; None for a table without one."""
     columns = table.file.columns.values()
     return next((c for c in columns if c.accuracy and c.accuracy not in NOT_TRAINED and table.file.recipe), None)
 
 
 def rows_trained(table: Table) -> list[TableRow]:
-    """Rows that are built here and need no other data than a column's."""
+    """Return the rows that are built here and need no data beyond a column's."""
     return [row for row in table.file.rows if row.variant and not row.pretraining and not row.self_training]
 
 
@@ -93,7 +93,7 @@ class TableTraining:
 
     @cached_property
     def runs(self) -> list[Planned]:
-        """All rows with the first seed, then with the next; rows that are runs of one network have one seed each."""
+        """All rows with the first seed, then with the next; rows that repeat one network have one seed each."""
         return [
             self._planned(row, seed if row.run is None else row.run - 1)
             for seed in range(self.training.seeds)
@@ -134,7 +134,7 @@ class TableTraining:
         recipe, macs = training.recipe(self.table, row, self.column), self._macs(arch)
         height, width = recipe.crop_size or training.size
         share = height * width / (training.size[0] * training.size[1])
-        passes = 3 * share * recipe.steps * recipe.batch_size  # backwards costs twice what forwards does
+        passes = 3 * share * recipe.steps * recipe.batch_size  # a backward pass costs two forward passes
         images = training.data.counts["val"]
         evaluations = min(max(int(EVALUATING * passes / images), 1), EVALUATIONS)
         run = Run(
@@ -164,10 +164,10 @@ class TableTraining:
         return HeldOut(data.test, data.fingerprint) if labelled else None
 
     def check(self) -> None:
-        """Before hours of training, not in the midst of them.
+        """Check the networks before hours of training begin.
 
         Raises:
-            UserError: a network has not the features that its recipe's heads read.
+            UserError: a network lacks the features that its recipe's heads read.
         """
         classes = self.training.data.num_classes
         for planned in {planned.row.name: planned for planned in self.runs}.values():
@@ -177,16 +177,16 @@ class TableTraining:
                 except UserError as error:
                     raise UserError(f"{self.table.name}, row {planned.row.name!r}: {error}") from None
 
-    # Doing it
+    # Training
 
     def train(
         self, known: dict[str, Known], guard: Guard, tell: Tell, on_progress: Callable[[Planned, RunProgress], None]
     ) -> None:
-        """Train what is not trained yet; `known` learns of it.
+        """Train the rows that are not trained yet, and add them to `known`.
 
         Raises:
-            UserError: data or a folder cannot be used; what was trained is kept.
-            KeyboardInterrupt: it was interrupted; the same call goes on.
+            UserError: data or a folder cannot be used; finished trainings are kept.
+            KeyboardInterrupt: it was interrupted; the same call resumes.
         """
         planned = {(one.row.name, one.seed): one for one in self.runs}
 
@@ -194,7 +194,7 @@ class TableTraining:
             for trial in trials:
                 one = planned.get((trial.params["row"], trial.params["seed"]))
                 if one is None:
-                    self.record.fail(trial, "interrupted: it was not asked for again", Fault.INTERRUPTED)
+                    self.record.fail(trial, "interrupted, and not part of this run", Fault.INTERRUPTED)
                 else:
                     self._train(trial, one, known, guard, tell, on_progress)
 
@@ -254,7 +254,7 @@ class TableTraining:
     ) -> Known:
         run = one.run
         result = train_one(
-            # A folder of its own for what else is looked at: the held-out split is no part of the key.
+            # The key does not cover the held-out split, so evaluating that has a folder of its own.
             replace(run, folder=FOLDER / (one.key + ("-tested" if run.held_out else ""))),
             guard=self.claims.guard(trial, guard),
             tell=tell,

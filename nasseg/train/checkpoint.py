@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to go on as if it had never stopped, in one file that is always whole.
+"""Checkpoints: everything a training needs to continue as if it had never stopped, in one file that is always whole.
 
 A file holds tensors and plain data only, behind a SHA-256 of them. It is written beside the last one and takes its
 name in one step, so that a process that is killed at any moment, or a full disk, leaves the last one as it was.
@@ -27,7 +27,7 @@ class DamagedError(UserError):
 
 @dataclass
 class Checkpoints:
-    """The checkpoint of one training in the file `path`, which one process at a time may use.
+    """The checkpoint of one training in the file `path`, used by one process at a time.
 
     identity: what is trained, and how, as plain data; the file is refused where it says anything else. One is due
     every `every_steps` steps and every `every_seconds` seconds, whichever comes first. on_damaged: hears of a file that
@@ -53,7 +53,7 @@ class Checkpoints:
         """Replace the checkpoint.
 
         Raises:
-            OSError: it cannot be written; the last one is still there.
+            OSError: it cannot be written; the previous one is still there.
         """
         content = io.BytesIO()  # torch's own writer turns a full disk into a RuntimeError without a reason
         torch.save({"identity": dict(self.identity), "step": step, "state": dict(state)}, content)
@@ -61,7 +61,7 @@ class Checkpoints:
             file.write(_HEAD + hashlib.sha256(content.getbuffer()).digest())
             file.write(content.getbuffer())
             file.flush()
-            os.fsync(file.fileno())  # before it takes the place of the last one: the machine may fail, too
+            os.fsync(file.fileno())  # before it replaces the previous one: the machine may fail, too
         self.on_written(self.path)
         self.step, self._since = step, monotonic()
 
@@ -71,7 +71,9 @@ class Checkpoints:
         Raises:
             UserError: the file is damaged, or another training's; or, with on_damaged, it cannot be set aside.
         """
-        for leftover in self.path.parent.glob(f".{self.path.name}.*"):  # of a process that was killed while it wrote
+        for leftover in self.path.parent.glob(
+            f".{self.path.name}.*"
+        ):  # left by a process that was killed while writing
             leftover.unlink()
         if not self.path.exists():
             return None

@@ -1,14 +1,14 @@
-"""Training heads: they read named features of a network while it trains, and are no part of what is kept.
+"""Training heads: they read named features of a network while it trains, and are then dropped.
 
 The booster heads of BiSeNetV2 (Section 4.4), the auxiliary heads and the detail guidance of STDC (Section 3.2.2). Each
 is a 3x3 Conv-BN-ReLU and a 1x1 convolution at its feature's stride, resized to the labels as the network's logits are.
 
-What the papers leave open: a booster's width is not printed (64, as the main head's), nor the weight of any of their
-losses (1). STDC fuses its targets by a trainable 1x1 convolution and cuts the result at 0.1, a step through which no
-gradient passes: trained as it is written, the fusion stays what it was at first, 0.6, 0.3 and 0.1 as released. Here
-the gradient passes the step as if it were not there (fusion: trainable), and the weights are a softmax, for weights
-that were free to shrink would do away with the targets and so with the loss. At first every map counts, for the
-smallest weight just reaches 0.1; a map whose weight falls below it makes no detail of its own any more.
+The papers leave open: a booster's width (64 here, as the main head's), and the weight of each of these losses (1 here).
+STDC fuses its targets by a trainable 1x1 convolution and thresholds the result at 0.1, a step through which no gradient
+passes: trained as written, the fusion keeps its first weights, 0.6, 0.3 and 0.1 as released. Here the gradient passes
+the step unchanged (fusion: trainable), and the weights are a softmax, for weights that were free to shrink would remove
+the targets and with them the loss. At first every map counts, for the smallest weight just reaches 0.1. A map whose
+weight falls below that no longer makes detail by itself.
 """
 
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ class DetailGuidance(nn.Module):
         return logits
 
     def target(self, labels: Tensor) -> Tensor:
-        """The detail of labels [B, H, W]: 0 or 1, with the gradient of the sum that the threshold is applied to."""
+        """Return the detail of labels [B, H, W]: 0 or 1, with the gradient of the sum before the threshold."""
         weights = self.fusion.softmax(0)
         fused = (detail_maps(labels, self.strides) * weights[:, None, None]).sum(1)
         return (fused >= EDGE - _ROUNDING).float() + (fused - fused.detach())
@@ -77,7 +77,7 @@ class DetailGuidance(nn.Module):
 
 
 class TrainingHeads(nn.Module):
-    """All heads of a recipe on a network; none where the recipe has none, and then the network may be any module."""
+    """All heads of a recipe on a network. If the recipe has none, the network may be any module."""
 
     def __init__(self, recipe: Recipe, model: nn.Module, num_classes: int) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class TrainingHeads(nn.Module):
 
     @contextmanager
     def reading(self, model: nn.Module) -> Iterator[None]:
-        """Within it, each forward pass of the network is one of the heads too, before its decoder."""
+        """Run the heads within each forward pass of the network, before its decoder."""
         if not self.names:
             yield
             return
@@ -114,7 +114,7 @@ class TrainingHeads(nn.Module):
             handle.remove()
 
     def losses(self, model: nn.Module, labels: Tensor) -> list[Tensor]:
-        """Of the network's last forward pass, weighted; outputs are resized as the network's logits are."""
+        """Return the weighted losses of the network's last forward pass; outputs are resized like its logits."""
         outputs, self._outputs = self._outputs, []
         return [
             weight * head.loss(model.resize(output.float(), labels.shape[-2:]), labels)  # type: ignore[operator]
@@ -123,7 +123,7 @@ class TrainingHeads(nn.Module):
 
 
 def _features(model: nn.Module) -> tuple[nn.Module, dict[str, Feature]]:
-    """The module that returns a network's features, and what they are."""
+    """Return the module that returns a network's features, and their description."""
     context = getattr(model, "context", None)
     source = getattr(model, "encoder", None) if context is None else context
     features = getattr(source, "features", None)

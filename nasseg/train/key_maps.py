@@ -1,14 +1,15 @@
-"""The names of tensors in other people's files, brought to a network's: rules of patterns, shipped or a user's own.
+"""Rename the tensors of other people's files to a network's names, by rules of patterns, shipped or a user's own.
 
 A layer is the name of a tensor without its last part. The left side of a rule is a pattern of the file's names, the
 right side one of the network's:
 
-- without a wildcard both are beginnings of names: `backbone.: encoder.`
+- without a wildcard, both are beginnings of names: `backbone.: encoder.`
 - `*` is any text, the same on both sides: `backbone.*.bn: encoder.*.1`
-- `~` is any text, and the layers that match are paired in order, the file's with the network's: `layer~: encoder.~`
+- `~` is any text; the layers that match are paired in order, the file's with the network's: `layer~: encoder.~`
 
-The first rule that a name matches counts. Rules of `~` go wrong silently where two orders differ and the shapes do not,
-so that both sides must have equally many layers, pairs tensors of the same names, and the file's numbers must ascend.
+The first rule that a name matches counts. Rules with `~` could go wrong silently if two orders differ and the shapes do
+not. So both sides must have equally many layers, paired tensors must have the same names, and the file's numbers must
+ascend.
 """
 
 import re
@@ -24,11 +25,11 @@ from nasseg.files import read_yaml
 
 @dataclass(frozen=True)
 class KeyMap:
-    """How the names of one publisher's files are brought to ours.
+    """Rules that rename the tensors of one publisher's files.
 
-    source: what the file is, in words. file: a layer that tells such a file from others. network: one that the network
-    must have. rules: pattern of the file -> pattern of the network. dropped: pattern -> what it is, of tensors that
-    have no place here. note: what the reader should know.
+    source: the file in words. file: a layer that distinguishes such a file. network: a layer that the network must
+    have. rules: pattern of the file -> pattern of the network. dropped: pattern -> description, of tensors without a
+    place here. note: a remark for the reader.
     """
 
     source: str
@@ -39,13 +40,13 @@ class KeyMap:
     note: str = ""
 
     def fits(self, names: Iterable[str], own: Iterable[str]) -> bool:
-        """Return whether it is meant for a file and a network with these names of tensors."""
+        """Return whether the map is meant for a file and a network with these names of tensors."""
         return _any(self.file, names) and _any(self.network, own)
 
 
 @dataclass
 class Renamed:
-    """names: of the file -> of the network. refused: of the file -> why it has no place."""
+    """Renamed tensors. names: of the file -> of the network. refused: of the file -> why it has no place."""
 
     names: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class Renamed:
 
 @cache
 def key_maps() -> tuple[KeyMap, ...]:
-    """Return the maps that come with nasseg, in the order in which they are tried."""
+    """Return the maps shipped with nasseg, in the order in which they are tried."""
     document = read_yaml(Path(__file__).with_name("key_maps.yaml"))
     return tuple(KeyMap(**entry) for entry in document.data["maps"])
 
@@ -73,7 +74,11 @@ def read_rules(path: Path) -> dict[str, str]:
 
 
 def check_rules(rules: Mapping[str, str]) -> None:
-    """Raise UserError where the two sides of a rule do not go together."""
+    """Check that both sides of each rule fit each other.
+
+    Raises:
+        UserError: they do not.
+    """
     for left, right in rules.items():
         mixed = "*" in left + right and "~" in left + right
         if mixed or left.count("*") != right.count("*") or ("~" in left and "~" not in right):
@@ -85,7 +90,7 @@ def check_rules(rules: Mapping[str, str]) -> None:
 def rename(
     names: Sequence[str], own: Sequence[str], rules: Mapping[str, str], dropped: Mapping[str, str] | None = None
 ) -> Renamed:
-    """Return what rules make of a file's names (in its order) for a network with the names `own` (in its order)."""
+    """Rename a file's names (in its order) by rules for a network with the names `own` (in its order)."""
     found, left_over = Renamed(), []
     for name in names:
         why = next((why for left, why in (dropped or {}).items() if _matches(left, "~")(name)), None)
@@ -105,7 +110,7 @@ def rename(
 
 
 def _rank(left: str, right: str) -> int:
-    """Return what sorts rules: patterns first, in their order, then prefixes, the longest first."""
+    """Return a key that sorts rules: patterns first, in their order, then prefixes, the longest first."""
     return 0 if _in_order(left, right) or "*" in left else 1_000 - len(left)
 
 

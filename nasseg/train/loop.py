@@ -30,7 +30,7 @@ _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.floa
 
 
 class Diverged(RuntimeError):  # noqa: N818  (an outcome of a trial rather than a fault)
-    """The loss is no longer a finite number, or a thousand times what it was at first."""
+    """The loss is no longer a finite number, or a thousand times the first one."""
 
     def __init__(self, step: int, loss: float) -> None:
         super().__init__(
@@ -41,9 +41,9 @@ class Diverged(RuntimeError):  # noqa: N818  (an outcome of a trial rather than 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Accuracy on a split in percent. class_iou: None where a class does not occur.
+    """Accuracy on a split in percent. class_iou: None for a class that does not occur.
 
-    unpredicted: labelled pixels of which a logit is NaN; they count as wrong.
+    unpredicted: labelled pixels with a NaN logit; they count as wrong.
     """
 
     miou: float
@@ -54,7 +54,7 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class Best(Scores):
-    """The weights with the highest mIoU of those evaluated (of equals the latest), and the step that they come from."""
+    """The evaluated weights with the highest mIoU (among equals the latest), and their step."""
 
     step: int
     weights: dict[str, Tensor]
@@ -62,9 +62,9 @@ class Best(Scores):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult(Scores):
-    """Of the last weights, on the validation split.
+    """Scores of the last weights on the validation split.
 
-    train_seconds: wall time of the steps, waiting in `guard` included, evaluation not.
+    train_seconds: wall time of the steps, including waits in `guard`, excluding evaluation.
     curve: (step, mean training loss since the point before), at most 50 points.
     evaluated: (step, mIoU). best: None unless `evaluate_every` was given.
     """
@@ -76,7 +76,7 @@ class TrainResult(Scores):
 
 
 class TrainOptions(TypedDict, total=False):
-    """What may be given to `train` beside its model, data, recipe, seed and guard; see there."""
+    """The options of `train` besides its model, data, recipe, seed and guard."""
 
     device: torch.device | str
     on_step: Callable[[int, float], None] | None
@@ -100,24 +100,23 @@ def train(
     checkpoints: Checkpoints | None = None,
     until: int | None = None,
 ) -> TrainResult:
-    """Trains `model`, [B, 3, H, W] -> logits [B, classes, H, W], in place and evaluates it.
+    """Train `model`, [B, 3, H, W] -> logits [B, classes, H, W], in place, and evaluate it.
 
-    The seed decides batches, views, dropout and the recipe's heads; the weights are the caller's to initialise. On the
-    CPU with one thread the same seed gives the same weights, bit by bit. The model is left in eval mode with the
-    weights that were evaluated (the average ones, where the recipe has an ema_decay), without the heads.
-    `on_step(step, loss)` is called after each step, the first being 1; an exception that it raises ends training.
-    `guard()` is entered around each step and each batch of the evaluation.
+    The seed decides batches, views, dropout and the recipe's heads; the caller initialises the weights. On the CPU with
+    one thread, the same seed gives the same weights, bit by bit. The model is left in eval mode with the evaluated
+    weights (the averaged ones, if the recipe has an ema_decay), without the heads. `on_step(step, loss)` is called
+    after each step, the first being 1; an exception that it raises ends training. `guard()` is entered around each step
+    and each batch of the evaluation.
 
-    evaluate_every: steps from one evaluation to the next; they change no weights. `on_evaluated(step, miou)` is called
-    after each. checkpoints: training goes on from the one that is there, to the same weights as without a break, and
-    leaves others: when they are due, after the last step, and where it is interrupted (KeyboardInterrupt) between two
-    steps. until: a step after which this call ends; the schedule stays that of the recipe's steps, and a checkpoint
-    past it is not used.
+    evaluate_every: steps between evaluations; they change no weights. `on_evaluated(step, miou)` is called after each.
+    checkpoints: training resumes from the existing one, to the same weights as without a break. It writes others when
+    they are due, after the last step, and when it is interrupted (KeyboardInterrupt) between two steps. until: a step
+    after which this call ends; the schedule stays that of the recipe's steps, and a checkpoint past it is not used.
 
     Raises:
         Diverged: the loss became infinite or NaN, or exploded.
         UserError: model, data and the recipe's heads do not fit each other, or a checkpoint is not of this training.
-        OSError: a checkpoint cannot be written; the last one is still there.
+        OSError: a checkpoint cannot be written; the previous one is still there.
     """
     guard, end = guard or nullcontext, min(until or recipe.steps, recipe.steps)
     with torch.random.fork_rng(devices=_cuda_devices(device)):
@@ -162,7 +161,7 @@ def train(
 
 
 class _Training:
-    """A training between two steps: all that the next one depends on, and what is known of those before."""
+    """A training between two steps: the state that the next step depends on, and the history."""
 
     def __init__(self, model: nn.Module, data: DataSet, recipe: Recipe, seed: int, device: torch.device | str) -> None:
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
@@ -184,7 +183,7 @@ class _Training:
         self.best: Best | None = None
 
     def steps(self, end: int, evaluate_every: int | None, guard: Guard) -> Iterator[float]:
-        """The losses of the steps up to the next evaluation, or to the end."""
+        """Yield the losses of the steps up to the next evaluation, or to the end."""
         while self.step < end:
             started = perf_counter()
             with guard():
@@ -230,7 +229,7 @@ class _Training:
         return self.step % every == 0 and done < self.step
 
     def evaluate(self, guard: Guard, *, keep_best: bool) -> Scores:
-        """Of the weights that count: the average ones, if there are any."""
+        """Evaluate the weights that count: the averaged ones, if there are any."""
         recipe, data = self.recipe, self.data
         with self._average_weights():
             matrix = evaluate(
@@ -261,7 +260,7 @@ class _Training:
             self.model.load_state_dict(current)
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain data. The tensors are those in use: to be written before the next step."""
+        """Return tensors and plain data. The tensors are in use: write them before the next step."""
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
             "model": self.model.state_dict(),
@@ -276,7 +275,7 @@ class _Training:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave, read from a file."""
+        """Restore a state that `state` returned, read from a file."""
         self.model.load_state_dict(state["model"])
         self.heads.load_state_dict(state["heads"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -302,7 +301,7 @@ _PLAIN = ("step", "seconds", "limit", "curve", "recent", "evaluated")
 def _loss(
     model: nn.Module, heads: TrainingHeads, images: Tensor, labels: Tensor, num_classes: int, recipe: Recipe
 ) -> Tensor:
-    """Of the network and the recipe's heads. The passes run in the recipe's precision, losses in fp32."""
+    """Return the loss of the network and the recipe's heads. Passes run in the recipe's precision, losses in fp32."""
     precision = _PRECISIONS[recipe.precision]
     with torch.autocast(images.device.type, precision, enabled=recipe.precision != "fp32"):
         logits = _logits(model, images, num_classes, recipe.channels_last)
@@ -320,7 +319,7 @@ def evaluate(
     batch_size: int = 8,
     guard: Guard | None = None,
 ) -> ConfusionMatrix:
-    """The confusion matrix of a model on whole images, at the size of the labels; leaves the model in eval mode."""
+    """Return a model's confusion matrix on whole images, at the labels' size. The model is left in eval mode."""
     guard = guard or nullcontext
     model.eval()
     matrix = ConfusionMatrix(num_classes)

@@ -15,7 +15,7 @@ SMOOTHING = 1.0  # epsilon of Eq. 5
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, ohem: OHEM | None = None) -> Tensor:
-    """Cross entropy over all labelled pixels, or over the hard ones."""
+    """Return the cross entropy over all labelled pixels, or over the hard ones."""
     if ohem is None:
         return cross_entropy(logits, labels)
     losses = F.cross_entropy(_in_planes(logits), labels, ignore_index=IGNORE, reduction="none")
@@ -23,15 +23,15 @@ def segmentation_loss(logits: Tensor, labels: Tensor, ohem: OHEM | None = None) 
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the labelled pixels; zero where there are none."""
+    """Return the mean over the labelled pixels; zero if there are none."""
     total = F.cross_entropy(_in_planes(logits), labels, ignore_index=IGNORE, reduction="sum")
     return total / (labels != IGNORE).sum().clamp(min=1)
 
 
 def _in_planes(logits: Tensor) -> Tensor:
-    """The layout in which the CPU takes the softmax fastest; their gradient goes back in the layout that they came in.
+    """Return logits in the layout in which the CPU's softmax is fastest; their gradient returns in the original layout.
 
-    Else the way back through the resize of channels_last logits takes twice as long, to the same numbers.
+    Otherwise the backward pass through the resize of channels_last logits takes twice as long, for the same numbers.
     """
     if logits.device.type == "cpu" and logits.requires_grad and not logits.is_contiguous():
         logits.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
@@ -39,7 +39,7 @@ def _in_planes(logits: Tensor) -> Tensor:
 
 
 def mean_of_hard(losses: Tensor, threshold: float, at_least: float) -> Tensor:
-    """Mean of the losses [N] above the threshold, or of the share `at_least` of highest ones if that is more."""
+    """Return the mean of the losses [N] above the threshold, or of the highest share `at_least` if that is more."""
     if not len(losses):
         return losses.sum()
     hard, least = losses[losses > threshold], max(1, int(at_least * len(losses)))
@@ -48,11 +48,11 @@ def mean_of_hard(losses: Tensor, threshold: float, at_least: float) -> Tensor:
 
 @torch.no_grad()
 def detail_maps(labels: Tensor, strides: tuple[int, ...]) -> Tensor:
-    """Where the Laplacian of the labels exceeds 0.1, looked at every `stride` pixels: [B, len(strides), H, W] of 0, 1.
+    """Return where the Laplacian of the labels exceeds 0.1, at every `stride`-th pixel: [B, strides, H, W] of 0, 1.
 
-    The kernel is 8 in the middle of -1, so of two neighbours that differ the one with the higher class is the edge.
-    Ignored pixels and what lies outside of the image make no edge. Maps of strides above 1 go back to the labels' size
-    by nearest neighbour.
+    The kernel is 8 in the middle of -1, so of two different neighbours the one with the higher class is the edge.
+    Ignored pixels and the outside of the image make no edge. Maps of strides above 1 return to the labels' size by
+    nearest neighbour.
     """
     known = (labels != IGNORE).float().unsqueeze(1)
     classes = labels.unsqueeze(1) * known
@@ -64,14 +64,17 @@ def detail_maps(labels: Tensor, strides: tuple[int, ...]) -> Tensor:
 
 
 def detail_loss(logits: Tensor, target: Tensor, labels: Tensor) -> Tensor:
-    """Eq. 4: dice and binary cross entropy of detail logits and target, [B, H, W] both, over the labelled pixels."""
+    """Return dice and binary cross entropy (Eq. 4) of detail logits and target over the labelled pixels.
+
+    All are [B, H, W].
+    """
     kept = (labels != IGNORE).float()
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * kept
     return dice_loss(logits.sigmoid() * kept, target * kept) + entropy.sum() / kept.sum().clamp(min=1)
 
 
 def dice_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Eq. 5 a map, averaged over the batch: [B, H, W] of probabilities and of 0, 1."""
+    """Return Eq. 5 for each map, averaged over the batch: [B, H, W] of probabilities and of 0, 1."""
     p, g = predicted.flatten(1), target.flatten(1)
     overlap, area = 2 * (p * g).sum(1), p.square().sum(1) + g.square().sum(1)
     return (1 - (overlap + SMOOTHING) / (area + SMOOTHING)).mean()

@@ -1,4 +1,4 @@
-"""What moves the weights: the optimiser with its choice of what decays, and the moving average of the weights."""
+"""The optimiser with its choice of weights to decay, and the moving average of the weights."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -19,17 +19,17 @@ _DECAYS: dict[str, Callable[[nn.Module, Tensor], bool]] = {
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over two groups of weights, those that decay first."""
+    """Return the recipe's optimiser over two groups of weights, those that decay first."""
     decays = _DECAYS[recipe.weight_decay_on]
     chosen: dict[bool, dict[int, nn.Parameter]] = {True: {}, False: {}}
     for layer in model.modules():
         for weight in layer.parameters(recurse=False):
-            chosen[decays(layer, weight)][id(weight)] = weight  # once, if layers share it
+            chosen[decays(layer, weight)][id(weight)] = weight  # only once if layers share it
     groups = [
         {"params": list(chosen[True].values()), "weight_decay": recipe.weight_decay},
         {"params": [w for key, w in chosen[False].items() if key not in chosen[True]], "weight_decay": 0.0},
     ]
-    # Fused SGD whose first step the loss scaler skips goes on with a momentum that was never written.
+    # If the loss scaler skips its first step, fused SGD continues with a momentum that was never written.
     fused = recipe.precision != "fp16"
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=fused)
@@ -39,7 +39,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 class Average:
     """An exponential moving average of a model's weights and statistics; its first steps weigh more.
 
-    The model's tensors are looked up once: they may be written to, as optimisers and load_state_dict do, not replaced.
+    The model's tensors are looked up once: they may be written to, as optimisers and load_state_dict do, but not
+    replaced.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -52,7 +53,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """After each step, the first being 1."""
+        """Update the average after a step, the first being 1."""
         averages, current = zip(*self.moving, strict=True)
         torch._foreach_lerp_(averages, current, 1 - min(self.decay, step / (step + 9)))
         for kept, now in self.counted:

@@ -1,4 +1,4 @@
-"""Pictures of a training: its curve as SVG, and what a network finds in images beside the labels."""
+"""Pictures of a training: its curve as SVG, and predictions beside images and labels."""
 
 from collections.abc import Sequence
 from html import escape
@@ -21,13 +21,13 @@ from nasseg.train.views.network_input import classes_of, place
 Points = Sequence[tuple[int, float]]
 Pixels = NDArray[np.uint8]
 _WIDTH, _PANEL, _LEFT, _GAP = 640, 170, 64, 46  # of the curve's panels, in pixels
-_BLUE, _ORANGE = "#1f5fa8", "#b8480a"  # apart for the colour-blind, and dark enough for text
+_BLUE, _ORANGE = "#1f5fa8", "#b8480a"  # distinct for the colour-blind, and dark enough for text
 _LONGEST_SIDE, _SHORTEST_WIDTH = 320, 200  # of an image in the picture of predictions; small ones are enlarged
 _UNKNOWN = (255, 255, 255)  # pixels without a label
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) from `low` to `high`, about so many."""
+    """Return about `about` round numbers (1, 2 or 5 times a power of ten apart) from `low` to `high`."""
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** floor(log10(span / about))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * about >= span * 0.999)
@@ -36,7 +36,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def curve_svg(title: str, losses: Points, miou: Points, steps: int) -> str:
-    """Training loss and validation mIoU (percent) against steps, in two panels: [(step, value)] each."""
+    """Draw training loss and validation mIoU (percent) against steps, in two panels: [(step, value)] each."""
     height = 40 + 2 * (_PANEL + _GAP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
@@ -80,7 +80,7 @@ def _panel(top: int, label: str, points: Points, steps: int, colour: str) -> lis
 
 @torch.inference_mode()
 def predicted(model: nn.Module, split: Split, number: int, device: torch.device | str = "cpu") -> Pixels:
-    """The class of each pixel of an image of a split, at the size of its labels, [H, W]."""
+    """Return the class of each pixel of an image of a split, at the size of its labels, [H, W]."""
     model.eval()
     images, labels = split.batch(torch.tensor([number]), device)
     height, width = labels[0].shape
@@ -91,7 +91,7 @@ def predicted(model: nn.Module, split: Split, number: int, device: torch.device 
 def predictions_picture(
     model: nn.Module, data: DataSet, split: str, count: int, device: torch.device | str = "cpu"
 ) -> Image.Image:
-    """`count` images spread over a split, a row each: the image, its labels (white: none), what the model finds."""
+    """Draw `count` images spread over a split, a row each: the image, its labels (white: none), the prediction."""
     chosen = data.split(split)
     numbers = sorted({round(k * (len(chosen) - 1) / max(1, count - 1)) for k in range(count)})
     colours = np.full((256, 3), _UNKNOWN, np.uint8)
@@ -107,7 +107,7 @@ def predictions_picture(
 
 
 def _sheet(rows: list[list[Pixels]], legend: list[tuple[str, Colour]]) -> Image.Image:
-    """Rows of three pictures below their headings, above the names of the classes."""
+    """Arrange rows of three pictures below their headings, above the names of the classes."""
     height, width = rows[0][0].shape[:2]
     scale = min(_LONGEST_SIDE / max(height, width), max(1, round(_SHORTEST_WIDTH / width)))
     size, gap, line, font = (round(width * scale), round(height * scale)), 4, 20, ImageFont.load_default(12)
@@ -132,7 +132,7 @@ def _sheet(rows: list[list[Pixels]], legend: list[tuple[str, Colour]]) -> Image.
 
 
 def write_picture(picture: str | Image.Image, path: Path) -> Path:
-    """An SVG's text, or an image as PNG, written whole.
+    """Write an SVG's text, or an image as PNG, completely or not at all.
 
     Raises:
         UserError: it cannot be written.

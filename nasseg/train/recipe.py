@@ -1,6 +1,6 @@
-"""How a network is trained: what decides its weights besides the architecture, the data and the seed.
+"""Recipes: everything that decides a network's weights besides the architecture, the data and the seed.
 
-The papers' recipes are rows of data in recipes.yaml, each with its citation and with what could not be taken over.
+The papers' recipes are rows of data in recipes.yaml, each with its citation and its deviations.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from nasseg.records import digest
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _NOT_COMPARED = frozenset(
     {"channels_last", "eval_batch_size", "accumulation"}
-)  # how, not what; the last in its own words
+)  # they do not decide the weights, or (the last) are compared in their own way
 # Newer settings: left out of the hash while unset, so that old hashes stay.
 _LATER = frozenset({"rand_augment", "class_uniform", "pseudo"})
 
@@ -33,9 +33,9 @@ _LATER = frozenset({"rand_augment", "class_uniform", "pseudo"})
 class OHEM(BaseModel):
     """Online hard example mining: the loss is the mean over the hard pixels of a batch only.
 
-    A pixel is hard where its class has a probability below `probability_below`, or its loss is above `loss_above`.
-    Where less than the share `at_least` of the labelled pixels is hard, that share of them with the highest losses is
-    taken; so it always is if neither threshold is given.
+    A pixel is hard if its class has a probability below `probability_below`, or its loss is above `loss_above`. If less
+    than the share `at_least` of the labelled pixels is hard, that share of them with the highest losses is taken; so it
+    is always if neither threshold is given.
     """
 
     model_config = _STRICT
@@ -59,10 +59,10 @@ class OHEM(BaseModel):
 
 
 class RandAugment(BaseModel):
-    """RegSeg's reduced RandAugment (Section 4.2): so many different operations of seven on each view.
+    """RegSeg's reduced RandAugment (Section 4.2): `operations` different ones of seven on each view.
 
-    magnitude: 0..1, of rotation up to 30 degrees, and of colour, contrast, brightness and sharpness between 0.1 and 1.9
-    times what they are. See nasseg.train.views.randaugment.
+    magnitude: 0..1, of rotation up to 30 degrees, and of colour, contrast, brightness and sharpness by a factor of 0.1
+    to 1.9. See nasseg.train.views.randaugment.
     """
 
     model_config = _STRICT
@@ -109,17 +109,17 @@ Head = Annotated[SegmentationHeads | DetailHead, Field(discriminator="kind")]
 
 
 class Recipe(BaseModel):
-    """Read from a YAML mapping, or by the name of a published recipe, whose settings the mapping may replace.
+    """The settings of a training: a YAML mapping, or a published recipe's name with settings that replace its own.
 
-    `hash` names what decides the weights; `learning_rate_at` is the schedule; `deviations` is what differs from the
-    publication.
+    `hash` identifies the settings that decide the weights; `learning_rate_at` is the schedule; `deviations` lists the
+    differences from the publication.
 
     batch_size: images a step. accumulation: into how many parts a step is split to save memory; BatchNorm and OHEM see
     one part at a time. crop_size: [height, width], null for the whole image. scale_range: bounds of the random zoom.
-    views: whether both are meant at the camera's scale or, where a network resizes its input, after that. flip:
-    left-right, every second image. jitter: brightness and contrast vary by up to this fraction. rand_augment: null for
-    none. class_uniform: of the images, the share that is drawn evenly over the classes, each with a crop around its
-    class. pseudo: of a step's images, the share that is drawn from those with pseudo-labels, which the data must have.
+    views: whether crop_size and scale_range apply at the camera's scale or, if a network resizes its input, after that.
+    flip: left-right, every second image. jitter: brightness and contrast vary by up to this fraction. rand_augment:
+    null for none. class_uniform: the share of images that is drawn evenly over the classes, each with a crop around its
+    class. pseudo: the share of a step's images that is drawn from pseudo-labelled ones, which the data must have.
     momentum: of SGD; AdamW's betas are (0.9, 0.999). weight_decay_on: `weights` are matrices and kernels, without
     biases, BatchNorm and other vectors; `convolutions` all that belongs to a convolution; `not_batch_norm`; `all`.
     power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper;
@@ -190,21 +190,21 @@ class Recipe(BaseModel):
         return self
 
     def compared(self) -> dict[str, Any]:
-        """Return the settings that decide the weights, as plain data: what two recipes are compared by.
+        """Return the settings that decide the weights, as plain data; recipes are compared by them.
 
-        Without the name and without the path of the starting weights, whose hash is part of the accuracy protocol.
+        They leave out the name and the path of the starting weights, whose hash is part of the accuracy protocol.
         """
         data = self.model_dump(mode="json", exclude={"name", "init"})
         return {field: value for field, value in data.items() if value is not None or field not in _LATER}
 
     @property
     def hash(self) -> str:
-        """A short hash of what decides the weights."""
+        """A short hash of the settings that decide the weights."""
         return digest(self.compared())
 
     @property
     def pseudo_count(self) -> int:
-        """Of a step's images, how many have pseudo-labels."""
+        """The number of a step's images that have pseudo-labels."""
         return round(self.batch_size * (self.pseudo or 0))
 
     @property
@@ -213,7 +213,7 @@ class Recipe(BaseModel):
 
     @property
     def deviations(self) -> tuple[str, ...]:
-        """What differs from the publication, or from the step as it is written: one line each."""
+        """The differences from the publication, or from the step as written, one line each."""
         found: list[str] = []
         if self.name:
             found += published_recipes()[self.name].deviations
@@ -227,7 +227,7 @@ class Recipe(BaseModel):
         return tuple(found)
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step, 0..steps - 1."""
+        """Return the learning rate of a step, 0..steps - 1."""
         if step < self.warmup_steps:
             if self.warmup_from is None:
                 return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
@@ -240,7 +240,7 @@ class Recipe(BaseModel):
         return self.learning_rate
 
     def for_input_scale(self, scale: float) -> "Recipe":
-        """The recipe with its views at the camera's scale, for a network that resizes its input by `scale`."""
+        """Return the recipe with its views at the camera's scale, for a network that resizes its input by `scale`."""
         if self.views == "camera" or scale == 1:
             return self
         low, high = self.scale_range
@@ -252,7 +252,7 @@ class Recipe(BaseModel):
 
 @dataclass(frozen=True)
 class PublishedRecipe:
-    """A row of recipes.yaml. deviations: what the paper sets and `settings` do not."""
+    """A row of recipes.yaml. deviations: the paper's settings that `settings` lack."""
 
     name: str
     citation: str
@@ -262,7 +262,7 @@ class PublishedRecipe:
 
 @cache
 def published_recipes() -> dict[str, PublishedRecipe]:
-    """Every recipe that comes with nasseg, by name."""
+    """Return every recipe shipped with nasseg, by name."""
     rows = read_yaml(Path(__file__).with_name("recipes.yaml")).data
     return {
         name: PublishedRecipe(name, row["citation"], row["settings"], tuple(row.get("deviations", ())))
@@ -271,7 +271,7 @@ def published_recipes() -> dict[str, PublishedRecipe]:
 
 
 def load_recipe(value: Recipe | str | Mapping[str, Any]) -> Recipe:
-    """A recipe from what a study file may hold: a name, or a mapping with or without one.
+    """Load a recipe from a study file's entry: a name, or a mapping with or without one.
 
     Raises:
         UserError: no recipe has that name, or a setting is unknown or refused.

@@ -1,8 +1,8 @@
-"""One architecture trained under one recipe: what `nasseg train` does.
+"""Train one architecture under one recipe, for `nasseg train`.
 
-A run is a folder. While it lasts it holds `checkpoint.pt`, from which it goes on to the same weights; when it is done,
-`last.pt`, `best.pt` (the weights with the highest mIoU on the validation split), `result.json`, `curve.svg` and
-`predictions.png`. A run that is done is not trained again.
+A run is a folder. While it lasts it holds `checkpoint.pt`, from which it resumes to the same weights. When it is done,
+it holds `last.pt`, `best.pt` (the weights with the highest mIoU on the validation split), `result.json`, `curve.svg`
+and `predictions.png`. A finished run is not trained again.
 """
 
 import fcntl
@@ -43,7 +43,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A split that takes no part in training or in choosing weights, and the fingerprint of the data that it is of."""
+    """A split that takes no part in training or in choosing weights, and the fingerprint of its data."""
 
     split: Split
     fingerprint: str
@@ -51,9 +51,9 @@ class HeldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What is trained, how and where.
+    """The settings of a run.
 
-    label: what the protocol calls the recipe. family: an own one's FILE.py:CLASS. evaluations: on the validation
+    label: the recipe's name in the protocol. family: FILE.py:CLASS for a user's own. evaluations: on the validation
     split, evenly over the steps.
     """
 
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the weights, as plain data."""
+        """Everything that decides the weights, as plain data."""
         return {
             "network": self.arch.id,
             "recipe": self.recipe.hash,
@@ -103,11 +103,11 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What a run came to, as plain data.
+    """The result of a run, as plain data.
 
     measurement: cost, and the accuracy of last.pt on the validation split, so that it compares with a search's trials.
     best, held_out: accuracy of best.pt on the validation split, which chose it, and on a held-out one; the protocol's
-    `steps` is the step that its weights come from. evaluated: (step, mIoU). weights: SHA-256 by file.
+    `steps` is the step of its weights. evaluated: (step, mIoU). weights: SHA-256 by file.
     """
 
     arch: dict[str, Any]
@@ -120,7 +120,7 @@ class RunResult:
     held_out: Accuracy | None
     evaluated: tuple[tuple[int, float], ...]
     weights: dict[str, str]
-    init: list[str] = field(default_factory=list)  # what of the starting weights was taken
+    init: list[str] = field(default_factory=list)  # which starting weights were taken
 
     @property
     def last(self) -> Accuracy:
@@ -156,13 +156,13 @@ def train_one(
     tell: Tell = lambda _line: None,
     on_progress: Callable[[RunProgress], None] = lambda _progress: None,
 ) -> RunResult:
-    """The result of a run: trained from its checkpoint if there is one, or read if it is done.
+    """Return the result of a run: train it, from its checkpoint if there is one, or read it if it is done.
 
     Raises:
         Failed: training diverged, or does not fit into memory.
         UserError: the folder is another run's or in use, the data or the starting weights cannot be used, or something
             cannot be written; the last checkpoint is kept.
-        KeyboardInterrupt: it was interrupted; a checkpoint was left if that was between two steps.
+        KeyboardInterrupt: it was interrupted; there is a checkpoint if that was between two steps.
     """
     try:
         with failures("; try `accumulation` in the recipe"), _alone(run.folder):
@@ -200,7 +200,7 @@ def _train(run: Run, guard: Guard, tell: Tell, on_progress: Callable[[RunProgres
 
 
 def _keep(run: Run, trained: TrainedNetwork, guard: Guard) -> RunResult:
-    """Write what the run came to; its result last, for that says that it is done."""
+    """Write the run's files; the result comes last, because it marks the run as done."""
     model, best = trained.model, trained.result.best
     assert best is not None
     weights = {"last.pt": save_weights(model, run.folder / "last.pt")}
@@ -245,7 +245,7 @@ def _keep(run: Run, trained: TrainedNetwork, guard: Guard) -> RunResult:
 
 
 def read_result(run: Run) -> RunResult | None:
-    """What a run that is done came to; None if it is not.
+    """Return the result of a finished run; None if it is not finished.
 
     Raises:
         UserError: the folder holds another run, or the file is damaged.
@@ -258,7 +258,7 @@ def read_result(run: Run) -> RunResult | None:
 
 
 def stored_result(folder: Path) -> RunResult | None:
-    """What the run in a folder came to; None if it is not done.
+    """Return the result of the run in a folder; None if it is not finished.
 
     Raises:
         UserError: the file is damaged.
@@ -274,7 +274,7 @@ def stored_result(folder: Path) -> RunResult | None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """The folder for this process only; the system frees it when the process dies."""
+    """Lock the folder for this process; the system releases it when the process dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
@@ -290,7 +290,7 @@ def _reader() -> TypeAdapter[RunResult]:
 
 
 class _Watch:
-    """Hears of steps and evaluations, and tells how the run stands now and then."""
+    """A listener to steps and evaluations that reports the run's progress now and then."""
 
     def __init__(self, run: Run, tell: Tell, on_progress: Callable[[RunProgress], None]) -> None:
         self.run, self.tell, self.on_progress = run, tell, on_progress

@@ -1,4 +1,4 @@
-"""What every training shares: its recipe, its device, its turns on the device, its start, and how it can fail."""
+"""The parts common to every training: recipe, device, turns on the device, start, and failures."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -29,7 +29,7 @@ _OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive")
 
 
 class Failed(RuntimeError):  # noqa: N818  (an outcome rather than a fault)
-    """A network cannot be worked on as asked: it diverged, or does not fit into memory. `fault` says which."""
+    """A network cannot be trained as asked: it diverged, or does not fit into memory. `fault` says which."""
 
     def __init__(self, reason: str, fault: Fault) -> None:
         super().__init__(reason)
@@ -40,7 +40,7 @@ class Failed(RuntimeError):  # noqa: N818  (an outcome rather than a fault)
 def failures(advice: str = "") -> Iterator[None]:
     """Raise `Failed` for a training that diverges and for memory that runs out, and let everything else through.
 
-    advice: what to try where memory runs out; the end of the message.
+    advice: the end of the message when memory runs out.
     """
     try:
         yield
@@ -54,21 +54,21 @@ def failures(advice: str = "") -> Iterator[None]:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether that is what an error says, by its type or in the words of torch and oneDNN."""
+    """Return whether an error means that memory ran out, by its type or in the words of torch and oneDNN."""
     named = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return named or any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network after its last step. loaded: what of the recipe's starting weights was taken, in lines."""
+    """A network after its last step. loaded: which of the recipe's starting weights were taken, in lines."""
 
     model: nn.Module
     result: TrainResult
     loaded: list[str]
 
     def accuracy(self, protocol: AccuracyProtocol, scores: Scores | None = None) -> Accuracy:
-        """Return scores as the record keeps them: those of the last weights on the validation split, or others."""
+        """Return scores in the form of the record: those of the last weights on the validation split, or others."""
         scores = scores or self.result
         return Accuracy(
             protocol=protocol,
@@ -137,7 +137,7 @@ def recipe_of(
     epochs: float | None,
     data: DataSet,
 ) -> Recipe:
-    """A recipe with some of its settings, or its length, replaced; in fewer steps the warm-up keeps its share of them.
+    """Return a recipe with some settings, or its length, replaced. In fewer steps, the warm-up keeps its share of them.
 
     Raises:
         UserError: there is no such recipe, or a setting is refused.
@@ -151,7 +151,7 @@ def recipe_of(
             raise UserError(f"epochs must be finite and above 0, got {epochs:g}")
         steps = ceil(epochs * len(data.train) / int(replaced.get("batch_size", chosen.batch_size)))
         replaced["steps"] = steps
-        if steps < chosen.steps:  # else most of a short run would be its warm-up
+        if steps < chosen.steps:  # otherwise a short run would be mostly warm-up
             replaced.setdefault("warmup_steps", chosen.warmup_steps * steps // chosen.steps)
     if not replaced:
         return chosen
@@ -162,10 +162,10 @@ def recipe_of(
 
 
 def check_device(device: str) -> None:
-    """Whether a network can be trained there.
+    """Check that networks can be trained on a device.
 
     Raises:
-        UserError: it cannot.
+        UserError: they cannot.
     """
     kind, _, number = device.partition(":")
     if kind not in ("cpu", "cuda") or (number and not (number.isdecimal() and len(number) < 4)):
@@ -176,7 +176,7 @@ def check_device(device: str) -> None:
 
 @contextmanager
 def working(device: str, threads: int) -> Iterator[Callable[[], Any]]:
-    """Gives the guard of steps: it keeps latency measurements apart, and lets Ctrl-C and SIGTERM in between them."""
+    """Give the guard of steps: it keeps latency measurements apart, and lets Ctrl-C and SIGTERM act between steps."""
     lock, before = DeviceLock(device), torch.get_num_threads()
 
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Weights on disk: written whole or not at all, named by their hash, read without running what is in the file."""
+"""Weights on disk: written completely or not at all, named by their hash, read without running code from the file."""
 
 import argparse
 import codecs
@@ -19,7 +19,7 @@ from nasseg.files import written_whole
 from nasseg.train.key_maps import check_rules, key_maps, rename
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "weights", "state")
-# What checkpoints hold beside tensors, all of it plain data: options of argparse, and numbers of numpy, old and new.
+# Plain data in checkpoints besides tensors: options of argparse, and numbers of numpy, old and new.
 _SCALAR = np.float64(0).__reduce__()[0]
 _PLAIN: list[Any] = [argparse.Namespace, codecs.encode, np.dtype, *{type(np.dtype(code)) for code in "?bhilBHILefd"}]
 _PLAIN += [(_SCALAR, f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")]
@@ -29,7 +29,7 @@ def save_weights(model: nn.Module, path: Path) -> str:
     """Write the state_dict atomically; return the SHA-256 of the file.
 
     Raises:
-        OSError: it cannot be written (a full disk); what was there before is still there.
+        OSError: it cannot be written (a full disk); an earlier file is still there.
     """
     content = io.BytesIO()  # torch's own writer turns a full disk into a RuntimeError without a reason
     torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, content)
@@ -40,9 +40,11 @@ def save_weights(model: nn.Module, path: Path) -> str:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of starting weights. matched: taken; skipped: in the file, but not in the model or of another shape
-    (name -> why); missing: of the model, as they were initialised; sha256: of the file; source: what the file is, in
-    words, where its names say so; notes: what the reader should know.
+    """The use made of starting weights.
+
+    matched: taken; skipped: in the file, but not in the model or of another shape (name -> why); missing: of the model,
+    left as initialised; sha256: of the file; source: the file in words, if its names identify it; notes: remarks for
+    the reader.
     """
 
     matched: tuple[str, ...]
@@ -53,7 +55,7 @@ class Loaded:
     notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """Return counts, then what was not taken, layers of one part and one reason together."""
+        """Return counts, then the tensors that were not taken; layers of one part with one reason share a line."""
         total = len(self.matched) + len(self.missing)
         found = [f"{len(self.matched)} of {total} tensors matched, {len(self.skipped)} skipped"]
         found += [f"taken for {self.source}"] if self.source else []
@@ -74,9 +76,9 @@ def _together(reasons: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] | None = None) -> Loaded:
     """Start a model from a file of tensors, by name and shape; a head for other classes keeps its initialisation.
 
-    key_map: rules of patterns (see nasseg.train.key_maps), in place of those that are found by the file's names. Names
-    are looked for without `module.`. Files are those of torch.save: a state_dict, one under a usual key, or a
-    checkpoint of a training of ours.
+    key_map: rules of patterns (see nasseg.train.key_maps); default: those found by the file's names. Names are looked
+    up without `module.`. Files are those of torch.save: a state_dict, one under a usual key, or a checkpoint of our own
+    trainings.
 
     Raises:
         UserError: no such file, not of tensors only, a rule is malformed, or nothing in it fits the model.
@@ -115,7 +117,7 @@ def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] 
 
 
 def load_whole(model: nn.Module, path: Path | str, key_map: Mapping[str, str] | None = None) -> Loaded:
-    """Load weights that must fill the whole model: what is evaluated, exported or timed must not be random in part.
+    """Load weights that must fill the whole model: nothing evaluated, exported or timed may be partly random.
 
     Raises:
         UserError: as load_weights, or a tensor of the model is not in the file.
@@ -133,7 +135,7 @@ def load_whole(model: nn.Module, path: Path | str, key_map: Mapping[str, str] | 
 
 
 def _nearest(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """Return the first names of the file, each beside the most similar one of the model, if possible of its shape."""
+    """Return the first names of the file, each beside the most similar one of the model, of its shape if possible."""
     found = []
     for key, tensor in list(state.items())[:3]:
         alike = [name for name in own if own[name].shape == tensor.shape] or [*own]
@@ -163,7 +165,7 @@ def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
         with torch.serialization.safe_globals(_PLAIN):
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes the reader raise almost anything
+    except Exception as error:  # for a damaged file the reader may raise almost anything
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(f"{path} holds no plain tensors ({reason}); save model.state_dict() with torch.save") from None
     while isinstance(found, dict) and (name := next((n for n in _WRAPPERS if isinstance(found.get(n), dict)), "")):

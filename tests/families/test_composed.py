@@ -100,7 +100,7 @@ def test_pairs_are_sampled_evenly():
     ("params", "message"),
     [
         ({"encoder": "regsg"}, "did you mean 'regseg'"),
-        ({"encoder": "composed"}, "an encoder is of another family"),
+        ({"encoder": "composed"}, "the encoder must be of another family"),
         ({"decoder": "bgaa"}, "did you mean 'bga'"),
         ({"context": "asp"}, "did you mean 'aspp'"),
         (

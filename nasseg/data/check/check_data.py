@@ -1,4 +1,4 @@
-"""Check a data set on disk: open every file, say what it holds and what is wrong with it. Nothing is kept."""
+"""Check a data set on disk: open every file, report what it holds and what is wrong with it. Nothing is kept."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ from nasseg.data.image_file import is_turned, read_sample, unknown_values
 from nasseg.errors import UserError
 from nasseg.records import Size
 
-_EXAMPLES = 3  # of a kind of fault that are named
+_EXAMPLES = 3  # files named for each kind of fault
 _MOSTLY_IGNORED = 0.5
-# Classes with so few pixels, in so many of the images, are edges between classes and no classes; a dozen is too many.
+# Classes with so few pixels in so many images are edges between classes; a dozen of them is too many.
 _TINY, _EVERYWHERE, _MANY = 0.002, 0.25, 12
 
 
@@ -40,7 +40,7 @@ class _Opened:
 
 @dataclass
 class _Findings:
-    """Gather what is found. broken: what keeps the data from being used; faults: what should be mended too."""
+    """The findings so far. broken: faults that make the data unusable; faults: other faults to mend."""
 
     broken: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -92,7 +92,7 @@ def check_data(name: str | Path, *, limit: int | None = None, **options: Any) ->
 
 
 def find_on_disk(name: str | Path, options: Mapping[str, Any]) -> tuple[Folder, str, Size | None]:
-    """Return what find_folder does.
+    """Return the result of find_folder.
 
     Raises:
         UserError: the data are drawn and not read, or see find_folder.
@@ -103,7 +103,7 @@ def find_on_disk(name: str | Path, options: Mapping[str, Any]) -> tuple[Folder, 
 
 
 def spread(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
-    """Return so many samples, evenly over their order."""
+    """Return at most `limit` samples, evenly over their order."""
     count = len(samples) if limit is None else min(limit, len(samples))
     return [samples[(2 * place + 1) * len(samples) // (2 * count)] for place in range(count)]
 
@@ -141,7 +141,7 @@ def _some(texts: Sequence[str]) -> list[str]:
 
 
 def _unknown(samples: Sequence[Sample], opened: Sequence[_Opened]) -> list[str]:
-    """Return one message a label value that is out of range, with the number of files that hold it."""
+    """Return a message for each label value that is out of range, with the number of files that hold it."""
     first: dict[int | str, Sample] = {}
     files: Counter[int | str] = Counter()
     for sample, each in zip(samples, opened, strict=True):

@@ -23,7 +23,7 @@ _GAP, _LINE, _MARGIN = 6, 20, 10
 def contact_sheet(name: str | Path, *, count: int = 6, **options: Any) -> Image.Image:
     """Return a sheet of `count` images of each split, each beside the image under its classes' colours.
 
-    Ignored pixels are dark and without colour; in the place of a file that cannot be read the sheet says so.
+    Ignored pixels are dark and colourless. A file that cannot be read is named in its place.
 
     Raises:
         UserError: the data are not there at all, or nothing recognises them.
@@ -44,7 +44,7 @@ def contact_sheet(name: str | Path, *, count: int = 6, **options: Any) -> Image.
 
 
 def write_sheet(sheet: Image.Image, path: Path) -> Path:
-    """Write a sheet as PNG, whole or not at all.
+    """Write a sheet as PNG, completely or not at all.
 
     Raises:
         UserError: it cannot be written.
@@ -124,7 +124,7 @@ def _sheet(
 
 
 def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Return as much of the end of a text as there is room for: ends of paths tell samples apart."""
+    """Shorten a text to the room there is, keeping its end: ends of paths tell samples apart."""
     if font.getlength(text) <= width - 4:
         return text
     while text and font.getlength(f"...{text}") > width - 4:

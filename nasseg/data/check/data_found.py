@@ -31,9 +31,9 @@ class SplitFound:
 
 @dataclass
 class DataFound:
-    """A data set. faults: what to mend, each with a remedy; usable: whether it can be read for all that.
+    """A checked data set. faults: what to mend, each with a remedy; usable: whether it can still be read.
 
-    fingerprint: None where it is not usable. notes: what is worth knowing.
+    fingerprint: None if it is not usable. notes: other things worth knowing.
     """
 
     name: str
@@ -62,7 +62,7 @@ class DataFound:
         return [*found, *["can be used, but see the faults"] * bool(self.faults), f"fingerprint {self.fingerprint}"]
 
     def histogram(self) -> tuple[list[str], list[list[str]]]:
-        """Return head and rows: of each class, by split, its share of the labelled pixels and the images it is in."""
+        """Return header and rows: for each class, by split, its share of the labelled pixels and its images."""
         head = ["class", *(f"{name}, {what}" for name in self.splits for what in ("% of pixels", "images"))]
         rows = []
         for number, label in enumerate(self.classes):

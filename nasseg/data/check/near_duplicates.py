@@ -1,4 +1,4 @@
-"""Find images that look alike in different splits: what is measured on one was learnt on the other."""
+"""Find images that look alike in different splits: networks would be measured on what they have learnt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# Of 64 bits, as many may differ; and the thumbnails, 0..255, by so much on average. Chosen so that a frame that is
-# saved again, scaled or made a little brighter is found, and two frames of a drive a second apart are not.
+# The most of 64 bits that may differ, and the most by which thumbnails, 0..255, may differ on average. They find a
+# frame that was saved again, scaled or brightened a little, but not two frames of a drive a second apart.
 MAX_BITS, MAX_DIFFERENCE, MIN_CONTRAST = 6, 10.0, 4.0
 _ROWS = 256  # compared at a time
 
 
 @dataclass(frozen=True)
 class Look:
-    """Hold what an image looks like. bits: does brightness rise from each pixel of a 9 x 8 thumbnail to the next?"""
+    """The look of an image. bits: whether brightness rises from each pixel of a 9 x 8 thumbnail to the next."""
 
     bits: int
     thumbnail: NDArray[np.uint8]

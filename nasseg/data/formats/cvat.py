@@ -1,4 +1,4 @@
-"""CVAT XML ("CVAT for images 1.1"): shapes of many images in one file; z_order says what lies over what."""
+"""CVAT XML ("CVAT for images 1.1"): shapes of many images in one file; z_order decides which lies on top."""
 
 from pathlib import Path
 from xml.etree import ElementTree

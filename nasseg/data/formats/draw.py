@@ -16,9 +16,9 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Shape:
-    """An area of one class: what its outlines hold but its holes do not, or a mask.
+    """An area of one class: a mask, or the inside of its outlines without its holes.
 
-    title: the class as the file calls it. outlines, holes: points [N, 2], x and y, from the left upper corner, in
+    title: the class as the file names it. outlines, holes: points [N, 2], x and y, from the left upper corner, in
     pixels. mask: bool [h, w], with its left upper corner `at` x, y.
     """
 
@@ -37,7 +37,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Drawing:
-    """The shapes of one image; later ones lie over earlier ones. size: None where the file does not say it.
+    """The shapes of one image; later ones lie over earlier ones. size: None if the file does not give it.
 
     relative: whether points are shares of the image's width and height.
     """
@@ -62,7 +62,7 @@ def draw(
 ) -> tuple[NDArray[np.uint8], list[int | str]]:
     """Return the label map [H, W] of a drawing, and the titles that no class has (ignored in the map).
 
-    background: the class of what no shape covers.
+    background: the class of pixels that no shape covers.
     """
     label = np.full(size, background, np.uint8)
     unknown: set[str] = set()
@@ -75,7 +75,7 @@ def draw(
 
 
 def _covered(shape: Shape, size: Size, scale: Points) -> NDArray[np.bool_]:
-    """Return what a shape covers of an image, [H, W]."""
+    """Return a mask [H, W] of the pixels that a shape covers."""
     if shape.mask is not None:
         found = np.zeros(size, bool)
         left, top = shape.at

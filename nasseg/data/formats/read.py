@@ -8,7 +8,7 @@ from nasseg.data.formats import coco, cvat, labelme, supervisely, yolo
 from nasseg.data.formats.draw import Drawing
 from nasseg.errors import UserError
 
-# Of the formats with one file for many images, the drawings go by the images' names in it.
+# In formats with one file for many images, drawings are keyed by the images' names.
 READERS: Mapping[str, Callable[[Path], dict[str, Drawing]]] = {
     "coco": coco.read,
     "cvat": cvat.read,
@@ -37,7 +37,7 @@ def _read(hold: str, path: Path, _version: tuple[int, int]) -> dict[str, Drawing
         return READERS[hold](path)
     except UserError:
         raise
-    except Exception as error:  # a file of another format fails wherever it differs
+    except Exception as error:  # a file of another format may fail anywhere
         raise UserError(
             f"cannot read {path} as {hold}: {type(error).__name__}: {error}; export it again, or take it out"
         ) from None

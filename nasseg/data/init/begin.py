@@ -1,7 +1,7 @@
-"""Begin with data of one's own: look at a folder, write a class table and a study for it.
+"""Start with a user's own data: look at a folder, write a class table and a study for it.
 
-What is found is a guess from names and values. The table says it in a form that is easily corrected, and
-`nasseg data check` shows it.
+The findings are guesses from names and values. The table states them in a form that is easy to correct, and
+`nasseg data check` shows them.
 """
 
 import re
@@ -32,7 +32,7 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Begun:
-    """Hold what was written, and what was found, in words; table is None for a data set that nasseg knows."""
+    """The files written and the findings in words; table is None for a data set that nasseg knows."""
 
     table: Path | None
     study: Path
@@ -50,10 +50,10 @@ def begin(
 ) -> Begun:
     """Write studies/NAME.yaml below `into` (here), and datasets/NAME.yaml unless nasseg knows the data set.
 
-    on_line: is told what is found, as it is found.
+    on_line: is called with each finding.
 
     Raises:
-        UserError: there is nothing to begin with, it makes no sense, or a file is there already.
+        UserError: there is nothing to begin with, it makes no sense, or a file exists already.
     """
     root, into = Path(path).expanduser().resolve(), into or Path.cwd()
     if not root.is_dir():
@@ -91,7 +91,7 @@ def begin(
         _describe(folder, tell)
         _write(study, _study_of(name, {"name": name}, folder, wishes or Wishes(), tell))
     except BaseException:
-        for file in (table, *files):  # what is half begun would stand in the way of the next try
+        for file in (table, *files):  # half-written files would block the next try
             file.unlink(missing_ok=True)
         raise
     return Begun(table, study, tuple(files), tuple(told))
@@ -128,7 +128,7 @@ def _plan_pictures(root: Path, name: str) -> Plan:
 
 
 def _describe(folder: Folder, tell: Callable[[Iterable[str]], None]) -> None:
-    """Tell the counts of the splits, pairs and what is left over, and files that do not fit."""
+    """Report the counts of the splits, pairs and left-over files, and files that do not fit."""
     matched = {split: folder.matched(split) for split in folder.splits}
     for split, found in matched.items():
         tell([f"{split}: {len(found.samples):,} images"])

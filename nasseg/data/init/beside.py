@@ -1,4 +1,4 @@
-"""Use what lies beside the data: lists of class names, and lists of the samples of each split."""
+"""Use lists that lie beside the data: of class names, and of the samples of each split."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class ClassList:
     by_colour: Mapping[int, str] | None = None
 
     def names_of(self, values: Values, codes: Sequence[int]) -> dict[int, str]:
-        """Return the names of stored values; empty where the list is not about them."""
+        """Return the names of stored values; empty if the list does not cover them."""
         if self.by_colour is not None:
             colours = {code: values.palette.get(code, code) if values.hold != "colours" else code for code in codes}
             found = {code: self.by_colour[colour] for code, colour in colours.items() if colour in self.by_colour}
@@ -44,7 +44,7 @@ class ClassList:
             names = self.in_order
             if len(names) == len(codes):
                 return dict(zip(codes, names, strict=True))
-            if len(names) == len(codes) - 1 and codes[0] == 0:  # tools do not list what no shape covers
+            if len(names) == len(codes) - 1 and codes[0] == 0:  # tools do not list the background
                 names = ("background", *names)
             by_number = dict(enumerate(names))
         return {code: by_number[code] for code in codes} if set(codes) <= set(by_number) else {}
@@ -107,8 +107,8 @@ class SplitLists:
 def split_lists(root: Path, images: Mapping[str, Path], labels: Mapping[str, Path]) -> SplitLists | None:
     """Return the lists of one folder that name the samples of train and, if there, of val and test.
 
-    images, labels: files by key. Of several folders, that whose lists name the most samples that have labels; lists
-    whose lines are mostly no samples are passed over.
+    images, labels: files by key. Among several folders, the one whose lists name the most labelled samples counts.
+    Lists whose lines are mostly no samples are skipped.
     """
     spellings = Spellings(root, [images, labels])
     folders: dict[Path, dict[str, Path]] = {}

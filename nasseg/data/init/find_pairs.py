@@ -1,4 +1,4 @@
-"""Find images and their labels in a folder that nobody described: two patterns of paths with the same names."""
+"""Find images and their labels in a folder without a description: two patterns of paths with the same names."""
 
 import re
 from collections import Counter, defaultdict
@@ -25,9 +25,9 @@ _ANY = "|".join(sorted(WORDS, key=len, reverse=True))
 _SPLIT = re.compile(
     rf"^(?:{_ANY})(?=$|[^a-z]|annot|anno|label|mask|image|img|gt|seg|set|data)|(?<=[_\- ])(?:{_ANY})$", re.IGNORECASE
 )
-_SHARE = 0.2  # of the files of a folder that an affix must have to be looked at
+_SHARE = 0.2  # an affix counts if so many of a folder's files have it
 _FORMS = 5  # affixes of a kind
-# What else is drawn beside labels: instances, edges, depth, and colours for the eye where numbers are there too.
+# Pictures beside labels that are none: instances, edges, depth, and colours for the eye if there are numbers too.
 _OTHER = re.compile(r"inst|object|edge|bound|depth|dispar|overlay|preview|vis(?![a-z])|colou?r|trimap", re.IGNORECASE)
 _IMAGE = re.compile(r"(?<![a-z])(?:images?|imgs?|jpegimages|rgb|photos?|pictures?|leftimg8bit|raw|x)(?![a-z])", re.I)
 _LABEL = re.compile(
@@ -37,7 +37,10 @@ _LABEL = re.compile(
 
 @dataclass(frozen=True)
 class Form:
-    """Files of a folder by one pattern: how their names begin and end, and their suffix ("" for any). by_key: each."""
+    """Files of a folder by one pattern: how their names begin and end, and their suffix ("" for any).
+
+    by_key: key -> file.
+    """
 
     folder: str
     head: str
@@ -47,13 +50,13 @@ class Form:
 
     @property
     def template(self) -> str:
-        """The pattern below the root, without a suffix where any will do."""
+        """The pattern below the root, without a suffix if any will do."""
         name = f"{self.head}{{name}}{self.tail}{self.suffix}"
         return name if self.folder == "." else f"{self.folder}/{name}"
 
     @property
     def hint(self) -> int:
-        """1 where the words are those of labels, -1 where of images."""
+        """1 if the words are those of labels, -1 if those of images, 0 otherwise."""
         text = re.sub(r"\{\w+\}", "", self.template)
         return bool(_LABEL.search(text)) - bool(_IMAGE.search(text))
 
@@ -74,9 +77,9 @@ class Pair:
 
 
 def find_pairs(root: Path, shapes: Sequence[Path] = ()) -> tuple[list[Pair], list[str]]:
-    """Return images with their labels, all of one pattern, and what was found, in words.
+    """Return images with their labels, all of one pattern, and the findings in words.
 
-    shapes: the labels, where these are no pictures.
+    shapes: the labels, if these are no pictures.
 
     Raises:
         UserError: there are none.
@@ -161,7 +164,7 @@ def _tails(stem: str) -> Iterator[str]:
 def _best_of(
     ours: Sequence[Form], forms: Mapping[str, Sequence[Form]], folder: str, look: LabelLook | None
 ) -> Iterator[Pair]:
-    """Yield the best labels for the images of a folder, if they have any. look: None where labels are known."""
+    """Yield the best labels for the images of a folder, if there are any. look: None if the labels are known."""
     found: list[tuple[tuple[float, ...], Form, Form, list[str]]] = []
     for other, theirs in forms.items():
         _, word = with_split(folder)
@@ -170,7 +173,7 @@ def _best_of(
         for images in ours:
             for labels in theirs:
                 if (images.head or images.tail) and (labels.head, labels.tail) == (images.head, images.tail):
-                    continue  # the same without the affix says it
+                    continue  # the form without the affix covers it
                 keys = sorted(images.by_key.keys() & labels.by_key.keys())
                 keys = [key for key in keys if images.by_key[key] != labels.by_key[key]]
                 if keys:
@@ -185,7 +188,7 @@ def _best_of(
 
 
 def _worth(images: Form, labels: Form, keys: Sequence[str]) -> tuple[float, ...]:
-    """Return what makes a pair of forms better than another: files, fitting words, like folders, short affixes."""
+    """Return a key that ranks pairs of forms: files, fitting words, like folders, short affixes."""
     ours, theirs = images.folder.split("/"), labels.folder.split("/")
     other = bool(_OTHER.search(labels.template)) and not _OTHER.search(images.template)
     affixes = sum(len(text) for form in (images, labels) for text in (form.head, form.tail))

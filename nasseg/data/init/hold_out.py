@@ -12,10 +12,10 @@ _DRAWS = 300
 
 
 def hold_out(keys: Sequence[str], classes: Mapping[str, Collection[Any]]) -> tuple[list[str], str]:
-    """Return the keys to hold out of so many, and how they were chosen, in words.
+    """Return the keys to hold out, and how they were chosen, in words.
 
-    Frames of one sequence, whose names differ in their last number only, stay on one side; a single sequence is cut
-    into blocks. Of many choices the one is taken whose classes are spread best. classes: of keys, as far as known.
+    Frames of one sequence, whose names differ only in their last number, stay on one side; a single sequence is cut
+    into blocks. Among many choices, the one that spreads the classes best is taken. classes: of keys, as far as known.
     """
     sequences: dict[str, list[str]] = {}
     for key in sorted(keys):
@@ -39,7 +39,7 @@ def sequence_of(key: str) -> str:
 
 
 def _best(blocks: Sequence[Sequence[str]], classes: Mapping[str, Collection[Any]], *, adjacent: bool) -> list[int]:
-    """Return the blocks to hold out: neighbours where adjacent, else of random draws the best."""
+    """Return the blocks to hold out: neighbours if adjacent, otherwise the best of random draws."""
     wanted = max(1, round(SHARE * sum(map(len, blocks))))
     rng = np.random.default_rng(0)
     count = len(blocks)
@@ -47,7 +47,7 @@ def _best(blocks: Sequence[Sequence[str]], classes: Mapping[str, Collection[Any]
     if not adjacent:
         orders = [list(range(count))[::-1], *(rng.permutation(count).tolist() for _ in range(_DRAWS))]
     held = [_until(order, blocks, wanted) for order in orders]
-    if adjacent:  # a block that goes round the end has two cuts, and so has one in the middle: prefer the last
+    if adjacent:  # a block in the middle needs two cuts, one at the end needs one
         held = [each for each in held if each == sorted(each)][::-1]
     return min(held, key=lambda each: _unevenness(each, blocks, classes, wanted))
 

@@ -1,4 +1,4 @@
-"""Tell label maps from photographs by what they look like: large areas of one value, and few values."""
+"""Tell label maps from photographs by their look: large areas of one value, and few values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from nasseg.data.image_file import read_stored
 from nasseg.errors import UserError
 
 _LOOKED_AT = 3  # files of a set
-_FEW = 64  # values of a label map, exactly kept, at most
-_FLAT, _COVERED, _LARGEST = 0.8, 0.8, 8  # else: mostly areas, and so much of it of the most frequent values
+_FEW = 64  # most values of a label map that was stored exactly
+_FLAT, _COVERED, _LARGEST = 0.8, 0.8, 8  # otherwise: mostly areas, mostly of the most frequent values
 
 
 @dataclass(frozen=True)

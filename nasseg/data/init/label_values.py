@@ -1,4 +1,4 @@
-"""Judge by value what label pictures hold: which values are classes, which are edges, which are no class."""
+"""Judge by value what label pictures hold: classes, edges, or no class."""
 
 import re
 from collections import Counter
@@ -17,12 +17,12 @@ from nasseg.data.class_table import MAX_CLASSES, Colour, Holds, Unknown
 from nasseg.data.image_file import read_stored
 from nasseg.errors import UserError
 
-_VALUES_OF = 400  # labels that are looked at
+_VALUES_OF = 400  # labels to look at
 # An edge value has few areas of its own: fewer than this share of its pixels equal those to the right and below.
 _SOLID, _EDGES, _NEAR = 0.35, 0.2, 12  # edges have at most that share of the pixels; lossy values this near are one
 _MOST_SOLID = 64  # classes of a mask with grey or coloured edges
 _VOID = (255, 65535)
-_SHOWN = 8  # classes that are told with their shares
+_SHOWN = 8  # classes reported with their shares
 VOID_NAME = re.compile(r"void|unlabell?ed|ignored?|unknown|don'?t.?care|not.?labell?ed|out.of.roi", re.IGNORECASE)
 
 
@@ -51,7 +51,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Stored values that are classes, those to ignore, and what becomes of others. lines: the reasons, in words."""
+    """Stored values that are classes, those to ignore, and the treatment of others. lines: the reasons, in words."""
 
     codes: tuple[int, ...]
     ignored: tuple[int, ...] = ()
@@ -71,7 +71,7 @@ class _Opened:
 
 
 def find_values(labels: Sequence[Path]) -> Values:
-    """Return what label files hold; of many files some are opened, evenly.
+    """Return the values that label files hold; of many files, some are opened, evenly.
 
     Raises:
         UserError: none can be read.
@@ -132,7 +132,7 @@ def _count(found: Values, path: Path, stored: NDArray[Any]) -> None:
 
 
 def judge(values: Values) -> Judgement:
-    """Return which values are classes. Each decision is said with its share of the pixels.
+    """Return which values are classes, with each decision in words and its share of the pixels.
 
     Raises:
         UserError: there are more than a label map can hold.
@@ -164,7 +164,7 @@ def _is_void(value: int, codes: Sequence[int]) -> bool:
 
 
 def _solid(values: Values) -> set[int] | None:
-    """Return the values that are classes where the others are edges between them, else None."""
+    """Return the values that are classes if the others are edges between them, else None."""
     codes = sorted(values.pixels)
     solid = {code for code in codes if values.solid[code] >= _SOLID * values.pixels[code]}
     distance = _colour_distance if values.hold == "colours" else _grey_distance
@@ -193,7 +193,7 @@ def _colour_distance(one: int, other: int) -> int:
 def class_rows(
     values: Values, judged: Judgement, names: Mapping[int, str]
 ) -> tuple[list[dict[str, Any]], list[Any], list[str]]:
-    """Return the rows of the class table, the values to ignore, and what was decided, in words.
+    """Return the rows of the class table, the values to ignore, and the decisions in words.
 
     names: of values, from a list beside the data; values that it calls void are ignored.
     """

@@ -1,4 +1,4 @@
-"""Measure in a few seconds what this machine can do: latency, and seconds of a training step, of small networks."""
+"""Measure in a few seconds how fast this machine is: latencies, and seconds of a training step, of small networks."""
 
 import os
 import random
@@ -22,9 +22,9 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Machine:
-    """Hold what was measured. latencies: ms of networks of a space, ascending; step: seconds of a training step.
+    """A machine's measured speed. latencies: ms of networks of a space, ascending; step: seconds of a training step.
 
-    device: `cpu` or `cuda`; workers: how many trainings may run beside each other.
+    device: `cpu` or `cuda`; workers: the number of trainings that may run in parallel.
     """
 
     device: str
@@ -36,7 +36,7 @@ class Machine:
 def measure_machine(space: str, size: Size, crop: Size, batch: int, num_classes: int) -> Machine:
     """Time a few networks of a space at the images' size, and training steps of the middle one at the crop's size.
 
-    A processor trains with one thread a worker, so one thread is what is timed.
+    A CPU trains with one thread a worker, so one thread is timed.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     workers = 1 if device == "cuda" else min(8, len(os.sched_getaffinity(0)))
@@ -85,5 +85,5 @@ def step_seconds(arch: Arch, crop: Size, batch: int, num_classes: int, device: s
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the middle one of ascending values."""
+    """Return the middle of ascending values."""
     return values[len(values) // 2]

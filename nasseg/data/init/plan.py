@@ -1,4 +1,4 @@
-"""The plan of a class table: patterns, classes and splits, as init found them."""
+"""The plan of a class table: patterns, classes and splits, as found by init."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,10 +10,10 @@ from nasseg.data.class_table import Holds, Unknown
 
 @dataclass
 class Plan:
-    """The content of a class table, its list files, and how init came to it, in words.
+    """The content of a class table, its list files, and the reasons in words.
 
-    rows, ignore: as the table has them. splits: parts by split. lists: content of list files by name. labels: files of
-    labels, of each split one where `splits` does not name its own.
+    rows, ignore: as in the table. splits: parts by split. lists: content of list files by name. labels: files of
+    labels, for each split one if `splits` does not name its own.
     """
 
     images: str

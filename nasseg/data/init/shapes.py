@@ -26,7 +26,7 @@ _BACKGROUND = 0.02  # of the pixels that no shape covers make a class
 
 
 def find_shapes(root: Path) -> dict[Holds, list[Path]]:
-    """Return the files with shapes by format, of each folder as the first few show."""
+    """Return the files with shapes by format, judged by the first few of each folder."""
     folders: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for path in list_files(root):
         if path.suffix.lower() in (".json", ".xml", ".txt"):
@@ -64,10 +64,10 @@ def _kind_of(path: Path) -> Holds | None:
 
 
 def plan_shapes(root: Path, name: str) -> Plan | None:
-    """Return the plan of data with shapes, None where there are none that fit images.
+    """Return the plan of data with shapes; None if no shapes fit images.
 
     Raises:
-        UserError: the shapes have no images, or there is one image only.
+        UserError: the shapes have no images, or there is only one image.
     """
     found = find_shapes(root)
     for hold in sorted(found, key=lambda hold: -len(found[hold])):
@@ -126,7 +126,7 @@ def _in_order(title: str) -> tuple[int, str]:
 
 
 def _names(root: Path, hold: Holds, files: Sequence[Path]) -> dict[str, str]:
-    """Return names by title, in the order of the classes, where something says them.
+    """Return names by title, in the order of the classes, if something gives them.
 
     YOLO's titles are numbers, which a list beside the data names; COCO and CVAT list theirs in each file.
     """

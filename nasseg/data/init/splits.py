@@ -17,7 +17,7 @@ def plan_splits(
     """Fill the splits of a plan. classes: of label files, as far as they were looked at.
 
     Raises:
-        UserError: there is one labelled image only.
+        UserError: there is only one labelled image.
     """
     labels = {key: label for pair in pairs for key, (_, label) in zip(pair.keys, pair.files, strict=True)}
     images = {key: image for pair in pairs for key, (image, _) in zip(pair.keys, pair.files, strict=True)}
@@ -48,7 +48,7 @@ def hold_out_of_train(plan: Plan, name: str, keys: Sequence[str], classes: Mappi
     """Split the keys of train into train and val, by list files beside the class table.
 
     Raises:
-        UserError: there is one labelled image only.
+        UserError: there is only one labelled image.
     """
     if len(keys) < 2:
         raise UserError(f"one labelled image, {keys}, is too little: one to train with and one to choose by are needed")

@@ -12,7 +12,7 @@ from nasseg.errors import UserError
 from nasseg.records import Size
 from nasseg.words import duration
 
-HOURS = 2.0  # where none are given
+HOURS = 2.0  # default
 _SMALL = 200  # pixels; images with a shorter side than this are searched with networks that keep more of them
 _SMALLEST, _LARGEST = 64, 2_048  # sides that networks see
 _EPOCHS, _FEWEST, _MOST = 60, 200, 4_000  # steps of a whole training
@@ -22,7 +22,7 @@ _TRIALS, _SHARE = 72, 19 / 72  # by halving, 72 trials train as much as 19 netwo
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a user asks of a study. latency_ms: the budget of one image; hours: of the whole search."""
+    """A user's wishes for a study. latency_ms: the budget of one image; hours: of the whole search."""
 
     latency_ms: float | None = None
     hours: float | None = None
@@ -53,7 +53,7 @@ class _Training:
 def study_text(
     name: str, data: dict[str, Any], sizes: Sequence[Size], counts: Mapping[str, int], num_classes: int, wishes: Wishes
 ) -> tuple[str, list[str]]:
-    """Return a study file, and what was measured and assumed, in words.
+    """Return a study file, and its measurements and assumptions in words.
 
     counts: images of each split.
     """
@@ -102,7 +102,7 @@ def _measured(machine: Machine, size: Size) -> str:
 
 
 def _within(size: Size, machine: Machine, budget: float | None) -> tuple[Size, list[str]]:
-    """Return the size at which the middle network keeps the budget, and what this means, in words."""
+    """Return the size at which the middle network keeps the budget, and the consequences in words."""
     if budget is None:
         return size, ["no latency budget is given, so no network is refused for it: --latency 12ms sets one"]
     middle = median(machine.latencies_ms)
@@ -120,7 +120,7 @@ def _within(size: Size, machine: Machine, budget: float | None) -> tuple[Size, l
 
 
 def _training(step: float, images: int, batch: int, workers: int, hours: float) -> _Training:
-    """Return the longest training that the hours allow, up to _EPOCHS; where that is too short, fewer trials."""
+    """Return the longest training that the hours allow, up to _EPOCHS; if that is too short, fewer trials."""
     wanted = min(_MOST, max(_FEWEST, round(_EPOCHS * images / batch)))
     for trials in (_TRIALS, _TRIALS // 2, _TRIALS // 4):
         affordable = hours * 3600 * workers / (trials * _SHARE * step * _EXTRA)

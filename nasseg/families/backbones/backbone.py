@@ -164,10 +164,10 @@ class Classifier(nn.Module):
 
 
 def atrous(encoder: Levels, output_stride: int = 16) -> Levels:
-    """The encoder itself, changed so that no feature is coarser than output_stride (8 or 16).
+    """Change the encoder in place so that no feature is coarser than output_stride (8 or 16), and return it.
 
-    Where it would stride further it does not, and each later convolution is dilated by the strides left out. Parameters
-    stay what they are; p5, and at 8 also p4, has the new stride.
+    Strides beyond it are dropped, and each later convolution is dilated by the strides dropped before it. Parameters
+    stay the same; p5, and p4 for output stride 8, have the new stride.
     """
     dilation = 1
     for name, level in zip(tuple(encoder.features), encoder.levels, strict=True):
@@ -178,7 +178,7 @@ def atrous(encoder: Levels, output_stride: int = 16) -> Levels:
             if not isinstance(conv, nn.Conv2d):
                 continue
             own = before if conv.stride != (1, 1) else dilation
-            if conv.stride != (1, 1):  # it looks at what lies before the stride
+            if conv.stride != (1, 1):  # its kernel lies on the map before the stride
                 conv.stride, dilation = (1, 1), 2 * before
             if conv.kernel_size != (1, 1):
                 conv.dilation, conv.padding = (own, own), (own * (conv.kernel_size[0] // 2),) * 2
@@ -232,5 +232,5 @@ class DeepLabV3PlusDecoder(Decoder):
 
 
 def _separable(c_in: int, c_out: int) -> list[nn.Module]:
-    """Depthwise 3x3 and 1x1 convolution, Conv-BN-ReLU each."""
+    """Return a depthwise 3x3 and a 1x1 convolution, each as Conv-BN-ReLU."""
     return [conv_bn_relu(c_in, c_in, groups=c_in), conv_bn_relu(c_in, c_out, 1)]

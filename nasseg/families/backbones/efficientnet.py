@@ -21,7 +21,7 @@ from nasseg.families.layers import Levels, batch_norm2d, conv2d
 BN_EPS = 1e-3
 ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU}
 BLOCKS = ("mbconv", "fused")
-# Table 1: expansion, kernel, stride, channels, layers. A feature is taken of the last layer at its stride.
+# Table 1: expansion, kernel, stride, channels, layers. Each feature is the last layer's output at its stride.
 STAGES = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
@@ -35,13 +35,13 @@ STEM_CHANNELS = 32
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of divisor, the next one up if that falls below 90 %."""
+    """Round to the nearest multiple of divisor, or to the next one up if that is below 90 %."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
 def conv_bn(c_in: int, c_out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """A convolution without bias that keeps ceil(size / stride), and its BatchNorm with EfficientNet's eps."""
+    """Return a convolution without bias and its BatchNorm with EfficientNet's eps. Sizes become ceil(size / stride)."""
     conv = conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
     return [conv, batch_norm2d(c_out, eps=BN_EPS)]
 

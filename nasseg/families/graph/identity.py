@@ -1,4 +1,4 @@
-"""The identity of an inference graph: a hash that names and the order of definition leave unchanged."""
+"""The identity of an inference graph: a hash that does not depend on names or on the order of definition."""
 
 import hashlib
 from collections import defaultdict
@@ -9,11 +9,11 @@ from nasseg.families.graph.recorder import COMMUTATIVE, Edge, Graph, Operator
 
 
 def fingerprint(graph: Graph) -> str:
-    """A hash of what the logits depend on: operators, attributes, weight shapes and edges.
+    """Hash the part of a graph that the logits depend on: operators, attributes, weight shapes and edges.
 
-    Operators are numbered in the order in which a walk from the output meets them, inputs of sums and products in the
-    order of their own hashes, so neither the order of definition nor that of the run matters. Weights are numbered the
-    same way: sharing one differs from having two.
+    Operators are numbered in the order in which a walk from the output meets them. The inputs of sums and products are
+    walked in the order of their own hashes, so neither the order of definition nor that of the run matters. Weights are
+    numbered the same way: one shared weight differs from two.
     """
     indices = graph.needed()
     described = {index: _describe(graph.operators[index]) for index in indices}
@@ -54,10 +54,10 @@ def fingerprint(graph: Graph) -> str:
 
 
 def _around(graph: Graph, indices: list[int], above: dict[int, str]) -> dict[int, int]:
-    """Ranks of nodes that tell apart, by what uses them and their weights, what looks alike from above.
+    """Rank nodes that look alike from above by what uses them and their weights.
 
-    Each round looks one step further, until no round tells more nodes apart (colour refinement). Empty where no
-    commutative operator has two inputs that look alike.
+    Each round looks one step further, until no round tells more nodes apart (colour refinement). The result is empty if
+    no commutative operator has two inputs that look alike.
     """
     operators = {index: graph.operators[index] for index in indices}
     pairs = [{source for source, _ in operator.inputs} for operator in operators.values() if _commutative(operator)]

@@ -1,7 +1,7 @@
 """Multiply-adds of one call of a torch function, whatever kernels it runs: convolutions, attention, einsum, recurrence.
 
-The rules are torch's own (torch.utils.flop_counter, two FLOPs a multiply-add), with those that it lacks for products
-with vectors. A product of two elements is none: every paper counts elementwise work as free.
+The rules are torch's own (torch.utils.flop_counter, two FLOPs a multiply-add), and our own for products with vectors,
+which torch lacks. An elementwise product counts 0: every paper counts elementwise work as free.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _VECTORS: dict[Any, Callable[..., int]] = {
     aten.vdot: lambda a, b: prod(a.shape),
     aten.addbmm: lambda c, a, b, **_: prod(a.shape) * b.shape[-1],
 }
-# Of several operands, but none is multiplied by another, or only by elements: what torch does not tag as pointwise.
+# Kernels of several operands that multiply none, or only by elements, and that torch does not tag as pointwise.
 _FREE = frozenset(
     {
         *("cat", "stack", "copy", "embedding", "grid_sampler_2d", "grid_sampler_3d", "linalg_cross", "masked_scatter"),
@@ -34,10 +34,10 @@ _FREE = frozenset(
 
 
 class MultiplyAdds(TorchDispatchMode):
-    """Counts, while it is entered, the multiply-adds of the kernels that run.
+    """A counter of the multiply-adds of the kernels that run while it is entered.
 
-    unknown: whether one of them may multiply by several operands and has no rule: a kernel of torch's that has two or
-    more and is not elementwise, and every kernel that is not torch's.
+    unknown: True if one of them has no rule and may multiply several operands: a kernel of torch's that has two or more
+    and is not elementwise, or any kernel that is not torch's.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class MultiplyAdds(TorchDispatchMode):
         packet = func._overloadpacket
         if packet not in flop_registry and packet not in _VECTORS:
             with self:
-                result = func.decompose(*args, **kwargs)  # in inference mode, torch has not done it before
+                result = func.decompose(*args, **kwargs)  # in inference mode, torch has not done it yet
             if result is not NotImplemented:
                 return result
         result = func(*args, **kwargs)
@@ -64,5 +64,5 @@ class MultiplyAdds(TorchDispatchMode):
 
 
 def _counts(tensor: Tensor) -> bool:
-    """Whether a tensor holds indices or a mask."""
+    """Return whether a tensor holds indices or a mask."""
     return not (tensor.is_floating_point() or tensor.is_complex())

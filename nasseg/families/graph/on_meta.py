@@ -11,7 +11,7 @@ from torch.utils._device import DeviceContext
 
 
 class OnMeta(DeviceContext):
-    """`with torch.device("meta")`, in which moreover nothing is initialised: there is nothing to fill."""
+    """`with torch.device("meta")`, without initialisation: there is nothing to fill."""
 
     def __init__(self) -> None:
         super().__init__("meta")
@@ -37,9 +37,9 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def layer(kind: type[M], *args: Any, **kwargs: Any) -> M:
-    """Return kind(*args, **kwargs). Within one OnMeta, a layer like one that was built before is a copy of it.
+    """Return kind(*args, **kwargs). Within one OnMeta, a layer like an earlier one is a copy of it.
 
-    To build a layer takes most of the time that costing a network takes.
+    Building layers is most of the time that costing a network takes.
     """
     mode = _get_current_function_mode()
     if not isinstance(mode, OnMeta):
@@ -56,7 +56,7 @@ def layer(kind: type[M], *args: Any, **kwargs: Any) -> M:
 
 
 def _copy(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes of a layer on meta for another one, which shares nothing that may change."""
+    """Copy the attributes of a layer on meta for another one; the two share nothing that may change."""
     copied = dict(state)
     for name in _CONTAINERS:
         copied[name] = copied[name].copy()

@@ -16,9 +16,9 @@ _META = torch.device("meta")
 
 
 def infer(kind: str, arguments: Mapping[str, Any], *, in_place: bool = False) -> Tensor | None:
-    """A meta tensor of the shape that a call gives, or None where no rule covers it. `arguments`: by name, complete.
+    """Return a meta tensor of the call's output shape, or None if no rule covers it. `arguments`: by name, complete.
 
-    What is done in place gives its own input, as torch does.
+    A call in place returns its own input, as in torch.
     """
     rule = _RULES.get(kind)
     shape = rule(arguments) if rule else None
@@ -44,7 +44,7 @@ def _broadcast(arguments: Mapping[str, Any]) -> Shape | None:
 
 
 def _widest(tensors: list[Tensor]) -> Shape | None:
-    """The shape of tensors that differ in sides of 1 only."""
+    """Return the common shape of tensors that differ only in sides of 1."""
     tensors = [tensor for tensor in tensors if tensor.dim()]
     if len({tensor.dim() for tensor in tensors}) != 1:
         return None
@@ -72,7 +72,7 @@ def _conv(arguments: Mapping[str, Any]) -> Shape | None:
 
 
 def _count(side: int, kernel: int, stride: int, padding: int, dilation: int, *, up: bool = False) -> int:
-    """How often a kernel fits on a side. up: also where it reaches beyond the end, if it starts before."""
+    """Count how often a kernel fits on a side. up: also where it starts inside and reaches beyond the end."""
     way = side + 2 * padding - dilation * (kernel - 1) - 1
     if not up:
         return way // stride + 1

@@ -20,9 +20,9 @@ from nasseg.families.graph.output_shapes import Shape, infer
 
 Edge = tuple[int, int]  # (index of the producing operator, -1 for the image; which of its outputs)
 IMAGE: Edge = (-1, 0)
-WEIGHTS: Edge = (-2, 0)  # as the memory that something lies in
+WEIGHTS: Edge = (-2, 0)  # as an entry of `memory`
 COMMUTATIVE = frozenset({"add", "mul"})
-# Called as different functions, the same operator.
+# Functions that are the same operator.
 _SAME = {
     "conv2d": "conv",
     "conv_transpose2d": "conv_transpose",
@@ -40,7 +40,7 @@ _NOT_IN_INFERENCE = frozenset({"momentum", "training", "inplace"})
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A parameter or buffer, once however often it is used."""
+    """A parameter or buffer, listed once even if it is used several times."""
 
     index: int
     shape: tuple[int, ...]
@@ -71,14 +71,14 @@ class Operator(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Operators in the order of the run; `outputs` names the edges that were asked for."""
+    """Operators in the order of the run; `outputs` names the requested edges."""
 
     image_shape: tuple[int, ...]
     operators: tuple[Operator, ...]
     outputs: dict[str, Edge]
 
     def needed(self, name: str = "logits") -> list[int]:
-        """The indices of the operators that the named output depends on, in order."""
+        """Return the indices of the operators that the named output depends on, in order."""
         needed, stack = set(), [self.outputs[name][0]]
         while stack:
             index = stack.pop()
@@ -88,11 +88,11 @@ class Graph:
         return sorted(needed)
 
     def reachable(self, name: str = "logits") -> list[Operator]:
-        """The operators that the named output depends on, in order."""
+        """Return the operators that the named output depends on, in order."""
         return [self.operators[index] for index in self.needed(name)]
 
 
-# How the arguments of the functions that networks are made of are called, so that positional and keyword calls agree.
+# Argument names of the common functions, so that positional and keyword calls agree.
 _SIGNATURES: dict[str, tuple[str, ...]] = {
     "conv": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
     "conv_transpose": ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
@@ -103,7 +103,7 @@ _SIGNATURES: dict[str, tuple[str, ...]] = {
     "interpolate": ("input", "size", "scale_factor", "mode", "align_corners"),
     "cat": ("tensors", "dim"),
 }
-# What torch assumes where an argument is left out (None: not an argument of that operator).
+# Torch's defaults for arguments left out.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "conv": {"stride": 1, "padding": 0, "dilation": 1, "groups": 1},
     "conv_transpose": {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1},
@@ -115,12 +115,12 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 _POOLS = frozenset({"max_pool2d", "avg_pool2d"})
 _PAIRS = frozenset({"stride", "padding", "dilation", "output_padding", "kernel_size"})
-_SCALARS = frozenset({int, float, bool, str, type(None)})  # the most frequent arguments
+_SCALARS = frozenset({int, float, bool, str, type(None)})  # most arguments are one of these
 _NAMED = (torch.dtype, torch.device, torch.memory_format, slice)
 
 
 def _plain(name: str, value: Any) -> Any:
-    """An argument as hashable plain data; an int that stands for a pair becomes the pair."""
+    """Convert an argument to hashable plain data; an int that stands for a pair becomes the pair."""
     if type(value) in _SCALARS:
         return (value, value) if name in _PAIRS and isinstance(value, int) else value
     if isinstance(value, (list, tuple)):
@@ -129,7 +129,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _tensors(value: Any) -> Sequence[Tensor]:
-    """The tensors in an argument or a result, in order."""
+    """Return the tensors in an argument or a result, in order."""
     if type(value) in _SCALARS:
         return ()
     if isinstance(value, Tensor):
@@ -142,7 +142,7 @@ def _tensors(value: Any) -> Sequence[Tensor]:
 
 
 def _scalars(values: Iterable[Any]) -> bool:
-    """Nothing but numbers and words: not worth a look inside."""
+    """Return whether the values are all numbers and words, so that nothing inside needs a look."""
     return _SCALARS.issuperset(map(type, values))
 
 
@@ -152,7 +152,7 @@ class _Recorder(TorchFunctionMode):
         self.operators: list[Operator] = []
         self.weights: dict[int, Weight] = {}
         self.edges: dict[int, tuple[Edge, Shape]] = {id(image): (IMAGE, tuple(image.shape))}  # by tensor
-        self.memory: dict[int, Edge] = {_storage(image): IMAGE}  # by storage: what was put there first
+        self.memory: dict[int, Edge] = {_storage(image): IMAGE}  # storage -> the first edge in it
         self.keep: list[Any] = [image]  # so that ids stay unique
         for module in every_module(model):
             for named, trainable in ((module._parameters, True), (module._buffers, False)):
@@ -212,7 +212,7 @@ class _Recorder(TorchFunctionMode):
             return
         if "wi" in operands and kind not in COMMUTATIVE:  # p - x and not x - p
             attributes.append(("operands", operands))
-        if kind == "interpolate":  # the output shape says it, and scale_factor and size are two ways to ask for it
+        if kind == "interpolate":  # size and scale_factor are two ways to ask for the output shape, which is recorded
             attributes = [item for item in attributes if item[0] in ("mode", "align_corners", "antialias")]
         index, output_shapes, memory = len(self.operators), [], []
         for number, output in enumerate(outputs):
@@ -238,12 +238,12 @@ class _Recorder(TorchFunctionMode):
 
 
 def _storage(tensor: Tensor) -> int:
-    """The same for tensors that share their memory, as long as one of them lives."""
+    """Return a key of the tensor's memory: the same for tensors that share it, while one of them lives."""
     return tensor.untyped_storage()._cdata
 
 
 def _arguments(kind: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call by name, with what torch assumes for those left out."""
+    """Return the arguments of a call by name; those left out have torch's defaults."""
     names = _SIGNATURES.get(kind, ())
     arguments = dict(_DEFAULTS.get(kind, ()))
     arguments.update(zip(names, args, strict=False))
@@ -265,13 +265,13 @@ def _kind(func: Any) -> str:
 
 @cache
 def _in_place(func: Any) -> bool:
-    """x.relu_(), x += y: the result is the first argument itself."""
+    """Return whether a function returns its first argument changed, like x.relu_() and x += y."""
     name: str = getattr(func, "__name__", "")
     return name.endswith("_") and (not name.endswith("__") or name.startswith("__i"))
 
 
 def every_module(model: nn.Module) -> list[nn.Module]:
-    """As often as it is used. model.modules() takes six times as long."""
+    """Return the model's modules, each as often as it is used. model.modules() is six times slower."""
     found = [model]
     for module in found:
         found += [child for child in module._modules.values() if child is not None]

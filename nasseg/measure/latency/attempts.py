@@ -1,4 +1,4 @@
-"""Latency, timed on the device: warm-up, replicates, percentiles, and a look at whether something else was running."""
+"""Latency, timed on the device: warm-up, replicates, percentiles, and a check for other load."""
 
 import time
 from collections.abc import Callable
@@ -24,13 +24,14 @@ MAX_SPREAD = 0.25
 def measure_latency(
     arch: Arch, protocol: LatencyProtocol, exclusive: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> Latency:
-    """Milliseconds a batch of an arch's inference form, random weights (they do not matter to dense networks).
+    """Return the latency of an arch's inference form, in milliseconds a batch.
 
-    `exclusive` is entered around each attempt, for a lock that keeps others off the device. A disturbed attempt (wall
-    over CPU time, or spread) is repeated; after three the least disturbed is kept and marked.
+    Weights are random, which does not matter to dense networks. `exclusive` is entered around each attempt, for a lock
+    that keeps others off the device. A disturbed attempt (wall over CPU time, or spread) is repeated; after three, the
+    least disturbed one is kept and marked.
 
     Raises:
-        UserError: the device, backend or precision is not to be had here.
+        UserError: the device, backend or precision is not available here.
         TargetUnreachable: a command on a target did not answer.
     """
     check_protocol(protocol)
@@ -41,7 +42,7 @@ def measure_latency(
     with numerics(protocol):
         for _ in range(ATTEMPTS):
             with exclusive():
-                run = run or runner(arch, protocol)  # building is work on the device, too
+                run = run or runner(arch, protocol)  # building also works on the device
                 attempts.append(attempt(run, protocol))
             if attempts[-1].disturbance <= 1:
                 break
@@ -58,7 +59,7 @@ class Attempt:
 
     @property
     def disturbance(self) -> float:
-        """Above 1: something else was running, or the times lie too far apart."""
+        """Above 1: something else was running, or the times vary too much."""
         p25, p50, p75 = np.percentile(self.seconds, [25, 50, 75])
         return max(self.load / MAX_WALL_OVER_CPU, float((p75 - p25) / p50) / MAX_SPREAD)
 
@@ -79,7 +80,7 @@ class Attempt:
 
 
 def attempt(run: Run, protocol: LatencyProtocol) -> Attempt:
-    """Warm-up and replicates, on a device that the caller has for itself."""
+    """Run warm-up and replicates, on a device that the caller holds alone."""
     before = clock_mhz(protocol.device)
     wall, cpu = (_time_events if protocol.device.startswith("cuda") else _time)(run, protocol)
     after = clock_mhz(protocol.device)
@@ -90,7 +91,7 @@ def attempt(run: Run, protocol: LatencyProtocol) -> Attempt:
 
 @torch.inference_mode()
 def _time(run: Run, protocol: LatencyProtocol) -> tuple[np.ndarray, float]:
-    """Seconds of each replicate, and the CPU seconds of all of them."""
+    """Return the seconds of each replicate, and the CPU seconds of all of them."""
     for _ in range(protocol.warmup):
         run()
     wall: list[float] = []
@@ -107,7 +108,7 @@ def _time(run: Run, protocol: LatencyProtocol) -> tuple[np.ndarray, float]:
 
 @torch.inference_mode()
 def _time_events(run: Run, protocol: LatencyProtocol) -> tuple[np.ndarray, float]:
-    """The same on a GPU, by its own clock: an event before and after each replicate, which is waited for."""
+    """Return the same on a GPU, by its own clock: an event before and after each replicate, then a wait."""
     for _ in range(protocol.warmup):
         run()
     torch.cuda.synchronize(protocol.device)

@@ -1,4 +1,4 @@
-"""How a network is run where it is timed: in PyTorch as it is, as a CUDA graph, compiled, or in ONNX Runtime."""
+"""The ways to run a network that is timed: in PyTorch directly, as a CUDA graph, compiled, or in ONNX Runtime."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,7 +22,11 @@ Run = Callable[[], object]
 
 
 def check_protocol(protocol: LatencyProtocol) -> None:
-    """Raise a UserError where a protocol cannot be followed here."""
+    """Check that a protocol can be followed here.
+
+    Raises:
+        UserError: it cannot.
+    """
     kind = protocol.device.partition(":")[0]
     if kind not in ("cpu", "cuda"):
         raise UserError(f"device must be cpu, cuda or cuda:N, got {protocol.device!r}")
@@ -37,7 +41,7 @@ def check_protocol(protocol: LatencyProtocol) -> None:
     if protocol.backend == "command":
         if "{onnx}" not in protocol.command:
             raise UserError(f"the command must say where the file goes, with {{onnx}}, got {protocol.command!r}")
-        return  # precision and device are the target's
+        return  # the target decides precision and device
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {protocol.device} is not to be had: torch sees no CUDA here; use cpu")
     if protocol.backend == "cuda-graph" and kind != "cuda":
@@ -49,7 +53,7 @@ def check_protocol(protocol: LatencyProtocol) -> None:
 
 
 def prepare(arch: Arch, protocol: LatencyProtocol) -> nn.Module:
-    """The network that is timed, on its device: seeded weights, inference form, as the protocol says."""
+    """Build the network to time, on its device: seeded weights, inference form, as the protocol says."""
     torch.manual_seed(0)
     model: nn.Module = arch.build(protocol.num_classes).eval()
     if protocol.fold_bn:
@@ -63,7 +67,7 @@ def prepare(arch: Arch, protocol: LatencyProtocol) -> nn.Module:
 
 
 def runner(arch: Arch, protocol: LatencyProtocol) -> Run:
-    """What is timed: a call that computes one batch and returns when it is enqueued (CUDA) or done."""
+    """Return a call that computes one batch and returns when it is enqueued (CUDA) or done."""
     model = prepare(arch, protocol)
     if protocol.backend == "onnxruntime":
         return _onnx_runner(model, protocol)
@@ -76,17 +80,17 @@ def runner(arch: Arch, protocol: LatencyProtocol) -> Run:
 
 
 def example(protocol: LatencyProtocol) -> Tensor:
-    """A batch of noise as the protocol says: [batch, 3, H, W]."""
+    """Return a batch of noise as the protocol says: [batch, 3, H, W]."""
     layout = torch.channels_last if protocol.memory_format == "channels_last" else torch.contiguous_format
     image = torch.randn(protocol.batch, 3, *protocol.input_size)
     return image.to(device=protocol.device, dtype=DTYPES[protocol.precision], memory_format=layout)
 
 
 def _graph_runner(model: nn.Module, image: Tensor) -> Run:
-    """The network captured once, replayed: what launches cost is left out. Each call returns the same tensor, anew."""
+    """Capture the network once and return its replay, without launch costs. Each call refills the same tensor."""
     side = torch.cuda.Stream(image.device)
     side.wait_stream(torch.cuda.current_stream(image.device))
-    with torch.inference_mode(), torch.cuda.stream(side):  # libraries choose their algorithms before the capture
+    with torch.inference_mode(), torch.cuda.stream(side):  # let libraries choose their algorithms before the capture
         for _ in range(3):
             model(image)
     torch.cuda.current_stream(image.device).wait_stream(side)
@@ -98,7 +102,7 @@ def _graph_runner(model: nn.Module, image: Tensor) -> Run:
         graph.replay()
         return logits
 
-    replay.reads = model, image  # type: ignore[attr-defined]  # a graph keeps addresses; the memory must stay ours
+    replay.reads = model, image  # type: ignore[attr-defined]  # a graph keeps addresses, so keep the memory
     return replay
 
 
@@ -116,7 +120,7 @@ def _onnx_runner(model: nn.Module, protocol: LatencyProtocol) -> Run:
 
 @contextmanager
 def numerics(protocol: LatencyProtocol) -> Iterator[None]:
-    """Threads, TF32 and cuDNN's search for algorithms as the protocol says, and as they were afterwards."""
+    """Set threads, TF32 and cuDNN's search for algorithms as the protocol says, and restore them afterwards."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = torch.get_num_threads(), cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
     torch.set_num_threads(protocol.threads)
@@ -141,7 +145,7 @@ class WithoutUpsampling(nn.Module):
 
 
 def fold_batch_norm(model: nn.Module) -> int:
-    """Fold each BatchNorm that follows a convolution in a Sequential into it, in place; how many those were."""
+    """Fold each BatchNorm that follows a convolution in a Sequential into it, in place; return how many."""
     folded = 0
     for module in model.modules():
         if not isinstance(module, nn.Sequential):
@@ -159,11 +163,11 @@ def fold_batch_norm(model: nn.Module) -> int:
 
 
 def clock_mhz(device: str) -> float | None:
-    """The clock of the device now, where it can be read."""
+    """Return the current clock of the device, if it can be read."""
     if device.startswith("cuda"):
         try:
             return float(torch.cuda.clock_rate(torch.device(device)))
-        except Exception:  # needs a package that may not be there
+        except Exception:  # needs a package that may be missing
             return None
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -1,8 +1,8 @@
-"""One device, many workers, one measurer: a reader-writer lock between the processes of one machine.
+"""A reader-writer lock of a device between the processes of one machine: many workers, one measurer.
 
-Whatever computes on the device enters `computing()` a step at a time; a latency measurement enters `measuring()` and
-has the device for itself. A waiting measurer holds the gate, so no new step starts and the wait is one step long. Both
-are file locks: the kernel frees them when a process dies, by SIGKILL too.
+A worker enters `computing()` for each step on the device; a latency measurement enters `measuring()` and has the device
+alone. A waiting measurer holds the gate, so no new step starts and it waits for one step at most. Both are file locks:
+the kernel frees them when a process dies, even by SIGKILL.
 """
 
 import fcntl
@@ -14,7 +14,10 @@ from pathlib import Path
 
 
 class DeviceLock:
-    """The lock of one device of this machine. Make one a process (file descriptors are not shared between them)."""
+    """The lock of one device of this machine.
+
+    Make one in each process (file descriptors are not shared between them).
+    """
 
     def __init__(self, device: str) -> None:
         folder = Path(os.environ.get("NASSEG_LOCKS", Path(tempfile.gettempdir()) / f"nasseg-locks-{os.getuid()}"))
@@ -25,7 +28,7 @@ class DeviceLock:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Compute beside others that compute, never beside a measurement."""
+        """Compute beside other workers, never beside a measurement."""
         fcntl.flock(self._gate, fcntl.LOCK_EX)
         try:
             fcntl.flock(self._body, fcntl.LOCK_SH)
@@ -38,7 +41,7 @@ class DeviceLock:
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
-        """Have the device alone."""
+        """Hold the device alone."""
         fcntl.flock(self._gate, fcntl.LOCK_EX)
         try:
             fcntl.flock(self._body, fcntl.LOCK_EX)
@@ -55,7 +58,7 @@ class DeviceLock:
 
 
 def _physical(device: str) -> str:
-    """A name that processes which see different GPUs do not share, and those that see one by different numbers do."""
+    """Return a name for the physical GPU: the same for processes that number it differently, another for other GPUs."""
     kind, _, number = device.partition(":")
     if kind != "cuda":
         return device.replace(":", "-")

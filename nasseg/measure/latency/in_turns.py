@@ -1,4 +1,4 @@
-"""Networks timed against each other: in turns, so that what changes on the machine changes for all of them."""
+"""Time networks in turns, so that changes of the machine affect all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ class Row:
 
     @property
     def middle(self) -> Latency:
-        """The round with the median p50, of those that were not disturbed where there are any."""
+        """The round with the median p50, among the undisturbed ones if there are any."""
         quiet = [one for one in self.rounds if not one.disturbed] or list(self.rounds)
         p50_ms = median_low(one.p50_ms for one in quiet)
         return next(one for one in quiet if one.p50_ms == p50_ms)
@@ -56,7 +56,7 @@ class Row:
 def compare_latency(
     archs: Mapping[str, Arch], protocol: LatencyProtocol, *, base: str, repeat: int, exclusive: Exclusive = nullcontext
 ) -> list[Row]:
-    """Each network once a round, A B A B, `repeat` rounds; ratios to the one called `base`, round by round.
+    """Time each network once a round, A B A B, for `repeat` rounds, with ratios to `base`, round by round.
 
     Raises:
         UserError: the protocol cannot be followed here.
@@ -86,10 +86,12 @@ def compare_latency(
 def latency_by_part(
     arch: Arch, protocol: LatencyProtocol, exclusive: Exclusive = nullcontext, *, rounds: int = 20
 ) -> dict[str, float]:
-    """Milliseconds of encoder, context, decoder, head and the final upsampling: medians, run eagerly, each waited for.
+    """Return the milliseconds of encoder, context, decoder, head and the final upsampling: medians of eager runs.
+
+    Each part is waited for.
 
     Raises:
-        UserError: the protocol's backend has no parts to look into.
+        UserError: the protocol's backend has no visible parts.
     """
     if protocol.backend != "eager":
         raise UserError(f"latency by part is taken with backend eager, got {protocol.backend}")

@@ -1,7 +1,7 @@
 """A model as a file that runs without nasseg and without PyTorch: ONNX, of one fixed input size, weights inside.
 
-The file's input is called `image`, [batch, 3, H, W]; its output is as the model's. Sizes are constants in it, because
-that is what the compilers of small devices want, and what every figure of nasseg is taken at.
+The file's input is called `image`, [batch, 3, H, W]; its output is the model's. Sizes are constants in it, because the
+compilers of small devices want that, and every figure of nasseg is measured at a fixed size.
 
 Packages: onnx and onnxscript write such a file, onnxruntime runs it; together they are the extra `onnx`.
 """
@@ -26,12 +26,16 @@ _TO_WRITE, _TO_RUN = ("onnx", "onnxscript"), ("onnxruntime",)
 
 
 def require_onnx() -> None:
-    """Raise a UserError where a package that writes or runs ONNX files is missing."""
+    """Check that the packages that write and run ONNX files are installed.
+
+    Raises:
+        UserError: one is missing.
+    """
     _require(*_TO_WRITE, *_TO_RUN)
 
 
 def _require(*packages: str) -> Any:
-    """The last of these packages, when all are there."""
+    """Import these packages, and return the last of them."""
     module = None
     for package in packages:
         try:
@@ -42,7 +46,7 @@ def _require(*packages: str) -> Any:
 
 
 def trace(model: nn.Module, input_size: Size, *, batch: int = 1) -> ExportedProgram:
-    """The program of a model in eval mode for images [batch, 3, *input_size], in the model's precision, on its device.
+    """Return the program of a model in eval mode for images [batch, 3, *input_size], in its precision, on its device.
 
     It names no file or line of the machine that traced it.
 
@@ -62,7 +66,7 @@ def save_onnx(program: ExportedProgram, path: Path, *, output: str = "logits") -
     """Write a traced program as ONNX; its output gets the name `output`.
 
     Raises:
-        UserError: a package is missing, or the program holds what ONNX cannot say.
+        UserError: a package is missing, or ONNX cannot express the program.
         OSError: it cannot be written.
     """
     _require(*_TO_WRITE)
@@ -86,7 +90,7 @@ def write_onnx(model: nn.Module, path: Path, input_size: Size, *, batch: int = 1
 
 
 def open_onnx(source: Path | bytes, *, threads: int = 0, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
-    """The `InferenceSession` of an ONNX file, or of its content; 0 threads: as many as there are cores.
+    """Return the `InferenceSession` of an ONNX file, or of its content; 0 threads: as many as there are cores.
 
     Raises:
         UserError: onnxruntime is missing, or cannot use the file.
@@ -97,16 +101,16 @@ def open_onnx(source: Path | bytes, *, threads: int = 0, providers: Sequence[str
     content = source if isinstance(source, bytes) else str(source)
     try:
         return onnxruntime.InferenceSession(content, options, providers=list(providers))
-    except Exception as error:  # its errors have no type in common
+    except Exception as error:  # its errors share no type
         name = "the file" if isinstance(source, bytes) else source
         raise MisfitError(f"ONNX Runtime cannot use {name}: {_first_line(error)}") from None
 
 
 def run_onnx(session: Any, images: Tensor) -> Tensor:
-    """Images [batch, 3, H, W] on the CPU -> the file's one output.
+    """Return the file's one output for images [batch, 3, H, W] on the CPU.
 
     Raises:
-        UserError: the images are not of the size that the file was written for.
+        UserError: the images are not of the file's size.
     """
     try:
         (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
@@ -118,7 +122,7 @@ def run_onnx(session: Any, images: Tensor) -> Tensor:
 
 @contextmanager
 def _telling(what: str) -> Iterator[None]:
-    """Whatever torch's exporters raise, which has no type in common, as a UserError; their notes are kept quiet."""
+    """Report any error of torch's exporters, which share no type, as a UserError, and silence their notes."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,12 +1,12 @@
-"""Latency predicted from an architecture's operators, by measurements of other architectures on the same device.
+"""Predict latency from an architecture's operators, by measurements of other architectures on the same device.
 
-A prediction orders candidates and passes over hopeless ones before they are measured. It is not a measurement and has
-a type of its own (`Prediction`), so that it cannot be stored as one.
+A prediction orders candidates and skips hopeless ones before they are measured. It is not a measurement and has a type
+of its own (`Prediction`), so that it cannot be stored as one.
 
-The model: a network takes the sum of what its operators take, and an operator a time for the call, one for its
+The model: a network takes the sum of its operators' times; an operator takes a time for the call, one for its
 multiply-adds and one for the bytes it moves, each at its class's rate. The rates are at least 0 (non-negative least
-squares on the relative error), so a prediction is never negative and grows with the network, also beyond what was
-measured. On a CPU, fitted on 150 of five families and predicting 50 others, this is 3 % off where multiply-adds alone
+squares on the relative error), so a prediction is never negative and grows with the network, also beyond the measured
+range. On a CPU, fitted on 150 of five families and predicting 50 others, this is 3 % off where multiply-adds alone
 are 25 %; log-linear regression is 12 % off, and a kernel on the residual gains a tenth of a point.
 """
 
@@ -25,14 +25,14 @@ from nasseg.errors import UserError
 from nasseg.families.graph.recorder import Graph, Operator
 from nasseg.measure.cost import macs
 
-MIN_FITTED = 30  # left 3.2 % of error on others of the same families, where 100 left 2.4 % and 150 no less
+MIN_FITTED = 30  # 30 leave 3.2 % of error on others of the same families, 100 leave 2.4 %, and 150 no less
 FOLDS = 10
 COVERAGE = 0.9
 RIDGE = 1e-3
-VECTOR = 16  # channels: what one instruction or tile computes at least, so 19 classes cost as much as 32
-SMALL_MB = 0.1  # what a kind of operator without a class may move at the cost of its call
+VECTOR = 16  # channels that one instruction or tile computes at least, so 19 classes cost as much as 32
+SMALL_MB = 0.1  # a kind of operator without a class may move so much at the cost of its call
 
-# Operators that take their time with the bytes that they move. Other kinds are classes of their own.
+# Operators whose time depends on the bytes that they move. Other kinds are classes of their own.
 _CLASSES = {
     "batch_norm": "batch_norm",
     "cat": "cat",
@@ -64,9 +64,9 @@ _VIEWS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Milliseconds a batch, and between which the truth lies in the share of cases that was asked of the fit.
+    """Milliseconds a batch, with the interval that holds the true value in the share of cases asked of the fit.
 
-    high_ms is infinite where the network has a class of operators (`unknown`) that no measured one had.
+    high_ms is infinite if the network has a class of operators (`unknown`) that no measured one had.
     """
 
     ms: float
@@ -77,9 +77,9 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """Plain data. Errors are those on architectures left out of the fit, in FOLDS parts.
+    """A fitted model as plain data. Errors are those on architectures left out of the fit, in FOLDS parts.
 
-    rates: ms a unit of each feature (see `features`). low, high: what a prediction is multiplied with for its interval.
+    rates: ms a unit of each feature (see `features`). low, high: factors of a prediction for its interval.
     mape: mean of |predicted / measured - 1|. kendall_tau: between predicted and measured order. n: networks fitted on.
     """
 
@@ -92,10 +92,10 @@ class Predictor:
     kendall_tau: float
 
     def predict(self, graph: Graph) -> Prediction:
-        """Of a network recorded at the input size of those that were measured.
+        """Predict a network recorded at the input size of the measured ones.
 
         Raises:
-            UserError: it is recorded at another.
+            UserError: it is recorded at another size.
         """
         if graph.image_shape != self.image_shape:
             size, asked = (" x ".join(map(str, shape[-2:])) for shape in (self.image_shape, graph.image_shape))
@@ -103,7 +103,7 @@ class Predictor:
         return self.predict_work(features(graph))
 
     def predict_work(self, found: Mapping[str, float]) -> Prediction:
-        """Of a network whose `features` are known, at the input size of those that were measured."""
+        """Predict a network from its `features` at the input size of the measured ones."""
         unknown = tuple(sorted(name for name in found if name not in self.rates))
         ms = sum(self.rates.get(name, 0.0) * amount for name, amount in found.items())
         high = float("inf") if unknown else ms * self.high
@@ -119,11 +119,11 @@ class Predictor:
 
 
 def features(graph: Graph) -> dict[str, float]:
-    """Amounts of work: calls, and by class of operator `<class> gmacs` (10^9) and `<class> mb` (10^6 bytes).
+    """Return amounts of work: calls, and by class of operator `<class> gmacs` (10^9) and `<class> mb` (10^6 bytes).
 
     Convolutions are dense (1x1, or larger), grouped, depthwise or transposed; bytes are those of fp32 maps in and out.
     A dense convolution pays for whole vectors of output channels. Its weights are moved into another layout at each
-    call of an eager CPU network, which is what large late stages on small maps take their time with.
+    call of an eager CPU network, which dominates large late stages on small maps.
     """
     found: dict[str, float] = defaultdict(float)
     for operator in graph.reachable():
@@ -157,9 +157,9 @@ def _padding(operator: Operator) -> float:
 
 
 def fit(graphs: Sequence[Graph], latencies_ms: Sequence[float]) -> Predictor:
-    """A predictor of a device from latencies of networks measured on it, all under one protocol.
+    """Fit a predictor of a device to latencies of networks measured on it, all under one protocol.
 
-    graphs: recorded at the protocol's input size. Leave out measurements that were disturbed.
+    graphs: recorded at the protocol's input size. Leave out disturbed measurements.
 
     Raises:
         UserError: too few, of different sizes, or a latency is not above 0.
@@ -177,9 +177,9 @@ def fit_work(
     image_shape: tuple[int, ...],
     coverage: float = COVERAGE,
 ) -> Predictor:
-    """The same from the networks' `features`. coverage: how often the truth is to lie inside the interval.
+    """Fit a predictor to the networks' `features`. coverage: how often the true value must lie inside the interval.
 
-    The interval ends at measured ratios, so that what few networks cannot tell is wide rather than guessed.
+    The interval ends at measured ratios, so with few networks it is wide rather than guessed.
 
     Raises:
         UserError: as `fit`.
@@ -214,7 +214,10 @@ def fit_work(
 
 
 def _rates(table: np.ndarray, latencies: np.ndarray) -> np.ndarray:
-    """Non-negative rates [features] that make table @ rates / latencies near 1, small shares kept small by a ridge."""
+    """Return non-negative rates [features] that bring table @ rates / latencies near 1.
+
+    A ridge keeps small shares small.
+    """
     shares = table / latencies[:, None]
     scale = np.sqrt(np.mean(shares**2, axis=0))
     scale[scale == 0] = 1

@@ -1,4 +1,4 @@
-"""The papers' latency protocols as rows of data, each with what cannot be followed here."""
+"""The papers' latency protocols as rows of data, each with the points that cannot be followed here."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +11,7 @@ from nasseg.files import read_yaml
 
 @dataclass(frozen=True)
 class LatencyPreset:
-    """A row of presets.yaml. settings: fields of LatencyProtocol. differs: what the paper did otherwise."""
+    """A row of presets.yaml. settings: fields of LatencyProtocol. differs: the paper's deviations from them."""
 
     name: str
     citation: str
@@ -26,7 +26,7 @@ def latency_presets() -> dict[str, LatencyPreset]:
 
 
 def latency_preset(name: str) -> LatencyPreset:
-    """The preset of a paper.
+    """Return the preset of a paper.
 
     Raises:
         UserError: none has that name.

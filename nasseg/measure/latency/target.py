@@ -1,9 +1,9 @@
-"""Latency on another device, by a command of the user's: nasseg writes an ONNX file, the command says how long it took.
+"""Latency on another device, by a user's command: nasseg writes an ONNX file, the command reports how long it took.
 
 The command is a line with `{onnx}` for the file, run without a shell: `ssh board ./bench.sh {onnx}`. Its last line of
 output is JSON, `{"p50": ms, "p90": ms, "p99": ms, "n": replicates, "device": "...", "runtime": "..."}`. Exit code 3
-says that the target cannot run this network, which is then the network's fault; everything else that goes wrong is the
-target's, and no network is blamed for it.
+means that the target cannot run this network, which is then the network's fault. Every other failure is the target's,
+and no network is blamed for it.
 """
 
 import json
@@ -27,7 +27,7 @@ CANNOT_RUN = 3
 
 
 class TargetUnreachable(UserError):  # noqa: N818  (a state of the target)
-    """The target did not answer as it should: no network would fare better now."""
+    """The target did not answer properly: other networks would fail too."""
 
 
 def measure_on_target(
@@ -37,11 +37,11 @@ def measure_on_target(
     *,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Latency:
-    """What the protocol's command says of the network; `exclusive` is entered while it runs.
+    """Return the latency that the protocol's command reports for the network; `exclusive` is entered while it runs.
 
     Raises:
-        TargetUnreachable: it timed out, could not be started, failed, or its output is not what it should be.
-        UserError: it says that it cannot run this network.
+        TargetUnreachable: it timed out, could not be started, failed, or its output is malformed.
+        UserError: it reports that it cannot run this network.
     """
     with tempfile.TemporaryDirectory(prefix="nasseg-") as folder:
         path = Path(folder) / "model.onnx"

@@ -1,4 +1,4 @@
-"""The front and the hypervolume. They only draw what nasseg.report.numbers.front_view computed.
+"""Charts of the front and the hypervolume. They only draw; nasseg.report.numbers.front_view computes.
 
 Every trace names its rows in `customdata` and its part in `meta`; the page swaps figures and marks the chosen row.
 """
@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from nasseg.report.numbers.front_view import Axis, History, View
 from nasseg.words import number, sentence
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; shapes say the same once more.
+# Okabe and Ito's colours, which colour-blind readers can tell apart; shapes repeat the distinction.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
@@ -29,17 +29,17 @@ CONFIG = {
 
 
 def mark(index: int) -> tuple[str, str]:
-    """Colour and symbol of the family or study at that index; no two alike for 36 of them."""
+    """Return the colour and symbol of the family or study at that index; the first 36 all differ."""
     return COLOURS[index % len(COLOURS)], SYMBOLS[(index + index // len(COLOURS)) % len(SYMBOLS)]
 
 
 def escape(text: str) -> str:
-    """For Plotly's texts, which know some markup and &lt; &gt; &amp;, but not &quot;."""
+    """Escape text for Plotly, which knows some markup and &lt; &gt; &amp;, but not &quot;."""
     return html.escape(text, quote=False)
 
 
 def front_figures(view: View) -> dict[str, dict[str, go.Figure]]:
-    """The front over each ordered pair of axes: x -> y -> figure."""
+    """Draw the front over each ordered pair of axes: x -> y -> figure."""
     return {x: {y: front_figure(view, x, y) for y in view.axes if y != x} for x in view.axes}
 
 
@@ -62,7 +62,7 @@ OVER = {"trial": "Trial", "compute": "Hours of training", "time": "Hours since t
 
 
 def hypervolume_figure(*histories: History | None, names: Sequence[str] = ()) -> go.Figure:
-    """Hypervolume over trials or hours, as a share of the box; of several studies (with their names), a line each."""
+    """Draw hypervolume over trials or hours, as a share of the box; for several named studies, a line each."""
     traces, known = [], [history for history in histories if history]
     for index, history in enumerate(histories):
         if history is None:
@@ -114,7 +114,7 @@ def axis_layout(axis: Axis) -> dict[str, Any]:
 
 
 def limit_shapes(axis: Axis, letter: str) -> list[dict[str, Any]]:
-    """A dashed line for each limit of an axis across the whole plot, with its value beside it."""
+    """Return a dashed line across the plot for each limit of an axis, with its value beside it."""
     other = "y" if letter == "x" else "x"
     place = ("end", "right") if letter == "x" else ("start", "left")
     label: dict[str, Any] = {"textposition": place[0], "xanchor": place[1], "yanchor": "bottom", "textangle": 0}
@@ -167,7 +167,7 @@ def _group(view: View, x: Axis, y: Axis, group: str, index: int, rows: list[int]
 
 
 def _spread(view: View, axis: Axis, letter: str, rows: list[int], colour: str) -> dict[str, Any]:
-    """The middle half of the runs that a latency is the median of."""
+    """Return error bars for the middle half of the runs that a latency is the median of."""
     if axis.name not in view.halves:
         return {}
     halves = [view.halves[axis.name][row] or 0.0 for row in rows]
@@ -175,7 +175,7 @@ def _spread(view: View, axis: Axis, letter: str, rows: list[int], colour: str) -
 
 
 def _published(view: View, x: Axis, y: Axis) -> go.Scatter:
-    """Named networks, where both figures are known."""
+    """Draw the published networks for which both figures are known."""
     marker = {"symbol": "star", "size": 13, "color": "white", "line": {"color": PUBLISHED, "width": 1.6}}
     known = [r for r in view.published if view.columns[x.name][r] is not None and view.columns[y.name][r] is not None]
     names = [escape(view.names[row - view.published[0]]) for row in known]
@@ -197,9 +197,9 @@ def _published(view: View, x: Axis, y: Axis) -> go.Scatter:
 
 
 def _steps(view: View, x: Axis, y: Axis, rows: list[int], group: int | None) -> go.Scatter:
-    """The best trade-off of two objectives alone: what the trials reached with at most, or at least, that much of x.
+    """Draw the best trade-off of two objectives alone: the best y of trials with at most, or at least, that much x.
 
-    group: whose it is, where there is a line each.
+    group: the family or study it belongs to, if there is a line for each.
     """
     colour, dash = (
         ("#9aa5b1", "solid") if group is None else (COLOURS[group % len(COLOURS)], DASHES[group % len(DASHES)])
@@ -224,7 +224,7 @@ def _ring(colour: str) -> dict[str, Any]:
 
 
 def hover_texts(view: View, rows: Sequence[int] | None = None) -> list[str]:
-    """What a mark says of each of the rows; of all, unless given."""
+    """Return the hover texts of the rows (default: all)."""
     texts = []
     for row in range(len(view.hover)) if rows is None else rows:
         first, *rest = escape(view.hover[row]).split("\n")

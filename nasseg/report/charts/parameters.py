@@ -1,6 +1,6 @@
-"""Figures of a population: what its parameters do. They only draw what nasseg.analyse.parameters computed.
+"""Charts of a population: the effects of its parameters. They only draw; nasseg.analyse.parameters computes.
 
-`rows` maps a network's place in the population to its row on the page; networks that are not on it are not drawn.
+`rows` maps a network's place in the population to its row on the page; networks without a row are not drawn.
 """
 
 import math
@@ -27,7 +27,7 @@ _AXES = 5  # parameters among the lines' axes
 
 
 def importance_figure(population: Population) -> go.Figure:
-    """Each parameter's share of the differences at equal cost, with its interval."""
+    """Draw each parameter's share of the differences at equal cost, with its interval."""
     frame = importance_frame(population).dropna(subset="share")
     names = [escape(str(name)) for name in frame["parameter"]][::-1]
     traces = []
@@ -60,17 +60,17 @@ def importance_figure(population: Population) -> go.Figure:
         {"type": "category", "categoryorder": "array", "categoryarray": names, "ticks": ""},
     )
     if not names:
-        layout |= _reason("Too few networks to tell of any parameter.")
+        layout |= _reason("Too few networks to judge any parameter.")
     return go.Figure(data=traces, layout={**layout, "height": 110 + 26 * max(2, len(names))})
 
 
 def effects_figure(population: Population, name: str, target: Axis, rows: Mapping[int, int] | None = None) -> go.Figure:
-    """What each value of a parameter does at equal cost: mean and interval, with networks behind."""
+    """Draw the effect of each value of a parameter at equal cost: mean and interval, with networks behind."""
     fit = population.fits[name]
     place = {level: i for i, level in enumerate(fit.levels)}
     drawn = [row for row in fit.rest.index if rows is None or row in rows]
     drawn = drawn[:: max(1, math.ceil(len(drawn) / _STRIP))]
-    jitter = 0.32 * (np.arange(len(drawn)) * 0.618034 % 1 - 0.5)  # even, and the same every time
+    jitter = 0.32 * (np.arange(len(drawn)) * 0.618034 % 1 - 0.5)  # evenly spread and reproducible
     strip = go.Scatter(
         x=[place[str(population.choices.at[row, name])] + j for row, j in zip(drawn, jitter.round(3), strict=True)],
         y=[float(f"{value:.4g}") for value in fit.rest.loc[drawn]],
@@ -119,15 +119,15 @@ def effects_figure(population: Population, name: str, target: Axis, rows: Mappin
     layout = figure_layout(x, y)
     if not len(known):
         layout |= _reason("No value has a mean at equal cost yet.")
-    if not (fit.rest.abs() > 1e-9).any():  # so few networks that the trend goes through all of them
+    if not (fit.rest.abs() > 1e-9).any():  # too few networks: the trend passes through all of them
         layout["yaxis"] |= {"range": [-1, 1]}
     return go.Figure(data=[strip, means], layout=layout)
 
 
 def edf_figure(distribution: pd.DataFrame, target: Axis, rows: Mapping[int, int] | None = None) -> go.Figure:
-    """The distribution of the target, from `edf_frame`, a line a value. A lower line has more of what is larger.
+    """Draw the distribution of the target from `edf_frame`, a line for each value. A lower line has more large targets.
 
-    The first point of a line is where it leaves zero, and no network.
+    The first point of a line only marks where it leaves zero; it is no network.
     """
     traces = []
     for index, (level, part) in enumerate(distribution.groupby("value", observed=True)):
@@ -158,10 +158,10 @@ def parallel_figure(
     front: Sequence[int],
     rows: Mapping[int, int] | None = None,
 ) -> go.Figure:
-    """Networks as lines over the parameters that matter most and over figures (axis and column over the rows).
+    """Draw networks as lines over the parameters that matter most and over figures (axis and column over the rows).
 
-    The front is drawn in full, of the dominated networks an even sample. A line runs through the dash of a parameter
-    that is not active in it.
+    The front is drawn in full, dominated networks as an even sample. A line runs through the dash of a parameter that
+    is not active in it.
     """
     parameters = [n for n in importance_frame(population)["parameter"] if n != "family"][:_AXES]
     parameters = [*(["family"] if "family" in population.choices else []), *parameters]
@@ -240,7 +240,7 @@ def _scaled(axis: Axis, values: Sequence[float | None]) -> tuple[np.ndarray, lis
 
 
 def _reason(text: str) -> dict[str, Any]:
-    """Says in the middle of a chart why nothing is there."""
+    """Return an annotation in the middle of a chart that says why it is empty."""
     at = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
     return {"annotations": [{"text": text, **at, "font": {"size": 13, "color": MUTED}, "bgcolor": "white"}]}
 

@@ -1,4 +1,4 @@
-"""HTML that is escaped by construction: whatever is not an `Html` already is text."""
+"""HTML that is escaped by construction: anything that is not an `Html` is text."""
 
 from html import escape
 
@@ -10,12 +10,15 @@ class Html(str):
 
 
 def text(*children: object) -> Html:
-    """Children one after the other; None is left out."""
+    """Join children; None is left out."""
     return Html("".join(c if isinstance(c, Html) else escape(str(c)) for c in children if c is not None))
 
 
 def tag(name: str, *children: object, **attributes: object) -> Html:
-    """An element. `class_` stands for class, `data_row` for data-row; True is a bare attribute, None and False none."""
+    """Return an element.
+
+    `class_` stands for class, `data_row` for data-row; True is a bare attribute, None and False none.
+    """
     parts = [name]
     for key, value in attributes.items():
         if value is True:

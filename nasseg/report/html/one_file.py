@@ -1,4 +1,4 @@
-"""What makes a page one file: a template, packed blocks, and a policy under which the browser asks for nothing."""
+"""The parts of a self-contained page: a template, packed blocks, and a policy that stops the browser's requests."""
 
 import base64
 import gzip
@@ -22,12 +22,12 @@ def resource(name: str) -> str:
 
 
 def fill(template: str, **parts: str) -> str:
-    """A template of this package with its parts; what is not `Html` is escaped."""
+    """Fill a template of this package; parts that are not `Html` are escaped."""
     return Template(resource(template)).substitute({key: text(part) for key, part in parts.items()})
 
 
 def packed(content: str) -> str:
-    """Text as a compressed block that a script unpacks; base64 holds nothing that could end the script element."""
+    """Compress text to a block that a script unpacks; base64 holds nothing that could end the script element."""
     return base64.b64encode(gzip.compress(content.encode(), 6, mtime=0)).decode()
 
 
@@ -37,13 +37,13 @@ def packed_json(value: Any) -> str:
 
 @cache
 def library() -> tuple[str, str]:
-    """plotly.js as a packed block, and the text that its hash is of."""
+    """Return plotly.js as a packed block, and the text to hash for the policy."""
     code = get_plotlyjs()
     return packed(code), code
 
 
 def policy(*scripts: str | None) -> str:
-    """Content security: the browser itself refuses every request, and every script but these; None: one beside it."""
+    """Return a content security policy: no requests, and no scripts but these. None: one in a file beside the page."""
 
     def source(script: str | None) -> str:
         if script is None:

@@ -20,7 +20,7 @@ def bundle(entry: str) -> str:
         ValueError: a module imports a name that is not exported, imports itself by way of others, or has a form that
             is not joined.
     """
-    parts: dict[str, str] = {}  # in the order of need
+    parts: dict[str, str] = {}  # dependencies first
     exports: dict[str, list[str]] = {}
     _join(entry, parts, exports, ())
     return '"use strict";\n' + "".join(parts.values())

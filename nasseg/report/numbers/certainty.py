@@ -1,4 +1,4 @@
-"""How certain the front is: latency over its replicates, mIoU over seeds, and what stays on the front."""
+"""The certainty of the front: latencies over replicates, mIoU over seeds, and which networks stay on the front."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +18,16 @@ from nasseg.records import StudyRecord, TrialRow
 
 @dataclass(frozen=True)
 class Certainty:
-    """chances: of each trial to be on the front when all are measured again; None where every figure is exact, and
-    where the noise of an objective is not known (`known`).
+    """The noise of a study's figures, and each trial's chance of staying on the front.
 
-    seeds: rows of `seeds_frame` by the trials they are of. apart: points by which seeds of one network differ.
+    chances: of each trial to be on the front if all are measured again; None if every figure is exact, or if the noise
+    of an objective is not known (`known`). seeds: rows of `seeds_frame`, by their trials. apart: points by which seeds
+    of one network differ.
     """
 
     chances: Sequence[float] | None
     seeds: dict[int, Any]
-    networks: int  # that have several seeds
+    networks: int  # with several seeds
     spread: float | None  # of mIoU over seeds
     apart: float | None
     known: bool
@@ -43,7 +44,7 @@ def certainty_of(record: StudyRecord) -> Certainty:
 
 
 def group(certainty: Certainty, trial: TrialRow, row: int) -> dict[str, Any] | None:
-    """What the panel says of a finished trial."""
+    """Return the panel's lines on the certainty of a finished trial; None if there are none."""
     figures = []
     if certainty.chances is not None and certainty.chances[row] > 0:
         figures.append(["stays on the front", words.percent(certainty.chances[row])])
@@ -61,15 +62,15 @@ def group(certainty: Certainty, trial: TrialRow, row: int) -> dict[str, Any] | N
 
 
 def note(certainty: Certainty, record: StudyRecord) -> str:
-    """Return what is known of how certain the front is; empty where every figure is exact."""
+    """Describe how certain the front is; empty if every figure is exact."""
     if not certainty.known:
         return (
-            "How certain the front is: not known. No network has a second seed, so nobody can tell by how much the "
-            "trained figures vary. nasseg finish trains the front with several seeds."
+            "How certain the front is, is not known: no network has a second seed, so the spread of trained figures is "
+            "unknown. nasseg finish trains the front with several seeds."
         )
     if certainty.chances is None:
         return ""
-    parts = ["Stays on the front: in how many of 400 draws it is there if everything is measured again."]
+    parts = ["Stays on the front: the share of 400 draws in which it is there if everything is measured again."]
     names = [objective.name for objective in record.objectives]
     if any(name.startswith("latency") for name in names):
         parts.append("Latency varies as in the runs of its own measurement; another day may differ more.")

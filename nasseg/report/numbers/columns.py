@@ -1,4 +1,4 @@
-"""What the page's script filters by and ranks: one column a figure over all rows, and what was chosen in each trial."""
+"""Data for the page's script to filter and rank by: a column for each figure, and each trial's choices."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from nasseg.report.numbers.front_view import DISTURBED, Axis, View, axis_of, fam
 
 
 def figures_of(record: StudyRecord, view: View) -> dict[str, Axis]:
-    """The objectives, then the usual figures, as far as finished trials have them."""
+    """Return the objectives, then the usual figures, if finished trials have them."""
     drawn = [row for rows in (view.front, view.dominated, view.over) for part in rows.values() for row in part]
     known = [trial_figures(record.trials[row]) for row in sorted(drawn)]
     names = dict.fromkeys([*(objective.name for objective in record.objectives), *USUAL])
@@ -21,9 +21,9 @@ def figures_of(record: StudyRecord, view: View) -> dict[str, Axis]:
 
 
 def rows_data(record: StudyRecord, view: View, choices: dict[str, Any]) -> dict[str, Any]:
-    """Columns over the rows: trials in their order, then published networks.
+    """Return columns over the rows: trials in their order, then published networks.
 
-    keys, families, groups (each trial's place in the view's, -1 for none), networks (a number each architecture),
+    keys, families, groups (each trial's place in the view's, -1 for none), networks (a number for each architecture),
     finished (rows), over (row -> the limit that it breaks), disturbed (row -> why its latency is doubtful), figures
     (name -> column), choices (parameter -> its levels, and the index of each trial's, -1 where it is not active).
     """
@@ -56,7 +56,7 @@ def rows_data(record: StudyRecord, view: View, choices: dict[str, Any]) -> dict[
 
 
 def choices_of(record: StudyRecord, population: Population) -> dict[str, Any]:
-    """What was chosen, by parameter."""
+    """Return each parameter's levels and the level chosen in each trial."""
     found = {}
     for name in map(str, population.choices):
         column = population.choices[name]
@@ -70,7 +70,7 @@ def _over(record: StudyRecord, view: View) -> dict[int, str]:
     rows = [*(row for part in view.over.values() for row in part), *view.published]
     networks: list[TrialRow | PublishedPoint] = [*record.trials, *record.published]
     broken = {row: broken_limit(record.limits, networks[row]) for row in rows}
-    # Of several studies, one alone may have the limit that a network breaks.
+    # Among several studies, only one may have the limit that a network breaks.
     rest = {row: "over a limit of its study" for part in view.over.values() for row in part}
     return rest | {row: over_words(record, breach) for row, breach in broken.items() if breach}
 

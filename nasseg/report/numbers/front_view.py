@@ -1,4 +1,4 @@
-"""The numbers that the front's figure shows: axes to choose from, one column an axis, and which rows stand where.
+"""The numbers behind the front's chart: axes to choose from, a column for each axis, and the rows of each part.
 
 Rows are the study's trials in their order, then the published networks. Nothing here draws.
 """
@@ -31,7 +31,7 @@ Column = list[float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """An objective, or the trial's number (no direction), as an axis. `log`: better drawn so."""
+    """An objective, or the trial's number (no direction), as an axis. `log`: a logarithmic scale suits it better."""
 
     name: str
     label: str
@@ -44,26 +44,28 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Everything that the front's figure needs. Lists of rows are indices into the columns."""
+    """All numbers of the front's chart. Lists of rows are indices into the columns."""
 
     axes: dict[str, Axis]
     columns: dict[str, Column]
-    keys: list[str]  # of the trials' rows: what a reader calls them
+    keys: list[str]  # of the trials' rows, as readers see them
     hover: list[str]
-    groups: tuple[str, ...]  # families; of several studies, the studies
+    groups: tuple[str, ...]  # families, or the studies if there are several
     front: dict[str, list[int]]  # group -> rows
     dominated: dict[str, list[int]]
     over: dict[str, list[int]]  # finished, but over a limit
     published: list[int]
     names: list[str]  # of the published rows
-    halves: dict[str, Column]  # half of the range that holds the middle half of the runs, where there are runs
-    steps: dict[str, dict[str, list[list[int]]]]  # x -> y -> rows of the best trade-off of these two, by x: a line each
+    halves: dict[str, Column]  # half of the interquartile range of the runs, if there are runs
+    steps: dict[
+        str, dict[str, list[list[int]]]
+    ]  # x -> y -> rows of the best trade-off of the two, sorted by x, for each line
     x: str
     y: str
 
     @property
     def lines(self) -> int:
-        """How many trade-offs are drawn: one of all, or one a group."""
+        """The number of trade-off lines: one for all, or one for each group."""
         return max((len(rows) for row in self.steps.values() for rows in row.values()), default=1)
 
 
@@ -71,7 +73,8 @@ class View:
 class History:
     """Hypervolume over finished trials, as a share of the box between reference point and best values: 0..1.
 
-    at: the trial's number, or hours; keys: what the trials are called. Only where it grew, the first and the last.
+    at: the trial's number, or hours. keys: the trials' names for readers. Only points where it grew, the first and the
+    last.
     """
 
     over: Literal["trial", "compute", "time"]
@@ -87,12 +90,12 @@ def family_of(trial: TrialRow) -> str:
 
 
 def finished_rows(record: StudyRecord) -> list[int]:
-    """Rows of the trials that are drawn: finished ones that are no copies."""
+    """Return the rows of the trials that are drawn: finished and not copied."""
     return [row for row, trial in enumerate(record.trials) if outcome(trial) == "finished"]
 
 
 def key_of(trial: TrialRow, prefix: str = "") -> str:
-    """What a reader calls a trial: its number, after the letter of its study where there are several."""
+    """Return a trial's name for readers: its number, after the letter of its study if there are several."""
     return f"{prefix}{trial.number}"
 
 
@@ -135,7 +138,7 @@ def view_of(record: StudyRecord, prefix: str = "") -> View:
 
 
 def box_of(records: Sequence[StudyRecord]) -> Box | None:
-    """Return the box over which the hypervolumes of studies with the same objectives compare; None where none counts.
+    """Return the box in which hypervolumes of studies with the same objectives compare; None if no network counts.
 
     Networks over a limit do not count, so they do not stretch the box either.
     """
@@ -144,9 +147,9 @@ def box_of(records: Sequence[StudyRecord]) -> Box | None:
 
 
 def histories_of(record: StudyRecord, box: Box | None = None, prefix: str = "") -> dict[str, History]:
-    """By what it is drawn over: trials, hours of training, hours since the study began. Empty where nothing finished.
+    """Return the hypervolume's history over trials, hours of training, and hours since the study began.
 
-    box: the study's own, unless given.
+    Empty if nothing finished. box: default: the study's own.
     """
     box = box or box_of([record])
     rows, values = _counting_values(record)
@@ -183,7 +186,7 @@ def histories_of(record: StudyRecord, box: Box | None = None, prefix: str = "") 
 
 
 def history_of(record: StudyRecord) -> History | None:
-    """Over the trials; None where none is finished."""
+    """Return the history over trials; None if none is finished."""
     return histories_of(record).get("trial")
 
 
@@ -193,7 +196,7 @@ def _counting_values(record: StudyRecord) -> tuple[list[int], Floats]:
 
 
 def _first_pair(record: StudyRecord) -> tuple[str, str]:
-    """What is spent across, what is gained upwards; with a single objective, over the trials."""
+    """Return the first axes: a cost as x and a gain as y; the trial's number as x for a single objective."""
     names = [objective.name for objective in record.objectives]
     if len(names) == 1:
         return "number", names[0]
@@ -204,7 +207,7 @@ def _first_pair(record: StudyRecord) -> tuple[str, str]:
 
 
 def axis_of(record: StudyRecord, name: str, values: Column) -> Axis:
-    """A figure as an axis, for the values that are shown."""
+    """Return the axis of a figure for the values shown."""
     figure = None if name == "number" else figure_in(record, name)
     objective = any(o.name == name for o in record.objectives)
     known = [value for value in values if value is not None]
@@ -233,7 +236,7 @@ def _steps(record: StudyRecord, drawn: list[int]) -> dict[str, dict[str, list[li
 
 
 def _hover(record: StudyRecord, trial: TrialRow, figures: dict[str, float], prefix: str) -> str:
-    """Lines of plain text: the trial, its objectives, and cost where that is none of them."""
+    """Return lines of plain text: the trial, its objectives, and the cost if it is no objective."""
     lines = [f"#{key_of(trial, prefix)} {family_of(trial)}"]
     for name in dict.fromkeys([*(objective.name for objective in record.objectives), *USUAL]):
         if name in figures:
@@ -254,7 +257,7 @@ DISTURBED = "timed beside other work: the latency is doubtful"
 
 
 def over_words(record: StudyRecord, breach: Breach) -> str:
-    """Return a broken limit as a reader is told of it: "multiply-adds 150 M, over the limit of 60 M"."""
+    """Describe a broken limit for readers: "multiply-adds 150 M, over the limit of 60 M"."""
     figure, side = figure_in(record, breach.name), "over" if breach.side == "max" else "under"
     return f"{figure.label} {figure.text(breach.value)}, {side} the limit of {figure.text(breach.bound)}"
 

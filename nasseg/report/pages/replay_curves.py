@@ -1,4 +1,4 @@
-"""Curves of several searches with bands, as one HTML file that needs nothing else. Only draws what was computed."""
+"""Curves of several searches with bands, as one self-contained HTML file. Only draws computed numbers."""
 
 from pathlib import Path
 
@@ -14,7 +14,10 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def curves_figure(curves: pd.DataFrame, title: str, target: float = float("nan")) -> go.Figure:
-    """A line with its band a policy. curves: columns policy, compute, mean, low, high. target: a level to mark."""
+    """Draw a line with its band for each policy.
+
+    curves: columns policy, compute, mean, low, high. target: a level to mark.
+    """
     figure = go.Figure()
     samplers = list(dict.fromkeys(_sampler(name) for name in curves["policy"]))
     kinds = list(dict.fromkeys(_kind(name) for name in curves["policy"]))

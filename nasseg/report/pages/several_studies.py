@@ -1,4 +1,4 @@
-"""The page of several studies: what of them compares, fronts over each other, hypervolumes in one box, a table."""
+"""The page of several studies: which figures compare, the fronts together, hypervolumes in one box, a table."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -35,10 +35,10 @@ from nasseg.report.parts.network_panel import published_detail, trial_detail
 
 
 def render_several(records: Sequence[StudyRecord], shared: bool = False) -> str:
-    """The page of several studies as text. Trials are called by the letter of their study and their number: A12.
+    """Return the page of several studies. Trials are named by their study's letter and their number: A12.
 
     Raises:
-        UserError: they share no objective, or are none or too many.
+        UserError: the studies share no objective, or there are none or too many.
     """
     if not 0 < len(records) <= len(ascii_uppercase):
         raise UserError(f"a report is of 1 to {len(ascii_uppercase)} studies, got {len(records)}")
@@ -48,7 +48,7 @@ def render_several(records: Sequence[StudyRecord], shared: bool = False) -> str:
 class Several:
     """Studies side by side. Rows are the trials of all of them, one study after the other, then published networks.
 
-    parts: the studies in the objectives that all share, and no others; shown: as much of them as the page holds.
+    parts: the studies reduced to the objectives that all share; shown: the trials of them that the page shows.
     """
 
     def __init__(self, records: Sequence[StudyRecord]) -> None:
@@ -58,7 +58,7 @@ class Several:
         self.names = [f"{letter} {record.name}" for letter, record in zip(self.letters, records, strict=True)]
         self.parts = [
             replace(record, objectives=self.objectives) for record in records
-        ]  # in the shared objectives alone
+        ]  # in the shared objectives only
         gain = next((o.name for o in self.objectives if o.direction == "maximize"), self.objectives[0].name)
         most = MOST_TRIALS // len(records)
         self.shown = [thinned(part, gain, budget_and_filters.BUDGETS, most) for part in self.parts]
@@ -81,7 +81,7 @@ class Several:
             about=about(max(r.created for r in self.records), sum(map(len, self.view.front.values()))),
             headline=text(self.headline(), self.tiles()),
             sections=text(
-                section("comparable", "What compares, and what does not", *self.comparable()),
+                section("comparable", "Which figures compare", *self.comparable()),
                 self.front() if finished else None,
                 section("search", "Hypervolume in one box", *self.hypervolume()) if finished else None,
                 section("studies", "Study by study", self.study_table(), self.ranks()),
@@ -104,7 +104,7 @@ class Several:
             return tag("p", "No network has finished yet in any of these studies.", class_="headline")
         listed = [label_of(objective.name) for objective in self.objectives]
         start = f"{sum(done):,} networks finished in {len(done)} studies. "
-        start += f"Fronts here are of what all share: {_listed(listed)}."
+        start += f"Fronts use the objectives that all studies share: {_listed(listed)}."
         broken = self.not_comparable()
         if broken:
             warning = f"Protocols differ: {_listed([PARTS[part] for part in broken])} cannot be compared directly."
@@ -124,7 +124,7 @@ class Several:
         return tag("div", *cards, class_="tiles")
 
     def not_comparable(self) -> list[Part]:
-        """Parts of the measurements whose protocols differ, of those that objectives are of."""
+        """Return the parts of measurements that objectives belong to and whose protocols differ."""
         parts = {figure_in(self.merged, objective.name).part for objective in self.objectives}
         broken = {difference.part for difference in self.differences if difference.matters}
         return [part for part in PARTS if part in broken & parts]
@@ -136,9 +136,7 @@ class Several:
             serious = [_field(d.field) for d in mine if d.matters]
             if serious:
                 what = f"{words.sentence(part)} was taken under protocols that differ in {_listed(serious)}: "
-                what += (
-                    f"{figure} is not comparable between these studies, and nor is a front or a hypervolume with it."
-                )
+                what += f"{figure} is not comparable between these studies, nor are fronts and hypervolumes with it."
                 found.append(tag("p", tag("strong", what), class_="warning"))
             elif mine:
                 what = f"{words.sentence(part)}: the same protocol but for {_listed([_field(d.field) for d in mine])}, "
@@ -194,7 +192,7 @@ class Several:
         return rows_shown(history, [places.get(trial.number, -1) for trial in self.parts[index].trials])
 
     def choices(self) -> dict[str, Any]:
-        """What to filter by beside studies and figures."""
+        """Return the choices to filter by, besides studies and figures."""
         done = {
             row
             for part in (self.view.front, self.view.dominated, self.view.over)
@@ -208,7 +206,7 @@ class Several:
         return {"family": {"levels": levels, "codes": codes}} if len(levels) > 1 else {}
 
     def study_table(self) -> Html:
-        """A row a fact, a column a study."""
+        """Return a table with a row for each fact and a column for each study."""
         facts: list[tuple[str, list[object]]] = [("question", [record.question.strip() for record in self.records])]
         counts = [progress(record) for record in self.records]
         facts.append(("trials", [f"{len(record.trials):,}" for record in self.records]))
@@ -239,7 +237,7 @@ class Several:
         return tables.plain_table([("", None), *((name, None) for name in self.names)], rows, "facts")
 
     def ranks(self) -> Html | None:
-        """Networks that two studies have both, and whether they agree about them."""
+        """Describe the networks that two studies share, and whether the studies rank them alike."""
         frame = shared_networks(self.records)
         frame = frame[frame["networks"] > 2]
         if frame.empty:
@@ -277,7 +275,10 @@ class Several:
 
 
 def _merged(parts: Sequence[StudyRecord], letters: str) -> StudyRecord:
-    """The studies as one. Limits are kept where all have them; published networks once for each set of figures."""
+    """Merge the studies into one.
+
+    Limits stay if all have them; published networks appear once for each set of figures.
+    """
     first = parts[0]
     limits = {n: limit for n, limit in first.limits.items() if all(p.limits.get(n) == limit for p in parts)}
     found: dict[str, dict[tuple[tuple[str, float], ...], tuple[PublishedPoint, str]]] = {}
@@ -296,7 +297,7 @@ def _merged(parts: Sequence[StudyRecord], letters: str) -> StudyRecord:
 
 
 def _view(merged: StudyRecord, parts: Sequence[StudyRecord], names: Sequence[str], letters: str) -> View:
-    """Of the studies as one, but each with its own front and its own trade-off."""
+    """Return the view of the merged studies, in which each keeps its own front and trade-off."""
     whole = view_of(merged)
     views = [view_of(part, letter) for part, letter in zip(parts, letters, strict=True)]
     ends = np.cumsum([0, *(len(part.trials) for part in parts)]).tolist()

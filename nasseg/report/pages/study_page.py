@@ -1,4 +1,4 @@
-"""The report's page: one HTML file that needs nothing else, neither a network nor a server."""
+"""The report's page: one self-contained HTML file that needs no network and no server."""
 
 import json
 import math
@@ -28,7 +28,10 @@ LIBRARY = "plotly.min.js"  # beside the pages that share it
 
 
 def render(record: StudyRecord, shared: bool = False, since: str | None = None) -> str:
-    """A study's page. shared: the plotting library is a file beside it. since: a date, to open with what came."""
+    """Return a study's page. shared: the plotting library is a file beside it.
+
+    since: a date; opens with the changes since.
+    """
     content = _content(record)
     shown, view, histories = content.shown, content.view, content.histories
     return whole_page(
@@ -45,7 +48,7 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
             _budget(content) if histories else None,
             _front(record, content) if histories else None,
             _population(content) if histories else None,
-            _known_section("cheap", "What cheap figures say of accuracy", later_results.cheap_table(record)),
+            _known_section("cheap", "How well cheap figures predict accuracy", later_results.cheap_table(record)),
             section(
                 "search",
                 "How the search went",
@@ -70,7 +73,7 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
 
 
 def whole_page(shared: bool, *, payload: object, details: object, table: str, **parts: str) -> str:
-    """The page around what is in it, with the script and what it reads."""
+    """Return the page around its parts, with the script and its data."""
     script = bundle("page.js")
     plotly, code = ("", None) if shared else library()
     return fill(
@@ -87,7 +90,7 @@ def whole_page(shared: bool, *, payload: object, details: object, table: str, **
 
 
 def guide(name: str = "guide.html") -> Html:
-    """What the panel says before a network is chosen."""
+    """Return the panel's text before a network is chosen."""
     return Html(resource(name))
 
 
@@ -96,13 +99,13 @@ def stylesheet() -> Html:
 
 
 def about(created: str, front: int) -> Html:
-    """What an index says of the page, besides title and question."""
+    """Return the page's meta tags for an index, besides title and question."""
     facts = {"nasseg-created": words.moment(created), "nasseg-front": front}
     return text(*(tag("meta", name_=name, content=value) for name, value in facts.items()))
 
 
 def table_data(records: Sequence[StudyRecord], frame: pd.DataFrame) -> str:
-    """All trials, and what they are of, as the page gives them away: JSON."""
+    """Return all trials and the facts of their studies as JSON, for download."""
     studies = [
         {
             **{key: getattr(record, key) for key in ("name", "question", "limits", "identity", "environment")},
@@ -117,7 +120,7 @@ def table_data(records: Sequence[StudyRecord], frame: pd.DataFrame) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Plain data without what JSON has no word for."""
+    """Return plain data with None for the numbers that JSON lacks."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
@@ -142,7 +145,7 @@ def titled(title: str, body: Html | None) -> Html | None:
 
 @dataclass(frozen=True)
 class Content:
-    """A page's numbers. `shown`: the study as far as the page holds it; rows are places in it."""
+    """A page's numbers. `shown`: the study's trials on the page; rows are places in it."""
 
     shown: StudyRecord
     view: View
@@ -178,12 +181,15 @@ def _content(record: StudyRecord) -> Content:
 
 
 def rows_shown(history: History, places: Sequence[int]) -> History:
-    """A history with the page's rows; -1 for trials that are not on it."""
+    """Return a history with the page's rows; -1 for trials that are not on it."""
     return replace(history, rows=[places[row] for row in history.rows])
 
 
 def payload(content: Content) -> dict[str, Any]:
-    """What the script reads first: figures, and what it filters and ranks by. Texts of marks are kept once a row."""
+    """Return the data that the script reads first: figures, filters and ranks.
+
+    Texts of marks are kept once for each row.
+    """
     gain = content.gain
     return {
         **front_data(content.shown.name, content.view),
@@ -199,7 +205,7 @@ def payload(content: Content) -> dict[str, Any]:
 
 
 def front_data(name: str, view: View) -> dict[str, Any]:
-    """What the script needs for the front."""
+    """Return the script's data for the front."""
     figures = front_figures(view)
     return {
         "study": name,
@@ -212,7 +218,7 @@ def front_data(name: str, view: View) -> dict[str, Any]:
 
 
 def _light(figure: go.Figure) -> dict[str, Any]:
-    """A figure without its trials' texts, which the script knows by row."""
+    """Return a figure without its trials' texts, which the script knows by row."""
     data = figure.to_plotly_json()
     for trace in data["data"]:
         if trace.get("meta") == "trials":
@@ -221,7 +227,7 @@ def _light(figure: go.Figure) -> dict[str, Any]:
 
 
 def _details(content: Content) -> list[dict[str, Any]]:
-    """A panel for each row: trials in their order, then published networks."""
+    """Return the panel's data for each row: trials in their order, then published networks."""
     shown = content.shown
     trials = {trial.number: trial for trial in shown.trials}
     details = []
@@ -232,7 +238,7 @@ def _details(content: Content) -> list[dict[str, Any]]:
 
 
 def _population_data(content: Content) -> dict[str, Any] | None:
-    """Figures of the population, with the objectives as the last axes of the lines."""
+    """Return the charts of the population, with the objectives as the last axes of the lines."""
     gain, known = content.gain, [trial_figures(trial) for trial in content.shown.trials]
     names = [o.name for o in content.shown.objectives if o.name != gain.name and o.name in content.figures]
     columns = {name: [row.get(name) for row in known] for name in [*names, gain.name] if name in content.figures}
@@ -256,7 +262,7 @@ def _budget(content: Content) -> Html:
 
 
 def levels_of(networks: Population) -> dict[str, list[str]]:
-    """Parameters to filter by, with their levels. Families are in the legend."""
+    """Return the parameters to filter by, with their levels. Families are in the legend instead."""
     names = [name for name in map(str, networks.choices) if name != "family"]
     return {name: list(map(str, networks.choices[name].cat.categories)) for name in names}
 

@@ -1,4 +1,4 @@
-"""All tables on one page, printed against ours, each with a figure and its answer. One HTML file, read offline."""
+"""All tables on one self-contained page, printed against ours, each with a chart and its answer."""
 
 import textwrap
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from nasseg.report.html.one_file import fill, library, packed_json, policy, reso
 from nasseg.report.html.scripts import bundle
 from nasseg.words import NOTHING
 
-_SHADES = {  # of a cell's verdict, where a table has no numbers to draw
+_SHADES = {  # of a cell's verdict, if a table has no numbers to draw
     "equal": "#bfe3d3",
     "flagged": "#f6d9a8",
     "differs": "#eeb49b",
@@ -32,7 +32,7 @@ _WRAP = 24  # characters of a row's name on a line
 
 
 def write_tables(comparisons: Sequence[Comparison], path: Path | str) -> Path:
-    """Write the page, whole or not at all. Equal comparisons give equal files.
+    """Write the page, completely or not at all. Equal comparisons give equal files.
 
     Raises:
         UserError: the file cannot be written.
@@ -48,7 +48,7 @@ def write_tables(comparisons: Sequence[Comparison], path: Path | str) -> Path:
 
 
 def render_tables(comparisons: Sequence[Comparison]) -> str:
-    """The page as text."""
+    """Return the page."""
     script, (plotly, code) = bundle("tables_page.js"), library()
     figures = {one.name: figure_of(one) for one in comparisons}
     drawn = {name: figure.to_plotly_json() for name, figure in figures.items()}
@@ -138,7 +138,7 @@ def _section(one: Comparison, figure: go.Figure) -> Html:
 
 
 def figure_of(one: Comparison) -> go.Figure:
-    """What of a table is worth a look: differences to the base row, else a column of numbers, else all verdicts."""
+    """Draw a table's most telling numbers: differences to the base row, else a column of numbers, else all verdicts."""
     if one.answers and one.answers[0].to_base:
         return pairs_figure(one.answers[0])
     column = _drawn(one)
@@ -146,7 +146,7 @@ def figure_of(one: Comparison) -> go.Figure:
 
 
 def _drawn(one: Comparison) -> Column | None:
-    """The first column with two numbers of ours; where nothing is computed at all, with two that are printed."""
+    """Return the first column with two numbers of ours; if nothing is computed, the first with two printed ones."""
 
     def numbers(column: Column, ours: bool) -> int:
         cells = [cell for cell in one.cells if cell.column == column.name]
@@ -162,7 +162,7 @@ def _label(row: str) -> str:
 
 
 def pairs_figure(answer: Answer) -> go.Figure:
-    """Each row against the base row, as printed and as here, with intervals."""
+    """Draw each row against the base row, as printed and as measured here, with intervals."""
     pairs = answer.to_base
     rows = [_label(pair.row) for pair in pairs]
     ratio = answer.kind == "ratio"
@@ -193,7 +193,7 @@ def pairs_figure(answer: Answer) -> go.Figure:
 
 
 def values_figure(one: Comparison, column: Column) -> go.Figure:
-    """A column of numbers, printed and ours, row by row."""
+    """Draw a column of numbers, printed and ours, row by row."""
     found = (one.cell(row, column.name) for row in one.rows)
     cells = [cell for cell in found if cell and (cell.ours is not None or number(cell.printed) is not None)]
     rows = [_label(cell.row) for cell in cells]
@@ -212,7 +212,7 @@ def values_figure(one: Comparison, column: Column) -> go.Figure:
 
 
 def verdicts_figure(one: Comparison) -> go.Figure:
-    """Every cell by its verdict."""
+    """Draw every cell by its verdict."""
     names = [verdict for verdict in _SHADES if any(cell.verdict == verdict for cell in one.cells)]
     labels = [column.label for column in one.columns]
     named = [f"{c.label}, {c.unit}" if labels.count(c.label) > 1 else c.label for c in one.columns]
@@ -278,7 +278,7 @@ def _titled(title: str) -> dict[str, Any]:
 
 
 def _rows_layout(x: dict[str, Any], rows: list[str]) -> dict[str, Any]:
-    """Rows from top to bottom, as a table has them; as high as they need."""
+    """Return a layout with rows from top to bottom, as in the table, and the height they need."""
     y = {
         "type": "category",
         "categoryorder": "array",

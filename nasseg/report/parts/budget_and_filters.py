@@ -1,4 +1,4 @@
-"""What the reader sets: a budget, and filters. Only the script makes them work, so without it they do not show."""
+"""The reader's controls: a budget, and filters. They need the script, so without it they are hidden."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ BUDGETS = ("latency_ms", "latency_p90_ms", "latency_p99_ms", "macs", "params")
 
 
 def budget_axes(figures: Mapping[str, Axis], gain: str) -> list[Axis]:
-    """The figures that one may have a budget of, latency first."""
+    """Return the figures that may have a budget, latency first."""
     return [figures[name] for name in BUDGETS if name in figures and name != gain]
 
 
 def first_budget(record: StudyRecord, figure: str) -> float:
-    """Return the study's own limit, or a round number near the middle of what its networks take.
+    """Return the study's own limit, or a round number near the middle of its networks' values.
 
     At either there is an answer, if any network keeps all limits.
     """
@@ -46,12 +46,12 @@ def budget_controls(axes: list[Axis], budget: float) -> Html:
 
 
 def is_trained(record: StudyRecord, gain: Axis) -> bool:
-    """Return whether a figure comes out of a training, so that it varies from seed to seed."""
+    """Return whether a figure comes from training, so that it varies from seed to seed."""
     return figure_in(record, gain.name).phase == "trained"
 
 
 def answer(record: StudyRecord, figure: Axis, gain: Axis, budget: float, certainty: Certainty) -> Html:
-    """Return the best network within a budget, in a sentence. The script says the same of every other budget."""
+    """Describe the best network within a budget in a sentence. The script does the same for every other budget."""
     found = best_within(record, figure.name, budget, gain.name)
     if found is None:
         return text(f"No finished network is within {words.number(budget, figure.unit)} and all limits of the study.")
@@ -84,7 +84,7 @@ def answer(record: StudyRecord, figure: Axis, gain: Axis, budget: float, certain
 
 
 def _lead(value: float, other: float, gain: Axis, apart: float | None, who: Html) -> Html:
-    """Return how a value compares with that of another. apart: by how much seeds differ; None where not known."""
+    """Compare a value with another's in words. apart: by how much seeds differ; None if not known."""
     by = words.difference(value - other, gain.unit)
     if value == other:
         return text("as much as ", who)
@@ -95,7 +95,7 @@ def _lead(value: float, other: float, gain: Axis, apart: float | None, who: Html
 
 
 def filter_controls(figures: Mapping[str, Axis], choices: Mapping[str, Sequence[str]]) -> Html:
-    """A range a figure, a value a parameter (with its levels). Groups are chosen in the legend."""
+    """Return a range for each figure and the levels of each parameter. Groups are chosen in the legend."""
     ranges = []
     for name, axis in figures.items():
         sides = [

@@ -1,4 +1,4 @@
-"""Networks trained to the end, or timed again; what came since a date; what cheap figures foretold."""
+"""Results after the search: networks trained to the end or timed again, changes since a date, early rankings."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ from nasseg.report.parts.tables import plain_table
 
 
 def since_table(record: StudyRecord, date: str) -> Html:
-    """What was spent and saved since a date, and what came of it."""
+    """Return a table of the compute spent and saved since a date, and of its results."""
     found = since(record, date)
     compute = found.compute
     rows = [("trials", f"{found.trials:,}"), ("training", words.duration(compute.trained))]
@@ -30,7 +30,7 @@ def since_table(record: StudyRecord, date: str) -> Html:
 
 
 def finished_table(record: StudyRecord) -> Html | None:
-    """Networks of a front trained to the end, on both splits; None for another study."""
+    """Return a table of a front's networks trained to the end, on both splits; None for a study that is no finish."""
     if not any("test_miou" in trial.extra or "best_miou" in trial.extra for trial in record.trials):
         return None
     frame = finished_frame(record)
@@ -50,7 +50,7 @@ def finished_table(record: StudyRecord) -> Html | None:
 
 
 def remeasured_table(record: StudyRecord) -> Html | None:
-    """Latencies timed again beside those of the search; None for another study."""
+    """Return a table of latencies timed again beside those of the search; None for a study without any."""
     if not sessions(record):
         return None
     frame = remeasured_frame(record)
@@ -71,7 +71,7 @@ def remeasured_table(record: StudyRecord) -> Html | None:
 
 
 def cheap_table(record: StudyRecord) -> Html | None:
-    """How well figures known before training rank mIoU; None where too few networks are finished."""
+    """Return a table of how well figures known before training rank mIoU; None if too few networks are finished."""
     frame = cheap_figures_frame(record)
     if frame.empty:
         return None
@@ -84,10 +84,7 @@ def cheap_table(record: StudyRecord) -> Html | None:
         rows.append(tag("tr", *cells))
     numbers = ("Kendall tau with mIoU", "95 % interval", "networks")
     heads: list[tuple[str, str | None]] = [("figure", None), *((name, "number") for name in numbers)]
-    note = (
-        "1: it orders networks as mIoU does; 0: it says nothing; -1: the other way round. What is screened by such a "
-    )
-    note += "figure is chosen by it."
+    note = "1: the order of mIoU; 0: no relation; -1: the reverse order. Screening by a figure selects for it."
     return text(tag("p", note, class_="note"), plain_table(heads, rows))
 
 

@@ -1,4 +1,4 @@
-"""What the page's panel shows of one network: plain data, already in words."""
+"""The page's panel on one network: plain data, already in words."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ OUTCOMES = {
     "running": "running",
     "waiting": "waiting",
 }
-# Attributes that a report shows elsewhere, or that only the driver needs.
+# Attributes that a report shows elsewhere, or that only the search needs.
 _HIDDEN = {"arch_id", "eval_key", "lease", "constraints", "continues", "stopped_at_rung"}
 
 Trials = Mapping[int, TrialRow]  # by number
@@ -37,9 +37,9 @@ def trial_detail(
     trials: Trials | None = None,
     prefix: str = "",
 ) -> dict[str, Any]:
-    """Everything recorded of a trial, and what is known of its certainty.
+    """Return everything recorded of a trial, and how certain it is.
 
-    trials: the study's, where it may go on from another. prefix: of what its trials are called.
+    trials: the study's; a trial may continue another of them. prefix: of their names.
     """
     state, reason = OUTCOMES[outcome(trial)], trial.reason
     if outcome(trial) == "finished":
@@ -86,14 +86,14 @@ def published_detail(record: StudyRecord, point: PublishedPoint) -> dict[str, An
 
 
 def _arch(trial: TrialRow) -> list[list[str]]:
-    """Fields and values, what the search chose first."""
+    """Return fields and values, the search's choices first."""
     fields = {key: value for key, value in (trial.arch or trial.params).items() if key != "family"}
     chosen = {part for name in trial.params for part in name.split(".")}
     return [[key, words.plain(fields[key])] for key in sorted(fields, key=lambda key: key not in chosen)]
 
 
 def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
-    """Figures by how they were taken: objectives first, then each part of the measurement with its protocol."""
+    """Return figures by origin: objectives first, then each part of the measurement with its protocol."""
     objectives = [
         [label_of(objective.name), words.number(trial.values[objective.name], objective.unit)]
         for objective in record.objectives
@@ -157,7 +157,7 @@ def _group(title: str, protocol: str, environment: str, figures: list[tuple[str,
 
 
 def _commands(record: StudyRecord, trial: TrialRow) -> list[list[str]]:
-    """What to type to go on with a network. RECIPE, NAME: the reader's choice."""
+    """Return commands to continue with a network. RECIPE, NAME: the reader's choice."""
     address = shlex.quote(f"{record.name}#{trial.number}")
     accuracy = trial.accuracy
     data = shlex.quote(accuracy.protocol.data) if accuracy else "DATA"
@@ -169,7 +169,7 @@ def _commands(record: StudyRecord, trial: TrialRow) -> list[list[str]]:
 
 
 def _schedules(arch: Mapping[str, Any], prefix: str = "") -> Iterator[list[Any]]:
-    """Dilation schedules among an architecture's fields, those of its encoder too: name, notation, runs of blocks.
+    """Yield the dilation schedules among an architecture's and its encoder's fields: name, notation, runs of blocks.
 
     A run is [blocks, [rates, one a branch]].
     """
@@ -185,7 +185,7 @@ def _schedules(arch: Mapping[str, Any], prefix: str = "") -> Iterator[list[Any]]
 
 
 def _rungs(trial: TrialRow, trials: Trials) -> list[list[float]]:
-    """mIoU at each rung that the network was stopped at, and now: [step, percent]."""
+    """Return mIoU at each rung at which the network was stopped, and now: [step, percent]."""
     points: list[list[float]] = []
     seen: set[int] = set()
     now: TrialRow | None = trial
@@ -199,7 +199,7 @@ def _rungs(trial: TrialRow, trials: Trials) -> list[list[float]]:
 
 
 def _curves(m: Measurement | None) -> dict[str, Any]:
-    """IoU a class (best first), cost by stage and the learning curve, as far as they are known."""
+    """Return IoU by class (best first), cost by stage and the learning curve, if known."""
     found: dict[str, Any] = {}
     if m and m.accuracy:
         items = sorted(

@@ -1,4 +1,4 @@
-"""The part of the page about the population: does a parameter matter here? A sentence each, a table, and the charts."""
+"""The page's section on parameters: does a parameter matter here? A sentence for each, a table, and the charts."""
 
 import math
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ _ANSWERS = {"matters": "Yes", "hardly matters": "Hardly", "undecided": "Undecide
 
 
 def sentence(row: Any, population: Population, target: Axis) -> str:
-    """Whether a parameter matters, from its row of `importance_frame`."""
+    """Say whether a parameter matters, from its row of `importance_frame`."""
     among = f"{row.n:,} {f'{row.family} ' if isinstance(row.family, str) else ''}network{'s' if row.n != 1 else ''}"
     equal = f"at equal {label_of(population.cost)}" if population.cost else "whatever the cost"
     start = f"{_ANSWERS[row.verdict]}: "
     if math.isnan(row.share):
         if row.n < 20:
             return f"{start}{among} with {row.parameter} {'are' if row.n != 1 else 'is'} too few to tell."
-        return f"{start}among {among} the values of {row.parameter} do not differ at one cost, so nothing can be told."
+        return f"{start}among {among} the values of {row.parameter} do not differ at one cost: no conclusion."
     if row.verdict == "hardly matters":
         share = f"at most {words.percent(row.high)}"
         return (
@@ -33,7 +33,7 @@ def sentence(row: Any, population: Population, target: Axis) -> str:
     share = f"{words.percent(row.share)} ({words.percent(row.low)} to {words.percent(row.high)})"
     text = f"{start}{equal}, {row.parameter} accounts for {share} of the differences in {target.label} among {among}"
     if row.verdict == "undecided":
-        return f"{text}, which chance alone would do too (p = {row.p:.2g}). More networks would tell."
+        return f"{text}, but chance alone could do that (p = {row.p:.2g}). More networks would decide."
     if row.best is None:
         return f"{text}."
     low, high = (f"{value:.3g}" for value in (row.gain_low, row.gain_high))
@@ -48,7 +48,7 @@ def section_data(
     front: list[int],
     rows: Mapping[int, int],
 ) -> dict[str, Any] | None:
-    """What the script shows: figures and a sentence a parameter; None where there is no parameter."""
+    """Return the script's data: charts and a sentence for each parameter; None without parameters."""
     if population.choices.empty or not len(population.choices.columns):
         return None
     frame, parameters = importance_frame(population), {}
@@ -78,7 +78,7 @@ def parameter_select(frame: pd.DataFrame) -> Html:
 
 
 def table(population: Population, target: Axis) -> Html:
-    """Every parameter with its sentence: what the charts say, without a script."""
+    """Return a table of every parameter with its sentence: the charts' content, without a script."""
     rows = [
         tag("tr", tag("td", str(row.parameter)), tag("td", sentence(row, population, target)))
         for row in importance_frame(population).itertuples()
@@ -90,12 +90,12 @@ def table(population: Population, target: Axis) -> Html:
 def note(population: Population, target: Axis) -> Html:
     cost = label_of(population.cost) if population.cost else None
     held = (
-        f"The trend of {target.label} with {cost} is taken out, so that nothing looks good for being large; "
+        f"The trend of {target.label} with {cost} is removed, so that no value looks good for being large; "
         if cost
         else "No cost is known, so a value may look good for being large; "
     )
     return text(
-        f"{held}the share is how much of what then differs goes with the parameter, with 95 % intervals of an analysis "
-        "of variance in which the other parameters vary as the search drew them. A search prefers good networks, and "
-        "draws what it likes together: read close calls as hints. Parameters count only where they are active."
+        f"{held}the share is the part of the remaining variance that the parameter explains, with 95 % intervals of an "
+        "analysis of variance in which the other parameters vary as the search drew them. A search draws the values "
+        "it prefers together: read close calls as hints. Parameters count only where they are active."
     )

@@ -1,4 +1,4 @@
-"""How the search went: hypervolume, rungs, what was spent and what was saved."""
+"""The search itself: hypervolume, rungs, compute spent and saved."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -28,13 +28,13 @@ def history_note(record: StudyRecord, history: History) -> Html:
 
 
 def reference_words(record: StudyRecord, history: History) -> str:
-    """The reference point, as the record's objectives name it."""
+    """Describe the reference point in the record's objectives."""
     found = [(o, history.reference[o.name]) for o in record.objectives]
     return ", ".join(f"{label_of(o.name)} {words.number(value, o.unit)}" for o, value in found)
 
 
 def history_chart(histories: Mapping[str, object]) -> Html:
-    """The chart's place, and a choice of what it is drawn over, where there is one."""
+    """Return the chart's element, and a choice of its x axis if there are several."""
     options = [tag("option", title, value=name) for name, title in OVER.items() if name in histories]
     select = tag("label", tag("span", "Over"), tag("select", *options, id="over"), class_="control")
     control = tag("div", select, class_="controls script") if len(options) > 1 else None
@@ -45,7 +45,7 @@ def history_chart(histories: Mapping[str, object]) -> Html:
 
 
 def rungs_table(record: StudyRecord) -> Html | None:
-    """Successive halving, rung by rung; None without."""
+    """Return a table of successive halving, rung by rung; None without halving."""
     frame = rungs_frame(record)
     if frame.empty:
         return None
@@ -74,7 +74,7 @@ def rungs_table(record: StudyRecord) -> Html | None:
 
 
 def spent_table(record: StudyRecord) -> Html | None:
-    """Hours of training, and estimates of what was saved; None where nothing was trained."""
+    """Return a table of hours of training, and estimates of the savings; None if nothing was trained."""
     found = compute_of(record)
     if found.trained == 0 and found.saved == 0:
         return None

@@ -24,7 +24,7 @@ _SHAPES = {
 
 
 def headline(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
-    """What came out, in a sentence or two. `shown` is what the view's rows are of."""
+    """Describe the result in a sentence or two. `shown`: the record of the view's rows."""
     counts, front = progress(record), front_rows(shown, view)
     if not front and counts["finished"]:
         done = _count(counts["finished"], "network")
@@ -50,7 +50,7 @@ def headline(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
 
 
 def tiles(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
-    """The counts, and the best network for each objective. `shown` is what the view's rows are of."""
+    """Return the counts, and the best network for each objective. `shown`: the record of the view's rows."""
     counts, front, trained = progress(record), front_rows(shown, view), networks_trained(record)
     stopped, rejected = counts["stopped"], counts["rejected"]
     cards = [
@@ -70,25 +70,25 @@ def tiles(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
 
 
 def thinned_note(shown: StudyRecord, record: StudyRecord) -> Html | None:
-    """For a study that is too large for one page."""
+    """Return a note on the sample, for a study that is too large for one page; None for others."""
     if len(shown.trials) == len(record.trials):
         return None
     return tag(
         "p",
         f"The figures show {len(shown.trials):,} of {len(record.trials):,} trials: the front and every best trade-off "
-        "in full, the others as an even sample. All counts, the hypervolume and what is said of parameters are of all.",
+        "in full, the others as an even sample. Counts, hypervolume and parameters cover all trials.",
         class_="note",
     )
 
 
 def legend(view: View, record: StudyRecord) -> Html:
-    """What colours and shapes mean, with the whole study's counts; each entry shows and hides its own."""
+    """Explain colours and shapes, with the whole study's counts; each entry shows and hides its own marks."""
     finished = Counter(family_of(record.trials[row]) for row in finished_rows(record))
     return group_legend(view, [finished[group] for group in view.groups])
 
 
 def group_legend(view: View, finished: Sequence[int]) -> Html:
-    """Of groups, with how many networks finished in each."""
+    """Return a legend of groups, with the number of networks that finished in each."""
     entries = []
     for index, (group, n) in enumerate(zip(view.groups, finished, strict=True)):
         count = tag("small", f"{len(view.front[group]):,} of {n:,} on {'its' if view.lines > 1 else 'the'} front")
@@ -100,7 +100,7 @@ def group_legend(view: View, finished: Sequence[int]) -> Html:
 
 
 def axis_select(view: View, letter: str, title: str) -> Html:
-    """A choice of objectives for one axis, and of its scale."""
+    """Return a choice of the figure on one axis, and of its scale."""
     chosen = {"x": view.x, "y": view.y}.get(letter, "")
     if letter == "z" and len(view.axes) < 3:
         return Html("")

@@ -1,4 +1,4 @@
-"""The page's tables and what they stand on: the front, history, ledger, protocols, provenance."""
+"""The page's tables and their basis: the front, history, ledger, protocols, provenance."""
 
 import shlex
 from collections import Counter
@@ -18,12 +18,12 @@ _REASONS = 40  # rows of the ledger
 
 
 def link(key: int | str) -> Html:
-    """To a trial, by its key."""
+    """Link to a trial by its key."""
     return tag("a", f"#{key}", href=f"#trial-{key}")
 
 
 def front_rows(record: StudyRecord, view: View) -> list[int]:
-    """Rows of the front, best first by the first objective."""
+    """Return the rows of the front, best first by the first objective."""
     first = record.objectives[0]
     rows = [row for rows in view.front.values() for row in rows]
     sign = 1 if first.direction == "minimize" else -1
@@ -33,9 +33,9 @@ def front_rows(record: StudyRecord, view: View) -> list[int]:
 def front_table(
     record: StudyRecord, view: View, chances: Sequence[float] | None = None, studies: Mapping[int, Html] | None = None
 ) -> Html:
-    """Every network of the front, one a row.
+    """Return a table of the front's networks, one a row.
 
-    chances: of each trial to stay on it, where known. studies: which study each row is of, where there are several.
+    chances: of each trial to stay on it, if known. studies: the study of each row, if there are several.
     """
     rows = front_rows(record, view)
     trials = [record.trials[row] for row in rows]
@@ -70,14 +70,14 @@ def front_table(
 
 
 def doubtful(trial: TrialRow, name: str) -> Html | None:
-    """The mark of a latency that was taken beside other work; None for every other figure."""
+    """Return the mark of a latency that was taken beside other work; None for any other figure."""
     if not (name.startswith("latency") and is_disturbed(trial)):
         return None
     return tag("abbr", "?", title=words.sentence(DISTURBED), class_="doubt")
 
 
 def doubts_note(record: StudyRecord, view: View) -> Html | None:
-    """Say how many latencies of the front are doubtful, and what to do; None where none is."""
+    """Say how many latencies of the front are doubtful, and what to do about it; None if there are none."""
     numbers = [record.trials[row].number for row in front_rows(record, view) if is_disturbed(record.trials[row])]
     if not numbers:
         return None
@@ -90,9 +90,9 @@ def doubts_note(record: StudyRecord, view: View) -> Html | None:
 
 
 def ledger(record: StudyRecord, prefix: str = "") -> Html:
-    """What became of the trials that are not in the figures: by outcome and reason, the most frequent first.
+    """Return a table of the trials that no chart shows, by outcome and reason, the most frequent first.
 
-    prefix: of what the study's trials are called.
+    prefix: of the study's trial names.
     """
     found: dict[tuple[int, Outcome, str], list[int]] = {}
     for trial in record.trials:
@@ -121,7 +121,7 @@ def ledger(record: StudyRecord, prefix: str = "") -> Html:
 
 
 def protocols_table(record: StudyRecord) -> Html | None:
-    """Every protocol and machine that figures were taken under, and how many trials each covers."""
+    """Return a table of every protocol and machine behind the figures, and how many trials each covers."""
     seen: Counter[tuple[str, str, str]] = Counter()
     for m in (trial.measurement for trial in record.trials if trial.measurement):
         if m.accuracy:
@@ -142,7 +142,7 @@ def protocols_table(record: StudyRecord) -> Html | None:
 
 
 def provenance(record: StudyRecord) -> Html:
-    """What the study is, where it ran, and how to continue it."""
+    """Describe the study, the machine it ran on, and how to continue it."""
     facts = [("study", record.name), ("created", words.moment(record.created)), ("command", record.command)]
     facts += [(key, words.plain(value)) for key, value in record.identity.items()]
     extra = record.extra.items()
@@ -160,7 +160,7 @@ def provenance(record: StudyRecord) -> Html:
 
 
 def published_table(record: StudyRecord) -> Html | None:
-    """The published networks, with what is known of them."""
+    """Return a table of the published networks with their known figures."""
     if not record.published:
         return None
     names = list(dict.fromkeys(name for point in record.published for name in point.figures))
@@ -190,7 +190,7 @@ def plain_table(heads: Sequence[tuple[str, str | None]], rows: Iterable[Html], c
 
 
 def _varying(trials: Iterable[TrialRow]) -> dict[str, list[str]]:
-    """Family -> the fields that differ among its trials."""
+    """Return family -> the fields that differ among its trials."""
     values: dict[str, dict[str, set[str]]] = {}
     for trial in trials:
         for key, value in (trial.arch or {}).items():

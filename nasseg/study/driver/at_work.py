@@ -13,7 +13,7 @@ from nasseg.study.store.candidate import Candidate
 
 @dataclass(eq=False)
 class Item:
-    """A candidate on its way. trial: once it is claimed. since: when its job was given to a worker.
+    """A candidate on its way. trial: set once it is claimed. since: when a worker got its job.
 
     doubts: how often its latency was in doubt. not_before: when it is timed again, if it is parked for that.
     """
@@ -28,7 +28,7 @@ class Item:
 
 
 class AtWork:
-    """Candidates whose job a worker has, or that is ready for one, by the number of the job.
+    """Candidates whose job is ready or with a worker, by the number of the job.
 
     rungs: the steps at which training is stopped, below the last.
     """
@@ -40,7 +40,7 @@ class AtWork:
         self._last = 0
 
     def job(self, item: Item, kind: Kind) -> Job:
-        """Return the next job of a candidate, which is at work from now on."""
+        """Return the next job of a candidate, and count it as at work from now on."""
         self._last += 1
         item.since = math.inf
         self.items[self._last] = item
@@ -53,7 +53,7 @@ class AtWork:
         self._ready.append(self.job(item, kind))
 
     def take(self) -> Job | None:
-        """Return the job that has been ready longest; of networks to be timed, the one furthest inside the limits."""
+        """Return the job that has been ready longest; among networks to time, the one furthest inside the limits."""
         if not self._ready:
             return None
         first = self._ready[0]
@@ -68,6 +68,6 @@ class AtWork:
         self._ready = deque(job for job in self._ready if job.candidate != number)
 
     def until(self, candidate: Candidate) -> int | None:
-        """Return the step at which a candidate's training is stopped, if not at the recipe's last."""
+        """Return the step at which a candidate's training stops; None for the recipe's last."""
         at_a_rung = candidate.rung < len(self._rungs) and not candidate.label
         return self._rungs[candidate.rung] if at_a_rung else None

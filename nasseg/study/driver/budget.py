@@ -1,4 +1,4 @@
-"""What a study may spend: trials, hours, minutes a trial, counted over all processes that work on it."""
+"""The budget of a study: trials, hours, minutes a trial, counted over all processes that work on it."""
 
 import time
 from bisect import bisect_left, insort
@@ -13,10 +13,10 @@ SECONDS = "searched_seconds"  # attribute of the study
 
 
 class Stopwatch:
-    """How long a value that several processes share has been kept running by at least one of them.
+    """The time for which at least one of several processes has been working, kept in a value that they share.
 
-    Each process that finds the value as it last saw it was alone since, and adds its own monotonic time; one that finds
-    it changed leaves that to the others. So parallel processes count once, pauses count nothing, and a moved system
+    A process that finds the value as it left it has been alone since, and adds its own monotonic time. One that finds
+    it changed leaves that to the others. So parallel processes count once, pauses do not count, and a moved system
     clock changes nothing.
     """
 
@@ -25,7 +25,7 @@ class Stopwatch:
         self._last, self._at = read(), time.monotonic()
 
     def tick(self) -> float:
-        """The seconds so far; to be called every few seconds."""
+        """Return the seconds so far; call it every few seconds."""
         seconds, now = self._read(), time.monotonic()
         if seconds == self._last:
             seconds += now - self._at
@@ -35,7 +35,7 @@ class Stopwatch:
 
 
 class Budget:
-    """The limits of a search. What runs when the hours are over is finished; nothing new is begun."""
+    """The limits of a search. Jobs that run when the hours are over are finished; nothing new is begun."""
 
     def __init__(
         self, record: Record, trials: int, hours: float | None = None, max_trial_minutes: float | None = None
@@ -57,17 +57,17 @@ class Budget:
         return self.hours is not None and self.seconds >= self.hours * 3600
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Hear of a trial that ended."""
+        """Take in a trial that ended."""
         if counts(trial):
             insort(self._ended, trial.number)
 
     def counted(self, unfinished: Iterable[FrozenTrial], before: int | None = None) -> int:
-        """How many trials count, of all processes; `before`: only those with a lower number."""
+        """Count the trials of the budget, of all processes; `before`: only those with a lower number."""
         ended = len(self._ended) if before is None else bisect_left(self._ended, before)
         return ended + sum(counts(trial) and (before is None or trial.number < before) for trial in unfinished)
 
     def too_long(self, seconds: float) -> str | None:
-        """Why a job that has run this long is ended, if it is."""
+        """Return why a job that has run for this long must end; None if it may go on."""
         if self.max_trial_minutes is None or seconds <= 60 * self.max_trial_minutes:
             return None
         return f"longer than max_trial_minutes of {self.max_trial_minutes:g}"

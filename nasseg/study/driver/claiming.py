@@ -1,7 +1,7 @@
 """Take a candidate that keeps its limits on cost to its next job, unless its network is known or being trained.
 
-A candidate whose network another running trial trains is parked until that one has ended; one whose latency is over a
-limit, and was taken beside other work, until it is timed again.
+A candidate is parked if another running trial trains its network, until that trial has ended. It is also parked if its
+latency is over a limit but was taken beside other work, until it is timed again.
 """
 
 import time
@@ -48,7 +48,7 @@ class Claiming:
             self._claim(item)
 
     def promote(self, item: Item, constraints: dict[str, float]) -> bool:
-        """Claim a promotion; False where another process claimed it first."""
+        """Claim a promotion; return False if another process claimed it first."""
         item.trial = self.record.claim(item.candidate, item.key, constraints, self.rules.figures(known_of(item)))
         self.ended_trials.sync()
         if not self.ended_trials.running(item.key, before=item.trial.number):
@@ -57,7 +57,7 @@ class Claiming:
         return False
 
     def resume(self, item: Item) -> None:
-        """Go on with a trial that was interrupted, and is ours now."""
+        """Resume an interrupted trial, which is ours now."""
         assert item.trial is not None
         if item.candidate.continues is not None or not self._answered(item, item.trial):
             self._go_on(item)
@@ -71,7 +71,7 @@ class Claiming:
             self.endings.trained(item, found[0], {ACCURACY_FROM: found[1]})
 
     def time_again(self, item: Item) -> None:
-        """Park a candidate whose latency is in doubt; after several times leave it to another call of the search."""
+        """Park a candidate whose latency is in doubt; after several times, leave it to another call of the search."""
         if not self.endings.doubted(item):
             return
         if item.doubts < len(AGAIN_SECONDS):
@@ -83,7 +83,7 @@ class Claiming:
             self.endings.leave(item, "its latency could not be taken: the machine was busy")
 
     def unpark(self) -> None:
-        """Go on with candidates whose network is at work no longer, or that are due to be timed again."""
+        """Continue with candidates whose network is no longer at work, or that are due to be timed again."""
         self.ended_trials.sync()
         self.parked.due = False
         for item in list(self.parked.items):
@@ -100,7 +100,7 @@ class Claiming:
                 self._go_on(item)
 
     def _settle(self, item: Item) -> bool:
-        """Answer a candidate from the record if its network is there; park it if that is being trained."""
+        """Answer a candidate from the record if its network is there; park it if the network is being trained."""
         self.ended_trials.sync()
         trial = self.known.answer(item.candidate, item.key)
         if trial is not None:
@@ -112,7 +112,7 @@ class Claiming:
         return True
 
     def _claim(self, item: Item) -> None:
-        """Make a candidate a running trial and go on, unless another process filled the budget first."""
+        """Make a candidate a running trial and continue, unless another process filled the budget first."""
         measurement = known_of(item)
         constraints, figures = self.rules.constraints(measurement), self.rules.figures(measurement)
         item.trial = self.record.claim(item.candidate, item.key, constraints, figures)

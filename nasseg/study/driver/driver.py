@@ -1,8 +1,8 @@
-"""The driver decides: what to try, what to measure next, what to keep. Engines only run jobs.
+"""The driver decides what to try, what to measure next and what to keep. Engines only run jobs.
 
-Cheapest first: cost -> limits -> the same network again? -> latency -> limits -> training. A candidate becomes a
-running trial, with a lease, when it has passed all that costs milliseconds; what fails a limit is recorded with its
-reason and never trained.
+Cheapest first: cost -> limits -> a known network? -> latency -> limits -> training. A candidate becomes a running
+trial, with a lease, once it has passed every check that takes milliseconds. A candidate that breaks a limit is recorded
+with its reason and never trained.
 """
 
 import time
@@ -33,7 +33,7 @@ FRESH_SECONDS = 0.5  # a read this old will do: it is checked again before anyth
 
 
 class Driver:
-    """Takes a study to its number of trained trials.
+    """The head of a search: brings a study to its number of trained trials.
 
     seed: of the trainings. reuse: what another study has trained. screen: passes over what cannot keep a limit on
     latency. learners: hear of every trial that ended, beside the driver's own. say: hears what the user should, a
@@ -74,10 +74,10 @@ class Driver:
     def run(self, on_change: Callable[[], None] = lambda: None, on_turn: Callable[[], None] = lambda: None) -> str:
         """Work until the study has its trials; return why it ended, as a sentence.
 
-        on_change: called after each result. on_turn: called between jobs, never in the midst of a transaction.
+        on_change: called after each result. on_turn: called between jobs, never during a transaction.
 
         Raises:
-            UserError: what is around the networks failed; call `stop`.
+            UserError: something around the networks failed; call `stop`.
         """
         self.ended_trials.sync()
         self.next_jobs.start_published()
@@ -103,7 +103,7 @@ class Driver:
             self.engine.submit(job)
 
     def stop(self, reason: str) -> int:
-        """Cancel what runs and re-queue it; return how many trials that were."""
+        """Cancel running jobs and re-queue their trials; return how many there were."""
         for number in self.at_work.items:
             self.engine.cancel(number)
         items = [*self.at_work.items.values(), *self.parked.items]

@@ -15,8 +15,8 @@ Learner = Callable[[FrozenTrial], None]
 class EndedTrials:
     """Calls `learners` with each trial that ended: our own when it is told, the others' at the next `sync`.
 
-    unfinished: what ran or waited at the last sync and has not been told since. So a search of 100,000 trials looks
-    only at what is new.
+    unfinished: trials that ran or waited at the last sync and have not been told since. A search of 100,000 trials thus
+    looks only at new ones.
     """
 
     def __init__(self, record: Record, learners: Sequence[Learner]) -> None:
@@ -27,7 +27,7 @@ class EndedTrials:
         self.unfinished: list[FrozenTrial] = []
 
     def sync(self, within: float = 0.0) -> None:
-        """Look at the storage. `within`: not if that was done so many seconds ago and nothing waited then."""
+        """Read the storage; `within`: not if it was read so many seconds ago and nothing waited then."""
         if time.monotonic() - self._synced < within and all(t.state == TrialState.RUNNING for t in self.unfinished):
             return
         latest = self._record.trials()[self._all_below :]
@@ -43,7 +43,7 @@ class EndedTrials:
     def running(self, key: str = "", before: int | None = None) -> list[FrozenTrial]:
         """Return the trials that ran at the last sync.
 
-        key: only those of this network. before: only those with a lower number, whose claim is the earlier.
+        key: only those of this network. before: only those with a lower number, whose claim is earlier.
         """
         return [
             trial

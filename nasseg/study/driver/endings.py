@@ -1,4 +1,4 @@
-"""Write how candidates end, and tell whoever learns from it."""
+"""Write how candidates end, and tell the listeners."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,7 @@ from nasseg.study.store.trial_attributes import MEASUREMENT, STOPPED
 
 @dataclass
 class Endings:
-    """The ends of a search's candidates. steps: of a whole training. rejections: how many came in a row."""
+    """The ends of a search's candidates. steps: of a whole training. rejections: the number in a row."""
 
     record: Record
     rules: Rules
@@ -41,17 +41,17 @@ class Endings:
         self._tell_again(item)
 
     def reject(self, item: Item, broken: Hopeless) -> None:
-        """End a candidate that was costed and is not measured further."""
+        """End a candidate that was costed and will not be measured further."""
         self.rejections += 1
         figures = self.rules.figures(known_of(item))
         self.tell(self.record.add_rejected(item.candidate, broken.reason, broken.constraints, figures), item)
 
     def in_doubt(self, item: Item) -> bool:
-        """Return whether a latency that was taken beside other work is over a limit: no ground to reject for good."""
+        """Return whether a latency over a limit was taken beside other work, so that it cannot reject for good."""
         return not item.candidate.label and self.rules.in_doubt(known_of(item))
 
     def doubted(self, item: Item) -> bool:
-        """Keep a latency in doubt; False where the trial is another process's by now."""
+        """Store a latency in doubt; return False if the trial now belongs to another process."""
         assert item.trial is not None
         return self.record.update(item.trial, self._attributes(known_of(item)))
 
@@ -62,7 +62,7 @@ class Endings:
         self._tell_again(item)
 
     def timed(self, item: Item) -> bool:
-        """Keep a latency; False where it breaks a limit, or the trial is another process's by now: that ended it."""
+        """Store a latency; return False if it breaks a limit, or if the trial now belongs to another process."""
         measurement, trial = known_of(item), item.trial
         assert trial is not None
         broken = None if item.candidate.label else self.rules.over_limit(measurement, "latency")
@@ -105,6 +105,6 @@ class Endings:
 
 
 def known_of(item: Item) -> Measurement:
-    """Return what is known of a candidate that was costed."""
+    """Return the measurement of a candidate that was costed."""
     assert item.candidate.measurement is not None
     return item.candidate.measurement

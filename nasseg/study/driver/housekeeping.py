@@ -1,4 +1,4 @@
-"""Keep leases alive, end jobs that take too long, and take up what other processes left behind."""
+"""Keep leases alive, end jobs that take too long, and resume trials that other processes left behind."""
 
 import math
 import time
@@ -21,7 +21,7 @@ HOUSEKEEPING_SECONDS = 2.0
 
 @dataclass
 class Housekeeping:
-    """What is done between jobs."""
+    """The chores between jobs."""
 
     record: Record
     engine: Engine
@@ -37,7 +37,7 @@ class Housekeeping:
     _kept: float = field(default=-math.inf, init=False)
 
     def turn(self) -> None:
-        """Do what is due."""
+        """Do the chores that are due."""
         now = time.monotonic()
         if now - self._renewed > RENEW_SECONDS:
             self._renewed = now
@@ -50,7 +50,7 @@ class Housekeeping:
             self.ended_trials.sync()
 
     def _renew(self) -> None:
-        """Renew our leases; drop what another process judged left behind and re-queued."""
+        """Renew our leases; drop trials that another process took for abandoned and re-queued."""
         self.budget.tick()
         for number, item in list(self.at_work.items.items()):
             if item.trial is not None and not self.record.renew(item.trial):

@@ -1,4 +1,4 @@
-"""The same network again: what the record already knows of a candidate, by its eval_key."""
+"""Known networks: the results that the record already has for a candidate, by its eval_key."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +14,7 @@ from nasseg.study.store.trial_attributes import EVAL_KEY, MEASUREMENT, REASON, R
 
 @dataclass(frozen=True)
 class _Answer:
-    """How a trial ends whose network was trained before. values: of a complete one."""
+    """The end of a trial whose network was trained before. values: of a complete one."""
 
     known: Measurement
     values: list[float] | None
@@ -30,7 +30,7 @@ class KnownNetworks:
         self._trained: dict[str, FrozenTrial] = {}
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Hear of a trial that ended."""
+        """Take in a trial that ended."""
         key = trial.user_attrs.get(EVAL_KEY)
         if not key or REUSED_FROM in trial.user_attrs or (key in self._trained and _is_whole(self._trained[key])):
             return
@@ -59,7 +59,7 @@ class KnownNetworks:
         return True
 
     def _answer(self, label: str, key: str) -> _Answer | None:
-        """Answer by the limits of today, which published networks are exempt from; these are trained to the end."""
+        """Answer by today's limits. Published networks are exempt from them, and are trained to the end."""
         twin = self._trained.get(key)
         if twin is None or (label and is_stopped(twin)):
             return None
@@ -76,7 +76,7 @@ class KnownNetworks:
 
 
 def _is_whole(trial: FrozenTrial) -> bool:
-    """Return whether a trial was trained to the end; some are over a limit on what only training decides."""
+    """Return whether a trial was trained to the end, even if it broke a limit that only training decides."""
     if trial.state != TrialState.PRUNED or is_stopped(trial) or MEASUREMENT not in trial.user_attrs:
         return trial.state == TrialState.COMPLETE
     return Measurement.from_json(trial.user_attrs[MEASUREMENT]).accuracy is not None

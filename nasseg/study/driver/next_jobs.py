@@ -1,4 +1,4 @@
-"""What to do next: what is ready, what was interrupted, who goes on from a rung, and then new networks."""
+"""Choose the next job: ready ones first, then interrupted ones, promotions from a rung, and new networks."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,7 +26,7 @@ MAX_REJECTIONS = 2_000  # in a row
 
 @dataclass
 class NextJobs:
-    """Chooses the next job. seed: of the trainings."""
+    """The choice of the next job. seed: of the trainings."""
 
     study: Study
     record: Record
@@ -42,7 +42,7 @@ class NextJobs:
     _space_empty: bool = field(default=False, init=False)
 
     def start_published(self) -> None:
-        """Begin with networks that the study wants beside its own, where that has not been done."""
+        """Begin with the networks that the study wants beside its own, if that has not been done."""
         finished = [trial for trial in self.record.trials() if trial.state != TrialState.FAIL]
         there = {trial.user_attrs.get(PUBLISHED) for trial in finished}
         for name in self.study.file.published:
@@ -52,11 +52,11 @@ class NextJobs:
                 self.at_work.queue(self._item(Proposal({}, {}, {}), settings, name), "cost")
 
     def next(self) -> Job | None:
-        """Return the next job; None where there is none now."""
+        """Return the next job; None if there is none now."""
         return self.at_work.take() or self._resume_waiting() or self._promote() or self._propose()
 
     def ended(self) -> str | None:
-        """Return why the search is over, as a sentence; None while it is not. Nothing may be at work."""
+        """Return why the search is over, as a sentence; None while it is not. Call it only if nothing is at work."""
         self.ended_trials.sync()
         left = sum(self._is_left(trial) for trial in self.ended_trials.unfinished)
         reason = self._ended(left)
@@ -75,7 +75,7 @@ class NextJobs:
         trials, counted = self.budget.trials, self.budget.counted(self.ended_trials.unfinished)
         if counted >= trials and len(self.ended_trials.unfinished) == left:
             return f"{counted - left} of {trials} trials are done" if left else f"all {trials} trials are done"
-        if self.budget.hours_over:  # what waits is for another call
+        if self.budget.hours_over:  # waiting trials are left to another call
             return f"the {self.budget.hours:g} hours are over: {counted - left} of {trials} trials are done"
         if counted >= trials:
             return None
@@ -87,7 +87,7 @@ class NextJobs:
 
     @property
     def _all_begun(self) -> bool:
-        """Whether nothing new will begin."""
+        """True if nothing new will begin."""
         at_work = self.at_work.items.values()
         pending = sum(item.trial is None and not item.candidate.label for item in at_work)
         full = self.budget.counted(self.ended_trials.unfinished) + pending >= self.budget.trials
@@ -107,7 +107,7 @@ class NextJobs:
         return self.at_work.take()
 
     def _promote(self) -> Job | None:
-        """Return the next segment of the network that deserves it most."""
+        """Return the next training segment of the most deserving network."""
         if self.halving is None or self.budget.hours_over:
             return None
         last = not self.at_work.items and self._all_begun

@@ -1,4 +1,4 @@
-"""Figures of another study that were got in the same way: its trained networks are not trained again."""
+"""Results of another study under the same protocol: its trained networks are not trained again."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, PUBLISHED, RE
 
 @dataclass(frozen=True)
 class Trained:
-    """An accuracy, users' own figures of the trained network, and where they are from: `study#trial`."""
+    """An accuracy, users' own figures of the trained network, and their source, `study#trial`."""
 
     accuracy: Accuracy
     custom: dict[str, dict[str, Any]]
@@ -29,13 +29,13 @@ class Trained:
 
 @dataclass(frozen=True)
 class Reuse:
-    """trained: by eval_key. points: of the space that is searched now, to be tried before new ones."""
+    """Results to reuse. trained: by eval_key. points: of the space searched now, to be tried before new ones."""
 
     trained: dict[str, Trained]
     points: list[Params]
 
     def accuracy_of(self, key: str, measurement: Measurement) -> tuple[Measurement, str] | None:
-        """The measurement with the accuracy under that key, and its source."""
+        """Return the measurement with the accuracy under that key, and its source; None if there is none."""
         found = self.trained.get(key)
         if found is None:
             return None
@@ -45,7 +45,7 @@ class Reuse:
 
 
 def reuse_of(record: Record, space: Space, protocol: AccuracyProtocol) -> Reuse:
-    """What another study's record has to give under an equal accuracy protocol, whatever the seed.
+    """Return the results of another study's record under an equal accuracy protocol, whatever the seed.
 
     Raises:
         UserError: nothing in it was trained under that protocol; the message says what differs.
@@ -74,10 +74,10 @@ def reuse_of(record: Record, space: Space, protocol: AccuracyProtocol) -> Reuse:
 
 
 def front_points(record: Record, space: Space) -> list[Params]:
-    """The front of another study, as far as it lies in the space.
+    """Return the points of another study's front that lie in the space.
 
     Raises:
-        UserError: none of it does.
+        UserError: none of them does.
     """
     trials = [trial for trial in record.trials(TrialState.COMPLETE) if REUSED_FROM not in trial.user_attrs]
     directions = [direction for _name, _unit, direction in record.attributes()["objectives"]]

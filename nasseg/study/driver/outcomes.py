@@ -1,4 +1,4 @@
-"""What came back from a worker, and what follows from it."""
+"""Handle the results of workers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,11 +27,11 @@ class Outcomes:
     say: Callable[[str], None]
 
     def handle(self, result: Result) -> bool:
-        """Take a result in; False where its candidate is no longer at work.
+        """Take in a result; return False if its candidate is no longer at work.
 
         Raises:
-            UserError: what is around the networks failed (data, disk, target). What was measured is kept, and what
-                was not stays at work.
+            UserError: something around the networks failed (data, disk, target). Measurements so far are stored, and
+                the unmeasured candidate stays at work.
         """
         for note in result.notes:
             self.say(note)

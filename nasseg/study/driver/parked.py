@@ -1,4 +1,4 @@
-"""Candidates that wait: for another running trial that trains their network, or for a quiet machine."""
+"""Waiting candidates: until another running trial has trained their network, or until the machine is quiet."""
 
 from dataclasses import dataclass, field
 
@@ -10,9 +10,10 @@ from nasseg.study.store.trial_attributes import EVAL_KEY
 
 @dataclass
 class Parked:
-    """Candidates that wait. due: a trial of one of their networks has ended since they were looked at.
+    """Waiting candidates. due: a trial of one of their networks has ended since the last look.
 
-    left: networks (by eval_key) that could not be timed, however often: another call of the search is to try again.
+    left: networks (by eval_key) that could not be timed even after several attempts; another call of the search tries
+    again.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -20,5 +21,5 @@ class Parked:
     left: set[str] = field(default_factory=set)
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Hear of a trial that ended."""
+        """Take in a trial that ended."""
         self.due |= any(item.key == trial.user_attrs.get(EVAL_KEY) for item in self.items)

@@ -1,4 +1,4 @@
-"""What an engine is, and what one is opened with."""
+"""The interface of engines, and the settings to open one with."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ Step = tuple[int, int, float]  # candidate, step, loss
 
 
 class Engine(Protocol):
-    """Runs jobs, and decides nothing. tests/study/engines/conformance.py says it in full."""
+    """A runner of jobs, without decisions. tests/study/engines/conformance.py is its full specification."""
 
     @property
     def idle(self) -> int:
-        """How many jobs it takes now."""
+        """The number of jobs that it takes now."""
 
     def submit(self, job: Job) -> None:
         """Take a job; only while `idle` is above 0."""
 
     def wait(self, timeout: float) -> list[Result]:
-        """Return results that are there within `timeout` seconds; none if nothing ended by then."""
+        """Return the results that arrive within `timeout` seconds; none if nothing ended by then."""
 
     def cancel(self, candidate: int) -> None:
         """End the job of a candidate at once; it gives no result."""
 
     def waiting(self, candidate: int) -> bool:
-        """Return whether the job of a candidate was submitted and has not begun."""
+        """Return whether a candidate's job was submitted and has not begun."""
 
     def close(self) -> None:
         """End all jobs and workers."""
@@ -35,11 +35,11 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What an engine is opened with.
+    """The settings to open an engine with.
 
-    storage: of the study; workers never open it. workers: jobs at once, if the user says so; else local_workers here,
-    and on a cluster as many as it takes. address: of a cluster. resources: of a job there. on_step: hears of training
-    steps. tell: hears of nodes that are of no use. callbacks: Ray Tune's, of the user's own.
+    storage: of the study; workers never open it. workers: parallel jobs, if the user sets it; default: local_workers
+    here, and on a cluster as many as it takes. address: of a cluster. resources: of a job there. on_step: called with
+    training steps. tell: called with lines on nodes that are of no use. callbacks: the user's own, for Ray Tune.
     """
 
     context: Context
@@ -55,7 +55,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class OpenEngine:
-    """An engine at work. latency_device: the name of what all its latencies come from."""
+    """A running engine. latency_device: the name of the device of all its latencies."""
 
     engine: Engine
     latency_device: str

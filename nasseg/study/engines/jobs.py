@@ -1,4 +1,4 @@
-"""What a worker does: one job of one architecture. Jobs are plain data, and so are their results."""
+"""The work of a worker: one job of one architecture. Jobs and results are plain data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -34,10 +34,10 @@ Kind = Literal["cost", "latency", "train"]
 
 @dataclass(frozen=True)
 class Job:
-    """Work on one candidate. `settings`: family and fields; `measurement`: what is known so far.
+    """Work on one candidate. `settings`: family and fields; `measurement`: everything known so far.
 
-    `until`: the step at which training is to stop, if not at the recipe's last; it goes on from the checkpoint of the
-    same key, if there is one.
+    `until`: the step at which training stops, default: the recipe's last; it resumes from the checkpoint of the same
+    key, if there is one.
     """
 
     candidate: int
@@ -51,7 +51,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """How a job ended: a measurement with one more part, or a fault with its reason in one line.
+    """The end of a job: a measurement with one more part, or a fault with its reason in one line.
 
     With both, what was measured is kept all the same: weights could not be written, or a user's own figure failed.
     notes: what the user should hear, a sentence each.
@@ -67,7 +67,7 @@ class Result:
 
 
 class Workshop:
-    """Does jobs, one at a time, in the process that it is made in."""
+    """A place that does jobs, one at a time, in its own process."""
 
     def __init__(self, context: Context, on_step: Callable[[int, int, float], None] = lambda _c, _s, _l: None) -> None:
         self.context, self.on_step = context, on_step
@@ -120,7 +120,7 @@ class Workshop:
         except TargetUnreachable as error:
             return _fault(job, Fault.SURROUNDINGS, str(error))
         measurement = replace(before, latency=latency)
-        torch.manual_seed(job.seed)  # of the initial weights that own figures see
+        torch.manual_seed(job.seed)  # for the initial weights, which users' own figures see
         model = arch.build(self.context.latency.num_classes).eval() if self._own("latency") else None
         return self._done(job, measurement, "latency", model)
 
@@ -173,7 +173,7 @@ class Workshop:
         return [figure for figure in self.context.figures if figure.phase == phase]
 
     def _done(self, job: Job, measurement: Measurement, phase: Phase, model: nn.Module | None) -> Result:
-        """The measurement with users' own figures of this phase."""
+        """Return the measurement with users' own figures of this phase."""
         custom = dict(measurement.custom)
         for figure in self._own(phase):
             function, source_hash = load_function(figure.source, self.context.folder)

@@ -15,14 +15,14 @@ from nasseg.study.engines.jobs import Job, Result
 from nasseg.study.engines.local_worker import Ready, work
 from nasseg.study.engines.ray_nodes import latency_device
 
-MAX_STARTS = 3  # of workers that die before they take a job, in a row
+MAX_STARTS = 3  # deaths of workers in a row before they take a job
 
 
 def open_local(setup: Setup) -> OpenEngine:
     """Start the workers of a study on this machine.
 
     Raises:
-        UserError: a setting that belongs to a cluster.
+        UserError: a setting that only a cluster has.
     """
     if setup.address or setup.callbacks:
         raise UserError("an address and Tune's callbacks belong to the engine ray: give --engine ray")
@@ -38,10 +38,10 @@ class _Worker:
 
 
 class LocalEngine:
-    """`submit` a job to an idle worker, `wait` for results, `cancel` what runs.
+    """An engine on this machine: `submit` a job to an idle worker, `wait` for results, `cancel` running jobs.
 
-    A worker that dies (out of memory, SIGKILL) gives its job the fault WORKER_DIED, and is replaced. One that dies
-    before it takes jobs is replaced and its job handed on; if that happens again and again, no network is to blame.
+    If a worker dies (out of memory, SIGKILL), its job gets the fault WORKER_DIED, and the worker is replaced. If it
+    dies before it takes jobs, it is replaced and its job passed on; after several such deaths no network is blamed.
     """
 
     def __init__(self, context: Context, workers: int, on_step: Callable[[Step], None] = lambda _step: None) -> None:
@@ -60,7 +60,7 @@ class LocalEngine:
             worker.child.pipe.send(job)
 
     def wait(self, timeout: float) -> list[Result]:
-        """Return results that are there within `timeout` seconds; none if nothing ended by then."""
+        """Return the results that arrive within `timeout` seconds; none if nothing ended by then."""
         busy = {worker.child.pipe: worker for worker in self._workers if worker.job is not None}
         results = []
         for pipe in wait(list(busy), timeout):
@@ -86,7 +86,7 @@ class LocalEngine:
                 self._replace(worker)
 
     def waiting(self, candidate: int) -> bool:
-        """Return False: a job is submitted to a worker that is idle."""
+        """Return False: jobs are submitted to idle workers only."""
         return False
 
     def close(self) -> None:

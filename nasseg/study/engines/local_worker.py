@@ -1,4 +1,4 @@
-"""What a process of the local engine does: one job after another, with one thread."""
+"""A worker process of the local engine: one job after another, with one thread."""
 
 import time
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ TELL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker's first message: it has started, and takes jobs."""
+    """A worker's first message: it has started and takes jobs."""
 
 
 class _Throttled:
-    """Tells of steps twice a second, not three hundred times."""
+    """A reporter of steps, twice a second instead of three hundred times."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe, self._last = pipe, 0.0

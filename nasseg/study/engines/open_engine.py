@@ -1,6 +1,6 @@
 """Open the engine that runs a study's jobs, and measure through it before the driver starts.
 
-To add an engine, write a module beside local_engine.py, name what opens it in `ENGINES`, and add it to
+To add an engine, write a module beside local_engine.py, name its opening function in `ENGINES`, and add it to
 tests/study/engines/test_conformance.py.
 """
 
@@ -34,23 +34,25 @@ def begin_engine(name: str, setup: Setup) -> OpenEngine:
 def timed(
     engine: Engine, networks: Iterable[dict[str, Any]], look: Callable[[], None] = lambda: None
 ) -> list[Measurement | None]:
-    """Measure cost and latency of networks (family and fields), one after another, where the engine measures a study's.
+    """Measure cost and latency of networks (family and fields), one after another, on the engine's own devices.
 
-    None: it cannot be measured (a figure of the user's own may fail on it). A worker that dies is tried again. look: is
-    called while an engine works, and may raise.
+    None: the network cannot be measured (a user's own figure may fail on it). If a worker dies, its network is tried
+    again. look: is called while an engine works, and may raise.
 
     Raises:
         UserError: no network can be measured now.
     """
     settings = list(networks)
-    costs = [_measured(engine, Job(-1, "cost", each), look) for each in settings]  # a cluster keeps a worker for them
+    costs = [
+        _measured(engine, Job(-1, "cost", each), look) for each in settings
+    ]  # all costs first: a cluster then keeps its worker
     pairs = zip(settings, costs, strict=True)
     return [cost and _measured(engine, Job(-1, "latency", each, cost), look) for each, cost in pairs]
 
 
 def _measured(engine: Engine, job: Job, look: Callable[[], None]) -> Measurement | None:
     for _ in range(MAX_ATTEMPTS):
-        engine.submit(job)  # the driver's candidates count from 1
+        engine.submit(job)  # the driver's candidates are numbered from 1
         while not (results := engine.wait(1.0)):
             look()
         look()

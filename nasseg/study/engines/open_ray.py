@@ -1,4 +1,4 @@
-"""Open the Ray engine, without importing Ray before it is asked for."""
+"""Open the Ray engine; Ray is imported only then."""
 
 import os
 
@@ -8,11 +8,11 @@ from nasseg.study.engines.engine import OpenEngine, Setup
 _RAY_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray's own lines between ours: what matters to a search comes as an error
-    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it prints stacks at SIGTERM
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # hide Ray's own lines: whatever matters to a search comes as an error
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it would print stacks at SIGTERM
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # at SIGTERM, of a node that serves requests
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # 15 otherwise, and latencies would wait for whatever else runs
+    "RAY_worker_niceness": "0",  # the default of 15 would make latencies wait for other programs
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
     "TUNE_MAX_PENDING_TRIALS_PG": "10000",
@@ -27,7 +27,7 @@ def open_ray(setup: Setup) -> OpenEngine:
         UserError: Ray is not installed, or the cluster cannot run this study.
     """
     for key, value in _RAY_SETTINGS.items():
-        os.environ.setdefault(key, value)  # before Ray is imported, which reads them
+        os.environ.setdefault(key, value)  # before importing Ray, which reads them
     try:
         from nasseg.study.engines.ray_engine import RayEngine
     except ImportError as error:

@@ -1,16 +1,16 @@
 """The Ray engine: Ray Tune runs a study's jobs on the nodes of a cluster. It decides nothing.
 
-One job is one Tune trial with one report. A thin Searcher hands Tune the jobs that the driver submitted and takes their
-results back; placement, resources, syncing and the user's callbacks are Tune's. The study's storage is the only record:
-Tune's own state of an experiment is never restored.
+One job is one Tune trial with one report. A thin Searcher passes the driver's jobs to Tune and takes their results
+back; placement, resources, syncing and the user's callbacks are Tune's. The study's storage is the only record: Tune's
+own state of an experiment is never restored.
 
-Retries: a job whose node is gone (a spot machine taken back) is handed out again, however often that happens; a job
-whose worker died on a node that lives is an error, and the driver counts those. Tune's own retries (FailureConfig)
-cannot tell the two apart, except where a node was drained in time, and do not cover a reused worker that died before
-its next trial began. So their number is left at none, at which Tune still retries after a drain.
+Retries: a job whose node is gone (a reclaimed spot machine) is handed out again, however often that happens. A job
+whose worker died on a living node is an error, and the driver counts those. Tune's own retries (FailureConfig) cannot
+tell the two apart, unless a node was drained in time, and do not cover a reused worker that died before its next trial
+began. So their number stays none, with which Tune still retries after a drain.
 
-Tune keeps a worker for the next job with the same resources, if one waits; or one worker at most. So on several nodes
-a worker is started anew between latency and training: seconds a candidate.
+Tune keeps a worker for the next job with the same resources, if one waits, and one worker at most. So on several nodes
+a worker is restarted between latency and training, which takes seconds a candidate.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ from nasseg.study.engines.ray_nodes import (
 from nasseg.study.engines.ray_worker import Desk, Worker, ask, living_nodes
 
 LOOK_SECONDS = 1.0
-MAX_STARTS = 5  # of a job that no worker begins, in a row
+MAX_STARTS = 5  # attempts in a row at a job that no worker begins
 CLOSE_SECONDS = 120
 CONNECT_SECONDS = 10
 OBJECT_STORE_BYTES = 200 << 20
@@ -59,16 +59,16 @@ _SHUNNED = "shunned_nodes"
 
 
 class RayEngine:
-    """`submit` a job while `idle`, `wait` for results, `cancel` what runs.
+    """An engine on a Ray cluster: `submit` a job while `idle`, `wait` for results, `cancel` running jobs.
 
-    storage: of the study; workers never open it. address: of a cluster (`auto`: the one that this machine is of); None
-    begins one of this machine alone. resources: of a job (cpu, gpu, the cluster's own). workers: jobs at once; None: as
-    many as the nodes take, late joiners too. callbacks: the user's, for Tune; their logs are in `tune` below the
-    weights. tell: hears of nodes that joined late and get no jobs. latency_device: what all latencies of this search
-    come from.
+    storage: of the study; workers never open it. address: of a cluster (`auto`: the one of this machine); None starts
+    one of this machine alone. resources: of a job (cpu, gpu, the cluster's own). workers: parallel jobs; None: as many
+    as the nodes take, late joiners too. callbacks: the user's, for Tune; their logs are in `tune` below the weights.
+    tell: called with lines on nodes that joined late and get no jobs. latency_device: the device of all latencies of
+    this search.
 
     Raises:
-        UserError: no such cluster; nodes that cannot work on one study (each is named); a storage of one machine's.
+        UserError: no such cluster; nodes that cannot work on one study (each is named); a storage of one machine only.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class RayEngine:
         self._on_step, self._tell = on_step, tell
         needed = resources or {"cpu": 1.0, "gpu": float(context.device.startswith("cuda"))}
         self._resources = {name.upper() if name in ("cpu", "gpu") else name: n for name, n in needed.items() if n}
-        self._jobs: dict[int, Job] = {}  # submitted, and not ended
+        self._jobs: dict[int, Job] = {}  # submitted and not ended
         self._begun: set[int] = set()
         self._starts: Counter[int] = Counter()
         self._results: queue.SimpleQueue[Result | UserError | str] = queue.SimpleQueue()
@@ -111,7 +111,7 @@ class RayEngine:
             self._leave()
             raise
 
-    # What the driver asks
+    # The driver's interface
 
     @property
     def idle(self) -> int:
@@ -119,18 +119,18 @@ class RayEngine:
 
     def submit(self, job: Job) -> None:
         self._jobs[job.candidate] = job
-        ray.get(self._desk.put.remote(job))  # it must lie there before a worker asks
+        ray.get(self._desk.put.remote(job))  # it must be there before a worker asks
         self._counter.jobs.put(job)
 
     def waiting(self, candidate: int) -> bool:
-        """Whether a job that was submitted waits for a worker."""
+        """Return whether a submitted job waits for a worker."""
         return candidate in self._jobs and candidate not in self._begun
 
     def wait(self, timeout: float) -> list[Result]:
-        """Results that are there within `timeout` seconds; none if nothing ended by then.
+        """Return the results that arrive within `timeout` seconds; none if nothing ended by then.
 
         Raises:
-            UserError: no node that is there can work on this study any more, or Ray failed.
+            UserError: none of the nodes can work on this study any more, or Ray failed.
         """
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._look()
@@ -154,19 +154,19 @@ class RayEngine:
                 ray.kill(worker)
 
     def close(self) -> None:
-        with contextlib.suppress(RayError):  # of a cluster that is gone
+        with contextlib.suppress(RayError):  # the cluster may be gone
             for candidate in list(self._jobs):
                 self.cancel(candidate)
         self._closing.closing = True
         self._counter.jobs.put(None)
         self._thread.join(CLOSE_SECONDS)
-        self._own_ray &= not self._thread.is_alive()  # to shut Ray down under it would crash this process
+        self._own_ray &= not self._thread.is_alive()  # shutting Ray down under it would crash this process
         self._leave()
 
     # Nodes
 
     def _count(self, nodes: list[Node]) -> int:
-        """How many jobs to hand out at once; one where no node takes any now, so that one may be started for it."""
+        """Return how many jobs to hand out at once; one if no node takes any now, so that a cluster may add a node."""
         fit = (node for node in nodes if node.id not in self._unfit)
         return self._workers or max(1, sum(node.fits(self._resources) for node in fit))
 
@@ -180,7 +180,7 @@ class RayEngine:
         refuse_local_storage(nodes, self._storage)
 
     def _check(self, nodes: list[Node], expected: Expected) -> str:
-        """Ask every node that will get jobs; the device that latencies come from.
+        """Check every node that will get jobs; return the device of latencies.
 
         Raises:
             UserError: a node cannot work on this study.
@@ -200,7 +200,7 @@ class RayEngine:
         return device
 
     def _look(self) -> None:
-        """See what has begun, what has been trained, and which nodes there are."""
+        """Look up the jobs that have begun, the steps trained, and the living nodes."""
         self._looked = time.monotonic()
         try:
             nodes = living_nodes()
@@ -248,7 +248,7 @@ class RayEngine:
     def _fit(self, tuner: tune.Tuner) -> None:
         try:
             tuner.fit()
-        except Exception as error:  # the thread's last word: `wait` raises it where the driver is
+        except Exception as error:  # `wait` raises it in the driver's thread
             self._results.put(UserError(f"Ray Tune stopped: {_last_line(error)}; run the same command again"))
 
     def _done(self, result: Result) -> None:
@@ -256,7 +256,7 @@ class RayEngine:
         self._results.put(result)
 
     def _lost(self, candidate: int, text: str) -> None:
-        """A trial ended without a report: its node is gone, its worker died or was killed to cancel it."""
+        """Handle a trial that ended without a report: its node is gone, or its worker died or was killed."""
         job = self._jobs.get(candidate)
         if job is None:
             return
@@ -274,7 +274,7 @@ class RayEngine:
             self._counter.jobs.put(job)
 
     def _refused(self, candidate: int, node: str, reason: str) -> None:
-        """A node that joined late cannot work on this study: it gets no more jobs, and this one goes to another."""
+        """Exclude a node that joined late and cannot work on this study; its job goes to another."""
         known, self._unfit = node in self._unfit, self._unfit | {node}
         self._counter.shunned = ", ".join(sorted(self._unfit))
         ray.get(self._desk.release.remote(candidate))
@@ -294,7 +294,7 @@ class RayEngine:
 
 
 class _Counter(Searcher):
-    """Hands Tune the jobs that lie in `jobs`; None there means that no more will come. shunned: nodes that get none."""
+    """A Searcher that passes the jobs in `jobs` to Tune; None there ends them. shunned: nodes that get none."""
 
     def __init__(self, on_done: Callable[[Result], None], on_refused: Callable[[int, str, str], None]) -> None:
         super().__init__()
@@ -305,7 +305,7 @@ class _Counter(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         try:
-            job = self.jobs.get(block=not self._out)  # with nothing to watch, Tune would look once a second
+            job = self.jobs.get(block=not self._out)  # with nothing to watch, Tune would poll only once a second
         except queue.Empty:
             return None
         if job is None:
@@ -316,20 +316,20 @@ class _Counter(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._out.discard(trial_id)
-        if result and "result" in result:  # not of a job that was cancelled
+        if result and "result" in result:  # cancelled jobs have none
             self._on_done(result["result"])
         elif result and "refused" in result:
             self._on_refused(*result["refused"])
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Nothing: the study is the record."""
+        """Do nothing: the study is the record."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class _Failures(tune.Callback):
-    """Hears of trials that ended without a report."""
+    """A listener to trials that ended without a report."""
 
     def __init__(self, on_lost: Callable[[int, str], None]) -> None:
         self._on_lost = on_lost
@@ -342,7 +342,7 @@ class _Failures(tune.Callback):
 
 
 class _Closing(tune.Stopper):
-    """Ends the experiment when the engine closes."""
+    """A stopper that ends the experiment when the engine closes."""
 
     closing = False
 
@@ -362,7 +362,7 @@ def _connect(address: str | None, workers: int | None) -> None:
     options: dict[str, Any] = {"address": address} if address else {"address": "local", **alone}
     host, _, port = (address or "").rpartition(":")
     try:
-        if host and port.isdigit() and "://" not in host:  # where nobody listens Ray itself tries for minutes
+        if host and port.isdigit() and "://" not in host:  # without a listener, Ray itself would try for minutes
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -377,7 +377,7 @@ def _on(node: str) -> NodeAffinitySchedulingStrategy:
 
 
 def _place(resources: Resources, shunned: str) -> tune.PlacementGroupFactory:
-    """Where a trial may run; shunned: ids of nodes where it may not."""
+    """Return where a trial may run; shunned: ids of nodes where it may not."""
     selector: dict[str, Any] = {"bundle_label_selector": [{"ray.io/node-id": f"!in({shunned})"}]} if shunned else {}
     return tune.PlacementGroupFactory([dict(resources)], **selector)
 

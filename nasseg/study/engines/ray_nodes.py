@@ -1,7 +1,4 @@
-"""The nodes of a cluster: which take a study's jobs, and whether each can, asked on the node before its first job.
-
-Figures of a study compare only where code, data and latency device are the same ones, so what differs is an error.
-"""
+"""The nodes of a cluster: which take a study's jobs, and whether each can, checked there before its first job."""
 
 import contextlib
 import os
@@ -23,9 +20,7 @@ from nasseg.study.store.storage import is_local
 from nasseg.study.store.weight_store import is_url
 
 LATENCY_RESOURCE = "latency_device"
-LATENCY_SHARE = (
-    0.25  # of it, for a job: turns are taken by the device's own lock, and the next job gets ready meanwhile
-)
+LATENCY_SHARE = 0.25  # a job's share: the device's own lock decides turns, and the next jobs prepare in the meantime
 MIN_FREE_BYTES = 1 << 30
 TOKEN_SECONDS = 5.0  # a network file system may show a new file a little later
 Resources = Mapping[str, float]
@@ -33,7 +28,7 @@ Resources = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Node:
-    """A node that lives. resources: in Ray's words (CPU, GPU, the cluster's own)."""
+    """A living node. resources: in Ray's words (CPU, GPU, the cluster's own)."""
 
     id: str
     host: str
@@ -45,13 +40,15 @@ class Node:
         return f"node {self.host} ({self.address}, {self.id[:6]})"
 
     def fits(self, resources: Resources) -> int:
-        """How many times the resources are there."""
+        """Return how many times the node has these resources."""
         return int(min(self.resources.get(name, 0) / amount for name, amount in resources.items() if amount))
 
 
 def refuse_local_storage(nodes: Sequence[Node], storage: str) -> None:
-    """Raises:
-    UserError: the storage is a file of one machine, and there are several.
+    """Refuse a storage that is a file of one machine if there are several nodes.
+
+    Raises:
+        UserError: it is such a storage.
     """
     if len(nodes) > 1 and is_local(storage):
         raise UserError(
@@ -61,13 +58,13 @@ def refuse_local_storage(nodes: Sequence[Node], storage: str) -> None:
 
 
 def latency_place(nodes: Sequence[Node], protocol: LatencyProtocol, of_a_trial: Resources, head: str) -> Resources:
-    """Resources that place a job on the one device that latencies come from; `head` is that of the head node.
+    """Return resources that place a job on the one device of latencies; `head` is that of the head node.
 
     Raises:
-        UserError: the cluster does not say which that is.
+        UserError: the cluster does not say which device that is.
     """
     if protocol.backend == "command":
-        return {head: LATENCY_SHARE}  # its locks keep the target free
+        return {head: LATENCY_SHARE}  # locks there keep the target free
     named = [node for node in nodes if LATENCY_RESOURCE in node.resources]
     if len(named) > 1:
         raise UserError(
@@ -87,10 +84,10 @@ def latency_place(nodes: Sequence[Node], protocol: LatencyProtocol, of_a_trial: 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the driver has, and every node must have too.
+    """The driver's surroundings, which every node must match.
 
-    folder: where the driver runs, which relative paths mean. token: name of a file in the folder of the weights, which
-    every node must see; empty where weights go to a URL. latency_device: what all latencies come from.
+    folder: the driver's, which relative paths refer to. token: name of a file in the folder of the weights, which every
+    node must see; empty if weights go to a URL. latency_device: the device of all latencies.
     """
 
     here: Environment
@@ -101,7 +98,7 @@ class Expected:
 
 
 def write_token(place: Path | str) -> str:
-    """Make a file in the folder of the weights, by which nodes see whether they share it; its name.
+    """Write a file into the folder of the weights, by which nodes see whether they share it; return its name.
 
     Raises:
         UserError: it cannot be written here.
@@ -124,7 +121,7 @@ def remove_token(place: Path | str, token: str) -> None:
 
 
 def faults(context: Context, expected: Expected) -> list[str]:
-    """What is wrong with the node of this process, one part of a sentence a fault, each with its next step."""
+    """Return the faults of this process's node, each a part of a sentence with its next step."""
     there, here, found = expected.here, environment(), []
     for name, theirs, ours in (
         ("nasseg", there.nasseg, here.nasseg),
@@ -168,7 +165,7 @@ def _folder_faults(folder: Path, token: str) -> list[str]:
 
 
 def latency_device(protocol: LatencyProtocol, where: Environment) -> str:
-    """The name of the device that latencies come from; empty where a command takes them, which tells its own."""
+    """Return the name of the device of latencies; empty if a command takes them, which reports its own."""
     if protocol.backend == "command":
         return ""
     return f"{where.gpu} on {where.cpu}" if protocol.device.startswith("cuda") else where.cpu

@@ -1,4 +1,4 @@
-"""What the Ray engine runs on nodes: workers, the desk where they take jobs, and the question before the first."""
+"""The Ray engine's parts on nodes: workers, the desk where they take jobs, and the check before the first job."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ TELL_SECONDS = 0.5
 
 @ray.remote(num_cpus=0)
 class Desk:
-    """Where jobs lie until a worker takes them, and what of their progress is known. It lives beside the driver."""
+    """The place where jobs wait for workers and progress is collected. It lives beside the driver."""
 
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
@@ -31,17 +31,17 @@ class Desk:
         self._jobs[job.candidate] = job
 
     def take(self, candidate: int, worker: Any, node: str) -> Job | None:
-        """The job, for a worker that begins it now; None if it was cancelled."""
+        """Give the job to a worker that begins it now; None if it was cancelled."""
         if candidate in self._jobs:
             self._taken[candidate] = (worker, node)
         return self._jobs.get(candidate)
 
     def release(self, candidate: int) -> str | None:
-        """A job's worker is gone: the node that it was on, None if it never began."""
+        """Release a job whose worker is gone; return that worker's node, None if it never began."""
         return self._taken.pop(candidate, (None, None))[1]
 
     def drop(self, candidate: int) -> Any:
-        """Forget a job; the worker that has it."""
+        """Forget a job; return the worker that has it."""
         self._jobs.pop(candidate, None)
         self._steps.pop(candidate, None)
         return self._taken.pop(candidate, (None, None))[0]
@@ -50,13 +50,13 @@ class Desk:
         self._steps[step[0]] = step
 
     def look(self) -> tuple[set[int], list[Step]]:
-        """Candidates whose jobs have begun; steps since the last look."""
+        """Return the candidates whose jobs have begun, and the steps since the last look."""
         steps, self._steps = list(self._steps.values()), {}
         return set(self._taken), steps
 
 
 class Worker(tune.Trainable):
-    """Does one job a trial; its process goes on to other trials."""
+    """A worker that does one job a trial; its process then serves other trials."""
 
     def setup(self, config: dict[str, Any], **parameters: Any) -> None:
         context: Context = parameters["context"]
@@ -82,7 +82,7 @@ class Worker(tune.Trainable):
         return {"done": True, "result": result, "error": result.reason or None, **_figures(result)}
 
     def _faults(self, job: Job) -> list[str]:
-        """Why this node cannot do the job: nodes that joined late are asked here."""
+        """Return why this node cannot do the job: nodes that joined late are checked here."""
         context = self.workshop.context
         if self.faults is None:
             self.faults = faults(context, self.expected)
@@ -104,7 +104,7 @@ def ask(context: Context, expected: Expected) -> tuple[list[str], str]:
 
 
 def _go_to(folder: str) -> None:
-    with contextlib.suppress(OSError):  # where nodes do not share it, nothing of the study's is relative to it
+    with contextlib.suppress(OSError):  # if nodes do not share the folder, no path of the study is relative to it
         os.chdir(folder)
 
 
@@ -122,7 +122,7 @@ def _here() -> str:
 
 
 def _figures(result: Result) -> dict[str, float]:
-    """What a user's logger may draw."""
+    """Return the figures for a user's logger."""
     known = result.measurement
     found = {"params": known.cost.params, "macs": known.cost.macs} if known and known.cost else {}
     more = {"latency_ms": known.latency.p50_ms} if known and known.latency else {}

@@ -1,4 +1,4 @@
-"""An engine whose workers take no time: jobs are answered at once, and a virtual clock says when they end."""
+"""An engine on a virtual clock: jobs are answered at once, and the clock decides when they end."""
 
 import heapq
 import itertools
@@ -10,7 +10,7 @@ from nasseg.study.engines.jobs import Job, Result
 
 @dataclass(frozen=True)
 class Answer:
-    """A job's result, how long a worker has it, and what it costs (in a unit of the caller's)."""
+    """A job's result, the seconds a worker has it, and its cost (in a unit of the caller's)."""
 
     result: Result
     seconds: float
@@ -26,15 +26,17 @@ class _Running:
     answer: Answer
 
     def done(self, clock: float) -> float:
-        """The share of it that is done."""
+        """Return the share of it that is done."""
         return 1.0 if clock >= self.end else (clock - self.start) / (self.end - self.start)
 
 
 class VirtualEngine:
-    """Any number of workers. `wait` goes on to the next end of a job and returns what has ended by then.
+    """An engine with any number of workers.
 
-    on_end: hears of every job that ended, before its result is handed out. timer: where given (time.perf_counter), the
-    time that the caller takes between two calls passes on the virtual clock too; else the caller thinks for nothing.
+    `wait` advances to the next end of a job and returns all that ended by then.
+
+    on_end: called with every job that ended, before its result is handed out. timer: if given (time.perf_counter), the
+    time that the caller takes between two calls passes on the virtual clock too; otherwise thinking is free.
     """
 
     def __init__(
@@ -46,9 +48,9 @@ class VirtualEngine:
     ) -> None:
         self.workers, self._answer, self._on_end, self._timer = workers, answer, on_end, timer
         self.clock = 0.0  # seconds
-        self.begun = 0.0  # cost of the jobs that were begun
-        self.busy = 0.0  # seconds of workers, over jobs that ended
-        self._ended = 0.0  # cost of the jobs that ended
+        self.begun = 0.0  # cost of all jobs begun
+        self.busy = 0.0  # worker seconds of ended jobs
+        self._ended = 0.0  # cost of ended jobs
         self._running: list[_Running] = []
         self._order = itertools.count()
         self._since = timer() if timer else 0.0
@@ -59,12 +61,12 @@ class VirtualEngine:
 
     @property
     def spent(self) -> float:
-        """Cost up to now, of running jobs the share that is done."""
+        """The cost so far; of running jobs, the share that is done."""
         return self._ended + sum(item.answer.cost * item.done(self.clock) for item in self._running)
 
     @property
     def busy_share(self) -> float:
-        """Seconds in which a worker had a job, over all seconds of all workers."""
+        """The seconds in which a worker had a job, over all seconds of all workers."""
         running = sum(self.clock - item.start for item in self._running)
         return (self.busy + running) / (self.workers * self.clock) if self.clock else 0.0
 
@@ -77,7 +79,7 @@ class VirtualEngine:
         self._act()
 
     def wait(self, timeout: float) -> list[Result]:
-        """The results of the jobs that end next; at once, whatever `timeout` says."""
+        """Return the results of the jobs that end next, at once, whatever `timeout` is."""
         self._think()
         if self._running:
             self.clock = max(self.clock, self._running[0].end)
@@ -92,11 +94,11 @@ class VirtualEngine:
         return results
 
     def waiting(self, candidate: int) -> bool:
-        """Never: a job is submitted to a worker that is idle."""
+        """Return False: jobs are submitted to idle workers only."""
         return False
 
     def close(self) -> None:
-        """Forget what runs."""
+        """Forget running jobs."""
         self._running.clear()
 
     def cancel(self, candidate: int) -> None:

@@ -1,8 +1,8 @@
-"""Finish a study: the front's networks trained under a longer recipe with several seeds, timed again, tested once.
+"""Finish a study: train the front's networks under a longer recipe with several seeds, time them again, test them once.
 
-What comes of it is a sibling study, `<name>@finish`, in the same storage: a trial for each network and seed. Its
-measurement is of the last weights on the validation split, as a search's; beside it are the accuracy of the best
-weights there (`best`) and on the held-out split (`held_out`), which nothing else looks at.
+The results form a sibling study, `<name>@finish`, in the same storage, with a trial for each network and seed. Its
+measurement is of the last weights on the validation split, as in a search. Beside it are the accuracy of the best
+weights there (`best`) and on the held-out split (`held_out`), which nothing else uses.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ from nasseg.train.weights import weights_hash
 
 @dataclass(frozen=True)
 class Finished:
-    """How finishing ended. notes: what the reader should know of it, a line each."""
+    """The result of finishing. notes: remarks for the reader, a line each."""
 
     record: StudyRecord
     searched: StudyRecord
@@ -56,13 +56,13 @@ def finish_study(
     tell: Tell = lambda _line: None,
     on_progress: Callable[[str, RunProgress], None] = lambda _network, _progress: None,
 ) -> Finished:
-    """Train the front of a search anew with seeds 0..seeds-1, going on where an earlier call stopped.
+    """Train the front of a search again with seeds 0..seeds-1, resuming an earlier call.
 
-    The front is that of the finished trials within the study's limits. Each network is timed again under the study's
-    protocol first; one that is over a limit now is recorded, and not trained. Where the data have a held-out split
-    (`test`; procedural scenes get one as large as the validation split), each run's best weights are evaluated on it
-    once. device: to train on; that of the study's latencies unless given. purpose: another one makes another sibling
-    study, for another recipe. `on_progress(network, progress)` hears of steps.
+    The front is that of the finished trials within the study's limits. Each network is first timed again under the
+    study's protocol; if it is over a limit now, that is recorded and it is not trained. If the data have a held-out
+    split (`test`; procedural scenes get one as large as the validation split), each run's best weights are evaluated on
+    it once. device: to train on; default: that of the study's latencies. purpose: another one makes another sibling
+    study, for another recipe. `on_progress(network, progress)` is called with steps.
 
     Raises:
         UserError: there is nothing to finish, an argument is refused, the data are not the search's, the sibling was
@@ -89,7 +89,7 @@ def finish_study(
 
 
 def front_members(searched: StudyRecord) -> list[TrialRow]:
-    """The trials that are on the front of the finished ones within the limits, each network once.
+    """Return the trials on the front of the finished ones within the limits, each network once.
 
     Raises:
         UserError: there is none.
@@ -106,10 +106,10 @@ def front_members(searched: StudyRecord) -> list[TrialRow]:
 
 
 def data_of(searched: StudyRecord, path: Path | None) -> tuple[DataSet, HeldOut | None, list[str]]:
-    """The data that a study searched on, their held-out split, and a note where there is none.
+    """Return the data of a study's search, their held-out split, and a note if there is none.
 
     Raises:
-        UserError: the data are not to be had, or are others.
+        UserError: the data are not available, or are not the same.
     """
     stored = parse_yaml(searched.study_file, Path(f"{searched.name}.yaml")).data
     file = DataFile.model_validate(stored["data"])
@@ -122,7 +122,7 @@ def data_of(searched: StudyRecord, path: Path | None) -> tuple[DataSet, HeldOut 
             f"{searched.name} {known}; give the folder that it searched with --data"
         )
     wider = data
-    if file.name == "scenes" and "test" not in data.sources:  # adding a split leaves the others as they are
+    if file.name == "scenes" and "test" not in data.sources:  # adding a split does not change the others
         wider = DataFile.model_validate({"name": "scenes", **file.options(), "test": len(data.val)}).load()
     if "test" not in wider.sources:
         return data, None, [f"{data.name} has no held-out split: figures are of the split that chose the weights"]

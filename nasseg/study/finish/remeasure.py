@@ -1,8 +1,8 @@
 """Measure a search's latencies again: its front and the published networks beside it, in turns, in one session.
 
-A search measures over hours, each network once. What comes of measuring again is a sibling study, `<name>@remeasure`: a
-trial for each network and session, with its cost and accuracy as the search found them, the new latency in place of
-the old, and the old one beside it. The search's own trials stay as they are.
+A search measures over hours, each network once. New measurements form a sibling study, `<name>@remeasure`: a trial for
+each network and session, with the search's cost and accuracy, the new latency in place of the old, and the old one
+beside it. The search's own trials stay as they are.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,12 +43,12 @@ from nasseg.study.store.trial_attributes import (
 
 PURPOSE = "remeasure"
 ROUNDS = 5
-_KEPT = (EVAL_KEY, WEIGHTS_SHA256)  # where the weights are
+_KEPT = (EVAL_KEY, WEIGHTS_SHA256)  # to find the weights
 
 
 @dataclass(frozen=True)
 class Remeasured:
-    """A session. frame: see nasseg.analyse.remeasured. notes: what the reader should know of it, a line each."""
+    """A session. frame: see nasseg.analyse.remeasured. notes: remarks for the reader, a line each."""
 
     record: StudyRecord
     searched: StudyRecord
@@ -57,7 +57,7 @@ class Remeasured:
     notes: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """The findings as sentences."""
+        """Return the findings as sentences."""
         left = self.frame[self.frame["was_on_front"] & ~self.frame["on_front"]]["number"]
         return [
             agreement(self.frame).line(),
@@ -76,9 +76,9 @@ def remeasure(
 ) -> Remeasured:
     """Time the front and the trained published networks of a search again, A B A B, under the search's protocol.
 
-    rounds: each times every network once. The new figure is the median round, of those that nothing disturbed if there
-    are any. Nothing is kept of a session that is stopped. `on_progress(measurements, of all)` hears of each. Users' own
-    figures are not taken again.
+    rounds: each times every network once. The new figure is the median round, of the undisturbed ones if there are any.
+    Nothing of an interrupted session is kept. `on_progress(measurements, of all)` is called after each. Users' own
+    figures are not measured again.
 
     Raises:
         UserError: there is nothing to measure, the protocol cannot be followed here, a network's code was changed, or
@@ -106,7 +106,7 @@ def remeasure(
 
 
 def _with_published(searched: StudyRecord, front: list[TrialRow]) -> list[TrialRow]:
-    """The front, and each published network that was trained and is not on it."""
+    """Return the front, and each published network that was trained and is not on it."""
     found = {_measured(trial).arch_id: trial for trial in front}
     for trial in searched.trials:
         if PUBLISHED in trial.extra and outcome(trial) == "finished":
@@ -136,7 +136,7 @@ def _time(
 
 
 def _arch(member: TrialRow) -> Arch:
-    """The network of a trial, which must still be the one that was searched."""
+    """Return the network of a trial, which must still be the one that was searched."""
     assert member.arch is not None
     arch, known = arch_of(member.arch), _measured(member).arch_id
     if arch.id != known:
@@ -148,7 +148,7 @@ def _arch(member: TrialRow) -> Arch:
 
 
 def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, command: str) -> Record:
-    published = [  # a latency of the search would not compare with those of a session
+    published = [  # the search's latencies do not compare with a session's
         {**point, "figures": {name: value for name, value in point["figures"].items() if name != "latency_ms"}}
         for point in source.attributes()["published"]
     ]
@@ -167,7 +167,7 @@ def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, c
 
 
 def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, more: dict[str, Any]) -> None:
-    """A finished trial of the sibling: the member's figures with the new latency."""
+    """Store a finished trial of the sibling: the member's figures with the new latency."""
     assert member.arch is not None
     measurement = replace(_measured(member), latency=row.middle)
     names = {*USUAL, *(objective.name for objective in searched.objectives), *searched.limits}
@@ -206,7 +206,7 @@ def _notes(members: list[TrialRow], rows: list[Row]) -> Iterator[str]:
 
 
 def _place(latency: Latency) -> str:
-    """The device that a latency is of."""
+    """Return the device of a latency."""
     if latency.protocol.backend == "command":
         return latency.target.get("device", latency.protocol.command)
     built = latency.environment

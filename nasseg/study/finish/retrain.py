@@ -1,4 +1,4 @@
-"""The work of finishing: networks timed again, then trained and tested seed by seed, as trials of a sibling study."""
+"""The steps of finishing: time networks again, then train and test them seed by seed, as trials of a sibling study."""
 
 import json
 import math
@@ -49,7 +49,7 @@ from nasseg.train.session import Failed
 
 @dataclass
 class Retraining:
-    """The networks of a front, and what is done to each. `run` may be called again: nothing is done twice."""
+    """The work on the networks of a front. `run` may be called again: nothing is done twice."""
 
     searched: StudyRecord
     record: Record
@@ -86,7 +86,7 @@ class Retraining:
         return Claims(self.record)
 
     def _time(self, member: TrialRow) -> Measurement | None:
-        """Cost and latency of a network, once; None where it is over a limit now, or that is in doubt."""
+        """Cost and time a network, once; return None if it is over a limit now, or if that is in doubt."""
         assert member.measurement is not None
         arch_id = member.measurement.arch_id
         for trial in self.record.trials():
@@ -176,7 +176,7 @@ class Retraining:
             self.tell(f"{name}, seed {run.seed}: another process took it over")
         except Failed as error:
             self.record.fail(trial, str(error), error.fault)
-        except (KeyboardInterrupt, UserError) as error:  # what is wrong around it would meet the others too
+        except (KeyboardInterrupt, UserError) as error:  # the same fault would stop the others too
             self.record.requeue(trial, str(error) or "finishing was stopped")
             raise
 
@@ -194,7 +194,7 @@ class Retraining:
         )
 
     def _key(self, member: TrialRow, seed: int) -> str:
-        """Of a network and seed: the folder of its weights, too, beside those of the search."""
+        """Return the key of a network and seed, also the name of its weights' folder beside those of the search."""
         assert member.arch is not None
         assert member.measurement is not None
         protocol = self._run(member.arch, seed, Path()).protocol
@@ -239,7 +239,7 @@ class Retraining:
                 found.append(f"trial {of}, seed {seed}, is being trained by another process")
         return found
 
-    # What is written of a network
+    # The attributes of a network
 
     def _candidate(self, member: TrialRow, measurement: Measurement, seed: int) -> Candidate:
         assert member.arch is not None
@@ -252,10 +252,10 @@ class Retraining:
         return {name: value for name, value in found.items() if value is not None}
 
     def _own_figures(self, measurement: Measurement, phase: Phase | None = None) -> tuple[Figure, ...]:
-        """Users' own figures that the search recorded; their code must still be what it was.
+        """Return users' own figures that the search recorded; their code must be unchanged.
 
         Raises:
-            UserError: it is not.
+            UserError: it was changed.
         """
         found = []
         for name, entry in measurement.custom.items():
@@ -266,7 +266,7 @@ class Retraining:
 
     @cached_property
     def folder(self) -> Path:
-        """That own code is relative to: the study file's, where it is still found."""
+        """The folder that users' code is relative to: the study file's, if it is still found."""
         try:
             return find_file("studies", self.searched.name).parent.resolve()
         except UserError:
@@ -274,6 +274,6 @@ class Retraining:
 
 
 def _flat(name: str, accuracy: Accuracy) -> dict[str, str | float]:
-    """An accuracy beside the measurement's: whole as JSON, and its mIoU to sort by (`test_miou` of `held_out`)."""
+    """Return an accuracy as attributes: whole as JSON, and its mIoU to sort by (`test_miou` of `held_out`)."""
     short = "test" if name == HELD_OUT else name
     return {name: json.dumps(asdict(accuracy)), f"{short}_miou": accuracy.miou}

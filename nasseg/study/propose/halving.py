@@ -1,9 +1,10 @@
-"""Which networks go on from a rung: multi-objective successive halving that promotes.
+"""Choose the networks to promote from a rung: multi-objective successive halving.
 
-A network is trained to the first rung and stopped. Of all that reached a rung, the best share of 1 / factor may go on
-to the next, each from its own weights. Best is: peel the rung's non-dominated fronts; inside a front, the one farthest
-from those already taken, in objectives scaled to the rung's range. Only what reaches the last rung counts as finished.
-After MO-ASHA (Schmucker et al., "Multi-objective Asynchronous Successive Halving", 2021), which stops; this promotes.
+A network is trained to the first rung and stopped. Of all networks that reached a rung, the best share of 1 / factor
+may continue to the next, each from its own weights. To rank them, the rung's non-dominated fronts are peeled off.
+Within a front, the next is the one farthest from those already taken, in objectives scaled to the rung's range. Only
+networks that reach the last rung count as finished. After MO-ASHA (Schmucker et al., "Multi-objective Asynchronous
+Successive Halving", 2021), which stops networks; this promotes them.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 
 def promotion_order(values: Floats, directions: Sequence[str], count: int) -> list[int]:
-    """The best `count` rows of values [n, m], best first; rows with a NaN or an infinity are left out.
+    """Return the best `count` rows of values [n, m], best first; rows with a NaN or an infinity are left out.
 
-    Fronts are peeled off one by one; inside a front comes the row that is best in the first objective, then always
-    the one farthest from all taken of that front. Objectives are scaled to their range over all rows.
+    Fronts are peeled off one by one. Within a front, the first row is the best in the first objective, and each next
+    row is the one farthest from all rows of that front taken so far. Objectives are scaled to their range over all
+    rows.
     """
     left = np.flatnonzero(np.isfinite(values).all(axis=1))
     low, high = (edge(values[left], axis=0) for edge in (np.min, np.max)) if len(left) else (0.0, 1.0)
@@ -67,7 +69,7 @@ class Halving:
         return cls(rungs, setting.factor, [f.name for f in objectives], [f.direction for f in objectives])
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Hear of a trial that ended."""
+        """Take in a trial that ended."""
         attributes = trial.user_attrs
         if CONTINUES in attributes and not is_interrupted(trial):
             self._went_on.add(attributes[CONTINUES])
@@ -76,10 +78,10 @@ class Halving:
             self._values[attributes[RUNG]].append([attributes[name] for name in self._objectives])
 
     def promotable(self, unfinished: Collection[FrozenTrial], last: bool = False) -> Iterator[FrozenTrial]:
-        """Who may go on, of the highest rung first, the best first.
+        """Yield the trials that may be promoted, the highest rung first, the best first.
 
-        unfinished: trials that run or wait. last: nothing new will begin; then of the highest rung that was reached one
-        goes on in any case, lest a small search ends without a finished network.
+        unfinished: trials that run or wait. last: nothing new will begin; one trial of the highest rung reached is then
+        promoted in any case, so that a small search does not end without a finished network.
         """
         gone = self._went_on | {trial.user_attrs.get(CONTINUES) for trial in unfinished}
         reached = [rung for rung in reversed(range(len(self.rungs) - 1)) if self._stopped[rung]]
@@ -96,7 +98,7 @@ class Halving:
             values = np.array(self._values[rung])
             order = promotion_order(values, self._directions, len(trials) // self.factor)
             if not order and len(trials) > 1 and is_dominated(values, self._directions).sum() == len(trials) - 1:
-                order = promotion_order(values, self._directions, 1)  # one dominates all the others
+                order = promotion_order(values, self._directions, 1)  # the first dominates all the others
             ranked = [trials[place] for place in order]
             self._ranked[rung] = (len(trials), ranked)
         return ranked

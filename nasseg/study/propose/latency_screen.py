@@ -1,9 +1,9 @@
-"""Passing over candidates whose latency cannot keep a limit, before it is measured.
+"""Skip candidates whose latency cannot keep a limit, before measuring it.
 
-A predictor is fitted on what this study measured on this device (measure/latency/predictor.py). A candidate is hopeless
-where even its prediction times the 1st percentile of measured / predicted, over networks that were left out of the fit,
-is over a limit: so is one in a hundred wrongly, or one in n + 1 where n, fewer than 99, were left out. What was
-predicted is written nowhere but in the reason why a candidate was passed over.
+A predictor is fitted to this study's measurements on this device (measure/latency/predictor.py). A candidate is
+hopeless if even its prediction times the 1st percentile of measured / predicted is over a limit; the percentile is
+taken over networks left out of the fit. So one candidate in a hundred is skipped wrongly, or one in n + 1 if n, fewer
+than 99, networks were left out. Predictions are stored nowhere but in the reason for skipping a candidate.
 """
 
 import json
@@ -24,11 +24,11 @@ from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT
 
 if TYPE_CHECKING:
     from nasseg.measure.latency.predictor import (
-        Predictor,  # fitting needs SciPy, and only a study that screens needs fitting
+        Predictor,  # fitting needs SciPy; only a study that screens needs fitting
     )
 
-MAX_LEARNED = 200  # the latest; a fit on more is no better
-GROWTH = 1.2  # fitted again when there is so many times as much to learn from
+MAX_LEARNED = 200  # the latest ones; a fit to more is no better
+GROWTH = 1.2  # refit once there are so many times as many networks
 COVERAGE = 0.98  # of the interval whose lower end is the 1st percentile
 
 
@@ -42,9 +42,9 @@ Candidates = TypeVar("Candidates", bound=_HasSettings)
 
 @dataclass(frozen=True)
 class Hopeless:
-    """Why a candidate is passed over: a sentence, the same for all that miss this limit, and below it the prediction.
+    """The reason for skipping a candidate: a sentence, equal for all that miss this limit, and below it the prediction.
 
-    constraints: for the sampler, as those of measured figures; of a prediction, by how much it is over at the least.
+    constraints: for the sampler, as for measured figures; for a prediction, the least by which it is over.
     """
 
     reason: str
@@ -52,7 +52,7 @@ class Hopeless:
 
 
 def passed_over(candidate: Candidate, rules: Rules, screen: "Screen | None") -> Hopeless | None:
-    """Why a costed candidate is not measured: it breaks a limit on cost, or is predicted to break one on latency.
+    """Return why a costed candidate is not measured: it breaks a limit on cost, or, by prediction, one on latency.
 
     Published networks are exempt.
     """
@@ -66,7 +66,7 @@ def passed_over(candidate: Candidate, rules: Rules, screen: "Screen | None") -> 
 
 
 class Screen:
-    """Learns from trials as they end, and judges and orders candidates once it has heard of `after` networks.
+    """The latency predictor of a search: learns from ended trials, and judges candidates once it knows `after` of them.
 
     limits: of the study; those on latencies count. protocol: of its latencies. after: at least MIN_FITTED of
     nasseg.measure.latency.predictor, which is 30.
@@ -81,7 +81,7 @@ class Screen:
         self.predictors: dict[str, Predictor] = {}  # by figure
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Hear of a trial that ended."""
+        """Take in a trial that ended."""
         if not self._limits or MEASUREMENT not in trial.user_attrs:
             return
         measurement = Measurement.from_json(trial.user_attrs[MEASUREMENT])
@@ -94,7 +94,7 @@ class Screen:
                 del self._learned[next(iter(self._learned))]
 
     def _trusts(self, latency: Latency) -> bool:
-        """Whether it is of this device and of nothing else that was running."""
+        """Return whether a latency comes from this device and was taken undisturbed."""
         if latency.disturbed or latency.protocol != self._protocol:
             return False
         there, here = latency.environment, environment()
@@ -102,7 +102,7 @@ class Screen:
         return on_target or (there.cpu, there.gpu, there.torch) == (here.cpu, here.gpu, here.torch)
 
     def judge(self, candidate: _HasSettings) -> Hopeless | None:
-        """Why a candidate is not worth measuring; None where it may be."""
+        """Return why a candidate is not worth measuring; None if it may be."""
         if not self._fitted():
             return None
         work = self._work(candidate.settings)
@@ -118,13 +118,13 @@ class Screen:
         return None
 
     def order(self, candidates: Sequence[Candidates]) -> list[Candidates]:
-        """The candidates, first the one predicted furthest inside the limits; as they are while nothing is known."""
+        """Order candidates by their predicted margin to the limits, the largest first; unchanged without a model."""
         if not self._fitted():
             return list(candidates)
         return sorted(candidates, key=lambda one: self._share(one.settings))
 
     def _share(self, settings: Mapping[str, Any]) -> float:
-        """Of the limit that is nearest, how much is used up."""
+        """Return the used part of the tightest limit."""
         work = self._work(settings)
         return max(found.predict_work(work).ms / self._limits[name] for name, found in self.predictors.items())
 
@@ -132,7 +132,7 @@ class Screen:
         return _features(json.dumps(settings, sort_keys=True), self._protocol.num_classes, self._protocol.input_size)
 
     def _fitted(self) -> bool:
-        """Whether there is a model, fitted on most of what is known."""
+        """Return whether there is a model; refit it if much has been learned since."""
         if self._limits and self._heard >= max(self._after, GROWTH * self._heard_at_fit):
             from nasseg.measure.latency.predictor import fit_work
 
@@ -152,7 +152,7 @@ class Screen:
 
 @lru_cache(2 * MAX_LEARNED)
 def _features(settings: str, num_classes: int, input_size: Size) -> dict[str, float]:
-    """What the predictor looks at, of a network given as JSON: it is recorded again, in some hundredths of a second."""
+    """Return the predictor's features of a network given as JSON; recording it again takes some 0.01 s."""
     from nasseg.measure.latency.predictor import features
 
     return features(arch_of(json.loads(settings)).graph(num_classes, input_size))

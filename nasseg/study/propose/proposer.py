@@ -1,9 +1,9 @@
-"""What to try next: an Optuna sampler that looks at a bounded view of the study.
+"""Choose points to try: an Optuna sampler that sees a bounded view of the study.
 
-The view is a study in memory with the front, the latest finished trials and the latest rejected ones, so asking costs
-the same after 100 trials and after 100,000, and rejections cannot crowd out what was measured. Of a network that was
-stopped at a rung it holds the highest rung, as a breach of a constraint so slight that what is finished comes before it
-and what is over a limit after it.
+The view is a study in memory with the front, the latest finished trials and the latest rejected ones. So asking costs
+the same after 100 trials and after 100,000, and rejections cannot crowd out measured trials. A network stopped at a
+rung appears with its highest rung, as a slight breach of a constraint: finished networks come before it, and networks
+over a limit after it.
 """
 
 import copy
@@ -58,21 +58,22 @@ class Proposer:
         self.directions = [figure.direction for figure in objectives]
         self._objectives = [figure.name for figure in objectives]
         self.drawn: set[tuple[tuple[str, Any], ...]] = set()
-        self.first = deque(first)  # points to be proposed before any that the sampler draws
+        self.first = deque(first)  # points to propose before those of the sampler
         self._random = random.Random(seed)
         self._finished: list[FrozenTrial] = []
         self._stopped: dict[int, tuple[int, FrozenTrial]] = {}  # number -> rung, trial
-        self._asked: dict[int, int] = {}  # token -> number in the view, of what is on its way
+        self._asked: dict[int, int] = {}  # token -> number in the view, of proposals on their way
         self._tokens = itertools.count()
         self._view = self._new_view()
-        self._outdated, self._complete = False, 0  # complete ones in the view
+        self._outdated, self._complete = False, 0  # number of complete trials in the view
         self._points = space.count()
 
     def propose(self) -> Proposal | None:
-        """A new point, or None once every point of the space was drawn.
+        """Return a new point; None once every point of the space was drawn.
 
-        A point drawn before, or one that forbid excludes, is asked again; after a few of those a walk from the last one
-        to a neighbour that was not drawn, and at last even draws.
+        If the sampler returns a point drawn before, or one that forbid excludes, it is asked again. After a few
+        attempts, a walk from the last point leads to a neighbour that was not drawn; after that, points are drawn
+        evenly.
         """
         while self.first:
             point = self.first.popleft()
@@ -102,14 +103,14 @@ class Proposer:
         return None
 
     def drop(self, token: int) -> None:
-        """What was proposed is no longer on its way."""
+        """Forget a proposal that is no longer on its way."""
         if token in self._asked:
             self._view.tell(self._asked.pop(token), state=TrialState.FAIL)
 
     def learn(self, trial: FrozenTrial) -> None:
         """Show the sampler a finished or rejected trial; its point is not drawn again."""
         if trial.params:
-            with suppress(ValueError):  # a point of another space: the study's file was changed
+            with suppress(ValueError):  # a point of another space: the study file was changed
                 self._new(self.space.suggest(optuna.trial.FixedTrial(trial.params)))
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not trial.params:
             return
@@ -127,7 +128,7 @@ class Proposer:
             self._show(copied)
 
     def _partial(self) -> list[FrozenTrial]:
-        """The latest trials stopped at a rung, each with its place among those of that rung."""
+        """Return the latest trials stopped at a rung, each with its place among those of that rung."""
         latest = [*self._stopped.values()][-MAX_FINISHED // 2 :]
         found = []
         for rung in {rung for rung, _ in latest}:
@@ -135,7 +136,7 @@ class Proposer:
             order = promotion_order(np.array([trial.values for trial in trials]), self.directions, len(trials))
             for place, index in enumerate(order):
                 again = copy.copy(trials[index])
-                again.system_attrs = dict(again.system_attrs)  # the trial writes its constraints there
+                again.system_attrs = dict(again.system_attrs)  # the trial writes its constraints into it
                 again.set_constraint(PARTIAL, SLIGHT * (self.rungs - rung + place / len(order)))
                 found.append(again)
         return found
@@ -170,8 +171,8 @@ class Proposer:
     def _show(self, trial: FrozenTrial) -> None:
         """Add a trial to the view.
 
-        A genetic sampler finds generations by what it noted of trials. What other processes and earlier searches did it
-        never saw, and each view is a new study to it: so generations are counted anew, in the order of the view.
+        A genetic sampler finds generations by its notes on trials. It never saw the trials of other processes and
+        earlier searches, and each view is a new study to it: so generations are counted anew, in the order of the view.
         """
         if isinstance(self.sampler, BaseGASampler) and self.sampler.population_size:
             key = self.sampler._get_generation_key()
@@ -212,10 +213,13 @@ class Proposer:
 
 
 class _Shown(FrozenTrial):
-    """A trial of a view. Each new view copies all of them, which took most of the time of a search with halving."""
+    """A trial of a view that is cheap to copy.
+
+    Each new view copies all trials, which took most of the time of a search with halving.
+    """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTrial:
-        return copy.copy(self)  # nobody changes parameters and distributions in place
+        return copy.copy(self)  # parameters and distributions are never changed in place
 
 
 def _key(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -23,7 +23,7 @@ _SHORT = {
 
 
 def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> optuna.samplers.BaseSampler:
-    """An Optuna sampler by class name or short name. TPE is multivariate and grouped unless the options say otherwise.
+    """Return an Optuna sampler by class name or short name. TPE is multivariate and grouped unless the options differ.
 
     Raises:
         UserError: no such sampler, or an option it does not take.
@@ -43,7 +43,7 @@ def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> optuna.sam
     if class_name == "TPESampler":
         merged |= {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8}
     try:
-        # What is experimental in Optuna is its own affair: options named here were chosen on purpose.
+        # Silence Optuna's warnings on experimental features: these options were chosen on purpose.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return sampler(**{**merged, **options})

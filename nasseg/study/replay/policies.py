@@ -1,4 +1,4 @@
-"""What a replay compares: policies, and the setting that their searches share."""
+"""The policies that a replay compares, and the setting that their searches share."""
 
 import math
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from nasseg.files import parse_value
 from nasseg.study.propose.samplers import make_sampler
 from nasseg.study.replay.trained_table import Table
 
-OBJECTIVES = ("miou", "macs", "params", "latency_ms")  # what a table holds
+OBJECTIVES = ("miou", "macs", "params", "latency_ms")  # figures that a table holds
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A sampler, by any name that a study may give, with successive halving or without.
+    """A sampler, by any name that a study may use, with or without successive halving.
 
     Options follow a colon: `nsga2:population_size=20`, `tpe:group=false,multivariate=false`.
     """
@@ -44,7 +44,10 @@ BASELINE = Policy("random")
 
 @dataclass(frozen=True)
 class Setting:
-    """What all searches of a replay share. budget: in full trainings. steps: of a full training. rungs: below it."""
+    """The common setting of a replay's searches. budget: in full trainings. steps: of a full training.
+
+    rungs: below it.
+    """
 
     objectives: tuple[str, ...]
     budget: float
@@ -63,10 +66,12 @@ def setting_of(
     factor: int = 3,
     workers: int = 1,
 ) -> Setting:
-    """A setting for a table. By default a budget of a quarter of its networks, its last step, all its steps as rungs.
+    """Return a setting for a table.
+
+    Defaults: a budget of a quarter of its networks, its last step, all its steps as rungs.
 
     Raises:
-        UserError: the table does not have what is asked for.
+        UserError: the table lacks something asked for.
     """
     for name in objectives:
         if name not in OBJECTIVES:

@@ -1,6 +1,6 @@
-"""Searches on a table instead of on machines: which sampler, with or without halving, finds more for the same compute.
+"""Searches on a table instead of on machines, to compare samplers, with and without halving, at equal compute.
 
-The driver, the record (in memory) and the samplers are those of a real search; only the engine is not: a table answers
+The driver, the record (in memory) and the samplers are those of a real search; only the engine differs: a table answers
 its jobs and a virtual clock runs. Compute is counted in full trainings: steps trained over the steps of a whole
 training. A network counts once it is trained to the end. Hypervolume is a share of that of the table's own front, over
 one box for all searches.
@@ -40,7 +40,7 @@ from nasseg.study.store.record import Record
 from nasseg.study.study_file import HalvingFile, Study, StudyFile
 from nasseg.train.recipe import Recipe
 
-PERCENTILES = (10, 90)  # of the bands, over seeds
+PERCENTILES = (10, 90)  # the bands' bounds, over seeds
 POINTS = 201  # of a curve
 
 
@@ -50,17 +50,17 @@ class Searched:
 
     policy: Policy
     seed: int
-    compute: Floats  # in full trainings, spent when it ended
-    share: Floats  # of the table's hypervolume, with it
-    spent: float  # compute of all that was begun, which may pass the budget
-    hours: float  # on the virtual clock, of the whole search
+    compute: Floats  # in full trainings, spent by its end
+    share: Floats  # of the table's hypervolume, reached by then
+    spent: float  # compute of all trainings begun, which may pass the budget
+    hours: float  # the whole search on the virtual clock
     proposals: int
     off_table: int  # of them
     thinking: float  # seconds of this processor
     ended: str
 
     def at(self, compute: Floats) -> Floats:
-        """The share reached with that much compute: [n] -> [n]."""
+        """Return the share reached with that much compute: [n] -> [n]."""
         return np.concatenate([[0.0], self.share])[np.searchsorted(self.compute, compute, side="right")]
 
 
@@ -82,12 +82,12 @@ class Replayed:
 
     @property
     def target(self) -> float:
-        """What random search without halving reaches at its whole budget, on average; NaN without such searches."""
+        """The average share that random search without halving reaches with its budget; NaN without such searches."""
         ends = [search.at(np.array([self.setting.budget]))[0] for search in self.of(BASELINE)]
         return float(np.mean(ends)) if ends else math.nan
 
     def curves(self) -> pd.DataFrame:
-        """Share of the table's hypervolume against compute. Columns: policy, compute, mean, low, high."""
+        """Return the share of the table's hypervolume against compute. Columns: policy, compute, mean, low, high."""
         grid = np.linspace(0, self.setting.budget, POINTS)
         frames = []
         for policy in self.policies:
@@ -98,9 +98,9 @@ class Replayed:
         return pd.concat(frames, ignore_index=True)
 
     def summary(self) -> pd.DataFrame:
-        """One row a policy: what it reaches, and the compute with which its mean reaches `target`.
+        """Return a row for each policy: the share it reaches, and the compute at which its mean reaches `target`.
 
-        Columns: policy, end (mean share at the budget), low, high, compute (NaN where the target is not reached), ratio
+        Columns: policy, end (mean share at the budget), low, high, compute (NaN if the target is not reached), ratio
         (of that to the budget), reached (share of the searches that reach it themselves), trained (networks to the
         end), hours (virtual), off_table (share of the proposals), thinking (processor seconds a search).
         """
@@ -142,12 +142,12 @@ def replay(
     processes: int = 1,
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Replayed:
-    """Search the table with every policy from seeds 0, 1, ... ; random search to the end is among them where it can be.
+    """Search the table with every policy from seeds 0, 1, ...; random search without halving is added if possible.
 
     on_progress: searches done, of how many.
 
     Raises:
-        UserError: a policy needs what is not in the table, or a sampler does not exist.
+        UserError: a policy needs data that the table lacks, or a sampler does not exist.
     """
     for policy in policies:
         check_sampler(policy.make(0), table.space)
@@ -210,13 +210,13 @@ def _search_all(pipe: Connection) -> None:
         task = pipe.recv()
         try:
             found: Searched | Exception = search(*task)
-        except Exception as error:  # raised anew where the replay runs
+        except Exception as error:  # raised again in the parent process
             found = error
         pipe.send(found)
 
 
 def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searched:
-    """One search. A table of several training seeds is looked up under one of them, in turn."""
+    """Run one search. A table of several training seeds is looked up under one of them, in turn."""
     began = time.thread_time()
     study, context = _study(table, policy, setting)
     lookup = TableAnswers(table, table.seeds[seed % len(table.seeds)], setting)
@@ -248,7 +248,7 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
 
 
 def _study(table: Table, policy: Policy, setting: Setting) -> tuple[Study, Context]:
-    """A study of the table's space. Limits of the space do not apply: what the table holds was trained."""
+    """Return a study of the table's space. The space's limits do not apply: everything in the table was trained."""
     halving = HalvingFile(rungs=list(setting.rungs), factor=setting.factor) if policy.halving else None
     figures = {name: FIGURES[name] for name in setting.objectives}
     options: dict[str, Any] = {"data": DataFile(name="table"), "recipe": Recipe(steps=setting.steps)}

@@ -1,4 +1,4 @@
-"""Answers of a table to the jobs of a search, and the budget of compute that such a search has."""
+"""A table's answers to the jobs of a search, and the search's budget of compute."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -19,14 +19,14 @@ from nasseg.study.replay.policies import Setting
 from nasseg.study.replay.trained_table import Network, Table
 from nasseg.study.store.record import Record
 
-_SIZE = (1, 1)  # tables do not say
+_SIZE = (1, 1)  # tables do not give it
 COST = CostProtocol(input_size=_SIZE, num_classes=2)
 LATENCY = LatencyProtocol(device="cpu", input_size=_SIZE, num_classes=2)
 
 
 @dataclass
 class TableAnswers:
-    """Answer jobs from a table, and remember what was asked."""
+    """Answers to jobs from a table, and a memory of the questions."""
 
     table: Table
     seed: int  # of the trainings
@@ -57,7 +57,7 @@ class TableAnswers:
             measurement = Measurement(arch_id=network.arch_id, cost=cost)
         else:
             assert job.measurement is not None
-            ms = 0.0 if math.isnan(network.latency_ms) else network.latency_ms  # then it is no objective
+            ms = 0.0 if math.isnan(network.latency_ms) else network.latency_ms  # it is then no objective
             latency = Latency(
                 protocol=LATENCY, environment=environment(), p50_ms=ms, p90_ms=ms, p99_ms=ms, iqr_ms=None, n=1
             )
@@ -65,7 +65,7 @@ class TableAnswers:
         return Answer(Result(job.candidate, job.kind, measurement), 0.0)
 
     def _train(self, job: Job, network: Network) -> Answer:
-        """Train from where this network stands to the step that is asked for."""
+        """Train from this network's last step to the requested one."""
         assert job.measurement is not None
         self.since_training = 0
         until, before = job.until or self.setting.steps, self.reached.get(job.key, 0)
@@ -88,7 +88,7 @@ class TableAnswers:
         return Answer(result, max(0.0, seconds - seconds_before), cost)
 
     def note(self, job: Job, engine: VirtualEngine) -> None:
-        """Hear of a job that ended."""
+        """Take in a job that ended."""
         if job.kind != "train":
             return
         until = job.until or self.setting.steps
@@ -108,19 +108,19 @@ class TableAnswers:
         return [figures[name] for name in self.setting.objectives]
 
     def box(self, directions: Sequence[str]) -> tuple[Floats, float]:
-        """The reference point, and the hypervolume of the whole table."""
+        """Return the reference point, and the hypervolume of the whole table."""
         values = np.array([self.values(network) for network in self.table.networks])
         corner = reference_box(values, directions).reference
         return corner, hypervolume(values, corner, directions)
 
     @property
     def exhausted(self) -> bool:
-        """Return whether proposals have long been answered without training: little or nothing of the table is left."""
+        """True if many proposals in a row needed no training: little or nothing of the table is left."""
         return self.since_training > 100 + 20 * len(self.table.networks)
 
 
 class ComputeBudget(Budget):
-    """A budget of compute: when it is begun, nothing new begins. Trials and hours are without limit."""
+    """A budget of compute: once it is used up, nothing new begins. Trials and hours are unlimited."""
 
     def __init__(self, record: Record, engine: VirtualEngine, lookup: TableAnswers, setting: Setting) -> None:
         self.record, self.trials, self.hours, self.max_trial_minutes = record, 10**9, math.inf, None

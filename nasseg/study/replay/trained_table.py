@@ -1,7 +1,7 @@
-"""Tables of trained networks: what a search would find, without training. A CSV file, and its space beside it.
+"""Tables of trained networks: a search's results without training. A CSV file, with its space beside it.
 
 One row is one network, one training seed and one step at which it was evaluated. Columns: the space's parameters
-(empty where inactive), arch_id, macs, params (the count), latency_ms, step, miou (empty where training diverged),
+(empty if inactive), arch_id, macs, params (the count), latency_ms, step, miou (empty if training diverged),
 train_seconds (from the start to that step) and seed.
 """
 
@@ -31,7 +31,7 @@ FIGURES = ("arch_id", "macs", "params", "latency_ms", "step", "miou", "train_sec
 
 @dataclass(frozen=True)
 class Network:
-    """One point of the space. `trained`: (seed, step) -> miou (NaN: diverged), seconds of training up to there."""
+    """One point of the space. `trained`: (seed, step) -> miou (NaN: diverged), seconds of training until then."""
 
     params: Params
     arch_id: str
@@ -43,7 +43,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Table:
-    """The networks of a table and the space that they are points of."""
+    """The networks of a table, and the space of their points."""
 
     name: str
     space: Space
@@ -78,7 +78,7 @@ class Table:
         return sum((seed, step) not in network.trained for network in self.networks for seed in self.seeds)
 
     def find(self, settings: Mapping[str, Any]) -> tuple[Network, bool]:
-        """The network of these settings (family and every field) or else the nearest; and whether it is theirs."""
+        """Return the network of these settings (family and every field) or the nearest one, and whether it matches."""
         key = _key(settings)
         if key in self._exact:
             return self._exact[key], True
@@ -91,7 +91,11 @@ class Table:
         return self._near[key], False
 
     def distance(self, a: Params, b: Params) -> float:
-        """Gower's distance summed: ranks of numbers over their range, 1 for other values and for active beside not."""
+        """Return Gower's distance, summed.
+
+        Numbers differ by their ranks over the range. Other values, and an active beside an inactive parameter, differ
+        by 1.
+        """
         return sum(_apart(self.space.parameters[name], a.get(name), b.get(name)) for name in {**a, **b})
 
     @cached_property
@@ -123,7 +127,7 @@ def _apart(parameter: Parameter, a: Scalar | None, b: Scalar | None) -> float:
 
 
 def table_of(record: StudyRecord) -> pd.DataFrame:
-    """The table of everything that a study trained, at every step at which it was evaluated. Columns as in the file.
+    """Return the table of everything that a study trained, at every evaluated step. Columns as in the file.
 
     Raises:
         UserError: the study trained nothing.
@@ -191,10 +195,10 @@ def write_table(record: StudyRecord, path: Path | str) -> Path:
 
 
 def read_table(path: Path | str, space: str | Path | None = None) -> Table:
-    """A table from its CSV file. `space`: by name or path; by default the YAML file of the same name beside it.
+    """Read a table from its CSV file. `space`: by name or path; default: the YAML file of the same name beside it.
 
     Raises:
-        UserError: the file, its space or a row of it is not as it must be (file and line).
+        UserError: the file, its space or one of its rows is invalid (file and line).
     """
     source = Path(path)
     beside = source.with_suffix(".yaml")

@@ -1,6 +1,6 @@
-"""A search in advance: what it would draw, how much of that keeps the limits, how long it would take.
+"""Preview a search: the candidates it would draw, the share that keeps the limits, and the time it would take.
 
-Nothing is stored. Costs and latencies are measured; of training, a few steps of three networks are.
+Nothing is stored. Costs and latencies are measured, and a few training steps of three networks.
 """
 
 import math
@@ -33,7 +33,7 @@ STEPS = (2, 8)
 
 @dataclass(frozen=True)
 class Sample:
-    """A candidate that a search would draw; `verdict` is empty where it keeps the limits looked at."""
+    """A candidate that a search would draw; `verdict` is empty if it keeps the limits checked so far."""
 
     settings: dict[str, Any]
     measurement: Measurement | None
@@ -43,23 +43,25 @@ class Sample:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a search would do. Seconds of a trial are those of one worker with nothing beside it.
+    """A forecast of a search. Seconds of a trial are those of one worker with nothing beside it.
 
-    share: of a full training that a network takes on average, if halving promotes as many as it may. keep: whose
-    weights stay.
+    share: the average part of a full training that a network takes, if halving promotes as many as it may. keep: the
+    networks whose weights stay.
     """
 
     samples: tuple[Sample, ...]
-    timed: tuple[Sample, ...]  # those of `samples` whose latency was measured
+    timed: tuple[Sample, ...]  # the samples whose latency was measured
     trial_seconds: tuple[float, ...]  # latency and training of a few networks
-    published_seconds: tuple[float, ...]  # the same of published networks that the study wants and has not
+    published_seconds: tuple[float, ...]  # the same for published networks that the study still lacks
     trials_left: int
     workers: int
     hours: float | None
     share: float
     keep: str
     latency_limit: float | None = None  # ms
-    fits: tuple[Size, float] | None = None  # a smaller size at which the fastest of those timed would keep it, and how
+    fits: tuple[Size, float] | None = (
+        None  # a smaller size at which the fastest timed network keeps the limit, with its ms
+    )
 
     @property
     def passing(self) -> int:
@@ -77,17 +79,17 @@ class Preview:
 
     @property
     def seconds(self) -> float | None:
-        """An estimate for all trials left; None where nothing that was drawn would be trained."""
+        """An estimate for all trials left; None if no drawn network would be trained."""
         if not self.trial_seconds or not self.timed_passing:
             return None
-        share = self.timed_passing / len(self.timed)  # of those timed, trained
+        share = self.timed_passing / len(self.timed)  # part of the timed ones that would be trained
         costing = sum(sample.seconds for sample in self.samples) / self.passing / share
         timing = sum(sample.seconds for sample in self.timed) / self.timed_passing
         training = self.share * sum(self.trial_seconds) / len(self.trial_seconds)
         return (self.trials_left * (costing + timing + training) + sum(self.published_seconds)) / self.workers
 
     def _disk(self) -> str:
-        """Weights and buffers of 4 bytes; a checkpoint holds them three times: momentum and average too."""
+        """Estimate the disk space of weights, 4 bytes each; a checkpoint takes three times that."""
         sizes = [4 * s.measurement.cost.params for s in self.samples if s.measurement and s.measurement.cost]
         mean = sum(sizes) / len(sizes) / 2**20
         waiting = f", {3 * mean * self.trials_left:,.0f} MiB of networks stopped at rungs" if self.share < 1 else ""
@@ -95,7 +97,7 @@ class Preview:
         return f"weights on disk (keep: {self.keep}): {whose}{mean * self.trials_left:,.0f} MiB{waiting}"
 
     def _sizes(self) -> list[str]:
-        """Return which size of the images would keep the limit on latency, where that was looked for."""
+        """Describe the image size that would keep the limit on latency, if one was looked for."""
         if self.latency_limit is None:
             return []
         if self.fits is None:
@@ -144,10 +146,10 @@ def preview(
     seed: int | None = None,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> Preview:
-    """Draw, cost, time and train a little. What is not given is taken from the study file.
+    """Draw, cost and time candidates, and train a little. Defaults come from the study file.
 
-    A study that was begun goes on from its record; the record itself is not touched. If nothing timed keeps the limit
-    on latency, smaller images are tried with the fastest network. tell: hears what is being done.
+    A study with a record continues from it; the record itself is not touched. If nothing timed keeps the limit on
+    latency, smaller images are tried with the fastest network. tell: is called with each step.
 
     Raises:
         UserError: the study could not run here.
@@ -195,7 +197,7 @@ def preview(
 
 
 def training_share(study: Study, context: Context) -> float:
-    """What a network takes of a full training on average, if halving promotes as many as it may."""
+    """Return the average part of a full training that a network takes, if halving promotes as many as it may."""
     if study.file.halving is None:
         return 1.0
     steps, factor = [0, *context.rungs, context.recipe.steps], study.file.halving.factor
@@ -225,16 +227,16 @@ def _latency_ms(sample: Sample) -> float:
 
 
 def _spread(samples: list[Sample], count: int) -> list[Sample]:
-    """A few of them, evenly over their order."""
+    """Return at most `count` samples, evenly over their order."""
     count = min(count, len(samples))
     return [samples[(2 * place + 1) * len(samples) // (2 * count)] for place in range(count)]
 
 
 def _training_seconds(arch: Arch, workshop: Workshop, seed: int) -> float:
-    """Seconds to train and evaluate: the line through the times of two short trainings, at the recipe's steps."""
+    """Return the seconds to train and evaluate, extrapolated to the recipe's steps from two short trainings."""
     context, data, times = workshop.context, workshop.data, []
-    data.read()  # before the clock runs
-    for steps in (1, *STEPS):  # the first makes things warm
+    data.read()  # before timing begins
+    for steps in (1, *STEPS):  # the first run warms up
         model = arch.build(context.cost.num_classes)
         recipe = context.recipe.model_copy(update={"steps": steps, "warmup_steps": 0})
         begun = time.monotonic()

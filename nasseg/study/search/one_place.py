@@ -12,13 +12,13 @@ from nasseg.study.store.lease import RENEW_SECONDS
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import is_local
 
-_HELD = "latency_device "  # and its name: an attribute of studies
+_HELD = "latency_device "  # followed by its name: an attribute of studies
 
 
 def refuse_other_host(record: Record, storage: str) -> None:
-    """Keep with a study in a file which machine searches, and refuse where another one does so at this moment.
+    """Note with a study in a file which machine searches, and refuse if another one is searching now.
 
-    One that was moved or copied here is watched for longer than a search takes to renew what it has searched.
+    A study that was moved or copied here is watched for longer than a search takes to renew its searched seconds.
 
     Raises:
         UserError: another machine searches.
@@ -41,7 +41,7 @@ def refuse_other_host(record: Record, storage: str) -> None:
 
 
 def _host() -> list[str]:
-    """Names of this machine: its own, which containers do not share, and that of its boot."""
+    """Return names of this machine: its own, which containers do not share, and its boot's."""
     boot = ""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -49,19 +49,19 @@ def _host() -> list[str]:
 
 
 def keep_latency_device(record: Record, device: str) -> None:
-    """Hold a study to the device that its first latencies came from.
+    """Hold a study to the device of its first latencies.
 
     Raises:
         UserError: this is another one.
     """
-    if not device:  # a target's command says it itself
+    if not device:  # a target's command reports its own device
         return
     mine = f"{_HELD}{device}"
     fresh = not record.attributes().get(mine)
     others = _other_devices(record, mine)
     if fresh and not others:
         record.set_attributes({mine: True})
-        others = _other_devices(record, mine)  # of two searches that begin at once, one at least sees the other's
+        others = _other_devices(record, mine)  # if two searches start at once, at least one sees the other's
         if others:
             record.set_attributes({mine: None})
     if others:

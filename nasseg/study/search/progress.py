@@ -1,4 +1,4 @@
-"""A search as it goes: what is done, how good the front is, how long it will still take."""
+"""A search's progress: finished networks, the quality of the front, the time left."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -20,9 +20,9 @@ from nasseg.words import duration
 class Progress:
     """A moment of a search. Hypervolume is a share of the box that the networks within all limits span so far.
 
-    box_moved: the latest network was the worst or the best of one objective, so that the share may have fallen.
+    box_moved: the latest network was the worst or the best in one objective, so the share may have fallen.
     done: networks trained, to the end or to a rung at which they were stopped. running: family, rung, step, and the
-    step at which it is stopped or done. compute: seconds trained and saved, as `nasseg status` counts them.
+    step at which it stops or ends. compute: seconds trained and saved, as counted by `nasseg status`.
     """
 
     done: int
@@ -59,14 +59,14 @@ class Progress:
 class Tally:
     """Counts trials as they end. objectives: the names of their values.
 
-    values: objective values of the networks within all limits, which alone count for the front.
+    values: objective values of the networks within all limits; only they count for the front.
     """
 
     def __init__(self, objectives: list[str], limits: Limits) -> None:
         self._objectives, self._limits = objectives, limits
         self.values: list[list[float]] = []
         self.finished: dict[int, FrozenTrial] = {}
-        self.stopped: set[int] = set()  # numbers of trials that wait at a rung
+        self.stopped: set[int] = set()  # numbers of trials waiting at a rung
         self.rejected = self.failed = 0
         self.account = Account()
 
@@ -80,8 +80,8 @@ class Tally:
         return len(self.own) + len(self.stopped)
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Hear of a trial that ended."""
-        if not is_interrupted(trial):  # else it waits at its rung again
+        """Take in a trial that ended."""
+        if not is_interrupted(trial):  # an interrupted one waits at its rung again
             self.stopped.discard(trial.user_attrs.get(CONTINUES, -1))
         if trial.state == TrialState.FAIL:
             self.failed += not is_interrupted(trial)
@@ -97,14 +97,14 @@ class Tally:
         self._note(trial)
 
     def _note(self, trial: FrozenTrial) -> None:
-        if "miou" in trial.user_attrs:  # trained, or copied from what was
+        if "miou" in trial.user_attrs:  # trained, or copied from a trained one
             self.account.add(row_of(trial, self._objectives))
         elif trial.state == TrialState.PRUNED:
             self.account.reject(trial.user_attrs.get("macs"))
 
 
 class ProgressWatch:
-    """Looks at a driver. tally: hears of its trials. steps: candidate -> training step, kept up to date by others."""
+    """An observer of a driver. tally: fed with its trials. steps: candidate -> training step, updated by others."""
 
     def __init__(self, driver: Driver, tally: Tally, steps: Mapping[int, int]) -> None:
         self.driver, self.tally, self.steps = driver, tally, steps
@@ -137,7 +137,7 @@ class ProgressWatch:
         )
 
     def _running(self) -> Iterator[tuple[str, int, int, int]]:
-        """Yield family, rung, step and last step of the networks that run."""
+        """Yield family, rung, step and last step of the running networks."""
         at_work, recipe = self.driver.at_work, self.driver.context.recipe
         for number, item in at_work.items.items():
             if item.trial:
@@ -147,7 +147,7 @@ class ProgressWatch:
 
     def _seconds_left(self, done: int) -> float | None:
         budget, new = self.driver.budget, done - self._done_before
-        if new < 1 or done >= budget.trials:  # how many promotions remain nobody knows
+        if new < 1 or done >= budget.trials:  # the number of promotions left is unknown
             return None
         left = (time.monotonic() - self._begun) / new * max(0, budget.trials - done)
         return left if budget.hours is None else min(left, max(0.0, budget.hours * 3600 - budget.seconds))

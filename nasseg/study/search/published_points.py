@@ -1,4 +1,4 @@
-"""The published networks that a study is shown beside, measured where it measures its own."""
+"""The published networks shown beside a study, measured on the study's own devices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +14,10 @@ _COSTS = ("params", "macs", "fvcore_flops", "field_of_view")
 
 
 def keep_published(study: Study, record: Record, engine: Engine, look: Callable[[], None]) -> None:
-    """Measure the published networks of a study's families, once, and keep them with it.
+    """Measure the published networks of a study's families once, and store them with it.
 
-    So reading the study needs no torch. What cannot be measured is left out, and tried again by the next call. look: is
-    called while the engine works, and may raise.
+    Reading the study then needs no torch. Networks that cannot be measured are left out, and the next call tries them
+    again. look: is called while the engine works, and may raise.
 
     Raises:
         UserError: no network can be measured now.

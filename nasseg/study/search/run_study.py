@@ -1,4 +1,4 @@
-"""Run a study: set it up in its storage, start workers, let the driver work, and hand back the record."""
+"""Run a study: set it up in its storage, start workers, let the driver work, and return the record."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -35,7 +35,7 @@ from nasseg.study.study_file import Study, sampler_name
 
 @dataclass(frozen=True)
 class Ended:
-    """How a search ended. fault: what must be mended before it can go on; empty if nothing."""
+    """The end of a search. fault: the problem to mend before it can continue; empty if there is none."""
 
     record: StudyRecord
     reason: str
@@ -51,7 +51,7 @@ def run_study(
     tell: Callable[[str], None] = lambda _line: None,
     **options: Unpack[RunOptions],
 ) -> Ended:
-    """Take a study to its number of trained trials, or of hours, going on where it stands.
+    """Run a study until it has its number of trained trials, or of hours, resuming from its record.
 
     Ctrl-C and SIGTERM end it cleanly: what runs is re-queued; so does a fault of the data or the disk. options: see
     nasseg.study.search.settings.RunOptions. tell: hears of nodes of a cluster that are of no use, and of checkpoints
@@ -87,9 +87,9 @@ def run_study(
 
 
 def prepare(study: Study, data: Path | None, seed: int, elsewhere: bool = False) -> tuple[Context, Proposer]:
-    """Return what a search works with, everything checked that can be before it starts.
+    """Return what a search needs, after all checks that are possible before it starts.
 
-    elsewhere: jobs run on nodes, which check whether they have the device; this machine need not have it.
+    elsewhere: jobs run on nodes, which check their devices themselves; this machine need not have the device.
 
     Raises:
         UserError: the study cannot run here.
@@ -104,7 +104,7 @@ def prepare(study: Study, data: Path | None, seed: int, elsewhere: bool = False)
 
 
 def _points_of_other_studies(study: Study, settings: RunSettings, context: Context, proposer: Proposer) -> Reuse | None:
-    """Let the points of other studies be proposed first; return what need not be trained again."""
+    """Queue the points of other studies to be proposed first; return the results that need no new training."""
     found = None
     if settings.reuse:
         found = reuse_of(open_record(settings.reuse, settings.same_storage), study.space, context.accuracy)
@@ -115,7 +115,7 @@ def _points_of_other_studies(study: Study, settings: RunSettings, context: Conte
 
 
 def _open(study: Study, settings: RunSettings, context: Context) -> Record:
-    """Open the study in its storage, made if it is not there, and write what its readers need."""
+    """Open the study in its storage, or create it, and write what its readers need."""
     storage = open_storage(settings.storage, create=True)
     objectives = {figure.name: figure.direction for figure in study.objectives}
     record = Record.create(storage, study.name, objectives, identity(study, context))
@@ -140,7 +140,7 @@ def _open(study: Study, settings: RunSettings, context: Context) -> Record:
 
 @dataclass(frozen=True)
 class _Search:
-    """A search whose engine runs. steps: training step by candidate, as workers tell of it."""
+    """A search with a running engine. steps: candidate -> training step, as reported by workers."""
 
     study: Study
     settings: RunSettings
@@ -154,7 +154,7 @@ class _Search:
     tell: Callable[[str], None]
 
     def run(self, look: Callable[[], None]) -> Ended:
-        """Search. look: raises KeyboardInterrupt once the user has asked for the end."""
+        """Search. look: raises KeyboardInterrupt once the user has asked to stop."""
         try:
             if any(figure.phase == "latency" for figure in self.study.figures.values()):
                 keep_latency_device(self.record, self.opened.latency_device)

@@ -1,4 +1,4 @@
-"""How one call of a search runs. None of it changes what the study's figures mean."""
+"""The settings of one call of a search. None of them changes the meaning of the study's figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from nasseg.study.study_file import Study
 
 
 class RunOptions(TypedDict, total=False):
-    """The options of `run_study`; what is not given, or None, is taken from the study file.
+    """The options of `run_study`; those left out, or None, come from the study file.
 
-    storage: an Optuna URL or a journal file; default: runs/STUDY/study.db. trials: trained networks in all. hours:
-    begin nothing new after so many. workers: jobs at once; on a cluster as many as it takes. data: the
-    folder of the data set. seed: of the sampler and of trainings. runs: a path or an fsspec URL for the weights, below
-    it by study; default: ./runs. reuse: another study, whose trained networks are tried first and not trained again
-    where the accuracy protocol is equal. start_from: another study, whatever its protocols, whose front is tried first.
-    engine: where jobs run. address: of the Ray cluster; without one a cluster is started here. callbacks: Ray Tune's,
-    of your own. command: what continues the study, to be shown in reports.
+    storage: an Optuna URL or a journal file; default: runs/STUDY/study.db. trials: trained networks in total. hours:
+    start nothing new after so many. workers: parallel jobs; default on a cluster: as many as it takes. data: the data
+    set's folder. seed: of the sampler and of trainings. runs: a path or an fsspec URL for the weights, by study below
+    it; default: ./runs. reuse: another study, whose trained networks are tried first and not trained again if the
+    accuracy protocol is equal. start_from: another study, with any protocols, whose front is tried first. engine: where
+    jobs run. address: of the Ray cluster; default: start one here. callbacks: your own, for Ray Tune. command:
+    continues the study, shown in reports.
     """
 
     storage: str | None
@@ -38,12 +38,12 @@ class RunOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """A call's options with the study file's in place of what was not given."""
+    """A call's options, with the study file's values for those left out."""
 
     storage: str
     trials: int
     hours: float | None
-    workers: int | None  # as the user says; None: as the study file, or the cluster, has it
+    workers: int | None  # the user's; None: from the study file or the cluster
     data: Path | None
     seed: int
     runs: str | None
@@ -53,7 +53,7 @@ class RunSettings:
     address: str | None
     callbacks: tuple[Any, ...]
     command: str
-    same_storage: str | None  # where `reuse` and `start_from` lie; None: each in its own file
+    same_storage: str | None  # the storage of `reuse` and `start_from`; None: each in its own file
 
 
 def run_settings(study: Study, options: RunOptions) -> RunSettings:

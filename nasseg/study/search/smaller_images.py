@@ -1,4 +1,4 @@
-"""At which smaller size of the images a network would keep a limit on latency that none keeps now."""
+"""Find a smaller image size at which a network keeps a limit on latency that none keeps now."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A point to try, and what is known of it before it is trained."""
+"""A point to try, and everything known of it before training."""
 
 import json
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ from nasseg.study.store.trial_attributes import ARCH, ARCH_ID, CODE, CONTINUES, 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A point to try, with what a storage needs to keep it as an Optuna trial."""
+    """A point to try, with the data that a storage needs to keep it as an Optuna trial."""
 
     params: Params
     sampled: dict[str, Any]
     distributions: dict[str, optuna.distributions.BaseDistribution]
-    token: int = -1  # of what the sampler was asked; -1 if it was not
+    token: int = -1  # of the sampler's proposal; -1 if it made none
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is written of a candidate: how it was drawn, what it is, what is known of it."""
+    """The stored facts of a candidate: how it was drawn, its architecture and measurement."""
 
     proposal: Proposal
     settings: dict[str, Any]  # family and every field
@@ -38,7 +38,7 @@ class Candidate:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Candidate":
-        """A trial's candidate as it was before it was trained."""
+        """Return a trial's candidate as it was before training."""
         attributes = trial.user_attrs
         known = Measurement.from_json(attributes[MEASUREMENT])
         custom = {name: entry for name, entry in known.custom.items() if entry["phase"] != "trained"}

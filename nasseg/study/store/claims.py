@@ -1,6 +1,6 @@
-"""Trainings of a study that processes share out among them, each one at a time: those of a table or of a front.
+"""Trainings of a study shared between processes, each done once: those of a table or of a front.
 
-A trial is claimed, trained under a lease and ended. What a process leaves behind that is gone is taken up by another.
+A trial is claimed, trained under a lease and ended. If a process dies, another one takes up its trials.
 """
 
 import time
@@ -21,7 +21,7 @@ LOOK_SECONDS = 1.0
 
 
 class Lost(Exception):  # noqa: N818
-    """Another process judged us gone, and took the trial."""
+    """Another process took this one for dead, and took over the trial."""
 
 
 class Claims:
@@ -32,15 +32,15 @@ class Claims:
         self._watch = LeaseWatch()
 
     def waiting(self) -> Iterator[FrozenTrial]:
-        """What was re-queued, each ours now; also what processes left behind that are known to be gone."""
+        """Yield re-queued trials, each ours now, including those of processes known to be gone."""
         self.record.take_back(self._watch, self.record.trials(TrialState.RUNNING))
         while (waiting := self.record.take_waiting()) is not None:
             yield waiting
 
     def left_behind(self, tell: Tell) -> Iterator[FrozenTrial]:
-        """`waiting` until it is known of every other trial that runs whether its process is alive.
+        """Yield `waiting` until the processes of all other running trials are known to be alive.
 
-        Of one on another machine, or before this machine was started anew, only time can tell: LEASE_SECONDS.
+        For a process on another machine, or from before this machine's last boot, only time can tell: LEASE_SECONDS.
         """
         told = False
         while True:
@@ -56,7 +56,7 @@ class Claims:
     def claim(
         self, candidate: Candidate, key: str, figures: dict[str, float], is_same: Callable[[FrozenTrial], bool]
     ) -> FrozenTrial | None:
-        """A new trial of ours; None where the same is done, under way, or known to diverge."""
+        """Return a new trial of ours; None if the same one is done, under way, or known to diverge."""
         for trial in filter(is_same, self.record.trials()):
             diverged = has_fault(trial, Fault.DIVERGED)
             if diverged or trial.state in (TrialState.COMPLETE, TrialState.RUNNING):
@@ -69,7 +69,10 @@ class Claims:
         return self.record.reread(claimed)
 
     def guard(self, trial: FrozenTrial, guard: Guard) -> Guard:
-        """A guard of training steps that also renews the lease, and raises Lost where another process has taken it."""
+        """Return a guard of training steps that also renews the lease.
+
+        It raises Lost if another process took the trial.
+        """
         renewed = time.monotonic()
 
         @contextmanager

@@ -1,7 +1,7 @@
-"""Who works on a running trial: a lease in the storage, renewed by its owner, judged by observers on their own clocks.
+"""Owners of running trials: a lease in the storage, renewed by its owner and judged by observers on their own clocks.
 
-A lease is `owner:counter`. An observer calls it stale when the counter has stood still for LEASE_SECONDS of the
-observer's monotonic clock (clocks of two machines are never compared), or at once when the owner was a process of this
+A lease is `owner:counter`. An observer calls it stale if the counter has stood still for LEASE_SECONDS of the
+observer's monotonic clock (clocks of two machines are never compared), or at once if the owner was a process of this
 machine that is gone.
 """
 
@@ -16,7 +16,7 @@ RENEW_SECONDS = 10.0
 
 
 def _start_ticks(pid: int) -> str | None:
-    """When a process of this machine started, in ticks since boot; None if it is gone (or a zombie)."""
+    """Return when a process of this machine started, in ticks since boot; None if it is gone (or a zombie)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -25,7 +25,7 @@ def _start_ticks(pid: int) -> str | None:
 
 
 def _machine() -> str:
-    """This boot of this machine, and this namespace of process ids."""
+    """Return an id of this boot of this machine, and of this namespace of process ids."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return digest([boot, os.stat("/proc/self/ns/pid").st_ino], 12)
@@ -34,7 +34,7 @@ def _machine() -> str:
 
 
 def new_owner() -> str:
-    """A name for this process as a holder of leases."""
+    """Return a name for this process as a holder of leases."""
     return "/".join([_machine() or "unknown", str(os.getpid()), _start_ticks(os.getpid()) or "0", os.urandom(4).hex()])
 
 
@@ -43,11 +43,11 @@ class LeaseWatch:
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[str, float]] = {}
-        self._alive: set[int] = set()  # at some time since we look
+        self._alive: set[int] = set()  # seen alive at some time
         self._machine = _machine()
 
     def is_stale(self, number: int, lease: str | None) -> bool:
-        """Whether the holder of trial `number` is gone, judged from what this observer has seen so far."""
+        """Return whether the holder of trial `number` is gone, judged by this observer's findings so far."""
         lease = lease or ""
         owner = lease.rpartition(":")[0].split("/")
         if len(owner) == 4 and owner[0] == self._machine and owner[1].isdigit():
@@ -62,5 +62,5 @@ class LeaseWatch:
         return time.monotonic() - since > LEASE_SECONDS
 
     def is_undecided(self, number: int, lease: str | None) -> bool:
-        """Whether it is not known yet if the holder lives: it may prove stale without being renewed first."""
+        """Return whether it is still unknown if the holder lives: the lease may prove stale without another renewal."""
         return not self.is_stale(number, lease) and number not in self._alive

@@ -1,6 +1,6 @@
-"""Read a large study from a journal fast: its lines as they come, without an object for each state of each trial.
+"""Read a large study from a journal fast: its lines one by one, without an object for each state of each trial.
 
-The result is that of Optuna's own reader, which is asked wherever a journal holds what is not known here.
+The result is that of Optuna's own reader, which is used if a journal holds anything unknown.
 """
 
 import functools
@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from nasseg.records import TrialRow
 from nasseg.study.store.read_sql import LocalTime, Measurements, keep, make_row, no_collection
 
-# What a line does, by its op_code.
+# The action of a line, by its op_code.
 CREATE_STUDY, DELETE_STUDY, STUDY_ATTRIBUTE, STUDY_SYSTEM_ATTRIBUTE = 0, 1, 2, 3
 CREATE_TRIAL, STATE, INTERMEDIATE_VALUE, ATTRIBUTE, SYSTEM_ATTRIBUTE = 4, 6, 7, 8, 9
 _NOT_READ = (STUDY_SYSTEM_ATTRIBUTE, INTERMEDIATE_VALUE, SYSTEM_ATTRIBUTE)
@@ -26,14 +26,14 @@ _NAMES = {state.value: state.name for state in TrialState}
 
 @dataclass
 class JournalStudy:
-    """A study as its journal has it; `rows` makes the trials."""
+    """A study as its journal holds it; `rows` builds the trials."""
 
     name: str
     attributes: dict[str, Any] = field(default_factory=dict)
-    trials: list[dict[str, Any]] = field(default_factory=list)  # what their lines said
+    trials: list[dict[str, Any]] = field(default_factory=list)  # as their lines describe them
 
     def rows(self, objectives: list[str]) -> tuple[TrialRow, ...]:
-        """objectives: the names of the trials' values."""
+        """Return the trials. objectives: the names of their values."""
         reader, local = Measurements(), LocalTime()
         rows = []
         with no_collection():
@@ -55,17 +55,17 @@ class JournalStudy:
 
 
 def journal_study(path: Path, name: str) -> JournalStudy | None:
-    """The study of that name; None where it must be read through Optuna, or is not there."""
+    """Return the study of that name; None if it must be read through Optuna, or does not exist."""
     try:
         with no_collection(), path.open("rb") as file:
             return _read(file.readlines(), name)
-    except (OSError, ValueError, LookupError, TypeError):  # no journal, or another form of it
+    except (OSError, ValueError, LookupError, TypeError):  # no journal, or another format
         return None
 
 
 def _read(lines: list[bytes], name: str) -> JournalStudy | None:
     studies: dict[int, JournalStudy] = {}
-    of_trial: list[dict[str, Any]] = []  # by trial id, of all studies
+    of_trial: list[dict[str, Any]] = []  # by trial id, for all studies
     made = 0
     for line in lines:
         log = from_json(line)
@@ -97,7 +97,7 @@ def _read(lines: list[bytes], name: str) -> JournalStudy | None:
 
 def _set_state(trial: dict[str, Any], log: dict[str, Any]) -> None:
     if log["state"] == trial["state"] == TrialState.RUNNING:
-        return  # somebody else was first
+        return  # another process was first
     trial["state"] = log["state"]
     for time in ("datetime_start", "datetime_complete"):
         if time in log:

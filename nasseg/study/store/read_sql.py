@@ -1,7 +1,7 @@
 """Read a large study fast: its tables in plain SQL, not trial by trial.
 
-The result is that of nasseg.study.store.read_study. Storages that are no database, and databases whose tables are not
-those known here, are read through Optuna.
+The result is that of nasseg.study.store.read_study. Storages that are no database, and databases with unknown tables,
+are read through Optuna.
 """
 
 import gc
@@ -39,7 +39,7 @@ _INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
 
 
 def bulk_rows(record: Record, objectives: list[str]) -> tuple[TrialRow, ...] | None:
-    """All trials of a study as rows; None where they must be read through Optuna."""
+    """Return all trials of a study as rows; None if they must be read through Optuna."""
     storage = getattr(record.storage, "_backend", None)
     if not isinstance(storage, RDBStorage):
         return None
@@ -57,7 +57,7 @@ def bulk_rows(record: Record, objectives: list[str]) -> tuple[TrialRow, ...] | N
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Millions of new objects, none of them garbage: looking for cycles among them would double the time."""
+    """Switch garbage collection off: millions of new objects, none of them garbage, would double the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -68,7 +68,7 @@ def no_collection() -> Iterator[None]:
 
 
 def keep(rows: tuple[TrialRow, ...]) -> tuple[TrialRow, ...]:
-    """The same rows. Where they are many they are not looked through later either, which is for good."""
+    """Return the same rows. If there are many, the garbage collector ignores them from now on."""
     if len(rows) > MANY:
         gc.freeze()
     return rows
@@ -83,7 +83,7 @@ def _rows(cursor: Any, study: int, objectives: list[str]) -> tuple[TrialRow, ...
     if not trials:
         return ()
     ids = [trial[0] for trial in trials]
-    # Trials of other studies may lie between. A range is read faster than a join, a whole table faster than a range.
+    # Trials of other studies may lie between. Reading a range is faster than a join, a whole table faster than a range.
     cursor.execute("SELECT COUNT(*) FROM trials")
     alone = cursor.fetchone()[0] == len(ids)
     among = "" if alone else f"WHERE trial_id BETWEEN {min(ids)} AND {max(ids)}"
@@ -117,7 +117,7 @@ def make_row(
     started: str | None,
     finished: str | None,
 ) -> TrialRow:
-    """A row of what is stored of a trial. attributes: those that have no place of their own are left in it."""
+    """Return the row of a stored trial. attributes: those without a field of their own stay in it."""
     made = object.__new__(_Row)
     made.__dict__.update(
         number=number,
@@ -139,7 +139,7 @@ def make_row(
 
 
 class _Row(TrialRow):
-    """A trial of which what is long is parsed when somebody asks for it: of most, nobody does."""
+    """A trial whose long attributes are parsed on first use, which for most never comes."""
 
     _arch: str | None
     _measurement: str | None
@@ -167,7 +167,7 @@ class _Row(TrialRow):
 
 def _attributes(cursor: Any, among: str, ids: list[int]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {trial_id: {} for trial_id in ids}
-    parsed: dict[str, Any] = {}  # what is short comes again and again
+    parsed: dict[str, Any] = {}  # short texts recur
     names = "trial_id, trial_user_attributes.key, value_json"  # `key` alone is a word of MySQL's
     cursor.execute(f"SELECT {names} FROM trial_user_attributes {among} ORDER BY trial_user_attribute_id")
     for trial_id, key, text in cursor:
@@ -182,7 +182,7 @@ def _attributes(cursor: Any, among: str, ids: list[int]) -> dict[int, dict[str, 
 
 
 def _parsed(text: str) -> Any:
-    """JSON; of a string of which only quotes are escaped, as in JSON inside JSON, several times faster."""
+    """Parse JSON; several times faster for a string with no escapes but quotes, as in JSON inside JSON."""
     if text[0] == '"' and text.count("\\") == text.count('\\"'):
         return text[1:-1].replace('\\"', '"')
     return json.loads(text)
@@ -190,7 +190,7 @@ def _parsed(text: str) -> Any:
 
 def _params(cursor: Any, study: int, among: str, ids: list[int]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {trial_id: {} for trial_id in ids}
-    # In a study a name has one distribution, whose text is long: it is read once.
+    # In a study, a name has one distribution with a long text: read it once.
     own = f"JOIN trials ON trials.trial_id = trial_params.trial_id WHERE study_id = {study}" if among else ""
     cursor.execute(
         "SELECT param_name, distribution_json FROM trial_params WHERE param_id IN "
@@ -217,7 +217,10 @@ def _values(cursor: Any, among: str, ids: list[int], objectives: list[str]) -> d
 
 
 class LocalTime:
-    """Databases hold UTC without saying so; Optuna shows local time. The offset is looked up once an hour."""
+    """A converter of times: databases hold UTC without saying so; Optuna shows local time.
+
+    The offset is looked up hourly.
+    """
 
     def __init__(self) -> None:
         self._offsets: dict[tuple[int, ...], timedelta] = {}
@@ -235,7 +238,7 @@ class LocalTime:
 
 
 class Measurements:
-    """Reads measurements that we wrote: no checks, and parts that are equal in many of them are made once."""
+    """A reader of our own measurements: no checks, and equal parts are built once."""
 
     def __init__(self) -> None:
         self._shared: dict[Any, Any] = {}
@@ -243,7 +246,7 @@ class Measurements:
     def read(self, text: str) -> Measurement:
         try:
             return self._measurement(from_json(text))
-        except (KeyError, TypeError):  # of another version
+        except (KeyError, TypeError):  # written by another version
             return Measurement.from_json(text)
 
     def _measurement(self, data: dict[str, Any]) -> Measurement:
@@ -276,7 +279,7 @@ class Measurements:
 
 
 def _made(kind: type[Any], data: dict[str, Any]) -> Any:
-    """kind(**data); where every field is given, without a frozen dataclass's slow constructor."""
+    """Return kind(**data); if every field is given, without a frozen dataclass's slow constructor."""
     if len(data) != len(kind.__dataclass_fields__) or not data.keys() <= kind.__dataclass_fields__.keys():
         return kind(**data)
     made = object.__new__(kind)

@@ -1,4 +1,4 @@
-"""Read a study from its storage as plain data, for analysis and reports. Nothing here needs torch."""
+"""Read a study from its storage as plain data, for analysis and reports. It needs no torch."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _FLAT = {ARCH, MEASUREMENT, REASON, RUNG, REUSED_FROM, SEED}
 
 
 def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
-    """The record of a study by name, or by the path of its file.
+    """Read the record of a study by name, or by the path of its file.
 
     Raises:
         UserError: nothing is stored there.
@@ -42,7 +42,7 @@ def _label(name: str) -> str:
 
 
 def find_record(name: str, storage: str | None = None) -> Record | None:
-    """The study of that name, or None where nothing was stored yet."""
+    """Return the study of that name; None if nothing is stored yet."""
     url = storage or default_url(name)
     if not is_there(url):
         return None
@@ -58,7 +58,7 @@ def record_of(record: Record) -> StudyRecord:
 
 
 def _objectives(name: str, attributes: dict[str, Any]) -> list[str]:
-    if not {"objectives", "study_file", "created"} <= attributes.keys():  # the last that a search writes, and the first
+    if not {"objectives", "study_file", "created"} <= attributes.keys():  # those a search writes first and last
         raise UserError(
             f"study {name!r} in this storage is not nasseg's, or begins just now; look at another, or again"
         )
@@ -87,7 +87,7 @@ def _study_record(name: str, attributes: dict[str, Any], rows: tuple[TrialRow, .
 
 
 def row_of(trial: FrozenTrial, objectives: Sequence[str]) -> TrialRow:
-    """A trial as plain data; `objectives`: the names of its values."""
+    """Return a trial as plain data; `objectives`: the names of its values."""
     attributes = trial.user_attrs
     text = attributes.get(MEASUREMENT)
     return TrialRow(
@@ -108,7 +108,7 @@ def row_of(trial: FrozenTrial, objectives: Sequence[str]) -> TrialRow:
 
 
 def _published(points: list[dict[str, Any]], rows: Sequence[TrialRow]) -> list[dict[str, Any]]:
-    """Published networks with their costs, and with the study's own figures where they were run under its protocols."""
+    """Return published networks with their costs, and with the study's own figures if they ran under its protocols."""
     run = {row.extra.get(PUBLISHED): row for row in rows if row.state == "COMPLETE"}
     found = ({**point["figures"], **(run[point["name"]].values if point["name"] in run else {})} for point in points)
     return [{**point, "figures": figures} for point, figures in zip(points, found, strict=True)]

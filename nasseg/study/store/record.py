@@ -1,8 +1,8 @@
 """The record: one Optuna study is the single truth of a search.
 
-One trial is one (architecture, seed, rung segment). What is flat in a trial's user attributes is what people sort and
-filter by; the JSON `measurement` holds every figure with its protocol and environment. Finished trials are never
-amended. `optuna-dashboard` opens any of it.
+One trial is one (architecture, seed, rung segment). People sort and filter by a trial's plain user attributes; the JSON
+`measurement` holds every figure with its protocol and environment. Finished trials are never amended.
+`optuna-dashboard` opens every study.
 """
 
 import json
@@ -69,10 +69,10 @@ class Record:
 
     @classmethod
     def load(cls, storage: BaseStorage, name: str) -> "Record":
-        """A study that is there.
+        """Return an existing study.
 
         Raises:
-            UserError: it is not; the nearest name is offered.
+            UserError: it does not exist; the nearest name is offered.
         """
         names = study_names(storage)
         if name not in names:
@@ -81,7 +81,7 @@ class Record:
 
     def _check_identity(self, identity: dict[str, Any]) -> None:
         stored = None
-        for _ in range(IDENTITY_ATTEMPTS):  # another process may have made the study a moment ago
+        for _ in range(IDENTITY_ATTEMPTS):  # another process may have created the study a moment ago
             stored = self.attributes().get("identity")
             if stored is not None:
                 break
@@ -108,16 +108,16 @@ class Record:
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.storage.get_all_trials(self.study_id, deepcopy=False, states=states or None)
 
-    # Trials that end as they begin: one transaction each
+    # Trials that end at once: one transaction each
 
     def add_rejected(
         self, candidate: Candidate, reason: str, constraints: dict[str, float], figures: Mapping[str, float | None]
     ) -> FrozenTrial:
-        """A candidate over a limit: PRUNED, infeasible to samplers, never trained."""
+        """Add a candidate over a limit: PRUNED, infeasible to samplers, never trained."""
         return self._add(candidate, TrialState.PRUNED, None, constraints, figures, {REASON: reason})
 
     def add_failed(self, candidate: Candidate, reason: str, fault: Fault) -> FrozenTrial:
-        """A candidate that could not even be costed."""
+        """Add a candidate that could not even be costed."""
         return self._add(candidate, TrialState.FAIL, None, {}, {}, {REASON: reason, FAULT: fault})
 
     def add_reused(
@@ -128,7 +128,7 @@ class Record:
         figures: Mapping[str, float | None],
         attributes: dict[str, Any],
     ) -> FrozenTrial:
-        """A trial whose network was trained before: COMPLETE with its values, PRUNED where there are none."""
+        """Add a trial whose network was trained before: COMPLETE with its values, PRUNED if there are none."""
         state = TrialState.PRUNED if values is None else TrialState.COMPLETE
         return self._add(candidate, state, values, constraints, figures, attributes)
 
@@ -157,12 +157,12 @@ class Record:
     def claim(
         self, candidate: Candidate, eval_key: str, constraints: dict[str, float], figures: Mapping[str, float | None]
     ) -> FrozenTrial:
-        """A RUNNING trial with our lease on it."""
+        """Add a RUNNING trial with our lease on it."""
         more = {EVAL_KEY: eval_key, LEASE: self._lease()}
         return self._add(candidate, TrialState.RUNNING, None, constraints, figures, more)
 
     def take_waiting(self, among: Iterable[FrozenTrial] | None = None) -> FrozenTrial | None:
-        """A re-queued trial, now RUNNING with our lease; None if none waits. `among`: trials read a moment ago."""
+        """Take a re-queued trial, now RUNNING with our lease; None if none waits. `among`: trials read a moment ago."""
         for trial in self.trials(TrialState.WAITING) if among is None else among:
             if trial.state == TrialState.WAITING and self.storage.set_trial_state_values(
                 trial._trial_id, TrialState.RUNNING
@@ -172,15 +172,15 @@ class Record:
         return None
 
     def renew(self, trial: FrozenTrial) -> bool:
-        """Renew our lease on a running trial; False if it is ours no longer."""
+        """Renew our lease on a running trial; return False if it is no longer ours."""
         return self._set(trial, {LEASE: self._lease()})
 
     def update(self, trial: FrozenTrial, values: Mapping[str, Any]) -> bool:
-        """Set attributes of a running trial of ours; False if it is ours no longer."""
+        """Set attributes of a running trial of ours; return False if it is no longer ours."""
         return self._set(trial, values)
 
     def constrain(self, trial: FrozenTrial, constraints: Mapping[str, float]) -> None:
-        """Tell samplers how far a running trial keeps its limits (what was told at the claim stays)."""
+        """Tell samplers by how much a running trial breaks its limits (constraints set at the claim stay)."""
         running = optuna.Trial(self._study, trial._trial_id)
         for key, value in constraints.items():
             if key not in trial.constraints:
@@ -190,7 +190,7 @@ class Record:
         return self.storage.get_trial(trial._trial_id)
 
     def complete(self, trial: FrozenTrial, values: list[float], attributes: Mapping[str, Any]) -> bool:
-        """COMPLETE with its figures; False (and nothing counted) if the lease was lost."""
+        """Make a trial COMPLETE with its figures; return False, and count nothing, if the lease was lost."""
         return self._set(trial, attributes) and self._end(trial, TrialState.COMPLETE, values)
 
     def prune(self, trial: FrozenTrial, reason: str, attributes: Mapping[str, Any]) -> bool:
@@ -200,8 +200,8 @@ class Record:
         return self._set(trial, {REASON: redact(reason), FAULT: fault}) and self._end(trial, TrialState.FAIL)
 
     def requeue(self, trial: FrozenTrial, reason: str) -> bool:
-        """End a running trial that was interrupted (ours, or one whose lease is stale) and enqueue it anew, once."""
-        trial = self.storage.get_trial(trial._trial_id)  # what was measured since it was claimed goes with it
+        """End an interrupted running trial (ours, or one with a stale lease) and enqueue it again, once."""
+        trial = self.storage.get_trial(trial._trial_id)  # measurements since the claim go with it
         try:
             self.storage.set_trial_user_attr(trial._trial_id, REASON, redact(f"interrupted: {reason}"))
             self.storage.set_trial_user_attr(trial._trial_id, FAULT, Fault.INTERRUPTED)
@@ -221,7 +221,7 @@ class Record:
         return True
 
     def take_back(self, watch: LeaseWatch, running: Iterable[FrozenTrial]) -> None:
-        """Re-queue the trials whose process is gone."""
+        """Requeue the trials whose process is gone."""
         for trial in running:
             if watch.is_stale(trial.number, trial.user_attrs.get(LEASE)):
                 self.requeue(trial, "its process is gone")

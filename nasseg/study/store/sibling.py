@@ -1,4 +1,4 @@
-"""Sibling studies, `<name>@<purpose>`: what is found out later of a search's networks, whose own trials are final.
+"""Sibling studies, `<name>@<purpose>`: later findings on a search's networks, whose own trials are final.
 
 A sibling lies in the storage of its search and is joined with it on arch_id.
 """
@@ -16,7 +16,7 @@ _OF_THE_SEARCH = ("objectives", "limits", "published", "study_file", "space_file
 def sibling(
     source: Record, searched: StudyRecord, purpose: str, identity: Mapping[str, Any], attributes: Mapping[str, Any]
 ) -> Record:
-    """The sibling of that purpose, made if there is none. attributes: beside those that it takes from its search.
+    """Return the sibling of that purpose, created if there is none. attributes: besides those taken from its search.
 
     Raises:
         UserError: there is one with another identity.

@@ -26,16 +26,16 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, Prog
 from nasseg.errors import UserError
 from nasseg.redaction import keep_secret
 
-SCHEMA = 12  # of Optuna's tables, as they are known here
+SCHEMA = 12  # the version of Optuna's tables that is known here
 SQLITE_TIMEOUT_S = 60
 TABLE_ATTEMPTS = 25
-_POSTGRESQL = re.compile("^postgres(ql)?://")  # what this means without a driver differs between SQLAlchemy's versions
+_POSTGRESQL = re.compile("^postgres(ql)?://")  # without a driver, its meaning differs between versions of SQLAlchemy
 _JOURNAL_SUFFIXES = (".log", ".journal")
 
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Keep Optuna's notes on every study and sampler, which are not a user's, out of the output; then as before."""
+    """Silence Optuna's notes on every study and sampler, which are not for users; restore its log level afterwards."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -45,25 +45,25 @@ def quiet_optuna() -> Iterator[None]:
 
 
 def default_url(study: str) -> str:
-    """Where a study is kept unless the user says otherwise: an SQLite file of its own under ./runs."""
+    """Return the default storage of a study: an SQLite file of its own under ./runs."""
     return f"sqlite:///{runs_folder(study) / 'study.db'}"
 
 
 def runs_folder(study: str) -> Path:
-    """The folder of a study's files; siblings, `<name>@<purpose>`, live in their study's."""
+    """Return the folder of a study's files; siblings, `<name>@<purpose>`, share their study's."""
     return Path("runs") / study.partition("@")[0]
 
 
 @contextmanager
 def storage_faults(url: str = "") -> Iterator[None]:
-    """Report what goes wrong with a storage as a user's error; url: of the storage, where it is known.
+    """Report errors of a storage as user errors; url: of the storage, if known.
 
     Raises:
         UserError: the storage failed.
     """
     try:
         yield
-    except BrokenPipeError:  # of who reads our output
+    except BrokenPipeError:  # from the reader of our output
         raise
     except (StorageInternalError, SQLAlchemyError, OSError) as error:
         which = f"storage {url}" if url else "the storage"
@@ -77,26 +77,26 @@ def _reason(error: BaseException) -> str:
 
 
 def is_there(url: str) -> bool:
-    """Whether there is a storage behind a URL; a server counts as one."""
+    """Return whether there is a storage behind a URL; a server counts as one."""
     path = _local_path(url)
     return path is None or path.exists()
 
 
 def is_local(url: str) -> bool:
-    """Whether a storage is a file, which only processes of one machine may share."""
+    """Return whether a storage is a file, which only processes of one machine may share."""
     return _local_path(url) is not None
 
 
 def journal_path(url: str) -> Path | None:
-    """The journal behind a URL; None for another storage."""
+    """Return the journal behind a URL; None for another storage."""
     return None if url.startswith("sqlite:") else _local_path(url)
 
 
 def open_storage(url: str, *, create: bool) -> BaseStorage:
-    """The storage behind any Optuna URL, or behind the path of a journal (.log, .journal).
+    """Open the storage behind an Optuna URL or the path of a journal (.log, .journal).
 
     Raises:
-        UserError: it cannot be opened; or `create` is False and there is none yet.
+        UserError: it cannot be opened, or `create` is False and there is none yet.
     """
     keep_secret(url)
     path = _local_path(url)
@@ -116,7 +116,7 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
         else:
             options = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}} if path else {"pool_pre_ping": True}
             opened = _open_database(_POSTGRESQL.sub("postgresql+psycopg://", url), options)
-        opened.get_all_studies()  # what is no storage of Optuna's shows when it is read
+        opened.get_all_studies()  # fails unless it is one of Optuna's storages
         return opened
     except (OptunaError, SQLAlchemyError, ArgumentError, ImportError, OSError, ValueError, LookupError) as error:
         reason = _reason(error)
@@ -128,14 +128,14 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
 
 
 class _Journal(JournalFileBackend):
-    """A journal without torn lines: what a full disk or a kill cut off was never said, and must not spoil what follows.
+    """A journal without torn lines: a line cut off by a full disk or a kill is ignored and must not spoil the next.
 
     Raises:
         ValueError: the file is something else.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(str(path.resolve()))  # a relative path with a folder hangs on a stale lock
+        super().__init__(str(path.resolve()))  # with a relative path in a folder, a stale lock hangs
         with path.open("rb") as file:
             first = file.readline()
         if first.endswith(b"\n") and "op_code" not in json.loads(first):
@@ -157,15 +157,15 @@ class _Journal(JournalFileBackend):
 
 
 class _Database(RDBStorage):
-    """A database that is given a new trial in a handful of statements.
+    """A database that stores a new trial in a handful of statements.
 
-    Optuna's own takes two or three for every parameter and attribute, most of them questions with the same answer. What
-    is stored is the same.
+    Optuna's own takes two or three for every parameter and attribute, mostly queries with the same answer. The stored
+    data are the same.
     """
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         super().__init__(url, engine_kwargs=options)
-        self._distributions: dict[tuple[int, str], BaseDistribution] = {}  # the first of a parameter, by study
+        self._distributions: dict[tuple[int, str], BaseDistribution] = {}  # a parameter's first distribution, by study
 
     def _get_prepared_new_trial(self, study_id: int, template_trial: FrozenTrial | None, session: Any) -> Any:
         if template_trial is None or template_trial.intermediate_values:
@@ -205,7 +205,7 @@ class _Database(RDBStorage):
         return trial
 
     def _first(self, study_id: int, name: str, new: BaseDistribution, session: Any) -> BaseDistribution:
-        """The distribution that a parameter had first, which all of the study must keep to; `new` if it has none."""
+        """Return a parameter's first distribution, which all of the study must keep to; `new` if it has none."""
         found = self._distributions.get((study_id, name))
         if found is None:
             stored = (
@@ -215,7 +215,7 @@ class _Database(RDBStorage):
                 .first()
             )
             found = json_to_distribution(stored[0]) if stored else new
-            if stored:  # what is not committed may never be
+            if stored:  # uncommitted ones may never be stored
                 self._distributions[study_id, name] = found
         return found
 
@@ -225,7 +225,7 @@ def _as_rows(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _open_database(url: str, options: dict[str, Any]) -> RDBStorage:
-    """A database, whose tables another process may be making at this moment: then they are there a little later."""
+    """Open a database; if another process is creating its tables at this moment, try again a little later."""
     for _ in range(TABLE_ATTEMPTS - 1):
         try:
             return _database(url, options)
@@ -241,7 +241,7 @@ def _database(url: str, options: dict[str, Any]) -> RDBStorage:
 
 
 def _local_path(url: str) -> Path | None:
-    """The file behind an SQLite URL or a journal; None for a server."""
+    """Return the file behind an SQLite URL or a journal; None for a server."""
     if url.startswith("sqlite:///"):
         return Path(url.removeprefix("sqlite:///"))
     if "://" not in url:

@@ -1,4 +1,4 @@
-"""Where the weights of a study's networks are: a folder for each eval_key, below a path or an fsspec URL."""
+"""The weights of a study's networks: a folder for each eval_key, below a path or an fsspec URL."""
 
 import re
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ def is_url(place: Path | str) -> bool:
 
 
 def weights_place(runs: str, study: str) -> Path | str:
-    """Where a study's weights are below a path or URL for all studies."""
+    """Return the place of a study's weights below a path or URL for all studies."""
     return f"{runs.rstrip('/')}/{study}" if is_url(runs) else Path(runs).resolve() / study
 
 
 @dataclass(frozen=True)
 class WeightStore:
-    """Reads and writes below a path as it is; below a URL through a folder of this machine."""
+    """Weights below a path, read and written directly, or below a URL, through a folder of this machine."""
 
     place: Path | str
 
@@ -37,7 +37,7 @@ class WeightStore:
         keep_secret(str(self.place))
 
     def folder(self, key: str) -> Path:
-        """A folder of this machine with what there is of a network's weights.
+        """Return a folder of this machine with the files of a network's weights, if there are any.
 
         Raises:
             UserError: the URL cannot be read, or the key is none.
@@ -55,7 +55,7 @@ class WeightStore:
         return local
 
     def written(self, path: Path) -> None:
-        """To be called when a file in a network's folder was written.
+        """Upload a file; call it when a file in a network's folder was written.
 
         Raises:
             OSError: the URL cannot be written.
@@ -75,8 +75,10 @@ class WeightStore:
             self._files.rm_file(self._at(key, name))
 
     def check(self) -> None:
-        """Raises:
-        UserError: the URL cannot be opened here.
+        """Check that a URL can be opened here.
+
+        Raises:
+            UserError: it cannot.
         """
         if is_url(self.place):
             self._files  # noqa: B018
@@ -111,7 +113,7 @@ def _require_key(key: str) -> None:
 class Keeper:
     """Removes weights that a study does not keep. keep: `front` (and published networks), `all` or `none`.
 
-    Checkpoints of networks that may still go on stay; what failed for a fault of its own leaves none.
+    Checkpoints of networks that may still continue stay; networks that failed for a fault of their own leave none.
     """
 
     def __init__(self, store: WeightStore, keep: str, directions: list[str]) -> None:
@@ -119,7 +121,7 @@ class Keeper:
         self._front: dict[str, list[float]] = {}
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Hear of a trial that ended.
+        """Take in a trial that ended.
 
         Raises:
             UserError: a file cannot be removed.
@@ -130,7 +132,7 @@ class Keeper:
         if trial.state == TrialState.FAIL and not is_interrupted(trial):
             self._remove(key, CHECKPOINT)
         elif trial.state == TrialState.PRUNED and not is_stopped(trial) and self._keep != "all":
-            self._remove(key, LAST)  # trained, and then over a limit
+            self._remove(key, LAST)  # over a limit after training
         elif trial.state == TrialState.COMPLETE and PUBLISHED not in attributes:
             if self._keep == "none":
                 self._remove(key, LAST)

@@ -1,4 +1,4 @@
-"""Random views of training images, a whole batch at once and on the device where training runs."""
+"""Random views of training images, a whole batch at once and on the device that trains."""
 
 import torch
 from torch import Tensor
@@ -34,9 +34,9 @@ class Augment:
         generator: torch.Generator,
         held: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """uint8 [B, H, W, 3] and [B, H, W] -> float [B, 3, h, w], normalised, and int64 [B, h, w].
+        """Return views of uint8 [B, H, W, 3] and [B, H, W]: float [B, 3, h, w], normalised, and int64 [B, h, w].
 
-        held: [B, 2], row and column in an image that its view is to hold, NaN for none.
+        held: [B, 2], row and column in an image that its view must hold, NaN for none.
         """
         device = images[0].device
         draws = torch.rand(6, len(images), 1, generator=generator).to(device, non_blocking=True)
@@ -86,12 +86,12 @@ class Augment:
 
 
 def _positions(length: int, crop: int, zoom: Tensor, draw: Tensor, held: Tensor | None = None) -> Tensor:
-    """Where the crop's pixels lie on a side of the image: [B, crop], in its pixels, whose centres are at i + 0.5.
+    """Return the places of the crop's pixels on a side of the image: [B, crop], in its pixels, with centres at i + 0.5.
 
-    held: [B, 1], what the crop is to hold, anywhere in it, the crop staying within the image; NaN for none.
+    held: [B, 1], a place that the crop must hold, anywhere in it, while it stays within the image; NaN for none.
     """
     steps = (torch.arange(crop, device=zoom.device) + 0.5) / zoom
-    room = length - crop / zoom  # negative where the view is the larger: then the image lies somewhere in it
+    room = length - crop / zoom  # negative if the view is larger: the image then lies somewhere in it
     start = draw * room
     if held is not None:
         around = torch.minimum((held - draw * (crop / zoom)).clamp(min=0), room)
@@ -100,7 +100,7 @@ def _positions(length: int, crop: int, zoom: Tensor, draw: Tensor, held: Tensor 
 
 
 def _pick(labels: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """The label under each position; IGNORE outside of the image, and whether that is so."""
+    """Return the label under each position, IGNORE outside of the image, and a mask of the outside."""
     _, height, width = labels.shape
     row, column = rows.floor().long(), columns.floor().long()
     place = (row.clamp(0, height - 1) * width)[:, :, None] + column.clamp(0, width - 1)[:, None, :]

@@ -1,5 +1,6 @@
-"""Which images a step sees: those of the training split in random order, some of them evenly over the classes, and
-pseudo-labelled ones beside them."""
+"""The images of each step: from the training split in random order, some of them evenly over the classes, and
+pseudo-labelled ones beside them.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from nasseg.train.views.class_uniform import class_centres
 
 
 class Rounds:
-    """Indices without end: every sample once, in random order, then again; batches run on across these rounds."""
+    """Endless indices: every sample once, in random order, then again; batches run on across these rounds."""
 
     def __init__(self, count: int, size: int, generator: torch.Generator) -> None:
         self.count, self.size, self.generator = count, size, generator
@@ -45,12 +46,12 @@ class Batches:
         if recipe.pseudo_count:
             self.pseudo = data.split(PSEUDO).to(device)
             self.pseudo_rounds = Rounds(len(self.pseudo), recipe.pseudo_count, generator)
-            # Evenly among the others, for a step may be split into parts.
+            # Spread evenly among the others, because a step may be split into parts.
             places = [(torch.arange(n) + 0.5) / n for n in (self.rounds.size, recipe.pseudo_count)]
             self.mixed = torch.cat(places).argsort(stable=True)
 
     def next(self) -> tuple[Batch, Tensor | None]:
-        """Images and labels as Split.batch gives them, and places that their views are to hold, [B, 2] or none."""
+        """Return images and labels as Split.batch does, and places that their views must hold, [B, 2] or none."""
         chosen, places = self.rounds.next(), None
         if self.centres is not None:
             chosen, places = chosen.clone(), torch.full((len(chosen), 2), torch.nan)

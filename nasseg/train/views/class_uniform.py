@@ -19,7 +19,7 @@ from nasseg.data.split import Split
 from nasseg.errors import UserError
 from nasseg.measure.accuracy import IGNORE
 
-_AT_ONCE = 8  # labels looked at, for memory's sake: each takes 16 times its size
+_AT_ONCE = 8  # labels read at once; each takes 16 times its size in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Centres:
     begins: Tensor
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images [count] and places [count, 2], evenly over the classes that occur, then over each one's centres."""
+        """Draw images [count] and places [count, 2], evenly over the classes that occur, then over their centres."""
         which, place = torch.rand(2, count, generator=generator, dtype=torch.float64)
         chosen = (which * (len(self.begins) - 1)).long()
         begin, end = self.begins[chosen], self.begins[chosen + 1]
@@ -40,7 +40,7 @@ class Centres:
 
 
 def class_centres(split: Split) -> Centres:
-    """Of all labels of a split; they are read one by one.
+    """Return the centres of all labels of a split, read one by one.
 
     Raises:
         UserError: nothing is labelled.
@@ -64,7 +64,7 @@ def class_centres(split: Split) -> Centres:
 
 
 def _centres(label: np.ndarray) -> Iterator[tuple[int, float, float]]:
-    """Class, row and column of each class in each tile of a label [H, W]; pixels' centres are at i + 0.5."""
+    """Yield class, row and column of each class in each tile of a label [H, W]; pixels' centres are at i + 0.5."""
     height, width = label.shape
     side = min(height, width)
     tops, lefts = (np.linspace(0, length, max(1, round(length / side)) + 1).astype(int) for length in (height, width))
@@ -76,7 +76,7 @@ def _centres(label: np.ndarray) -> Iterator[tuple[int, float, float]]:
 
 
 def _mean(tile: np.ndarray) -> dict[int, float]:
-    """By class, the mean row."""
+    """Return the mean row of each class."""
     cells = tile.astype(np.int64)
     cells += 256 * np.arange(len(tile))[:, None]
     counts = np.bincount(cells.ravel(), minlength=256 * len(tile)).reshape(len(tile), 256)

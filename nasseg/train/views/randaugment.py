@@ -20,12 +20,12 @@ from nasseg.train.recipe import RandAugment
 _DEGREES, _STRENGTH = 30.0, 0.9  # at magnitude 1
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 
-# x: pixels 0..255 [b, 3, h, w]. inside: of the image, [b, 1, h, w]. by: the factor, [b, 1, 1, 1].
+# x: pixels 0..255 [b, 3, h, w]. inside: mask of the image, [b, 1, h, w]. by: the factor, [b, 1, 1, 1].
 Operation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def auto_contrast(x: Tensor, inside: Tensor, _by: Tensor) -> Tensor:
-    """Each channel stretched to 0..255; one of a single value stays."""
+    """Stretch each channel to 0..255; a channel of a single value stays."""
     low = torch.where(inside, x, 255).flatten(2).amin(2)[..., None, None]
     high = torch.where(inside, x, 0).flatten(2).amax(2)[..., None, None]
     flat = high <= low
@@ -34,7 +34,7 @@ def auto_contrast(x: Tensor, inside: Tensor, _by: Tensor) -> Tensor:
 
 
 def equalize(x: Tensor, inside: Tensor, _by: Tensor) -> Tensor:
-    """Each channel's values spread so that all are about equally frequent."""
+    """Spread each channel's values so that all are about equally frequent."""
     values = x.round().long().flatten(2)
     counts = torch.zeros(*values.shape[:2], 256, dtype=torch.int64, device=x.device)
     counts.scatter_add_(2, values, inside.flatten(2).expand_as(values).long())
@@ -50,7 +50,7 @@ def colour(x: Tensor, _inside: Tensor, by: Tensor) -> Tensor:
 
 
 def contrast(x: Tensor, inside: Tensor, by: Tensor) -> Tensor:
-    """Away from, or towards, the view's mean grey."""
+    """Blend each view with its mean grey, away from or towards it."""
     mean = (_grey(x) * inside).sum((2, 3), keepdim=True) / inside.sum((2, 3), keepdim=True).clamp(min=1)
     return _blend((mean + 0.5).floor(), x, by)
 
@@ -60,7 +60,7 @@ def brightness(x: Tensor, _inside: Tensor, by: Tensor) -> Tensor:
 
 
 def sharpness(x: Tensor, _inside: Tensor, by: Tensor) -> Tensor:
-    """Away from, or towards, the view smoothed by 1 around 5; the outermost pixels stay."""
+    """Blend each view with a version smoothed by 1 around 5, away from or towards it; the outermost pixels stay."""
     column = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
     box = column[..., :-2] + column[..., 1:-1] + column[..., 2:]
     smooth = x.clone()
@@ -68,15 +68,15 @@ def sharpness(x: Tensor, _inside: Tensor, by: Tensor) -> Tensor:
     return _blend(smooth, x, by)
 
 
-# In the order of their numbers; rotate is the one that moves labels too.
+# In the order of their numbers; only rotate moves labels too.
 _OF_COLOURS: tuple[Operation, ...] = (auto_contrast, equalize, colour, contrast, brightness, sharpness)
 _ROTATE = len(_OF_COLOURS)
 
 
 def rotate(x: Tensor, labels: Tensor, inside: Tensor, degrees: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """About the middle, counter-clockwise: pixels [b, 3, h, w] bilinear, labels and inside [b, h, w] the nearest.
+    """Rotate about the middle, counter-clockwise: pixels [b, 3, h, w] bilinear, labels and inside [b, h, w] nearest.
 
-    What comes from outside of the view is so afterwards, and ignored. degrees: [b].
+    Pixels from outside of the view count as outside afterwards, and are ignored. degrees: [b].
     """
     height, width = labels.shape[1:]
     y = (torch.arange(height, device=x.device) + 0.5 - height / 2)[:, None]
@@ -94,16 +94,16 @@ def rotate(x: Tensor, labels: Tensor, inside: Tensor, degrees: Tensor) -> tuple[
 
 
 class RandomOperations:
-    """The drawn operations of a batch."""
+    """The operations drawn for a batch."""
 
     def __init__(self, settings: RandAugment, count: int, generator: torch.Generator) -> None:
         self.settings = settings
         draws = torch.rand(_ROTATE + 1, count, generator=generator)
-        self.chosen = draws.argsort(0)[: settings.operations]  # different ones: [operations, B]
+        self.chosen = draws.argsort(0)[: settings.operations]  # all different for a view: [operations, B]
         self.signs = torch.where(torch.rand(self.chosen.shape, generator=generator) < 0.5, -1.0, 1.0)
 
     def __call__(self, x: Tensor, labels: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels 0..255 [B, 3, h, w], labels and whether of the image [B, h, w]: the same afterwards."""
+        """Return pixels 0..255 [B, 3, h, w], labels and mask of the image, [B, h, w], after the operations."""
         x, labels, inside = x.clamp(0, 255), labels.clone(), inside.clone()
         for chosen, signs in zip(self.chosen, self.signs, strict=True):
             for number in chosen.unique().tolist():

@@ -148,7 +148,7 @@ def test_studies_without_trials_and_with_one_shared_objective_have_a_page(record
     assert "2 studies compared" in render_several([empty, records[1]])
     single = replace(records[1], objectives=records[1].objectives[:1])
     assert Several([records[0], single]).view.x == "number"
-    assert "Fronts here are of what all share: mIoU." in render_several([records[0], single])
+    assert "Fronts use the objectives that all studies share: mIoU." in render_several([records[0], single])
 
 
 def test_published_networks_that_differ_say_whose_they_are(records):
@@ -229,7 +229,7 @@ def test_an_index_links_tables_and_folders_beside_the_reports(tmp_path):
 
 
 def test_an_index_of_nothing(tmp_path):
-    assert "No report is here yet." in write_index(tmp_path).read_text()
+    assert "There is no report here yet." in write_index(tmp_path).read_text()
     blocked = tmp_path / "file"
     blocked.write_text("x")
     with pytest.raises(UserError, match="cannot write"):

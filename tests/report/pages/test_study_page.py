@@ -313,7 +313,7 @@ def test_sentences_say_yes_hardly_and_undecided(record):
     assert said(verdict="hardly matters", high=0.013, family=None).startswith(
         "Hardly: at equal multiply-adds, lambda accounts for at most 1.3 % of the differences in mIoU among 86 networks"
     )
-    assert "chance alone would do too (p = 0.4)" in said(verdict="undecided", p=0.4)
+    assert "but chance alone could do that (p = 0.4)" in said(verdict="undecided", p=0.4)
     nothing = {"verdict": "undecided", "share": float("nan")}
     assert said(**nothing, n=4) == "Undecided: 4 bisenetv2 networks with lambda are too few to tell."
     assert "do not differ at one cost" in said(**nothing)
@@ -344,7 +344,7 @@ def test_a_page_of_too_many_trials_keeps_the_front_and_every_best_answer(record,
             if trace["meta"] == "trials":
                 key = data["rows"]["keys"][row]
                 assert (whole[row]["key"], y) == (key, record.trials[int(key)].values["miou"])
-    # What is said of parameters is of all.
+    # The section on parameters covers all trials.
     expected = importance_frame(population_of(record)).set_index("parameter")["share"]
     points = {
         n: x for t in data["population"]["importance"]["data"] for n, x in zip(t["customdata"], t["x"], strict=True)

@@ -88,7 +88,7 @@ def test_a_stopped_search_says_how_to_go_on_and_does(tmp_path, number):
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "To go on: nasseg search s.yaml" in output
+    assert "To resume: nasseg search s.yaml" in output
     assert "Traceback" not in output
     finish(tmp_path)
 

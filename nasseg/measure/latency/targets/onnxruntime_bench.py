@@ -1,6 +1,6 @@
-"""Times an ONNX file on the machine it runs on, for nasseg's backend `command`. Needs numpy and onnxruntime only.
+"""Times an ONNX file on the machine it runs on, for nasseg's backend `command`. Needs only numpy and onnxruntime.
 
-Copy it to the target, and give nasseg a command that brings the file there and runs this, `./bench.sh {onnx}` with
+Copy it to the target, and give nasseg a command that copies the file there and runs this, `./bench.sh {onnx}` with
 
     scp "$1" board:/tmp/model.onnx && ssh board python3 onnxruntime_bench.py /tmp/model.onnx
 """
@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 WARMUP, REPLICATES, SECONDS = 10, 50, 2.0
-CANNOT_RUN = 3  # tells nasseg that the network is to blame, and not the target
+CANNOT_RUN = 3  # tells nasseg to blame the network, not the target
 
 
 def main(path: str) -> None:
