@@ -15,6 +15,7 @@ from nasseg.errors import UserError, unknown
 
 Kind = Literal["spaces", "studies", "tables"]  # tables lie in studies/<paper>/, called table-*, figure-* or equation-*
 Model = TypeVar("Model", bound=BaseModel)
+ELSEWHERE = "; choose another place with -o"  # advice to who gave it
 # Of a YAML file. What is larger is refused before it is looked at, for what it would take to read grows without end.
 MAX_BYTES = 1_000_000
 MAX_VALUES = 20_000
@@ -100,6 +101,20 @@ def written_whole(target: Path) -> Iterator[Path]:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+@contextmanager
+def output_file(target: Path, advice: str = "") -> Iterator[Path]:
+    """Do as `written_whole` does, for a file that a user asked for. advice: the end of the message.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        with written_whole(target) as partial:
+            yield partial
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}{advice}") from None
 
 
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML comes with it

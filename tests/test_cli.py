@@ -1,14 +1,13 @@
-"""The command line, run for real in a process of its own."""
+"""The command line: what each command prints, writes and refuses."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
 from nasseg.words import duration
-from tests.command_line import refused
+from tests.command_line import nasseg, refused
 
 TINY_STUDY = """
 question: Does it run?
@@ -25,19 +24,6 @@ price_per_hour: 36000
 """
 
 
-def nasseg(*arguments, cwd, code=0, **environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "nasseg", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env={**os.environ, "COLUMNS": "200", **environment},
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
-
-
 def fails(*arguments, cwd, **environment):
     line = refused(*arguments, cwd=cwd, **environment)
     assert line.startswith("error: ")
@@ -47,10 +33,12 @@ def fails(*arguments, cwd, **environment):
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """A folder in which a tiny study was run."""
+    """A folder in which a tiny study was run, by a process of its own, and what that printed."""
     folder = tmp_path_factory.mktemp("searched")
     (folder / "tiny.yaml").write_text(TINY_STUDY.format(space="quickstart", workers=1))
-    done = nasseg("search", "tiny.yaml", cwd=folder)
+    command = [sys.executable, "-m", "nasseg", "search", "tiny.yaml"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
     return folder, done.stdout
 
 

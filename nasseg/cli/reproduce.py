@@ -173,7 +173,7 @@ def _check_output(form: str, output: Path | None) -> None:
 
 def _show(found: Sequence[Any], form: str, output: Path | None) -> None:
     from nasseg.analyse.paper_formats import render
-    from nasseg.files import written_whole
+    from nasseg.files import ELSEWHERE, output_file
 
     if form == "html":
         from nasseg.report.pages.tables_page import write_tables
@@ -185,11 +185,8 @@ def _show(found: Sequence[Any], form: str, output: Path | None) -> None:
     if output is None:
         print(shown(text))
         return
-    try:
-        with written_whole(output) as partial:
-            partial.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {output}: {error.strerror}; choose another place with -o") from None
+    with output_file(output, ELSEWHERE) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _hours(

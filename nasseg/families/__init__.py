@@ -1,6 +1,6 @@
 """The generator: five papers, one file each, and the published networks as rows of data.
 
-`FAMILIES` is the explicit list. Variants live in `variants/<family>.yaml`, each row with its citation.
+The list is explicit. Variants live in `variants/<family>.yaml`, each row with its citation.
 """
 
 import importlib
@@ -28,22 +28,17 @@ __all__ = [
     "variants",
 ]
 
-FAMILIES = {
-    "bisenetv2": "nasseg.families.bisenetv2:BiSeNetV2Arch",
-    "stdc": "nasseg.families.stdc:STDCArch",
-    "eseg": "nasseg.families.eseg:ESegArch",
-    "regseg": "nasseg.families.regseg:RegSegArch",
-    "dabnet": "nasseg.families.dabnet:DABNetArch",
-    "backbone": "nasseg.families.backbones.backbone:BackboneArch",
-    "composed": "nasseg.families.composed:ComposedArch",
-}
-PAPERS = {  # family -> its name in the paper
-    "bisenetv2": "BiSeNetV2",
-    "stdc": "STDC",
-    "eseg": "ESeg",
-    "regseg": "RegSeg",
-    "dabnet": "DABNet",
-}
+_LIST = (  # name, where its Arch is, and its name in the paper if a paper describes it
+    ("bisenetv2", "nasseg.families.bisenetv2:BiSeNetV2Arch", "BiSeNetV2"),
+    ("stdc", "nasseg.families.stdc:STDCArch", "STDC"),
+    ("eseg", "nasseg.families.eseg:ESegArch", "ESeg"),
+    ("regseg", "nasseg.families.regseg:RegSegArch", "RegSeg"),
+    ("dabnet", "nasseg.families.dabnet:DABNetArch", "DABNet"),
+    ("backbone", "nasseg.families.backbones.backbone:BackboneArch", ""),
+    ("composed", "nasseg.families.composed:ComposedArch", ""),
+)
+FAMILIES = {name: place for name, place, _ in _LIST}
+PAPERS = {name: paper for name, _, paper in _LIST if paper}
 
 
 @dataclass(frozen=True)

@@ -217,14 +217,14 @@ def _format(name: str | None, output: Path, argmax: bool) -> Format:
         name = next((key for key, suffixes in SUFFIXES.items() if output.suffix in suffixes), None)
         if name is None:
             known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-            raise UserError(f"the suffix of {output.name} says no format: it is one of {known}, or give --format")
+            raise UserError(f"the suffix of {output.name} names no format: use one of {known}, or give --format")
     if name not in get_args(Format):
         raise unknown("format", name, get_args(Format))
     chosen: Format = name  # type: ignore[assignment]
     if output.suffix not in SUFFIXES[chosen]:
         raise UserError(f"a file of format {chosen} is called NAME{SUFFIXES[chosen][0]}, got {output.name}")
     if argmax and chosen == "state_dict":
-        raise UserError("a state_dict holds weights only, nothing that could choose classes: leave --argmax away")
+        raise UserError("a state_dict holds weights only, nothing that could choose classes: leave out --argmax")
     if chosen == "onnx":
         require_onnx()
     return chosen
@@ -274,7 +274,7 @@ def _trained_weights(address: str, overrides: Mapping[str, Any] | None, storage:
     if MEASUREMENT not in attributes or Measurement.from_json(attributes[MEASUREMENT]).accuracy is None:
         return None
     if overrides:
-        raise UserError(f"{address} is trained, and its weights fit no other fields: leave the settings away")
+        raise UserError(f"{address} is trained, and its weights fit no other fields: leave out the settings")
     attributes = by_number.get(attributes.get(REUSED_FROM, -1), attributes)
     if WEIGHTS_SHA256 not in attributes:
         reason = attributes.get(WEIGHTS_ERROR, "none were stored")

@@ -96,11 +96,11 @@ def label_folder(
 def _teacher(run: Path, images: Path, scales: tuple[float, ...], confidence: float) -> tuple[nn.Module, PseudoLabels]:
     result = stored_result(run)
     if result is None:
-        raise UserError(f"{run} holds no run that is done: `nasseg train` names the folders of its runs")
+        raise UserError(f"{run} holds no finished run: `nasseg train` names the folders of its runs")
     weights = run / "best.pt"
     teacher = weights_hash(weights)
     if teacher != result.weights["best.pt"]:
-        raise UserError(f"{weights} is not what the run wrote (SHA-256 differs): train again, in another folder")
+        raise UserError(f"{weights} is not the run's file (SHA-256 differs): train again, in another folder")
     family, cost = str(result.arch["family"]), result.measurement.cost
     assert cost is not None
     classes = tuple(result.best.class_iou)

@@ -83,7 +83,7 @@ class Predictor:
         if list(found.shape) != expected or found.is_floating_point() != logits:
             raise UserError(
                 f"{self.card.file} gives {self.card.output.name} of shape {list(found.shape)}, its card says "
-                f"{expected} with {count} classes: they are not of one export"
+                f"{expected} with {count} classes: they are not from the same export"
             )
         if not logits and int(found.max()) >= count:
             raise UserError(f"{self.card.file} gives class {int(found.max())}; its card has 0..{count - 1}")
@@ -226,7 +226,7 @@ def _check_names(images: Sequence[Path], folder: Path) -> None:
             raise UserError(f"no such image: {image}" + ("; give its files" if image.is_dir() else ""))
         for name in _names(image, folder):
             if name.resolve() in inputs:
-                raise UserError(f"{name} is an image to be read: give another folder with -o")
+                raise UserError(f"{name} is one of the images to read: give another folder with -o")
             if name in written:
                 raise UserError(f"{written[name]} and {image} would both be written to {name}: give one at a time")
             written[name] = image

@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs
 
 from nasseg import words
 from nasseg.errors import UserError
-from nasseg.files import written_whole
+from nasseg.files import ELSEWHERE, output_file
 from nasseg.records import StudyRecord
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill
@@ -107,11 +107,8 @@ def _card(page: str, title: str, said: str, pictures: Sequence[str] = (), data: 
 
 
 def _write(target: Path, text: str) -> Path:
-    try:
-        with written_whole(target) as partial:
-            partial.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write the report {target}: {error.strerror}; choose another place with -o") from None
+    with output_file(target, ELSEWHERE) as partial:
+        partial.write_text(text, encoding="utf-8")
     return target
 
 

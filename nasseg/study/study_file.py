@@ -95,7 +95,7 @@ class HalvingFile(BaseModel):
         if found[-1] >= recipe.steps:
             raise UserError(
                 f"halving: the last rung, step {found[-1]}, must come before the recipe's last of {recipe.steps}; that "
-                "one is a rung without being named"
+                "step is always the last rung"
             )
         return found
 

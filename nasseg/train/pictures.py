@@ -14,8 +14,7 @@ from torch import nn
 from nasseg.data.class_table import Colour
 from nasseg.data.dataset import DataSet
 from nasseg.data.split import Split
-from nasseg.errors import UserError
-from nasseg.files import written_whole
+from nasseg.files import output_file
 from nasseg.train.views.network_input import classes_of, place
 
 Points = Sequence[tuple[int, float]]
@@ -137,12 +136,9 @@ def write_picture(picture: str | Image.Image, path: Path) -> Path:
     Raises:
         UserError: it cannot be written.
     """
-    try:
-        with written_whole(path) as partial:
-            if isinstance(picture, str):
-                partial.write_text(picture)
-            else:
-                picture.save(partial, "PNG")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    with output_file(path) as partial:
+        if isinstance(picture, str):
+            partial.write_text(picture)
+        else:
+            picture.save(partial, "PNG")
     return path

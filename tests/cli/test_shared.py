@@ -1,25 +1,19 @@
 """What commands share: JSON of one form, and lines of progress for a terminal and for a pipe."""
 
-import contextlib
 import inspect
-import io
 import json
-from unittest import mock
 
 import pytest
 
 from nasseg import cli
 from nasseg.cli import shared
 from nasseg.cli.shared import Ticker
+from tests.command_line import nasseg
 from tests.data.test_dataset import write_camvid
 
 
 def printed(*arguments):
-    """Standard output of a command, run in this process."""
-    out = io.StringIO()
-    with mock.patch("sys.argv", ["nasseg", *arguments]), contextlib.redirect_stdout(out), pytest.raises(SystemExit):
-        cli.main()
-    return out.getvalue()
+    return nasseg(*arguments, cwd=".").stdout
 
 
 @pytest.mark.parametrize("command", ["variants", "sample quickstart -n 3", "reproduce", "reproduce dabnet/table-1"])

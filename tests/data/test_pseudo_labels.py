@@ -259,7 +259,7 @@ def test_what_is_wrong_is_said(labelled, tmp_path, monkeypatch):
         with pytest.raises(UserError, match=message):
             label_folder(*arguments, **options)
 
-    says("holds no run that is done", tmp_path, images, tmp_path / "o")
+    says("holds no finished run", tmp_path, images, tmp_path / "o")
     says("no folder", run, tmp_path / "none", tmp_path / "o")
     (tmp_path / "empty").mkdir()
     says("no pictures in", run, tmp_path / "empty", tmp_path / "o")
@@ -283,4 +283,4 @@ def test_what_is_wrong_is_said(labelled, tmp_path, monkeypatch):
     (tmp_path / "teacher").mkdir()
     for name in ("result.json", "best.pt"):
         (tmp_path / "teacher" / name).write_bytes(Path(run / name).read_bytes() + b" ")
-    says("is not what the run wrote", tmp_path / "teacher", images, tmp_path / "o")
+    says("is not the run's file", tmp_path / "teacher", images, tmp_path / "o")

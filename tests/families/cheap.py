@@ -1,8 +1,15 @@
 """A narrow network of every family, for what computes."""
 
+import pytest
+
 from nasseg.families import FAMILIES
 
 CHEAP = {family: {"width": 0.25} for family in FAMILIES} | {
     "backbone": {"name": "mobilenetv2"},
     "composed": {"encoder": "regseg", "regseg.width": 0.25, "decoder": "ffm", "decoder_width": 32, "head": "eseg"},
 }
+
+
+def slow(*values):
+    """Mark one set of a test's parameters: the quick tests run the others."""
+    return pytest.param(*values, marks=pytest.mark.slow)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nasseg.families import FAMILIES, make_arch, variants
-from tests.families.cheap import CHEAP
+from tests.families.cheap import CHEAP, slow
 
 SIZE, CLASSES = (96, 160), 5
 
@@ -71,7 +71,7 @@ def test_every_network_with_a_name_is_exported():
     assert len(named()) >= 16
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [f if f in ("bisenetv2", "stdc") else slow(f) for f in FAMILIES])
 def test_a_family_is_exported_by_torch(family):
     by_torch_export(make_arch(family, **CHEAP[family]))
 

@@ -199,10 +199,10 @@ def test_a_data_set_of_other_classes_is_refused(trained, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("winner", {}, r"the suffix of winner says no format: it is one of \.onnx, \.pt2, \.pt, \.pth"),
+        ("winner", {}, r"the suffix of winner names no format: use one of \.onnx, \.pt2, \.pt, \.pth"),
         ("winner.onnx", {"file_format": "onxx"}, "unknown format 'onxx': did you mean 'onnx'"),
         ("winner.onnx", {"file_format": "pt2"}, r"a file of format pt2 is called NAME\.pt2, got winner\.onnx"),
-        ("winner.pt", {"argmax": True}, "leave --argmax away"),
+        ("winner.pt", {"argmax": True}, "leave out --argmax"),
         ("winner.pt", {"batch": 0}, "a batch is at least 1"),
         ("winner.pt", {"input_size": (31, 96)}, "an image 32 x 32"),
         ("winner.pt", {"num_classes": 256}, "at most 255 classes"),

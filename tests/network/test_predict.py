@@ -258,7 +258,7 @@ def test_pictures_that_cannot_be_used_are_refused(network, picture, tmp_path):
 
 def test_nothing_is_overwritten_that_was_given(network, picture, tmp_path):
     before = picture.read_bytes()
-    refused(r"street\.png is an image to be read: give another folder", network, [picture], tmp_path)
+    refused(r"street\.png is one of the images to read: give another folder", network, [picture], tmp_path)
     other = tmp_path / "b/street.jpg"
     other.parent.mkdir()
     Image.open(picture).save(other)
@@ -330,7 +330,7 @@ def test_a_file_that_is_not_of_its_format_is_refused(network, kind):
             torch.zeros(1, 9, *SIZE),
             r"gives logits of shape \[1, 9, 64, 96\], its card says \[1, 10, 64, 96\] with 10 classes",
         ),
-        (torch.zeros(1, *SIZE, dtype=torch.uint8), "they are not of one export"),
+        (torch.zeros(1, *SIZE, dtype=torch.uint8), "they are not from the same export"),
     ],
 )
 def test_an_output_that_is_not_the_cards_is_refused(network, picture, tmp_path, monkeypatch, output, message):

@@ -13,7 +13,7 @@ from nasseg.data.class_table import IGNORE, Colour
 from nasseg.data.folder import Sample
 from nasseg.data.image_file import read_sample
 from nasseg.errors import UserError
-from nasseg.files import written_whole
+from nasseg.files import output_file
 
 Pixels = NDArray[np.uint8]
 _CELL = (220, 160)  # of one picture, width and height at most
@@ -49,11 +49,8 @@ def write_sheet(sheet: Image.Image, path: Path) -> Path:
     Raises:
         UserError: it cannot be written.
     """
-    try:
-        with written_whole(path) as partial:
-            sheet.save(partial, "PNG")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; name another file") from None
+    with output_file(path, "; name another file") as partial:
+        sheet.save(partial, "PNG")
     return path
 
 

@@ -24,7 +24,7 @@ from nasseg.data.init.splits import plan_splits
 from nasseg.data.init.study import Wishes, study_text
 from nasseg.data.recognise import recognise
 from nasseg.errors import UserError
-from nasseg.files import written_whole
+from nasseg.files import output_file
 from nasseg.records import Size
 
 _EXAMPLES = 3
@@ -177,8 +177,5 @@ def _require_free(paths: Iterable[Path]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        with written_whole(path) as partial:
-            partial.write_text(text)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    with output_file(path) as partial:
+        partial.write_text(text)

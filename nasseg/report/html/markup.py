@@ -28,3 +28,14 @@ def tag(name: str, *children: object, **attributes: object) -> Html:
     if name in ("input", "br", "path", "circle", "meta", "img"):
         return Html(f"<{' '.join(parts)}>")
     return Html(f"<{' '.join(parts)}>{text(*children)}</{name}>")
+
+
+def section(name: str, title: str, *parts: Html | None) -> Html:
+    """Return a section with its heading."""
+    heading = tag("h2", title, id=f"{name}-title")
+    return tag("section", heading, *parts, aria_labelledby=f"{name}-title")
+
+
+def titled(title: str, body: Html | None) -> Html | None:
+    """Return what stands below a title; None where nothing does."""
+    return text(tag("h3", title), body) if body else None

@@ -5,8 +5,7 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from nasseg.errors import UserError
-from nasseg.files import written_whole
+from nasseg.files import ELSEWHERE, output_file
 from nasseg.redaction import cell
 from nasseg.report.charts.front import COLOURS, CONFIG, FONT, GRID, INK, escape
 
@@ -76,13 +75,8 @@ def write_curves(curves: pd.DataFrame, path: Path | str, title: str, target: flo
         UserError: a file cannot be written.
     """
     page = Path(path)
-    try:
-        with written_whole(page) as partial:
-            curves_figure(curves, title, target).write_html(partial, include_plotlyjs=True, config=CONFIG)
-        with written_whole(page.with_suffix(".curves.csv")) as partial:
-            curves.round(6).map(cell).to_csv(partial, index=False)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {error.filename or page}: {error.strerror}; choose another place with -o"
-        ) from None
+    with output_file(page, ELSEWHERE) as partial:
+        curves_figure(curves, title, target).write_html(partial, include_plotlyjs=True, config=CONFIG)
+    with output_file(page.with_suffix(".curves.csv"), ELSEWHERE) as partial:
+        curves.round(6).map(cell).to_csv(partial, index=False)
     return page

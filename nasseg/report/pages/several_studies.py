@@ -24,14 +24,17 @@ from nasseg.errors import UserError
 from nasseg.figures import Part, figure_in, label_of
 from nasseg.records import Objective, PublishedPoint, StudyRecord
 from nasseg.report.charts.front import hypervolume_figure, mark
-from nasseg.report.html.markup import Html, tag, text
-from nasseg.report.html.one_file import fill
+from nasseg.report.html.markup import Html, section, tag, text, titled
 from nasseg.report.numbers.columns import figures_of, rows_data
+from nasseg.report.numbers.content import BUDGETS, rows_shown
 from nasseg.report.numbers.front_view import History, View, box_of, family_of, finished_rows, histories_of, view_of
 from nasseg.report.numbers.sample_trials import MOST_TRIALS, thinned
-from nasseg.report.pages.study_page import about, front_data, guide, rows_shown, section, table_data, titled, whole_page
-from nasseg.report.parts import budget_and_filters, search_history, summary, tables
+from nasseg.report.pages.study_page import about, front_data, table_data, whole_page
+from nasseg.report.parts import summary, tables
+from nasseg.report.parts.filters import filter_controls
 from nasseg.report.parts.network_panel import published_detail, trial_detail
+from nasseg.report.sections import origin, search_history
+from nasseg.report.sections.front import front_section
 
 
 def render_several(records: Sequence[StudyRecord], shared: bool = False) -> str:
@@ -61,7 +64,7 @@ class Several:
         ]  # in the shared objectives only
         gain = next((o.name for o in self.objectives if o.direction == "maximize"), self.objectives[0].name)
         most = MOST_TRIALS // len(records)
-        self.shown = [thinned(part, gain, budget_and_filters.BUDGETS, most) for part in self.parts]
+        self.shown = [thinned(part, gain, BUDGETS, most) for part in self.parts]
         self.differences = protocol_differences(records)
         self.merged = _merged(self.shown, self.letters)
         self.view = _view(self.merged, self.shown, self.names, self.letters)
@@ -156,19 +159,14 @@ class Several:
         marks = [text(summary.swatch(*mark(i)), letter) for i, letter in enumerate(self.letters)]
         studies = {row: marks[i] for i, name in enumerate(self.names) for row in self.view.front[name]}
         levels = {name: choice["levels"] for name, choice in self.choices().items()}
-        return Html(
-            fill(
-                "front.html",
-                x_axis=summary.axis_select(self.view, "x", "Across"),
-                y_axis=summary.axis_select(self.view, "y", "Upwards"),
-                z_axis=summary.axis_select(self.view, "z", "Third"),
-                legend=summary.group_legend(self.view, done),
-                filters=budget_and_filters.filter_controls(figures_of(self.merged, self.view), levels),
-                thinned=summary.thinned_note(self.merged, _merged(self.parts, self.letters)) or Html(""),
-                guide=guide("guide_several.html"),
-                table=tables.front_table(self.merged, self.view, studies=studies),
-                certainty=text(tables.doubts_note(self.merged, self.view)),
-            )
+        return front_section(
+            self.view,
+            guide="guide_several.html",
+            legend=summary.group_legend(self.view, done),
+            filters=filter_controls(figures_of(self.merged, self.view), levels),
+            thinned=summary.thinned_note(self.merged, _merged(self.parts, self.letters)),
+            table=tables.front_table(self.merged, self.view, studies=studies),
+            certainty=tables.doubts_note(self.merged, self.view),
         )
 
     def hypervolume(self) -> list[Html]:
@@ -259,9 +257,9 @@ class Several:
             tag("h3", "Trials that are not in the figures"),
             tables.ledger(record, letter),
             search_history.rungs_table(record),
-            titled("Protocols", tables.protocols_table(record)),
-            titled("Published networks beside the study's own", tables.published_table(record)),
-            tables.provenance(record),
+            titled("Protocols", origin.protocols_table(record)),
+            titled("Published networks beside the study's own", origin.published_table(record)),
+            origin.provenance(record),
         ]
         return tag("details", tag("summary", self.names[index]), *parts, open=index == 0)
 

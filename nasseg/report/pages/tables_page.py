@@ -10,8 +10,7 @@ import plotly.graph_objects as go
 from nasseg.analyse.paper_formats import grid
 from nasseg.analyse.paper_table import VERDICTS, Cell, Column, Comparison, number, text_of
 from nasseg.analyse.paper_verdict import UNTRAINED, Answer, in_words, points
-from nasseg.errors import UserError
-from nasseg.files import written_whole
+from nasseg.files import ELSEWHERE, output_file
 from nasseg.report.charts.front import COLOURS, CONFIG, INK, MUTED, escape, figure_layout
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill, library, packed_json, policy, resource
@@ -39,11 +38,8 @@ def write_tables(comparisons: Sequence[Comparison], path: Path | str) -> Path:
     """
     target = Path(path)
     page = render_tables(comparisons)
-    try:
-        with written_whole(target) as partial:
-            partial.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror}; choose another place with -o") from None
+    with output_file(target, ELSEWHERE) as partial:
+        partial.write_text(page, encoding="utf-8")
     return target
 
 

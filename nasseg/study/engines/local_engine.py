@@ -115,5 +115,5 @@ class LocalEngine:
         if self._failed_starts < MAX_STARTS:
             self.submit(job)
             return []
-        reason = f"no worker could be started, {MAX_STARTS} times in a row (exit code {code}); what it printed says why"
+        reason = f"no worker could be started, {MAX_STARTS} times in a row (exit code {code}); see its output above"
         return [Result(job.candidate, job.kind, fault=Fault.SURROUNDINGS, reason=reason)]

@@ -282,7 +282,7 @@ class RayEngine:
         if not all(any(node.fits(place) for node in fit) for place in (self._resources, self._latency)):
             self._results.put(UserError(reason))
         elif not known:
-            self._results.put(f"{reason}; it gets no jobs until it is mended and joins anew")
+            self._results.put(f"{reason}; it gets no jobs until it is mended and joins again")
         if candidate in self._jobs:
             self._counter.jobs.put(self._jobs[candidate])
 

@@ -133,7 +133,7 @@ def faults(context: Context, expected: Expected) -> list[str]:
     try:
         fingerprint = context.data.load().fingerprint
         if fingerprint != expected.fingerprint:
-            found.append(f"its data {context.data.name} differ from the driver's ({fingerprint}): copy them anew")
+            found.append(f"its data {context.data.name} differ from the driver's ({fingerprint}): copy them again")
     except UserError as error:
         found.append(str(error))
     if context.device.startswith("cuda") and not torch.cuda.is_available():

@@ -61,7 +61,7 @@ class Remeasured:
         left = self.frame[self.frame["was_on_front"] & ~self.frame["on_front"]]["number"]
         return [
             agreement(self.frame).line(),
-            f"on the front no longer: {', '.join(f'trial {n}' for n in left) or 'none'}",
+            f"no longer on the front: {', '.join(f'trial {n}' for n in left) or 'none'}",
             *self.notes,
         ]
 

@@ -157,7 +157,7 @@ class Retraining:
         attributes = trial.user_attrs
         member = next((m for m in self.members if m.number == attributes.get(OF_TRIAL)), None)
         if member is None:
-            self.record.fail(trial, "its network is on the front no longer")
+            self.record.fail(trial, "its network is no longer on the front")
             return
         name = f"trial {member.number} of {self.searched.name} ({(member.arch or {}).get('family')})"
         settings = json.loads(attributes[ARCH])

@@ -38,7 +38,7 @@ def make_sampler(name: str, options: Mapping[str, Any], seed: int) -> optuna.sam
         if option not in known:
             raise unknown(f"option of {class_name}", option, known)
     if (population := options.get("population_size") or 0) > MAX_FINISHED:
-        raise UserError(f"population_size is {MAX_FINISHED} at most, which a sampler is shown, got {population}")
+        raise UserError(f"population_size is {MAX_FINISHED} at most, as many as a sampler sees, got {population}")
     merged: dict[str, Any] = {"seed": seed} if "seed" in known else {}
     if class_name == "TPESampler":
         merged |= {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8}

@@ -81,7 +81,7 @@ class TableAnswers:
         )
         measurement = replace(job.measurement, accuracy=accuracy)
         if math.isnan(miou):
-            result = Result(job.candidate, "train", fault=Fault.DIVERGED, reason="diverged: so says the table")
+            result = Result(job.candidate, "train", fault=Fault.DIVERGED, reason="diverged, according to the table")
         else:
             result = Result(job.candidate, "train", measurement)
         cost = (until - before) / self.setting.steps

@@ -120,7 +120,7 @@ class Preview:
         reasons = Counter(sample.verdict for sample in [*self.samples, *self.timed] if sample.verdict)
         found += [f"{count} x {reason}" for reason, count in reasons.most_common()]
         if self.seconds is None:
-            found.append("nothing that was drawn would be trained: loosen a limit, or narrow the space")
+            found.append("no drawn candidate would be trained: loosen a limit, or narrow the space")
             found += self._sizes()
         else:
             published = f" and {n} published" if (n := len(self.published_seconds)) else ""
@@ -131,7 +131,7 @@ class Preview:
             )
             found.append(self._disk())
             if self.hours is not None and self.seconds > self.hours * 3600:
-                found.append(f"the budget of {self.hours:g} hours ends it before")
+                found.append(f"the budget of {self.hours:g} hours ends the search before that")
         return found
 
 

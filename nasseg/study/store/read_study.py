@@ -60,7 +60,7 @@ def record_of(record: Record) -> StudyRecord:
 def _objectives(name: str, attributes: dict[str, Any]) -> list[str]:
     if not {"objectives", "study_file", "created"} <= attributes.keys():  # those a search writes first and last
         raise UserError(
-            f"study {name!r} in this storage is not nasseg's, or begins just now; look at another, or again"
+            f"study {name!r} in this storage is not nasseg's, or is just being created; try again, or name another"
         )
     return [name for name, _unit, _direction in attributes["objectives"]]
 

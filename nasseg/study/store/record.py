@@ -45,7 +45,7 @@ class Record:
     def create(
         cls, storage: BaseStorage, name: str, objectives: Mapping[str, str], identity: dict[str, Any]
     ) -> "Record":
-        """Open the study of that name, made if there is none. objectives: direction by name.
+        """Return the study of that name, created if there is none. objectives: direction by name.
 
         Raises:
             UserError: there is one with another identity; the message says what differs.

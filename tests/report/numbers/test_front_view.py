@@ -13,7 +13,7 @@ from nasseg.report.numbers.certainty import certainty_of
 from nasseg.report.numbers.columns import figures_of
 from nasseg.report.numbers.front_view import view_of
 from nasseg.report.pages.study_page import render
-from nasseg.report.parts.budget_and_filters import answer
+from nasseg.report.sections.budget import answer
 from tests.report.fake import fake_record
 from tests.report.unpacked import unpacked
 

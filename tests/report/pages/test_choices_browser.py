@@ -11,8 +11,8 @@ from nasseg.report import write_report
 from nasseg.report.numbers.certainty import certainty_of
 from nasseg.report.numbers.columns import figures_of
 from nasseg.report.numbers.front_view import view_of
-from nasseg.report.parts import parameters as population_section
-from nasseg.report.parts.budget_and_filters import answer
+from nasseg.report.sections import population as population_section
+from nasseg.report.sections.budget import answer
 from tests.report.fake import fake_record
 from tests.report.pages.shown import plain, population_shown, rows_of
 

@@ -21,12 +21,12 @@ from nasseg.errors import UserError
 from nasseg.report import write_report
 from nasseg.report.charts.front import COLOURS, SYMBOLS, front_figure, front_figures, hypervolume_figure, mark
 from nasseg.report.charts.parameters import effects_figure, importance_figure, parallel_figure
+from nasseg.report.numbers.content import BUDGETS
 from nasseg.report.numbers.front_view import history_of, view_of
 from nasseg.report.numbers.sample_trials import thinned
 from nasseg.report.pages.study_page import render
-from nasseg.report.parts import parameters as population_section
-from nasseg.report.parts.budget_and_filters import BUDGETS
 from nasseg.report.parts.network_panel import trial_detail
+from nasseg.report.sections import population as population_section
 from nasseg.words import number, sentence
 from tests.report.fake import fake_record, hostile_record
 from tests.report.unpacked import unpacked
@@ -329,7 +329,7 @@ def test_a_page_of_too_many_trials_keeps_the_front_and_every_best_answer(record,
             assert best_within(shown, name, budget, "miou") == best_within(record, name, budget, "miou")
     assert {outcome(trial) for trial in shown.trials} >= {"finished", "stopped", "rejected"}
     monkeypatch.setattr(
-        "nasseg.report.pages.study_page.thinned", lambda record, gain, spends: thinned(record, gain, spends, 60)
+        "nasseg.report.numbers.content.thinned", lambda record, gain, spends: thinned(record, gain, spends, 60)
     )
     page = render(record)
     assert f"show {len(numbers)} of {len(record.trials)} trials" in page

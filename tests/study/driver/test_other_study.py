@@ -1,5 +1,8 @@
 """Figures of another study that were got in the same way are taken, and nothing is trained again."""
 
+import contextlib
+import shutil
+
 import pytest
 
 from nasseg.analyse.trials import on_front
@@ -24,14 +27,25 @@ trials: 4
 BOARD = GPU.replace("[miou, macs]", "[miou, latency_ms]").replace("min_replicates: 1", "min_replicates: 2")
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A folder in which one of the two studies was run."""
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "gpu.yaml").write_text(GPU)
+    (folder / "board.yaml").write_text(BOARD)
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
+        patch.setattr("nasseg.study.engines.local_engine.LocalEngine", InlineEngine)
+        run_study(load_study("gpu.yaml"))
+    return folder
+
+
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def home(searched, tmp_path, monkeypatch):
+    """A copy of that folder."""
+    shutil.copytree(searched, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
     monkeypatch.setattr("nasseg.study.engines.local_engine.LocalEngine", InlineEngine)
-    (tmp_path / "gpu.yaml").write_text(GPU)
-    (tmp_path / "board.yaml").write_text(BOARD)
-    run_study(load_study("gpu.yaml"))
-    return tmp_path
+    return tmp_path / "home"
 
 
 def finished(record):

@@ -81,7 +81,7 @@ def test_what_differs_from_the_driver_is_named(context, monkeypatch):
         f"it has nasseg {environment().nasseg}",
         "it has the code of commit def",
         "it has torch 2.0.0",
-        f"its data scenes differ from the driver's ({context.data.load().fingerprint}): copy them anew",
+        f"its data scenes differ from the driver's ({context.data.load().fingerprint}): copy them again",
     ]
     same = replace(environment(), torch="2.0.0+cu1", commit=None)  # another build of torch; not a checkout
     assert faults(context, expected(context, here=same)) == []

@@ -208,7 +208,7 @@ def test_who_leaves_the_front_and_who_breaks_a_limit_is_said(fake, storage):
     assert frame.loc[slowed.number, "was_on_front"]
     assert not frame.loc[over.number, "on_front"]
     assert frame.loc[over.number, "over_limit"] == "latency_ms is over the limit of 50"
-    assert done.lines()[1] == f"on the front no longer: trial {slowed.number}, trial {over.number}"
+    assert done.lines()[1] == f"no longer on the front: trial {slowed.number}, trial {over.number}"
     assert agreement(done.frame).kendall_tau < 1
 
 

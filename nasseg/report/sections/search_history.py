@@ -10,10 +10,33 @@ from nasseg.analyse.rungs import rung_lines, rungs_frame
 from nasseg.analyse.trials import outcome
 from nasseg.figures import label_of
 from nasseg.records import StudyRecord
-from nasseg.report.charts.front import OVER
-from nasseg.report.html.markup import Html, tag, text
+from nasseg.report.charts.front import OVER, hypervolume_figure
+from nasseg.report.html.markup import Html, section, tag, text, titled
+from nasseg.report.numbers.content import Content
 from nasseg.report.numbers.front_view import History
-from nasseg.report.parts.tables import plain_table
+from nasseg.report.parts.tables import ledger, plain_table
+
+
+def write(content: Content) -> Html:
+    """Return the section."""
+    record, histories = content.record, content.histories
+    chart = None
+    if histories:
+        chart = text(history_note(record, next(iter(histories.values()))), history_chart(histories))
+    return section(
+        "search",
+        "How the search went",
+        titled("Hypervolume", chart),
+        rungs_table(record),
+        spent_table(record),
+        tag("h3", "Trials that are not in the figures"),
+        ledger(record),
+    )
+
+
+def data(content: Content) -> dict[str, Any]:
+    """Return the chart of the hypervolume over each of what it can be drawn over."""
+    return {name: hypervolume_figure(history).to_plotly_json() for name, history in content.histories.items()}
 
 
 def history_note(record: StudyRecord, history: History) -> Html:

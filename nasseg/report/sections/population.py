@@ -8,12 +8,44 @@ import pandas as pd
 
 from nasseg import words
 from nasseg.analyse.parameters import Population, edf_frame, importance_frame
+from nasseg.analyse.trials import trial_figures
 from nasseg.figures import label_of
 from nasseg.report.charts.parameters import edf_figure, effects_figure, importance_figure, parallel_figure
 from nasseg.report.html.markup import Html, tag, text
+from nasseg.report.html.one_file import fill
+from nasseg.report.numbers.content import Content
 from nasseg.report.numbers.front_view import Axis
 
 _ANSWERS = {"matters": "Yes", "hardly matters": "Hardly", "undecided": "Undecided"}
+
+
+def write(content: Content) -> Html | None:
+    """Return the section; None where nothing varies."""
+    if not content.histories:
+        return None
+    networks, gain = content.networks, content.gain
+    frame = importance_frame(networks)
+    if frame.empty:
+        return None
+    return Html(
+        fill(
+            "population.html",
+            select=parameter_select(frame),
+            first=sentence(next(frame.itertuples()), networks, gain),
+            table=table(networks, gain),
+            note=note(networks, gain),
+        )
+    )
+
+
+def data(content: Content) -> dict[str, Any] | None:
+    """Return the charts of the population, with the objectives as the last axes of the lines."""
+    gain, known = content.gain, [trial_figures(trial) for trial in content.shown.trials]
+    names = [o.name for o in content.shown.objectives if o.name != gain.name and o.name in content.figures]
+    columns = {name: [row.get(name) for row in known] for name in [*names, gain.name] if name in content.figures}
+    axes = {name: (content.figures[name], column) for name, column in columns.items()}
+    front = [row for part in content.view.front.values() for row in part]
+    return section_data(content.networks, gain, axes, front, content.rows)
 
 
 def sentence(row: Any, population: Population, target: Axis) -> str:

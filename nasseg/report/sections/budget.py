@@ -1,7 +1,8 @@
-"""The reader's controls: a budget, and filters. They need the script, so without it they are hidden."""
+"""The best network within a budget. Only the script changes the budget; without it there is the first answer."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,11 +11,36 @@ from nasseg.analyse.trials import best_within, contenders, is_disturbed, trial_f
 from nasseg.figures import figure_in
 from nasseg.records import StudyRecord
 from nasseg.report.html.markup import Html, tag, text
+from nasseg.report.html.one_file import fill
 from nasseg.report.numbers.certainty import Certainty
+from nasseg.report.numbers.content import BUDGETS, Content
 from nasseg.report.numbers.front_view import DISTURBED, Axis, family_of, over_words
 from nasseg.report.parts.tables import link
 
-BUDGETS = ("latency_ms", "latency_p90_ms", "latency_p99_ms", "macs", "params")
+
+def write(content: Content) -> Html | None:
+    """Return the section; None where no figure can have a budget."""
+    axes = budget_axes(content.figures, content.gain.name)
+    if not axes or not content.histories:
+        return None
+    budget = first_budget(content.shown, axes[0].name)
+    return Html(
+        fill(
+            "budget.html",
+            controls=budget_controls(axes, budget),
+            answer=answer(content.shown, axes[0], content.gain, budget, content.certainty),
+        )
+    )
+
+
+def data(content: Content) -> dict[str, Any]:
+    """Return what the script ranks networks within a budget by."""
+    gain = content.gain
+    return {
+        "gain": {"name": gain.name, "label": gain.label, "unit": gain.unit, "direction": gain.direction},
+        "trained": is_trained(content.shown, gain),
+        "apart": content.certainty.apart,
+    }
 
 
 def budget_axes(figures: Mapping[str, Axis], gain: str) -> list[Axis]:
@@ -92,30 +118,3 @@ def _lead(value: float, other: float, gain: Axis, apart: float | None, who: Html
         seeds = words.difference(apart, gain.unit)
         return text("too close to call with ", who, f" ({by} apart, and two seeds of one network up to {seeds})")
     return text(f"{by} {'more' if value > other else 'less'} than ", who)
-
-
-def filter_controls(figures: Mapping[str, Axis], choices: Mapping[str, Sequence[str]]) -> Html:
-    """Return a range for each figure and the levels of each parameter. Groups are chosen in the legend."""
-    ranges = []
-    for name, axis in figures.items():
-        sides = [
-            tag(
-                "input",
-                inputmode="decimal",
-                size=7,
-                autocomplete="off",
-                placeholder=word,
-                data_figure=name,
-                data_side=side,
-                aria_label=f"{words.sentence(axis.label)}, {word}",
-            )
-            for side, word in (("min", "at least"), ("max", "at most"))
-        ]
-        title = words.sentence(axis.label) + (f", {axis.unit}" if axis.unit else "")
-        ranges.append(tag("div", tag("span", title), tag("span", *sides, class_="range"), class_="field"))
-    selects = []
-    for name, levels in choices.items():
-        options = [tag("option", "any", value=""), *(tag("option", v, value=i) for i, v in enumerate(levels))]
-        selects.append(tag("label", tag("span", name), tag("select", *options, data_parameter=name), class_="field"))
-    fields = text(tag("div", *ranges, class_="fields-grid"), tag("div", *selects, class_="fields-grid"))
-    return tag("details", tag("summary", "Filter"), fields, id="filters", class_="script")

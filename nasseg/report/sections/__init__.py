@@ -1,0 +1,41 @@
+"""The sections of a study's page, one module each: `write` returns it, or None where there is nothing to show."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nasseg.report.html.markup import Html
+from nasseg.report.numbers.content import Content
+from nasseg.report.sections import (
+    budget,
+    cheap_figures,
+    finished,
+    front,
+    measured_again,
+    origin,
+    population,
+    search_history,
+    since,
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page. data: what its script reads, under the name `key`."""
+
+    write: Callable[[Content], Html | None]
+    key: str = ""
+    data: Callable[[Content], Any] | None = None
+
+
+SECTIONS = (  # in the page's order
+    Section(since.write),
+    Section(finished.write),
+    Section(measured_again.write),
+    Section(budget.write, "budget", budget.data),
+    Section(front.write),
+    Section(population.write, "population", population.data),
+    Section(cheap_figures.write),
+    Section(search_history.write, "hypervolume", search_history.data),
+    Section(origin.write),
+)
