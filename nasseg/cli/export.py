@@ -64,7 +64,7 @@ def export(
         storage=storage_of(storage),
     )
     for line in [*done.card.lines(), f"card: {done.card_path}"]:
-        out.print(line, markup=False)
+        out.print(line)
 
 
 @app.command()
@@ -77,4 +77,4 @@ def predict(
     from nasseg.network.predict import predict as run
 
     for done in run(path, images, folder):
-        out.print(done.line(), markup=False)
+        out.print(done.line())

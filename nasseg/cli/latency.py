@@ -4,11 +4,11 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from nasseg.cli.shared import (
     JsonOption,
     StorageOption,
+    Table,
     TrustOption,
     app,
     out,
@@ -97,8 +97,8 @@ def latency(
     out.print(table)
     for label, by_part in found.parts.items():
         longest = max(by_part.values())
-        out.print(f"{label}, by part:", markup=False)
+        out.print(f"{label}, by part:")
         for name, ms in by_part.items():
-            out.print(f"  {name:<10} {ms:8.3g} ms  {'#' * round(40 * ms / longest)}", markup=False, highlight=False)
+            out.print(f"  {name:<10} {ms:8.3g} ms  {'#' * round(40 * ms / longest)}", highlight=False)
     for line in found.notes:
-        out.print(line, markup=False)
+        out.print(line)

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from nasseg.cli.shared import StorageOption, Ticker, app, out, storage_of
+from nasseg.cli.shared import StorageOption, Table, Ticker, app, out, storage_of
 from nasseg.errors import UserError, unknown
 
 
@@ -45,7 +44,7 @@ def replay(
     from nasseg.words import duration
 
     if of_study:
-        out.print(f"table: {write_table(read_study(of_study, storage_of(storage)), table)}", markup=False)
+        out.print(f"table: {write_table(read_study(of_study, storage_of(storage)), table)}")
     loaded = read_table(table, space)
     schedulers = scheduler or ["none", "halving"]
     for name in schedulers:
@@ -77,7 +76,7 @@ def replay(
         shown.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
     out.print(shown)
     path = write_curves(found.curves(), output or table.with_suffix(".html"), f"replay of {table.name}", found.target)
-    out.print(f"curves: {path}", markup=False)
+    out.print(f"curves: {path}")
 
 
 def _steps(given: str) -> tuple[int, ...] | None:

@@ -44,6 +44,9 @@ def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: s
             arch = get_family(settings.pop("family")).from_params({**settings, **overrides})
     elif Path(address).suffix in (".yaml", ".yml"):
         settings = dict(read_yaml(_file(address)).data)
+        for key in settings:
+            if not isinstance(key, str):
+                raise UserError(f"{address}: a key is the name of a field, got {key!r}")
         name = settings.pop("variant", None) or settings.pop("family", None)
         if name is None:
             raise UserError(

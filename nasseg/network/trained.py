@@ -110,7 +110,7 @@ def _of_trial(address: str, storage: str | None) -> Trained:
     from nasseg.study.store.trial_attributes import ACCURACY_FROM, ARCH, REUSED_FROM, TAKEN_FROM
 
     name, _, which = address.partition("#")
-    if not which.isdigit():
+    if not which.isdecimal() or len(which) > 9:
         return _of_row(name, which, storage)
     record = open_record(name, storage)
     trials = {trial.number: trial.user_attrs for trial in record.trials()}

@@ -19,6 +19,7 @@ from nasseg.measure.latency.in_turns import latency_by_part
 from nasseg.measure.latency.target import TargetUnreachable
 from nasseg.own_code import only
 from nasseg.records import Measurement, digest
+from nasseg.redaction import redact
 from nasseg.study.context import Context
 from nasseg.study.store.trial_attributes import DEVIATIONS, INIT, WEIGHTS_ERROR, WEIGHTS_SHA256
 from nasseg.study.store.weight_store import CHECKPOINT, LAST, WeightStore
@@ -164,9 +165,9 @@ class Workshop:
             store.written(folder / LAST)
             checkpoints.remove()
             store.remove(job.key, CHECKPOINT)
-        except OSError as error:  # the measurement is kept
-            why = error.strerror or str(error)
-            reason = f"cannot keep weights in {context.weights}: {why}"
+        except OSError as error:  # what was measured is kept
+            why = redact(error.strerror or str(error))
+            reason = redact(f"cannot keep weights in {context.weights}: {why}")
             return replace(result, fault=Fault.SURROUNDINGS, reason=reason, extra={**notes, WEIGHTS_ERROR: why})
         return replace(result, extra=notes)
 
@@ -189,7 +190,7 @@ def _arch(job: Job) -> Arch:
 
 
 def _fault(job: Job, fault: Fault, reason: str) -> Result:
-    return Result(job.candidate, job.kind, fault=fault, reason=reason)
+    return Result(job.candidate, job.kind, fault=fault, reason=redact(reason))
 
 
 def _known(job: Job) -> Measurement:

@@ -30,7 +30,7 @@ from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.read_study import open_record, record_of
 from nasseg.study.store.record import Record
 from nasseg.study.store.sibling import sibling
-from nasseg.study.store.storage import redact, storage_faults
+from nasseg.study.store.storage import storage_faults
 from nasseg.study.store.trial_attributes import (
     DISTURBED_ROUNDS,
     EVAL_KEY,
@@ -161,7 +161,7 @@ def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, c
         {
             "published": published,
             "question": f"The front of {searched.name}: its latencies measured again, in turns, in one session",
-            "command": redact(command) or f"nasseg search {searched.name} --remeasure",
+            "command": command or f"nasseg search {searched.name} --remeasure",
         },
     )
 

@@ -28,7 +28,7 @@ from nasseg.study.search.published_points import keep_published
 from nasseg.study.search.settings import RunOptions, RunSettings, run_settings
 from nasseg.study.store.read_study import open_record, record_of
 from nasseg.study.store.record import Record, now
-from nasseg.study.store.storage import open_storage, redact, storage_faults
+from nasseg.study.store.storage import open_storage, storage_faults
 from nasseg.study.store.weight_store import Keeper, WeightStore, weights_place
 from nasseg.study.study_file import Study, sampler_name
 
@@ -127,7 +127,7 @@ def _open(study: Study, settings: RunSettings, context: Context) -> Record:
             "question": study.file.question,
             "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
             "limits": study.limits,
-            "command": redact(settings.command),
+            "command": settings.command,
             "environment": vars(environment()),
             "price_per_hour": study.file.price_per_hour,
             **({"weights": str(context.weights)} if settings.runs is not None else {}),

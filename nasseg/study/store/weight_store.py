@@ -12,6 +12,7 @@ from nasseg.analyse.front import is_dominated
 from nasseg.errors import UserError
 from nasseg.files import cache_folder
 from nasseg.records import digest
+from nasseg.redaction import HIDDEN, keep_secret
 from nasseg.study.store.trial_attributes import EVAL_KEY, PUBLISHED, REUSED_FROM, is_interrupted, is_stopped
 
 LAST, CHECKPOINT = "last.pt", "checkpoint.pt"
@@ -31,6 +32,9 @@ class WeightStore:
     """Weights below a path, read and written directly, or below a URL, through a folder of this machine."""
 
     place: Path | str
+
+    def __post_init__(self) -> None:
+        keep_secret(str(self.place))
 
     def folder(self, key: str) -> Path:
         """Return a folder of this machine with the files of a network's weights, if there are any.
@@ -83,10 +87,13 @@ class WeightStore:
     def _opened(self) -> tuple[Any, str]:
         import fsspec
 
+        bare = str(self.place).replace(f":{HIDDEN}@", "@")
         try:
-            files, root = fsspec.core.url_to_fs(str(self.place))
+            files, root = fsspec.core.url_to_fs(bare)
         except (ImportError, ValueError, OSError) as error:
-            raise UserError(f"cannot open {self.place}: {error}") from None
+            lost = bare != str(self.place)  # from a record
+            hint = "; no record keeps a password: set FSSPEC_PROTOCOL_PASSWORD, such as FSSPEC_FTP_PASSWORD" * lost
+            raise UserError(f"cannot open {self.place}: {error}{hint}") from None
         return files, root.rstrip("/")
 
     @property
