@@ -35,8 +35,9 @@ FRESH_SECONDS = 0.5  # a read this old will do: it is checked again before anyth
 class Driver:
     """The head of a search: brings a study to its number of trained trials.
 
-    seed: of the trainings. reuse: networks that another study has trained. screen: skips candidates that cannot keep a
-    limit on latency. learners: further listeners to trials that end.
+    seed: of the trainings. reuse: what another study has trained. screen: passes over what cannot keep a limit on
+    latency. learners: hear of every trial that ended, beside the driver's own. say: hears what the user should, a
+    sentence at a time.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Driver:
         reuse: Reuse | None = None,
         screen: Screen | None = None,
         learners: Sequence[Learner] = (),
+        say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.study, self.record, self.engine, self.context = study, record, engine, context
         self.proposer, self.budget = proposer, budget
@@ -65,7 +67,7 @@ class Driver:
         endings = Endings(record, rules, proposer, self.ended_trials, context.accuracy.steps)
         shared = (self.at_work, self.ended_trials, endings)
         claiming = Claiming(record, rules, context.accuracy, budget, *shared, self.parked, known, reuse)
-        self.outcomes = Outcomes(rules, screen, self.at_work, endings, claiming)
+        self.outcomes = Outcomes(rules, screen, self.at_work, endings, claiming, say)
         self.next_jobs = NextJobs(study, record, proposer, budget, seed, halving, *shared, self.parked, claiming)
         self.housekeeping = Housekeeping(record, engine, proposer, budget, *shared, self.parked, claiming)
 

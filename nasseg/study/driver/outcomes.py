@@ -1,6 +1,7 @@
 """Handle the results of workers."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from nasseg.errors import Fault, UserError
@@ -16,13 +17,17 @@ FIGURE_FAULTS = 3  # in a row, after which a search stops
 
 @dataclass
 class Outcomes:
-    """The handling of results: cost -> limits -> a known network? -> latency -> limits -> training -> the record."""
+    """Takes results in: cost -> limits -> the same network again? -> latency -> limits -> training -> the record.
+
+    say: hears what the user should, a sentence at a time.
+    """
 
     rules: Rules
     screen: Screen | None
     at_work: AtWork
     endings: Endings
     claiming: Claiming
+    say: Callable[[str], None]
     without_figure: Counter[str] = field(default_factory=Counter)  # jobs in a row, by kind
 
     def handle(self, result: Result) -> bool:
@@ -32,6 +37,8 @@ class Outcomes:
             UserError: what is around the networks failed (data, disk, target), or a user's own figure again and again.
                 What was measured is kept, and what was not stays at work.
         """
+        for note in result.notes:
+            self.say(note)
         if result.fault is Fault.SURROUNDINGS and result.measurement is None:
             raise UserError(result.reason)
         item = self.at_work.items.pop(result.candidate, None)

@@ -15,6 +15,7 @@ from nasseg.errors import Fault, UserError
 from nasseg.families import arch_of
 from nasseg.figures import USUAL, Figure, Phase, load_function, value_of
 from nasseg.files import find_file
+from nasseg.own_code import of_record
 from nasseg.records import Accuracy, Measurement, StudyRecord, TrialRow, eval_key
 from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
@@ -40,6 +41,7 @@ from nasseg.study.store.trial_attributes import (
     WEIGHTS_SHA256,
     is_interrupted,
 )
+from nasseg.study.store.weight_store import WeightStore
 from nasseg.train.loop import Guard
 from nasseg.train.recipe import Recipe
 from nasseg.train.run import HeldOut, Run, RunProgress, RunResult, Tell, train_one
@@ -68,7 +70,11 @@ class Retraining:
     in_doubt: list[str] = field(default_factory=list)  # notes
 
     def run(self, seeds: int) -> list[str]:
-        """Time, then train the missing runs; return notes on those left out."""
+        """Time, then train what is not trained yet; notes on what was not."""
+        with of_record(self.searched.own_code):
+            return self._work(seeds)
+
+    def _work(self, seeds: int) -> list[str]:
         timed = {member.number: self._time(member) for member in self.members}
         for waiting in self.claims.waiting():
             self._train(waiting)
@@ -135,6 +141,7 @@ class Retraining:
             folder=self.folder,
             weights=runs_folder(self.record.name),
             device=self.device,
+            code=self.searched.own_code,
         )
         return Workshop(context)
 
@@ -160,7 +167,8 @@ class Retraining:
             return
         name = f"trial {member.number} of {self.searched.name} ({(member.arch or {}).get('family')})"
         settings = json.loads(attributes[ARCH])
-        run = self._run(settings, attributes[SEED], runs_folder(self.record.name) / attributes[EVAL_KEY])
+        folder = WeightStore(runs_folder(self.record.name)).folder(attributes[EVAL_KEY])
+        run = self._run(settings, attributes[SEED], folder)
         self.tell(f"{name}, seed {run.seed}: {run.folder}")
         try:
             result = train_one(
@@ -252,11 +260,10 @@ class Retraining:
         Raises:
             UserError: it was changed.
         """
-        known, found = self.searched.identity.get("own code", {}), []
+        found = []
         for name, entry in measurement.custom.items():
             if phase is None or entry["phase"] == phase:
-                if load_function(entry["source"], self.folder)[1] != known.get(name, entry["hash"]):
-                    raise UserError(f"{entry['source']} was changed since the search: figure {name} would not compare")
+                load_function(entry["source"], self.folder)
                 found.append(Figure(name, entry["unit"], "minimize", entry["phase"], entry["source"]))
         return tuple(found)
 

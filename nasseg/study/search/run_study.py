@@ -9,6 +9,7 @@ from typing import Unpack
 from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.measure.environment import environment
+from nasseg.own_code import only
 from nasseg.records import StudyRecord
 from nasseg.signals import interrupts
 from nasseg.study.check_space import check_space
@@ -30,7 +31,7 @@ from nasseg.study.search.published_points import keep_published
 from nasseg.study.search.settings import RunOptions, RunSettings, run_settings
 from nasseg.study.store.read_study import open_record, record_of
 from nasseg.study.store.record import Record, now
-from nasseg.study.store.storage import open_storage, redact, storage_faults
+from nasseg.study.store.storage import open_storage, storage_faults
 from nasseg.study.store.weight_store import Keeper, WeightStore, weights_place
 from nasseg.study.study_file import Study, sampler_name
 
@@ -55,9 +56,9 @@ def run_study(
 ) -> Ended:
     """Run a study until it has its number of trained trials, or of hours, resuming from its record.
 
-    Ctrl-C and SIGTERM stop it cleanly: running trials are re-queued. So does a fault of the data or the disk. options:
-    see nasseg.study.search.settings.RunOptions. tell: is called with lines on a cluster's nodes that this study cannot
-    use.
+    Ctrl-C and SIGTERM end it cleanly: what runs is re-queued; so does a fault of the data or the disk. options: see
+    nasseg.study.search.settings.RunOptions. tell: hears of nodes of a cluster that are of no use, and of checkpoints
+    that are set aside.
 
     Raises:
         UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its
@@ -83,8 +84,8 @@ def run_study(
         callbacks=settings.callbacks,
     )
     opened = begin_engine(settings.engine, setup)
-    search = _Search(study, settings, context, proposer, reuse, record, opened, steps, on_progress)
-    with closing(opened.engine), storage_faults(settings.storage), interrupts() as look:
+    search = _Search(study, settings, context, proposer, reuse, record, opened, steps, on_progress, tell)
+    with closing(opened.engine), storage_faults(settings.storage), only(context.code), interrupts() as look:
         return search.run(look)
 
 
@@ -130,7 +131,7 @@ def _open(study: Study, settings: RunSettings, context: Context) -> Record:
             "question": study.file.question,
             "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
             "limits": study.limits,
-            "command": redact(settings.command),
+            "command": settings.command,
             "environment": vars(environment()),
             "price_per_hour": study.file.price_per_hour,
             **({"weights": str(context.weights)} if settings.runs is not None else {}),
@@ -154,6 +155,7 @@ class _Search:
     opened: OpenEngine
     steps: dict[int, int]
     on_progress: Callable[[Progress], None]
+    tell: Callable[[str], None]
 
     def run(self, look: Callable[[], None]) -> Ended:
         """Search. look: raises KeyboardInterrupt once the user has asked to stop."""
@@ -194,4 +196,5 @@ class _Search:
             reuse=self.reuse,
             screen=screen,
             learners=[keeper.learn, tally.learn],
+            say=self.tell,
         )
