@@ -38,7 +38,7 @@ class UserError(ValueError):
 
 
 class MisfitError(UserError):
-    """What is asked of a network, or given to it, does not fit this one: a fault of the network, not of a file."""
+    """An error about one network: what is asked of it, or given to it, does not fit it. No file is at fault."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:

@@ -28,7 +28,7 @@ class CodeError(UserError):
 
 @dataclass(frozen=True)
 class _Rule:
-    """What may run. code: hash by source; None: nothing says which hash. by_record: a record names what is to run."""
+    """A rule for what may run. code: hash by source; None: not known. by_record: a record names what is to run."""
 
     code: Mapping[str, str] | None
     by_record: bool

@@ -162,7 +162,7 @@ def terminal(comparison: Comparison) -> str:
 
 
 def csv(comparisons: Sequence[Comparison]) -> str:
-    """One line a cell, all comparisons below each other."""
+    """Return CSV with one line a cell, all comparisons below each other."""
     text: str = comparison_frame(comparisons).map(cell).to_csv(index=False, lineterminator="\n")
     return text
 

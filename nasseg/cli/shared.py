@@ -145,7 +145,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 def parse_settings(items: list[str], option: str = "--set") -> dict[str, Any]:
-    """`key=value` items as fields; values are read as YAML, so 0.5, true and names are what they look like."""
+    """Return `key=value` items as fields. Values are read as YAML: 0.5 is a number, true is no word."""
     settings = {}
     for item in items:
         key, sign, value = item.partition("=")

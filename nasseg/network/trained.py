@@ -77,7 +77,10 @@ def is_run(address: str) -> bool:
     """Return whether there is a run of `nasseg train` at an address."""
     path = Path(address)
     folder = path.parent if path.suffix in WEIGHTS else path
-    return (folder / "result.json").is_file()
+    try:
+        return (folder / "result.json").is_file()
+    except OSError:  # a name that is too long for a file
+        return False
 
 
 def find_trained(address: str, storage: str | None = None) -> Trained:

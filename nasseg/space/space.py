@@ -176,7 +176,7 @@ class Space:
         return count(0, {})
 
     def _alike(self, parameter: Parameter) -> list[tuple[Scalar, int]]:
-        """The values of a parameter, one of those that the same conditions and clauses hold for, and how many."""
+        """Group values by the conditions and clauses that hold for them; return a value of each group, and its size."""
         name = parameter.name
         gates = [set(values) for other in self.parameters.values() for gate, values in other.when if gate == name]
         tests = [Clause((test,)) for clause in self.forbid for test in clause.tests if test[0] == name]
@@ -190,7 +190,7 @@ class Space:
         return list(found.values())
 
     def schedules(self, template: str) -> tuple[int, bool]:
-        """How many schedules a template gives, and whether that is exact: many are not told apart, but multiplied."""
+        """Count the schedules of a template; say whether the count is exact: many are multiplied, not told apart."""
         holes = [self.parameters[f"{template}.{hole}"] for hole in self.templates[template].holes]
         most = math.prod(len(hole.values) for hole in holes)
         if most > MAX_LISTED:

@@ -17,8 +17,8 @@ from nasseg.files import read_yaml
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.own_code import CodeError
+from nasseg.processes import interrupts
 from nasseg.records import Accuracy, AccuracyProtocol
-from nasseg.signals import interrupts
 from nasseg.train.loop import Diverged, Guard, Scores, TrainOptions, TrainResult, train
 from nasseg.train.recipe import Recipe, load_recipe
 from nasseg.train.weights import load_weights
