@@ -61,10 +61,11 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Figures that need no run of the model. field_of_view in pixels of the input, by Eqs 1-2 of RegSeg.
+    """Figures that need no run of the model.
 
-    uncounted: operators by kind that count 0 in fvcore_flops. unknown: operators by kind that may multiply more than
-    macs says, for they have several operands and no rule.
+    activations: output elements of convolutions and linear layers. field_of_view: in pixels of the input, by Eqs 1-2 of
+    RegSeg. uncounted: operators by kind that count 0 in fvcore_flops. unknown: operators by kind that may multiply more
+    than macs says, because they have several operands and no rule.
     peak_activation_bytes: fp32, batch 1; None where it was measured before this figure existed.
     """
 
@@ -79,6 +80,13 @@ class Cost:
     stages: tuple[Stage, ...] = ()
     uncounted: dict[str, int] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
+
+
+BY_ITSELF = "runs one after another, by the wall clock"
+IN_TURNS = (
+    "in turns with reference network 1: ratio to its median in the same round, times its time when the study began; of "
+    "one eager thread on a CPU its CPU time"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,15 +115,18 @@ class LatencyProtocol:
     min_replicates: int = 20
     min_seconds: float = 0.5
     form: str = "inference"
+    rule: str = BY_ITSELF  # or IN_TURNS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
     """Milliseconds a batch: percentiles over n replicates. `disturbed`: other load was seen, also in repeats.
 
-    lower_ms: the network takes no less, whatever ran beside it; None if not known. load: wall over CPU seconds, 1 on a
-    quiet machine (one thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, if it reports them.
-    target: a command's description of its device and runtime.
+    lower_ms: the network takes no less, whatever ran beside it; None if not known. ratio: of the median to the
+    reference network's time, if the rule has one. reference_ms: the time that the ratio is multiplied with. drift: the
+    reference's time beside this network, over reference_ms. load: wall over CPU seconds, 1 on a quiet machine (one
+    thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, if it reports them. target: a command's
+    description of its device and runtime.
     """
 
     protocol: LatencyProtocol
@@ -127,6 +138,9 @@ class Latency:
     n: int
     disturbed: bool = False
     lower_ms: float | None = None
+    ratio: float | None = None
+    reference_ms: float | None = None
+    drift: float = 1.0
     load: float = 1.0
     clocks_mhz: tuple[float, float] | None = None
     target: dict[str, str] = field(default_factory=dict)
@@ -227,7 +241,8 @@ class Objective:
 class PublishedPoint:
     """A published network beside a study's own.
 
-    `figures` holds only comparable ones: same data, input size and rule.
+    `figures` holds only comparable ones: same data, input size and rule. disturbed: its latency was taken
+    beside other work.
     """
 
     name: str
@@ -235,6 +250,7 @@ class PublishedPoint:
     family: str
     params: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
+    disturbed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

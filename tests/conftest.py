@@ -1,4 +1,4 @@
-"""What the tests share: caches and locks of their own, so that none waits for what else measures here, and one thread.
+"""What the tests share: caches and locks of their own, no patience with a busy machine, and one thread.
 
 Two processes of two threads each on two cores take longer than two of one.
 """
@@ -11,4 +11,5 @@ for name in ("CACHE", "LOCKS"):
     folder = os.path.join(tempfile.gettempdir(), f"nasseg-test-{name.lower()}-{os.getuid()}")
     os.environ.setdefault(f"NASSEG_{name}", folder)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NASSEG_PATIENCE", "0")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it, and tests send it

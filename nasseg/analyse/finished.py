@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 import pandas as pd
 
-from nasseg.analyse.trials import outcome, trial_figures
+from nasseg.analyse.trials import is_disturbed, outcome, trial_figures
 from nasseg.records import StudyRecord, TrialRow
 
 FIGURES = {
@@ -17,6 +17,8 @@ FIGURES = {
     "best_miou": "best weights, validation",
     "test_miou": "best weights, test",
 }
+
+_OF_THE_SEARCH = ("searched_miou", "searched_latency_ms")
 
 
 def finished_frame(finished: StudyRecord, searched: StudyRecord | None = None) -> pd.DataFrame:
@@ -26,7 +28,8 @@ def finished_frame(finished: StudyRecord, searched: StudyRecord | None = None) -
     several seeds, the standard deviation of three figures in percent, as `miou`, `miou_sd` and so on: `miou` (last
     weights, validation split, as in a search), `best_miou` (best weights, chosen by and measured on the validation
     split) and `test_miou` (those weights on the held-out split). If the search is given, also searched_miou and
-    searched_latency_ms. NaN where a figure is not known.
+    searched_latency_ms. NaN where a figure is not known. disturbed, searched_disturbed: the latency was taken beside
+    other work.
     """
     groups: dict[str, list[TrialRow]] = {}
     for trial in finished.trials:
@@ -44,10 +47,12 @@ def finished_frame(finished: StudyRecord, searched: StudyRecord | None = None) -
             row[f"{name}_sd"] = stdev(known) if len(known) > 1 else math.nan
         found = trial_figures(before[number]) if number in before else {}
         row |= {"searched_miou": found.get("miou", math.nan), "searched_latency_ms": found.get("latency_ms", math.nan)}
+        row["disturbed"] = is_disturbed(trials[0])
+        row["searched_disturbed"] = number in before and is_disturbed(before[number])
         rows.append(row)
     columns = ["number", "family", "arch_id", "seeds", "latency_ms"]
     columns += [f"{name}{suffix}" for name in FIGURES for suffix in ("", "_sd")]
-    frame = pd.DataFrame(rows, columns=[*columns, "searched_miou", "searched_latency_ms"])
+    frame = pd.DataFrame(rows, columns=[*columns, *_OF_THE_SEARCH, "disturbed", "searched_disturbed"])
     return frame.sort_values(["test_miou", "best_miou"], ascending=False, kind="stable").reset_index(drop=True)
 
 

@@ -5,14 +5,18 @@ network and session. Each also keeps the search's measurement.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from nasseg.analyse.front import pareto_front
 from nasseg.analyse.trials import directions, objective_values
-from nasseg.records import StudyRecord, TrialRow
+from nasseg.figures import figure_in, value_of
+from nasseg.records import Latency, PublishedPoint, StudyRecord, TrialRow
+
+PURPOSE = "remeasure"
+SEARCHED_MS = "searched_latency_ms"  # in `extra` of a trial whose latency is a later one: what the search had measured
 
 COLUMNS = [
     "number",
@@ -36,6 +40,53 @@ COLUMNS = [
 def sessions(remeasured: StudyRecord) -> list[int]:
     """Return the numbers of the sessions, in order."""
     return sorted({trial.extra["session"] for trial in remeasured.trials if "session" in trial.extra})
+
+
+def later_latencies(remeasured: StudyRecord) -> dict[str, Latency]:
+    """Return the latest latency of each network, by arch_id; one that is doubtful replaces none that is not."""
+    found: dict[str, Latency] = {}
+    for trial in sorted(remeasured.trials, key=lambda trial: (trial.extra.get("session", 0), trial.number)):
+        measurement = trial.measurement
+        if measurement and measurement.latency and "session" in trial.extra:
+            known = found.get(measurement.arch_id)
+            if known is None or known.disturbed or not measurement.latency.disturbed:
+                found[measurement.arch_id] = measurement.latency
+    return found
+
+
+def with_later_latencies(searched: StudyRecord, remeasured: StudyRecord) -> StudyRecord:
+    """Return a search's record with the latencies that were taken later, where there are any.
+
+    Such a trial has the search's median in `extra` under SEARCHED_MS. A doubtful later one replaces none that is not.
+    """
+    later = later_latencies(remeasured)
+    trials = tuple(_later(searched, t, later) if t.extra.get("arch_id") in later else t for t in searched.trials)
+    again = {t.extra["published"]: t for t in trials if "published" in t.extra and SEARCHED_MS in t.extra}
+    published = tuple(_later_point(p, again[p.name]) if p.name in again else p for p in searched.published)
+    return replace(searched, trials=trials, published=published)
+
+
+def _later(searched: StudyRecord, trial: TrialRow, later: dict[str, Latency]) -> TrialRow:
+    measurement = trial.measurement
+    if measurement is None or measurement.latency is None:
+        return trial
+    old, new = measurement.latency, later[measurement.arch_id]
+    if old.protocol != new.protocol or (new.disturbed and not old.disturbed):
+        return trial
+    measurement = replace(measurement, latency=new)
+    timed = {name for name in trial.values if figure_in(searched, name).phase == "latency"} - {*measurement.custom}
+    values = {name: value_of(name, measurement) if name in timed else value for name, value in trial.values.items()}
+    return TrialRow(
+        **{name: getattr(trial, name) for name in TrialRow.__dataclass_fields__}
+        | {"measurement": measurement, "values": values, "extra": {**trial.extra, SEARCHED_MS: old.p50_ms}}
+    )
+
+
+def _later_point(point: PublishedPoint, trial: TrialRow) -> PublishedPoint:
+    latency = trial.measurement.latency if trial.measurement else None
+    assert latency is not None
+    known = {"latency_ms": latency.p50_ms, **trial.values}
+    return replace(point, figures={**point.figures, **known}, disturbed=latency.disturbed)
 
 
 def remeasured_frame(remeasured: StudyRecord, session: int | None = None) -> pd.DataFrame:

@@ -90,6 +90,48 @@ def is_disturbed(trial: TrialRow) -> bool:
     return bool(trial.measurement and trial.measurement.latency and trial.measurement.latency.disturbed)
 
 
+@dataclass(frozen=True)
+class Doubts:
+    """Counts of networks that have a latency, and of those whose latency was taken beside other work.
+
+    reference: the reference network was timed beside other work, too.
+    """
+
+    timed: int
+    disturbed: int
+    reference: bool = False
+
+    @property
+    def most(self) -> bool:
+        """True where most are doubtful, of enough to say so."""
+        return self.timed >= MIN_TIMED and 2 * self.disturbed > self.timed
+
+    def line(self, study: str) -> str:
+        """Say so, and what to do; empty where none is doubtful."""
+        scale = (
+            "the reference network was timed beside other work when the study began: its latencies compare with each "
+            "other, and may all be too high"
+        )
+        if not self.disturbed:
+            return scale if self.reference else ""
+        which = "most latencies" if self.most else "some latencies"
+        return (
+            f"{which} were taken beside other work, {self.disturbed} of {self.timed}, and are doubtful: end what else "
+            f"runs on this machine, then `nasseg search {study} --remeasure` times the front again"
+            + (f"; {scale}" if self.reference else "")
+        )
+
+
+MIN_TIMED = 4
+
+
+def doubts_of(record: StudyRecord) -> Doubts:
+    """Count the networks of a study whose latency is doubtful."""
+    found = {t.measurement.arch_id: is_disturbed(t) for t in record.trials if t.measurement and t.measurement.latency}
+    reference = record.extra.get("latency_reference", {}).get("disturbed", False)
+    return Doubts(len(found), sum(found.values()), reference)
+
+
 def contenders(record: StudyRecord) -> Mask:
     """Return a mask [n] of the trials that count: finished, not copied, and within all limits."""
     return np.array(
@@ -112,6 +154,17 @@ def on_front(record: StudyRecord) -> Mask:
     values, latest = contending_values(record), max((t.extra.get("session", 0) for t in record.trials), default=0)
     values[[trial.extra.get("session", latest) != latest for trial in record.trials]] = np.nan
     return pareto_front(values, directions(record))
+
+
+def may_be_on_front(record: StudyRecord) -> Mask:
+    """Return which of all trials are on the front, or may be: at the least that a doubtful latency can be: [n]."""
+    values = contending_values(record)
+    for column, objective in enumerate(record.objectives):
+        for row, trial in enumerate(record.trials):
+            least = least_of(trial.measurement) if trial.measurement and is_disturbed(trial) else {}
+            if objective.name in least and np.isfinite(values[row, column]):
+                values[row, column] = least[objective.name] or 0.0
+    return on_front(record) | pareto_front(values, directions(record))
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nasseg.cli.shared import (
+    DOUBTFUL,
     JsonOption,
     StorageOption,
     Table,
     Ticker,
     TrustOption,
     app,
+    latency_cell,
     out,
     print_json,
     storage_of,
@@ -58,11 +60,16 @@ def search(
         typer.Option("--dry-run", help="Show the candidates it would draw and the time it would take; store nothing."),
     ] = False,
     remeasure: Annotated[
-        bool, typer.Option("--remeasure", help="Only time the front again, in turns; both latencies are kept.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--remeasure/--no-remeasure",
+            help="Only time the front again, in turns; or not at the end either. Both latencies are kept.",
+        ),
+    ] = None,
     trust_code: TrustOption = False,
 ) -> None:
     """Run a study, or resume it. Ctrl-C stops it cleanly."""
+    from nasseg.analyse.trials import doubts_of
     from nasseg.study.search.run_study import run_study
     from nasseg.study.store.storage import runs_folder
     from nasseg.study.study_file import load_study
@@ -92,6 +99,7 @@ def search(
             start_from=start_from,
             engine=engine,
             address=address,
+            time_again=remeasure is None,
             on_progress=lambda progress: ticker.update(
                 progress.line(), progress.done, progress.rejected + progress.failed
             ),
@@ -102,6 +110,8 @@ def search(
     if ended.interrupted:
         out.print(f"{ended.requeued} running trials were re-queued. To resume: {this_command()}")
     _print_front(ended.record)
+    if line := doubts_of(ended.record).line(loaded.name):
+        out.print(line)
     from nasseg.report import write_report  # slow to import: a mistyped command must not wait for it
 
     path = write_report(ended.record, report_path or runs_folder(loaded.name) / "report.html")
@@ -111,7 +121,7 @@ def search(
     if ended.interrupted:
         raise typer.Exit(130)
     if not any(trial.state == "COMPLETE" for trial in ended.record.trials):
-        out.print("no network was finished: `nasseg status` says why", markup=False)
+        out.print("no network was finished: `nasseg status` says why")
         raise typer.Exit(1)
 
 
@@ -144,7 +154,7 @@ def status(
     """Show what is done, running, rejected or failed in a study, and why. Reads only the storage."""
     from nasseg.analyse.compute_spent import compute_of, since
     from nasseg.analyse.rungs import rung_lines, rungs_frame
-    from nasseg.analyse.trials import front_share, progress, reasons
+    from nasseg.analyse.trials import doubts_of, front_share, progress, reasons
     from nasseg.study.store.read_study import read_study
     from nasseg.words import duration
 
@@ -152,7 +162,7 @@ def status(
     counts = progress(record)
     why = {kind: reasons(record, kind) for kind in ("rejected", "failed", "stopped")}
     compute, latest = compute_of(record), since(record, since_date) if since_date else None
-    front = front_share(record)
+    front, doubts = front_share(record), doubts_of(record)
     if as_json:
         found = {
             "study": record.name,
@@ -160,6 +170,7 @@ def status(
             "reasons": why,
             "front": front.members,
             "hypervolume": front.share,
+            "latencies": vars(doubts),
         }
         found["rungs"] = json.loads(rungs_frame(record).to_json(orient="records"))
         found |= {"searched_seconds": record.extra["searched_seconds"], "compute": vars(compute)}
@@ -170,6 +181,8 @@ def status(
     out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n))
     if front.members:
         out.print(f"front {front.members}, hypervolume {front.share:.3f}")
+    if said := doubts.line(record.name):
+        out.print(said)
     out.print(f"searched for {duration(record.extra['searched_seconds'])}; {_spent(compute)}")
     for line in rung_lines(record):
         out.print(line)
@@ -178,7 +191,6 @@ def status(
         out.print(
             f"since {latest.date:%Y-%m-%d %H:%M}: {latest.trials} trials, "
             f"{len(latest.new_front)} new on the front{moved}; {_spent(latest.compute)}",
-            markup=False,
         )
     for trial in record.trials:
         if trial.state == "RUNNING":
@@ -260,8 +272,11 @@ def _print_front(record: "StudyRecord") -> None:
         return
     table = Table("trial", "family", *names, title=f"front of {record.name}: {len(frame)} networks")
     for _, row in frame.sort_values(names[0], ascending=False).iterrows():
-        table.add_row(str(row["number"]), str(row["family"]), *(f"{row[name]:,.4g}" for name in names))
+        cells = (latency_cell(f"{row[n]:,.4g}", row["disturbed"] and n.startswith("latency")) for n in names)
+        table.add_row(str(row["number"]), str(row["family"]), *cells)
     out.print(table)
+    if frame["disturbed"].any() and any(name.startswith("latency") for name in names):
+        out.print(DOUBTFUL)
 
 
 def _print_preview(found: "Preview") -> None:
@@ -275,10 +290,12 @@ def _print_preview(found: "Preview") -> None:
             str(sample.settings["family"]),
             f"{cost.macs:,.4g}" if cost else "",
             f"{cost.params:,}" if cost else "",
-            f"{latency.p50_ms:.3g}" if latency else "",
+            latency_cell(f"{latency.p50_ms:.3g}", latency.disturbed) if latency else "",
             sample.verdict or "would be trained",
         )
     out.print(table)
+    if any(s.measurement and s.measurement.latency and s.measurement.latency.disturbed for s in found.timed):
+        out.print(DOUBTFUL)
     for line in found.lines():
         out.print(line)
     out.print("dry run: nothing was stored")

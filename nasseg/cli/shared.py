@@ -157,6 +157,14 @@ def parse_settings(items: list[str], option: str = "--set") -> dict[str, Any]:
     return settings
 
 
+DOUBTFUL = "~ taken beside other work: doubtful"
+
+
+def latency_cell(text: str, disturbed: bool) -> str:
+    """Return a latency as tables show it: marked where it was taken beside other work."""
+    return f"~{text}" if disturbed and text else text
+
+
 class Ticker:
     """Progress: one line that renews itself on a terminal; elsewhere lines, as `update` says."""
 

@@ -159,6 +159,4 @@ def measure(
             counts = (f"{row[key]:,}" for key in ("params", "macs", "live_bytes"))
             rows.add_row(row["kind"], str(row["stride"] or ""), size, *counts)
         out.print(rows)
-    out.print(
-        "macs: one multiply-add = 1; fvcore_flops: the figure fvcore gives; field_of_view in pixels", markup=False
-    )
+    out.print("macs: one multiply-add = 1; fvcore_flops: the figure fvcore gives; field_of_view in pixels")

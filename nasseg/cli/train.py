@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nasseg.cli.shared import (
+    DOUBTFUL,
     ArchArgument,
     InitMapOption,
     InitOption,
@@ -20,6 +21,7 @@ from nasseg.cli.shared import (
     Ticker,
     TrustOption,
     app,
+    latency_cell,
     out,
     parse_settings,
     parse_size,
@@ -140,17 +142,17 @@ def evaluate(
         print(json.dumps(asdict(result)))
         return
     for line in result.loaded:
-        out.print(line, markup=False)
+        out.print(line)
     if result.miou is None:
-        out.print(f"the labels of {split} hold no class, so that there are no figures", markup=False)
+        out.print(f"the labels of {split} hold no class, so that there are no figures")
     else:
         table = Table("figure", f"{result.protocol.data}, {split}, %")
         for name, value in result.rows():
             table.add_row(name, "" if value is None else f"{value:.2f}")
         out.print(table)
     if save:
-        out.print(f"{save}: {result.images} label maps", markup=False)
-    out.print(f"{folder}: result.json, confusion.svg", markup=False)
+        out.print(f"{save}: {result.images} label maps")
+    out.print(f"{folder}: result.json, confusion.svg")
 
 
 def _scales(text: str) -> tuple[float, ...]:
@@ -239,13 +241,19 @@ def finish(
     table = Table("network", "ms again", "in the search", "seeds", *FIGURES.values(), title=done.record.name)
     rows: list[Any] = frame.to_dict("records")
     for row in rows:
-        times = (_cell(row["latency_ms"]), _cell(row["searched_latency_ms"]), str(row["seeds"]))
+        times = (
+            latency_cell(_cell(row["latency_ms"]), row["disturbed"]),
+            latency_cell(_cell(row["searched_latency_ms"]), row["searched_disturbed"]),
+            str(row["seeds"]),
+        )
         mious = (_spread(row[name], row[f"{name}_sd"]) for name in FIGURES)
         table.add_row(f"#{row['number']} {row['family']}", *times, *mious)
     out.print(table)
+    if frame["disturbed"].any() or frame["searched_disturbed"].any():
+        out.print(DOUBTFUL)
     for number, entries in made(done.record).items():
         named = ", ".join(f"{address} (seed {seed})" for seed, address in entries)
-        out.print(f"trial {number} of {done.searched.name}, trained to the end: {named}", markup=False)
+        out.print(f"trial {number} of {done.searched.name}, trained to the end: {named}")
     for note in done.notes:
         out.print(note)
     if done.interrupted:

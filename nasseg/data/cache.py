@@ -1,9 +1,9 @@
 """A cache of results from files on disk: checksums of their content, and splits decoded to arrays.
 
-It lies in NASSEG_CACHE, or ~/.cache/nasseg, and may be deleted at any time. A checksum holds until a file's size or
-times change. A split is a folder of arrays, named by a hash of everything that decides them. It appears completely or
-not at all: one process makes it while others wait, and it replaces its predecessor. Shapes are drawn then, once. Arrays
-are memory-mapped: processes share them, and they may be larger than the memory.
+The cache lies in NASSEG_CACHE, or ~/.cache/nasseg, and may be deleted at any time. A checksum holds until a file's
+size, times or inode change. A split is a folder of arrays, named by a hash of everything that decides them. One process
+makes it while others wait; it appears as a whole or not at all, and replaces the split's older arrays. Shapes are drawn
+once, at that moment. Arrays are memory-mapped, so processes share them and they may be larger than the memory.
 """
 
 import errno
@@ -32,13 +32,13 @@ from nasseg.errors import UserError
 from nasseg.files import cache_folder, written_whole
 from nasseg.records import Size, digest
 
-FORMAT = 3  # of the arrays; another one makes them anew
-_SETTLED_NS = 2_000_000_000  # a file may change twice within a tick of its clock: what is younger is read again
+FORMAT = 3  # of the arrays; another number decodes everything again
+_SETTLED_NS = 2_000_000_000  # a file may change twice within a tick of its clock, so a younger one is read again
 Check = tuple[int, int]  # size and CRC-32
 
 
 def checksums(root: Path, files: Sequence[Path]) -> list[Check]:
-    """Return the check of each file below `root`; only files changed since the last call are read.
+    """Return the size and CRC-32 of each file below `root`; one that has not changed since the last call is not read.
 
     Raises:
         UserError: a file cannot be read.
@@ -72,13 +72,13 @@ def checksums(root: Path, files: Sequence[Path]) -> list[Check]:
 
 
 def cached_split(home: Path, name: str, samples: Sequence[Sample], checks: Sequence[Check], seen: Size | None) -> Split:
-    """Return the samples decoded, from the folder `home` or, if they are not there, into it.
+    """Return the decoded samples as a split; decode them into the folder `home` first if they are not there.
 
-    name: of the split; labels of `train` go with the images where these are resized, others keep their size.
-    checks: of each sample's image and label, in turn.
+    name: of the split. Labels of `train` are resized with their images, those of other splits keep their size.
+    checks: of each sample's image and label, in turn. seen: see Split.
 
     Raises:
-        UserError: a file cannot be used (which is named), or there is no room for the arrays.
+        UserError: a file cannot be used (the message names it), or there is no room for the arrays.
     """
     encodings = {id(sample.encoding): sample.encoding for sample in samples}
     place = {known: number for number, known in enumerate(encodings)}
@@ -110,7 +110,7 @@ def cached_split(home: Path, name: str, samples: Sequence[Sample], checks: Seque
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock among processes; the kernel frees it when one dies."""
+    """Hold a lock among processes; the kernel frees it when its holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -121,7 +121,7 @@ def _open(entry: Path, seen: Size | None) -> Split:
     """Return a split from its arrays.
 
     Raises:
-        OSError, ValueError: they are not there, or not whole.
+        OSError, ValueError: the arrays are missing or incomplete.
     """
     sizes = np.load(entry / "sizes.npy")
     images = _shaped(_mapped(entry / "images.npy"), sizes[:, :2], (3,))
@@ -195,7 +195,7 @@ def _header(file: io.BufferedWriter, count: int) -> int:
 
 
 def _write_at(descriptor: int, array: NDArray[np.uint8], offset: int) -> None:
-    """Write through the file, not through its map: a full disk is then an error and not a signal."""
+    """Write an array through the file, not through a memory map: a full disk is then an error and not a signal."""
     data = memoryview(np.ascontiguousarray(array).tobytes())
     while data:
         written = os.pwrite(descriptor, data, offset)

@@ -1,4 +1,4 @@
-"""Images and labels of a split, in memory or mapped from a file; of one size or of many."""
+"""Images and labels of a split, in memory or mapped from a file, of one size or of many."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 from nasseg.records import Size
 
 Batch = tuple[Tensor, Tensor] | tuple[list[Tensor], list[Tensor]]
-_SHARE = 4  # a split moves to an accelerator if it takes at most 1 / _SHARE of the free memory
+_SHARE = 4  # a split moves to an accelerator if its images take at most 1 / _SHARE of the free memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +49,12 @@ class Ragged:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """images: uint8 [N, H, W, 3], RGB. labels: uint8 [N, H, W], 255 where ignored. Ragged if sizes differ.
+    """The images and labels of a split.
 
-    seen: the size that networks see, where it is not that of all images and labels. Images are resized to fit into it
-    (nasseg.data.image_file.fit_image), the rest will be the mean colour; logits are resized to the labels. An image and
-    its label show the same, each at its own size.
+    images: uint8 [N, H, W, 3], RGB. labels: uint8 [N, H, W], 255 where ignored. Either is Ragged if its sizes differ.
+    An image and its label show the same scene, each at its own size.
+    seen: the size that networks see; None if all images and labels have one size. Images are resized to fit into it
+    (nasseg.data.image_file.fit_image), and the mean colour fills the rest. Logits are resized to the labels.
     """
 
     images: Tensor | Ragged
@@ -78,7 +79,7 @@ class Split:
         return all(isinstance(part, Tensor) and tuple(part.shape[1:3]) == self.size for part in parts)
 
     def to(self, device: torch.device | str) -> "Split":
-        """Return the split on a device; unchanged if it would take too much of the device's memory."""
+        """Return the split on a device; unchanged if its images would take too much of a GPU's free memory."""
         if torch.device(device).type == "cuda" and self.images.nbytes > torch.cuda.mem_get_info(device)[0] // _SHARE:
             return self
         return Split(self.images.to(device), self.labels.to(device), self.seen)
@@ -92,7 +93,7 @@ class Split:
         return [self.images[n].to(device) for n in numbers], [self.labels[n].to(device) for n in numbers]
 
     def batches(self, size: int, device: torch.device | str) -> Iterator[Batch]:
-        """Yield the whole split in its order."""
+        """Yield the whole split in its order, at most `size` images at a time."""
         if isinstance(self.images, Tensor) and isinstance(self.labels, Tensor) and self.fits:
             for images, labels in zip(self.images.split(size), self.labels.split(size), strict=True):
                 yield images.to(device), labels.to(device)

@@ -25,12 +25,12 @@ def macs(operator: Operator) -> int:
 
 
 def _weight_shape(operator: Operator) -> tuple[int, ...]:
-    """Return the weight's shape of a convolution; the weight may be the result of other operators."""
+    """Return the shape of a convolution's weight, which may be the result of other operators."""
     return _operand_shapes(operator)[1]
 
 
 def _operand_shapes(operator: Operator) -> list[tuple[int, ...]]:
-    """Return the shapes of what was computed and of weights, in the order of the call."""
+    """Return the shapes of an operator's operands, tensors and weights, in the order of the call."""
     computed, weights = iter(operator.input_shapes), (weight.shape for weight in operator.weights if weight)
     order = dict(operator.attributes).get("operands") or "i" * len(operator.inputs) + "w" * len(operator.weights)
     return [next(computed if letter == "i" else weights) for letter in order]
@@ -45,10 +45,11 @@ _LIKE_FVCORE = frozenset(
 
 
 def fvcore_flops(operator: Operator) -> int:
-    """Return FLOPs as fvcore 0.1.5 counts them on an eval-mode model; what it has no rule for counts 0.
+    """Return FLOPs as fvcore 0.1.5 counts them on an eval-mode model: 0 where it has no rule.
 
-    The same integer but for padding="same", which fvcore does not see as a convolution and counts 0, and for self-
-    attention, where torch's modules take a path of which it sees nothing. fvcore itself: nasseg.measure.fvcore_counter.
+    The integer is the same, with two exceptions. fvcore counts 0 for padding="same", which it does not see as a
+    convolution, and for self-attention, where torch's modules take a path that it cannot see. fvcore itself runs in
+    nasseg.measure.fvcore_counter.
     """
     out, first = prod(operator.output_shapes[0]), prod(operator.input_shapes[0]) if operator.input_shapes else 0
     if operator.kind in _LIKE_FVCORE:
@@ -67,9 +68,9 @@ def fvcore_flops(operator: Operator) -> int:
 
 
 def _fvcore_product(operator: Operator) -> int:
-    """Return what fvcore counts of a product of several operands, which is not always what is multiplied."""
+    """Return fvcore's count for a product of several operands, which is not always the multiply-adds."""
     shapes = _operand_shapes(operator)
-    if operator.kind == "matmul":  # as if the first operand had all the batch's dimensions
+    if operator.kind == "matmul":  # counted as if the first operand had all batch dimensions
         return prod(shapes[0]) * shapes[1][-1] if len(shapes[1]) > 1 else 0
     if operator.kind == "einsum":
         return _fvcore_einsum(str(operator.attribute("arg0")).replace(" ", ""), shapes)
@@ -82,7 +83,7 @@ def _fvcore_product(operator: Operator) -> int:
 
 
 def _fvcore_einsum(equation: str, shapes: list[tuple[int, ...]]) -> int:
-    """Return half of what numpy says in words, to four digits; two equations have rules of their own."""
+    """Return half the FLOPs in NumPy's printed report (four digits), as fvcore does; two equations have own rules."""
     letters = {
         letter: chr(ord("a") + number) for number, letter in enumerate(dict.fromkeys(filter(str.isalpha, equation)))
     }
@@ -102,9 +103,10 @@ def _affine(operator: Operator) -> bool:
 
 
 def bisenetv2_flops(operator: Operator) -> int:
-    """Count by BiSeNetV2's (and STDC's) rule: convolution and bias, BN 2, ReLU or sigmoid 1, pooling 1 an input.
+    """Count FLOPs by BiSeNetV2's rule, which is STDC's as well.
 
-    BN, ReLU and sigmoid count an output element.
+    Convolutions count multiply-adds and the bias. BatchNorm counts 2, ReLU and sigmoid 1 per output element; pooling
+    counts 1 per input element.
     """
     out, first = prod(operator.output_shapes[0]), prod(operator.input_shapes[0]) if operator.input_shapes else 0
     if operator.kind == "conv" and len(operator.weights) > 1:
@@ -119,11 +121,11 @@ def bisenetv2_flops(operator: Operator) -> int:
 
 
 def eseg_flops(operator: Operator) -> int:
-    """Count by ESeg's rule: the halved float operations of TensorFlow's profiler.
+    """Count FLOPs by ESeg's rule: the halved float operations of TensorFlow's profiler.
 
-    These are multiply-adds and half of some other work: bias and SiLU 1, the mean and the product of
-    squeeze-and-excitation 1, weighted sums of n maps n - 1 and pooling its kernel's area, an output element; an input
-    element for means. Plain sums, products with the weights of sums, BatchNorm, ReLU, sigmoid and resizing are free. An
+    These are the multiply-adds and half of some other operations. Per output element, a bias, a SiLU and the product of
+    squeeze-and-excitation take 1, a weighted sum of n maps n - 1, and pooling its kernel's area. A mean takes 1 per
+    input element. Plain sums, products with the weights of sums, BatchNorm, ReLU, sigmoid and resizing are free. An
     atrous convolution pays for its grid padded to a multiple of the dilation. Inferred: the paper states no rule.
     """
     out = prod(operator.output_shapes[0])
@@ -151,16 +153,17 @@ def _padded_macs(operator: Operator) -> int:
     return batch * channels * prod(grid) * prod(weight[1:])
 
 
-Step = int | Fraction  # of pixels: a fraction if an image was resized
+Step = int | Fraction  # in pixels; a fraction if an image was resized
 
 
 def field_of_view(graph: Graph) -> int:
-    """Return RegSeg's Eqs 1-2, k <- k + (k' - 1) s and s <- s s', along the longest path down, in pixels of the image.
+    """Return the largest field of view on the way down, in pixels of the image.
 
-    The path ends where a map is upsampled, so equal graphs have equal fields, however their modules are named. If the
-    network resizes its image (input_scale), that is a layer as well. Outputs of adaptive pooling are skipped: they see
-    everything and say nothing about the convolutions. Height and width are followed separately, for a 3x1 convolution
-    widens only one of them; the larger field counts.
+    RegSeg's Eqs 1-2: each layer makes k <- k + (k' - 1) s and s <- s s'. A path ends where a map is upsampled, so equal
+    graphs have equal fields, however their modules are named. If the network resizes its image (input_scale), that is a
+    layer as well. Outputs of adaptive pooling are skipped: they see everything and say nothing about the convolutions.
+    Height and width are followed separately, because a 3x1 convolution widens one of them only. The larger field
+    counts.
     """
     return max(_field_of_view(graph, axis) for axis in (0, 1))
 
@@ -185,7 +188,7 @@ def _field_of_view(graph: Graph, axis: int) -> int:
 
 
 def _upsamples(operator: Operator) -> bool:
-    """Return whether a map is enlarged, other than the image itself."""
+    """Return whether an operator enlarges a map; the image itself may be enlarged."""
     if operator.kind == "conv_transpose":
         return True
     if operator.kind != "interpolate" or operator.inputs[0] == IMAGE:
@@ -216,7 +219,7 @@ class OperatorCost(NamedTuple):
     macs: int
     fvcore_flops: int
     activations: int  # output elements of convolutions and linear layers
-    unknown: bool  # whether there may be more macs: it runs a kernel that has several operands and no rule
+    unknown: bool  # there may be more macs: its kernel has several operands and no rule
     live_bytes: int  # of fp32 activations, while it runs: see `peak_activation_bytes`
 
 
@@ -256,7 +259,7 @@ def peak_activation_bytes(graph: Graph) -> int:
 
 
 def _live_elements(graph: Graph, needed: list[Operator]) -> list[int]:
-    """Return the number of live activation elements while each of these operators, all that are run, runs."""
+    """Return how many activation elements are live while each operator runs. needed: all that run, in order."""
 
     def memory(edge: Edge) -> Edge:
         index, number = edge
@@ -301,14 +304,14 @@ def stages(rows: Iterable[OperatorCost]) -> tuple[Stage, ...]:
 def measure_cost(arch: Arch, input_size: Size, num_classes: int = 19) -> Cost:
     """Return the cost of an arch's inference form for one image [1, 3, *input_size], without running the model.
 
-    macs, fvcore_flops: operations. activations: output elements of convolutions and linear layers.
+    input_size: height and width. See Cost for the figures and their units.
     """
     graph = arch.graph(num_classes, input_size)
     return cost_of(graph, CostProtocol(input_size=input_size, num_classes=num_classes))
 
 
 def cost_of(graph: Graph, protocol: CostProtocol) -> Cost:
-    """Return the sums over `operators`; what a figure leaves out is listed by kind."""
+    """Return the cost of a graph: sums over its operators, and the kinds of operators that a figure leaves out."""
     rows = operators(graph)
     return Cost(
         protocol=protocol,

@@ -28,7 +28,8 @@ SCALES, CONFIDENCE = (0.5, 1.0, 2.0), 0.5  # as printed
 class Labelled:
     """Counts of a labelled folder.
 
-    images: all; written: in this call; sure: mean share of their pixels that have a label.
+    images: all that the folder is for. written: labels written in this call. sure: the mean share of their pixels that
+    have a class; None if none was written.
     """
 
     folder: Path
@@ -50,10 +51,10 @@ def label_folder(
     storage: str | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Labelled:
-    """Label the pictures below `images` with what was trained at an address; `folder` is then what --pseudo takes.
+    """Label the pictures below `images` with the network trained at an address; --pseudo then takes `folder`.
 
-    Existing labels are kept, so that the same call resumes after an interruption. on_progress: images done, of how
-    many.
+    Existing labels are kept, so the same call resumes after an interruption. on_progress: called with the images done
+    and the number of all.
 
     Raises:
         UserError: nothing trained is there, there are no pictures, an argument is refused, or something cannot be read
@@ -121,9 +122,9 @@ def pseudo_label(
     size: Size,
     device: str = "cpu",
 ) -> Tensor:
-    """Return classes [H, W] of a picture [H, W, 3]: probabilities, averaged over scales and left-right flips.
+    """Return the classes of a picture [H, W, 3], uint8 [H, W]: IGNORE where the teacher is not sure.
 
-    Probabilities are averaged over scales and left-right flips; the teacher is sure where the highest is above the
+    Probabilities are averaged over scales and left-right flips. The teacher is sure where the highest one is above the
     confidence. size: see PseudoLabels.
     """
     shape = (picture.shape[0], picture.shape[1])
@@ -133,7 +134,7 @@ def pseudo_label(
 
 
 def write_label(model: nn.Module, labels: PseudoLabels, folder: Path, file: str, device: str) -> float:
-    """Label one image, and return the share of its pixels that the teacher is sure of.
+    """Label one image; return the share of its pixels that the teacher is sure of.
 
     Raises:
         UserError: the image cannot be read.

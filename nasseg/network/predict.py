@@ -1,7 +1,7 @@
 """Segment pictures with an exported file: label maps, and overlays with a legend.
 
-A picture of any size goes to the network and back as in evaluation (nasseg.train.views.network_input), so that an
-exported file has the accuracy that was recorded. Nothing that is in the file is run as Python.
+A picture of any size goes to the network and back as in evaluation (nasseg.train.views.network_input), so an exported
+file has the accuracy that was recorded. Nothing in the file is run as Python.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +35,10 @@ Labels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Prediction:
-    """The files written for a picture. size: its [height, width]; shares: of its pixels, by the classes that occur."""
+    """The files written for a picture.
+
+    size: its height and width. shares: the share of its pixels by class, for the classes that occur.
+    """
 
     image: Path
     labels: Path
@@ -57,7 +60,7 @@ class Predictor:
     run: Run
 
     def __call__(self, pictures: Sequence[Pixels]) -> list[Labels]:
-        """Return the class of each pixel, [H, W], of pictures [H, W, 3] of any sizes, at most a batch of them.
+        """Return the classes [H, W] of each picture [H, W, 3]. Sizes may differ; at most a batch is taken.
 
         Raises:
             UserError: the file's output does not match its card.
@@ -94,7 +97,7 @@ def open_exported(path: Path) -> Predictor:
     """Open a file written by `nasseg export`, of any format, with its card.
 
     Raises:
-        UserError: file or card is missing, they do not belong together, or the file is not of its format.
+        UserError: the file or its card is missing, they do not belong together, or the file is not of its format.
     """
     suffixes = [suffix for of_format in SUFFIXES.values() for suffix in of_format]
     if path.suffix not in suffixes:
@@ -139,7 +142,8 @@ def _telling(program: Run, path: Path) -> Run:
 def predict(path: Path, images: Sequence[Path], folder: Path) -> Iterator[Prediction]:
     """Segment pictures with an exported file: NAME.png (classes, one byte a pixel) and NAME.overlay.png in `folder`.
 
-    The call checks everything it can. Pictures are read, segmented and written as the result is iterated over.
+    The call itself checks all names and opens the file. Pictures are read, segmented and written as the result is
+    iterated over.
 
     Raises:
         UserError: the file cannot be used, a picture cannot be read, two have one name, or one would be overwritten.

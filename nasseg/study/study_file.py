@@ -11,7 +11,7 @@ from nasseg.errors import UserError, unknown
 from nasseg.figures import FIGURES, Figure, Phase, find_figure, load_function
 from nasseg.files import Document, KeyPath, checked_name, find_file, read_yaml
 from nasseg.measure.latency.presets import latency_preset
-from nasseg.records import LatencyProtocol
+from nasseg.records import BY_ITSELF, IN_TURNS, LatencyProtocol
 from nasseg.space import Space, load_space
 from nasseg.space.load import check_limit
 from nasseg.study.data_file import DataFile
@@ -62,7 +62,8 @@ class LatencyFile(BaseModel):
         return {**{name: s for name, s in settings.items() if name in cls.model_fields}, **given}
 
     def protocol(self, input_size: tuple[int, int], num_classes: int) -> LatencyProtocol:
-        return LatencyProtocol(input_size=input_size, num_classes=num_classes, **self.model_dump())
+        rule = BY_ITSELF if self.backend == "command" else IN_TURNS  # a target runs one file
+        return LatencyProtocol(input_size=input_size, num_classes=num_classes, rule=rule, **self.model_dump())
 
 
 class HalvingFile(BaseModel):

@@ -7,7 +7,7 @@ import pytest
 
 from nasseg.analyse.early_figures import cheap_figures_frame
 from nasseg.analyse.trials import outcome
-from nasseg.report.parts.later_results import cheap_table
+from nasseg.report.sections.cheap_figures import cheap_table
 from tests.report.fake import fake_record
 
 

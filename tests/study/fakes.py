@@ -19,7 +19,7 @@ from nasseg.records import (
 from nasseg.study.context import Context, identity
 from nasseg.study.driver.budget import Budget
 from nasseg.study.driver.driver import Driver
-from nasseg.study.engines.jobs import Result, Workshop
+from nasseg.study.engines.jobs import TIMES, Result, Workshop
 from nasseg.study.propose.ehvi_proposer import make_proposer
 from nasseg.study.propose.graph_features import SpacePoints
 from nasseg.study.propose.samplers import make_sampler
@@ -114,9 +114,11 @@ class FakeEngine:
                 field_of_view=63,
             )
             return Measurement(arch_id=self.arch_id(job.settings), cost=cost)
-        if job.kind == "latency":
+        if job.kind in TIMES:
             ms = macs / 1e6
             latency = Latency(protocol=LATENCY, environment=here, p50_ms=ms, p90_ms=ms, p99_ms=ms, iqr_ms=0, n=9)
+            if job.kind == "reference":
+                return Measurement(arch_id="reference", latency=latency)
             return replace(job.measurement, latency=latency)
         accuracy = Accuracy(
             protocol=replace(ACCURACY, seed=job.seed, steps=job.until or 10),
@@ -141,7 +143,7 @@ class FakeEngine:
 class InlineEngine(FakeEngine):
     """Jobs are really done, one after another in this process."""
 
-    def __init__(self, context, workers, on_step):
+    def __init__(self, context, workers, *_):
         super().__init__(workers)
         self.workshop = Workshop(context)
 
@@ -151,7 +153,18 @@ class InlineEngine(FakeEngine):
         return [self.workshop.run(job)]
 
 
-def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0, learners=(), screen=None, **budget):
+def make_driver(
+    url,
+    study=None,
+    engine=None,
+    trials=6,
+    sampler="random",
+    seed=0,
+    learners=(),
+    screen=None,
+    reference_ms=None,
+    **budget,
+):
     study = study or make_study()
     context = make_context(study)
     record = Record.create(
@@ -172,5 +185,6 @@ def make_driver(url, study=None, engine=None, trials=6, sampler="random", seed=0
         Budget(record, trials, **budget),
         seed,
         screen=screen,
+        reference_ms=reference_ms,
         learners=learners,
     )

@@ -24,13 +24,15 @@ _SEED = 0
 class Machine:
     """A machine's measured speed. latencies: ms of networks of a space, ascending; step: seconds of a training step.
 
-    device: `cpu` or `cuda`; workers: the number of trainings that may run in parallel.
+    device: `cpu` or `cuda`; workers: the number of trainings that may run in parallel. disturbed: the latencies were
+    taken beside other work, so that the best run counts for each.
     """
 
     device: str
     workers: int
     latencies_ms: tuple[float, ...]
     step_seconds: float
+    disturbed: bool = False
 
 
 def measure_machine(space: str, size: Size, crop: Size, batch: int, num_classes: int) -> Machine:
@@ -47,11 +49,12 @@ def measure_machine(space: str, size: Size, crop: Size, batch: int, num_classes:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        latencies = sorted(measure_latency(arch, protocol).p50_ms for arch in archs)
+        timed = [measure_latency(arch, protocol) for arch in archs]
         step = step_seconds(archs[len(archs) // 2], crop, batch, num_classes, device)
     finally:
         torch.set_num_threads(threads)
-    return Machine(device, workers, tuple(latencies), step)
+    latencies = tuple(sorted((one.disturbed and one.lower_ms) or one.p50_ms for one in timed))
+    return Machine(device, workers, latencies, step, any(latency.disturbed for latency in timed))
 
 
 def draw(space: Space) -> list[Arch]:

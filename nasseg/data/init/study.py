@@ -98,6 +98,7 @@ def _measured(machine: Machine, size: Size) -> str:
     return (
         f"measured on {what}: networks of the space take {low:.3g} to {high:.3g} ms for an image of {size[1]} x "
         f"{size[0]}, a training step {machine.step_seconds:.2g} s"
+        + (" (beside other work: doubtful)" if machine.disturbed else "")
     )
 
 

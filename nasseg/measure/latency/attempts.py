@@ -1,34 +1,48 @@
 """Latency, timed on the device: warm-up, replicates, percentiles, and a check for other load."""
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from nasseg.families.arch import Arch
+from nasseg.errors import UserError
 from nasseg.measure.environment import environment
-from nasseg.measure.latency.backends import Run, check_protocol, clock_mhz, numerics, runner
+from nasseg.measure.latency.backends import Buildable, Run, check_protocol, clock_mhz, numerics, runner
+from nasseg.measure.latency.reference import ReferenceArch
 from nasseg.measure.latency.target import measure_on_target
-from nasseg.records import Latency, LatencyProtocol
+from nasseg.records import IN_TURNS, Latency, LatencyProtocol
 
 MAX_REPLICATES = 2_000
-ATTEMPTS = 3
+ROUNDS = 24  # of the reference and the network in turns
+REFERENCE_SHARE = 1 / 3  # of the time of a round
+ATTEMPTS = 3  # at once, before anything is waited for
+WAITS = (2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before further ones
 # On a quiet machine one thread's wall time is its CPU time, and the quartiles of small networks lie 3-17 % apart.
 MAX_WALL_OVER_CPU = 1.1
 MAX_SPREAD = 0.25
+MAX_DRIFT = 1.5
 
 
 def measure_latency(
-    arch: Arch, protocol: LatencyProtocol, exclusive: Callable[[], AbstractContextManager[None]] = nullcontext
+    arch: Buildable,
+    protocol: LatencyProtocol,
+    exclusive: Callable[[], AbstractContextManager[None]] = nullcontext,
+    *,
+    reference_ms: float | None = None,
+    patience: float = 0.0,
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> Latency:
     """Return the latency of an arch's inference form, in milliseconds a batch.
 
     Weights are random, which does not matter to dense networks. `exclusive` is entered around each attempt, for a lock
-    that keeps others off the device. A disturbed attempt (wall over CPU time, or spread) is repeated; after three, the
-    least disturbed one is kept and marked.
+    that keeps others off the device. A disturbed attempt is repeated, twice at once and then after growing pauses of at
+    most `patience` seconds in all; `tell` is called with a line for each. If none is quiet, the least disturbed one is
+    kept and marked; with a reference all are pooled, for errors even out. reference_ms: the reference network's time in
+    the study.
 
     Raises:
         UserError: the device, backend or precision is not available here.
@@ -38,33 +52,128 @@ def measure_latency(
     if protocol.backend == "command":
         return measure_on_target(arch, protocol, exclusive)
     run: Run | None = None
+    reference: Run | None = None
     attempts: list[Attempt] = []
     with numerics(protocol):
-        for _ in range(ATTEMPTS):
+        for pause in pauses(patience):
+            if pause:
+                tell(f"the machine is busy ({attempts[-1].doubt}): timing again in {pause:.3g} s")
+                time.sleep(pause)
             with exclusive():
                 run = run or runner(arch, protocol)  # building also works on the device
-                attempts.append(attempt(run, protocol))
+                reference = reference or reference_of(protocol)
+                attempts.append(attempt(run, protocol, reference, reference_ms))
             if attempts[-1].disturbance <= 1:
                 break
-    return min(attempts, key=lambda one: one.disturbance).latency(protocol)
+    if attempts[-1].disturbance <= 1:
+        return attempts[-1].latency(protocol)
+    return replace(_pooled(attempts).latency(protocol), disturbed=True)
+
+
+def _pooled(attempts: list["Attempt"]) -> "Attempt":
+    """Return all disturbed attempts as one where their ratios are known, else the least disturbed."""
+    references = [one.reference_seconds for one in attempts if one.reference_seconds is not None]
+    if not references:
+        return min(attempts, key=lambda one: one.disturbance)
+    return replace(
+        attempts[0],
+        seconds=np.concatenate([one.seconds for one in attempts]),
+        load=float(np.median([one.load for one in attempts])),
+        reference_seconds=np.concatenate(references),
+    )
+
+
+def reference_of(protocol: LatencyProtocol) -> Run | None:
+    """Return a call of the reference network, where the protocol times it in turns."""
+    return runner(ReferenceArch(), protocol) if protocol.rule == IN_TURNS else None
+
+
+def patience_seconds() -> float:
+    """Return for how long a busy machine is waited for: 60 s, or what NASSEG_PATIENCE says.
+
+    Raises:
+        UserError: that is no number.
+    """
+    said = os.environ.get("NASSEG_PATIENCE", "") or str(sum(WAITS))
+    try:
+        return float(said)
+    except ValueError:
+        raise UserError(f"NASSEG_PATIENCE is a number of seconds, got {said!r}") from None
+
+
+def pauses(patience: float) -> Iterator[float]:
+    """Yield the seconds to wait before each attempt."""
+    yield from (0.0,) * ATTEMPTS
+    for wait in WAITS:
+        if patience < 1:
+            return
+        yield min(wait, patience)
+        patience -= wait
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Seconds of each replicate; wall over CPU time; clocks before and after."""
+    """Seconds of each replicate [n]; wall over CPU time; clocks before and after.
+
+    reference_seconds: the reference network's median in the round of each replicate [n], where it was timed in turns.
+    reference_ms: its time in the study, where that is known.
+    """
 
     seconds: np.ndarray
     load: float
     clocks_mhz: tuple[float, float] | None
+    reference_seconds: np.ndarray | None = None
+    reference_ms: float | None = None
+
+    @property
+    def ms(self) -> np.ndarray:
+        """Milliseconds of each replicate [n], corrected for the reference's drift."""
+        if self.reference_seconds is None:
+            return self.seconds * 1e3
+        ratios: np.ndarray = self.seconds / self.reference_seconds
+        return ratios * (self.reference_ms or self._reference_now)
+
+    @property
+    def drift(self) -> float:
+        """The reference's time, now over in the study; 1 where there is none."""
+        return self._reference_now / self.reference_ms if self.reference_ms else 1.0
+
+    @property
+    def _reference_now(self) -> float:
+        return 1.0 if self.reference_seconds is None else 1e3 * float(np.median(self.reference_seconds))
+
+    @property
+    def lower_ms(self) -> float:
+        """The best replicate; with a reference the median of the best round."""
+        if self.reference_seconds is None:
+            return float(self.ms.min())
+        ms = self.ms
+        return min(float(np.median(ms[self.reference_seconds == one])) for one in np.unique(self.reference_seconds))
 
     @property
     def disturbance(self) -> float:
-        """Above 1: something else was running, or the times vary too much."""
-        p25, p50, p75 = np.percentile(self.seconds, [25, 50, 75])
-        return max(self.load / MAX_WALL_OVER_CPU, float((p75 - p25) / p50) / MAX_SPREAD)
+        """Above 1: something else was running, the times lie too far apart, or the machine is slower than it was."""
+        return max(self._doubts.values())
+
+    @property
+    def doubt(self) -> str:
+        """The worst disturbance, in words."""
+        doubts = self._doubts
+        return max(doubts, key=lambda what: doubts[what])
+
+    @property
+    def _doubts(self) -> dict[str, float]:
+        p25, p50, p75 = np.percentile(self.ms, [25, 50, 75])
+        spread = float((p75 - p25) / p50)
+        return {
+            f"load {self.load:.1f}": self.load / MAX_WALL_OVER_CPU,
+            f"its times lie {spread:.0%} apart": spread / MAX_SPREAD,
+            f"{self.drift:.1f} times slower than when the study began": self.drift / MAX_DRIFT,
+        }
 
     def latency(self, protocol: LatencyProtocol) -> Latency:
-        p25, p50, p75, p90, p99 = (float(value) for value in np.percentile(self.seconds * 1e3, [25, 50, 75, 90, 99]))
+        p25, p50, p75, p90, p99 = (float(value) for value in np.percentile(self.ms, [25, 50, 75, 90, 99]))
+        reference_ms = (self.reference_ms or self._reference_now) if self.reference_seconds is not None else None
         return Latency(
             protocol=protocol,
             environment=environment(),
@@ -74,54 +183,77 @@ class Attempt:
             iqr_ms=p75 - p25,
             n=len(self.seconds),
             disturbed=self.disturbance > 1,
+            lower_ms=min(self.lower_ms, p50),
+            ratio=p50 / reference_ms if reference_ms else None,
+            reference_ms=reference_ms,
+            drift=self.drift,
             load=self.load,
             clocks_mhz=self.clocks_mhz,
         )
 
 
-def attempt(run: Run, protocol: LatencyProtocol) -> Attempt:
-    """Run warm-up and replicates, on a device that the caller holds alone."""
+def attempt(
+    run: Run, protocol: LatencyProtocol, reference: Run | None = None, reference_ms: float | None = None
+) -> Attempt:
+    """Run warm-up and replicates, in turns with a reference if there is one, on a device that the caller holds alone.
+
+    One eager thread of a CPU is timed by its CPU time where there is a reference, by the wall clock where not.
+    """
     before = clock_mhz(protocol.device)
-    wall, cpu = (_time_events if protocol.device.startswith("cuda") else _time)(run, protocol)
-    after = clock_mhz(protocol.device)
     one_thread = protocol.device == "cpu" and protocol.threads == 1 and protocol.backend == "eager"
-    load = float(wall.sum() / cpu) if one_thread else 1.0
-    return Attempt(wall, load, None if before is None or after is None else (before, after))
+    for each in (run, reference):
+        if each:
+            _burst(each, protocol, protocol.warmup, 0.0)
+    if reference is None:
+        wall, cpu = _burst(run, protocol, protocol.min_replicates, protocol.min_seconds)
+        seconds, beside = wall, None
+    else:
+        runs, share = -(-protocol.min_replicates // ROUNDS), protocol.min_seconds / ROUNDS
+        times: list[tuple[np.ndarray, np.ndarray]] = []
+        medians: list[np.ndarray] = []
+        for _ in range(ROUNDS):
+            other = _burst(reference, protocol, runs, REFERENCE_SHARE * share)[one_thread]
+            times.append(_burst(run, protocol, runs, (1 - REFERENCE_SHARE) * share))
+            medians.append(np.full(len(times[-1][0]), np.median(other)))
+        wall, cpu = (np.concatenate(part) for part in zip(*times, strict=True))
+        seconds, beside = cpu if one_thread else wall, np.concatenate(medians)
+    after = clock_mhz(protocol.device)
+    load = float(wall.sum() / cpu.sum()) if one_thread else 1.0
+    clocks = None if before is None or after is None else (before, after)
+    return Attempt(seconds, load, clocks, beside, reference_ms)
 
 
 @torch.inference_mode()
-def _time(run: Run, protocol: LatencyProtocol) -> tuple[np.ndarray, float]:
-    """Return the seconds of each replicate, and the CPU seconds of all of them."""
-    for _ in range(protocol.warmup):
-        run()
+def _burst(run: Run, protocol: LatencyProtocol, runs: int, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return seconds [n] of at least `runs` replicates, of at least `seconds` in all: by the device's clock, and CPU.
+
+    A GPU's own clock is read: an event before and after each replicate, which is waited for.
+    """
+    cuda = protocol.device.startswith("cuda")
+    once = _by_events if cuda else _by_wall_clock
+    if cuda:
+        torch.cuda.synchronize(protocol.device)
     wall: list[float] = []
-    begin, cpu = time.perf_counter(), time.thread_time()
-    while len(wall) < MAX_REPLICATES:
-        start = time.perf_counter()
-        run()
-        end = time.perf_counter()
-        wall.append(end - start)
-        if len(wall) >= protocol.min_replicates and end - begin >= protocol.min_seconds:
-            break
-    return np.array(wall), max(time.thread_time() - cpu, 1e-9)
+    cpu: list[float] = []
+    begin = time.perf_counter()
+    while len(wall) < runs or (len(wall) < MAX_REPLICATES and time.perf_counter() - begin < seconds):
+        used = time.thread_time()
+        wall.append(once(run, protocol.device))
+        cpu.append(max(time.thread_time() - used, 1e-9))
+    return np.array(wall), np.array(cpu)
 
 
-@torch.inference_mode()
-def _time_events(run: Run, protocol: LatencyProtocol) -> tuple[np.ndarray, float]:
-    """Return the same on a GPU, by its own clock: an event before and after each replicate, then a wait."""
-    for _ in range(protocol.warmup):
+def _by_wall_clock(run: Run, _device: str) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _by_events(run: Run, device: str) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    with torch.cuda.device(device):
+        start.record()
         run()
-    torch.cuda.synchronize(protocol.device)
-    seconds: list[float] = []
-    begin, cpu = time.perf_counter(), time.thread_time()
-    while len(seconds) < MAX_REPLICATES:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        with torch.cuda.device(protocol.device):
-            start.record()
-            run()
-            end.record()
-        end.synchronize()
-        seconds.append(start.elapsed_time(end) / 1e3)
-        if len(seconds) >= protocol.min_replicates and time.perf_counter() - begin >= protocol.min_seconds:
-            break
-    return np.array(seconds), max(time.thread_time() - cpu, 1e-9)
+        end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1e3

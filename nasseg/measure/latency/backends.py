@@ -5,20 +5,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nasseg.errors import UserError, unknown
-from nasseg.families.arch import Arch, Segmenter
+from nasseg.families.arch import Segmenter
 from nasseg.measure.latency.onnx_file import INPUT, open_onnx, write_onnx
 from nasseg.records import LatencyProtocol
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BACKENDS = ("eager", "cuda-graph", "onnxruntime", "compile", "command")
 Run = Callable[[], object]
+
+
+class Buildable(Protocol):
+    """An Arch, or what else can be timed."""
+
+    def build(self, num_classes: int) -> nn.Module:
+        """Return the network."""
 
 
 def check_protocol(protocol: LatencyProtocol) -> None:
@@ -52,10 +59,10 @@ def check_protocol(protocol: LatencyProtocol) -> None:
         raise UserError(f"backend onnxruntime runs fp32 here, got {protocol.precision}; use a command for others")
 
 
-def prepare(arch: Arch, protocol: LatencyProtocol) -> nn.Module:
+def prepare(arch: Buildable, protocol: LatencyProtocol) -> nn.Module:
     """Build the network to time, on its device: seeded weights, inference form, as the protocol says."""
     torch.manual_seed(0)
-    model: nn.Module = arch.build(protocol.num_classes).eval()
+    model = arch.build(protocol.num_classes).eval()
     if protocol.fold_bn:
         fold_batch_norm(model)
     if protocol.upsampling == "outside" and isinstance(model, Segmenter):
@@ -66,7 +73,7 @@ def prepare(arch: Arch, protocol: LatencyProtocol) -> nn.Module:
     return model.to(device=device, dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
 
 
-def runner(arch: Arch, protocol: LatencyProtocol) -> Run:
+def runner(arch: Buildable, protocol: LatencyProtocol) -> Run:
     """Return a call that computes one batch and returns when it is enqueued (CUDA) or done."""
     model = prepare(arch, protocol)
     if protocol.backend == "onnxruntime":

@@ -10,9 +10,8 @@ from statistics import median, median_low
 import torch
 
 from nasseg.errors import UserError
-from nasseg.families.arch import Arch
-from nasseg.measure.latency.attempts import attempt
-from nasseg.measure.latency.backends import Run, check_protocol, example, numerics, prepare, runner
+from nasseg.measure.latency.attempts import attempt, reference_of
+from nasseg.measure.latency.backends import Buildable, Run, check_protocol, example, numerics, prepare, runner
 from nasseg.measure.latency.target import measure_on_target
 from nasseg.records import Latency, LatencyProtocol
 
@@ -54,9 +53,17 @@ class Row:
 
 
 def compare_latency(
-    archs: Mapping[str, Arch], protocol: LatencyProtocol, *, base: str, repeat: int, exclusive: Exclusive = nullcontext
+    archs: Mapping[str, Buildable],
+    protocol: LatencyProtocol,
+    *,
+    base: str,
+    repeat: int,
+    exclusive: Exclusive = nullcontext,
+    reference_ms: float | None = None,
 ) -> list[Row]:
     """Time each network once a round, A B A B, for `repeat` rounds, with ratios to `base`, round by round.
+
+    reference_ms: the reference network's time in the study, where the protocol has one timed in turns.
 
     Raises:
         UserError: the protocol cannot be followed here.
@@ -64,6 +71,7 @@ def compare_latency(
     check_protocol(protocol)
     found: dict[str, list[Latency]] = {label: [] for label in archs}
     runs: dict[str, Run] = {}
+    reference: Run | None = None
     with numerics(protocol):
         for _ in range(repeat):
             for label, arch in archs.items():
@@ -72,7 +80,9 @@ def compare_latency(
                     continue
                 with exclusive():
                     runs[label] = runs.get(label) or runner(arch, protocol)
-                    found[label].append(attempt(runs[label], protocol).latency(protocol))
+                    reference = reference or reference_of(protocol)
+                    timed = attempt(runs[label], protocol, reference, reference_ms)
+                    found[label].append(timed.latency(protocol))
     return [
         Row(
             label,
@@ -84,7 +94,7 @@ def compare_latency(
 
 
 def latency_by_part(
-    arch: Arch, protocol: LatencyProtocol, exclusive: Exclusive = nullcontext, *, rounds: int = 20
+    arch: Buildable, protocol: LatencyProtocol, exclusive: Exclusive = nullcontext, *, rounds: int = 20
 ) -> dict[str, float]:
     """Return the milliseconds of encoder, context, decoder, head and the final upsampling: medians of eager runs.
 

@@ -16,9 +16,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from nasseg.errors import MisfitError, UserError
-from nasseg.families.arch import Arch
 from nasseg.measure.environment import environment
-from nasseg.measure.latency.backends import prepare
+from nasseg.measure.latency.backends import Buildable, prepare
 from nasseg.measure.latency.onnx_file import write_onnx
 from nasseg.records import Latency, LatencyProtocol
 
@@ -31,7 +30,7 @@ class TargetUnreachable(UserError):  # noqa: N818  (a state of the target)
 
 
 def measure_on_target(
-    arch: Arch,
+    arch: Buildable,
     protocol: LatencyProtocol,
     exclusive: Callable[[], AbstractContextManager[None]] = nullcontext,
     *,

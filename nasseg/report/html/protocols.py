@@ -15,7 +15,7 @@ def latency_protocol(p: LatencyProtocol) -> str:
     how = f"{p.device}, {p.precision}, {p.backend}, {p.memory_format.replace('_', ' ')}, batch {p.batch}, {p.form} form"
     threads = f"{p.threads} thread{'s' if p.threads != 1 else ''}"
     runs = f"at least {p.min_replicates} runs and {p.min_seconds:g} s after {p.warmup} to warm up"
-    return f"{how}, {threads}; {_size(p.input_size)}, {p.num_classes} classes; {runs}"
+    return f"{how}, {threads}; {_size(p.input_size)}, {p.num_classes} classes; {runs}; {p.rule}"
 
 
 def accuracy_protocol(p: AccuracyProtocol) -> str:

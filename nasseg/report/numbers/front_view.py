@@ -250,7 +250,8 @@ def _hover(record: StudyRecord, trial: TrialRow, figures: dict[str, float], pref
 
 def _hover_published(record: StudyRecord, point: PublishedPoint) -> str:
     broken = broken_limit(record.limits, point)
-    return "\n".join([point.name, point.citation, *([over_words(record, broken)] if broken else [])])
+    doubt = [DISTURBED] if point.disturbed else []
+    return "\n".join([point.name, point.citation, *doubt, *([over_words(record, broken)] if broken else [])])
 
 
 DISTURBED = "timed beside other work: the latency is doubtful"

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from nasseg import words
+from nasseg.analyse.remeasured import SEARCHED_MS
 from nasseg.analyse.trials import broken_limit, outcome, trial_figures
 from nasseg.errors import UserError
 from nasseg.figures import figure_in, label_of
@@ -113,6 +114,12 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
         groups.append(
             _group("Accuracy", protocols.accuracy_protocol(a.protocol), protocols.environment(a.environment), figures)
         )
+        deviations, loaded = trial.extra.get("deviations", ()), trial.extra.get("init", ())
+        said = ([f"Otherwise than its source: {'; '.join(deviations)}."] if deviations else []) + [
+            f"Starting weights: {line}." for line in loaded
+        ]
+        if said:
+            groups[-1]["note"] = " ".join(said)
         if a.unpredicted:
             groups[-1]["warning"] = f"{a.unpredicted:,} pixels have no prediction (a logit is NaN) and count as wrong."
     if m and m.latency:
@@ -120,6 +127,14 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
         figures = [("median", t.p50_ms, "ms"), ("p90", t.p90_ms, "ms"), ("p99", t.p99_ms, "ms")]
         figures += [("interquartile range", t.iqr_ms, "ms")] if t.iqr_ms is not None else []
         figures += [("runs", t.n, "")]
+        if SEARCHED_MS in trial.extra:
+            figures += [("median in the search, before it was timed again", trial.extra[SEARCHED_MS], "ms")]
+        if t.ratio is not None and t.reference_ms is not None:
+            figures += [
+                ("ratio to the reference network", t.ratio, ""),
+                ("its time in the study", t.reference_ms, "ms"),
+            ]
+            figures += [("its drift since, corrected for", t.drift, "")]
         groups.append(
             _group("Latency", protocols.latency_protocol(t.protocol), protocols.environment(t.environment), figures)
         )

@@ -13,9 +13,11 @@ from nasseg.study.store.candidate import Candidate
 
 @dataclass(eq=False)
 class Item:
-    """A candidate on its way. trial: set once it is claimed. since: when a worker got its job.
+    """A candidate on its way to a result.
 
-    doubts: how often its latency was in doubt. not_before: when it is timed again, if it is parked for that.
+    trial: set once it is claimed. key: its eval_key, set once it was costed. attempts: how often its job has failed in
+    a row. since: when a worker got its job, by time.monotonic(). doubts: how often it was parked to be timed again.
+    not_before: the earliest time at which that may be.
     """
 
     candidate: Candidate
@@ -30,30 +32,43 @@ class Item:
 class AtWork:
     """Candidates whose job is ready or with a worker, by the number of the job.
 
-    rungs: the steps at which training is stopped, below the last.
+    rungs: the steps at which halving stops a training before its last one. screen: orders the networks to time.
+    reference_ms: the reference network's time.
     """
 
-    def __init__(self, rungs: tuple[int, ...], screen: Screen | None) -> None:
+    def __init__(self, rungs: tuple[int, ...], screen: Screen | None, reference_ms: float | None) -> None:
         self.items: dict[int, Item] = {}
-        self._rungs, self._screen = rungs, screen
+        self._rungs, self._screen, self._reference_ms = rungs, screen, reference_ms
         self._ready: deque[Job] = deque()
         self._last = 0
 
     def job(self, item: Item, kind: Kind) -> Job:
-        """Return the next job of a candidate, and count it as at work from now on."""
+        """Return the next job of a candidate, which is at work from now on."""
         self._last += 1
         item.since = math.inf
         self.items[self._last] = item
         candidate = item.candidate
         until = self.until(candidate) if kind == "train" else None
-        return Job(self._last, kind, candidate.settings, candidate.measurement, item.key, candidate.seed, until)
+        return Job(
+            self._last,
+            kind,
+            candidate.settings,
+            candidate.measurement,
+            item.key,
+            candidate.seed,
+            until,
+            self._reference_ms,
+        )
 
     def queue(self, item: Item, kind: Kind) -> None:
         """Make the next job of a candidate ready."""
         self._ready.append(self.job(item, kind))
 
     def take(self) -> Job | None:
-        """Return the job that has been ready longest; among networks to time, the one furthest inside the limits."""
+        """Take the job that has been ready longest; None if none is ready.
+
+        If that job times a network and there is a screen, take the one that is predicted furthest inside the limits.
+        """
         if not self._ready:
             return None
         first = self._ready[0]

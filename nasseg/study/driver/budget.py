@@ -1,4 +1,4 @@
-"""The budget of a study: trials, hours, minutes a trial, counted over all processes that work on it."""
+"""The budget of a study: trials, hours and minutes a trial, over all processes that work on it."""
 
 import time
 from bisect import bisect_left, insort
@@ -15,9 +15,9 @@ SECONDS = "searched_seconds"  # attribute of the study
 class Stopwatch:
     """The time for which at least one of several processes has been working, kept in a value that they share.
 
-    A process that finds the value as it left it has been alone since, and adds its own monotonic time. One that finds
-    it changed leaves that to the others. So parallel processes count once, pauses do not count, and a moved system
-    clock changes nothing.
+    A process that finds the value as it left it adds the monotonic time since. One that finds the value changed adds
+    nothing, because another process has added that time. So parallel processes count once, pauses do not count, and a
+    change of the system clock has no effect.
     """
 
     def __init__(self, read: Callable[[], float], write: Callable[[float], None]) -> None:
@@ -35,7 +35,7 @@ class Stopwatch:
 
 
 class Budget:
-    """The limits of a search. Jobs that run when the hours are over are finished; nothing new is begun."""
+    """The budget of a search. When the hours are over, running jobs are finished and none is begun."""
 
     def __init__(
         self, record: Record, trials: int, hours: float | None = None, max_trial_minutes: float | None = None
@@ -62,7 +62,7 @@ class Budget:
             insort(self._ended, trial.number)
 
     def counted(self, unfinished: Iterable[FrozenTrial], before: int | None = None) -> int:
-        """Count the trials of the budget, of all processes; `before`: only those with a lower number."""
+        """Count the trials of all processes against the budget. before: count only those with a lower number."""
         ended = len(self._ended) if before is None else bisect_left(self._ended, before)
         return ended + sum(counts(trial) and (before is None or trial.number < before) for trial in unfinished)
 

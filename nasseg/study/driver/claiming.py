@@ -22,7 +22,7 @@ from nasseg.study.limits import Rules
 from nasseg.study.store.record import Record
 from nasseg.study.store.trial_attributes import ACCURACY_FROM
 
-AGAIN_SECONDS = (30.0, 60.0, 120.0)  # after which a latency in doubt is taken again
+AGAIN_SECONDS = (30.0, 60.0, 120.0)  # the wait before a latency in doubt is taken again: first, second, third time
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Claiming:
     reuse: Reuse | None
 
     def admit(self, item: Item) -> None:
-        """Begin with a candidate that keeps the limits on its cost."""
+        """Take up a candidate that keeps the limits on its cost: answer, park or claim it."""
         protocol = replace(self.protocol, seed=item.candidate.seed)
         item.key = eval_key(known_of(item).arch_id, protocol)
         if not self._settle(item):
@@ -63,7 +63,7 @@ class Claiming:
             self._go_on(item)
 
     def train(self, item: Item) -> None:
-        """Train a candidate, unless another study did."""
+        """Queue a candidate's training, unless another study has its accuracy."""
         found = self.reuse.accuracy_of(item.key, known_of(item)) if self.reuse else None
         if found is None:
             self.at_work.queue(item, "train")
@@ -124,7 +124,7 @@ class Claiming:
             self._go_on(item)
 
     def _go_on(self, item: Item) -> None:
-        """Take a claimed trial to its next job, unless another process claimed the same network first."""
+        """Queue the next job of a claimed trial; park it if a trial claimed earlier has the same network."""
         assert item.trial is not None
         if self.ended_trials.running(item.key, before=item.trial.number):
             self.parked.items.append(item)

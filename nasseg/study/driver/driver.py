@@ -1,8 +1,8 @@
 """The driver decides what to try, what to measure next and what to keep. Engines only run jobs.
 
 Cheapest first: cost -> limits -> a known network? -> latency -> limits -> training. A candidate becomes a running
-trial, with a lease, once it has passed every check that takes milliseconds. A candidate that breaks a limit is recorded
-with its reason and never trained.
+trial, with a lease, once it has passed every check that takes milliseconds. One that breaks a limit on cost or latency
+is recorded with the reason and not trained.
 """
 
 import time
@@ -29,15 +29,15 @@ from nasseg.study.propose.proposer import Proposer
 from nasseg.study.store.record import Record
 from nasseg.study.study_file import Study
 
-FRESH_SECONDS = 0.5  # a read this old will do: it is checked again before anything is written
+FRESH_SECONDS = 0.5  # a read this old will do, for the record is read again before anything is written
 
 
 class Driver:
-    """The head of a search: brings a study to its number of trained trials.
+    """The head of a search, which works until the study's budget is used up.
 
-    seed: of the trainings. reuse: what another study has trained. screen: passes over what cannot keep a limit on
-    latency. learners: hear of every trial that ended, beside the driver's own. say: hears what the user should, a
-    sentence at a time.
+    seed: of the trainings. reuse: results of another study. screen: skips candidates that are predicted to break a
+    limit on latency. reference_ms: the reference network's time in this study. learners: further listeners to trials
+    that end. say: is called with lines for the user.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Driver:
         *,
         reuse: Reuse | None = None,
         screen: Screen | None = None,
+        reference_ms: float | None = None,
         learners: Sequence[Learner] = (),
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
@@ -63,7 +64,7 @@ class Driver:
         own = [budget.learn, proposer.learn, known.learn, *(part.learn for part in (halving, screen) if part)]
         self.parked = Parked()
         self.ended_trials = EndedTrials(record, [*own, *learners, self.parked.learn])
-        self.at_work = AtWork(context.rungs, screen)
+        self.at_work = AtWork(context.rungs, screen, reference_ms)
         endings = Endings(record, rules, proposer, self.ended_trials, context.accuracy.steps)
         shared = (self.at_work, self.ended_trials, endings)
         claiming = Claiming(record, rules, context.accuracy, budget, *shared, self.parked, known, reuse)
@@ -72,7 +73,7 @@ class Driver:
         self.housekeeping = Housekeeping(record, engine, proposer, budget, *shared, self.parked, claiming)
 
     def run(self, on_change: Callable[[], None] = lambda: None, on_turn: Callable[[], None] = lambda: None) -> str:
-        """Work until the study has its trials; return why it ended, as a sentence.
+        """Work until the search is over; return the reason, as a sentence.
 
         on_change: called after each result. on_turn: called between jobs, never during a transaction.
 
@@ -103,7 +104,7 @@ class Driver:
             self.engine.submit(job)
 
     def stop(self, reason: str) -> int:
-        """Cancel running jobs and re-queue their trials; return how many there were."""
+        """Cancel running jobs and re-queue our running trials; return how many were re-queued."""
         for number in self.at_work.items:
             self.engine.cancel(number)
         items = [*self.at_work.items.values(), *self.parked.items]

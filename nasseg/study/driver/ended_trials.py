@@ -1,4 +1,4 @@
-"""Pass each ended trial once to every listener; keep those still running."""
+"""Pass each ended trial once to every listener; keep the unfinished ones."""
 
 import math
 import time
@@ -13,10 +13,10 @@ Learner = Callable[[FrozenTrial], None]
 
 
 class EndedTrials:
-    """Calls `learners` with each trial that ended: our own when it is told, the others' at the next `sync`.
+    """Calls `learners` once with each ended trial: ours at `tell`, those of other processes at the next `sync`.
 
-    unfinished: trials that ran or waited at the last sync and have not been told since. A search of 100,000 trials thus
-    looks only at new ones.
+    Trials below the first unfinished one are never looked at again, so a search of 100,000 trials stays fast.
+    unfinished: trials that ran or waited at the last sync and have not been told since.
     """
 
     def __init__(self, record: Record, learners: Sequence[Learner]) -> None:
@@ -27,7 +27,10 @@ class EndedTrials:
         self.unfinished: list[FrozenTrial] = []
 
     def sync(self, within: float = 0.0) -> None:
-        """Read the storage; `within`: not if it was read so many seconds ago and nothing waited then."""
+        """Read the storage and tell what is new.
+
+        within: seconds; do nothing if the last read is younger than that and no trial waited then.
+        """
         if time.monotonic() - self._synced < within and all(t.state == TrialState.RUNNING for t in self.unfinished):
             return
         latest = self._record.trials()[self._all_below :]
@@ -54,7 +57,7 @@ class EndedTrials:
         ]
 
     def tell(self, trial: FrozenTrial) -> None:
-        """Pass a trial on, if it ended and was not passed on before."""
+        """Pass a trial on if it has ended and was not passed on before."""
         if trial.state.is_finished() and trial.number >= self._all_below and trial.number not in self._numbers:
             self._numbers.add(trial.number)
             self.unfinished = [other for other in self.unfinished if other.number != trial.number]

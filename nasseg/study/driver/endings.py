@@ -14,12 +14,15 @@ from nasseg.study.limits import Rules
 from nasseg.study.propose.latency_screen import Hopeless
 from nasseg.study.propose.proposer import Proposer
 from nasseg.study.store.record import Record
-from nasseg.study.store.trial_attributes import MEASUREMENT, STOPPED
+from nasseg.study.store.trial_attributes import STOPPED, kept
 
 
 @dataclass
 class Endings:
-    """The ends of a search's candidates. steps: of a whole training. rejections: the number in a row."""
+    """The ends of a search's candidates.
+
+    steps: of a whole training. rejections: how many candidates in a row broke a limit on cost or latency.
+    """
 
     record: Record
     rules: Rules
@@ -29,12 +32,12 @@ class Endings:
     rejections: int = 0
 
     def tell(self, trial: FrozenTrial, item: Item) -> None:
-        """Pass on a trial that ended."""
+        """Tell the sampler and the listeners that a candidate's trial has ended."""
         self.proposer.drop(item.candidate.proposal.token)
         self.ended_trials.tell(trial)
 
     def fail(self, item: Item, reason: str, fault: Fault, extra: Mapping[str, Any] | None = None) -> None:
-        """End a candidate that cannot be measured further, with what was measured of it. extra: more attributes."""
+        """End a candidate as failed, with what was measured of it. extra: more attributes."""
         if item.trial is None:
             item.trial = self.record.add_failed(item.candidate, reason, fault)
         else:
@@ -81,7 +84,10 @@ class Endings:
         return True
 
     def trained(self, item: Item, measurement: Measurement, extra: dict[str, Any]) -> None:
-        """End a trained candidate: finished, stopped at its rung, or over a limit that only training decides."""
+        """End a trained candidate: complete, stopped at its rung, or over a limit on a trained figure.
+
+        It fails if an objective is not a number.
+        """
         item.candidate, trial = replace(item.candidate, measurement=measurement), item.trial
         assert measurement.accuracy is not None
         assert trial is not None
@@ -100,7 +106,7 @@ class Endings:
         self._tell_again(item)
 
     def _attributes(self, measurement: Measurement) -> dict[str, Any]:
-        return {**self.rules.figures(measurement), MEASUREMENT: measurement.to_json()}
+        return {**self.rules.figures(measurement), **kept(measurement)}
 
     def _tell_again(self, item: Item) -> None:
         assert item.trial is not None

@@ -1,4 +1,4 @@
-"""Keep leases alive, end jobs that take too long, and resume trials that other processes left behind."""
+"""Renew leases, end jobs that take too long, and re-queue trials that other processes left behind."""
 
 import math
 import time
@@ -50,7 +50,7 @@ class Housekeeping:
             self.ended_trials.sync()
 
     def _renew(self) -> None:
-        """Renew our leases; drop trials that another process took for abandoned and re-queued."""
+        """Renew our leases; drop the trials that are no longer ours, because another process re-queued them."""
         self.budget.tick()
         for number, item in list(self.at_work.items.items()):
             if item.trial is not None and not self.record.renew(item.trial):

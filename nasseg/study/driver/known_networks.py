@@ -1,4 +1,4 @@
-"""Known networks: the results that the record already has for a candidate, by its eval_key."""
+"""Known networks: results that the record already has for a candidate, found by its eval_key."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,12 +9,21 @@ from nasseg.records import Measurement
 from nasseg.study.limits import Rules
 from nasseg.study.store.candidate import Candidate
 from nasseg.study.store.record import Record
-from nasseg.study.store.trial_attributes import EVAL_KEY, MEASUREMENT, REASON, REUSED_FROM, RUNG, STOPPED, is_stopped
+from nasseg.study.store.trial_attributes import (
+    EVAL_KEY,
+    MEASUREMENT,
+    REASON,
+    REUSED_FROM,
+    RUNG,
+    STOPPED,
+    is_stopped,
+    kept,
+)
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """The end of a trial whose network was trained before. values: of a complete one."""
+    """The end of a trial whose network was trained before. values: None if the trial is PRUNED."""
 
     known: Measurement
     values: list[float] | None
@@ -51,7 +60,7 @@ class KnownNetworks:
         found = self._answer(label, key)
         if found is None:
             return False
-        attributes = {**found.attributes, **self._rules.figures(found.known), MEASUREMENT: found.known.to_json()}
+        attributes = {**found.attributes, **self._rules.figures(found.known), **kept(found.known)}
         if found.values is None:
             self._record.prune(trial, attributes[REASON], attributes)
         else:
@@ -59,7 +68,7 @@ class KnownNetworks:
         return True
 
     def _answer(self, label: str, key: str) -> _Answer | None:
-        """Answer by today's limits. Published networks are exempt from them, and are trained to the end."""
+        """Answer by today's limits. A published network is exempt, but only a training to the end answers it."""
         twin = self._trained.get(key)
         if twin is None or (label and is_stopped(twin)):
             return None
@@ -76,7 +85,7 @@ class KnownNetworks:
 
 
 def _is_whole(trial: FrozenTrial) -> bool:
-    """Return whether a trial was trained to the end, even if it broke a limit that only training decides."""
+    """Return whether a trial was trained to the end, even if it then broke a limit."""
     if trial.state != TrialState.PRUNED or is_stopped(trial) or MEASUREMENT not in trial.user_attrs:
         return trial.state == TrialState.COMPLETE
     return Measurement.from_json(trial.user_attrs[MEASUREMENT]).accuracy is not None

@@ -1,4 +1,4 @@
-"""Choose the next job: ready ones first, then interrupted ones, promotions from a rung, and new networks."""
+"""Choose the next job: a ready one first, then an interrupted trial, a promotion from a rung, or a new network."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -43,7 +43,7 @@ class NextJobs:
     _space_empty: bool = field(default=False, init=False)
 
     def start_published(self) -> None:
-        """Begin with the networks that the study wants beside its own, if that has not been done."""
+        """Queue the published networks of the study file that have no trial yet. A failed trial does not count."""
         finished = [trial for trial in self.record.trials() if trial.state != TrialState.FAIL]
         there = {trial.user_attrs.get(PUBLISHED) for trial in finished}
         for name in self.study.file.published:
@@ -65,12 +65,12 @@ class NextJobs:
         if reason is None or not left:
             return reason
         return (
-            f"{reason}; {left} more could not be timed, for the machine was busy: run the same command again when it "
-            "is quiet"
+            f"{reason}; {left} more could not be timed, because the machine was busy: run the same command again "
+            "when it is quiet"
         )
 
     def _is_left(self, trial: FrozenTrial) -> bool:
-        """Return whether a trial waits for another call."""
+        """Return whether a trial waits for another call of the search, which will time it again."""
         return trial.state == TrialState.WAITING and trial.user_attrs.get(EVAL_KEY) in self.parked.left
 
     def _ended(self, left: int) -> str | None:
@@ -109,7 +109,7 @@ class NextJobs:
         return self.at_work.take()
 
     def _promote(self) -> Job | None:
-        """Return the next training segment of the most deserving network."""
+        """Return the next training segment of the best network that may go on; None if there is none."""
         if self.halving is None or self.budget.hours_over:
             return None
         last = not self.at_work.items and self._all_begun

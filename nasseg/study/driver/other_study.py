@@ -1,4 +1,4 @@
-"""Results of another study under the same protocol: its trained networks are not trained again."""
+"""Reuse the results of another study under the same protocol, so its trained networks are not trained again."""
 
 import json
 from collections.abc import Mapping
@@ -29,7 +29,10 @@ class Trained:
 
 @dataclass(frozen=True)
 class Reuse:
-    """Results to reuse. trained: by eval_key. points: of the space searched now, to be tried before new ones."""
+    """Results to reuse.
+
+    trained: by eval_key. points: their places in the space searched now, which are tried before new ones.
+    """
 
     trained: dict[str, Trained]
     points: list[Params]
@@ -45,7 +48,9 @@ class Reuse:
 
 
 def reuse_of(record: Record, space: Space, protocol: AccuracyProtocol) -> Reuse:
-    """Return the results of another study's record under an equal accuracy protocol, whatever the seed.
+    """Return the results of another study's record under an equal accuracy protocol.
+
+    The seed and the recipe's name may differ.
 
     Raises:
         UserError: nothing in it was trained under that protocol; the message says what differs.
@@ -102,7 +107,7 @@ def _point(space: Space, trial: FrozenTrial, code: Mapping[str, str]) -> Params 
 
 def _difference(theirs: AccuracyProtocol | None, ours: AccuracyProtocol) -> str:
     if theirs is None:
-        return "no network of it is trained"
+        return "none of its networks is trained"
     names = ("data", "data_fingerprint", "recipe_hash", "steps", "split", "init")
     different = [n for n in names if getattr(theirs, n) != getattr(ours, n)]
     return "; ".join(f"{name} is {getattr(theirs, name)!r} there, {getattr(ours, name)!r} here" for name in different)

@@ -34,8 +34,8 @@ class Outcomes:
         """Take in a result; return False if its candidate is no longer at work.
 
         Raises:
-            UserError: what is around the networks failed (data, disk, target), or a user's own figure again and again.
-                What was measured is kept, and what was not stays at work.
+            UserError: something around the networks failed (data, disk, target), or a user's own figure did repeatedly.
+                A measurement is stored first. Without one the candidate stays at work, so `Driver.stop` re-queues it.
         """
         for note in result.notes:
             self.say(note)

@@ -1,4 +1,4 @@
-"""Waiting candidates: until another running trial has trained their network, or until the machine is quiet."""
+"""Parked candidates wait until another running trial has trained their network, or to be timed again."""
 
 from dataclasses import dataclass, field
 
@@ -10,10 +10,10 @@ from nasseg.study.store.trial_attributes import EVAL_KEY
 
 @dataclass
 class Parked:
-    """Waiting candidates. due: a trial of one of their networks has ended since the last look.
+    """The parked candidates.
 
-    left: networks (by eval_key) that could not be timed even after several attempts; another call of the search tries
-    again.
+    due: a trial of one of their networks has ended since the last look. left: networks (by eval_key) that could not be
+    timed even after several attempts. Another call of the search tries again.
     """
 
     items: list[Item] = field(default_factory=list)

@@ -39,7 +39,8 @@ class Setup:
 
     storage: of the study; workers never open it. workers: parallel jobs, if the user sets it; default: local_workers
     here, and on a cluster as many as it takes. address: of a cluster. resources: of a job there. on_step: called with
-    training steps. tell: called with lines on nodes that are of no use. callbacks: the user's own, for Ray Tune.
+    training steps. tell: called with lines on nodes that are of no use, and on what workers wait for. callbacks: the
+    user's own, for Ray Tune.
     """
 
     context: Context

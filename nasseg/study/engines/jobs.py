@@ -13,12 +13,14 @@ from nasseg.errors import Fault, MisfitError, UserError
 from nasseg.families import Arch, arch_of
 from nasseg.figures import Figure, Phase
 from nasseg.measure.cost import measure_cost
-from nasseg.measure.latency.attempts import measure_latency
+from nasseg.measure.latency.attempts import measure_latency, patience_seconds
+from nasseg.measure.latency.backends import Buildable
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.in_turns import latency_by_part
+from nasseg.measure.latency.reference import ReferenceArch
 from nasseg.measure.latency.target import TargetUnreachable
 from nasseg.own_code import only
-from nasseg.records import Measurement, digest
+from nasseg.records import Latency, Measurement, digest
 from nasseg.redaction import redact
 from nasseg.study.context import Context
 from nasseg.study.own_figures import add_own
@@ -30,13 +32,15 @@ from nasseg.train.weights import save_weights
 
 MAX_ATTEMPTS = 3  # of a job whose worker dies
 PART_ROUNDS = 5
-Kind = Literal["cost", "latency", "train"]
+Kind = Literal["cost", "latency", "train", "reference"]
+TIMES: tuple[Kind, ...] = ("latency", "reference")  # those that have the device alone
 
 
 @dataclass(frozen=True)
 class Job:
     """Work on one candidate. `settings`: family and fields; `measurement`: everything known so far.
 
+    A job of kind "reference" has no candidate: it times the reference network. `reference_ms`: that time, for others.
     `until`: the step at which training stops, default: the recipe's last; it resumes from the checkpoint of the same
     key, if there is one.
     """
@@ -48,6 +52,7 @@ class Job:
     key: str = ""  # eval_key, the folder of the weights
     seed: int = 0
     until: int | None = None
+    reference_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,14 @@ class Result:
 class Workshop:
     """A place that does jobs, one at a time, in its own process."""
 
-    def __init__(self, context: Context, on_step: Callable[[int, int, float], None] = lambda _c, _s, _l: None) -> None:
-        self.context, self.on_step = context, on_step
+    def __init__(
+        self,
+        context: Context,
+        on_step: Callable[[int, int, float], None] = lambda _c, _s, _l: None,
+        tell: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self.context, self.on_step, self.tell = context, on_step, tell
+        self.patience = patience_seconds()  # half as long each time that it was in vain
         self.lock = DeviceLock(context.device)
         target = context.latency.command and f"target-{digest(context.latency.command)}"
         self.latency_lock = DeviceLock(target) if target else self.lock
@@ -114,16 +125,28 @@ class Workshop:
         arch, before = _arch(job), _known(job)
         protocol = self.context.latency
         try:
-            latency = measure_latency(arch, protocol, self.latency_lock.measuring)
+            latency = self._time(arch, job.reference_ms)
             if protocol.backend == "eager":
                 parts = latency_by_part(arch, protocol, self.latency_lock.measuring, rounds=PART_ROUNDS)
-                latency = replace(latency, parts_ms=parts)
+                latency = replace(latency, parts_ms={name: ms / latency.drift for name, ms in parts.items()})
         except TargetUnreachable as error:
             return _fault(job, Fault.SURROUNDINGS, str(error))
         measurement = replace(before, latency=latency)
         torch.manual_seed(job.seed)  # for the initial weights, which users' own figures see
         model = arch.build(self.context.latency.num_classes).eval() if self._own("latency") else None
         return self._done(job, measurement, "latency", model)
+
+    def _reference(self, job: Job) -> Result:
+        latency = self._time(ReferenceArch(), None)
+        return Result(job.candidate, job.kind, Measurement(arch_id="reference", latency=latency))
+
+    def _time(self, arch: Buildable, reference_ms: float | None) -> Latency:
+        exclusive, patience = self.latency_lock.measuring, self.patience
+        found = measure_latency(
+            arch, self.context.latency, exclusive, reference_ms=reference_ms, patience=patience, tell=self.tell
+        )
+        self.patience = patience / 2 if found.disturbed else patience_seconds()
+        return found
 
     def _train(self, job: Job) -> Result:
         context, before = self.context, _known(job)

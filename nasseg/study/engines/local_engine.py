@@ -26,7 +26,7 @@ def open_local(setup: Setup) -> OpenEngine:
     """
     if setup.address or setup.callbacks:
         raise UserError("an address and Tune's callbacks belong to the engine ray: give --engine ray")
-    engine = LocalEngine(setup.context, setup.workers or setup.local_workers, setup.on_step)
+    engine = LocalEngine(setup.context, setup.workers or setup.local_workers, setup.on_step, setup.tell)
     return OpenEngine(engine, latency_device(setup.context.latency, environment()))
 
 
@@ -44,8 +44,14 @@ class LocalEngine:
     dies before it takes jobs, it is replaced and its job passed on; after several such deaths no network is blamed.
     """
 
-    def __init__(self, context: Context, workers: int, on_step: Callable[[Step], None] = lambda _step: None) -> None:
-        self._context, self._on_step = context, on_step
+    def __init__(
+        self,
+        context: Context,
+        workers: int,
+        on_step: Callable[[Step], None] = lambda _step: None,
+        tell: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self._context, self._on_step, self._tell = context, on_step, tell
         self._failed_starts = 0
         self._workers = [self._start() for _ in range(workers)]
 
@@ -75,6 +81,8 @@ class LocalEngine:
             elif isinstance(message, Result):
                 worker.job = None
                 results.append(message)
+            elif isinstance(message, str):
+                self._tell(message)
             else:
                 self._on_step(message)
         return results

@@ -31,7 +31,7 @@ def work(pipe: Connection) -> None:
     import torch
 
     torch.set_num_threads(1)
-    workshop = Workshop(pipe.recv(), _Throttled(pipe))
+    workshop = Workshop(pipe.recv(), _Throttled(pipe), pipe.send)
     pipe.send(Ready())
     while True:
         pipe.send(workshop.run(pipe.recv()))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from nasseg.errors import Fault, UserError, unknown
-from nasseg.records import Measurement
+from nasseg.records import Latency, Measurement
 from nasseg.study.engines.engine import Engine, OpenEngine, Setup
 from nasseg.study.engines.jobs import MAX_ATTEMPTS, Job
 from nasseg.study.engines.local_engine import open_local
@@ -32,12 +32,16 @@ def begin_engine(name: str, setup: Setup) -> OpenEngine:
 
 
 def timed(
-    engine: Engine, networks: Iterable[dict[str, Any]], look: Callable[[], None] = lambda: None
+    engine: Engine,
+    networks: Iterable[dict[str, Any]],
+    look: Callable[[], None] = lambda: None,
+    reference_ms: float | None = None,
 ) -> list[Measurement | None]:
     """Measure cost and latency of networks (family and fields), one after another, on the engine's own devices.
 
     None: the network cannot be measured (a user's own figure may fail on it). If a worker dies, its network is tried
-    again. look: is called while an engine works, and may raise.
+    again. look: is called while an engine works, and may raise. reference_ms: the reference network's time in this
+    study.
 
     Raises:
         UserError: no network can be measured now.
@@ -47,7 +51,22 @@ def timed(
         _measured(engine, Job(-1, "cost", each), look) for each in settings
     ]  # all costs first: a cluster then keeps its worker
     pairs = zip(settings, costs, strict=True)
-    return [cost and _measured(engine, Job(-1, "latency", each, cost), look) for each, cost in pairs]
+    return [
+        cost and _measured(engine, Job(-1, "latency", each, cost, reference_ms=reference_ms), look)
+        for each, cost in pairs
+    ]
+
+
+def time_reference(engine: Engine, look: Callable[[], None]) -> Latency:
+    """Time the reference network where the engine measures a study's latencies.
+
+    Raises:
+        UserError: it cannot be timed now.
+    """
+    found = _measured(engine, Job(-1, "reference", {}), look)
+    if found is None or found.latency is None:
+        raise UserError("the reference network cannot be timed here: run `nasseg latency regseg` to see what is wrong")
+    return found.latency
 
 
 def _measured(engine: Engine, job: Job, look: Callable[[], None]) -> Measurement | None:

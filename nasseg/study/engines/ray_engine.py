@@ -37,7 +37,7 @@ from nasseg.errors import Fault, UserError
 from nasseg.measure.environment import environment
 from nasseg.study.context import Context
 from nasseg.study.engines.engine import Step
-from nasseg.study.engines.jobs import Job, Result
+from nasseg.study.engines.jobs import TIMES, Job, Result
 from nasseg.study.engines.ray_nodes import (
     Expected,
     Node,
@@ -204,12 +204,14 @@ class RayEngine:
         self._looked = time.monotonic()
         try:
             nodes = living_nodes()
-            begun, steps = ray.get(self._desk.look.remote())
+            begun, steps, lines = ray.get(self._desk.look.remote())
         except RayError as error:
             raise UserError(f"Ray failed: {_last_line(error)}; run the same command again") from None
         self._slots, self._begun = self._count(nodes), begun
         for step in steps:
             self._on_step(step)
+        for line in lines:
+            self._tell(line)
         refuse_local_storage(nodes, self._storage)
         latency_place(nodes, self._context.latency, self._resources, _HEAD)
 
@@ -220,7 +222,7 @@ class RayEngine:
         self._desk: Any = Desk.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
         self._counter, self._closing = _Counter(self._done, self._refused), _Closing()
         worker = tune.with_parameters(Worker, context=self._context, desk=self._desk, expected=expected)
-        places = {"latency": self._latency}  # by kind of job
+        places = dict.fromkeys(TIMES, self._latency)  # by kind of job
         others = self._resources
         tuner = tune.Tuner(
             tune.with_resources(

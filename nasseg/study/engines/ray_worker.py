@@ -12,7 +12,7 @@ from ray import tune
 from nasseg.measure.environment import environment
 from nasseg.study.context import Context
 from nasseg.study.engines.engine import Step
-from nasseg.study.engines.jobs import Job, Result, Workshop
+from nasseg.study.engines.jobs import TIMES, Job, Result, Workshop
 from nasseg.study.engines.ray_nodes import Expected, Node, faults, latency_device
 
 TELL_SECONDS = 0.5
@@ -26,6 +26,7 @@ class Desk:
         self._jobs: dict[int, Job] = {}
         self._taken: dict[int, tuple[Any, str]] = {}
         self._steps: dict[int, Step] = {}
+        self._lines: list[str] = []
 
     def put(self, job: Job) -> None:
         self._jobs[job.candidate] = job
@@ -49,10 +50,14 @@ class Desk:
     def send(self, step: Step) -> None:
         self._steps[step[0]] = step
 
-    def look(self) -> tuple[set[int], list[Step]]:
-        """Return the candidates whose jobs have begun, and the steps since the last look."""
+    def say(self, line: str) -> None:
+        self._lines.append(line)
+
+    def look(self) -> tuple[set[int], list[Step], list[str]]:
+        """Return the candidates whose jobs have begun, and the steps and the workers' lines since the last look."""
         steps, self._steps = list(self._steps.values()), {}
-        return set(self._taken), steps
+        lines, self._lines = self._lines, []
+        return set(self._taken), steps, lines
 
 
 class Worker(tune.Trainable):
@@ -63,7 +68,7 @@ class Worker(tune.Trainable):
         self.desk, self.expected = parameters["desk"], cast(Expected, parameters["expected"])
         _go_to(self.expected.folder)
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))  # Ray's: the CPUs of a trial
-        self.workshop, self.told = Workshop(context, self._tell), 0.0
+        self.workshop, self.told = Workshop(context, self._tell, self._say), 0.0
         self.faults: list[str] | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -87,7 +92,7 @@ class Worker(tune.Trainable):
         if self.faults is None:
             self.faults = faults(context, self.expected)
         found, device = list(self.faults), self.expected.latency_device
-        if job.kind == "latency" and latency_device(context.latency, environment()) != device:
+        if job.kind in TIMES and latency_device(context.latency, environment()) != device:
             found.append(f"latencies of this search come from {device}, and it has another device: take it out")
         return found
 
@@ -95,6 +100,9 @@ class Worker(tune.Trainable):
         if time.monotonic() - self.told > TELL_SECONDS:
             self.told = time.monotonic()
             self.desk.send.remote((candidate, step, loss))
+
+    def _say(self, line: str) -> None:
+        self.desk.say.remote(f"{_here()}: {line}")
 
 
 @ray.remote(num_cpus=0, max_retries=0)

@@ -20,7 +20,7 @@ from nasseg.records import StudyRecord, TrialRow
 from nasseg.study.data_file import DataFile
 from nasseg.study.finish.retrain import Retraining
 from nasseg.study.limits import over_limit
-from nasseg.study.store.read_study import open_record, record_of
+from nasseg.study.store.read_study import latest_of, open_record, record_of
 from nasseg.study.store.record import Record
 from nasseg.study.store.sibling import sibling
 from nasseg.study.store.storage import storage_faults
@@ -76,7 +76,7 @@ def finish_study(
         raise UserError(f"at least one seed and one thread are needed, got {seeds} and {threads}")
     name, _, number = str(study).partition("#")
     source = open_record(name, storage)
-    searched = record_of(source)
+    searched = latest_of(source)
     front = front_members(searched)
     members = [_member(searched, number)] if number else front
     loaded, held_out, notes = data_of(searched, data)

@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 from optuna.trial import TrialState, create_trial
 
-from nasseg.analyse.remeasured import agreement, remeasured_frame, sessions
-from nasseg.analyse.trials import outcome
+from nasseg.analyse.remeasured import PURPOSE, SEARCHED_MS, agreement, remeasured_frame, sessions
+from nasseg.analyse.trials import is_disturbed, may_be_on_front, outcome
 from nasseg.errors import UserError
 from nasseg.families import Arch, arch_of
 from nasseg.figures import USUAL, value_of
@@ -27,7 +27,7 @@ from nasseg.records import Latency, LatencyProtocol, Measurement, StudyRecord, T
 from nasseg.study.finish.finish import front_members
 from nasseg.study.limits import over_limit
 from nasseg.study.store.candidate import Candidate, Proposal
-from nasseg.study.store.read_study import open_record, record_of
+from nasseg.study.store.read_study import latest_of, open_record, record_of
 from nasseg.study.store.record import Record
 from nasseg.study.store.sibling import sibling
 from nasseg.study.store.storage import storage_faults
@@ -41,8 +41,8 @@ from nasseg.study.store.trial_attributes import (
     WEIGHTS_SHA256,
 )
 
-PURPOSE = "remeasure"
 ROUNDS = 5
+END_ROUNDS = 3  # at the end of a search
 _KEPT = (EVAL_KEY, WEIGHTS_SHA256)  # to find the weights
 
 
@@ -90,8 +90,14 @@ def remeasure(
     searched = record_of(source)
     if "@" in searched.name:
         raise UserError(f"{searched.name} is no search: measure {searched.name.partition('@')[0]} again")
+    return _session(source, searched, rounds, command, on_progress)
+
+
+def _session(
+    source: Record, searched: StudyRecord, rounds: int, command: str, on_progress: Callable[[int, int], None]
+) -> Remeasured:
     front = front_members(searched)
-    members = _with_published(searched, front)
+    members = session_members(searched)
     protocol = _latency(members[0]).protocol
     with of_record(searched.own_code):
         rows = _time(members, protocol, rounds, on_progress)
@@ -105,9 +111,35 @@ def remeasure(
     return Remeasured(found, searched, session, remeasured_frame(found), tuple(_notes(members, rows)))
 
 
-def _with_published(searched: StudyRecord, front: list[TrialRow]) -> list[TrialRow]:
-    """Return the front, and each published network that was trained and is not on it."""
-    found = {_measured(trial).arch_id: trial for trial in front}
+def time_front_again(record: Record, look: Callable[[], None], tell: Callable[[str], None]) -> None:
+    """Time the front in one session at the end of a search, unless a quiet session has timed all of it.
+
+    look: called between measurements, and may raise; nothing is kept then. What stands against it is told.
+    """
+    searched = record_of(record)
+    known = latest_of(record)
+    done = {_measured(t).arch_id for t in known.trials if SEARCHED_MS in t.extra and not is_disturbed(t)}
+    try:
+        members = session_members(searched)
+        if {_measured(member).arch_id for member in members} <= done or _latency(members[0]).protocol.command:
+            return
+        tell(f"timing the front again, {len(members)} networks in turns")
+        for line in _session(record, searched, END_ROUNDS, "", lambda _done, _of: look()).lines():
+            tell(line)
+    except UserError as error:
+        tell(f"the front was not timed again: {error}")
+
+
+def session_members(searched: StudyRecord) -> list[TrialRow]:
+    """Return the front, what may be on it if its latency is doubtful, and the other trained published networks.
+
+    Raises:
+        UserError: no network keeps the limits.
+    """
+    found = {_measured(trial).arch_id: trial for trial in front_members(searched)}
+    for trial, may_be in zip(searched.trials, may_be_on_front(searched), strict=True):
+        if may_be:
+            found.setdefault(_measured(trial).arch_id, trial)
     for trial in searched.trials:
         if PUBLISHED in trial.extra and outcome(trial) == "finished":
             found.setdefault(_measured(trial).arch_id, trial)
@@ -130,7 +162,14 @@ def _time(
         on_progress(done, rounds * len(archs))
 
     try:
-        return compare_latency(archs, protocol, base=next(iter(archs)), repeat=rounds, exclusive=exclusive)
+        return compare_latency(
+            archs,
+            protocol,
+            base=next(iter(archs)),
+            repeat=rounds,
+            exclusive=exclusive,
+            reference_ms=_latency(members[0]).reference_ms,
+        )
     finally:
         lock.close()
 
@@ -179,7 +218,7 @@ def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, mor
         **{name: member.extra[name] for name in _KEPT if name in member.extra},
         **more,
         OF_TRIAL: member.number,
-        "searched_latency_ms": _latency(member).p50_ms,
+        SEARCHED_MS: _latency(member).p50_ms,
         ROUNDS_MS: [one.p50_ms for one in row.rounds],
         DISTURBED_ROUNDS: row.disturbed,
         **({"over_limit": broken} if broken else {}),

@@ -105,7 +105,7 @@ class Retraining:
         assert member.arch is not None
         if before.latency is None:
             return before
-        done = self.workshop.run(Job(0, "latency", member.arch, before))
+        done = self.workshop.run(Job(0, "latency", member.arch, before, reference_ms=before.latency.reference_ms))
         if done.measurement is None or done.fault:
             raise UserError(f"cannot time trial {member.number} again: {done.reason}")
         broken = over_limit(self.searched.limits, done.measurement)
@@ -143,7 +143,7 @@ class Retraining:
             device=self.device,
             code=self.searched.own_code,
         )
-        return Workshop(context)
+        return Workshop(context, tell=self.tell)
 
     def _begin(self, member: TrialRow, measurement: Measurement, seed: int) -> None:
         """Claim and train a network with a seed, unless that is done, under way, or known to diverge."""

@@ -20,6 +20,7 @@ from nasseg.records import Measurement, Size
 from nasseg.study.context import Context
 from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.limits import Rules
+from nasseg.study.search.reference_time import reference_ms
 from nasseg.study.search.run_study import prepare
 from nasseg.study.search.smaller_images import fitting_size
 from nasseg.study.store.read_study import find_record
@@ -163,15 +164,16 @@ def preview(
     for trial in trials_there:
         proposer.learn(trial)
         total -= counts(trial)
-    rules, workshop = Rules(study), Workshop(context)
+    rules, workshop = Rules(study), Workshop(context, tell=tell)
     samples: list[Sample] = []
     tell(f"drawing and costing {DRAWN} candidates")
     while len(samples) < DRAWN and (proposal := proposer.propose()):
         samples.append(_measured(Job(0, "cost", study.space.settings(proposal.params)), workshop, rules))
+    reference = reference_ms(record.attributes()) if record else None
     passing = sorted((s for s in samples if not s.verdict and s.measurement), key=_macs)
     tell("timing some that keep the limits on cost")
     timed = tuple(
-        _measured(Job(0, "latency", s.settings, s.measurement, seed=seed), workshop, rules)
+        _measured(Job(0, "latency", s.settings, s.measurement, seed=seed, reference_ms=reference), workshop, rules)
         for s in _spread(passing, TIMED)
     )
     trained = _spread([sample for sample in timed if not sample.verdict], TRAINED) if total > 0 else []

@@ -8,11 +8,19 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.analyse.compute_spent import Account, Compute
-from nasseg.analyse.trials import FrontShare, broken_limit, share_of
+from nasseg.analyse.trials import Doubts, FrontShare, broken_limit, share_of
 from nasseg.limits import Limits
 from nasseg.study.driver.driver import Driver
 from nasseg.study.store.read_study import row_of
-from nasseg.study.store.trial_attributes import CONTINUES, PUBLISHED, REUSED_FROM, is_interrupted, is_stopped
+from nasseg.study.store.trial_attributes import (
+    ARCH_ID,
+    CONTINUES,
+    DISTURBED,
+    PUBLISHED,
+    REUSED_FROM,
+    is_interrupted,
+    is_stopped,
+)
 from nasseg.words import duration
 
 
@@ -36,6 +44,7 @@ class Progress:
     running: tuple[tuple[str, int, int, int], ...]
     seconds_left: float | None
     compute: Compute
+    doubts: Doubts
 
     def line(self) -> str:
         left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
@@ -48,11 +57,12 @@ class Progress:
         saved = f"; saved about {by}" if by else ""
         stopped = f" ({self.stopped} of them to a rung)" if self.stopped else ""
         failed = f", {self.failed} failed" if self.failed else ""
+        doubtful = f", {self.doubts.disturbed} timed beside other work" if self.doubts.disturbed else ""
         moved = " (its box moved)" if self.box_moved else ""
         return (
-            f"{self.done} of {self.trials} trained{stopped}, {self.rejected} over a limit{failed}; front {self.front}, "
-            f"hypervolume {self.hypervolume:.3f}{moved}; trained for {duration(of.trained)}{saved}{left}"
-            + (f" ({running})" if running else "")
+            f"{self.done} of {self.trials} trained{stopped}, {self.rejected} over a limit{failed}{doubtful}; "
+            f"front {self.front}, hypervolume {self.hypervolume:.3f}{moved}; "
+            f"trained for {duration(of.trained)}{saved}{left}" + (f" ({running})" if running else "")
         )
 
 
@@ -69,6 +79,11 @@ class Tally:
         self.stopped: set[int] = set()  # numbers of trials waiting at a rung
         self.rejected = self.failed = 0
         self.account = Account()
+        self._timed: dict[str, bool] = {}  # arch_id -> whether beside other work
+
+    @property
+    def doubts(self) -> Doubts:
+        return Doubts(len(self._timed), sum(self._timed.values()))
 
     @property
     def own(self) -> list[FrozenTrial]:
@@ -81,6 +96,8 @@ class Tally:
 
     def learn(self, trial: FrozenTrial) -> None:
         """Take in a trial that ended."""
+        if DISTURBED in trial.user_attrs:
+            self._timed[trial.user_attrs[ARCH_ID]] = trial.user_attrs[DISTURBED]
         if not is_interrupted(trial):  # an interrupted one waits at its rung again
             self.stopped.discard(trial.user_attrs.get(CONTINUES, -1))
         if trial.state == TrialState.FAIL:
@@ -134,6 +151,7 @@ class ProgressWatch:
             compute=tally.account.compute(
                 {trial.user_attrs[CONTINUES] for trial in unfinished if CONTINUES in trial.user_attrs}
             ),
+            doubts=tally.doubts,
         )
 
     def _running(self) -> Iterator[tuple[str, int, int, int]]:

@@ -13,7 +13,9 @@ from nasseg.study.study_file import Study
 _COSTS = ("params", "macs", "fvcore_flops", "field_of_view")
 
 
-def keep_published(study: Study, record: Record, engine: Engine, look: Callable[[], None]) -> None:
+def keep_published(
+    study: Study, record: Record, engine: Engine, look: Callable[[], None], reference_ms: float | None
+) -> None:
     """Measure the published networks of a study's families once, and store them with it.
 
     Reading the study then needs no torch. Networks that cannot be measured are left out, and the next call tries them
@@ -27,7 +29,7 @@ def keep_published(study: Study, record: Record, engine: Engine, look: Callable[
         return
     chosen = [variant for variant in variants().values() if variant.name in wanted]
     archs = [make_arch(variant.name) for variant in chosen]
-    measured = timed(engine, ({"family": arch.family, **arch.params()} for arch in archs), look)
+    measured = timed(engine, ({"family": arch.family, **arch.params()} for arch in archs), look, reference_ms)
     points = [_point(variant, found) for variant, found in zip(chosen, measured, strict=True)]
     record.set_attributes({"published": [point for point in points if point]})
 
@@ -42,4 +44,5 @@ def _point(variant: Variant, found: Measurement | None) -> dict[str, Any] | None
         "family": variant.family,
         "params": variant.params,
         "figures": {**figures, "latency_ms": found.latency.p50_ms},
+        "disturbed": found.latency.disturbed,
     }

@@ -19,6 +19,7 @@ from nasseg.study.driver.driver import Driver
 from nasseg.study.driver.other_study import Reuse, front_points, reuse_of
 from nasseg.study.engines.engine import OpenEngine, Setup
 from nasseg.study.engines.open_engine import begin_engine
+from nasseg.study.finish.remeasure import time_front_again
 from nasseg.study.own_figures import try_figures
 from nasseg.study.propose.ehvi_proposer import make_proposer
 from nasseg.study.propose.graph_features import SpacePoints
@@ -28,8 +29,9 @@ from nasseg.study.propose.samplers import make_sampler
 from nasseg.study.search.one_place import keep_latency_device, refuse_other_host
 from nasseg.study.search.progress import Progress, ProgressWatch, Tally
 from nasseg.study.search.published_points import keep_published
+from nasseg.study.search.reference_time import keep_reference
 from nasseg.study.search.settings import RunOptions, RunSettings, run_settings
-from nasseg.study.store.read_study import open_record, record_of
+from nasseg.study.store.read_study import latest_of, open_record, record_of
 from nasseg.study.store.record import Record, now
 from nasseg.study.store.storage import open_storage, storage_faults
 from nasseg.study.store.weight_store import Keeper, WeightStore, weights_place
@@ -56,9 +58,10 @@ def run_study(
 ) -> Ended:
     """Run a study until it has its number of trained trials, or of hours, resuming from its record.
 
-    Ctrl-C and SIGTERM end it cleanly: what runs is re-queued; so does a fault of the data or the disk. options: see
-    nasseg.study.search.settings.RunOptions. tell: hears of nodes of a cluster that are of no use, and of checkpoints
-    that are set aside.
+    Ctrl-C and SIGTERM stop it cleanly: running trials are re-queued. So does a fault of the data or the disk. options:
+    see nasseg.study.search.settings.RunOptions. tell: is called with lines on what is waited for, on the session at the
+    end, on checkpoints that are set aside, and on a cluster's nodes
+    that this study cannot use.
 
     Raises:
         UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its
@@ -85,8 +88,15 @@ def run_study(
     )
     opened = begin_engine(settings.engine, setup)
     search = _Search(study, settings, context, proposer, reuse, record, opened, steps, on_progress, tell)
-    with closing(opened.engine), storage_faults(settings.storage), only(context.code), interrupts() as look:
-        return search.run(look)
+    with storage_faults(settings.storage), only(context.code), interrupts() as look:
+        with closing(opened.engine):
+            ended = search.run(look)
+        if settings.time_again and settings.engine == "local" and not (ended.interrupted or ended.fault):
+            try:
+                time_front_again(record, look, tell)
+            except KeyboardInterrupt:
+                ended = replace(ended, interrupted=True)
+        return replace(ended, record=latest_of(record))
 
 
 def prepare(study: Study, data: Path | None, seed: int, elsewhere: bool = False) -> tuple[Context, Proposer]:
@@ -162,15 +172,25 @@ class _Search:
         try:
             if any(figure.phase == "latency" for figure in self.study.figures.values()):
                 keep_latency_device(self.record, self.opened.latency_device)
-            keep_published(self.study, self.record, self.opened.engine, look)
+            reference_ms = keep_reference(self.record, self.context.latency, self.opened.engine, look, self.tell)
+            keep_published(self.study, self.record, self.opened.engine, look, reference_ms)
         except KeyboardInterrupt:
             return Ended(record_of(self.record), "stopped", interrupted=True)
         tally = Tally([figure.name for figure in self.study.objectives], self.study.limits)
-        driver = self._driver(tally)
+        driver = self._driver(tally, reference_ms)
         watch = ProgressWatch(driver, tally, self.steps)
+        warnings: list[str] = []
+
+        def show() -> None:
+            progress = watch.look()
+            self.on_progress(progress)
+            if progress.doubts.most and not warnings:
+                warnings.append(progress.doubts.line(self.study.name))
+                self.tell(warnings[0])
+
         try:
-            self.on_progress(watch.look())
-            reason = driver.run(lambda: self.on_progress(watch.look()), look)
+            show()
+            reason = driver.run(show, look)
             return Ended(record_of(self.record), reason)
         except KeyboardInterrupt:
             requeued = driver.stop("the search was stopped")
@@ -179,7 +199,7 @@ class _Search:
             requeued = driver.stop(str(error))
             return Ended(record_of(self.record), "stopped", requeued=requeued, fault=str(error))
 
-    def _driver(self, tally: Tally) -> Driver:
+    def _driver(self, tally: Tally, reference_ms: float | None) -> Driver:
         study, file = self.study, self.study.file
         budget = Budget(self.record, self.settings.trials, self.settings.hours, file.max_trial_minutes)
         directions: list[str] = [figure.direction for figure in study.objectives]
@@ -195,6 +215,7 @@ class _Search:
             self.settings.seed,
             reuse=self.reuse,
             screen=screen,
+            reference_ms=reference_ms,
             learners=[keeper.learn, tally.learn],
             say=self.tell,
         )

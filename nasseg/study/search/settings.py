@@ -17,8 +17,8 @@ class RunOptions(TypedDict, total=False):
     set's folder. seed: of the sampler and of trainings. runs: a path or an fsspec URL for the weights, by study below
     it; default: ./runs. reuse: another study, whose trained networks are tried first and not trained again if the
     accuracy protocol is equal. start_from: another study, with any protocols, whose front is tried first. engine: where
-    jobs run. address: of the Ray cluster; default: start one here. callbacks: your own, for Ray Tune. command:
-    continues the study, shown in reports.
+    jobs run. address: of the Ray cluster; default: start one here. callbacks: your own, for Ray Tune. time_again: time
+    the front in one session at the end. command: continues the study, shown in reports.
     """
 
     storage: str | None
@@ -33,6 +33,7 @@ class RunOptions(TypedDict, total=False):
     engine: str
     address: str | None
     callbacks: Sequence[Any]
+    time_again: bool
     command: str
 
 
@@ -52,6 +53,7 @@ class RunSettings:
     engine: str
     address: str | None
     callbacks: tuple[Any, ...]
+    time_again: bool
     command: str
     same_storage: str | None  # the storage of `reuse` and `start_from`; None: each in its own file
 
@@ -73,5 +75,6 @@ def run_settings(study: Study, options: RunOptions) -> RunSettings:
         engine=options.get("engine", "local"),
         address=options.get("address"),
         callbacks=tuple(options.get("callbacks", ())),
+        time_again=options.get("time_again", True),
         command=options.get("command", "") or f"nasseg search {study.name}",
     )

@@ -21,6 +21,7 @@ from nasseg.study.store.trial_attributes import (
     RUNG,
     SEED,
     STRAIGHT,
+    kept,
 )
 
 
@@ -80,5 +81,5 @@ class Candidate:
         if self.straight is not None:
             attributes[STRAIGHT] = self.straight
         if self.measurement is not None:
-            attributes |= {ARCH_ID: self.measurement.arch_id, MEASUREMENT: self.measurement.to_json()}
+            attributes |= {ARCH_ID: self.measurement.arch_id, **kept(self.measurement)}
         return attributes

@@ -54,16 +54,16 @@ class JournalStudy:
             return keep(tuple(rows))
 
 
-def journal_study(path: Path, name: str) -> JournalStudy | None:
-    """Return the study of that name; None if it must be read through Optuna, or does not exist."""
+def journal_studies(path: Path) -> dict[str, JournalStudy]:
+    """Return the studies of a journal by name; none if they must be read through Optuna."""
     try:
         with no_collection(), path.open("rb") as file:
-            return _read(file.readlines(), name)
+            return _read(file.readlines())
     except (OSError, ValueError, LookupError, TypeError):  # no journal, or another format
-        return None
+        return {}
 
 
-def _read(lines: list[bytes], name: str) -> JournalStudy | None:
+def _read(lines: list[bytes]) -> dict[str, JournalStudy]:
     studies: dict[int, JournalStudy] = {}
     of_trial: list[dict[str, Any]] = []  # by trial id, for all studies
     made = 0
@@ -91,8 +91,8 @@ def _read(lines: list[bytes], name: str) -> JournalStudy | None:
             if log["study_id"] in studies:
                 studies[log["study_id"]].attributes.update(log["user_attr"])
         elif code not in _NOT_READ:
-            return None
-    return next((study for study in studies.values() if study.name == name), None)
+            return {}
+    return {study.name: study for study in studies.values()}
 
 
 def _set_state(trial: dict[str, Any], log: dict[str, Any]) -> None:

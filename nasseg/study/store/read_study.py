@@ -7,9 +7,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from nasseg.analyse.remeasured import PURPOSE, with_later_latencies
 from nasseg.errors import UserError
 from nasseg.records import Measurement, Objective, PublishedPoint, StudyRecord, TrialRow
-from nasseg.study.store.read_journal import journal_study
+from nasseg.study.store.read_journal import JournalStudy, journal_studies
 from nasseg.study.store.read_sql import bulk_rows
 from nasseg.study.store.record import Record, study_names
 from nasseg.study.store.storage import default_url, is_there, journal_path, open_storage
@@ -19,17 +20,20 @@ _FLAT = {ARCH, MEASUREMENT, REASON, RUNG, REUSED_FROM, SEED}
 
 
 def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
-    """Read the record of a study by name, or by the path of its file.
+    """Read the record of a study by name, or by the path of its file, with the latest latencies of its networks.
 
     Raises:
         UserError: nothing is stored there.
     """
     label = _label(str(name))
     journal = journal_path(storage) if storage else None
-    study = journal_study(journal, label) if journal else None
-    if study is None:
-        return record_of(open_record(label, storage))
-    return _study_record(label, study.attributes, study.rows(_objectives(label, study.attributes)))
+    studies = journal_studies(journal) if journal else {}
+    if label not in studies:
+        return latest_of(open_record(label, storage))
+    found, again = _from_journal(studies[label]), studies.get(_again(label))
+    if again is None or not _is_whole(again.attributes):
+        return found
+    return with_later_latencies(found, _from_journal(again))
 
 
 def open_record(name: str, storage: str | None = None) -> Record:
@@ -50,6 +54,23 @@ def find_record(name: str, storage: str | None = None) -> Record | None:
     return Record(opened, name) if name in study_names(opened) else None
 
 
+def latest_of(record: Record) -> StudyRecord:
+    """Return the record of a study, with latencies that were taken later in place of the search's own."""
+    found, name = record_of(record), _again(record.name)
+    if name not in study_names(record.storage):
+        return found
+    again = Record(record.storage, name)
+    return with_later_latencies(found, record_of(again)) if _is_whole(again.attributes()) else found
+
+
+def _from_journal(study: JournalStudy) -> StudyRecord:
+    return _study_record(study.name, study.attributes, study.rows(_objectives(study.name, study.attributes)))
+
+
+def _again(name: str) -> str:
+    return f"{name}@{PURPOSE}"
+
+
 def record_of(record: Record) -> StudyRecord:
     attributes = record.attributes()
     names = _objectives(record.name, attributes)
@@ -57,8 +78,13 @@ def record_of(record: Record) -> StudyRecord:
     return _study_record(record.name, attributes, rows)
 
 
+def _is_whole(attributes: dict[str, Any]) -> bool:
+    """Return whether all is there that readers need."""
+    return {"objectives", "study_file", "created"} <= attributes.keys()  # those a search writes first and last
+
+
 def _objectives(name: str, attributes: dict[str, Any]) -> list[str]:
-    if not {"objectives", "study_file", "created"} <= attributes.keys():  # those a search writes first and last
+    if not _is_whole(attributes):
         raise UserError(
             f"study {name!r} in this storage is not nasseg's, or is just being created; try again, or name another"
         )
@@ -82,6 +108,7 @@ def _study_record(name: str, attributes: dict[str, Any], rows: tuple[TrialRow, .
             "space_file": attributes["space_file"],
             "searched_seconds": attributes.get("searched_seconds", 0.0),
             "price_per_hour": attributes.get("price_per_hour"),
+            **({"latency_reference": known} if (known := attributes.get("latency_reference")) else {}),
         },
     )
 

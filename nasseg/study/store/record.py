@@ -45,10 +45,10 @@ class Record:
     def create(
         cls, storage: BaseStorage, name: str, objectives: Mapping[str, str], identity: dict[str, Any]
     ) -> "Record":
-        """Return the study of that name, created if there is none. objectives: direction by name.
+        """Open the study of that name; create it if there is none. objectives: direction by name.
 
         Raises:
-            UserError: there is one with another identity; the message says what differs.
+            UserError: the stored study has another identity; the message says what differs.
         """
         storage = optuna.storages.get_storage(storage)
         try:
@@ -69,10 +69,10 @@ class Record:
 
     @classmethod
     def load(cls, storage: BaseStorage, name: str) -> "Record":
-        """Return an existing study.
+        """Open an existing study.
 
         Raises:
-            UserError: it does not exist; the nearest name is offered.
+            UserError: it does not exist; the message offers the nearest name.
         """
         names = study_names(storage)
         if name not in names:
@@ -162,7 +162,10 @@ class Record:
         return self._add(candidate, TrialState.RUNNING, None, constraints, figures, more)
 
     def take_waiting(self, among: Iterable[FrozenTrial] | None = None) -> FrozenTrial | None:
-        """Take a re-queued trial, now RUNNING with our lease; None if none waits. `among`: trials read a moment ago."""
+        """Make a waiting trial RUNNING, with our lease, and return it; None if none waits.
+
+        among: trials read a moment ago; None reads them now. One that another process took since is passed over.
+        """
         for trial in self.trials(TrialState.WAITING) if among is None else among:
             if trial.state == TrialState.WAITING and self.storage.set_trial_state_values(
                 trial._trial_id, TrialState.RUNNING
@@ -180,7 +183,7 @@ class Record:
         return self._set(trial, values)
 
     def constrain(self, trial: FrozenTrial, constraints: Mapping[str, float]) -> None:
-        """Tell samplers by how much a running trial breaks its limits (constraints set at the claim stay)."""
+        """Tell samplers by how much a running trial breaks its limits. Constraints set at the claim stay."""
         running = optuna.Trial(self._study, trial._trial_id)
         for key, value in constraints.items():
             if key not in trial.constraints:
@@ -190,7 +193,7 @@ class Record:
         return self.storage.get_trial(trial._trial_id)
 
     def complete(self, trial: FrozenTrial, values: list[float], attributes: Mapping[str, Any]) -> bool:
-        """Make a trial COMPLETE with its figures; return False, and count nothing, if the lease was lost."""
+        """Make a trial of ours COMPLETE with its figures; return False if it is no longer ours."""
         return self._set(trial, attributes) and self._end(trial, TrialState.COMPLETE, values)
 
     def prune(self, trial: FrozenTrial, reason: str, attributes: Mapping[str, Any]) -> bool:
@@ -200,8 +203,11 @@ class Record:
         return self._set(trial, {REASON: redact(reason), FAULT: fault}) and self._end(trial, TrialState.FAIL)
 
     def requeue(self, trial: FrozenTrial, reason: str) -> bool:
-        """End an interrupted running trial (ours, or one with a stale lease) and enqueue it again, once."""
-        trial = self.storage.get_trial(trial._trial_id)  # measurements since the claim go with it
+        """End an interrupted trial as FAIL and enqueue a copy with its measurements.
+
+        The trial is ours, or its lease is stale. Return False if it has ended already, so it is enqueued once.
+        """
+        trial = self.storage.get_trial(trial._trial_id)  # the copy takes along what was measured since the claim
         try:
             self.storage.set_trial_user_attr(trial._trial_id, REASON, redact(f"interrupted: {reason}"))
             self.storage.set_trial_user_attr(trial._trial_id, FAULT, Fault.INTERRUPTED)
@@ -221,7 +227,7 @@ class Record:
         return True
 
     def take_back(self, watch: LeaseWatch, running: Iterable[FrozenTrial]) -> None:
-        """Requeue the trials whose process is gone."""
+        """Requeue the running trials whose lease is stale: their process is gone."""
         for trial in running:
             if watch.is_stale(trial.number, trial.user_attrs.get(LEASE)):
                 self.requeue(trial, "its process is gone")

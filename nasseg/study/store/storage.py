@@ -26,10 +26,12 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, Prog
 from nasseg.errors import UserError
 from nasseg.redaction import keep_secret
 
-SCHEMA = 12  # the version of Optuna's tables that is known here
+SCHEMA = 12  # the version of Optuna's tables that _Database writes
 SQLITE_TIMEOUT_S = 60
 TABLE_ATTEMPTS = 25
-_POSTGRESQL = re.compile("^postgres(ql)?://")  # without a driver, its meaning differs between versions of SQLAlchemy
+_POSTGRESQL = re.compile(
+    "^postgres(ql)?://"
+)  # a URL without a driver means different ones in different versions of SQLAlchemy
 _JOURNAL_SUFFIXES = (".log", ".journal")
 
 
@@ -59,7 +61,7 @@ TABLE_RUNS = Path("runs/tables")  # trainings of tables' rows, which tables shar
 
 @contextmanager
 def storage_faults(url: str = "") -> Iterator[None]:
-    """Report errors of a storage as user errors; url: of the storage, if known.
+    """Report a storage's errors as user errors. url: of the storage, if known.
 
     Raises:
         UserError: the storage failed.
@@ -80,7 +82,7 @@ def _reason(error: BaseException) -> str:
 
 
 def is_there(url: str) -> bool:
-    """Return whether there is a storage behind a URL; a server counts as one."""
+    """Return whether there is a storage behind a URL. A server always counts as one."""
     path = _local_path(url)
     return path is None or path.exists()
 
@@ -99,7 +101,7 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
     """Open the storage behind an Optuna URL or the path of a journal (.log, .journal).
 
     Raises:
-        UserError: it cannot be opened, or `create` is False and there is none yet.
+        UserError: it cannot be opened, or there is none yet and `create` is False.
     """
     keep_secret(url)
     path = _local_path(url)
@@ -131,10 +133,12 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
 
 
 class _Journal(JournalFileBackend):
-    """A journal without torn lines: a line cut off by a full disk or a kill is ignored and must not spoil the next.
+    """A journal that removes a torn last line.
+
+    A full disk or a kill can cut a line off. The next line would be appended to it, and both would be lost.
 
     Raises:
-        ValueError: the file is something else.
+        ValueError: the file is no journal of Optuna's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -162,8 +166,8 @@ class _Journal(JournalFileBackend):
 class _Database(RDBStorage):
     """A database that stores a new trial in a handful of statements.
 
-    Optuna's own takes two or three for every parameter and attribute, mostly queries with the same answer. The stored
-    data are the same.
+    Optuna's own takes two or three for every parameter and attribute; most are queries that give the same answer each
+    time. The stored data are the same.
     """
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
@@ -208,7 +212,7 @@ class _Database(RDBStorage):
         return trial
 
     def _first(self, study_id: int, name: str, new: BaseDistribution, session: Any) -> BaseDistribution:
-        """Return a parameter's first distribution, which all of the study must keep to; `new` if it has none."""
+        """Return a parameter's first distribution in a study, which later ones must match; `new` if it has none."""
         found = self._distributions.get((study_id, name))
         if found is None:
             stored = (
@@ -244,7 +248,11 @@ def _database(url: str, options: dict[str, Any]) -> RDBStorage:
 
 
 def _local_path(url: str) -> Path | None:
-    """Return the file behind an SQLite URL or a journal; None for a server."""
+    """Return the file behind an SQLite URL or a journal's path; None for a server.
+
+    Raises:
+        UserError: it is neither a URL nor the path of a journal.
+    """
     if url.startswith("sqlite:///"):
         return Path(url.removeprefix("sqlite:///"))
     if "://" not in url:

@@ -4,6 +4,8 @@ People sort and filter by the plain ones in `optuna-dashboard`. Besides those na
 figures under their own names (macs, latency_ms, miou, ...).
 """
 
+from typing import Any
+
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.errors import Fault
@@ -19,6 +21,7 @@ EVAL_KEY = "eval_key"  # the identity of its training, and the folder of its wei
 
 # Its measurement
 MEASUREMENT = "measurement"  # every figure with its protocol and environment, as JSON
+DISTURBED = "disturbed"  # whether its latency was taken beside other work
 RUNG = "rung"
 STOPPED = "stopped_at_rung"  # set if it was trained to a rung below the last
 CONTINUES = "continues"  # the number of the trial whose weights a promotion continues
@@ -53,6 +56,12 @@ def measurement_of(trial: FrozenTrial) -> Measurement | None:
     """Return the measurement of a trial's network; None if there is none."""
     text = trial.user_attrs.get(MEASUREMENT)
     return Measurement.from_json(text) if text else None
+
+
+def kept(measurement: Measurement) -> dict[str, Any]:
+    """Return the attributes that hold a measurement."""
+    latency = measurement.latency
+    return {MEASUREMENT: measurement.to_json(), **({DISTURBED: latency.disturbed} if latency else {})}
 
 
 def has_fault(trial: FrozenTrial, fault: Fault) -> bool:

@@ -1,4 +1,4 @@
-"""Random views of training images, a whole batch at once and on the device that trains."""
+"""Random views of training images, made on the training device; images of one size as a whole batch."""
 
 import torch
 from torch import Tensor
@@ -19,11 +19,11 @@ def _planes(device: torch.device) -> tuple[Tensor, Tensor]:
 class Augment:
     """A recipe's zoom, flip, crop, jitter and RandAugment.
 
-    A view of size crop_size is cut from the image zoomed by a random factor, at a random place, or where it holds a
-    place that is asked for; where it is larger than the zoomed image, the rest is grey and ignored. A zoom below 1 is
-    antialiased as Pillow's bilinear is, by which the papers' code resizes. Every random number is drawn from one
-    generator on the CPU, so that a seed gives the same views on every device. Images of different sizes come as lists;
-    their views are of size `seen` if the recipe has no crop_size.
+    The image is zoomed by a random factor, and a view of size crop_size is cut from it at a random place. The view can
+    be made to hold a given place. Where it is larger than the zoomed image, the rest is grey and ignored. A zoom below
+    1 is antialiased like Pillow's bilinear resizing, which the papers' code uses. Every random number is drawn from one
+    generator on the CPU, so a seed gives the same views on every device. Images of different sizes come as lists; their
+    views have size `seen` if the recipe has no crop_size.
     """
 
     def __init__(self, recipe: Recipe, seen: Size | None = None) -> None:
@@ -36,9 +36,10 @@ class Augment:
         generator: torch.Generator,
         held: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return views of uint8 [B, H, W, 3] and [B, H, W]: float [B, 3, h, w], normalised, and int64 [B, h, w].
+        """Return views of images, uint8 [B, H, W, 3], and of their labels, uint8 [B, H, W].
 
-        held: [B, 2], row and column in an image that its view must hold, NaN for none.
+        Views are normalised floats [B, 3, h, w], their labels int64 [B, h, w].
+        held: [B, 2], the row and column of a place in each image that its view must hold; NaN for none.
         """
         device = images[0].device
         draws = torch.rand(6, len(images), 1, generator=generator)
@@ -90,9 +91,9 @@ class Augment:
 
 
 def _zoomed(images: Tensor, smaller: dict[int, list[int]], rows: Tensor, columns: Tensor) -> Tensor:
-    """Return the views [B, 3, h, w] of images [B, H, W, 3] at those positions.
+    """Return the views [B, 3, h, w] of images [B, H, W, 3] at given positions.
 
-    smaller: height and width that an image has at its zoom, by its number, where this is below 1.
+    smaller: height and width of each image whose zoom is below 1, by its number in the batch.
     """
     if not smaller:
         return resample(normalise(images), rows, columns)
@@ -107,18 +108,18 @@ def _zoomed(images: Tensor, smaller: dict[int, list[int]], rows: Tensor, columns
 
 
 def shrink(image: Tensor, size: Size) -> Tensor:
-    """Return an image, uint8 [H, W, 3], made smaller as by Pillow's antialiased bilinear, within one of 255."""
+    """Shrink an image, uint8 [H, W, 3], like Pillow's antialiased bilinear resizing, within 1 of 255."""
     planes = image.permute(2, 0, 1)[None]
-    if image.device.type != "cpu":  # a kernel for bytes is there on the CPU only
+    if image.device.type != "cpu":  # only the CPU has a kernel for bytes
         planes = planes.float()
     small = F.interpolate(planes, size, mode="bilinear", antialias=True)
     return small.round().to(torch.uint8)[0].permute(1, 2, 0)
 
 
 def _positions(length: int, crop: int, zoom: Tensor, draw: Tensor, held: Tensor | None = None) -> Tensor:
-    """Return the places of the crop's pixels on a side of the image: [B, crop], in its pixels, with centres at i + 0.5.
+    """Return the positions of the crop's pixels on a side of the image: [B, crop], in its pixels, centres at i + 0.5.
 
-    held: [B, 1], a place that the crop must hold, anywhere in it, while it stays within the image; NaN for none.
+    held: [B, 1], a position that the crop must hold while it stays within the image; NaN for none.
     """
     steps = (torch.arange(crop, device=zoom.device) + 0.5) / zoom
     room = length - crop / zoom  # negative if the view is larger: the image then lies somewhere in it
@@ -126,13 +127,13 @@ def _positions(length: int, crop: int, zoom: Tensor, draw: Tensor, held: Tensor 
     if held is not None:
         around = torch.minimum((held - draw * (crop / zoom)).clamp(min=0), room)
         start = torch.where(held.isnan() | (room < 0), start, around)
-    # By whole pixels, of the smaller image where it is made smaller: then a view at no zoom above 1 is blurred again.
+    # Start at a whole pixel, of the shrunken image if zoom is below 1: then sampling blurs nothing up to zoom 1.
     pixels = zoom.clamp(max=1)
     return (start * pixels).round() / pixels + steps
 
 
 def _pick(labels: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the label under each position, IGNORE outside of the image, and a mask of the outside."""
+    """Return the label at each position, IGNORE outside the image, and a mask that is True outside."""
     _, height, width = labels.shape
     row, column = rows.floor().long(), columns.floor().long()
     place = (row.clamp(0, height - 1) * width)[:, :, None] + column.clamp(0, width - 1)[:, None, :]

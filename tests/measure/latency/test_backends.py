@@ -77,7 +77,7 @@ def test_networks_take_turns_and_ratios_are_of_one_round(monkeypatch):
     order = []
     drift = iter([1.0, 1.0, 3.0, 3.0])  # the machine gets three times slower between the rounds
 
-    def attempt(run, _protocol):
+    def attempt(run, *_):
         order.append(run)
         slow = next(drift)
         return Attempt(torch.full((9,), slow * {"a": 1e-3, "b": 2e-3}[run]).numpy(), 1.0, None)

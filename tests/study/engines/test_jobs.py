@@ -8,6 +8,7 @@ import pytest
 
 from nasseg.records import LatencyProtocol
 from nasseg.report.parts.network_panel import trial_detail
+from nasseg.study.engines import jobs
 from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.search.run_study import prepare
 from nasseg.train import checkpoint
@@ -62,3 +63,18 @@ def test_a_training_that_is_lost_in_mid_rung_loses_five_minutes_at_most(tmp_path
     assert steps[:9] == list(range(1, 10))
     assert 9 - 5 < steps[9] <= 9
     assert steps[9:] == list(range(steps[9], 11))
+
+
+def test_patience_with_a_busy_machine_runs_out_and_comes_back(monkeypatch):
+    monkeypatch.setenv("NASSEG_PATIENCE", "60")
+    workshop, asked, quiet = Workshop(make_context(make_study())), [], [False, False, True, False]
+    latency = next(t.measurement.latency for t in fake_record(30).trials if t.measurement and t.measurement.latency)
+
+    def measure(*_, patience, **__):
+        asked.append(patience)
+        return replace(latency, disturbed=not quiet[len(asked) - 1])
+
+    monkeypatch.setattr(jobs, "measure_latency", measure)
+    for _ in quiet:
+        assert workshop.run(Job(0, "reference", {})).measurement.latency.disturbed is not None
+    assert asked == [60.0, 30.0, 15.0, 60.0]

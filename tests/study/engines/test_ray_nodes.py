@@ -179,7 +179,7 @@ def test_a_search_is_ended_cleanly_while_published_networks_are_timed(tmp_path, 
             closed.append(self.jobs)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local_engine, "LocalEngine", lambda _context, workers, _on_step: Ended(workers))
+    monkeypatch.setattr(local_engine, "LocalEngine", lambda _context, workers, *_: Ended(workers))
     ended = run_study(make_study(data=FEW))
     assert (ended.interrupted, ended.requeued, ended.record.trials, ended.record.published) == (True, 0, (), ())
     assert len(closed) == 1
@@ -197,7 +197,7 @@ def test_a_storage_that_fails_as_a_search_is_ended_is_one_clear_error(tmp_path, 
         raise StorageInternalError("the server closed the connection")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local_engine, "LocalEngine", lambda _context, workers, _on_step: Ended(workers))
+    monkeypatch.setattr(local_engine, "LocalEngine", lambda _context, workers, *_: Ended(workers))
     monkeypatch.setattr(Record, "requeue", gone)
     with pytest.raises(UserError, match=r"storage .* failed: the server closed the connection; what it holds is kept"):
         run_study(make_study(data=FEW))

@@ -1,0 +1,148 @@
+"""Latency in turns with the reference network: what drifts, what disturbs, and what is waited for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from nasseg.errors import UserError
+from nasseg.families import make_arch
+from nasseg.measure.latency import attempts
+from nasseg.measure.latency.attempts import Attempt, attempt, measure_latency, patience_seconds, pauses
+from nasseg.measure.latency.reference import ReferenceArch
+from nasseg.records import IN_TURNS, LatencyProtocol
+
+PROTOCOL = LatencyProtocol(
+    device="cpu", input_size=(64, 64), num_classes=5, warmup=1, min_replicates=5, min_seconds=0.0, rule=IN_TURNS
+)
+
+
+def made_up(ratios, reference_ms, load=1.0, study_ms=2.0):
+    """An attempt of a round for each ratio, with three replicates, and the reference's time in each round."""
+    reference = np.repeat(reference_ms, 3) / 1e3
+    return Attempt(np.repeat(ratios, 3) * reference, load, None, reference, study_ms)
+
+
+def test_a_machine_that_drifts_changes_no_figure():
+    quiet = made_up([3.0] * 4, [2.0] * 4).latency(PROTOCOL)
+    drifting = made_up([3.0] * 4, [2.0, 2.2, 2.6, 2.9]).latency(PROTOCOL)
+    for found in (quiet, drifting):
+        assert (found.p50_ms, found.p90_ms, found.ratio, found.reference_ms) == pytest.approx((6.0, 6.0, 3.0, 2.0))
+        assert not found.disturbed
+    assert drifting.drift == pytest.approx(1.2)
+
+
+def test_without_a_study_the_references_time_is_that_of_now():
+    found = made_up([3.0] * 4, [2.0, 2.2, 2.6, 2.8], study_ms=None).latency(PROTOCOL)
+    assert found.reference_ms == pytest.approx(2.4)
+    assert found.p50_ms == pytest.approx(7.2)
+    assert found.drift == 1.0
+
+
+@pytest.mark.parametrize(
+    ("found", "doubt"),
+    [
+        (made_up([3.0] * 4, [2.0] * 4, load=3.14), "load 3.1"),
+        (made_up([2.0, 2.0, 4.0, 4.0], [2.0] * 4), "its times lie 67% apart"),
+        (made_up([3.0] * 4, [4.2] * 4), "2.1 times slower than when the study began"),
+    ],
+)
+def test_what_disturbs_is_seen_and_named(found, doubt):
+    assert found.latency(PROTOCOL).disturbed
+    assert found.doubt == doubt
+
+
+def test_the_least_that_a_network_takes_is_its_best_round():
+    assert made_up([3.0, 2.5, 3.5], [2.0, 2.1, 2.2]).latency(PROTOCOL).lower_ms == pytest.approx(5.0)
+    assert Attempt(np.array([3e-3, 2e-3, 4e-3]), 1.0, None).latency(PROTOCOL).lower_ms == pytest.approx(2.0)
+
+
+def test_network_and_reference_take_turns(monkeypatch):
+    order = []
+    monkeypatch.setattr(attempts, "_burst", lambda run, *_: (order.append(run), (np.full(2, 2.0), np.full(2, 1.0)))[1])
+    found = attempt("network", PROTOCOL, "reference", 2.0)
+    warm, turns = order[:2], order[2:]
+    assert {*warm} == {"network", "reference"}
+    assert turns == ["reference", "network"] * attempts.ROUNDS
+    assert len(found.seconds) == len(found.reference_seconds) == 2 * attempts.ROUNDS
+    assert found.load == 2.0
+    assert set(found.seconds) == {1.0}  # CPU time, of one thread
+
+
+def test_several_threads_are_timed_by_the_wall_clock(monkeypatch):
+    monkeypatch.setattr(attempts, "_burst", lambda *_: (np.full(2, 2.0), np.full(2, 1.0)))
+    found = attempt("network", replace(PROTOCOL, threads=2), "reference", 2.0)
+    assert set(found.seconds) == {2.0}
+    assert found.load == 1.0
+
+
+def test_the_reference_is_the_same_network_for_good():
+    torch.manual_seed(0)
+    model = ReferenceArch().build(5).eval()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 98_837
+    assert model(torch.zeros(1, 3, 64, 96)).shape == (1, 5, 64, 96)
+
+
+def test_a_real_network_is_timed_so():
+    found = measure_latency(make_arch("regseg", width=0.25), PROTOCOL, reference_ms=2.0)
+    assert found.p50_ms == pytest.approx(found.ratio * 2.0)
+    assert 0 < found.lower_ms <= found.p50_ms <= found.p90_ms <= found.p99_ms
+    assert found.drift > 0
+    assert found.n in (attempts.ROUNDS, attempts.ATTEMPTS * attempts.ROUNDS)
+
+
+@pytest.fixture
+def busy(monkeypatch):
+    """A machine that is quiet after `busy.attempts` attempts, and sleeps that take no time."""
+
+    class Busy:
+        attempts, waited, made = 0, [], 0
+
+    state = Busy()
+
+    def one(*_):
+        state.made += 1
+        return made_up([3.0] * 4, [2.0] * 4, load=3.14 if state.made <= state.attempts else 1.0)
+
+    state.waited = []
+    monkeypatch.setattr(attempts, "attempt", one)
+    monkeypatch.setattr(attempts, "runner", lambda *_: "run")
+    monkeypatch.setattr(attempts.time, "sleep", state.waited.append)
+    return state
+
+
+def test_disturbance_is_waited_out_and_each_pause_is_told(busy):
+    busy.attempts, lines = 5, []
+    found = measure_latency(None, PROTOCOL, patience=60.0, tell=lines.append)
+    assert not found.disturbed
+    assert busy.waited == [2.0, 4.0, 8.0]
+    assert lines[1] == "the machine is busy (load 3.1): timing again in 4 s"
+    assert len(lines) == 3
+
+
+def test_patience_has_an_end_and_the_figure_is_marked(busy):
+    busy.attempts = 1_000
+    found = measure_latency(None, PROTOCOL, patience=60.0)
+    assert found.disturbed
+    assert found.n == 8 * 12  # replicates of all attempts
+    assert found.p50_ms == pytest.approx(6.0)
+    assert sum(busy.waited) == 60.0
+    busy.waited.clear()
+    assert measure_latency(None, PROTOCOL).disturbed
+    assert not busy.waited
+
+
+def test_how_long_to_wait_can_be_said(monkeypatch):
+    monkeypatch.delenv("NASSEG_PATIENCE")
+    assert patience_seconds() == 60.0
+    monkeypatch.setenv("NASSEG_PATIENCE", "5")
+    assert patience_seconds() == 5.0
+    monkeypatch.setenv("NASSEG_PATIENCE", "long")
+    with pytest.raises(UserError, match="NASSEG_PATIENCE is a number of seconds, got 'long'"):
+        patience_seconds()
+
+
+@pytest.mark.parametrize(("patience", "waits"), [(0.0, []), (5.0, [2.0, 3.0]), (60.0, [2.0, 4.0, 8.0, 16.0, 30.0])])
+def test_pauses_grow_and_are_no_longer_than_the_patience(patience, waits):
+    assert list(pauses(patience)) == [0.0] * attempts.ATTEMPTS + waits
