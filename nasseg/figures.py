@@ -71,6 +71,7 @@ FIGURES: Mapping[str, Figure] = {
         Figure("fvcore_flops", "", "minimize", "cost", label="FLOPs as fvcore counts"),
         Figure("activations", "", "minimize", "cost", label="activations"),
         Figure("peak_activation_bytes", "B", "minimize", "cost", label="peak activation memory"),
+        Figure("eager_memory_bytes", "B", "minimize", "cost", label="activation memory held by eager torch"),
         Figure("field_of_view", "px", "maximize", "cost", label="field of view"),
         Figure("latency_ms", "ms", "minimize", "latency", label="latency (median)", attribute="p50_ms"),
         Figure("latency_p90_ms", "ms", "minimize", "latency", label="latency (p90)", attribute="p90_ms"),

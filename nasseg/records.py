@@ -66,7 +66,8 @@ class Cost:
     activations: output elements of convolutions and linear layers. field_of_view: in pixels of the input, by Eqs 1-2 of
     RegSeg. uncounted: operators by kind that count 0 in fvcore_flops. unknown: operators by kind that may multiply more
     than macs says, because they have several operands and no rule.
-    peak_activation_bytes: fp32, batch 1; None where it was measured before this figure existed.
+    peak_activation_bytes, eager_memory_bytes: of activations, fp32, batch 1: what the graph needs at once, and what
+    eager torch holds at once (see nasseg.measure.cost); None where it was measured before the figure existed.
     """
 
     protocol: CostProtocol
@@ -77,6 +78,7 @@ class Cost:
     activations: int
     field_of_view: int
     peak_activation_bytes: int | None = None
+    eager_memory_bytes: int | None = None
     stages: tuple[Stage, ...] = ()
     uncounted: dict[str, int] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)

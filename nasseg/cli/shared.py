@@ -23,7 +23,7 @@ PANELS = {
     "Your data": ("init", "data"),
     "Search": ("search", "status"),
     "Results": ("front", "report"),
-    "Finish and ship": ("finish", "export", "predict"),
+    "Finish and ship": ("finish", "evaluate", "export", "predict"),
     "Papers": ("reproduce", "variants"),
     "Spaces and single networks": ("spaces", "sample", "measure", "latency", "train", "label", "replay"),
 }

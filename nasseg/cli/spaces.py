@@ -131,7 +131,8 @@ def measure(
         print_json(report)
         return
     table = Table("figure", "value", title=f"{report['variant'] or report['family']} ({report['arch_id']})")
-    names = ("params", "macs", "fvcore_flops", "activations", "peak_activation_bytes", "field_of_view")
+    memory = ("peak_activation_bytes", "eager_memory_bytes")
+    names = ("params", "macs", "fvcore_flops", "activations", *memory, "field_of_view")
     for key in ("input_size", "form", *names):
         value = report[key]
         table.add_row(

@@ -1,6 +1,5 @@
 """The verbs of training: one architecture under one recipe, pseudo-labels, and the networks of a front to the end."""
 
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +24,7 @@ from nasseg.cli.shared import (
     out,
     parse_settings,
     parse_size,
+    print_json,
     storage_of,
     this_command,
 )
@@ -139,7 +139,7 @@ def evaluate(
             on_progress=lambda n, of: ticker.update(f"{n} of {of} images", 10 * n // max(1, of)),
         )
     if as_json:
-        print(json.dumps(asdict(result)))
+        print_json(asdict(result))
         return
     for line in result.loaded:
         out.print(line)

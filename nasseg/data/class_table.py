@@ -346,7 +346,9 @@ def _check(document: Document, table: ClassTable) -> None:
                 ignored = any(value in values for kind, values in table.ignore.items() if kind == hold)
                 if other != row.name or ignored:
                     is_too = "`ignore`" if ignored else repr(other)
-                    raise document.error(where, f"{value} of {row.name!r} is of {is_too} too: it can be one only")
+                    raise document.error(
+                        where, f"{value} of {row.name!r} belongs to {is_too} too: a value can have one meaning only"
+                    )
     for kind, values in table.ignore.items():
         wanted = {"colours": tuple, "titles": str}.get(kind, int)
         if not all(isinstance(value, wanted) for value in values):
@@ -361,7 +363,9 @@ def _check_layout(document: Document, where: KeyPath, layout: Layout) -> None:
         if template.startswith("/") or (template in (layout.images, *named)) != (template.count("{name}") == 1):
             raise document.error(where, f"a path holds {{name}} once and begins below the data, got {template!r}")
         if ("{group}" in template) > ("{group}" in layout.images):
-            raise document.error(where, f"{template!r} has a {{group}}, which images, {layout.images!r}, have not")
+            raise document.error(
+                where, f"{template!r} has a {{group}}, which the images' pattern, {layout.images!r}, lacks"
+            )
     for name, parts in layout.splits.items():
         for part in parts:
             if (part.folder is None) == ("{split}" in layout.images):

@@ -84,7 +84,9 @@ def _label_size(path: Path, encoding: Encoding, entry: str) -> Size | None:
 def _misfit(image: Path, label: Path, size: Size) -> str:
     shown, stored = size_of(image), _header(image)[0]
     turned = f" ({_by(stored)} as stored, before its EXIF note turns it)" if stored != shown else ""
-    return f"{label} is {_by(size)} but its image {image.name} is {_by(shown)}{turned}: a label is of its image's size"
+    return (
+        f"{label} is {_by(size)} but its image {image.name} is {_by(shown)}{turned}: a label must have its image's size"
+    )
 
 
 def _by(size: Size) -> str:
@@ -209,7 +211,7 @@ def read_stored(path: Path) -> tuple[str, NDArray[Any]]:
     except UNREADABLE as error:
         raise _cannot_read("label", path, error) from None
     if stored.ndim != 2:
-        raise UserError(f"{path} is no label map of one number or colour a pixel but of {stored.shape[2:]} channels")
+        raise UserError(f"{path} has {stored.shape[2]} channels: a label map has one number or colour a pixel")
     return "ids", stored.astype(np.uint8) if stored.dtype == bool else stored
 
 

@@ -258,6 +258,17 @@ def peak_activation_bytes(graph: Graph) -> int:
     return 4 * max(_live_elements(graph, graph.reachable()))
 
 
+def eager_memory_bytes(graph: Graph) -> int:
+    """Return the most memory that activations take at once when eager torch runs the network, in bytes at batch 1.
+
+    An activation lives until Python drops it: maps that nothing reads, variables that outlive their use and the
+    arguments of every call that has not returned count, the image too, from the start to the end. The indices that
+    max pooling makes count while it runs. Weights and the scratch memory of other kernels do not; nor does what an
+    allocator adds, by rounding up or by keeping freed memory.
+    """
+    return graph.eager_bytes
+
+
 def _live_elements(graph: Graph, needed: list[Operator]) -> list[int]:
     """Return how many activation elements are live while each operator runs. needed: all that run, in order."""
 
@@ -321,6 +332,7 @@ def cost_of(graph: Graph, protocol: CostProtocol) -> Cost:
         fvcore_flops=sum(row.fvcore_flops for row in rows),
         activations=sum(row.activations for row in rows),
         peak_activation_bytes=max(row.live_bytes for row in rows),
+        eager_memory_bytes=eager_memory_bytes(graph),
         field_of_view=field_of_view(graph),
         stages=stages(rows),
         uncounted=_by_kind(row for row in rows if not row.fvcore_flops),

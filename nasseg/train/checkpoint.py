@@ -96,7 +96,7 @@ class Checkpoints:
         for key in sorted({*known, *wanted}):
             if known.get(key) != wanted.get(key):
                 raise UserError(
-                    f"{self.path} is of another training: its {key} is {known.get(key)!r}, now it is "
+                    f"{self.path} belongs to another training: its {key} is {known.get(key)!r}, now it is "
                     f"{wanted.get(key)!r}; remove the file to begin anew"
                 )
         self.step, self._since = found["step"], monotonic()

@@ -173,7 +173,9 @@ def train_one(
             return stored
     except OSError as error:
         where = f"{error.filename or run.folder}: {error.strerror or error}"
-        raise UserError(f"{where}; the last checkpoint is kept: mend this, and go on from it") from None
+        raise UserError(
+            f"{where}; the last checkpoint is kept: mend this and run the same command again to resume"
+        ) from None
 
 
 def _train(run: Run, guard: Guard, tell: Tell, on_progress: Callable[[RunProgress], None]) -> RunResult:

@@ -186,13 +186,13 @@ def test_a_list_that_does_not_fit(own, line, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("ids: [5]", "ids: [4]", r"fruit.yaml:6: 4 of 'pear' is of 'apple' too"),
-        ("ids: [0]}", "ids: [5]}", r"5 of 'pear' is of `ignore` too"),
+        ("ids: [5]", "ids: [4]", r"fruit.yaml:6: 4 of 'pear' belongs to 'apple' too"),
+        ("ids: [0]}", "ids: [5]}", r"5 of 'pear' belongs to `ignore` too"),
         ("name: pear", "name: apple", "class 'apple' occurs twice"),
         (", ids: [5]", "", "class 'pear' has no ids, but label files hold ids"),
         ("[0, 255, 0]", "[0, 256, 0]", "a colour is three numbers 0..255"),
         ("pictures/{group}/{name}", "pictures/{group}", "a path holds {name} once"),
-        ("pictures/{group}/{name}", "pictures/{name}", "has a {group}, which images"),
+        ("pictures/{group}/{name}", "pictures/{name}", "has a {group}, which the images' pattern"),
         ("{list: train.txt}", "{folder: train}", "split train names a folder"),
         ("hold: ids", "hold: names", "layouts.own.labels.0.hold"),
         ("layouts:", "layout:", "did you mean 'layouts'"),

@@ -1,23 +1,29 @@
 """Counting rules on networks small enough to count by hand, and against fvcore; memory against what torch holds."""
 
+import importlib
+import sys
 import weakref
 from dataclasses import asdict
+from itertools import accumulate
 
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
+from torch._C._profiler import _EventType
 from torch.fx import Interpreter
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nasseg.families import FAMILIES, build_model, make_arch
+from nasseg.families import FAMILIES, build_model, make_arch, variants
 from nasseg.families.graph.recorder import record
 from nasseg.measure.cost import (
     bisenetv2_flops,
     cost_of,
+    eager_memory_bytes,
     field_of_view,
     fvcore_flops,
     macs,
@@ -199,12 +205,113 @@ def torchs_peak(model, size):
     return storages.peak
 
 
-@pytest.mark.parametrize(
+each_family = pytest.mark.parametrize(
     "family", [family if family == "bisenetv2" else pytest.param(family, marks=slow) for family in FAMILIES]
 )
+
+
+@each_family
 def test_peak_memory_is_what_torch_holds(family):
     arch = make_arch(family)
     assert peak_activation_bytes(arch.graph(5, (64, 96))) == torchs_peak(arch.build(5).eval(), (64, 96))
+
+
+def held_by_torch(model, size):
+    """The most bytes that torch's own profiler sees allocated at once, without the scratch memory of convolutions."""
+    changes = []  # (time, address, bytes, the convolution)
+
+    def walk(event, convolution):
+        if event.tag == _EventType.Allocation:
+            changes.append((event.start_time_ns, event.extra_fields.ptr, event.extra_fields.alloc_size, convolution))
+        if event.name in ("aten::conv2d", "aten::conv_transpose2d"):
+            convolution = event.id
+        for child in event.children:
+            walk(child, convolution)
+
+    with torch.inference_mode():
+        model(torch.zeros(1, 3, *size))  # what the first call alone allocates
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+            model(torch.zeros(1, 3, *size))
+    for root in profiled.profiler.kineto_results.experimental_event_tree():
+        walk(root, None)
+    changes.sort(key=lambda change: change[0])
+    born, scratch = {}, set()
+    for number, (_, address, size, convolution) in enumerate(changes):
+        if size > 0:
+            born[address] = number, convolution
+        elif address in born:
+            first, within = born.pop(address)
+            if within is not None and within == convolution:
+                scratch |= {first, number}
+    return max(accumulate(size for number, (_, _, size, _) in enumerate(changes) if number not in scratch))
+
+
+@each_family
+def test_eager_memory_is_what_torchs_profiler_sees(family):
+    arch, size = make_arch(family), (64, 128)
+    cost = measure_cost(arch, size, 5)
+    assert cost.eager_memory_bytes == pytest.approx(held_by_torch(arch.build(5).eval(), size), rel=0.01)
+    assert cost.eager_memory_bytes >= cost.peak_activation_bytes
+
+
+@slow
+def test_eager_memory_is_never_below_what_the_graph_needs():
+    for name in variants():
+        graph = make_arch(name).graph(19, (256, 512))
+        assert eager_memory_bytes(graph) >= peak_activation_bytes(graph), name
+
+
+class Hoarder(nn.Module):
+    """Maps are kept in variables when they have been read, or are read by nothing; max pooling comes last."""
+
+    def forward(self, x):
+        kept = F.relu(x)
+        unread = [x + 1.0]
+        y = F.avg_pool2d(kept, 4)
+        unread.append(y)
+        return F.max_pool2d(F.interpolate(y, size=(16, 16)), 2)
+
+
+def test_eager_memory_by_hand():
+    graph = record(Hoarder(), (16, 16))
+    image = kept = unread = upsampled = 3 * 16 * 16
+    pooled, result = 3 * 4 * 4, 3 * 8 * 8
+    indices = 2 * result  # int64
+    assert eager_memory_bytes(graph) == 4 * (image + kept + unread + pooled + upsampled + result + indices)
+    assert peak_activation_bytes(graph) == 4 * (image + kept)
+
+
+def test_memory_that_is_freed_and_taken_again_is_new_memory():
+    class Repeats(nn.Module):
+        def forward(self, x):
+            for _ in range(50):
+                x = F.relu(x + 1.0) * 2.0
+            return x
+
+    graph = record(Repeats(), (8, 8))
+    assert [operator.inputs for operator in graph.operators] == [((index - 1, 0),) for index in range(150)]
+    assert [operator.memory for operator in graph.operators] == [((index, 0),) for index in range(150)]
+    assert eager_memory_bytes(graph) == 4 * 4 * 3 * 8 * 8  # the image, x, x + 1 and relu
+
+
+def test_eager_memory_does_not_depend_on_what_is_loaded(tmp_path, monkeypatch):
+    """A module that is loaded on the way keeps its frame, and so those of its callers: torch._dynamo does."""
+    (tmp_path / "keeps_its_frame.py").write_text("import sys\nframe = sys._getframe()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Imports(nn.Module):
+        def forward(self, x):
+            return F.interpolate(self.first(x), size=(32, 32))
+
+        def first(self, x):
+            y = F.relu(x)
+            importlib.import_module("keeps_its_frame")
+            return F.max_pool2d(y, 2)
+
+    try:
+        assert eager_memory_bytes(record(Imports(), (16, 16))) == 4 * 3 * (16 * 16 + 8 * 8 + 32 * 32)
+    finally:
+        sys.modules.pop("keeps_its_frame")
 
 
 def test_cost_does_not_touch_the_models_numbers():

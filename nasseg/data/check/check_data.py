@@ -71,7 +71,7 @@ def check_data(name: str | Path, *, limit: int | None = None, **options: Any) ->
         if turned := sum(each.turned for each in opened):
             told.notes.append(f"{turned} images in {split} are read turned, as their EXIF note says")
         if splits[split].opened and not splits[split].labelled:
-            told.broken.append(f"no pixel in {split} is of any class: its labels may not be public")
+            told.broken.append(f"no pixel in {split} has a class: its labels may not be public")
     told.broken += _some(folder.in_two_splits({split: found.samples for split, found in matched.items()}))
     told.notes += left_over(folder.root, matched.values())
     _judge(splits, folder, seen, limit, told)
@@ -98,7 +98,7 @@ def find_on_disk(name: str | Path, options: Mapping[str, Any]) -> tuple[Folder, 
         UserError: the data are drawn and not read, or see find_folder.
     """
     if str(name) == "scenes":
-        raise UserError("scenes are drawn and not read, there is nothing to check: give a folder or a data set's name")
+        raise UserError("scenes are drawn by nasseg, so there is nothing to check: give a folder or a data set's name")
     return find_folder(name, **options)
 
 

@@ -60,7 +60,7 @@ def begin(
         raise UserError(f"no folder {path}: --data is the folder that holds images and labels")
     name = name or re.sub(r"[^a-z0-9_-]+", "-", root.name.lower()).strip("-") or "data"
     if not re.fullmatch(r"[\w-]+", name):
-        raise UserError(f"a name is of letters, digits, _ and -, for files are called so; got {name!r}")
+        raise UserError(f"a name may hold letters, digits, _ and -, because files are named after it; got {name!r}")
     table, study = into / "datasets" / f"{name}.yaml", into / "studies" / f"{name}.yaml"
     told: list[str] = []
 
@@ -173,7 +173,7 @@ def _some(texts: Sequence[str]) -> list[str]:
 def _require_free(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.exists():
-            raise UserError(f"{path} is there already and is not overwritten: give another --name, or delete it")
+            raise UserError(f"{path} exists and is not overwritten: give another --name, or delete it")
 
 
 def _write(path: Path, text: str) -> None:

@@ -106,7 +106,7 @@ def find_pairs(root: Path, shapes: Sequence[Path] = ()) -> tuple[list[Pair], lis
     found = [f"images {chosen[0]}, labels {chosen[1]}"]
     others = [f"{images} with {labels}" for images, labels in counts if images not in chosen]
     if others:
-        found.append(f"left out, being of another pattern: {', '.join(others)}")
+        found.append(f"left out, because they follow another pattern: {', '.join(others)}")
     return [pair for pair in merged if (pair.images, pair.labels) == chosen], found
 
 

@@ -51,7 +51,9 @@ def hold_out_of_train(plan: Plan, name: str, keys: Sequence[str], classes: Mappi
         UserError: there is only one labelled image.
     """
     if len(keys) < 2:
-        raise UserError(f"one labelled image, {keys}, is too little: one to train with and one to choose by are needed")
+        raise UserError(
+            f"one labelled image, {keys}, is too little: at least one for training and one for validation are needed"
+        )
     held, how = hold_out(keys, classes)
     place = {key: value for key, value in plan.splits["train"].items() if key != "list"}
     rest = {"train": sorted(set(keys) - set(held)), "val": held}

@@ -5,11 +5,13 @@ their memory and field of view (nasseg.measure). The model is run once on meta t
 function that it calls becomes a node. Names of modules and tensors leave no trace in it.
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
 from typing import Any, NamedTuple
+from weakref import finalize, ref
 
 import torch
 from torch import Tensor, nn
@@ -71,11 +73,15 @@ class Operator(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Operators in the order of the run; `outputs` names the requested edges."""
+    """Operators in the order of the run; `outputs` names the requested edges.
+
+    eager_bytes: the most that Python and torch held at once during the run, the image and the outputs included.
+    """
 
     image_shape: tuple[int, ...]
     operators: tuple[Operator, ...]
     outputs: dict[str, Edge]
+    eager_bytes: int
 
     def needed(self, name: str = "logits") -> list[int]:
         """Return the indices of the operators that the named output depends on, in order."""
@@ -116,6 +122,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 _POOLS = frozenset({"max_pool2d", "avg_pool2d"})
 _PAIRS = frozenset({"stride", "padding", "dilation", "output_padding", "kernel_size"})
 _SCALARS = frozenset({int, float, bool, str, type(None)})  # most arguments are one of these
+_WITH_INDICES = frozenset({"max_pool2d", "adaptive_max_pool2d"})  # torch makes them, int64, even if nobody asks
 _NAMED = (torch.dtype, torch.device, torch.memory_format, slice)
 
 
@@ -146,20 +153,29 @@ def _scalars(values: Iterable[Any]) -> bool:
     return _SCALARS.issuperset(map(type, values))
 
 
+_UNKNOWN: tuple[Any, Edge, Shape] = (lambda: None, IMAGE, ())
+
+
 class _Recorder(TorchFunctionMode):
     def __init__(self, model: nn.Module, image: Tensor) -> None:
         super().__init__()
         self.operators: list[Operator] = []
         self.weights: dict[int, Weight] = {}
-        self.edges: dict[int, tuple[Edge, Shape]] = {id(image): (IMAGE, tuple(image.shape))}  # by tensor
-        self.memory: dict[int, Edge] = {_storage(image): IMAGE}  # storage -> the first edge in it
-        self.keep: list[Any] = [image]  # so that ids stay unique
+        # By the id of a tensor, which another one may have once it is dead. None is kept alive: that is measured.
+        self.edges: dict[int, tuple[ref[Tensor], Edge, Shape]] = {}
+        self.memory: dict[int, Edge] = {}  # storage -> the first edge in it
+        self.held: dict[int, int] = {}  # storage -> bytes
+        self.now = self.peak = 0  # bytes held
+        self._hold([image])
+        self._name(image, IMAGE)
+        self.memory[_storage(image)] = IMAGE
         for module in every_module(model):
             for named, trainable in ((module._parameters, True), (module._buffers, False)):
                 for tensor in named.values():
                     if tensor is not None and id(tensor) not in self.weights:
                         self.weights[id(tensor)] = Weight(len(self.weights), tuple(tensor.shape), trainable)
                         self.memory[_storage(tensor)] = WEIGHTS
+                        self.held[_storage(tensor)] = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -178,6 +194,7 @@ class _Recorder(TorchFunctionMode):
             macs = prod(result.shape) * prod(arguments["weight"].shape[1:])
         # Writing to a part of a tensor returns nothing: its output is the tensor written to.
         outputs = _tensors(args[0] if func is Tensor.__setitem__ else result)
+        self._hold(outputs, 8 * prod(outputs[0].shape) if kind in _WITH_INDICES and len(outputs) == 1 else 0)
         if outputs:
             self._record(kind, args, arguments, outputs, macs, unknown)
         return result
@@ -195,20 +212,17 @@ class _Recorder(TorchFunctionMode):
         for name, value in arguments.items():
             tensors = _tensors(value)
             for tensor in tensors:
-                key = id(tensor)
-                if key in self.edges:
-                    edge, shape = self.edges[key]
-                    inputs.append(edge)
-                    input_shapes.append(shape)
+                if found := self.edge(tensor):
+                    inputs.append(found[0])
+                    input_shapes.append(found[1])
                     operands += "i"
-                elif key in self.weights:
-                    weights.append(self.weights[key])
+                elif id(tensor) in self.weights:
+                    weights.append(self.weights[id(tensor)])
                     operands += "w"
             if not tensors and name not in _NOT_IN_INFERENCE:
                 attributes.append((name, _plain(name, value)))
-        self.keep += outputs
         if kind in _IDENTITIES and len(inputs) == 1:
-            self.edges[id(outputs[0])] = inputs[0], input_shapes[0]
+            self.edges[id(outputs[0])] = ref(outputs[0]), inputs[0], input_shapes[0]
             return
         if "wi" in operands and kind not in COMMUTATIVE:  # p - x and not x - p
             attributes.append(("operands", operands))
@@ -216,9 +230,8 @@ class _Recorder(TorchFunctionMode):
             attributes = [item for item in attributes if item[0] in ("mode", "align_corners", "antialias")]
         index, output_shapes, memory = len(self.operators), [], []
         for number, output in enumerate(outputs):
-            edge, shape = (index, number), tuple(output.shape)
-            self.edges[id(output)] = edge, shape
-            output_shapes.append(shape)
+            edge = index, number
+            output_shapes.append(self._name(output, edge))
             memory.append(self.memory.setdefault(_storage(output), edge))
         operator = Operator(
             kind=kind,
@@ -233,8 +246,33 @@ class _Recorder(TorchFunctionMode):
         )
         self.operators.append(operator)
         if args and outputs[0] is args[0] and outputs[0]._base is not None:  # in place on a view: its base changes too
-            base = outputs[0]._base
-            self.edges[id(base)] = (index, 0), tuple(base.shape)
+            self._name(outputs[0]._base, (index, 0))
+
+    def _name(self, tensor: Tensor, edge: Edge) -> Shape:
+        """Give a tensor its edge, and return its shape."""
+        shape = tuple(tensor.shape)
+        self.edges[id(tensor)] = ref(tensor), edge, shape
+        return shape
+
+    def edge(self, tensor: Tensor) -> tuple[Edge, Shape] | None:
+        """Return the edge and the shape of a tensor; None if no operator gave it."""
+        known, edge, shape = self.edges.get(id(tensor), _UNKNOWN)
+        return (edge, shape) if known() is tensor else None
+
+    def _hold(self, tensors: Iterable[Tensor], scratch: int = 0) -> None:
+        """Count the memory of tensors until it is released. scratch: bytes that only the call itself takes."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            key = storage._cdata
+            if key not in self.held:
+                self.held[key] = storage.nbytes()
+                self.now += self.held[key]
+                finalize(storage, self._release, key)
+        self.peak = max(self.peak, self.now + scratch)
+
+    def _release(self, storage: int) -> None:
+        self.now -= self.held.pop(storage)
+        self.memory.pop(storage, None)
 
 
 def _storage(tensor: Tensor) -> int:
@@ -281,8 +319,13 @@ def every_module(model: nn.Module) -> list[nn.Module]:
 @torch.no_grad()
 def record(model: nn.Module, input_size: tuple[int, int]) -> Graph:
     """Return the graph of a model on the meta device in eval mode, for an image [1, 3, *input_size]."""
+    modules = len(sys.modules)
     image = torch.empty(1, 3, *input_size, device="meta")
     recorder = _Recorder(model, image)
     with recorder:
         logits = model(image)
-    return Graph(tuple(image.shape), tuple(recorder.operators), {"logits": recorder.edges[id(logits)][0]})
+    if len(sys.modules) > modules:  # a kernel's first call; what is loaded may keep the frames below it, and their maps
+        return record(model, input_size)
+    found = recorder.edge(logits)
+    assert found is not None, "the logits are not the result of a torch function"
+    return Graph(tuple(image.shape), tuple(recorder.operators), {"logits": found[0]}, recorder.peak)

@@ -65,12 +65,12 @@ def note(certainty: Certainty, record: StudyRecord) -> str:
     """Describe how certain the front is; empty if every figure is exact."""
     if not certainty.known:
         return (
-            "How certain the front is, is not known: no network has a second seed, so the spread of trained figures is "
-            "unknown. nasseg finish trains the front with several seeds."
+            "It is not known how certain the front is: no network has a second seed, so the spread of trained figures "
+            "is unknown. nasseg finish trains the front with several seeds."
         )
     if certainty.chances is None:
         return ""
-    parts = ["Stays on the front: the share of 400 draws in which it is there if everything is measured again."]
+    parts = ["Stays on the front: in what share of 400 simulated repeats of all measurements the network is there."]
     names = [objective.name for objective in record.objectives]
     if any(name.startswith("latency") for name in names):
         parts.append("Latency varies as in the runs of its own measurement; another day may differ more.")

@@ -44,7 +44,7 @@ def render_several(records: Sequence[StudyRecord], shared: bool = False) -> str:
         UserError: the studies share no objective, or there are none or too many.
     """
     if not 0 < len(records) <= len(ascii_uppercase):
-        raise UserError(f"a report is of 1 to {len(ascii_uppercase)} studies, got {len(records)}")
+        raise UserError(f"a report covers 1 to {len(ascii_uppercase)} studies, got {len(records)}")
     return Several(records).page(shared)
 
 
@@ -139,7 +139,9 @@ class Several:
             serious = [_field(d.field) for d in mine if d.matters]
             if serious:
                 what = f"{words.sentence(part)} was taken under protocols that differ in {_listed(serious)}: "
-                what += f"{figure} is not comparable between these studies, nor are fronts and hypervolumes with it."
+                what += (
+                    f"{figure} cannot be compared between these studies, nor can fronts and hypervolumes that use it."
+                )
                 found.append(tag("p", tag("strong", what), class_="warning"))
             elif mine:
                 what = f"{words.sentence(part)}: the same protocol but for {_listed([_field(d.field) for d in mine])}, "
@@ -248,7 +250,7 @@ class Several:
             cells = [tag("td", pair), tag("td", figure_in(self.records[row.first], row.figure).label)]
             rows.append(tag("tr", *cells, *(tag("td", v, class_="number") for v in (f"{row.networks:,}", tau))))
         heads = (("studies", None), ("figure", None), ("networks in both", "number"), ("Kendall's tau", "number"))
-        note = "Whether studies agree about the networks that both have: 1 is the same order, 0 none, -1 the reverse."
+        note = "How far studies agree on the networks that both have: 1 is the same order, 0 none, -1 the reverse."
         return titled("The same networks", text(tag("p", note, class_="note"), tables.plain_table(heads, rows)))
 
     def origin(self, index: int) -> Html:

@@ -71,7 +71,7 @@ def _tiles(comparisons: Sequence[Comparison]) -> Html:
     tiles = [
         ("Tables", f"{len(comparisons)}", ", ".join(told)),
         ("Decided by the architecture", f"{counts['equal']:,} of {judged:,}", "cells equal to print rounding"),
-        ("Flagged", f"{counts['flagged']}", f"differ for a known reason; {counts['differs']} for none"),
+        ("Flagged", f"{counts['flagged']}", f"differ for a known reason; {counts['differs']} without one"),
         ("Measured", f"{counts['measured']:,}", f"cells trained or timed here; {counts['not run']:,} not run"),
     ]
     return tag(
@@ -96,8 +96,8 @@ def _legend(comparisons: Sequence[Comparison]) -> str:
     shown = {cell.verdict for one in comparisons for cell in one.cells}
     cells = "; ".join(f"{verdict}: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in shown)
     return (
-        f"✓ confirmed, ✗ contradicted, ? undecided, {NOTHING} {UNTRAINED}: of accuracy and speed for the data, the "
-        f"steps and the device that the sentence names, no others. Cells: {cells}."
+        f"✓ confirmed, ✗ contradicted, ? undecided, {NOTHING} {UNTRAINED}. On accuracy and speed, this holds for the "
+        f"data, the steps and the device that the sentence names, no others. Cells: {cells}."
     )
 
 

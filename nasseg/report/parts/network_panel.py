@@ -148,8 +148,8 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
             ("FLOPs as fvcore counts", c.fvcore_flops, ""),
         ]
         figures += [("activations", c.activations, ""), ("field of view", c.field_of_view, "px")]
-        if c.peak_activation_bytes is not None:
-            figures.append(("peak activation memory", c.peak_activation_bytes / 2**20, "MiB"))
+        memory = {name: getattr(c, name) for name in ("peak_activation_bytes", "eager_memory_bytes")}
+        figures += [(label_of(name), size / 2**20, "MiB") for name, size in memory.items() if size is not None]
         groups.append(
             _group("Cost", protocols.cost_protocol(c.protocol), protocols.environment(c.environment), figures)
         )

@@ -105,7 +105,7 @@ def answer(record: StudyRecord, figure: Axis, gain: Axis, budget: float, certain
     else:
         parts.append(". No published network is known to be within this budget." if record.published else ".")
     if trained and certainty.apart is None and (found.runner_up is not None or known):
-        parts.append(" One seed each: whether that holds for another seed is not known.")
+        parts.append(" Each has one seed only, so another seed may change the order.")
     return text(*parts)
 
 
@@ -116,5 +116,5 @@ def _lead(value: float, other: float, gain: Axis, apart: float | None, who: Html
         return text("as much as ", who)
     if apart and abs(value - other) < apart:
         seeds = words.difference(apart, gain.unit)
-        return text("too close to call with ", who, f" ({by} apart, and two seeds of one network up to {seeds})")
+        return text("too close to call with ", who, f" ({by} apart; two seeds of one network differ by up to {seeds})")
     return text(f"{by} {'more' if value > other else 'less'} than ", who)

@@ -32,5 +32,5 @@ def remeasured_table(record: StudyRecord) -> Html | None:
         limit = f"over the limit on {row['over_limit']}" if isinstance(row["over_limit"], str) else front
         cells = [tag("td", name), *(tag("td", n, class_="number") for n in numbers), tag("td", limit)]
         rows.append(tag("tr", *cells))
-    note = f"In turns, in one session. {agreement(frame).line()}."
+    note = f"Networks were timed in turns, in one session. {agreement(frame).line()}."
     return text(tag("p", note, class_="note"), plain_table(heads, rows))

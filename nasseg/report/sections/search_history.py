@@ -106,7 +106,7 @@ def spent_table(record: StudyRecord) -> Html | None:
         for row in _spent_rows(record, found)
     ]
     heads = (("compute", None), ("one worker's time", "number"), ("what it is", None))
-    note = "Savings are estimates: nobody trained what was not trained."
+    note = "Savings are estimates, because those trainings never ran."
     return text(tag("h3", "Spent and saved"), plain_table(heads, rows), tag("p", note, class_="note"))
 
 

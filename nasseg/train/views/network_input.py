@@ -35,7 +35,7 @@ MAP_BACK = {
     "logits": (
         "Cut the logits to the upper left h x w, where the picture lay.",
         "Resize them to H x W, bilinear with pixel centres at halves, the edges repeated, not antialiased.",
-        "The class of a pixel is the largest logit's. Scored so, the figures' mIoU is found again.",
+        "The class of a pixel is that of the largest logit. Scored like this, the mIoU equals the recorded one.",
     ),
     "classes": (
         "Cut the classes to the upper left h x w, where the picture lay.",

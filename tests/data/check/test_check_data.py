@@ -69,7 +69,7 @@ def shape(root):
 def no_class(root):
     for path in (root / "valannot").iterdir():
         Image.fromarray(np.full((24, 32), 11, np.uint8)).save(path)
-    return "no pixel in val is of any class"
+    return "no pixel in val has a class"
 
 
 FAULTS = [cut, value, gone, shape, no_class]

@@ -66,7 +66,7 @@ def test_a_folder_of_ones_own_gets_a_class_table_and_a_study(root, images, label
     assert not check_data("mine").faults
     assert begun.table == Path.cwd() / "datasets/mine.yaml"
     assert "3 classes" in "\n".join(begun.found)
-    with pytest.raises(UserError, match=r"mine.yaml is there already"):
+    with pytest.raises(UserError, match=r"mine.yaml exists"):
         begin(root, name="mine")
 
 

@@ -20,11 +20,11 @@ export class Front {
     return Object.fromEntries(this.letters.map((letter) => [letter, byId(`${letter}-axis`).value]));
   }
 
-  // The same figure twice says nothing: the other axis takes the one that was here, or the one that is nowhere.
+  // The same figure on two axes says nothing: the other axis takes the figure that was here, or one that no axis shows.
   changeAxis(letter) {
     if (letter === "z") {
       const able = document.createElement("canvas").getContext("webgl");
-      byId("go-message").textContent = able ? "" : "This browser draws nothing in three dimensions: its WebGL is off.";
+      byId("go-message").textContent = able ? "" : "This browser cannot draw in three dimensions: its WebGL is off.";
       if (!able) byId("z-axis").value = "";
     }
     const now = this.read(), twin = this.letters.find((l) => l !== letter && now[l] === now[letter]);

@@ -1,7 +1,7 @@
 // Names of published networks on the front.
 
-// Published names stand where they cover neither each other nor a star, nor the front if that can be; one that
-// finds no place shows on hover only.
+// Published names are placed so that they cover neither each other nor a star, nor the front if possible. A name without
+// a place is shown on hover only.
 export function placeLabels(front) {
   const { node, data, axes } = front;
   if (axes.z) return;

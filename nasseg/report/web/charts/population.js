@@ -1,4 +1,4 @@
-// Charts of the population: one parameter at a time, all by importance, and networks as lines; all follow the filter.
+// Charts of the population: one parameter at a time, all by importance, and networks as lines.
 
 import { byId } from "../lib/dom.js";
 
@@ -34,7 +34,7 @@ export class PopulationCharts {
     this.draw();
   }
 
-  // Python's importance is of all networks; so are the means. Networks, distributions and lines follow the filter.
+  // Python computes importance and means over all networks. Networks, distributions and lines follow the filter.
   draw() {
     if (!this.drawn) return;
     const { effects, edf } = this.chosen;
@@ -42,8 +42,8 @@ export class PopulationCharts {
     const lines = this.edf();
     this.show("edf", edf, lines, { showlegend: true });
     const bare = !lines.some((trace) => trace.x.length);
-    const equal = this.chosen.equal ? "At equal cost: over costs that every value reaches, each with the same weight. In brackets, how many networks." : "Its values have no cost in common: all networks as drawn.";
-    byId("edf-note").textContent = bare && this.filter.active ? "No costs that all values reach are left by the filter." : equal;
+    const equal = this.chosen.equal ? "At equal cost: over the costs that every value reaches, each with the same weight. The number of networks is in brackets." : "The values have no cost in common: all networks, as the search drew them.";
+    byId("edf-note").textContent = bare && this.filter.active ? "The filter leaves no cost that all values reach." : equal;
     this.show("importance", this.data.importance, this.data.importance.data, { showlegend: true });
     const named = (trace) => ({ ...trace, text: trace.customdata.map((row) => this.hover[row]) });
     this.show("parallel", this.data.parallel, this.data.parallel.data.map((trace) => named(this.filter.trace(trace))));

@@ -92,7 +92,7 @@ export class Budget {
       parts.push(names.length ? ". No published network is known to be within this budget." : ".");
     }
     const lone = this.trained && this.apart === null && (other !== undefined || known);
-    return lone ? [...parts, " One seed each: whether that holds for another seed is not known."] : parts;
+    return lone ? [...parts, " Each has one seed only, so another seed may change the order."] : parts;
   }
 
   // How the first compares with another, which is called `who`.
@@ -101,7 +101,7 @@ export class Budget {
     const points = (value) => number(Number(Math.abs(value).toPrecision(3)), this.gain.unit === "%" ? "points" : this.gain.unit);
     if (difference === 0) return ["as much as ", ...who];
     if (this.trained && this.apart !== null && Math.abs(difference) < this.apart) {
-      return ["too close to call with ", ...who, ` (${points(difference)} apart, and two seeds of one network up to ${points(this.apart)})`];
+      return ["too close to call with ", ...who, ` (${points(difference)} apart; two seeds of one network differ by up to ${points(this.apart)})`];
     }
     return [`${points(difference)} ${difference > 0 ? "more" : "less"} than `, ...who];
   }

@@ -1,4 +1,4 @@
-// What the file holds: packed blocks, and the plotting library.
+// Loads what the file holds: packed blocks, and the plotting library.
 
 import { byId, el } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// On paper: charts of its width, and unfolded what is folded on the screen to be short (a study file stays folded).
+// Prepares the page for print: charts get the paper's width, and folded parts are unfolded (a study file stays folded).
 // before: draws what is not drawn yet.
 export function onPaper(before) {
   const drawn = () => [...document.querySelectorAll(".js-plotly-plot")];

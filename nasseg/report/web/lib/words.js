@@ -1,12 +1,12 @@
 // Numbers in words, and words as numbers.
 
-// 30, 1.5G or 350 k as a number; NaN for what is none.
+// Reads 30, 1.5G or 350 k as a number; NaN for other text.
 export function parseNumber(text) {
   const found = /^\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*([kMGT]?)\s*$/.exec(text.replaceAll(",", ""));
   return found ? Number(found[1]) * 1000 ** " kMGT".indexOf(found[2] || " ") : NaN;
 }
 
-// Four digits; what lies just between two goes to the even one, as in Python.
+// Rounds to four digits; a tie goes to the even one, as in Python.
 function rounded(value) {
   const [digits, power] = value.toExponential(40).split("e"), [, head, even, rest] = /^(-?\d\.\d\d)(\d)(\d*)$/.exec(digits);
   return Number(/^50*$/.test(rest) && even % 2 === 0 ? `${head}${even}e${power}` : value.toPrecision(4));

@@ -1,4 +1,4 @@
-// Networks side by side: what differs between them, and on demand what does not.
+// Shows networks side by side: what differs between them, and on demand what does not.
 
 import { byId, el } from "../lib/dom.js";
 
@@ -59,8 +59,8 @@ export class Compare {
     const n = lines.filter(same).length, box = el("input", { type: "checkbox" });
     box.checked = this.everything;
     box.addEventListener("change", () => ((this.everything = box.checked), this.draw()));
-    const more = n ? el("label", { class: "control" }, box, ` also what is the same in all (${n})`) : "";
-    const hint = this.rows.length < 2 ? el("p", { class: "note" }, "Choose another network, and what differs stands side by side.") : "";
+    const more = n ? el("label", { class: "control" }, box, ` Show also what is the same in all (${n})`) : "";
+    const hint = this.rows.length < 2 ? el("p", { class: "note" }, "Choose another network to see the differences side by side.") : "";
     this.node.replaceChildren(el("h3", {}, "Side by side"), hint, el("div", { class: "scroll", tabindex: 0 }, table), more);
   }
 }

@@ -10,7 +10,7 @@ export function stageDiagram({ stages, input }) {
   const height = top + row * rows.length;
   const label = (text, x, y, anchor = "start", more = {}) => el("text", { x, y, "text-anchor": anchor, ...more }, text);
   const strides = rows.map(([stride]) => stride).filter(Boolean), last = Math.log2(Math.max(2, ...strides));
-  // Half the width of a box: the finer the map, the wider.
+  // Half the width of a box, which is wider for a finer map.
   const half = (stride) => (stride ? 24 + (1 - Math.log2(stride) / (last + 1)) * (middle - left - 24) : 14);
   const known = rows.some(([, channels]) => channels);
   const heads = [label("stride", 0, 10), label(known ? "channels" : "", middle, 10, "middle"), label("map, pixels", right + 10, 10), label("mult-adds", width, 10, "end")];
@@ -47,7 +47,7 @@ export function scheduleDiagram([name, notation, runs]) {
     });
     return each ? cells : [...cells, el("text", { x: (x + cell / 2).toFixed(1), y: height - 2, "text-anchor": "middle" }, `${count}×`)];
   });
-  const n = `${blocks} block${blocks === 1 ? "" : "s"}, a column ${each ? "each" : "a run of equal ones"}${branches > 1 ? ", a row a branch" : ""}`;
+  const n = `${blocks} block${blocks === 1 ? "" : "s"}, one column per ${each ? "block" : "run of equal blocks"}${branches > 1 ? ", one row per branch" : ""}`;
   return [
     el("p", { class: "protocol" }, `${name}: ${notation}. Rates of ${n}.`),
     el("svg", { viewBox: `0 0 320 ${height}`, role: "img", class: "schedule", "aria-label": `${name}: ${notation}` }, ...drawn),

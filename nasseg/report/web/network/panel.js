@@ -23,7 +23,7 @@ export function panelOf(detail) {
   if (detail.reason) parts.push(el("p", {}, detail.reason));
   if (detail.stages?.some((stage) => stage[0])) {
     parts.push(el("h4", {}, "Stages"), stageDiagram(detail));
-    parts.push(el("p", { class: "protocol" }, "The finer a map, the wider its box; the darker, the more of the multiply-adds."));
+    parts.push(el("p", { class: "protocol" }, "A wider box is a finer map; a darker one takes more of the multiply-adds."));
   }
   parts.push(...(detail.schedules ?? []).flatMap(scheduleDiagram));
   if (detail.arch.length) parts.push(el("h4", {}, "Architecture"), rowsOf(detail.arch, "arch"));
@@ -36,7 +36,7 @@ export function panelOf(detail) {
   }
   if (detail.parts?.length) {
     parts.push(el("h4", {}, "Latency by part"), rowsOf(detail.parts.map(([name, ms, share]) => [name, ms, bar(share)])));
-    parts.push(note("Run eagerly, each part waited for: medians, whose sum may differ from the latency above.", "protocol"));
+    parts.push(note("Run eagerly, waiting for each part. These are medians: their sum may differ from the latency above.", "protocol"));
   }
   if (detail.iou?.length) {
     const row = ([name, iou]) => [name, iou === null ? "absent" : iou.toFixed(1), bar(iou || 0)];
