@@ -29,8 +29,8 @@ def replaced(monkeypatch):
 
     def use(change):
         class Replacing(InlineEngine):
-            def __init__(self, context, workers, on_step):
-                super().__init__(context, workers, on_step)
+            def __init__(self, context, workers, *told):
+                super().__init__(context, workers, *told)
                 self.context = context
 
             def wait(self, timeout):
@@ -117,8 +117,7 @@ def test_a_checkpoint_that_was_cut_is_set_aside_and_its_network_is_trained_anew(
     assert Cutting.cut
     assert not ended.fault
     assert states(ended.record) == {"COMPLETE": 3, "PRUNED": 3}
-    assert len(said) == 1
-    assert "is no checkpoint that is whole" in said[0]
+    assert len([line for line in said if "is no checkpoint that is whole" in line]) == 1
     assert len(list(tmp_path.glob("runs/tiny/*/checkpoint.pt.damaged"))) == 1
 
 
