@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import StrEnum
 
+from nasseg.redaction import redact
+
 LONGEST = 1_500
 
 
@@ -26,11 +28,17 @@ class Fault(StrEnum):
 class UserError(ValueError):
     """Bad input. The command line prints the message and exits with code 2; no traceback.
 
-    A message that quotes too much input keeps its beginning (the rule) and its end (the next step).
+    No password of a URL is in the message. One that quotes too much of what it got keeps its beginning (the rule) and
+    its end (the next step).
     """
 
     def __init__(self, message: str) -> None:
+        message = redact(message)
         super().__init__(message if len(message) <= LONGEST else f"{message[: LONGEST - 300]} ... {message[-290:]}")
+
+
+class MisfitError(UserError):
+    """An error about one network: what is asked of it, or given to it, does not fit it. No file is at fault."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nasseg.errors import unknown
-from nasseg.files import load_attribute
+from nasseg.own_code import load_code
 from nasseg.records import Measurement, StudyRecord
 from nasseg.words import number
 
@@ -157,7 +157,7 @@ def load_function(source: str, folder: Path) -> tuple[Callable[..., float], str]
     Raises:
         UserError: the file or the function is not there, or the file does not import.
     """
-    return load_attribute(source, folder)
+    return load_code(source, folder)
 
 
 def custom_entry(figure: Figure, value: Any, source_hash: str) -> dict[str, Any]:

@@ -1,17 +1,11 @@
 """Find and read space and study files: safe YAML, with file and line in every error."""
 
-import hashlib
-import importlib
-import importlib.util
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 import yaml
@@ -22,7 +16,11 @@ from nasseg.errors import UserError, unknown
 Kind = Literal["spaces", "studies", "tables"]  # tables lie in studies/<paper>/, called table-*, figure-* or equation-*
 Model = TypeVar("Model", bound=BaseModel)
 ELSEWHERE = "; choose another place with -o"  # advice to who gave it
-MAX_VALUES = 20_000  # most values of a file
+# Of a YAML file. What is larger is refused before it is looked at, for what it would take to read grows without end.
+MAX_BYTES = 1_000_000
+MAX_VALUES = 20_000
+MAX_DEPTH = 50
+MAX_DIGITS = 40
 KeyPath = tuple[str | int, ...]
 
 
@@ -65,6 +63,14 @@ def find_file(kind: Kind, name: str | Path) -> Path:
     return known[str(name)]
 
 
+def cache_folder() -> Path:
+    """Return the folder of what may be deleted and made again, which NASSEG_CACHE names."""
+    if named := os.environ.get("NASSEG_CACHE"):
+        return Path(named).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "nasseg"
+
+
 def checked_name(name: str) -> str:
     """Return the name of a study or a table.
 
@@ -78,47 +84,6 @@ def checked_name(name: str) -> str:
             "NAME's networks; rename the file"
         )
     return name
-
-
-def load_attribute(source: str, *folders: Path) -> tuple[Any, str]:
-    """Load a user's code, and return it with a hash of its file.
-
-    It is `file.py:name` (the file in one of the folders, or here) or `package.module:name`. A file is run once a
-    process, so that its classes stay the same.
-
-    Raises:
-        UserError: the file or the name is not there (nearest name offered), or the file does not import.
-    """
-    place, _, name = source.rpartition(":")
-    path = next((base / place for base in (*folders, Path.cwd()) if place and (base / place).is_file()), None)
-    if path is None and (not place or place.endswith(".py") or "/" in place):
-        where = f"there is no file {place or source!r} in {Path.cwd()}"
-        raise UserError(f"code of your own is written FILE.py:NAME; {where}")
-    try:
-        module = importlib.import_module(place) if path is None else _module(path.resolve(), path.read_bytes())
-    except Exception as error:  # a user's file may raise anything; show it
-        raise UserError(f"{path or place} does not import: {type(error).__name__}: {error}") from error
-    if not callable(getattr(module, name, None)):
-        own = [label for label, value in vars(module).items() if callable(value) and not label.startswith("_")]
-        raise unknown(f"function or class in {path or place}", name, own)
-    text = Path(module.__file__).read_bytes() if module.__file__ else b""
-    return getattr(module, name), hashlib.sha256(text).hexdigest()[:16]
-
-
-@cache
-def _module(path: Path, text: bytes) -> ModuleType:
-    name = f"nasseg_user_{path.stem}_{hashlib.sha256(bytes(path) + text).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look up their module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 @contextmanager
@@ -152,8 +117,11 @@ def output_file(target: Path, advice: str = "") -> Iterator[Path]:
         raise UserError(f"cannot write {target}: {error.strerror or error}{advice}") from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e9 is a number (YAML 1.2) and a repeated key is an error."""
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML comes with it
+
+
+class _Loader(_Parser):
+    """Safe YAML in which 1e9 is a number (YAML 1.2), a key that occurs twice is an error, and numbers have an end."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -162,9 +130,18 @@ class _Loader(yaml.SafeLoader):
                 if key.value in seen:
                     raise yaml.MarkedYAMLError(problem=f"key {key.value!r} occurs twice", problem_mark=key.start_mark)
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        data: dict[Any, Any] = super().construct_mapping(node, deep)
+        return data
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > MAX_DIGITS:
+            problem = f"a number has at most {MAX_DIGITS} digits, got {len(node.value):,}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        number: int = super().construct_yaml_int(node)
+        return number
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
@@ -240,38 +217,86 @@ def read_yaml(path: Path) -> Document:
         UserError: the file cannot be read, does not parse (file and line), or is no mapping.
     """
     try:
-        text = path.read_text()
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
     return parse_yaml(text, path)
 
 
+def parse_value(text: str) -> Any:
+    """Return what `--set KEY=VALUE` means by its value: YAML where it is, else the text itself.
+
+    Raises:
+        UserError: it is too large, or goes too deep.
+    """
+    try:
+        return _load(text)[1]
+    except TooLargeError:
+        raise
+    except (yaml.YAMLError, *_NO_YAML):
+        return text
+
+
 def parse_yaml(text: str, path: Path) -> Document:
     """Parse YAML text like `read_yaml`; `path` only appears in errors."""
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        data = loader.construct_document(node) if node is not None else None
+        lines, data = _load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = " ".join((getattr(error, "problem", None) or str(error)).split())
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not valid YAML: {problem}") from None
-    except (ValueError, RecursionError, TypeError) as error:
+    except TooLargeError as error:
+        raise UserError(f"{path}: {error}") from None
+    except _NO_YAML as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}:1: a mapping (key: value) is needed, got {type(data).__name__}")
-    lines: dict[KeyPath, int] = {}
-    assert node is not None
-    if not _collect_lines(node, (), lines):
-        raise UserError(f"{path}: its aliases expand to more than {MAX_VALUES:,} values; write out what is meant")
     return Document(path, text, data, lines)
 
 
+# What PyYAML raises for values that are not what their tag says: `!!timestamp x`, `!!bool x`, `{[]: 1}`, 2026-13-45.
+_NO_YAML = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+
+
+class TooLargeError(UserError):
+    """A file that would take too long to read."""
+
+
+def _load(text: str) -> tuple[dict[KeyPath, int], Any]:
+    """Return the line of each key, and the data. Limits are looked at before anything is built.
+
+    Raises:
+        TooLargeError, yaml.YAMLError, or what `_NO_YAML` names
+    """
+    if len(text) > MAX_BYTES:
+        raise TooLargeError(f"a YAML file has at most {MAX_BYTES:,} bytes; write out what is meant in less")
+    depth = values = 0
+    for event in yaml.parse(text, Loader=_Parser):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        values += isinstance(event, yaml.NodeEvent)
+        if depth > MAX_DEPTH:
+            raise TooLargeError(f"its lists and mappings go deeper than {MAX_DEPTH}; write it flatter")
+        if values > 2 * MAX_VALUES:  # keys are values, too
+            raise TooLargeError(f"it has more than {MAX_VALUES:,} values; write out what is meant in less")
+    loader = _Loader(text)
+    node = loader.get_single_node()
+    lines: dict[KeyPath, int] = {}
+    if node is not None and not _collect_lines(node, (), lines):
+        raise TooLargeError(
+            f"its aliases expand to more than {MAX_VALUES:,} values, or without end; write out what is meant"
+        )
+    return lines, loader.construct_document(node) if node is not None else None
+
+
 def _collect_lines(node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int]) -> bool:
-    """Note the line of each key; return False once the file is too large, for aliases may expand without end."""
+    """Note where each key is; False once the file is too large, for aliases may expand without end.
+
+    A merge (`<<`) expands as what it merges would.
+    """
     lines.setdefault(where, node.start_mark.line + 1)
-    if len(lines) > MAX_VALUES:
+    if len(lines) > MAX_VALUES or len(where) > MAX_DEPTH:
         return False
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:

@@ -302,3 +302,8 @@ class StudyRecord:
     environment: dict[str, Any] = field(default_factory=dict)
     study_file: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def own_code(self) -> dict[str, str]:
+        """The hash of each file of a user's own that the study was searched with, by its source."""
+        return dict(self.identity.get("own code", {}))

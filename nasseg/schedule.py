@@ -11,7 +11,8 @@ from nasseg.errors import UserError
 Schedule = tuple[tuple[int, ...], ...]
 
 MAX_ENTRIES = 1_000
-_TERM = re.compile(r"(?:(\d+)\*)?\((\d+(?:,\d+)*)\)")
+MAX_LENGTH = 20_000  # of the text
+_TERM = re.compile(r"(?:([0-9]{1,9})\*)?\(([0-9]{1,9}(?:,[0-9]{1,9})*)\)")
 
 
 def parse_schedule(text: str) -> Schedule:
@@ -20,6 +21,8 @@ def parse_schedule(text: str) -> Schedule:
     Raises:
         UserError: a term does not parse, a rate is below 1, or there is no entry at all, or too many.
     """
+    if len(text) > MAX_LENGTH:
+        raise UserError(f"a schedule has at most {MAX_LENGTH:,} characters, got {len(text):,}")
     entries: list[tuple[int, ...]] = []
     for term in text.replace(" ", "").split("+"):
         match = _TERM.fullmatch(term)

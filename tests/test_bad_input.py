@@ -69,7 +69,7 @@ def write(name, text):
         ("[regseg, lraspp]", "[]", ["decoder", "at least one"]),
         ("[regseg, lraspp]", "[regseg, regseg]", ["decoder", "a choice occurs twice"]),
         ("step: 0.25", "step: 0", ["width", "a step above 0"]),
-        ("step: 0.25", "step: 1.0e-9", ["width", "a whole number (up to 100,000) of steps"]),
+        ("step: 0.25", "step: 1.0e-9", ["width", "a whole number (up to 10,000) of steps"]),
         ("[0.25, 1.0]", "[1.0, 0.25]", ["width", "low <= high"]),
         ("[0.25, 1.0]", "[0.25, .inf]", ["width", "low <= high"]),
         ("when: {family: regseg}", "when: {famly: regseg}", ["decoder", "`when` names", "did you mean 'family'?"]),

@@ -1,10 +1,13 @@
-"""Children are forked from a server that has imported PyTorch, and are as if they had been started anew."""
+"""Children are as if they had been started anew; Ctrl-C and SIGTERM are heeded where the work can be left."""
 
 import os
+import signal
 import subprocess
 import sys
 
-from nasseg.processes import Child
+import pytest
+
+from nasseg.processes import Child, interrupts
 from tests import ROOT
 
 
@@ -44,3 +47,28 @@ def test_a_killed_child_says_so():
 def test_a_program_that_ends_does_not_wait_for_its_children():
     code = "from nasseg.processes import Child; from tests.test_processes import tell; Child(tell).pipe.recv()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_heeded_at_the_next_look_and_a_second_one_at_once(number):
+    before = signal.getsignal(number)
+    with interrupts() as look:
+        look()
+        signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            look()
+    with interrupts():
+        signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts() as look:
+            signal.raise_signal(signal.SIGINT)
+            look()
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import kendalltau
 
 from nasseg.analyse.trials import outcome, trial_figures
 from nasseg.figures import figure_in
@@ -21,6 +20,8 @@ def rank_correlation(early: ArrayLike, final: ArrayLike, z: float = _Z) -> tuple
     The interval: Fieller, Hartley and Pearson, "Tests for rank correlation coefficients", 1957. A column that does not
     vary ranks nothing: tau is 0.
     """
+    from scipy.stats import kendalltau  # slow to import, and `nasseg status` seldom needs it
+
     known, found = np.asarray(early), float(kendalltau(early, final).statistic)
     tau = 0.0 if math.isnan(found) else found
     middle, error = np.arctanh(np.clip(tau, -0.999999, 0.999999)), math.sqrt(0.437 / (len(known) - 4))

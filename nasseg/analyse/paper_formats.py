@@ -9,6 +9,7 @@ from typing import Literal
 
 from nasseg.analyse.paper_table import Cell, Column, Comparison, comparison_frame, difference_text, text_of
 from nasseg.errors import unknown
+from nasseg.redaction import cell
 
 Format = Literal["text", "markdown", "csv", "latex", "json"]
 
@@ -161,8 +162,8 @@ def terminal(comparison: Comparison) -> str:
 
 
 def csv(comparisons: Sequence[Comparison]) -> str:
-    """Return all comparisons as CSV, one line a cell."""
-    text: str = comparison_frame(comparisons).to_csv(index=False, lineterminator="\n")
+    """Return CSV with one line a cell, all comparisons below each other."""
+    text: str = comparison_frame(comparisons).map(cell).to_csv(index=False, lineterminator="\n")
     return text
 
 

@@ -5,6 +5,7 @@ import sys
 from nasseg.cli import data, export, latency, replay, reproduce, search, spaces, train  # noqa: F401  (define the verbs)
 from nasseg.cli.shared import app
 from nasseg.errors import UserError
+from nasseg.redaction import shown
 
 
 def main() -> None:
@@ -12,5 +13,5 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shown(error)}\n")
         sys.exit(2)

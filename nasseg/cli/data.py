@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from nasseg.cli.shared import JsonOption, app, out, print_json
+from nasseg.cli.shared import JsonOption, Table, app, out, print_json
 
 data_app = typer.Typer(help="Check data on disk.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -35,7 +34,7 @@ def check(
         print_json(found.as_dict())
     else:
         for line in found.lines():
-            out.print(line, markup=False, highlight=False)
+            out.print(line, highlight=False)
         head, rows = found.histogram()
         table = Table(*head)
         for row in rows:
@@ -44,7 +43,7 @@ def check(
     if sheet is not None:
         write_sheet(contact_sheet(name, count=count, **options), sheet)
         if not as_json:
-            out.print(f"contact sheet: {sheet}", markup=False)
+            out.print(f"contact sheet: {sheet}")
     if found.faults:
         raise typer.Exit(1)
 
@@ -66,8 +65,8 @@ def init(
     if latency is None and sys.stdin.isatty():
         latency = typer.prompt("Limit on the time of an image on this machine, such as 12ms (empty: none)", default="")
     wishes = Wishes(read_latency(latency) if latency else None, hours)
-    begun = begin(data, name=name, wishes=wishes, on_line=lambda line: out.print(line, markup=False, highlight=False))
+    begun = begin(data, name=name, wishes=wishes, on_line=lambda line: out.print(line, highlight=False))
     for path in filter(None, [begun.table, begun.study, *begun.lists]):
-        out.print(f"wrote {path}", markup=False)
+        out.print(f"wrote {path}")
     checked = begun.table.stem if begun.table else data
-    out.print(f"next:\n  nasseg data check {checked}\n  nasseg search {begun.study.stem}", markup=False)
+    out.print(f"next:\n  nasseg data check {checked}\n  nasseg search {begun.study.stem}")

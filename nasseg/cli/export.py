@@ -13,6 +13,7 @@ from nasseg.cli.shared import (
     InputOption,
     SetOption,
     StorageOption,
+    TrustOption,
     app,
     out,
     parse_settings,
@@ -41,6 +42,7 @@ def export(
     init: InitOption = None,
     init_map: InitMapOption = None,
     storage: StorageOption = None,
+    trust_code: TrustOption = False,
 ) -> None:
     """Write a network to a file, with its weights if it is trained, and a card beside it. Checks it against PyTorch."""
     from nasseg.network.export import export_address
@@ -62,7 +64,7 @@ def export(
         storage=storage_of(storage),
     )
     for line in [*done.card.lines(), f"card: {done.card_path}"]:
-        out.print(line, markup=False)
+        out.print(line)
 
 
 @app.command()
@@ -75,4 +77,4 @@ def predict(
     from nasseg.network.predict import predict as run
 
     for done in run(path, images, folder):
-        out.print(done.line(), markup=False)
+        out.print(done.line())

@@ -4,11 +4,12 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from nasseg.cli.shared import (
     JsonOption,
     StorageOption,
+    Table,
+    TrustOption,
     app,
     out,
     parse_size,
@@ -49,6 +50,7 @@ def latency(
     ] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
+    trust_code: TrustOption = False,
 ) -> None:
     """Time networks in turns (A B A B), and print their ratios with spread."""
     from nasseg.network.time_in_turns import time_addresses
@@ -95,8 +97,8 @@ def latency(
     out.print(table)
     for label, by_part in found.parts.items():
         longest = max(by_part.values())
-        out.print(f"{label}, by part:", markup=False)
+        out.print(f"{label}, by part:")
         for name, ms in by_part.items():
-            out.print(f"  {name:<10} {ms:8.3g} ms  {'#' * round(40 * ms / longest)}", markup=False, highlight=False)
+            out.print(f"  {name:<10} {ms:8.3g} ms  {'#' * round(40 * ms / longest)}", highlight=False)
     for line in found.notes:
-        out.print(line, markup=False)
+        out.print(line)

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from nasseg.cli.shared import StorageOption, Ticker, app, out, storage_of
+from nasseg.cli.shared import StorageOption, Table, Ticker, app, out, storage_of
 from nasseg.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def replay(
     if len(tables) > 1 and (output or of_study):
         raise UserError("-o and --from are of one table; name one")
     if of_study:
-        out.print(f"table: {write_table(read_study(of_study, storage_of(storage)), tables[0])}", markup=False)
+        out.print(f"table: {write_table(read_study(of_study, storage_of(storage)), tables[0])}")
     schedulers = scheduler or list(SCHEDULERS)
     for name in schedulers:
         if name not in SCHEDULERS:
@@ -83,7 +82,7 @@ def replay(
         results.append(found)
         _print_summary(found.summary(), f"replay of {path.name}: {len(table.networks)} networks")
         page = write_curves(found.curves(), output or path.with_suffix(".html"), f"replay of {path.name}", found.target)
-        out.print(f"curves: {page}", markup=False)
+        out.print(f"curves: {page}")
     if len(tables) > 1:
         _print_summary(worst_first(results, DEFAULT), f"{DEFAULT}: compute to reach what random search ends with")
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.table import Column, Table
+from rich.table import Column
 
 from nasseg.cli.shared import (
     JsonOption,
     StorageOption,
+    Table,
     Ticker,
     app,
     out,
@@ -21,8 +22,10 @@ from nasseg.cli.shared import (
     parse_size,
     print_json,
     storage_of,
+    this_command,
 )
 from nasseg.errors import UserError, unknown
+from nasseg.redaction import shown
 
 if TYPE_CHECKING:
     from nasseg.tables.fitted_recipe import Training
@@ -142,7 +145,7 @@ def _measure(
     """Time and train; return each table's study of this accuracy protocol, and whether it was interrupted."""
     from nasseg.tables.reproduce import time_tables, train_tables
 
-    options: dict[str, Any] = {"storage": storage, "command": " ".join(["nasseg", *sys.argv[1:]])}
+    options: dict[str, Any] = {"storage": storage, "command": this_command()}
     if device is None and training is None:
         return {}, False
     out.stderr = True  # only the result goes to standard output
@@ -180,7 +183,7 @@ def _show(found: Sequence[Any], form: str, output: Path | None) -> None:
         return
     text = render(found, form)
     if output is None:
-        print(text)
+        print(shown(text))
         return
     with output_file(output, ELSEWHERE) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -208,4 +211,4 @@ def _hours(
             f"{one.latency_seconds / 3600:.2f}",
         )
     out.print(shown)
-    out.print(f"about {sum(one.hours for one in found):.1f} hours in total; dry run: nothing was stored", markup=False)
+    out.print(f"about {sum(one.hours for one in found):.1f} hours in total; dry run: nothing was stored")

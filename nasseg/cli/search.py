@@ -1,23 +1,24 @@
 """The verbs of studies: search, and read the results."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from nasseg.cli.shared import (
     DOUBTFUL,
     JsonOption,
     StorageOption,
+    Table,
     Ticker,
+    TrustOption,
     app,
     latency_cell,
     out,
     print_json,
     storage_of,
+    this_command,
 )
 from nasseg.errors import UserError
 
@@ -65,6 +66,7 @@ def search(
             help="Only time the front again, in turns; or not at the end either. Both latencies are kept.",
         ),
     ] = None,
+    trust_code: TrustOption = False,
 ) -> None:
     """Run a study, or resume it. Ctrl-C stops it cleanly."""
     from nasseg.analyse.trials import doubts_of
@@ -75,7 +77,7 @@ def search(
     if remeasure and (dry_run or report_path or trials is not None or hours is not None):
         raise UserError("--remeasure only times the front again: leave out --dry-run, --trials, --hours and -o")
     loaded = load_study(study)
-    out.print(f"{loaded.name}: {loaded.file.question.strip()}\nexpected: {loaded.file.expected.strip()}", markup=False)
+    out.print(f"{loaded.name}: {loaded.file.question.strip()}\nexpected: {loaded.file.expected.strip()}")
     if remeasure:
         _remeasure(study, storage_of(storage))
         return
@@ -102,24 +104,25 @@ def search(
                 progress.line(), progress.done, progress.rejected + progress.failed
             ),
             tell=ticker.say,
-            command=" ".join(["nasseg", *sys.argv[1:]]),
+            command=this_command(),
         )
-    out.print(ended.reason, markup=False)
+    out.print(ended.reason)
     if ended.interrupted:
-        out.print(
-            f"{ended.requeued} running trials were re-queued. To resume: nasseg {' '.join(sys.argv[1:])}", markup=False
-        )
+        out.print(f"{ended.requeued} running trials were re-queued. To resume: {this_command()}")
     _print_front(ended.record)
     if line := doubts_of(ended.record).line(loaded.name):
-        out.print(line, markup=False)
+        out.print(line)
     from nasseg.report import write_report  # slow to import: a mistyped command must not wait for it
 
     path = write_report(ended.record, report_path or runs_folder(loaded.name) / "report.html")
-    out.print(f"report: {path}", markup=False)
+    out.print(f"report: {path}")
     if ended.fault:
         raise UserError(f"{ended.fault}; all measurements are kept: mend this and run the same command again")
     if ended.interrupted:
         raise typer.Exit(130)
+    if not any(trial.state == "COMPLETE" for trial in ended.record.trials):
+        out.print("no network was finished: `nasseg status` says why")
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -175,29 +178,28 @@ def status(
             found["since"] = {**vars(latest), "date": latest.date.isoformat(), "compute": vars(latest.compute)}
         print_json(found)
         return
-    out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), markup=False)
+    out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n))
     if front.members:
-        out.print(f"front {front.members}, hypervolume {front.share:.3f}", markup=False)
+        out.print(f"front {front.members}, hypervolume {front.share:.3f}")
     if said := doubts.line(record.name):
-        out.print(said, markup=False)
-    out.print(f"searched for {duration(record.extra['searched_seconds'])}; {_spent(compute)}", markup=False)
+        out.print(said)
+    out.print(f"searched for {duration(record.extra['searched_seconds'])}; {_spent(compute)}")
     for line in rung_lines(record):
-        out.print(line, markup=False)
+        out.print(line)
     if latest:
         moved = "" if latest.now is None else f", hypervolume {latest.before or 0:.3f} -> {latest.now:.3f}"
         out.print(
             f"since {latest.date:%Y-%m-%d %H:%M}: {latest.trials} trials, "
             f"{len(latest.new_front)} new on the front{moved}; {_spent(latest.compute)}",
-            markup=False,
         )
     for trial in record.trials:
         if trial.state == "RUNNING":
             family = (trial.arch or {}).get("family", "unknown")
             rung = f", rung {trial.rung}" if trial.rung else ""
-            out.print(f"running: trial {trial.number}, {family}{rung}, since {trial.started}", markup=False)
+            out.print(f"running: trial {trial.number}, {family}{rung}, since {trial.started}")
     for kind, counted in why.items():
         for reason, n in counted.items():
-            out.print(f"{kind}: {n} x {reason}", markup=False)
+            out.print(f"{kind}: {n} x {reason}")
 
 
 @app.command()
@@ -221,7 +223,7 @@ def report(
     if len(records) > 1 and output is None:
         raise UserError("a report of several studies needs a file: give -o FILE")
     path = output or runs_folder(records[0].name) / "report.html"
-    out.print(f"report: {write_report(records, path, shared=shared, since=since_date)}", markup=False)
+    out.print(f"report: {write_report(records, path, shared=shared, since=since_date)}")
 
 
 def _remeasure(study: str, storage: str | None) -> None:
@@ -231,7 +233,7 @@ def _remeasure(study: str, storage: str | None) -> None:
         done = remeasure(
             study,
             storage=storage,
-            command=" ".join(["nasseg", *sys.argv[1:]]),
+            command=this_command(),
             on_progress=lambda n, of: ticker.update(f"{n} of {of} timings", n),
         )
     table = Table("trial", "family", "search, ms", "again, ms", "ratio", "rounds, ms", "front", title=done.record.name)
@@ -248,7 +250,7 @@ def _remeasure(study: str, storage: str | None) -> None:
         )
     out.print(table)
     for line in done.lines():
-        out.print(line, markup=False)
+        out.print(line)
 
 
 def _spent(compute: "Compute") -> str:
@@ -266,7 +268,7 @@ def _print_front(record: "StudyRecord") -> None:
     frame = front_frame(record)
     names = [objective.name for objective in record.objectives]
     if frame.empty:
-        out.print("no trial is finished yet: the front is empty", markup=False)
+        out.print("no trial is finished yet: the front is empty")
         return
     table = Table("trial", "family", *names, title=f"front of {record.name}: {len(frame)} networks")
     for _, row in frame.sort_values(names[0], ascending=False).iterrows():
@@ -274,7 +276,7 @@ def _print_front(record: "StudyRecord") -> None:
         table.add_row(str(row["number"]), str(row["family"]), *cells)
     out.print(table)
     if frame["disturbed"].any() and any(name.startswith("latency") for name in names):
-        out.print(DOUBTFUL, markup=False)
+        out.print(DOUBTFUL)
 
 
 def _print_preview(found: "Preview") -> None:
@@ -293,7 +295,7 @@ def _print_preview(found: "Preview") -> None:
         )
     out.print(table)
     if any(s.measurement and s.measurement.latency and s.measurement.latency.disturbed for s in found.timed):
-        out.print(DOUBTFUL, markup=False)
+        out.print(DOUBTFUL)
     for line in found.lines():
-        out.print(line, markup=False)
-    out.print("dry run: nothing was stored", markup=False)
+        out.print(line)
+    out.print("dry run: nothing was stored")

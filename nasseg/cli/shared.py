@@ -3,22 +3,27 @@
 import json
 import math
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import rich.table
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer.core import TyperGroup
 
 from nasseg.errors import UserError
+from nasseg.files import parse_value
+from nasseg.redaction import command_line, redact_all, shown
 
 # The commands in the order of the work, as the help shows them.
 PANELS = {
     "Your data": ("init", "data"),
     "Search": ("search", "status"),
     "Results": ("front", "report"),
-    "Finish and ship": ("finish", "export", "predict"),
+    "Finish and ship": ("finish", "evaluate", "export", "predict"),
     "Papers": ("reproduce", "variants"),
     "Spaces and single networks": ("spaces", "sample", "measure", "latency", "train", "label", "replay"),
 }
@@ -43,7 +48,45 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(soft_wrap=True)
+
+
+class Output(Console):
+    """The terminal: what is printed is text, whoever wrote it, and holds no password."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        told = [shown(one) if isinstance(one, str) else one for one in objects]
+        super().print(*told, **{"markup": False, "emoji": False, **options})
+
+
+class Table(rich.table.Table):
+    """A table of such text."""
+
+    def __init__(self, *headers: Any, title: str | None = None, **options: Any) -> None:
+        columns = [rich.table.Column(_as_text(head)) if isinstance(head, str) else head for head in headers]
+        super().__init__(*columns, title=_as_text(title), **options)
+
+    def add_column(self, header: Any = "", *more: Any, **options: Any) -> None:
+        super().add_column(_as_text(header), *more, **options)
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*map(_as_text, cells), **options)
+
+
+def _as_text(value: Any) -> Any:
+    return Text(shown(value)) if isinstance(value, str) else value
+
+
+def print_json(value: Any) -> None:
+    """Print plain data for machines."""
+    print(json.dumps(redact_all(value)))
+
+
+def this_command() -> str:
+    """Return the command that runs, as it may be shown and kept."""
+    return command_line(["nasseg", *sys.argv[1:]])
+
+
+out = Output(soft_wrap=True)
 OFTEN_SECONDS = 10.0  # between lines of progress off a terminal, where many things end in a second
 
 ArchArgument = Annotated[
@@ -73,9 +116,18 @@ InitMapOption = Annotated[
 ]
 
 
-def print_json(value: Any) -> None:
-    """Print what a command found as one JSON document, an object or an array, and nothing beside it."""
-    print(json.dumps(value))
+def _trust(given: bool) -> bool:
+    if given:
+        from nasseg.own_code import trust_records
+
+        trust_records()
+    return given
+
+
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust-code", callback=_trust, help="Run code of one's own that a study of elsewhere names."),
+]
 
 
 def storage_of(option: str | None) -> str | None:
@@ -87,15 +139,13 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+    if not all(side.isdecimal() and len(side) <= 6 and int(side) for side in (height, width)):
         raise UserError(f"a size is HEIGHTxWIDTH, like 512x1024, got {text!r}")
     return int(height), int(width)
 
 
 def parse_settings(items: list[str], option: str = "--set") -> dict[str, Any]:
-    """Parse `key=value` items. Values are read as YAML, so 0.5 is a number, true a truth value and names are text."""
-    import yaml
-
+    """Return `key=value` items as fields. Values are read as YAML: 0.5 is a number, true is no word."""
     settings = {}
     for item in items:
         key, sign, value = item.partition("=")
@@ -103,10 +153,7 @@ def parse_settings(items: list[str], option: str = "--set") -> dict[str, Any]:
             raise UserError(
                 f"{option} takes KEY=VALUE, like {'width=0.5' if option == '--set' else 'batch_size=4'}, got {item!r}"
             )
-        try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            settings[key.strip()] = value
+        settings[key.strip()] = parse_value(value)
     return settings
 
 
@@ -138,7 +185,7 @@ class Ticker:
     def update(self, line: str, mark: object, often: object = None) -> None:
         """Show the line: off a terminal where `mark` is new, and every few seconds where `often` is."""
         if self._status:
-            self._status.update(line)
+            self._status.update(_as_text(line))
             return
         before, now = self._last, time.monotonic()
         if mark != before[0] or (often != before[1] and now - self._told >= OFTEN_SECONDS):
@@ -146,4 +193,4 @@ class Ticker:
             self._last, self._told = (mark, often), now
 
     def say(self, line: str) -> None:
-        out.print(line, markup=False, highlight=False)
+        out.print(line, highlight=False)

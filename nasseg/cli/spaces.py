@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from nasseg.cli.shared import (
     ArchArgument,
@@ -12,6 +11,8 @@ from nasseg.cli.shared import (
     JsonOption,
     SetOption,
     StorageOption,
+    Table,
+    TrustOption,
     app,
     out,
     parse_settings,
@@ -36,24 +37,25 @@ def spaces(
             table.add_row(label, ", ".join(space.families), f"{space.count():,}", space.about.strip())
         out.print(table)
         return
-    from nasseg.study.check_space import published_in
+    from nasseg.study.check_space import check_space, published_in
 
     space = load_space(name)
-    out.print(f"{space.name}: {space.about.strip()}\n{space.citation}", markup=False)
+    check_space(space)
+    out.print(f"{space.name}: {space.about.strip()}\n{space.citation}")
     table = Table("parameter", "values", "when")
     for parameter in space.parameters.values():
         when = ", ".join(f"{n} in {list(v)}" if len(v) > 1 else f"{n} = {v[0]}" for n, v in parameter.when)
         table.add_row(parameter.name, ", ".join(map(str, parameter.values)), when)
     out.print(table)
     for template in space.templates.values():
-        schedules = list(space.schedules(template.name))
-        out.print(f"{template.name}: {template.text}, {len(set(schedules)):,} distinct schedules", markup=False)
+        number, exact = space.schedules(template.name)
+        out.print(f"{template.name}: {template.text}, {'' if exact else 'at most '}{number:,} distinct schedules")
     for clause in space.forbid:
-        out.print(f"forbidden: {clause}", markup=False)
+        out.print(f"forbidden: {clause}")
     for figure, limit in space.limits.items():
-        out.print(f"limit: {figure} {limit}", markup=False)
-    out.print(f"{space.count():,} points", markup=False)
-    out.print("published networks in it: " + (", ".join(published_in(space)) or "none"), markup=False)
+        out.print(f"limit: {figure} {limit}")
+    out.print(f"{space.count():,} points")
+    out.print("published networks in it: " + (", ".join(published_in(space)) or "none"))
 
 
 @app.command("variants")
@@ -90,7 +92,7 @@ def sample(
         print_json(drawn)
         return
     for settings in drawn:
-        out.print("  ".join(f"{key}={value}" for key, value in settings.items()), markup=False, highlight=False)
+        out.print("  ".join(f"{key}={value}" for key, value in settings.items()), highlight=False)
 
 
 @app.command()
@@ -108,6 +110,7 @@ def measure(
     by_operator: Annotated[bool, typer.Option("--operators", help="Show the cost of each operator.")] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
+    trust_code: TrustOption = False,
 ) -> None:
     """Print the cost, and optionally the latency, of one architecture."""
     from nasseg.network.measure import measure_address
@@ -147,9 +150,9 @@ def measure(
         table.add_row("fvcore itself", f"{report['fvcore']['total']:,}")
     out.print(table)
     for kind, count in report["unknown"].items():
-        out.print(f"no rule for {kind}: its {count} calls may multiply more than macs says", markup=False)
+        out.print(f"no rule for {kind}: its {count} calls may multiply more than macs says")
     for name, count in report.get("fvcore", {}).get("unsupported", {}).items():
-        out.print(f"fvcore has no rule for {name}: {count} calls", markup=False)
+        out.print(f"fvcore has no rule for {name}: {count} calls")
     if by_operator:
         rows = Table("operator", "stride", "output", "params", "macs", "live bytes")
         for row in report["operators"]:
@@ -157,6 +160,4 @@ def measure(
             counts = (f"{row[key]:,}" for key in ("params", "macs", "live_bytes"))
             rows.add_row(row["kind"], str(row["stride"] or ""), size, *counts)
         out.print(rows)
-    out.print(
-        "macs: one multiply-add = 1; fvcore_flops: the figure fvcore gives; field_of_view in pixels", markup=False
-    )
+    out.print("macs: one multiply-add = 1; fvcore_flops: the figure fvcore gives; field_of_view in pixels")

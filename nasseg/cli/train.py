@@ -1,14 +1,11 @@
 """The verbs of training: one architecture under one recipe, pseudo-labels, and the networks of a front to the end."""
 
-import json
 import math
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from nasseg.cli.shared import (
     DOUBTFUL,
@@ -19,13 +16,17 @@ from nasseg.cli.shared import (
     JsonOption,
     SetOption,
     StorageOption,
+    Table,
     Ticker,
+    TrustOption,
     app,
     latency_cell,
     out,
     parse_settings,
     parse_size,
+    print_json,
     storage_of,
+    this_command,
 )
 from nasseg.errors import UserError
 
@@ -58,6 +59,7 @@ def train(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 1,
     storage: StorageOption = None,
+    trust_code: TrustOption = False,
 ) -> None:
     """Train one architecture. Weights, learning curve, predictions and metrics go to runs/train."""
     from nasseg.network.train import metrics, spread, train_address
@@ -87,9 +89,9 @@ def train(
     if trained.results:
         out.print(table)
     for run in trained.runs:
-        out.print(f"{run.folder}: last.pt, best.pt, curve.svg, predictions.png", markup=False)
+        out.print(f"{run.folder}: last.pt, best.pt, curve.svg, predictions.png")
     if trained.interrupted:
-        out.print("interrupted; add --resume to the same command to continue", markup=False)
+        out.print("interrupted; add --resume to the same command to continue")
         raise typer.Exit(130)
     if trained.failures:
         raise UserError("; ".join(map(str, trained.failures)))
@@ -137,20 +139,20 @@ def evaluate(
             on_progress=lambda n, of: ticker.update(f"{n} of {of} images", 10 * n // max(1, of)),
         )
     if as_json:
-        print(json.dumps(asdict(result)))
+        print_json(asdict(result))
         return
     for line in result.loaded:
-        out.print(line, markup=False)
+        out.print(line)
     if result.miou is None:
-        out.print(f"the labels of {split} hold no class, so that there are no figures", markup=False)
+        out.print(f"the labels of {split} hold no class, so that there are no figures")
     else:
         table = Table("figure", f"{result.protocol.data}, {split}, %")
         for name, value in result.rows():
             table.add_row(name, "" if value is None else f"{value:.2f}")
         out.print(table)
     if save:
-        out.print(f"{save}: {result.images} label maps", markup=False)
-    out.print(f"{folder}: result.json, confusion.svg", markup=False)
+        out.print(f"{save}: {result.images} label maps")
+    out.print(f"{folder}: result.json, confusion.svg")
 
 
 def _scales(text: str) -> tuple[float, ...]:
@@ -170,6 +172,7 @@ def label(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 1,
     storage: StorageOption = None,
+    trust_code: TrustOption = False,
 ) -> None:
     """Label images with a trained network, for `nasseg train --pseudo` (self-training, as in ESeg)."""
     from nasseg.network.label import label_folder
@@ -188,9 +191,9 @@ def label(
             on_progress=lambda n, of: ticker.update(f"{n} of {of} images", 10 * n // max(1, of)),
         )
     sure = "" if done.sure is None else f", {done.sure:.0%} of their pixels"
-    out.print(f"{done.folder}: {done.images} images, {done.written} labelled now{sure}", markup=False)
+    out.print(f"{done.folder}: {done.images} images, {done.written} labelled now{sure}")
     if done.interrupted:
-        out.print("interrupted; run the same command to resume", markup=False)
+        out.print("interrupted; run the same command to resume")
         raise typer.Exit(130)
 
 
@@ -208,6 +211,7 @@ def finish(
     device: Annotated[str | None, typer.Option(help="Device to train on. Default: the study's.")] = None,
     threads: ThreadsOption = 1,
     storage: StorageOption = None,
+    trust_code: TrustOption = False,
 ) -> None:
     """Train the front's networks to the end, time them again, and evaluate once on the held-out split."""
     from nasseg.analyse.finished import FIGURES, finished_frame
@@ -227,7 +231,7 @@ def finish(
             device=device,
             threads=threads,
             storage=storage_of(storage),
-            command=" ".join(["nasseg", *sys.argv[1:]]),
+            command=this_command(),
             tell=ticker.say,
             on_progress=lambda network, progress: ticker.update(
                 f"{network}, {progress.line()}", (network, _tenth(progress))
@@ -246,23 +250,23 @@ def finish(
         table.add_row(f"#{row['number']} {row['family']}", *times, *mious)
     out.print(table)
     if frame["disturbed"].any() or frame["searched_disturbed"].any():
-        out.print(DOUBTFUL, markup=False)
+        out.print(DOUBTFUL)
     for number, entries in made(done.record).items():
         named = ", ".join(f"{address} (seed {seed})" for seed, address in entries)
-        out.print(f"trial {number} of {done.searched.name}, trained to the end: {named}", markup=False)
+        out.print(f"trial {number} of {done.searched.name}, trained to the end: {named}")
     for note in done.notes:
-        out.print(note, markup=False)
+        out.print(note)
     if done.interrupted:
-        out.print("interrupted; run the same command to resume", markup=False)
+        out.print("interrupted; run the same command to resume")
         raise typer.Exit(130)
     if frame.empty:
         raise UserError(
             f"no network of the front of {done.searched.name} is finished: mend the faults above and run this again"
         )
     if best := best_made(done.record):
-        out.print(f"the best on the validation split: nasseg export {best} -o {done.searched.name}.onnx", markup=False)
+        out.print(f"the best on the validation split: nasseg export {best} -o {done.searched.name}.onnx")
     path = write_report(done.record, runs_folder(done.record.name) / f"{purpose}.html")
-    out.print(f"report: {path}", markup=False)
+    out.print(f"report: {path}")
 
 
 def _tenth(progress: "RunProgress") -> tuple[int, int]:

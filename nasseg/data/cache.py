@@ -29,20 +29,12 @@ from nasseg.data.folder import Sample
 from nasseg.data.image_file import fit_image, fit_label, fitted, fitting_size, read_known
 from nasseg.data.split import Ragged, Split
 from nasseg.errors import UserError
-from nasseg.files import written_whole
+from nasseg.files import cache_folder, written_whole
 from nasseg.records import Size, digest
 
 FORMAT = 3  # of the arrays; another number decodes everything again
 _SETTLED_NS = 2_000_000_000  # a file may change twice within a tick of its clock, so a younger one is read again
 Check = tuple[int, int]  # size and CRC-32
-
-
-def cache_folder() -> Path:
-    """Return the folder of the cache, which NASSEG_CACHE names."""
-    if named := os.environ.get("NASSEG_CACHE"):
-        return Path(named).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "nasseg"
 
 
 def checksums(root: Path, files: Sequence[Path]) -> list[Check]:

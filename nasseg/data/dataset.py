@@ -12,13 +12,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nasseg.data import scenes
-from nasseg.data.cache import Check, cache_folder, cached_split, checksums
+from nasseg.data.cache import Check, cached_split, checksums
 from nasseg.data.class_table import ClassTable, Colour, SplitName, Unknown, list_tables, read_splits, read_table
 from nasseg.data.folder import Folder
 from nasseg.data.pseudo_labels import pseudo_samples
 from nasseg.data.recognise import recognise
 from nasseg.data.split import Split
 from nasseg.errors import UserError, unknown
+from nasseg.files import cache_folder
 from nasseg.records import Size, digest
 
 # Every split has scenes of its own, and adding to one does not change the others.
@@ -31,8 +32,9 @@ PSEUDO = "pseudo"  # the split of pseudo-labelled images, and the option for its
 class DataSet:
     """Splits `train`, `val` and, if there, `test` and `pseudo`, each read on first use and then kept.
 
-    fingerprint: a hash of the content; accuracies compare only under the same one. Weights are chosen on `val`, never
-    on `test`. counts: images of each split; rules: their origin, in words; absent: why a split does not exist.
+    fingerprint: a hash of the content; where it differs, accuracies are not comparable. Weights are chosen on `val`,
+    never on `test`. counts: images of each split; rules: where each comes from, in words; absent: why there is none.
+    files: what the data are read from, with the size and CRC-32 of each.
     """
 
     name: str
@@ -43,6 +45,7 @@ class DataSet:
     counts: Mapping[str, int] = field(default_factory=dict)
     rules: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[Path, Check] = field(default_factory=dict, repr=False)
     _read: dict[str, Split] = field(default_factory=dict, repr=False)
 
     @property
@@ -62,6 +65,22 @@ class DataSet:
         if name not in self._read:
             self._read[name] = self.sources[name]()
         return self._read[name]
+
+    def file_marks(self) -> frozenset[int]:
+        """Return a number for each file with its name and content, wherever the data lie."""
+        return frozenset(_mark(path, check) for path, check in self.files.items())
+
+    def require(self, fingerprint: str, marks: frozenset[int]) -> None:
+        """Raise a UserError, which names the file, where these data are not those of a fingerprint and its marks."""
+        if self.fingerprint == fingerprint:
+            return
+        other = next((str(path) for path, check in self.files.items() if _mark(path, check) not in marks), None)
+        lost = f"{len(marks) - len(self.files)} files are gone" if len(marks) > len(self.files) else "its rules differ"
+        raise UserError(
+            f"the data {self.name} are not those that the study was begun with: "
+            f"{f'{other} is another file now' if other else lost}. Put back what was there, or give the study "
+            "another name"
+        )
 
     def read(self) -> None:
         """Read the splits that trainings need, `train` and `val`.
@@ -146,6 +165,7 @@ def _load_folder(name: str | Path, options: dict[str, Any]) -> tuple[DataSet, di
         counts={split: len(items) for split, items in samples.items()},
         rules={split: "; ".join(map(str, parts)) for split, parts in found.splits.items()},
         absent={str(split): why for split, why in found.layout.absent.items()},
+        files=known,
     )
     apart = [(split, sample.image) for split, items in samples.items() if split != "train" for sample in items]
     return data, {known[image]: f"{image}, of the split {split}" for split, image in apart}
@@ -219,6 +239,10 @@ def _seen(size: Any) -> Size | None:
     return size[0], size[1]
 
 
+def _mark(path: Path, check: Check) -> int:
+    return zlib.crc32(f"{path.name} {check}".encode())
+
+
 def _files(folder: Folder, split: SplitName) -> list[Path]:
     return [path for sample in folder.samples[split] for path in (sample.image, sample.label)]
 
@@ -279,6 +303,7 @@ def _with_pseudo(data: DataSet, folder: Path, seen: Size | None, kept_apart: Map
         sources={**data.sources, PSEUDO: read},
         counts={**data.counts, PSEUDO: len(samples)},
         rules={**data.rules, PSEUDO: f"pseudo-labels in {folder}"},
+        files={**data.files, **dict(zip(files, first, strict=True))},
         _read={},
     )
 

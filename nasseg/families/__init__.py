@@ -13,7 +13,7 @@ import yaml
 
 from nasseg.errors import UserError, unknown
 from nasseg.families.arch import Arch, Feature, Segmenter
-from nasseg.files import load_attribute
+from nasseg.own_code import load_code
 
 __all__ = [
     "FAMILIES",
@@ -59,7 +59,7 @@ def get_family(name: str) -> type[Arch]:
         UserError: no family has that name, or the class is no Arch.
     """
     if ":" in name:
-        arch_class, _ = load_attribute(name)
+        arch_class, _ = load_code(name)
         if not (isinstance(arch_class, type) and issubclass(arch_class, Arch)):
             raise UserError(f"{name} is no family: it must be a subclass of nasseg.Arch, see the README")
         return arch_class

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from nasseg.errors import UserError, unknown
@@ -88,10 +88,16 @@ class Segmenter(nn.Module):
         return maps if reads is None else {name: maps[name] for name in reads}
 
     def fit(self, logits: Tensor, image: Tensor) -> Tensor:
-        """Resize logits to the image's size, unless the network already ends at it."""
-        if self.ends_at_full_size or (self.may_end_at_full_size and logits.shape[-2:] == image.shape[-2:]):
+        """Resize logits to the image's size, unless the network ends at it."""
+        if self.ends_at_full_size:
             return logits
+        if self.may_end_at_full_size:
+            return fit_size(logits, image, self.align_corners)
         return self.resize(logits, image.shape[-2:])
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Return what torch.jit.script compiles: it cannot read `features`, which torch.fx leaves behind."""
+        return fx.symbolic_trace(self)
 
     def forward_features(self, image: Tensor) -> dict[str, Tensor]:
         """Return the features after the context: the input of decoders and training heads."""
@@ -109,6 +115,14 @@ class Segmenter(nn.Module):
 
     def resize(self, x: Tensor, size: Any) -> Tensor:
         return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
+
+
+@fx.wrap
+def fit_size(logits: Tensor, image: Tensor, align_corners: bool) -> Tensor:
+    """Resize logits to the image's size where they are not of it. A function, for torch.fx to look no further."""
+    if logits.shape[-2:] == image.shape[-2:]:
+        return logits
+    return F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=align_corners)
 
 
 @dataclass(frozen=True, kw_only=True)

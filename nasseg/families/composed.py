@@ -31,7 +31,7 @@ from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segme
 from nasseg.families.backbones.backbone import ASPP, DeepLabV3PlusDecoder
 from nasseg.families.graph.on_meta import OnMeta
 from nasseg.families.layers import Select, conv2d, conv_bn, conv_bn_relu, conv_head
-from nasseg.files import load_attribute
+from nasseg.own_code import load_code
 
 PYRAMIDS = ("bifpn", "fpn")
 CHOICES = {
@@ -224,7 +224,7 @@ def _encoder_names(encoder: type[Arch]) -> list[str]:
 
 
 def _own_decoder(source: str) -> type[Decoder]:
-    decoder, _ = load_attribute(source)
+    decoder, _ = load_code(source)
     if not (isinstance(decoder, type) and issubclass(decoder, Decoder)):
         raise UserError(
             f"{source} is no decoder: it must be a subclass of nasseg.families.arch.Decoder, see the README"

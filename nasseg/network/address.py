@@ -12,6 +12,7 @@ from nasseg.errors import UserError
 from nasseg.families import Arch, get_family, make_arch, variants
 from nasseg.files import read_yaml
 from nasseg.network.trained import WEIGHTS, Trained, find_trained, is_trained_address
+from nasseg.own_code import of_record
 from nasseg.records import Measurement
 
 
@@ -39,9 +40,13 @@ def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: s
     if is_trained_address(address):
         trained = find_trained(address, storage)
         settings = dict(trained.settings)
-        arch = get_family(settings.pop("family")).from_params({**settings, **overrides})
+        with of_record(trained.code):
+            arch = get_family(settings.pop("family")).from_params({**settings, **overrides})
     elif Path(address).suffix in (".yaml", ".yml"):
         settings = dict(read_yaml(_file(address)).data)
+        for key in settings:
+            if not isinstance(key, str):
+                raise UserError(f"{address}: a key is the name of a field, got {key!r}")
         name = settings.pop("variant", None) or settings.pop("family", None)
         if name is None:
             raise UserError(

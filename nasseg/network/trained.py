@@ -9,6 +9,7 @@ Where a training kept its best weights they are meant, and the accuracy is their
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ WEIGHTS = (".pt", ".pth")
 class Trained:
     """A network at an address. measurement: its accuracy, if there is one, is of the weights in `path`.
 
-    path: None where it was not trained (why_not is empty), or its weights were not kept (why_not says why).
+    path: None where it was not trained (why_not is empty), or its weights were not kept (why_not says why). code: the
+    user's own code that its study names, hash by source; None where nothing says which hash.
     """
 
     address: str
@@ -35,6 +37,7 @@ class Trained:
     path: Path | None = None
     sha256: str = ""
     why_not: str = ""
+    code: Mapping[str, str] | None = None
 
     @property
     def is_trained(self) -> bool:
@@ -74,7 +77,10 @@ def is_run(address: str) -> bool:
     """Return whether there is a run of `nasseg train` at an address."""
     path = Path(address)
     folder = path.parent if path.suffix in WEIGHTS else path
-    return (folder / "result.json").is_file()
+    try:
+        return (folder / "result.json").is_file()
+    except OSError:  # a name that is too long for a file
+        return False
 
 
 def find_trained(address: str, storage: str | None = None) -> Trained:
@@ -107,7 +113,7 @@ def _of_trial(address: str, storage: str | None) -> Trained:
     from nasseg.study.store.trial_attributes import ACCURACY_FROM, ARCH, REUSED_FROM, TAKEN_FROM
 
     name, _, which = address.partition("#")
-    if not which.isdigit():
+    if not which.isdecimal() or len(which) > 9:
         return _of_row(name, which, storage)
     record = open_record(name, storage)
     trials = {trial.number: trial.user_attrs for trial in record.trials()}
@@ -117,7 +123,9 @@ def _of_trial(address: str, storage: str | None) -> Trained:
     source = attributes.get(TAKEN_FROM) or attributes.get(ACCURACY_FROM)
     if REUSED_FROM in attributes:
         source = f"{name}#{attributes[REUSED_FROM]}"
-    found = _trained(address, attributes, record.attributes(), name)
+    of_study = record.attributes()
+    code = None if "table" in of_study else of_study.get("identity", {}).get("own code", {})
+    found = replace(_trained(address, attributes, of_study, name), code=code)
     if not source or not found.is_trained:
         return found
     try:

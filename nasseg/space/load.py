@@ -1,6 +1,6 @@
 """Space files: YAML -> Space. Every rule is checked before anything is sampled."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from nasseg.errors import UserError, unknown
 from nasseg.files import Document, find_file, parse_yaml, read_yaml
 from nasseg.schedule import parse_schedule
-from nasseg.space.parameter import Bounds, Clause, Parameter, Scalar, Template, range_values
+from nasseg.space.parameter import MAX_TERMS, Bounds, Clause, Parameter, Scalar, Template, range_values
 from nasseg.space.space import Space
+
+MAX_PARAMETERS = 150
 
 
 class SpaceFile(BaseModel):
@@ -44,6 +46,9 @@ def space_from(document: Document, name: str) -> Space:
     file = document.validate(SpaceFile)
     parameters: dict[str, Parameter] = {}
     templates: dict[str, Template] = {}
+    if len(file.parameters) > MAX_PARAMETERS:
+        message = f"a space has at most {MAX_PARAMETERS} parameters, got {len(file.parameters):,}"
+        raise document.error(("parameters",), message)
     for key, value in file.parameters.items():
         try:
             _read_parameter(key, value, parameters, templates)
@@ -58,7 +63,11 @@ def space_from(document: Document, name: str) -> Space:
         check_limit(document, ("limits", figure), limit)
     ordered = _in_order(document, parameters)
     space = Space(name, file.about, file.citation, ordered, templates, clauses, file.limits, document.text)
-    if not space.count():
+    try:
+        points = space.count()
+    except UserError as error:
+        raise document.error(("parameters",), str(error)) from None
+    if not points:
         raise document.error(("forbid",), "forbid excludes every point of the space: drop or narrow a clause")
     return space
 
@@ -118,6 +127,8 @@ def _read_template(
 ) -> None:
     holes = value.get("holes", {})
     template = Template(key, str(value["template"]), when)
+    if len(terms := template.text.split("+")) > MAX_TERMS:
+        raise UserError(f"a template has at most {MAX_TERMS} terms, got {len(terms):,}")
     if not isinstance(holes, dict) or set(holes) != set(template.holes):
         raise UserError(f"holes must be just those of the template, {template.holes}, got {holes!r}")
     for hole, choices in holes.items():
@@ -161,7 +172,8 @@ def _check_conditions(document: Document, parameters: dict[str, Parameter]) -> N
             where = ("parameters", parameter.name)
             if name not in parameters:
                 raise document.error(where, f"{parameter.name}: `when` names {unknown('parameter', name, parameters)}")
-            strange = [value for value in values if value not in parameters[name].values]
+            possible = set(parameters[name].values)
+            strange = [value for value in values if value not in possible]
             if strange:
                 known = list(parameters[name].values)
                 raise document.error(
@@ -209,19 +221,13 @@ def _in_order(document: Document, parameters: dict[str, Parameter]) -> dict[str,
     place("family", ())
     for name in parameters:
         place(name, ())
-    for name in parameters:
-        allowed: dict[str, set[Scalar]] = {}
-        for other, values in _conditions(parameters, name):
-            allowed[other] = allowed.get(other, set(values)) & set(values)
-            if not allowed[other]:
-                raise document.error(
-                    ("parameters", name), f"{name}: its conditions on {other} contradict each other, so it never holds"
-                )
+    allowed: dict[str, dict[str, set[Scalar]]] = {}  # what a parameter's conditions, and those of what they name, say
+    for name in ordered:
+        allowed[name] = {}
+        for other, values in parameters[name].when:
+            for gate, possible in [(other, set(values)), *allowed[other].items()]:
+                allowed[name][gate] = allowed[name].get(gate, possible) & possible
+                if not allowed[name][gate]:
+                    message = f"{name}: its conditions on {gate} contradict each other, so it never holds"
+                    raise document.error(("parameters", name), message)
     return ordered
-
-
-def _conditions(parameters: dict[str, Parameter], name: str) -> Iterator[tuple[str, tuple[Scalar, ...]]]:
-    """Yield the conditions of a parameter, then those of the parameters they name."""
-    for other, values in parameters[name].when:
-        yield other, values
-        yield from _conditions(parameters, other)

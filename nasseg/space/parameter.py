@@ -8,6 +8,8 @@ from typing import Any
 from nasseg.errors import UserError
 from nasseg.schedule import parse_schedule
 
+MAX_STEPS = 10_000  # of a range
+MAX_TERMS = 50  # of a template
 Scalar = bool | int | float | str
 Params = dict[str, Scalar]  # a sampled point: active parameter -> value
 
@@ -31,7 +33,7 @@ class Parameter:
 
 
 _HOLE = re.compile(r"\{(\w+)\}")
-_TERM = re.compile(r"(?:(\d+|\{\w+\})\*)?\(([^()]+)\)")
+_TERM = re.compile(r"(?:([0-9]+|\{\w+\})\*)?\(([^()]+)\)")
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,20 @@ class Template:
                 for value in values[hole[1]]:
                     yield int(value), {**known, hole[1]: value}
 
+        of_part = [set(_HOLE.findall(f"{count}{rates}")) for count, rates in parts]
+        later: list[set[str]] = [set().union(*of_part[index:]) for index in range(len(parts))]
+        dead: set[tuple[Any, ...]] = set()  # from where nothing was found: other ways lead there again
+
         def match(index: int, position: int, known: dict[str, Scalar]) -> dict[str, Scalar] | None:
             if index == len(parts):
                 return known if position == len(target) else None
+            state = (index, position, *((hole, known[hole]) for hole in sorted(later[index] & known.keys())))
+            found = None if state in dead else match_from(index, position, known)
+            if found is None:
+                dead.add(state)
+            return found
+
+        def match_from(index: int, position: int, known: dict[str, Scalar]) -> dict[str, Scalar] | None:
             count_text, rates = parts[index]
             for count, with_count in options(count_text, known):
                 entries = target[position : position + count]
@@ -138,8 +151,9 @@ def range_values(low: Any, high: Any, step: Any) -> tuple[int | float, ...]:
     if not (float("-inf") < low <= high < float("inf")) or not step > 0:
         raise UserError(f"a range needs low <= high and a step above 0, got [{low}, {high}] with step {step}")
     count = (high - low) / step
-    if abs(count - round(count)) > 1e-9 or count > 100_000:
+    if abs(count - round(count)) > 1e-9 or count > MAX_STEPS:
         raise UserError(
-            f"a range's length must be a whole number (up to 100,000) of steps, got [{low}, {high}] with step {step}"
+            f"a range's length must be a whole number (up to {MAX_STEPS:,}) of steps, got "
+            f"[{low}, {high}] with step {step}"
         )
     return tuple(round(low + index * step, 12) for index in range(round(count) + 1))

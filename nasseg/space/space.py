@@ -1,9 +1,11 @@
 """A search space: samples points, suggests them to a sampler, counts them, and finds the point of a given network."""
 
+import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Any, Protocol
 
 from nasseg.errors import UserError
@@ -11,6 +13,8 @@ from nasseg.schedule import format_schedule, parse_schedule
 from nasseg.space.parameter import Clause, Parameter, Params, Scalar, Template
 
 MAX_REDRAWS = 10_000
+MAX_STATES = 20_000  # of counting: well under a second
+MAX_LISTED = 50_000  # schedules of a template
 
 
 class Suggester(Protocol):
@@ -134,46 +138,66 @@ class Space:
     def count(self) -> int:
         """Count the points exactly, without listing them.
 
-        Parameters are counted one after the other. Earlier choices matter only if a later condition or an undecided
-        forbid clause names them, so equal remainders are counted once.
+        Parameters are counted one after the other; what was chosen before matters only as far as a later condition
+        or an undecided forbid clause names it, so equal remainders are counted once, and so are values that no
+        condition or clause tells apart.
+
+        Raises:
+            UserError: conditions and clauses tie so many parameters together that it would take too long.
         """
         parameters = list(self.parameters.values())
-        later: list[set[str]] = []  # names that later parameters, or clauses about them, look back at
+        later: list[list[str]] = []  # names that parameters from here on, or clauses about them, look back at
         for index in range(len(parameters) + 1):
             ahead = {parameter.name for parameter in parameters[index:]}
             names = {name for parameter in parameters[index:] for name, _ in parameter.when}
             names |= {name for clause in self.forbid if clause.names() & ahead for name in clause.names()}
-            later.append(names)
+            later.append(sorted(names))
+        alike = [self._alike(parameter) for parameter in parameters]
         known: dict[tuple[Any, ...], int] = {}
 
         def count(index: int, params: Params) -> int:
             if index == len(parameters):
                 return 1
-            key = (index, *((name, params[name]) for name in sorted(params) if name in later[index]))
+            key = (index, *map(params.get, later[index]))
             if key not in known:
-                parameter = parameters[index]
-                if parameter.active(params):
-                    choices = [{**params, parameter.name: value} for value in parameter.values]
-                else:
-                    choices = [params]
-                kept = (choice for choice in choices if not self._just_excluded(parameter.name, choice))
-                known[key] = sum(count(index + 1, choice) for choice in kept)
+                if len(known) > MAX_STATES:
+                    raise UserError(
+                        f"conditions and forbid clauses tie too many parameters of space {self.name} together to count "
+                        "its points; drop some of them"
+                    )
+                parameter, found = parameters[index], 0
+                for value, times in alike[index] if parameter.active(params) else [(None, 1)]:
+                    choice = params if value is None else {**params, parameter.name: value}
+                    if not self._just_excluded(parameter.name, choice):
+                        found += times * count(index + 1, choice)
+                known[key] = found
             return known[key]
 
         return count(0, {})
 
-    def schedules(self, template: str) -> Iterator[str]:
-        """Yield every schedule that a template gives, with repeats."""
+    def _alike(self, parameter: Parameter) -> list[tuple[Scalar, int]]:
+        """Group values by the conditions and clauses that hold for them; return a value of each group, and its size."""
+        name = parameter.name
+        gates = [set(values) for other in self.parameters.values() for gate, values in other.when if gate == name]
+        tests = [Clause((test,)) for clause in self.forbid for test in clause.tests if test[0] == name]
+        if not gates and not tests:
+            return [(parameter.values[0], len(parameter.values))]
+        found: dict[tuple[bool, ...], tuple[Scalar, int]] = {}
+        for value in parameter.values:
+            told = (*(value in gate for gate in gates), *(test.excludes({name: value}) for test in tests))
+            first, times = found.get(told, (value, 0))
+            found[told] = (first, times + 1)
+        return list(found.values())
+
+    def schedules(self, template: str) -> tuple[int, bool]:
+        """Count the schedules of a template; say whether the count is exact: many are multiplied, not told apart."""
         holes = [self.parameters[f"{template}.{hole}"] for hole in self.templates[template].holes]
-
-        def fill(index: int, params: Params) -> Iterator[str]:
-            if index == len(holes):
-                yield format_schedule(parse_schedule(self.templates[template].fill(params)))
-                return
-            for value in holes[index].values:
-                yield from fill(index + 1, {**params, holes[index].name: value})
-
-        yield from fill(0, {})
+        most = math.prod(len(hole.values) for hole in holes)
+        if most > MAX_LISTED:
+            return most, False
+        names = [hole.name for hole in holes]
+        filled = (dict(zip(names, values, strict=True)) for values in product(*(hole.values for hole in holes)))
+        return len({parse_schedule(self.templates[template].fill(params)) for params in filled}), True
 
     def _just_excluded(self, name: str, params: Params) -> bool:
         return any(clause.excludes(params) for clause in self.forbid if name in clause.names())

@@ -14,6 +14,7 @@ def check_space(space: Space) -> None:
     for family in space.families:
         if family not in FAMILIES and ":" not in family:
             raise unknown(f"family in space {space.name}", family, FAMILIES)
+        get_family(family)
     holes = {f"{template.name}.{hole}" for template in space.templates.values() for hole in template.holes}
     for name in [*(set(space.parameters) - holes - {"family"}), *space.templates]:
         prefix, _, rest = name.partition(".")

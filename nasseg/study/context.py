@@ -1,12 +1,13 @@
 """The protocols of a study on its data: shared by its jobs, and fixed under its name."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nasseg.figures import Figure, find_figure, load_function
-from nasseg.files import load_attribute
 from nasseg.measure.latency.backends import check_protocol
+from nasseg.own_code import load_code
 from nasseg.records import AccuracyProtocol, CostProtocol, LatencyProtocol, digest
 from nasseg.study.data_file import DataFile
 from nasseg.study.store.storage import runs_folder
@@ -28,6 +29,8 @@ class Context:
     folder: Path  # of the paths of their sources
     weights: Path | str  # a path or an fsspec URL, with a folder an eval_key below it
     device: str
+    code: Mapping[str, str] = field(default_factory=dict)  # source -> hash: all code of a user's own that may run
+    data_files: frozenset[int] = frozenset()  # a number a file and its content; what is another file now has another
     rungs: tuple[int, ...] = ()  # the steps at which a network is stopped and compared, without the recipe's last
 
 
@@ -64,6 +67,8 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False) -> Conte
         ),
         figures=tuple(figure for figure in study.figures.values() if figure.source),
         folder=study.folder.resolve(),
+        code=code_of(study),
+        data_files=loaded.file_marks(),
         weights=runs_folder(study.name).resolve(),
         device=study.file.latency.device,
     )
@@ -72,9 +77,6 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False) -> Conte
 def identity(study: Study, context: Context) -> dict[str, Any]:
     """Return the settings that may not change under a study's name. Limit values, comments and run settings may."""
     space = study.space
-    code = {f.name: load_function(f.source, study.folder)[1] for f in study.figures.values() if f.source}
-    parts = (space.parameters[name].values for name in ("family", "encoder", "decoder") if name in space.parameters)
-    code |= {str(part): load_attribute(str(part))[1] for values in parts for part in values if ":" in str(part)}
     return {
         "space": f"{space.name} {digest([repr(space.parameters), repr(space.templates), repr(space.forbid)])}",
         "objectives": [[figure.name, figure.direction] for figure in study.objectives],
@@ -83,9 +85,18 @@ def identity(study: Study, context: Context) -> dict[str, Any]:
         "latency protocol": _plain(context.latency),
         "accuracy protocol": _plain(replace(context.accuracy, recipe="", seed=0)),
         "recipe": study.file.recipe.compared(),
-        "own code": code,
+        "own code": dict(context.code),
         **({"rungs": list(context.rungs)} if context.rungs else {}),
     }
+
+
+def code_of(study: Study) -> dict[str, str]:
+    """Return the hash of each file of a user's own that a study names, by its source."""
+    space = study.space
+    code = {f.source: load_function(f.source, study.folder)[1] for f in study.figures.values() if f.source}
+    named = [space.parameters[name].values for name in ("family", "encoder", "decoder") if name in space.parameters]
+    parts = {str(part) for values in (*named, study.file.published) for part in values}
+    return code | {part: load_code(part)[1] for part in sorted(parts) if ":" in part}
 
 
 def _plain(value: Any) -> dict[str, Any]:

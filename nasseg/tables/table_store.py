@@ -15,7 +15,7 @@ from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, Measurement
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.record import Record, now, study_names
-from nasseg.study.store.storage import default_url, is_there, open_storage, redact
+from nasseg.study.store.storage import default_url, is_there, open_storage
 from nasseg.study.store.trial_attributes import (
     BEST,
     BEST_SHA256,
@@ -54,7 +54,7 @@ def begin(
                 "study_file": "",
                 "space_file": "",
                 "question": f"{table.paper}, {table.file.table}: {table.file.question}",
-                "command": redact(command) or f"nasseg reproduce {table.name}",
+                "command": command or f"nasseg reproduce {table.name}",
                 "environment": vars(environment()),
                 "created": now(),
                 "table": table.name,

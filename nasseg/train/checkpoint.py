@@ -1,9 +1,10 @@
 """Checkpoints: everything a training needs to continue as if it had never stopped, in one file that is always whole.
 
-A file holds tensors and plain data only. It is written beside the previous one and takes its name in one step, so that
-a full disk, or a process killed at any moment, leaves the previous one intact.
+A file holds tensors and plain data only, behind a SHA-256 of them. It is written beside the last one and takes its
+name in one step, so that a process that is killed at any moment, or a full disk, leaves the last one as it was.
 """
 
+import hashlib
 import io
 import os
 from collections.abc import Callable, Mapping
@@ -17,15 +18,20 @@ import torch
 from nasseg.errors import UserError
 from nasseg.files import written_whole
 
-FORMAT = 1
+_HEAD = b"nasseg checkpoint 1\n"  # and the 32 bytes of the SHA-256 of what follows
+
+
+class DamagedError(UserError):
+    """A checkpoint that is not what was written."""
 
 
 @dataclass
 class Checkpoints:
     """The checkpoint of one training in the file `path`, used by one process at a time.
 
-    identity: the training as plain data; a file with another identity is refused. A checkpoint is due every
-    `every_steps` steps and every `every_seconds` seconds, whichever comes first.
+    identity: what is trained, and how, as plain data; the file is refused where it says anything else. One is due
+    every `every_steps` steps and every `every_seconds` seconds, whichever comes first. on_damaged: hears of a file that
+    is damaged, which is then set aside, and the training begins anew; without it, `read` raises.
     """
 
     path: Path
@@ -33,7 +39,8 @@ class Checkpoints:
     every_steps: int | None = None
     every_seconds: float = 300.0
     on_written: Callable[[Path], None] = lambda _path: None
-    step: int | None = None  # of the checkpoint on disk, once read or written
+    on_damaged: Callable[[str], None] | None = None
+    step: int | None = None  # of the one that is there, once it was read or written
     _since: float = field(default_factory=monotonic, repr=False)
 
     def due(self, step: int) -> bool:
@@ -49,8 +56,9 @@ class Checkpoints:
             OSError: it cannot be written; the previous one is still there.
         """
         content = io.BytesIO()  # torch's own writer turns a full disk into a RuntimeError without a reason
-        torch.save({"format": FORMAT, "identity": dict(self.identity), "step": step, "state": dict(state)}, content)
+        torch.save({"identity": dict(self.identity), "step": step, "state": dict(state)}, content)
         with written_whole(self.path) as partial, partial.open("wb") as file:
+            file.write(_HEAD + hashlib.sha256(content.getbuffer()).digest())
             file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())  # before it replaces the previous one: the machine may fail, too
@@ -58,10 +66,10 @@ class Checkpoints:
         self.step, self._since = step, monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """Return the state last written, on the CPU; None without a checkpoint.
+        """Return the state last written, on the CPU; None where there is no checkpoint, or none of use.
 
         Raises:
-            UserError: the file is damaged, or another training's.
+            UserError: the file is damaged, or another training's; or, with on_damaged, it cannot be set aside.
         """
         for leftover in self.path.parent.glob(
             f".{self.path.name}.*"
@@ -69,6 +77,20 @@ class Checkpoints:
             leftover.unlink()
         if not self.path.exists():
             return None
+        try:
+            return self._checked()
+        except DamagedError as error:
+            if self.on_damaged is None:
+                raise UserError(f"{error}; remove the file to begin anew") from None
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            try:
+                os.replace(self.path, aside)
+            except OSError as reason:
+                raise UserError(f"{error}, and cannot be set aside: {reason.strerror}") from None
+            self.on_damaged(f"{error}; it was set aside as {aside.name}, and the training begins anew")
+            return None
+
+    def _checked(self) -> dict[str, Any]:
         found = _read(self.path)
         known, wanted = found["identity"], dict(self.identity)
         for key in sorted({*known, *wanted}):
@@ -87,12 +109,13 @@ class Checkpoints:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
-    except Exception as error:  # for a damaged file the reader may raise almost anything
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise UserError(f"{path} is no checkpoint ({reason}); remove it to begin anew") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise UserError(f"{path} is no checkpoint of this version of nasseg; remove it to begin anew")
+    head, body = content[: len(_HEAD) + 32], memoryview(content)[len(_HEAD) + 32 :]
+    if not head.startswith(_HEAD):
+        raise DamagedError(f"{path} is no checkpoint of this version of nasseg")
+    if head[len(_HEAD) :] != hashlib.sha256(body).digest():
+        raise DamagedError(f"{path} is no checkpoint that is whole: its SHA-256 is not what was written")
+    found: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     return found

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from nasseg.errors import UserError, unknown
+from nasseg.errors import MisfitError, unknown
 from nasseg.families.arch import Feature
 from nasseg.families.layers import conv_head
 from nasseg.train.losses import EDGE, detail_loss, detail_maps, segmentation_loss
@@ -88,7 +88,7 @@ class TrainingHeads(nn.Module):
         for settings in recipe.heads:
             for name in settings.features:
                 if name not in known:
-                    raise unknown(f"feature for {settings.kind} head", name, known)
+                    raise MisfitError(str(unknown(f"feature for {settings.kind} head", name, known)))
                 c = known[name].channels
                 self.heads.append(
                     DetailGuidance(settings, c)
@@ -128,7 +128,7 @@ def _features(model: nn.Module) -> tuple[nn.Module, dict[str, Feature]]:
     source = getattr(model, "encoder", None) if context is None else context
     features = getattr(source, "features", None)
     if not isinstance(source, nn.Module) or not isinstance(features, dict) or not hasattr(model, "resize"):
-        raise UserError(
+        raise MisfitError(
             f"the recipe's heads need a network with named features, got a {type(model).__name__}: "
             "leave `heads` out, or build a nasseg.families.Segmenter"
         )

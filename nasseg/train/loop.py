@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nasseg.data.dataset import DataSet, Split
-from nasseg.errors import UserError
+from nasseg.errors import MisfitError
 from nasseg.families.layers import train_mode
 from nasseg.measure.accuracy import ConfusionMatrix
 from nasseg.train.checkpoint import Checkpoints
@@ -350,7 +350,7 @@ def _logits(model: nn.Module, images: Tensor, num_classes: int, channels_last: b
         images = images.contiguous(memory_format=torch.channels_last)
     logits: Tensor = model(images)
     if logits.shape != (len(images), num_classes, *images.shape[2:]):
-        raise UserError(
+        raise MisfitError(
             f"logits must be [{len(images)}, {num_classes}, {images.shape[2]}, {images.shape[3]}] for this data set, "
             f"got {list(logits.shape)}: build the model for {num_classes} classes"
         )

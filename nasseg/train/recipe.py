@@ -14,9 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
@@ -47,11 +45,6 @@ class OHEM(BaseModel):
     loss_above: float | None = Field(None, ge=0)
     at_least: float = Field(1 / 16, gt=0, le=1)
     share_of: Literal["labelled", "all"] = "labelled"
-
-    @model_serializer(mode="wrap")
-    def _without_newer(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is newer than hashes on record, while it is unset."""
-        return {name: value for name, value in dump(self).items() if (name, value) != ("share_of", "labelled")}
 
     @model_validator(mode="after")
     def _one_threshold(self) -> "OHEM":

@@ -180,6 +180,7 @@ def train_one(
 
 def _train(run: Run, guard: Guard, tell: Tell, on_progress: Callable[[RunProgress], None]) -> RunResult:
     watch = _Watch(run, tell, on_progress)
+    every_seconds = 60 * run.checkpoint_minutes
     with guard():
         run.data.read()
     with torch.random.fork_rng(devices=[]):
@@ -194,7 +195,8 @@ def _train(run: Run, guard: Guard, tell: Tell, on_progress: Callable[[RunProgres
             on_step=watch.step,
             evaluate_every=-(-run.recipe.steps // run.evaluations),
             on_evaluated=watch.evaluated,
-            checkpoints=Checkpoints(run.checkpoint, run.identity, every_seconds=60 * run.checkpoint_minutes),
+            checkpoints=Checkpoints(run.checkpoint, run.identity, every_seconds=every_seconds, on_damaged=tell),
+            init_sha256=run.protocol.init,
         )
     return _keep(run, trained, guard)
 

@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from nasseg.data.dataset import DataSet
-from nasseg.errors import Fault, UserError
+from nasseg.errors import Fault, MisfitError, UserError
 from nasseg.families import Arch
 from nasseg.files import read_yaml
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.own_code import CodeError
+from nasseg.processes import interrupts
 from nasseg.records import Accuracy, AccuracyProtocol
-from nasseg.signals import interrupts
 from nasseg.train.loop import Diverged, Guard, Scores, TrainOptions, TrainResult, train
 from nasseg.train.recipe import Recipe, load_recipe
 from nasseg.train.weights import load_weights
@@ -89,24 +90,45 @@ def train_network(
     seed: int,
     guard: Guard,
     tell: Callable[[str], None] = lambda _line: None,
+    init_sha256: str = "",
     **options: Unpack[TrainOptions],
 ) -> TrainedNetwork:
     """Build a network, give it the recipe's starting weights, train and evaluate it. All trainings come through here.
 
-    The seed decides the initial weights and everything that `nasseg.train.loop.train` derives from it; torch's own
-    generator is left seeded. tell: is called with lines on the starting weights. options: as for `train`.
+    The seed decides the initial weights, and what `nasseg.train.loop.train` takes from it; torch's own generator is
+    left seeded. tell: hears what of the starting weights was taken. init_sha256: of their file, where one is planned
+    with. options: as for `train`.
 
     Raises:
         Diverged, OSError: see `train`.
-        UserError: see `train`; or the starting weights cannot be used.
+        UserError: see `train`; or the starting weights cannot be used, or are another file now.
+        MisfitError: the network cannot be built, or something does not fit it.
     """
     with guard():
         torch.manual_seed(seed)
-        model: nn.Module = arch.build(data.num_classes)
-        loaded = load_weights(model, recipe.init, recipe.init_map).lines() if recipe.init else []
-    for line in loaded:
+        with about_the_network():
+            model: nn.Module = arch.build(data.num_classes)
+        loaded = load_weights(model, recipe.init, recipe.init_map) if recipe.init else None
+    if loaded and init_sha256 and loaded.sha256 != init_sha256:
+        raise UserError(
+            f"{recipe.init} is not the file that this was begun with (SHA-256 differs): put it back, or begin under "
+            "another name"
+        )
+    lines = loaded.lines() if loaded else []
+    for line in lines:
         tell(line)
-    return TrainedNetwork(model, train(model, data, recipe, seed=seed, guard=guard, **options), loaded)
+    return TrainedNetwork(model, train(model, data, recipe, seed=seed, guard=guard, **options), lines)
+
+
+@contextmanager
+def about_the_network() -> Iterator[None]:
+    """Say of a UserError that it is about the network that is worked on, but for one about the file of its code."""
+    try:
+        yield
+    except CodeError:
+        raise
+    except UserError as error:
+        raise MisfitError(str(error)) from error
 
 
 def recipe_of(
@@ -146,7 +168,7 @@ def check_device(device: str) -> None:
         UserError: they cannot.
     """
     kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+    if kind not in ("cpu", "cuda") or (number and not (number.isdecimal() and len(number) < 4)):
         raise UserError(f"device must be cpu, cuda or cuda:N, got {device!r}")
     if kind == "cuda" and (not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count()):
         raise UserError(f"device {device} is not to be had: torch sees {torch.cuda.device_count()} here; use cpu")

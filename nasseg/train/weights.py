@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasseg.errors import UserError
+from nasseg.errors import MisfitError, UserError
 from nasseg.files import written_whole
 from nasseg.train.key_maps import check_rules, key_maps, rename
 
@@ -106,7 +106,7 @@ def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] 
         else:
             taken[name] = tensor
     if not taken:
-        raise UserError(
+        raise MisfitError(
             f"no tensor of {path} fits the model. {_nearest(state, own)}; give a map of patterns from the file to the "
             "model with --init-map"
         )

@@ -25,14 +25,17 @@ ORDINARY = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.PReLU)
 
 
 @pytest.mark.parametrize("name", [name if name in OF_EACH else slow(name) for name in SMALL])
-def test_traced_networks_compute_the_same(name):
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_traced_and_scripted_networks_compute_the_same(name):
     torch.manual_seed(0)
     model = make_arch(name, **small(name)).build(3).eval()
     with torch.inference_mode():
         expected = model(IMAGE)
         torch.testing.assert_close(torch.jit.trace(model, IMAGE, check_trace=False)(IMAGE), expected)
-        if not model.may_end_at_full_size:  # it then depends on the image's size, which fx does not know
-            torch.testing.assert_close(torch.fx.symbolic_trace(model)(IMAGE), expected)
+        torch.testing.assert_close(torch.fx.symbolic_trace(model)(IMAGE), expected)
+        scripted, other = torch.jit.script(model), IMAGE[..., :32, :]
+        torch.testing.assert_close(scripted(IMAGE), expected)
+        torch.testing.assert_close(scripted(other), model(other))  # sides that ERFNet's decoder ends at
 
 
 def small(name):

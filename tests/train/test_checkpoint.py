@@ -259,8 +259,37 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     with pytest.raises(UserError, match="its recipe is 'a', now it is 'b'; remove the file"):
         Checkpoints(path, {"seed": 1, "recipe": "b"}).read()
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"is no checkpoint .*remove it to begin anew"):
+    with pytest.raises(UserError, match=r"is no checkpoint that is whole.*remove the file to begin anew"):
         Checkpoints(path, {"seed": 1}).read()
     torch.save({"state": 1}, path)
     with pytest.raises(UserError, match="of this version"):
         Checkpoints(path, {}).read()
+
+
+def test_no_bit_of_a_checkpoint_turns_unseen(tmp_path):
+    path, rng = tmp_path / "c.pt", random.Random(0)
+    Checkpoints(path, {"seed": 1}).write(3, {"weights": torch.arange(500.0), "plain": {"step": 3}})
+    whole = path.read_bytes()
+    for _ in range(60):
+        turned = bytearray(whole)
+        turned[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        path.write_bytes(turned)
+        with pytest.raises(UserError, match="is no checkpoint"):
+            Checkpoints(path, {"seed": 1}).read()
+    path.write_bytes(whole)
+    assert Checkpoints(path, {"seed": 1}).read()["plain"] == {"step": 3}
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_said(tmp_path):
+    path, said = tmp_path / "c.pt", []
+    Checkpoints(path, {"seed": 1}).write(3, {})
+    path.write_bytes(path.read_bytes()[:-100])
+    cut = path.read_bytes()
+    assert Checkpoints(path, {"seed": 1}, on_damaged=said.append).read() is None
+    assert not path.exists()
+    assert (tmp_path / "c.pt.damaged").read_bytes() == cut
+    assert len(said) == 1
+    assert "set aside as c.pt.damaged, and the training begins anew" in said[0]
+    Checkpoints(path, {"seed": 2}).write(3, {})
+    with pytest.raises(UserError, match="of another training"):  # whole: whoever wrote it may want it
+        Checkpoints(path, {"seed": 1}, on_damaged=said.append).read()

@@ -23,6 +23,7 @@ from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.search import run_study as search
 from nasseg.train import run as module
 from nasseg.train import session
+from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.loop import evaluate, train
 from nasseg.train.pictures import curve_svg, predicted, predictions_picture, ticks
 from nasseg.train.recipe import Recipe
@@ -144,7 +145,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_run_goes_on(heeds_ctrl_c):
     assert signal.getsignal(signal.SIGINT) is before
     assert done.interrupted
     assert [result.seed for result in done.results] == [0]
-    assert torch.load(done.runs[1].checkpoint, weights_only=True)["step"] == stop
+    assert Checkpoints(done.runs[1].checkpoint, done.runs[1].identity).read()["plain"]["step"] == stop
     with pytest.raises(UserError, match="not finished: give --resume"):
         trained(seeds=2)
     lines = []
@@ -196,7 +197,7 @@ def test_a_full_disk_keeps_the_checkpoint(tmp_path):
                 train_one(run, on_progress=fill)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert torch.load(run.checkpoint, weights_only=True)["step"] == 3
+    assert Checkpoints(run.checkpoint, run.identity).read()["plain"]["step"] == 3
     steps = []
     train_one(run, on_progress=lambda progress: steps.append(progress.step), tell=steps.append)
     assert steps[0] == "seed 0: going on from step 3 of 8"

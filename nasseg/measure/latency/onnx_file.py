@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from nasseg.errors import UserError
+from nasseg.errors import MisfitError, UserError
 from nasseg.records import Size
 
 INPUT = "image"
@@ -104,7 +104,7 @@ def open_onnx(source: Path | bytes, *, threads: int = 0, providers: Sequence[str
         return onnxruntime.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # its errors share no type
         name = "the file" if isinstance(source, bytes) else source
-        raise UserError(f"ONNX Runtime cannot use {name}: {_first_line(error)}") from None
+        raise MisfitError(f"ONNX Runtime cannot use {name}: {_first_line(error)}") from None
 
 
 def run_onnx(session: Any, images: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def run_onnx(session: Any, images: Tensor) -> Tensor:
     try:
         (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
     except Exception as error:
-        raise UserError(f"ONNX Runtime cannot run the file on {list(images.shape)}: {_first_line(error)}") from None
+        raise MisfitError(f"ONNX Runtime cannot run the file on {list(images.shape)}: {_first_line(error)}") from None
     result: Tensor = torch.from_numpy(found)
     return result
 
@@ -134,7 +134,7 @@ def _telling(what: str) -> Iterator[None]:
     except (UserError, OSError, MemoryError):
         raise
     except Exception as error:
-        raise UserError(f"the network cannot be {what}: {_first_line(error)}") from error
+        raise MisfitError(f"the network cannot be {what}: {_first_line(error)}") from error
     finally:
         logger.setLevel(level)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from nasseg.errors import UserError
+from nasseg.errors import MisfitError, UserError
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.backends import Buildable, prepare
 from nasseg.measure.latency.onnx_file import write_onnx
@@ -62,7 +62,7 @@ def _answer(words: list[str], timeout_seconds: float) -> str:
     said = (done.stderr.strip() or done.stdout.strip()).splitlines()
     last = said[-1][:300] if said else "without a word"
     if done.returncode == CANNOT_RUN:
-        raise UserError(f"the target cannot run this network: {last}")
+        raise MisfitError(f"the target cannot run this network: {last}")
     if done.returncode:
         raise TargetUnreachable(f"the target's command {name} failed with exit code {done.returncode}: {last}")
     return done.stdout

@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nasseg.files import ELSEWHERE, output_file
+from nasseg.redaction import cell
 from nasseg.report.charts.front import COLOURS, CONFIG, FONT, GRID, INK, escape
 
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -77,5 +78,5 @@ def write_curves(curves: pd.DataFrame, path: Path | str, title: str, target: flo
     with output_file(page, ELSEWHERE) as partial:
         curves_figure(curves, title, target).write_html(partial, include_plotlyjs=True, config=CONFIG)
     with output_file(page.with_suffix(".curves.csv"), ELSEWHERE) as partial:
-        curves.round(6).to_csv(partial, index=False)
+        curves.round(6).map(cell).to_csv(partial, index=False)
     return page

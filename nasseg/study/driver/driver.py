@@ -37,7 +37,7 @@ class Driver:
 
     seed: of the trainings. reuse: results of another study. screen: skips candidates that are predicted to break a
     limit on latency. reference_ms: the reference network's time in this study. learners: further listeners to trials
-    that end.
+    that end. say: is called with lines for the user.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Driver:
         screen: Screen | None = None,
         reference_ms: float | None = None,
         learners: Sequence[Learner] = (),
+        say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.study, self.record, self.engine, self.context = study, record, engine, context
         self.proposer, self.budget = proposer, budget
@@ -67,7 +68,7 @@ class Driver:
         endings = Endings(record, rules, proposer, self.ended_trials, context.accuracy.steps)
         shared = (self.at_work, self.ended_trials, endings)
         claiming = Claiming(record, rules, context.accuracy, budget, *shared, self.parked, known, reuse)
-        self.outcomes = Outcomes(rules, screen, self.at_work, endings, claiming)
+        self.outcomes = Outcomes(rules, screen, self.at_work, endings, claiming, say)
         self.next_jobs = NextJobs(study, record, proposer, budget, seed, halving, *shared, self.parked, claiming)
         self.housekeeping = Housekeeping(record, engine, proposer, budget, *shared, self.parked, claiming)
 

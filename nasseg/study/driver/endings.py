@@ -1,5 +1,6 @@
 """Write how candidates end, and tell the listeners."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,11 +36,13 @@ class Endings:
         self.proposer.drop(item.candidate.proposal.token)
         self.ended_trials.tell(trial)
 
-    def fail(self, item: Item, reason: str, fault: Fault) -> None:
-        """End a candidate as failed."""
+    def fail(self, item: Item, reason: str, fault: Fault, extra: Mapping[str, Any] | None = None) -> None:
+        """End a candidate as failed, with what was measured of it. extra: more attributes."""
         if item.trial is None:
             item.trial = self.record.add_failed(item.candidate, reason, fault)
         else:
+            if item.candidate.measurement is not None:
+                self.record.update(item.trial, {**self._attributes(item.candidate.measurement), **(extra or {})})
             self.record.fail(item.trial, reason, fault)
         self._tell_again(item)
 

@@ -1,6 +1,7 @@
 """Reuse the results of another study under the same protocol, so its trained networks are not trained again."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nasseg.analyse.front import pareto_front
 from nasseg.errors import UserError
 from nasseg.families import get_family
+from nasseg.own_code import of_record
 from nasseg.records import Accuracy, AccuracyProtocol, Measurement, eval_key
 from nasseg.space import Params, Space
 from nasseg.study.store.record import Record
@@ -56,6 +58,7 @@ def reuse_of(record: Record, space: Space, protocol: AccuracyProtocol) -> Reuse:
     trained: dict[str, Trained] = {}
     points: list[Params] = []
     other: AccuracyProtocol | None = None
+    code = record.attributes()["identity"].get("own code", {})
     for trial in record.trials(TrialState.COMPLETE):
         measurement = Measurement.from_json(trial.user_attrs[MEASUREMENT])
         if measurement.accuracy is None or REUSED_FROM in trial.user_attrs:
@@ -67,7 +70,7 @@ def reuse_of(record: Record, space: Space, protocol: AccuracyProtocol) -> Reuse:
         own = {name: entry for name, entry in measurement.custom.items() if entry["phase"] == "trained"}
         source = f"{record.name}#{trial.number}"
         trained[eval_key(measurement.arch_id, theirs)] = Trained(measurement.accuracy, own, source)
-        point = _point(space, trial)
+        point = _point(space, trial, code)
         if point is not None:
             points.append(point)
     if not trained:
@@ -84,19 +87,21 @@ def front_points(record: Record, space: Space) -> list[Params]:
     trials = [trial for trial in record.trials(TrialState.COMPLETE) if REUSED_FROM not in trial.user_attrs]
     directions = [direction for _name, _unit, direction in record.attributes()["objectives"]]
     on = pareto_front(np.array([trial.values for trial in trials]).reshape(-1, len(directions)), directions)
-    points = [_point(space, trial) for trial, front in zip(trials, on, strict=True) if front]
+    code = record.attributes()["identity"].get("own code", {})
+    points = [_point(space, trial, code) for trial, front in zip(trials, on, strict=True) if front]
     found = [point for point in points if point is not None]
     if not found:
         raise UserError(f"study {record.name!r} has no network on its front that space {space.name!r} holds")
     return found
 
 
-def _point(space: Space, trial: FrozenTrial) -> Params | None:
+def _point(space: Space, trial: FrozenTrial, code: Mapping[str, str]) -> Params | None:
     settings = json.loads(trial.user_attrs[ARCH])
     if PUBLISHED in trial.user_attrs or settings["family"] not in space.families:
         return None
     encoder = {name: value for name, value in settings.items() if name == "encoder"}
-    defaults = {"family": settings["family"], **get_family(settings["family"]).from_params(encoder).params()}
+    with of_record(code):
+        defaults = {"family": settings["family"], **get_family(settings["family"]).from_params(encoder).params()}
     return space.locate(settings, defaults)
 
 

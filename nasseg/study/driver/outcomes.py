@@ -1,6 +1,8 @@
 """Handle the results of workers."""
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from nasseg.errors import Fault, UserError
 from nasseg.study.driver.at_work import AtWork, Item
@@ -10,24 +12,33 @@ from nasseg.study.engines.jobs import MAX_ATTEMPTS, Result
 from nasseg.study.limits import Rules
 from nasseg.study.propose.latency_screen import Screen, passed_over
 
+FIGURE_FAULTS = 3  # in a row, after which a search stops
+
 
 @dataclass
 class Outcomes:
-    """The handling of results: cost -> limits -> a known network? -> latency -> limits -> training -> the record."""
+    """Takes results in: cost -> limits -> the same network again? -> latency -> limits -> training -> the record.
+
+    say: hears what the user should, a sentence at a time.
+    """
 
     rules: Rules
     screen: Screen | None
     at_work: AtWork
     endings: Endings
     claiming: Claiming
+    say: Callable[[str], None]
+    without_figure: Counter[str] = field(default_factory=Counter)  # jobs in a row, by kind
 
     def handle(self, result: Result) -> bool:
         """Take in a result; return False if its candidate is no longer at work.
 
         Raises:
-            UserError: something around the networks failed (data, disk, target). A measurement is stored first. Without
-                one the candidate stays at work, so `Driver.stop` re-queues it.
+            UserError: something around the networks failed (data, disk, target), or a user's own figure did repeatedly.
+                A measurement is stored first. Without one the candidate stays at work, so `Driver.stop` re-queues it.
         """
+        for note in result.notes:
+            self.say(note)
         if result.fault is Fault.SURROUNDINGS and result.measurement is None:
             raise UserError(result.reason)
         item = self.at_work.items.pop(result.candidate, None)
@@ -38,6 +49,10 @@ class Outcomes:
         else:
             item.attempts = 0
             item.candidate = replace(item.candidate, measurement=result.measurement)
+            if result.fault is Fault.FIGURE:
+                self._without_figure(result, item)
+                return True
+            self.without_figure[result.kind] = 0
             {"cost": self._costed, "latency": self._timed, "train": self._trained}[result.kind](result, item)
         if result.fault is Fault.SURROUNDINGS:
             raise UserError(result.reason)
@@ -50,6 +65,17 @@ class Outcomes:
             self.at_work.queue(item, result.kind)
         else:
             self.endings.fail(item, result.reason, result.fault)
+
+    def _without_figure(self, result: Result, item: Item) -> None:
+        """End a candidate that a user's own figure failed on; what was measured is kept.
+
+        Raises:
+            UserError: it is the third in a row.
+        """
+        self.endings.fail(item, result.reason, Fault.FIGURE, result.extra)
+        self.without_figure[result.kind] += 1
+        if self.without_figure[result.kind] == FIGURE_FAULTS:
+            raise UserError(f"{result.reason} ({FIGURE_FAULTS} networks in a row)")
 
     def _costed(self, _result: Result, item: Item) -> None:
         broken = passed_over(item.candidate, self.rules, self.screen)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from nasseg.data.dataset import DataSet
-from nasseg.errors import Fault, UserError
-from nasseg.families import arch_of
-from nasseg.figures import Figure, Phase, custom_entry, load_function
+from nasseg.errors import Fault, MisfitError, UserError
+from nasseg.families import Arch, arch_of
+from nasseg.figures import Figure, Phase
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.latency.attempts import measure_latency, patience_seconds
 from nasseg.measure.latency.backends import Buildable
@@ -19,12 +19,15 @@ from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.in_turns import latency_by_part
 from nasseg.measure.latency.reference import ReferenceArch
 from nasseg.measure.latency.target import TargetUnreachable
+from nasseg.own_code import only
 from nasseg.records import Latency, Measurement, digest
+from nasseg.redaction import redact
 from nasseg.study.context import Context
+from nasseg.study.own_figures import add_own
 from nasseg.study.store.trial_attributes import DEVIATIONS, INIT, WEIGHTS_ERROR, WEIGHTS_SHA256
 from nasseg.study.store.weight_store import CHECKPOINT, LAST, WeightStore
 from nasseg.train.checkpoint import Checkpoints
-from nasseg.train.session import Failed, failures, train_network
+from nasseg.train.session import Failed, about_the_network, failures, train_network
 from nasseg.train.weights import save_weights
 
 MAX_ATTEMPTS = 3  # of a job whose worker dies
@@ -56,7 +59,8 @@ class Job:
 class Result:
     """The end of a job: a measurement with one more part, or a fault with its reason in one line.
 
-    With both, the measurement still counts: weights could not be written, or a user's own figure failed.
+    With both, what was measured is kept all the same: weights could not be written, or a user's own figure failed.
+    notes: what the user should hear, a sentence each.
     """
 
     candidate: int
@@ -65,6 +69,7 @@ class Result:
     fault: Fault | None = None
     reason: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Workshop:
@@ -84,28 +89,40 @@ class Workshop:
 
     @cached_property
     def data(self) -> DataSet:
-        return self.context.data.load()
+        """The study's data, read now and compared with what the study was begun with."""
+        loaded, protocol = self.context.data.load(), self.context.accuracy
+        loaded.require(protocol.data_fingerprint, self.context.data_files)
+        loaded.read()
+        return loaded
 
     def run(self, job: Job) -> Result:
-        """Do a job. A failure of one candidate becomes its result and never ends this process."""
+        """Do a job. What goes wrong with one candidate is its result, never this process's end.
+
+        A UserError is about what is around the candidates (data, files, code); a MisfitError is about this one.
+        """
         try:
-            with failures():
+            with failures(), only(self.context.code):
                 return getattr(self, f"_{job.kind}")(job)
         except Failed as error:
             return _fault(job, error.fault, str(error))
-        except Exception as error:  # a candidate's failure is a result: it is recorded, and the search continues
+        except MisfitError as error:
+            return _fault(job, Fault.NETWORK, " ".join(str(error).split())[:300])
+        except UserError as error:
+            return _fault(job, Fault.SURROUNDINGS, str(error))
+        except Exception as error:  # a candidate's failure is a finding of the search: recorded, and the search goes on
             return _fault(job, Fault.NETWORK, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
     def _cost(self, job: Job) -> Result:
-        arch, protocol = arch_of(job.settings), self.context.cost
-        with self.lock.computing():
+        protocol = self.context.cost
+        with self.lock.computing(), about_the_network():
+            arch = arch_of(job.settings)
             cost = measure_cost(arch, protocol.input_size, protocol.num_classes)
             measurement = Measurement(arch_id=arch.id, cost=cost)
             model = arch.build_meta(protocol.num_classes) if self._own("cost") else None
             return self._done(job, measurement, "cost", model)
 
     def _latency(self, job: Job) -> Result:
-        arch, before = arch_of(job.settings), _known(job)
+        arch, before = _arch(job), _known(job)
         protocol = self.context.latency
         try:
             latency = self._time(arch, job.reference_ms)
@@ -133,19 +150,18 @@ class Workshop:
 
     def _train(self, job: Job) -> Result:
         context, before = self.context, _known(job)
-        try:
-            with self.lock.computing():
-                self.data.read()
-        except UserError as error:
-            return _fault(job, Fault.SURROUNDINGS, str(error))
+        with self.lock.computing():
+            data = self.data
         store, steps = WeightStore(context.weights), job.until or context.recipe.steps
-        arch = arch_of(job.settings)
+        said: list[str] = []
+        arch = _arch(job)
         try:
             folder = store.folder(job.key)
-            checkpoints = Checkpoints(folder / CHECKPOINT, {"eval_key": job.key}, on_written=store.written)
+            path, identity = folder / CHECKPOINT, {"eval_key": job.key}
+            checkpoints = Checkpoints(path, identity, on_written=store.written, on_damaged=said.append)
             trained = train_network(
                 arch,
-                self.data,
+                data,
                 context.recipe,
                 seed=job.seed,
                 guard=self.lock.computing,
@@ -153,6 +169,7 @@ class Workshop:
                 on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
                 checkpoints=checkpoints,
                 until=job.until,
+                init_sha256=context.accuracy.init,
             )
         except OSError as error:
             what = f"cannot use {error.filename or context.weights}: {error.strerror or error}"
@@ -164,6 +181,7 @@ class Workshop:
         model = trained.model.eval()
         accuracy = trained.accuracy(replace(context.accuracy, seed=job.seed, steps=steps))
         result = self._done(job, replace(before, accuracy=accuracy), "trained", model)
+        result = replace(result, notes=tuple(said))
         if job.until:
             return replace(result, extra=notes)
         try:
@@ -171,9 +189,9 @@ class Workshop:
             store.written(folder / LAST)
             checkpoints.remove()
             store.remove(job.key, CHECKPOINT)
-        except OSError as error:  # the measurement is kept
-            why = error.strerror or str(error)
-            reason = f"cannot keep weights in {context.weights}: {why}"
+        except OSError as error:  # what was measured is kept
+            why = redact(error.strerror or str(error))
+            reason = redact(f"cannot keep weights in {context.weights}: {why}")
             return replace(result, fault=Fault.SURROUNDINGS, reason=reason, extra={**notes, WEIGHTS_ERROR: why})
         return replace(result, extra=notes)
 
@@ -182,15 +200,17 @@ class Workshop:
 
     def _done(self, job: Job, measurement: Measurement, phase: Phase, model: nn.Module | None) -> Result:
         """Return the measurement with users' own figures of this phase."""
-        custom = dict(measurement.custom)
-        for figure in self._own(phase):
-            function, source_hash = load_function(figure.source, self.context.folder)
-            custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
-        return Result(job.candidate, job.kind, replace(measurement, custom=custom))
+        known, why = add_own(self._own(phase), model, measurement, self.context.folder)
+        return Result(job.candidate, job.kind, known, Fault.FIGURE if why else None, why)
+
+
+def _arch(job: Job) -> Arch:
+    with about_the_network():
+        return arch_of(job.settings)
 
 
 def _fault(job: Job, fault: Fault, reason: str) -> Result:
-    return Result(job.candidate, job.kind, fault=fault, reason=reason)
+    return Result(job.candidate, job.kind, fault=fault, reason=redact(reason))
 
 
 def _known(job: Job) -> Measurement:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from nasseg.data.cache import cache_folder
 from nasseg.errors import UserError
+from nasseg.files import cache_folder
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.backends import check_protocol
 from nasseg.records import Environment, LatencyProtocol

@@ -23,7 +23,7 @@ from nasseg.study.limits import over_limit
 from nasseg.study.store.read_study import latest_of, open_record, record_of
 from nasseg.study.store.record import Record
 from nasseg.study.store.sibling import sibling
-from nasseg.study.store.storage import redact, storage_faults
+from nasseg.study.store.storage import storage_faults
 from nasseg.study.store.trial_attributes import OF_TRIAL
 from nasseg.train.recipe import Recipe, load_recipe
 from nasseg.train.run import HeldOut, RunProgress, Tell
@@ -207,7 +207,7 @@ def _sibling(
     }
     attributes = {
         "question": f"The front of {searched.name}, trained with {recipe.name or 'a recipe of its own'}, several seeds",
-        "command": redact(command) or f"nasseg finish {searched.name}",
+        "command": command or f"nasseg finish {searched.name}",
         "recipe": {"name": recipe.name, "citation": recipe.citation, "deviations": list(recipe.deviations)},
     }
     try:

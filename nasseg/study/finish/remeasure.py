@@ -22,6 +22,7 @@ from nasseg.figures import USUAL, value_of
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.in_turns import Row, compare_latency
+from nasseg.own_code import of_record
 from nasseg.records import Latency, LatencyProtocol, Measurement, StudyRecord, TrialRow, digest
 from nasseg.study.finish.finish import front_members
 from nasseg.study.limits import over_limit
@@ -29,7 +30,7 @@ from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.read_study import latest_of, open_record, record_of
 from nasseg.study.store.record import Record
 from nasseg.study.store.sibling import sibling
-from nasseg.study.store.storage import redact, storage_faults
+from nasseg.study.store.storage import storage_faults
 from nasseg.study.store.trial_attributes import (
     DISTURBED_ROUNDS,
     EVAL_KEY,
@@ -98,7 +99,8 @@ def _session(
     front = front_members(searched)
     members = session_members(searched)
     protocol = _latency(members[0]).protocol
-    rows = _time(members, protocol, rounds, on_progress)
+    with of_record(searched.own_code):
+        rows = _time(members, protocol, rounds, on_progress)
     with storage_faults():
         record = _sibling(source, searched, protocol, command)
         session = max(sessions(record_of(record)), default=0) + 1
@@ -198,7 +200,7 @@ def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, c
         {
             "published": published,
             "question": f"The front of {searched.name}: its latencies measured again, in turns, in one session",
-            "command": redact(command) or f"nasseg search {searched.name} --remeasure",
+            "command": command or f"nasseg search {searched.name} --remeasure",
         },
     )
 

@@ -11,15 +11,17 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.data.dataset import DataSet
-from nasseg.errors import UserError
+from nasseg.errors import Fault, UserError
 from nasseg.families import arch_of
-from nasseg.figures import USUAL, Figure, Phase, custom_entry, load_function, value_of
+from nasseg.figures import USUAL, Figure, Phase, load_function, value_of
 from nasseg.files import find_file
+from nasseg.own_code import of_record
 from nasseg.records import Accuracy, Measurement, StudyRecord, TrialRow, eval_key
 from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
 from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.limits import in_doubt, over_limit
+from nasseg.study.own_figures import add_own
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.claims import Claims, Lost
 from nasseg.study.store.record import Record
@@ -39,6 +41,7 @@ from nasseg.study.store.trial_attributes import (
     WEIGHTS_SHA256,
     is_interrupted,
 )
+from nasseg.study.store.weight_store import WeightStore
 from nasseg.train.loop import Guard
 from nasseg.train.recipe import Recipe
 from nasseg.train.run import HeldOut, Run, RunProgress, RunResult, Tell, train_one
@@ -67,7 +70,11 @@ class Retraining:
     in_doubt: list[str] = field(default_factory=list)  # notes
 
     def run(self, seeds: int) -> list[str]:
-        """Time, then train the missing runs; return notes on those left out."""
+        """Time, then train what is not trained yet; notes on what was not."""
+        with of_record(self.searched.own_code):
+            return self._work(seeds)
+
+    def _work(self, seeds: int) -> list[str]:
         timed = {member.number: self._time(member) for member in self.members}
         for waiting in self.claims.waiting():
             self._train(waiting)
@@ -99,7 +106,7 @@ class Retraining:
         if before.latency is None:
             return before
         done = self.workshop.run(Job(0, "latency", member.arch, before, reference_ms=before.latency.reference_ms))
-        if done.measurement is None:
+        if done.measurement is None or done.fault:
             raise UserError(f"cannot time trial {member.number} again: {done.reason}")
         broken = over_limit(self.searched.limits, done.measurement)
         if in_doubt(self.searched.limits, done.measurement):
@@ -134,6 +141,7 @@ class Retraining:
             folder=self.folder,
             weights=runs_folder(self.record.name),
             device=self.device,
+            code=self.searched.own_code,
         )
         return Workshop(context, tell=self.tell)
 
@@ -159,7 +167,8 @@ class Retraining:
             return
         name = f"trial {member.number} of {self.searched.name} ({(member.arch or {}).get('family')})"
         settings = json.loads(attributes[ARCH])
-        run = self._run(settings, attributes[SEED], runs_folder(self.record.name) / attributes[EVAL_KEY])
+        folder = WeightStore(runs_folder(self.record.name)).folder(attributes[EVAL_KEY])
+        run = self._run(settings, attributes[SEED], folder)
         self.tell(f"{name}, seed {run.seed}: {run.folder}")
         try:
             result = train_one(
@@ -198,20 +207,13 @@ class Retraining:
         return f"{self.record.name.partition('@')[2]}-{eval_key(member.measurement.arch_id, protocol)}"
 
     def _complete(self, trial: FrozenTrial, run: Run, result: RunResult, before: Measurement) -> None:
-        measurement = replace(before, accuracy=result.last)
+        measurement, why = replace(before, accuracy=result.last), ""
         if own := self._own_figures(measurement, "trained"):
             model = run.arch.build(self.data.num_classes).eval()
             model.load_state_dict(torch.load(run.folder / "last.pt", map_location="cpu", weights_only=True))
-            custom = dict(measurement.custom)
-            for figure in own:
-                function, source_hash = load_function(figure.source, self.folder)
-                custom[figure.name] = custom_entry(figure, function(model, measurement), source_hash)
-            measurement = replace(measurement, custom=custom)
+            measurement, why = add_own(own, model, measurement, self.folder)
         values = [value_of(objective.name, measurement) for objective in self.searched.objectives]
         known = [value for value in values if value is not None and math.isfinite(value)]
-        if len(known) < len(values):
-            self.record.fail(trial, "an objective is not a number")
-            return
         attributes = {
             **self._figures(measurement),
             MEASUREMENT: measurement.to_json(),
@@ -221,6 +223,10 @@ class Retraining:
             "best_step": result.best.protocol.steps,
             **(_flat(HELD_OUT, result.held_out) if result.held_out else {}),
         }
+        if why or len(known) < len(values):
+            self.record.update(trial, attributes)
+            self.record.fail(trial, why or "an objective is not a number", Fault.FIGURE if why else Fault.NETWORK)
+            return
         self.record.complete(trial, known, attributes)
 
     def _notes(self) -> list[str]:
@@ -254,11 +260,10 @@ class Retraining:
         Raises:
             UserError: it was changed.
         """
-        known, found = self.searched.identity.get("own code", {}), []
+        found = []
         for name, entry in measurement.custom.items():
             if phase is None or entry["phase"] == phase:
-                if load_function(entry["source"], self.folder)[1] != known.get(name, entry["hash"]):
-                    raise UserError(f"{entry['source']} was changed since the search: figure {name} would not compare")
+                load_function(entry["source"], self.folder)
                 found.append(Figure(name, entry["unit"], "minimize", entry["phase"], entry["source"]))
         return tuple(found)
 

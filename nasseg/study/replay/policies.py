@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
-import yaml
 
 from nasseg.errors import UserError, unknown
+from nasseg.files import parse_value
 from nasseg.study.propose.graph_features import Points
 from nasseg.study.propose.samplers import make_sampler
 from nasseg.study.replay.trained_table import Table
@@ -32,10 +32,7 @@ class Policy:
         options = {}
         for option in filter(None, text.split(",")):
             key, _, value = option.partition("=")
-            try:
-                options[key.strip()] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                value = ""
+            options[key.strip()] = parse_value(value)
             if not value:
                 raise UserError(f"sampler {self.sampler}: an option is NAME=VALUE, such as {_EXAMPLE}, got {option!r}")
         return make_sampler(name, options, seed, points)

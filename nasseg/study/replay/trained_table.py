@@ -21,6 +21,7 @@ from nasseg.errors import UserError, unknown
 from nasseg.families import arch_of, get_family
 from nasseg.files import written_whole
 from nasseg.records import StudyRecord, TrialRow
+from nasseg.redaction import cell
 from nasseg.space import Params, Space, load_space
 from nasseg.space.load import space_from_text
 from nasseg.space.parameter import Parameter, Scalar
@@ -185,7 +186,7 @@ def write_table(record: StudyRecord, path: Path | str) -> Path:
                 "choose another name for the table"
             )
         with written_whole(target) as partial:
-            frame.to_csv(partial, index=False)
+            frame.map(cell).to_csv(partial, index=False)
         with written_whole(beside) as partial:
             partial.write_text(space, encoding="utf-8")
     except OSError as error:
@@ -267,7 +268,7 @@ def _value(parameter: Parameter, text: str, where: str) -> Scalar:
     if not text and len(parameter.values) == 1:
         return parameter.values[0]
     for value in parameter.values:
-        if str(value) == text or (_is_number(value) and _same_number(text, float(value))):
+        if text in (str(value), cell(str(value))) or (_is_number(value) and _same_number(text, float(value))):
             return value
     raise UserError(f"{where}: {parameter.name}: {unknown('value', text, map(str, parameter.values))}")
 

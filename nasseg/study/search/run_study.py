@@ -9,8 +9,9 @@ from typing import Unpack
 from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.measure.environment import environment
+from nasseg.own_code import only
+from nasseg.processes import interrupts
 from nasseg.records import StudyRecord
-from nasseg.signals import interrupts
 from nasseg.study.check_space import check_space
 from nasseg.study.context import Context, identity, make_context
 from nasseg.study.driver.budget import Budget
@@ -19,6 +20,7 @@ from nasseg.study.driver.other_study import Reuse, front_points, reuse_of
 from nasseg.study.engines.engine import OpenEngine, Setup
 from nasseg.study.engines.open_engine import begin_engine
 from nasseg.study.finish.remeasure import time_front_again
+from nasseg.study.own_figures import try_figures
 from nasseg.study.propose.ehvi_proposer import make_proposer
 from nasseg.study.propose.graph_features import SpacePoints
 from nasseg.study.propose.latency_screen import Screen
@@ -31,7 +33,7 @@ from nasseg.study.search.reference_time import keep_reference
 from nasseg.study.search.settings import RunOptions, RunSettings, run_settings
 from nasseg.study.store.read_study import latest_of, open_record, record_of
 from nasseg.study.store.record import Record, now
-from nasseg.study.store.storage import open_storage, redact, storage_faults
+from nasseg.study.store.storage import open_storage, storage_faults
 from nasseg.study.store.weight_store import Keeper, WeightStore, weights_place
 from nasseg.study.study_file import Study, sampler_name
 
@@ -58,7 +60,8 @@ def run_study(
 
     Ctrl-C and SIGTERM stop it cleanly: running trials are re-queued. So does a fault of the data or the disk. options:
     see nasseg.study.search.settings.RunOptions. tell: is called with lines on what is waited for, on the session at the
-    end, and on a cluster's nodes that this study cannot use.
+    end, on checkpoints that are set aside, and on a cluster's nodes
+    that this study cannot use.
 
     Raises:
         UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its
@@ -85,7 +88,7 @@ def run_study(
     )
     opened = begin_engine(settings.engine, setup)
     search = _Search(study, settings, context, proposer, reuse, record, opened, steps, on_progress, tell)
-    with storage_faults(settings.storage), interrupts() as look:
+    with storage_faults(settings.storage), only(context.code), interrupts() as look:
         with closing(opened.engine):
             ended = search.run(look)
         if settings.time_again and settings.engine == "local" and not (ended.interrupted or ended.fault):
@@ -108,6 +111,7 @@ def prepare(study: Study, data: Path | None, seed: int, elsewhere: bool = False)
     for name in study.file.published:
         make_arch(name)
     context = make_context(study, study.file.data if data is None else study.file.data.at(data), elsewhere)
+    try_figures(study, context)
     points = SpacePoints(study.space, study.objectives, study.limits, context.cost)
     sampler = make_sampler(*sampler_name(study.file.sampler), seed=seed, points=points)
     return context, make_proposer(study.space, study.objectives, sampler, seed, 1 + len(context.rungs))
@@ -137,7 +141,7 @@ def _open(study: Study, settings: RunSettings, context: Context) -> Record:
             "question": study.file.question,
             "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
             "limits": study.limits,
-            "command": redact(settings.command),
+            "command": settings.command,
             "environment": vars(environment()),
             "price_per_hour": study.file.price_per_hour,
             **({"weights": str(context.weights)} if settings.runs is not None else {}),
@@ -213,4 +217,5 @@ class _Search:
             screen=screen,
             reference_ms=reference_ms,
             learners=[keeper.learn, tally.learn],
+            say=self.tell,
         )

@@ -19,6 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nasseg.errors import Fault, UserError, unknown
+from nasseg.redaction import redact, redact_all
 from nasseg.study.store.candidate import Candidate
 from nasseg.study.store.lease import LeaseWatch, new_owner
 from nasseg.study.store.storage import quiet_optuna
@@ -100,8 +101,9 @@ class Record:
         return self.storage.get_study_user_attrs(self.study_id)
 
     def set_attributes(self, values: Mapping[str, Any]) -> None:
+        """Set attributes of the study. What is kept holds no password."""
         for key, value in values.items():
-            self.storage.set_study_user_attr(self.study_id, key, value)
+            self.storage.set_study_user_attr(self.study_id, key, redact_all(value))
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.storage.get_all_trials(self.study_id, deepcopy=False, states=states or None)
@@ -195,10 +197,10 @@ class Record:
         return self._set(trial, attributes) and self._end(trial, TrialState.COMPLETE, values)
 
     def prune(self, trial: FrozenTrial, reason: str, attributes: Mapping[str, Any]) -> bool:
-        return self._set(trial, {**attributes, REASON: reason}) and self._end(trial, TrialState.PRUNED)
+        return self._set(trial, {**attributes, REASON: redact(reason)}) and self._end(trial, TrialState.PRUNED)
 
     def fail(self, trial: FrozenTrial, reason: str, fault: Fault = Fault.NETWORK) -> bool:
-        return self._set(trial, {REASON: reason, FAULT: fault}) and self._end(trial, TrialState.FAIL)
+        return self._set(trial, {REASON: redact(reason), FAULT: fault}) and self._end(trial, TrialState.FAIL)
 
     def requeue(self, trial: FrozenTrial, reason: str) -> bool:
         """End an interrupted trial as FAIL and enqueue a copy with its measurements.
@@ -207,7 +209,7 @@ class Record:
         """
         trial = self.storage.get_trial(trial._trial_id)  # the copy takes along what was measured since the claim
         try:
-            self.storage.set_trial_user_attr(trial._trial_id, REASON, f"interrupted: {reason}")
+            self.storage.set_trial_user_attr(trial._trial_id, REASON, redact(f"interrupted: {reason}"))
             self.storage.set_trial_user_attr(trial._trial_id, FAULT, Fault.INTERRUPTED)
         except UpdateFinishedTrialError:
             return False

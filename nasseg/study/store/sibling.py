@@ -22,7 +22,8 @@ def sibling(
         UserError: there is one with another identity.
     """
     objectives = {objective.name: objective.direction for objective in searched.objectives}
-    whole = {"search": searched.name, "objectives": [list(item) for item in objectives.items()], **identity}
+    shared = {"search": searched.name, "objectives": [list(item) for item in objectives.items()]}
+    whole = {**shared, "own code": searched.own_code, **identity}
     record = Record.create(source.storage, f"{searched.name}@{purpose}", objectives, whole)
     before = source.attributes()
     kept = {key: before[key] for key in _OF_THE_SEARCH}

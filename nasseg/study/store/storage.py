@@ -1,4 +1,4 @@
-"""Open Optuna storages, and keep their passwords out of everything printed or stored."""
+"""Opening Optuna storages: SQLite files, journals and servers."""
 
 import json
 import re
@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from nasseg.errors import UserError
+from nasseg.redaction import keep_secret
 
 SCHEMA = 12  # the version of Optuna's tables that _Database writes
 SQLITE_TIMEOUT_S = 60
@@ -58,12 +59,6 @@ def runs_folder(study: str) -> Path:
 TABLE_RUNS = Path("runs/tables")  # trainings of tables' rows, which tables share
 
 
-def redact(text: str) -> str:
-    """Return the text with *** for passwords in URLs."""
-    text = re.sub(r"([?&](?:ssl)?password=)[^&#\s'\"]*", r"\1***", text)
-    return re.sub(r"(\w+://[^:/?#@\s]*):[^@/\s]*@", r"\1:***@", text)
-
-
 @contextmanager
 def storage_faults(url: str = "") -> Iterator[None]:
     """Report a storage's errors as user errors. url: of the storage, if known.
@@ -76,9 +71,9 @@ def storage_faults(url: str = "") -> Iterator[None]:
     except BrokenPipeError:  # from the reader of our output
         raise
     except (StorageInternalError, SQLAlchemyError, OSError) as error:
-        which = f"storage {redact(url)}" if url else "the storage"
+        which = f"storage {url}" if url else "the storage"
         raise UserError(
-            f"{which} failed: {redact(_reason(error))}; what it holds is kept: mend it and run the same command again"
+            f"{which} failed: {_reason(error)}; what it holds is kept: mend it and run the same command again"
         ) from None
 
 
@@ -108,6 +103,7 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
     Raises:
         UserError: it cannot be opened, or there is none yet and `create` is False.
     """
+    keep_secret(url)
     path = _local_path(url)
     if path is not None:
         if create:
@@ -128,12 +124,12 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
         opened.get_all_studies()  # fails unless it is one of Optuna's storages
         return opened
     except (OptunaError, SQLAlchemyError, ArgumentError, ImportError, OSError, ValueError, LookupError) as error:
-        reason = redact(_reason(error))
+        reason = _reason(error)
         hint = "check the URL, the server or the permissions"
         if isinstance(error, ImportError):
             postgres = "pip install 'nasseg[postgresql]'"
             hint = f"install the driver: {postgres if 'psycopg' in reason else 'see the documentation of SQLAlchemy'}"
-        raise UserError(f"cannot open storage {redact(url)}: {reason}; {hint}") from None
+        raise UserError(f"cannot open storage {url}: {reason}; {hint}") from None
 
 
 class _Journal(JournalFileBackend):
@@ -262,7 +258,7 @@ def _local_path(url: str) -> Path | None:
     if "://" not in url:
         if not url.endswith(_JOURNAL_SUFFIXES):
             raise UserError(
-                f"a storage is a URL (sqlite:///study.db) or a journal file (*.log, *.journal), got {redact(url)!r}"
+                f"a storage is a URL (sqlite:///study.db) or a journal file (*.log, *.journal), got {url!r}"
             )
         return Path(url)
     return None

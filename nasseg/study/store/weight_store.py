@@ -1,5 +1,6 @@
 """The weights of a study's networks: a folder for each eval_key, below a path or an fsspec URL."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.analyse.front import is_dominated
-from nasseg.data.cache import cache_folder
 from nasseg.errors import UserError
+from nasseg.files import cache_folder
 from nasseg.records import digest
+from nasseg.redaction import HIDDEN, keep_secret
 from nasseg.study.store.trial_attributes import EVAL_KEY, PUBLISHED, REUSED_FROM, is_interrupted, is_stopped
 
 LAST, CHECKPOINT = "last.pt", "checkpoint.pt"
@@ -31,12 +33,16 @@ class WeightStore:
 
     place: Path | str
 
+    def __post_init__(self) -> None:
+        keep_secret(str(self.place))
+
     def folder(self, key: str) -> Path:
         """Return a folder of this machine with the files of a network's weights, if there are any.
 
         Raises:
-            UserError: the URL cannot be read.
+            UserError: the URL cannot be read, or the key is none.
         """
+        _require_key(key)
         if not is_url(self.place):
             return Path(self.place) / key
         local = cache_folder() / "weights" / digest(str(self.place)) / key
@@ -61,7 +67,8 @@ class WeightStore:
             self._files.mv(f"{there}.part", there)
 
     def remove(self, key: str, name: str) -> None:
-        """Remove a file if it exists."""
+        """Remove a file, if it is there."""
+        _require_key(key)
         if not is_url(self.place):
             (Path(self.place) / key / name).unlink(missing_ok=True)
         elif self._files.exists(self._at(key, name)):
@@ -80,10 +87,13 @@ class WeightStore:
     def _opened(self) -> tuple[Any, str]:
         import fsspec
 
+        bare = str(self.place).replace(f":{HIDDEN}@", "@")
         try:
-            files, root = fsspec.core.url_to_fs(str(self.place))
+            files, root = fsspec.core.url_to_fs(bare)
         except (ImportError, ValueError, OSError) as error:
-            raise UserError(f"cannot open {self.place}: {error}") from None
+            lost = bare != str(self.place)  # from a record
+            hint = "; no record keeps a password: set FSSPEC_PROTOCOL_PASSWORD, such as FSSPEC_FTP_PASSWORD" * lost
+            raise UserError(f"cannot open {self.place}: {error}{hint}") from None
         return files, root.rstrip("/")
 
     @property
@@ -92,6 +102,12 @@ class WeightStore:
 
     def _at(self, key: str, name: str) -> str:
         return f"{self._opened[1]}/{key}/{name}"
+
+
+def _require_key(key: str) -> None:
+    """Refuse what would lead out of the folder: a record may say anything."""
+    if not re.fullmatch(r"\w[\w.@-]*", key):
+        raise UserError(f"a network's key is letters, digits and -, got {key!r}: the record was changed by hand")
 
 
 class Keeper:

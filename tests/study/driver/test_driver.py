@@ -11,11 +11,12 @@ from optuna.trial import TrialState
 
 from nasseg.errors import Fault, UserError
 from nasseg.records import Measurement
+from nasseg.redaction import redact
 from nasseg.study.propose import proposer as proposers
 from nasseg.study.propose import samplers
 from nasseg.study.store import lease
 from nasseg.study.store.record import Record
-from nasseg.study.store.storage import open_storage, redact
+from nasseg.study.store.storage import open_storage
 from tests.study.fakes import FakeEngine, make_driver, make_study
 
 COMPLETE, PRUNED, FAIL, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING

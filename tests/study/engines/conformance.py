@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nasseg.errors import Fault
 from nasseg.figures import Figure
+from nasseg.own_code import load_code
 from nasseg.study.engines.engine import Engine, Setup
 from nasseg.study.engines.jobs import Job, Result
 
@@ -47,7 +48,8 @@ def with_figure(setup: Setup, function: str) -> Setup:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "own.py").write_text(FIGURES)
     figure = Figure(function, "", "minimize", "cost", f"own.py:{function}")
-    return replace(setup, context=replace(setup.context, figures=(figure,), folder=folder))
+    code = {figure.source: load_code(figure.source, folder)[1]}
+    return replace(setup, context=replace(setup.context, figures=(figure,), folder=folder, code=code))
 
 
 def every_job_gives_its_result_once(case: Case) -> None:

@@ -72,9 +72,9 @@ def counted(monkeypatch):
         found["steps"] += 1
         return step(training)
 
-    def counting_time(*arguments):
+    def counting_time(*arguments, **options):
         found["timed"] += 1
-        return time(*arguments)
+        return time(*arguments, **options)
 
     monkeypatch.setattr(loop._Training, "_step", counting_step)
     monkeypatch.setattr(jobs, "measure_latency", counting_time)
@@ -232,8 +232,8 @@ def test_a_trial_that_another_process_took_is_left_to_it(here, counted, monkeypa
 def test_a_network_that_is_over_a_limit_when_timed_again_is_not_trained(here, counted, monkeypatch):
     slow, time = front_members(here)[0], jobs.measure_latency
 
-    def slower(arch, *arguments):
-        latency = time(arch, *arguments)
+    def slower(arch, *arguments, **options):
+        latency = time(arch, *arguments, **options)
         return replace(latency, p50_ms=1e6, disturbed=False) if arch.id == slow.measurement.arch_id else latency
 
     monkeypatch.setattr(jobs, "measure_latency", slower)
@@ -251,7 +251,7 @@ def test_a_network_in_doubt_is_neither_trained_nor_rejected(here, monkeypatch):
     Path("short.yaml").write_text(json.dumps(RECIPE))
     with monkeypatch.context() as patch:
         busy = {"p50_ms": 1e6, "lower_ms": 2e5, "disturbed": True}
-        patch.setattr(jobs, "measure_latency", lambda *arguments: replace(time(*arguments), **busy))
+        patch.setattr(jobs, "measure_latency", lambda *a, **options: replace(time(*a, **options), **busy))
         open_record("tiny").set_attributes({"limits": {"latency_ms": {"max": 1e5}}})
         said = refused("finish", "tiny", "--recipe", "short.yaml", "--seeds", "1")
     assert "no network of the front of tiny is finished" in said

@@ -8,8 +8,9 @@ import pytest
 from optuna.trial import TrialState
 
 from nasseg.errors import UserError
+from nasseg.redaction import redact
 from nasseg.study.store.read_study import open_record, read_study
-from nasseg.study.store.storage import open_storage, redact
+from nasseg.study.store.storage import open_storage
 from tests import ROOT
 from tests.study.fakes import make_driver
 from tests.study.store.postgres import PASSWORD, postgres, postgres_server  # noqa: F401

@@ -1,8 +1,8 @@
 import { el } from "./dom.js";
 
-// Trials as the file holds them, {columns, data}, as CSV.
+// Trials as the file holds them, {columns, data}, as CSV. Text that a spreadsheet would run begins with an apostrophe.
 export function csvOf({ columns, data }) {
-  const text = (value) => (value === null ? "" : value === true ? "True" : value === false ? "False" : String(value));
+  const text = (value) => (value === null ? "" : value === true ? "True" : value === false ? "False" : typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value));
   const cell = (value) => (/[",\r\n]/.test(text(value)) ? `"${text(value).replaceAll('"', '""')}"` : text(value));
   return [columns, ...data].map((row) => row.map(cell).join(",") + "\n").join("");
 }

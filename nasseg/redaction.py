@@ -1,0 +1,102 @@
+"""Foreign text before anybody sees it: without the passwords of URLs, and as text, whatever it holds.
+
+Every outlet (messages, records, reports, the terminal, CSV) calls `redact`, `shown` or `cell`. A password is whatever
+SQLAlchemy or fsspec takes for one in a URL that this process was given (`keep_secret`), and what looks like one.
+"""
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from json import dumps
+from shlex import join
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus
+
+HIDDEN = "***"
+_SHORTEST = 3  # of what is hidden wherever it occurs: a shorter one would hide parts of every word
+_NAMES = r"(?<![\w-])[\w-]*(?:password|passwd|pwd|passphrase|secret|token|api_?key|access_?key)[\w-]*"
+_NAME = re.compile(_NAMES, re.IGNORECASE)
+_PAIR = re.compile(rf"({_NAMES}[\"']?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s&#'\",;}}]+)", re.IGNORECASE)
+_URL = re.compile(r"((?<![\w+.-])[A-Za-z][\w+.-]*://[^:/?#\s]*):\S*@")
+_CONTROL = re.compile(  # and what turns the direction of writing around
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_FORMULA = re.compile(r"^[=+\-@\t\r]")
+_secrets: dict[str, re.Pattern[str]] = {}
+
+
+def keep_secret(url: str) -> None:
+    """Take the passwords of a URL for secrets of this process, in each way of writing them.
+
+    Their parts too: who parses a URL otherwise takes one that holds @ or / for a host or a port, and says so.
+    """
+    ways = (unquote, unquote_plus, quote, quote_plus, partial(quote, safe=""), repr, dumps)
+    for secret in _in_url(url):
+        read = {secret, unquote(secret), unquote_plus(secret)}
+        forms = read | {way(form).strip("'\"") for form in read for way in ways}
+        parts = {part for whole in forms for part in re.split(r"[@/:?#&\s]", whole)}
+        for form in forms | parts:
+            if len(form) >= _SHORTEST and form != HIDDEN:
+                # A password that is also the begin of a word hides no part of that: postgres, postgresql.
+                start, end = (r"(?<![^\W_])" * form[0].isalnum(), r"(?![^\W_])" * form[-1].isalnum())
+                _secrets[form] = re.compile(start + re.escape(form) + end)
+
+
+def _in_url(url: str) -> set[str]:
+    _, there, rest = url.partition("://")
+    if not there:
+        return set()
+    found = {rest.rpartition("@")[0].partition(":")[2], *_values(rest.partition("?")[2])}
+    with suppress(Exception):  # what is no URL of a database
+        from sqlalchemy.engine import make_url  # slow to import
+
+        parsed = make_url(url)
+        found |= {str(parsed.password or ""), *(str(v) for k, v in parsed.query.items() if _NAME.fullmatch(k))}
+    with suppress(Exception):  # what is no URL of a file system
+        from fsspec.utils import infer_storage_options
+
+        found |= {str(value) for key, value in infer_storage_options(url).items() if _NAME.fullmatch(key)}
+    return found - {""}
+
+
+def _values(query: str) -> Iterable[str]:
+    raw = (part.partition("=") for part in query.partition("#")[0].split("&"))
+    yield from (value for name, _, value in raw if _NAME.fullmatch(name))
+    yield from (value for name, value in parse_qsl(query) if _NAME.fullmatch(name))
+
+
+def redact(text: str) -> str:
+    """Return the text with *** in place of passwords."""
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = _secrets[secret].sub(HIDDEN, text)
+    text = _URL.sub(rf"\1:{HIDDEN}@", text)
+    return _PAIR.sub(rf"\1{HIDDEN}", text)
+
+
+def redact_all(value: object) -> object:
+    """Return plain data with every text in it redacted."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: redact_all(item) for key, item in value.items()}
+    return [redact_all(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def command_line(words: Iterable[str]) -> str:
+    """Return a command as it may be shown and kept; its URLs are secrets of this process from now on."""
+    listed = list(words)
+    for word in listed:
+        keep_secret(word.partition("=")[2] if word.startswith("--") and "=" in word else word)
+    return join([redact(word) for word in listed])
+
+
+def shown(text: object) -> str:
+    """Return foreign text for a terminal: no passwords, and escape sequences and the like as they are written."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), redact(str(text)))
+
+
+def cell(value: object) -> object:
+    """Return a value for a cell of a CSV file: text that a spreadsheet would run begins with an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    return f"'{shown(value)}" if _FORMULA.match(value) else shown(value)

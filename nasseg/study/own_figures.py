@@ -1,0 +1,121 @@
+"""Users' own figures: call them, say which of them failed and where, and try each before a search pays for it."""
+
+import inspect
+import random
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nasseg.errors import UserError
+from nasseg.families import arch_of
+from nasseg.families.arch import Arch
+from nasseg.figures import Figure, custom_entry, load_function
+from nasseg.measure.cost import measure_cost
+from nasseg.measure.environment import environment
+from nasseg.records import Accuracy, Latency, Measurement
+from nasseg.study.context import Context
+from nasseg.study.study_file import Study
+
+PHASES = ("cost", "latency", "trained")
+SAMPLES = 5  # of a space, of which figures are tried on the smallest
+
+
+def add_own(
+    figures: Iterable[Figure], model: nn.Module | None, measurement: Measurement, folder: Path
+) -> tuple[Measurement, str]:
+    """Return a measurement with users' figures, and what was wrong with those that failed, which it then lacks."""
+    custom, faults = dict(measurement.custom), []
+    for figure in figures:
+        function, source_hash = load_function(figure.source, folder)
+        where = f"figure {figure.name} ({figure.source}, line {{line}})"
+        try:
+            value = function(model, measurement)
+        except Exception as error:  # whatever a user's function raises is the user's to read
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            faults.append(f"{where.format(line=_line(function, error))} raised {reason}")
+            continue
+        try:
+            entry = custom_entry(figure, value, source_hash)
+        except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several elements
+            entry = None
+        if entry is None or isnan(entry["value"]):
+            faults.append(f"{where.format(line=_line(function))} gave {str(value)[:100]}, which is not a number")
+        else:
+            custom[figure.name] = entry
+    return replace(measurement, custom=custom), "; ".join(faults)
+
+
+def _line(function: Callable[..., Any], error: Exception | None = None) -> int | str:
+    """Return the line of the user's file that an error passed through last; without one, where the function begins."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return "unknown"
+    frames = traceback.extract_tb(error.__traceback__) if error else []
+    own = [frame.lineno for frame in frames if frame.filename == code.co_filename and frame.lineno]
+    return own[-1] if own else int(code.co_firstlineno)
+
+
+def try_figures(study: Study, context: Context) -> None:
+    """Call each of a study's own figures once, on the smallest of a few networks of its space.
+
+    The network is not timed or trained: latency and accuracy are 1 ms and 50 % there.
+
+    Raises:
+        UserError: a figure raises, or gives no number.
+    """
+    if not context.figures:
+        return
+    arch = _smallest(study, context)
+    measurement = Measurement(
+        arch_id=arch.id, cost=measure_cost(arch, context.cost.input_size, context.cost.num_classes)
+    )
+    model, faults = arch.build_meta(context.cost.num_classes), []
+    for phase in PHASES:
+        if phase == "latency":
+            measurement = replace(measurement, latency=_latency(context))
+        if phase == "trained":
+            measurement = replace(measurement, accuracy=_accuracy(context))
+        figures = [figure for figure in context.figures if figure.phase == phase]
+        if figures and phase != "cost":
+            torch.manual_seed(0)
+            model = arch.build(context.cost.num_classes).eval()
+        measurement, fault = add_own(figures, model, measurement, context.folder)
+        faults += [fault] if fault else []
+    if faults:
+        where = f"tried on an untrained network of {study.space.name}"
+        raise UserError(f"{'; '.join(faults)}, {where}; mend it and run the same command again")
+
+
+def _smallest(study: Study, context: Context) -> Arch:
+    found, protocol = [], context.cost
+    for seed in range(SAMPLES):
+        with suppress(Exception):  # a search records which networks of its space cannot be built, and why
+            arch = arch_of(study.space.settings(study.space.sample(random.Random(seed))))
+            found.append((measure_cost(arch, protocol.input_size, protocol.num_classes).macs, seed, arch))
+    if not found:
+        raise UserError(f"none of {SAMPLES} networks of {study.space.name} can be built: no figure can be tried")
+    return min(found)[2]
+
+
+def _latency(context: Context) -> Latency:
+    return Latency(
+        protocol=context.latency, environment=environment(), p50_ms=1.0, p90_ms=1.0, p99_ms=1.0, iqr_ms=0.0, n=1
+    )
+
+
+def _accuracy(context: Context) -> Accuracy:
+    return Accuracy(
+        protocol=context.accuracy,
+        environment=environment(),
+        miou=50.0,
+        pixel_accuracy=50.0,
+        class_iou=dict.fromkeys(context.data.load().classes, 50.0),
+        train_seconds=1.0,
+    )
