@@ -169,13 +169,13 @@ def test_arguments_that_no_command_takes(fails, arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["search", "../secret"], "unknown study '../secret'"),
+        (["search", "../elsewhere"], "unknown study '../elsewhere'"),
         (["sample", "regsge"], "did you mean 'regseg'?"),
         (["measure", "regseg", "--set", "dilations=(1,1)+oops"], "a schedule is a sum of terms"),
         (["measure", "regseg", "--set", "width=wide"], "width must be of type float, got 'wide'"),
         (["measure", "stdc", "--set", "form=clasifier"], "did you mean 'classifier'?"),
         (["measure", "regseg", "--input", "0x0"], "a size is HEIGHTxWIDTH"),
-        (["measure", "tiny#x"], "tiny#x"),
+        (["measure", "tiny#x"], "no trial and no trained row 'x' of 'tiny'"),
         (["front", "nothing"], "run `nasseg search` first"),
         (["search", "quickstart", "--remeasure", "--dry-run"], "leave out --dry-run"),
         (["reproduce", "--data", "scenes", "--dry-run"], "which table?"),

@@ -107,6 +107,11 @@ class Checkpoints:
         self.path.unlink(missing_ok=True)
 
 
+def without_checksum(content: bytes) -> bytes:
+    """Return what torch wrote of a checkpoint's content; any other file's content as it is."""
+    return content[len(_HEAD) + 32 :] if content.startswith(_HEAD) else content
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nasseg.errors import MisfitError, UserError
 from nasseg.files import written_whole
+from nasseg.train.checkpoint import without_checksum
 from nasseg.train.key_maps import check_rules, key_maps, rename
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "weights", "state")
@@ -178,7 +179,7 @@ def _read(path: Path) -> bytes:
 def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
         with torch.serialization.safe_globals(_PLAIN):
-            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            found = torch.load(io.BytesIO(without_checksum(content)), map_location="cpu", weights_only=True)
     except Exception as error:  # for a damaged file the reader may raise almost anything
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(f"{path} holds no plain tensors ({reason}); save model.state_dict() with torch.save") from None

@@ -291,5 +291,5 @@ def test_a_damaged_checkpoint_is_set_aside_and_said(tmp_path):
     assert len(said) == 1
     assert "set aside as c.pt.damaged, and the training begins anew" in said[0]
     Checkpoints(path, {"seed": 2}).write(3, {})
-    with pytest.raises(UserError, match="of another training"):  # whole: whoever wrote it may want it
+    with pytest.raises(UserError, match="belongs to another training"):  # whole: whoever wrote it may want it
         Checkpoints(path, {"seed": 1}, on_damaged=said.append).read()

@@ -32,8 +32,8 @@ class Policy:
         options = {}
         for option in filter(None, text.split(",")):
             key, _, value = option.partition("=")
-            options[key.strip()] = parse_value(value)
-            if not value:
+            options[key.strip()] = found = parse_value(value)
+            if not value or (found == value and set(value) & set("[]{}")):  # meant as YAML, and none
                 raise UserError(f"sampler {self.sampler}: an option is NAME=VALUE, such as {_EXAMPLE}, got {option!r}")
         return make_sampler(name, options, seed, points)
 
