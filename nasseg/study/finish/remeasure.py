@@ -189,7 +189,7 @@ def _arch(member: TrialRow) -> Arch:
 def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, command: str) -> Record:
     published = [  # the search's latencies do not compare with a session's
         {**point, "figures": {name: value for name, value in point["figures"].items() if name != "latency_ms"}}
-        for point in source.attributes()["published"]
+        for point in source.attributes().get("published", ())
     ]
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(protocol).items()}
     return sibling(
