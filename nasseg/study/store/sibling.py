@@ -26,7 +26,7 @@ def sibling(
     whole = {**shared, "own code": searched.own_code, **identity}
     record = Record.create(source.storage, f"{searched.name}@{purpose}", objectives, whole)
     before = source.attributes()
-    kept = {key: before[key] for key in _OF_THE_SEARCH}
+    kept = {key: before[key] for key in _OF_THE_SEARCH if key in before}  # published networks may come later
     record.set_attributes({**kept, "environment": vars(environment()), f"{purpose}_of": searched.name, **attributes})
     if "created" not in record.attributes():
         record.set_attributes({"created": now()})

@@ -259,15 +259,16 @@ def test_a_search_goes_from_local_to_ray_and_back(folder, cluster, postgres):  #
     change(objectives="[miou, macs, odd]", resources="{spot: 1}")
     with open("s.yaml", "a") as file:
         file.write(FAULTS)
-    (folder / "odd.log").write_text("0\n" * 4)  # no faults
+    (folder / "odd.log").write_text("0\n" * 5)  # no faults
     study, (spot,) = load_study("s.yaml"), cluster.worker_nodes
     run_study(study, storage=postgres, trials=1)
     search_on_ray(study, postgres, cluster.address, trials=2)
     run_study(study, storage=postgres, trials=3)
     assert own_failures(whole(postgres, 3)) == []
-    here, head = str(os.getpid()), raylet(cluster.head_node)
-    assert (folder / "odd.log").read_text().split()[4:] == [here, head, here]
-    assert [node for node, _ in steps()[::STEPS]] == [here, raylet(spot), here]
+    here, head, again = (folder / "odd.log").read_text().split()[5:]  # here workers are the fork server's children
+    assert head == raylet(cluster.head_node)
+    assert here not in (head, raylet(spot))
+    assert [node for node, _ in steps()[::STEPS]] == [here, raylet(spot), again]
 
 
 def refusal(storage, address, runs=None):
