@@ -1,4 +1,4 @@
-"""What the tests share: caches and locks of their own, no patience with a busy machine, and one thread.
+"""Set up what the tests share: caches and locks of their own, no patience with a busy machine, and one thread.
 
 Two processes of two threads each on two cores take longer than two of one.
 """

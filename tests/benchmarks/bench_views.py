@@ -1,4 +1,4 @@
-"""What antialiasing costs where views zoom below 1: a batch's views with it and without, in turns, by CPU time.
+"""Measure what antialiasing costs where views zoom below 1: a batch's views with it and without, in turns, by CPU time.
 
     python -m tests.benchmarks.bench_views
 
@@ -26,7 +26,7 @@ ROUNDS = 9
 
 
 def seconds(case: str, seed: int, *, plain: bool) -> float:
-    """Of one batch's views, on the CPU."""
+    """Return the CPU time of one batch's views."""
     size, recipe = CASES[case]
     images = torch.randint(0, 256, (recipe.batch_size, *size, 3), dtype=torch.uint8)
     labels = torch.zeros(recipe.batch_size, *size, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""What commands share: JSON of one form, and lines of progress for a terminal and for a pipe."""
+"""Test what commands share: JSON of one form, and lines of progress for a terminal and for a pipe."""
 
 import inspect
 import json

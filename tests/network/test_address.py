@@ -43,7 +43,7 @@ def run(here):
 
 
 def same(found, file):
-    """Whether a network has the weights of a file."""
+    """Return whether a network has the weights of a file."""
     kept = torch.load(file, weights_only=True)
     return all(torch.equal(tensor, kept[name]) for name, tensor in found.state_dict().items())
 
