@@ -1,4 +1,4 @@
-"""Measure what antialiasing costs where views zoom below 1: a batch's views with it and without, in turns, by CPU time.
+"""Measure what antialiasing costs where views zoom below 1: a batch with it and without, in turns, by CPU time.
 
     python -m tests.benchmarks.bench_views
 

@@ -12,7 +12,7 @@ KEYS = [f"{number:03d}" for number in range(1, 11)]
 
 @dataclass
 class Truth:
-    """The right answer. names: of classes in order, where they are known; labels: by the image's path below the root."""
+    """The right answer. names: of classes in order, where known; labels: by the image's path below the root."""
 
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     names: tuple[str, ...] = ()
