@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from nasseg import testing
 from nasseg.errors import UserError
 from nasseg.families import get_family, make_arch
-from nasseg.families.arch import Arch, Feature, Segmenter
+from nasseg.families.arch import Arch, Decoder, Encoder, Feature, Segmenter
 from nasseg.measure.cost import measure_cost
 from nasseg.space import load_space
 from nasseg.study.check_space import check_space
@@ -101,7 +101,7 @@ def test_a_class_of_an_installed_package_is_a_family():
     assert get_family("nasseg.families.regseg:RegSegArch") is get_family("regseg")
 
 
-class Encoder(nn.Module):
+class FaultyEncoder(Encoder):
     def __init__(self, fault):
         super().__init__()
         self.fault, self.conv = fault, nn.Conv2d(3, 8, 3, stride=2, padding=1)
@@ -120,7 +120,7 @@ class Encoder(nn.Module):
         return {"p1": x}
 
 
-class Decoder(nn.Module):
+class FaultyDecoder(Decoder):
     def __init__(self, fault):
         super().__init__()
         self.fault, self.feature = fault, Feature(8, 2)
@@ -138,10 +138,10 @@ class Faulty(Arch):
 
     def build(self, num_classes):
         scale = 1.0 if self.fault == "no input scale" else self.input_scale
-        encoder, head = Encoder(self.fault), nn.Conv2d(8, num_classes, 1)
+        encoder, head = FaultyEncoder(self.fault), nn.Conv2d(8, num_classes, 1)
         if self.fault != "batch norm on one pixel":
             del encoder.norm
-        return Segmenter(encoder, Decoder(self.fault), head, input_scale=scale)
+        return Segmenter(encoder, FaultyDecoder(self.fault), head, input_scale=scale)
 
 
 @dataclass(frozen=True, kw_only=True)
