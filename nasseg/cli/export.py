@@ -86,6 +86,5 @@ def predict(
         out.print(done.line())
         seconds.append(done.seconds)
     if seconds:
-        out.print(
-            f"{len(seconds)} picture{'s' * (len(seconds) > 1)}, {1e3 * median(seconds):.3g} ms each (median), from pixels to classes"
-        )
+        count = f"{len(seconds)} picture{'s' * (len(seconds) > 1)}"
+        out.print(f"{count}, {1e3 * median(seconds):.3g} ms each (median), from pixels to classes")
