@@ -29,6 +29,7 @@ from nasseg.data.folder import Sample
 from nasseg.data.image_file import fit_image, fit_label, fitted, fitting_size, read_known
 from nasseg.data.split import Ragged, Split
 from nasseg.errors import UserError
+from nasseg.file_lock import take_lock
 from nasseg.files import cache_folder, written_whole
 from nasseg.records import Size, digest
 
@@ -113,7 +114,7 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold a lock among processes; the kernel frees it when its holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        take_lock(file.fileno(), fcntl.LOCK_EX, f"the decoded images in {path.parent}")
         yield
 
 
