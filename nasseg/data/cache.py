@@ -29,8 +29,8 @@ from nasseg.data.folder import Sample
 from nasseg.data.image_file import fit_image, fit_label, fitted, fitting_size, read_known
 from nasseg.data.split import Ragged, Split
 from nasseg.errors import UserError
-from nasseg.file_lock import take_lock
 from nasseg.files import cache_folder, written_whole
+from nasseg.processes.file_lock import take_lock
 from nasseg.records import Size, digest
 
 FORMAT = 3  # of the arrays; another number decodes everything again

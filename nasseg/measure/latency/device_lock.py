@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nasseg.errors import UserError
-from nasseg.file_lock import Tell, take_lock, to_stderr
+from nasseg.processes.file_lock import Tell, take_lock, to_stderr
 
 
 class DeviceLock:

@@ -9,7 +9,7 @@ from multiprocessing.connection import wait
 from nasseg.errors import Fault, UserError
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.device_lock import DeviceLock
-from nasseg.processes import Child
+from nasseg.processes.children import Child
 from nasseg.study.context import Context
 from nasseg.study.engines.engine import OpenEngine, Setup, Step
 from nasseg.study.engines.jobs import Job, Result

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nasseg import file_lock
-from nasseg.file_lock import take_lock
+from nasseg.processes import file_lock
+from nasseg.processes.file_lock import take_lock
 
 HOLDER = "import fcntl, sys; fcntl.flock(1, int(sys.argv[1])); sys.stderr.write('held'); sys.stderr.flush(); input()"
 
