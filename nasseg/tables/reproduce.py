@@ -29,6 +29,7 @@ from nasseg.tables.time_rows import (
 from nasseg.tables.train_rows import Planned, TableTraining, trained_column
 from nasseg.train.run import RunProgress, Tell
 from nasseg.train.session import check_device, working
+from nasseg.train.views.network_input import past_resize
 from nasseg.words import duration
 
 SCENES = {"size": (256, 512), "train": 400, "val": 100, "test": 100}
@@ -184,7 +185,7 @@ def _speed(planned: Planned, training: Training) -> tuple[float, float]:
         with DeviceLock(training.device).computing():
             model = planned.run.arch.build(training.data.num_classes).to(training.device)
             image = torch.randn(2, 3, *size, device=training.device)
-            with train_mode(model):
+            with train_mode(model), past_resize(model, recipe):
                 backward = _seconds(lambda: model(image).square().mean().backward(), training.device)
             with torch.inference_mode():
                 forward = _seconds(lambda: model.eval()(image), training.device)

@@ -132,7 +132,8 @@ class TableTraining:
         arch, training = self.networks[row.name], self.training
         recipe, macs = training.recipe(self.table, row, self.column), self._macs(arch)
         height, width = recipe.on(training.size, arch.input_scale).crop_size or training.size
-        share = height * width / (training.size[0] * training.size[1])
+        scale = arch.input_scale if recipe.views == "network" else 1.0
+        share = height * width / (training.size[0] * training.size[1] * scale**2)
         passes = 3 * share * recipe.steps * recipe.batch_size  # a backward pass costs two forward passes
         images = training.data.counts["val"]
         evaluations = min(max(int(EVALUATING * passes / images), 1), EVALUATIONS)

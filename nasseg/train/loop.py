@@ -21,7 +21,7 @@ from nasseg.train.optimizer import Average, make_optimizer
 from nasseg.train.recipe import Recipe
 from nasseg.train.views.augment import Augment
 from nasseg.train.views.batches import Batches
-from nasseg.train.views.network_input import map_back, place
+from nasseg.train.views.network_input import map_back, past_resize, place
 
 Guard = Callable[[], AbstractContextManager[object]]
 _CURVE_POINTS = 50
@@ -136,7 +136,7 @@ def train(
             while training.step < end:
                 if evaluate_every and training.waits_for_evaluation(evaluate_every):
                     score()
-                with training.heads.reading(model), train_mode(model, training.heads):
+                with training.heads.reading(model), train_mode(model, training.heads), past_resize(model, recipe):
                     for loss in training.steps(end, evaluate_every, guard):
                         if checkpoints and checkpoints.due(training.step):
                             checkpoints.write(training.step, training.state())

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nasseg.measure.accuracy import IGNORE
-from nasseg.train.recipe import OHEM
+from nasseg.train.recipe import OHEM, DetailForm
 
 EDGE = 0.1  # STDC, Section 3.2.2: a Laplacian response, and a fused one, from which a pixel is detail
 SMOOTHING = 1.0  # epsilon of Eq. 5
@@ -49,34 +49,38 @@ def mean_of_hard(losses: Tensor, threshold: float, at_least: int) -> Tensor:
 
 
 @torch.no_grad()
-def detail_maps(labels: Tensor, strides: tuple[int, ...]) -> Tensor:
+def detail_maps(labels: Tensor, strides: tuple[int, ...], form: DetailForm = "printed") -> Tensor:
     """Return where the Laplacian of the labels exceeds 0.1, at every `stride`-th pixel: [B, strides, H, W] of 0, 1.
 
     The kernel is 8 in the middle of -1, so of two different neighbours the one with the higher class is the edge.
-    Ignored pixels and the outside of the image make no edge. Maps of strides above 1 return to the labels' size by
+    printed: ignored pixels and the outside of the image make no edge. released: the outside is class 0 and ignored
+    pixels are class 255, so that frame and borders are marked. Maps of strides above 1 return to the labels' size by
     nearest neighbour.
     """
     known = (labels != IGNORE).float().unsqueeze(1)
-    classes = labels.unsqueeze(1) * known
+    classes = labels.unsqueeze(1) * known if form == "printed" else labels.unsqueeze(1).float()
     ring = torch.ones(1, 1, 3, 3, device=labels.device)
-    response = classes * F.conv2d(known, ring, padding=1) - F.conv2d(classes, ring, padding=1)
-    edges = (response > EDGE).float()
+    neighbours = F.conv2d(known, ring, padding=1) if form == "printed" else 9
+    edges = (classes * neighbours - F.conv2d(classes, ring, padding=1) > EDGE).float()
     maps = [F.interpolate(edges[..., ::s, ::s], size=labels.shape[1:], mode="nearest") for s in strides]
     return torch.cat(maps, dim=1)
 
 
-def detail_loss(logits: Tensor, target: Tensor, labels: Tensor) -> Tensor:
-    """Return dice and binary cross entropy (Eq. 4) of detail logits and target over the labelled pixels.
+def detail_loss(logits: Tensor, target: Tensor, labels: Tensor, form: DetailForm = "printed") -> Tensor:
+    """Return dice and binary cross entropy (Eq. 4) of detail logits and target, all [B, H, W].
 
-    All are [B, H, W].
+    printed: over the labelled pixels. released: over all.
     """
-    kept = (labels != IGNORE).float()
+    kept = (labels != IGNORE).float() if form == "printed" else torch.ones_like(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * kept
-    return dice_loss(logits.sigmoid() * kept, target * kept) + entropy.sum() / kept.sum().clamp(min=1)
+    return dice_loss(logits.sigmoid() * kept, target * kept, form) + entropy.sum() / kept.sum().clamp(min=1)
 
 
-def dice_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return Eq. 5 for each map, averaged over the batch: [B, H, W] of probabilities and of 0, 1."""
+def dice_loss(predicted: Tensor, target: Tensor, form: DetailForm = "printed") -> Tensor:
+    """Return the dice loss of each map, averaged over the batch: [B, H, W] of probabilities and of 0, 1.
+
+    printed: the area is of squares, as in Eq. 5. released: it is not.
+    """
     p, g = predicted.flatten(1), target.flatten(1)
-    overlap, area = 2 * (p * g).sum(1), p.square().sum(1) + g.square().sum(1)
+    overlap, area = 2 * (p * g).sum(1), (p.square() if form == "printed" else p).sum(1) + g.square().sum(1)
     return (1 - (overlap + SMOOTHING) / (area + SMOOTHING)).mean()

@@ -87,10 +87,16 @@ class SegmentationHeads(BaseModel):
     weight: float = Field(1.0, gt=0)
 
 
+DetailForm = Literal["printed", "released"]
+
+
 class DetailHead(BaseModel):
     """STDC's detail guidance (Section 3.2.2) of the named feature, with the loss of Eq. 4 times `weight`.
 
-    strides: of the Laplacian targets, any of 1, 2, 4 (Table 4). fusion: whether their weights are trained too.
+    strides: of the Laplacian targets, any of 1, 2, 4 (Table 4), in pixels of the views. fusion: whether their weights
+    are trained too. form: `printed` is Eq. 5 over labelled pixels; `released` is the authors' code, whose dice has no
+    squares and whose target marks the frame and the borders of ignored regions, but not what only a map of weight 0.1
+    marks; its fusion is fixed.
     """
 
     model_config = _STRICT
@@ -101,6 +107,13 @@ class DetailHead(BaseModel):
     weight: float = Field(1.0, gt=0)
     strides: tuple[Literal[1, 2, 4], ...] = Field((1, 2, 4), min_length=1)
     fusion: Literal["trainable", "fixed"] = "trainable"
+    form: DetailForm = "printed"
+
+    @model_validator(mode="after")
+    def _released_is_fixed(self) -> "DetailHead":
+        if self.form == "released" and self.fusion == "trainable":
+            raise ValueError("no gradient reaches the released fusion: set fusion to fixed, or form to printed")
+        return self
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -119,7 +132,8 @@ class Recipe(BaseModel):
     batch_size: images a step. accumulation: into how many parts a step is split to save memory; BatchNorm and OHEM see
     one part at a time. crop_size: [height, width], cut to the images where they are smaller; null for the whole image.
     scale_range: bounds of the random zoom.
-    views: whether crop_size and scale_range apply at the camera's scale or, if a network resizes its input, after that.
+    views: whether crop_size and scale_range are the camera's or, where a network resizes its input, of what it then
+    sees: training passes that resize, so that losses and their targets are at the network's crop, too.
     flip: left-right, every second image. jitter: brightness and contrast vary by up to this fraction. rand_augment:
     null for none. class_uniform: the share of images that is drawn evenly over the classes, each with a crop around its
     class. pseudo: the share of a step's images that is drawn from pseudo-labelled ones, which the data must have.
@@ -249,24 +263,23 @@ class Recipe(BaseModel):
         return self.learning_rate
 
     def on(self, size: Size, input_scale: float = 1.0) -> "Recipe":
-        """Return the recipe with its views at the camera's scale, on images of that size.
+        """Return the recipe with the crop that it takes from images of that size.
 
         size: [height, width] of the images as networks see them. input_scale: by which the network resizes its input.
         A crop that is larger than the images is cut to them: the rest of each view would be grey and ignored.
         """
-        scale = 1.0 if self.views == "camera" else input_scale
-        (low, high), crop = self.scale_range, None
-        if self.crop_size is not None:
-            crop = min(round(self.crop_size[0] / scale), size[0]), min(round(self.crop_size[1] / scale), size[1])
-        return self.model_copy(
-            update={"views": "camera", "crop_size": crop, "scale_range": (low / scale, high / scale)}
-        )
+        if self.views == "network" and input_scale != 1.0:
+            size = max(1, round(size[0] * input_scale)), max(1, round(size[1] * input_scale))
+        elif self.crop_size is None:
+            return self
+        height, width = self.crop_size or size
+        return self.model_copy(update={"crop_size": (min(height, size[0]), min(width, size[1]))})
 
     def deviations_on(self, size: Size, input_scale: float = 1.0) -> tuple[str, ...]:
         """Return what differs from the publication where the recipe trains on images of that size; see `on`."""
         crop = self.on(size, input_scale).crop_size
         wanted = self.on((1 << 30, 1 << 30), input_scale).crop_size
-        if crop is None or wanted is None or crop == wanted:
+        if self.crop_size is None or crop is None or wanted is None or crop == wanted:
             return self.deviations
         (height, width), (high, wide) = crop, wanted
         return (*self.deviations, f"crops are {width} x {height}, since images are smaller than {wide} x {high}")

@@ -69,7 +69,8 @@ def test_losses_and_warm_ups_as_printed():
     for name, warmup in (("stdc-cityscapes", 1000), ("stdc-camvid", 200)):
         recipe = load_recipe(name)
         detail = recipe.heads[1]
-        assert (detail.feature, detail.strides, detail.fusion) == ("stage3", (1, 2, 4), "trainable")
+        assert (detail.feature, detail.strides, detail.fusion) == ("stage3", (1, 2, 4), "fixed")
+        assert detail.form == "released"
         assert (recipe.warmup_steps, recipe.jitter > 0) == (warmup, True)
     for name in ("regseg-cityscapes", "regseg-cityscapes-ablation", "regseg-cityscapes-test", "regseg-camvid"):
         recipe = load_recipe(name)
@@ -200,6 +201,7 @@ def test_the_name_does_not_decide_the_weights():
         {"heads": [{"kind": "booster", "features": ["context8"], "width": 32}]},
         {"heads": [{"kind": "detail", "feature": "stage3", "strides": [2, 4]}]},
         {"heads": [{"kind": "detail", "feature": "stage3", "fusion": "fixed"}]},
+        {"heads": [{"kind": "detail", "feature": "stage3", "fusion": "fixed", "form": "released"}]},
     ],
 )
 def test_the_hash_covers_what_decides_the_weights(change):
@@ -240,9 +242,11 @@ CITY = (1024, 2048)
 def test_views_as_the_network_sees_them():
     recipe = load_recipe("stdc-cityscapes")
     half = recipe.on(CITY, 0.5)
-    assert (half.crop_size, half.scale_range) == ((1024, 2048), (0.25, 3.0))
-    assert recipe.on(CITY, 0.75).crop_size == (683, 1365)
-    assert recipe.on(CITY, 1.0).crop_size == recipe.crop_size
+    assert (half.crop_size, half.scale_range) == ((512, 1024), (0.125, 1.5))
+    assert recipe.on(CITY, 0.75).crop_size == recipe.on(CITY, 1.0).crop_size == (512, 1024)
+    whole = recipe.model_copy(update={"crop_size": None})
+    assert (whole.on(CITY, 0.75).crop_size, whole.on(CITY, 1.0).crop_size) == ((768, 1536), None)
+    assert whole.deviations_on(CITY, 0.75) == whole.deviations
     assert load_recipe("bisenetv2-cityscapes").on(CITY, 0.5).crop_size == (1024, 2048)  # the camera's
 
 
@@ -252,8 +256,8 @@ def test_views_as_the_network_sees_them():
         ("short-camvid", (64, 128), 1.0, (64, 128), "crops are 128 x 64, since images are smaller than 320 x 240"),
         ("short-camvid", (180, 400), 1.0, (180, 320), "crops are 320 x 180, since images are smaller than 320 x 240"),
         ("short-camvid", (360, 480), 0.5, (240, 320), None),
-        ("stdc-cityscapes", CITY, 0.5, CITY, None),
-        ("stdc-cityscapes", CITY, 0.25, CITY, "crops are 2048 x 1024, since images are smaller than 4096 x 2048"),
+        ("stdc-cityscapes", CITY, 0.5, (512, 1024), None),
+        ("stdc-cityscapes", CITY, 0.25, (256, 512), "crops are 512 x 256, since images are smaller than 1024 x 512"),
         ("regseg-camvid", (360, 480), 1.0, (360, 480), "crops are 480 x 360, since images are smaller than 960 x 720"),
         ("short-scenes", (32, 64), 1.0, None, None),
     ],
@@ -278,6 +282,7 @@ def test_crops_follow_the_size_of_the_images(name, size, scale, crop, said):
         ({"heads": [{"kind": "boost", "features": ["s3"]}]}, "heads.0: Input tag 'boost'"),
         ({"heads": [{"kind": "booster"}]}, "heads.0.booster.features"),
         ({"heads": [{"kind": "detail", "feature": "s3", "strides": [3]}]}, "strides"),
+        ({"heads": [{"kind": "detail", "feature": "s3", "form": "released"}]}, "released fusion: set fusion to fixed"),
         ({"ohem": {"probability_below": 0.7, "loss_above": 1}}, "ohem: give one of probability_below and loss_above"),
         (5, "recipe: "),
         ({"rand_augment": {"magnitude": 2}}, "rand_augment.magnitude: Input should be less than or equal to 1, got 2"),
