@@ -66,7 +66,8 @@ class Training:
 
         A row that trains twice as long in the paper does so here. Warm-up and the time over which weights are averaged
         keep their share of the training. Crops keep their share of the image; the paper's image size is the column's.
-        On a CPU the precision is fp32. All else is the paper's, or as set.
+        Weights of the paper's classes become a rule for others. On a CPU the precision is fp32. All else is the
+        paper's, or as set.
 
         Raises:
             UserError: a setting is refused.
@@ -86,6 +87,8 @@ class Training:
             scaled = here.input_scale / printed.input_scale if here and printed and own.views == "network" else 1.0
             sides = zip(own.crop_size, self.size, column.size, strict=True)
             changed["crop_size"] = tuple(max(1, round(crop * scaled * ours / theirs)) for crop, ours, theirs in sides)
+        if isinstance(own.class_weights, tuple) and len(own.class_weights) != self.data.num_classes:
+            changed["class_weights"] = "inverse_log"
         if self.device == "cpu":
             changed["precision"] = "fp32"
         changed |= {key: value for key, value in self.settings.items() if key not in row.recipe}

@@ -43,8 +43,8 @@ class SegmentationHead(nn.Module):
         logits: Tensor = self.layers(x)
         return logits
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return segmentation_loss(logits, labels, self.ohem)
+    def loss(self, logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        return segmentation_loss(logits, labels, self.ohem, class_weights)
 
 
 class DetailGuidance(nn.Module):
@@ -74,7 +74,7 @@ class DetailGuidance(nn.Module):
             return (fused > EDGE + _ROUNDING).float()
         return (fused >= EDGE - _ROUNDING).float() + (fused - fused.detach())
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor, _class_weights: Tensor | None = None) -> Tensor:
         return detail_loss(logits[:, 0], self.target(labels), labels, self.form)
 
 
@@ -115,11 +115,11 @@ class TrainingHeads(nn.Module):
         finally:
             handle.remove()
 
-    def losses(self, model: nn.Module, labels: Tensor) -> list[Tensor]:
+    def losses(self, model: nn.Module, labels: Tensor, class_weights: Tensor | None = None) -> list[Tensor]:
         """Return the weighted losses of the network's last forward pass; outputs are resized like its logits."""
         outputs, self._outputs = self._outputs, []
         return [
-            weight * head.loss(model.resize(output.float(), labels.shape[-2:]), labels)  # type: ignore[operator]
+            weight * head.loss(model.resize(output.float(), labels.shape[-2:]), labels, class_weights)  # type: ignore[operator]
             for weight, head, output in zip(self.weights, self.heads, outputs, strict=True)
         ]
 

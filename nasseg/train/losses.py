@@ -3,31 +3,71 @@
 Labels are int64 [B, H, W] and 255 where ignored; logits are [B, C, H, W], at the size of the labels.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nasseg.data.dataset import DataSet
+from nasseg.data.split import Split
+from nasseg.errors import UserError
 from nasseg.measure.accuracy import IGNORE
-from nasseg.train.recipe import OHEM, DetailForm
+from nasseg.train.recipe import OHEM, DetailForm, Recipe
 
 EDGE = 0.1  # STDC, Section 3.2.2: a Laplacian response, and a fused one, from which a pixel is detail
 SMOOTHING = 1.0  # epsilon of Eq. 5
+_LEAST = 1e-12  # of a sum of weights, all of which may be 0
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, ohem: OHEM | None = None) -> Tensor:
-    """Return the cross entropy over all labelled pixels, or over the hard ones."""
+def segmentation_loss(
+    logits: Tensor, labels: Tensor, ohem: OHEM | None = None, class_weights: Tensor | None = None
+) -> Tensor:
+    """Return the cross entropy over all labelled pixels, or over the hard ones, as a mean with the weights [C]."""
     if ohem is None:
-        return cross_entropy(logits, labels)
+        return cross_entropy(logits, labels, class_weights)
     losses = F.cross_entropy(_in_planes(logits), labels, ignore_index=IGNORE, reduction="none")
-    kept = losses[labels != IGNORE]
+    known = labels != IGNORE
+    kept, weights = losses[known], None if class_weights is None else class_weights[labels[known]]
     counted = labels.numel() if ohem.share_of == "all" else len(kept)
-    return mean_of_hard(kept, ohem.threshold, max(1, int(ohem.at_least * counted)))
+    return mean_of_hard(kept, ohem.threshold, max(1, int(ohem.at_least * counted)), weights)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """Return the mean over the labelled pixels; zero if there are none."""
-    total = F.cross_entropy(_in_planes(logits), labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp(min=1)
+    total = F.cross_entropy(_in_planes(logits), labels, class_weights, ignore_index=IGNORE, reduction="sum")
+    known = labels != IGNORE
+    if class_weights is None:
+        return total / known.sum().clamp(min=1)
+    return total / class_weights[labels[known]].sum().clamp(min=_LEAST)
+
+
+def class_weights(recipe: Recipe, data: DataSet) -> Tensor | None:
+    """Return a recipe's weights of the classes, [C], or None.
+
+    Raises:
+        UserError: they are given for another number of classes.
+    """
+    given = recipe.class_weights
+    if given is None:
+        return None
+    if given == "inverse_log":
+        return 1 / (1.02 + class_shares(data.train, data.num_classes)).log()
+    if len(given) != data.num_classes:
+        raise UserError(
+            f"class_weights has {len(given)} values, and {data.name} has {data.num_classes} classes: give one a class, "
+            "or inverse_log"
+        )
+    return torch.tensor(given)
+
+
+@lru_cache(maxsize=1)  # one training after another is of the same data
+def class_shares(split: Split, num_classes: int) -> Tensor:
+    """Return each class's share of a split's labelled pixels, [C]."""
+    counts = torch.zeros(num_classes, dtype=torch.int64)
+    for number in range(len(split)):
+        counts += split.labels[number].flatten().bincount(minlength=IGNORE + 1)[:num_classes]
+    return counts / counts.sum().clamp(min=1)
 
 
 def _in_planes(logits: Tensor) -> Tensor:
@@ -40,12 +80,19 @@ def _in_planes(logits: Tensor) -> Tensor:
     return logits.contiguous()
 
 
-def mean_of_hard(losses: Tensor, threshold: float, at_least: int) -> Tensor:
-    """Return the mean of the losses [N] above the threshold, or of the `at_least` highest ones if those are more."""
+def mean_of_hard(losses: Tensor, threshold: float, at_least: int, weights: Tensor | None = None) -> Tensor:
+    """Return the mean of the losses [N] above the threshold, or of the `at_least` highest ones if those are more.
+
+    weights: of the losses in their mean.
+    """
     if not len(losses):
         return losses.sum()
-    hard, least = losses[losses > threshold], min(at_least, len(losses))
-    return hard.mean() if len(hard) >= least else losses.topk(least).values.mean()
+    hard, least = (losses > threshold).nonzero().flatten(), min(at_least, len(losses))
+    if len(hard) < least:
+        hard = losses.topk(least).indices
+    if weights is None:
+        return losses[hard].mean()
+    return (losses[hard] * weights[hard]).sum() / weights[hard].sum().clamp(min=_LEAST)
 
 
 @torch.no_grad()

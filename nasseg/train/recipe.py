@@ -27,7 +27,7 @@ _NOT_COMPARED = frozenset(
     {"channels_last", "eval_batch_size", "accumulation"}
 )  # they do not decide the weights, or (the last) are compared in their own way
 # Newer settings: left out of the hash while unset, so that old hashes stay.
-_LATER = frozenset({"warmup_curve", "rand_augment", "class_uniform", "pseudo"})
+_LATER = frozenset({"warmup_curve", "rand_augment", "class_uniform", "pseudo", "class_weights", "learning_rate_of"})
 
 
 class OHEM(BaseModel):
@@ -137,14 +137,18 @@ class Recipe(BaseModel):
     flip: left-right, every second image. jitter: brightness and contrast vary by up to this fraction. rand_augment:
     null for none. class_uniform: the share of images that is drawn evenly over the classes, each with a crop around its
     class. pseudo: the share of a step's images that is drawn from pseudo-labelled ones, which the data must have.
-    momentum: of SGD; AdamW's betas are (0.9, 0.999). weight_decay_on: `weights` are matrices and kernels, without
-    biases, BatchNorm and other vectors; `convolutions` all that belongs to a convolution; `not_batch_norm`; `all`.
+    learning_rate_of: factors of the learning rate of parts of the network (encoder, context, decoder, head, as built)
+    and of the recipe's `heads`. momentum: of SGD; Adam's and AdamW's betas are (0.9, 0.999). weight_decay_on:
+    `weights` are matrices and kernels, without biases, BatchNorm and other vectors; `convolutions` all that belongs to
+    a convolution; `not_batch_norm`; `all`.
     power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper;
     warmup_from: the share of the learning rate that it starts with, null for 1 / (warmup_steps + 1). warmup_curve: null
     for a straight line, exponential for a constant factor a step, which needs a warmup_from above 0.
     init: a file of weights to start from, as far as they fit (its hash is part of the accuracy protocol); init_map:
     patterns of tensors' names there -> here (see nasseg.train.key_maps), for files whose names are not known.
-    ohem: hard pixels only; null for cross entropy over all. heads: trained beside the network, then dropped.
+    ohem: hard pixels only; null for cross entropy over all. class_weights: the loss is a mean with these weights, one a
+    class, or inverse_log for 1 / ln(1.02 + a class's share of the training split's labelled pixels), ENet's; what is
+    hard they do not change. heads: trained beside the network, then dropped.
     ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead. precision: of the forward
     pass in training; fp16 scales the loss.
     """
@@ -165,8 +169,9 @@ class Recipe(BaseModel):
     rand_augment: RandAugment | None = None
     class_uniform: float | None = Field(None, gt=0, le=1)
     pseudo: float | None = Field(None, gt=0, lt=1)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     learning_rate: float = Field(0.05, gt=0)
+    learning_rate_of: dict[str, Annotated[float, Field(gt=0)]] | None = None
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
     weight_decay_on: Literal["weights", "convolutions", "not_batch_norm", "all"] = "weights"
@@ -176,6 +181,7 @@ class Recipe(BaseModel):
     warmup_from: float | None = Field(None, ge=0, le=1)
     warmup_curve: Literal["exponential"] | None = None
     ohem: OHEM | None = None
+    class_weights: tuple[Annotated[float, Field(ge=0)], ...] | Literal["inverse_log"] | None = None
     heads: tuple[Head, ...] = ()
     ema_decay: float | None = Field(None, gt=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

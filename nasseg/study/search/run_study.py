@@ -10,7 +10,7 @@ from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.measure.environment import environment
 from nasseg.own_code import only
-from nasseg.processes import interrupts
+from nasseg.processes.interrupts import interrupts
 from nasseg.records import StudyRecord
 from nasseg.study.check_space import check_space
 from nasseg.study.context import Context, identity, make_context
