@@ -20,6 +20,7 @@ from nasseg.records import digest, eval_key
 from nasseg.study.store.claims import Claims, Lost
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import TABLE_RUNS
+from nasseg.study.store.trained import with_init_file
 from nasseg.study.store.trial_attributes import (
     ARCH_ID,
     BEST,
@@ -35,6 +36,7 @@ from nasseg.tables.table_file import Table, TableColumn, TableRow
 from nasseg.tables.table_store import Known, begin, candidate, row_and_seed
 from nasseg.train.heads import TrainingHeads
 from nasseg.train.loop import Guard
+from nasseg.train.recipe import Recipe
 from nasseg.train.run import HeldOut, Run, RunProgress, Tell, train_one
 from nasseg.train.session import Failed
 from nasseg.train.weights import weights_hash
@@ -105,7 +107,7 @@ class TableTraining:
         assert self.column is not None
         rows = {}
         for row in rows_trained(self.table):
-            recipe = self.training.recipe(self.table, row, self.column)
+            recipe = self._recipe(row)
             start = [weights_hash(recipe.init)] if recipe.init else []
             rows[row.name] = [self.networks[row.name].id, recipe.hash, *start]
         return {"table": self.table.name, "data": self.training.data.fingerprint, "rows": rows}
@@ -127,10 +129,13 @@ class TableTraining:
     def work(self) -> float:
         return sum(planned.work + planned.evaluation for planned in self.runs)
 
-    def _planned(self, row: TableRow, seed: int) -> Planned:
+    def _recipe(self, row: TableRow) -> Recipe:
         assert self.column is not None
+        return with_init_file(self.training.recipe(self.table, row, self.column), self.storage)
+
+    def _planned(self, row: TableRow, seed: int) -> Planned:
         arch, training = self.networks[row.name], self.training
-        recipe, macs = training.recipe(self.table, row, self.column), self._macs(arch)
+        recipe, macs = self._recipe(row), self._macs(arch)
         height, width = recipe.on(training.size, arch.input_scale).crop_size or training.size
         scale = arch.input_scale if recipe.views == "network" else 1.0
         share = height * width / (training.size[0] * training.size[1] * scale**2)

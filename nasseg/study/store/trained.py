@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from nasseg.errors import UserError
 from nasseg.files import parse_yaml
 from nasseg.records import Accuracy, Measurement
+from nasseg.train.recipe import Recipe
 from nasseg.train.run import RunResult, stored_result
 
 WEIGHTS = (".pt", ".pth")
@@ -93,6 +94,33 @@ def find_trained(address: str, storage: str | None = None) -> Trained:
         UserError: nothing is there.
     """
     return _of_run(address) if is_run(address) else _of_trial(address, storage)
+
+
+def init_file(init: str | Path, storage: str | None = None) -> Path:
+    """Return the file of weights at a path, or at an address of something trained.
+
+    Raises:
+        UserError: nothing is there, or the weights are not what was evaluated.
+    """
+    if Path(init).is_file():
+        return Path(init)
+    found = find_trained(str(init), storage) if "#" in str(init) or Path(init).is_dir() else None
+    if found is None:
+        raise UserError(f"cannot read the weights {init}: there is no such file; give a file, or what was trained")
+    found.weights()
+    assert found.path is not None
+    return found.path
+
+
+def with_init_file(recipe: Recipe, storage: str | None = None) -> Recipe:
+    """Return a recipe whose starting weights, if it has any, are a file: it may name something trained.
+
+    Raises:
+        UserError: as init_file.
+    """
+    if recipe.init is None:
+        return recipe
+    return recipe.model_copy(update={"init": str(init_file(recipe.init, storage))})
 
 
 def _of_run(address: str) -> Trained:
