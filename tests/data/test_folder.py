@@ -6,7 +6,7 @@ import torch
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.network.evaluate import evaluate_address
-from nasseg.network.trained import _joined
+from nasseg.study.store.trained import _joined
 from tests.command_line import nasseg, refused
 from tests.data.downloads import camvid
 
