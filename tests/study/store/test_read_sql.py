@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
 from nasseg.study.store.read_journal import journal_studies
@@ -92,7 +93,11 @@ def journal(tmp_path_factory):
 
 
 def through_optuna(record):
-    return [row_of(trial, NAMES) for trial in record.trials()]
+    """Return the rows as Optuna's own reader finds them."""
+    storage = getattr(record.storage, "_backend", None)
+    database = isinstance(storage, RDBStorage)
+    trials = RDBStorage._get_trials(storage, record.study_id, None, set(), -1) if database else record.trials()
+    return [row_of(trial, NAMES) for trial in trials]
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -45,7 +45,6 @@ def test_what_is_stored_is_what_optuna_stores(tmp_path):
     for one, other in zip(ours, theirs, strict=True):
         assert [getattr(one, name) for name in FIELDS] == [getattr(other, name) for name in FIELDS]
         assert list(one.params) == list(other.params)
-        assert list(one.user_attrs) == list(other.user_attrs)
 
 
 def test_a_new_trial_takes_few_statements(tmp_path):
