@@ -12,7 +12,7 @@ from PIL import Image
 from nasseg.data import cache
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
-from nasseg.processes import Child
+from nasseg.processes.children import Child
 from tests.data import downloads
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.families import make_arch
-from nasseg.processes import Child
+from nasseg.processes.children import Child
 from nasseg.train import checkpoint, loop
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.loop import train

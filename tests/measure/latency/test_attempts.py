@@ -11,7 +11,7 @@ from nasseg.families import make_arch
 from nasseg.measure.latency.attempts import measure_latency
 from nasseg.measure.latency.backends import check_protocol
 from nasseg.measure.latency.device_lock import DeviceLock
-from nasseg.processes import Child
+from nasseg.processes.children import Child
 from nasseg.records import LatencyProtocol
 
 QUICK = {

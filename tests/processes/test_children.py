@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from nasseg.processes import Child, interrupts
+from nasseg.processes.children import Child
+from nasseg.processes.interrupts import interrupts
 from tests import ROOT
 
 
@@ -46,9 +47,9 @@ def test_a_killed_child_says_so():
 
 def test_a_program_that_ends_does_not_wait_for_its_children():
     code = (
-        "from nasseg import processes; from tests.test_processes import tell; "
-        "processes._CONTEXT.set_forkserver_preload([]); "  # PyTorch, for time: this child needs none
-        "processes.Child(tell).pipe.recv()"
+        "from nasseg.processes import children; from tests.processes.test_children import tell; "
+        "children._CONTEXT.set_forkserver_preload([]); "  # PyTorch, for time: this child needs none
+        "children.Child(tell).pipe.recv()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
 
