@@ -87,7 +87,7 @@ class Cost:
 BY_ITSELF = "runs one after another, by the wall clock"
 IN_TURNS = (
     "in turns with reference network 1: ratio to its median in the same round, times its time when the study began; of "
-    "one eager thread on a CPU its CPU time"
+    "one eager thread on a CPU its CPU time, over four builds"
 )
 
 

@@ -142,7 +142,7 @@ def test_the_wheel_brings_its_spaces_and_studies(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_wheel_searches_in_a_clean_environment(tmp_path):
+def test_the_wheel_searches_in_a_clean_environment(tmp_path, monkeypatch):
     """Its own environment, where the wheel is installed; what it depends on is lent by this one."""
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
@@ -153,6 +153,7 @@ def test_the_wheel_searches_in_a_clean_environment(tmp_path):
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
     # A .pth file inside a folder that a .pth file names is not read: the checkout's own nasseg stays out.
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     (site / "lent.pth").write_text(str(Path(pytest.__file__).resolve().parents[1]))
     where = [python, "-c", "import nasseg; print(nasseg.__file__)"]
     home = tmp_path / "home"

@@ -30,6 +30,7 @@ from nasseg.data.image_file import fit_image, fit_label, fitted, fitting_size, r
 from nasseg.data.split import Ragged, Split
 from nasseg.errors import UserError
 from nasseg.files import cache_folder, written_whole
+from nasseg.processes.file_lock import take_lock
 from nasseg.records import Size, digest
 
 FORMAT = 3  # of the arrays; another number decodes everything again
@@ -113,7 +114,7 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold a lock among processes; the kernel frees it when its holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        take_lock(file.fileno(), fcntl.LOCK_EX, f"the decoded images in {path.parent}")
         yield
 
 

@@ -5,10 +5,10 @@ is a 3x3 Conv-BN-ReLU and a 1x1 convolution at its feature's stride, resized to 
 
 The papers leave open: a booster's width (64 here, as the main head's), and the weight of each of these losses (1 here).
 STDC fuses its targets by a trainable 1x1 convolution and thresholds the result at 0.1, a step through which no gradient
-passes: trained as written, the fusion keeps its first weights, 0.6, 0.3 and 0.1 as released. Here the gradient passes
-the step unchanged (fusion: trainable), and the weights are a softmax, for weights that were free to shrink would remove
-the targets and with them the loss. At first every map counts, for the smallest weight just reaches 0.1. A map whose
-weight falls below that no longer makes detail by itself.
+passes: trained as written, the fusion keeps its first weights, 0.6, 0.3 and 0.1 as released. There, a map of weight 0.1
+makes no detail by itself (form: released). In the printed form it does, for the weight just reaches 0.1, and the
+gradient can pass the step unchanged (fusion: trainable): the weights are then a softmax, for weights that were free to
+shrink would remove the targets and with them the loss. A map whose weight falls below 0.1 makes no detail by itself.
 """
 
 from collections.abc import Iterator
@@ -43,8 +43,8 @@ class SegmentationHead(nn.Module):
         logits: Tensor = self.layers(x)
         return logits
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return segmentation_loss(logits, labels, self.ohem)
+    def loss(self, logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        return segmentation_loss(logits, labels, self.ohem, class_weights)
 
 
 class DetailGuidance(nn.Module):
@@ -54,7 +54,7 @@ class DetailGuidance(nn.Module):
 
     def __init__(self, settings: DetailHead, c: int) -> None:
         super().__init__()
-        self.strides = settings.strides
+        self.strides, self.form = settings.strides, settings.form
         self.layers = conv_head(c, settings.width, 1)
         first = torch.tensor([FUSION[stride] for stride in settings.strides]).log()
         if settings.fusion == "trainable":
@@ -69,11 +69,13 @@ class DetailGuidance(nn.Module):
     def target(self, labels: Tensor) -> Tensor:
         """Return the detail of labels [B, H, W]: 0 or 1, with the gradient of the sum before the threshold."""
         weights = self.fusion.softmax(0)
-        fused = (detail_maps(labels, self.strides) * weights[:, None, None]).sum(1)
+        fused = (detail_maps(labels, self.strides, self.form) * weights[:, None, None]).sum(1)
+        if self.form == "released":
+            return (fused > EDGE + _ROUNDING).float()
         return (fused >= EDGE - _ROUNDING).float() + (fused - fused.detach())
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return detail_loss(logits[:, 0], self.target(labels), labels)
+    def loss(self, logits: Tensor, labels: Tensor, _class_weights: Tensor | None = None) -> Tensor:
+        return detail_loss(logits[:, 0], self.target(labels), labels, self.form)
 
 
 class TrainingHeads(nn.Module):
@@ -113,11 +115,11 @@ class TrainingHeads(nn.Module):
         finally:
             handle.remove()
 
-    def losses(self, model: nn.Module, labels: Tensor) -> list[Tensor]:
+    def losses(self, model: nn.Module, labels: Tensor, class_weights: Tensor | None = None) -> list[Tensor]:
         """Return the weighted losses of the network's last forward pass; outputs are resized like its logits."""
         outputs, self._outputs = self._outputs, []
         return [
-            weight * head.loss(model.resize(output.float(), labels.shape[-2:]), labels)  # type: ignore[operator]
+            weight * head.loss(model.resize(output.float(), labels.shape[-2:]), labels, class_weights)  # type: ignore[operator]
             for weight, head, output in zip(self.weights, self.heads, outputs, strict=True)
         ]
 

@@ -16,12 +16,12 @@ from nasseg.families.layers import train_mode
 from nasseg.measure.accuracy import ConfusionMatrix
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.heads import TrainingHeads
-from nasseg.train.losses import segmentation_loss
-from nasseg.train.optimizer import Average, make_optimizer
+from nasseg.train.losses import class_weights, segmentation_loss
+from nasseg.train.optimizer import FACTOR, Average, make_optimizer
 from nasseg.train.recipe import Recipe
 from nasseg.train.views.augment import Augment
 from nasseg.train.views.batches import Batches
-from nasseg.train.views.network_input import map_back, place
+from nasseg.train.views.network_input import map_back, past_resize, place
 
 Guard = Callable[[], AbstractContextManager[object]]
 _CURVE_POINTS = 50
@@ -136,7 +136,7 @@ def train(
             while training.step < end:
                 if evaluate_every and training.waits_for_evaluation(evaluate_every):
                     score()
-                with training.heads.reading(model), train_mode(model, training.heads):
+                with training.heads.reading(model), train_mode(model, training.heads), past_resize(model, recipe):
                     for loss in training.steps(end, evaluate_every, guard):
                         if checkpoints and checkpoints.due(training.step):
                             checkpoints.write(training.step, training.state())
@@ -175,7 +175,9 @@ class _Training:
         self.batches = Batches(data, recipe, self.generator, self.device)
         size = data.train.size
         self.augment = Augment(recipe.on(size, getattr(model, "input_scale", 1.0)), size)
-        self.optimizer = make_optimizer(nn.ModuleList([model, self.heads]), recipe)
+        self.optimizer = make_optimizer(model, recipe, self.heads)
+        weights = class_weights(recipe, data)
+        self.class_weights = None if weights is None else weights.to(self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self.step, self.seconds, self.limit, self.whole = 0, 0.0, 0.0, True
         self.curve: list[tuple[int, float]] = []
@@ -203,13 +205,13 @@ class _Training:
     def _step(self) -> float:
         recipe, parts = self.recipe, self.recipe.accumulation
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate_at(self.step)
+            group["lr"] = recipe.learning_rate_at(self.step) * group.get(FACTOR, 1.0)
         (chosen, targets), places = self.batches.next()
         images, labels = self.augment(chosen, targets, self.generator, places)
         self.optimizer.zero_grad()
         losses = []
         for part in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-            loss = _loss(self.model, self.heads, *part, self.data.num_classes, recipe) / parts
+            loss = self._loss(*part) / parts
             self.scaler.scale(loss).backward()
             losses.append(loss.detach())
         self.scaler.step(self.optimizer)
@@ -217,6 +219,15 @@ class _Training:
         if self.average:
             self.average.update(self.step + 1)
         return torch.stack(losses).sum().item()
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of the network and the heads. Passes run in the recipe's precision, losses in fp32."""
+        recipe, weights = self.recipe, self.class_weights
+        precision = _PRECISIONS[recipe.precision]
+        with torch.autocast(images.device.type, precision, enabled=recipe.precision != "fp32"):
+            logits = _logits(self.model, images, self.data.num_classes, recipe.channels_last)
+        loss = segmentation_loss(logits.float(), labels, recipe.ohem, weights)
+        return sum(self.heads.losses(self.model, labels, weights), loss)
 
     def _advance(self, loss: float) -> None:
         self.step += 1
@@ -297,17 +308,6 @@ class _Training:
 
 
 _PLAIN = ("step", "seconds", "limit", "curve", "recent", "evaluated")
-
-
-def _loss(
-    model: nn.Module, heads: TrainingHeads, images: Tensor, labels: Tensor, num_classes: int, recipe: Recipe
-) -> Tensor:
-    """Return the loss of the network and the recipe's heads. Passes run in the recipe's precision, losses in fp32."""
-    precision = _PRECISIONS[recipe.precision]
-    with torch.autocast(images.device.type, precision, enabled=recipe.precision != "fp32"):
-        logits = _logits(model, images, num_classes, recipe.channels_last)
-    loss = segmentation_loss(logits.float(), labels, recipe.ohem)
-    return sum(heads.losses(model, labels), loss)
 
 
 @torch.inference_mode()

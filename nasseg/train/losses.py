@@ -3,31 +3,71 @@
 Labels are int64 [B, H, W] and 255 where ignored; logits are [B, C, H, W], at the size of the labels.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nasseg.data.dataset import DataSet
+from nasseg.data.split import Split
+from nasseg.errors import UserError
 from nasseg.measure.accuracy import IGNORE
-from nasseg.train.recipe import OHEM
+from nasseg.train.recipe import OHEM, DetailForm, Recipe
 
 EDGE = 0.1  # STDC, Section 3.2.2: a Laplacian response, and a fused one, from which a pixel is detail
 SMOOTHING = 1.0  # epsilon of Eq. 5
+_LEAST = 1e-12  # of a sum of weights, all of which may be 0
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, ohem: OHEM | None = None) -> Tensor:
-    """Return the cross entropy over all labelled pixels, or over the hard ones."""
+def segmentation_loss(
+    logits: Tensor, labels: Tensor, ohem: OHEM | None = None, class_weights: Tensor | None = None
+) -> Tensor:
+    """Return the cross entropy over all labelled pixels, or over the hard ones, as a mean with the weights [C]."""
     if ohem is None:
-        return cross_entropy(logits, labels)
+        return cross_entropy(logits, labels, class_weights)
     losses = F.cross_entropy(_in_planes(logits), labels, ignore_index=IGNORE, reduction="none")
-    kept = losses[labels != IGNORE]
+    known = labels != IGNORE
+    kept, weights = losses[known], None if class_weights is None else class_weights[labels[known]]
     counted = labels.numel() if ohem.share_of == "all" else len(kept)
-    return mean_of_hard(kept, ohem.threshold, max(1, int(ohem.at_least * counted)))
+    return mean_of_hard(kept, ohem.threshold, max(1, int(ohem.at_least * counted)), weights)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """Return the mean over the labelled pixels; zero if there are none."""
-    total = F.cross_entropy(_in_planes(logits), labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp(min=1)
+    total = F.cross_entropy(_in_planes(logits), labels, class_weights, ignore_index=IGNORE, reduction="sum")
+    known = labels != IGNORE
+    if class_weights is None:
+        return total / known.sum().clamp(min=1)
+    return total / class_weights[labels[known]].sum().clamp(min=_LEAST)
+
+
+def class_weights(recipe: Recipe, data: DataSet) -> Tensor | None:
+    """Return a recipe's weights of the classes, [C], or None.
+
+    Raises:
+        UserError: they are given for another number of classes.
+    """
+    given = recipe.class_weights
+    if given is None:
+        return None
+    if given == "inverse_log":
+        return 1 / (1.02 + class_shares(data.train, data.num_classes)).log()
+    if len(given) != data.num_classes:
+        raise UserError(
+            f"class_weights has {len(given)} values, and {data.name} has {data.num_classes} classes: give one a class, "
+            "or inverse_log"
+        )
+    return torch.tensor(given)
+
+
+@lru_cache(maxsize=1)  # one training after another is of the same data
+def class_shares(split: Split, num_classes: int) -> Tensor:
+    """Return each class's share of a split's labelled pixels, [C]."""
+    counts = torch.zeros(num_classes, dtype=torch.int64)
+    for number in range(len(split)):
+        counts += split.labels[number].flatten().bincount(minlength=IGNORE + 1)[:num_classes]
+    return counts / counts.sum().clamp(min=1)
 
 
 def _in_planes(logits: Tensor) -> Tensor:
@@ -40,43 +80,54 @@ def _in_planes(logits: Tensor) -> Tensor:
     return logits.contiguous()
 
 
-def mean_of_hard(losses: Tensor, threshold: float, at_least: int) -> Tensor:
-    """Return the mean of the losses [N] above the threshold, or of the `at_least` highest ones if those are more."""
+def mean_of_hard(losses: Tensor, threshold: float, at_least: int, weights: Tensor | None = None) -> Tensor:
+    """Return the mean of the losses [N] above the threshold, or of the `at_least` highest ones if those are more.
+
+    weights: of the losses in their mean.
+    """
     if not len(losses):
         return losses.sum()
-    hard, least = losses[losses > threshold], min(at_least, len(losses))
-    return hard.mean() if len(hard) >= least else losses.topk(least).values.mean()
+    hard, least = (losses > threshold).nonzero().flatten(), min(at_least, len(losses))
+    if len(hard) < least:
+        hard = losses.topk(least).indices
+    if weights is None:
+        return losses[hard].mean()
+    return (losses[hard] * weights[hard]).sum() / weights[hard].sum().clamp(min=_LEAST)
 
 
 @torch.no_grad()
-def detail_maps(labels: Tensor, strides: tuple[int, ...]) -> Tensor:
+def detail_maps(labels: Tensor, strides: tuple[int, ...], form: DetailForm = "printed") -> Tensor:
     """Return where the Laplacian of the labels exceeds 0.1, at every `stride`-th pixel: [B, strides, H, W] of 0, 1.
 
     The kernel is 8 in the middle of -1, so of two different neighbours the one with the higher class is the edge.
-    Ignored pixels and the outside of the image make no edge. Maps of strides above 1 return to the labels' size by
+    printed: ignored pixels and the outside of the image make no edge. released: the outside is class 0 and ignored
+    pixels are class 255, so that frame and borders are marked. Maps of strides above 1 return to the labels' size by
     nearest neighbour.
     """
     known = (labels != IGNORE).float().unsqueeze(1)
-    classes = labels.unsqueeze(1) * known
+    classes = labels.unsqueeze(1) * known if form == "printed" else labels.unsqueeze(1).float()
     ring = torch.ones(1, 1, 3, 3, device=labels.device)
-    response = classes * F.conv2d(known, ring, padding=1) - F.conv2d(classes, ring, padding=1)
-    edges = (response > EDGE).float()
+    neighbours = F.conv2d(known, ring, padding=1) if form == "printed" else 9
+    edges = (classes * neighbours - F.conv2d(classes, ring, padding=1) > EDGE).float()
     maps = [F.interpolate(edges[..., ::s, ::s], size=labels.shape[1:], mode="nearest") for s in strides]
     return torch.cat(maps, dim=1)
 
 
-def detail_loss(logits: Tensor, target: Tensor, labels: Tensor) -> Tensor:
-    """Return dice and binary cross entropy (Eq. 4) of detail logits and target over the labelled pixels.
+def detail_loss(logits: Tensor, target: Tensor, labels: Tensor, form: DetailForm = "printed") -> Tensor:
+    """Return dice and binary cross entropy (Eq. 4) of detail logits and target, all [B, H, W].
 
-    All are [B, H, W].
+    printed: over the labelled pixels. released: over all.
     """
-    kept = (labels != IGNORE).float()
+    kept = (labels != IGNORE).float() if form == "printed" else torch.ones_like(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * kept
-    return dice_loss(logits.sigmoid() * kept, target * kept) + entropy.sum() / kept.sum().clamp(min=1)
+    return dice_loss(logits.sigmoid() * kept, target * kept, form) + entropy.sum() / kept.sum().clamp(min=1)
 
 
-def dice_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return Eq. 5 for each map, averaged over the batch: [B, H, W] of probabilities and of 0, 1."""
+def dice_loss(predicted: Tensor, target: Tensor, form: DetailForm = "printed") -> Tensor:
+    """Return the dice loss of each map, averaged over the batch: [B, H, W] of probabilities and of 0, 1.
+
+    printed: the area is of squares, as in Eq. 5. released: it is not.
+    """
     p, g = predicted.flatten(1), target.flatten(1)
-    overlap, area = 2 * (p * g).sum(1), p.square().sum(1) + g.square().sum(1)
+    overlap, area = 2 * (p * g).sum(1), (p.square() if form == "printed" else p).sum(1) + g.square().sum(1)
     return (1 - (overlap + SMOOTHING) / (area + SMOOTHING)).mean()

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from nasseg.errors import MisfitError, unknown
 from nasseg.train.recipe import Recipe
+
+HEADS = "heads"  # the recipe's, as a part with a rate of its own
+FACTOR = "factor"  # of a group's learning rate
 
 _DECAYS: dict[str, Callable[[nn.Module, Tensor], bool]] = {
     "weights": lambda _layer, weight: weight.ndim > 1,
@@ -18,22 +23,43 @@ _DECAYS: dict[str, Callable[[nn.Module, Tensor], bool]] = {
 }
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser over two groups of weights, those that decay first."""
-    decays = _DECAYS[recipe.weight_decay_on]
-    chosen: dict[bool, dict[int, nn.Parameter]] = {True: {}, False: {}}
-    for layer in model.modules():
-        for weight in layer.parameters(recurse=False):
-            chosen[decays(layer, weight)][id(weight)] = weight  # only once if layers share it
-    groups = [
-        {"params": list(chosen[True].values()), "weight_decay": recipe.weight_decay},
-        {"params": [w for key, w in chosen[False].items() if key not in chosen[True]], "weight_decay": 0.0},
-    ]
+def make_optimizer(model: nn.Module, recipe: Recipe, heads: nn.Module | None = None) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser: two groups of weights, those that decay first, then two of each part's own rate.
+
+    heads: the recipe's training heads.
+
+    Raises:
+        MisfitError: a rate is set for a part that the network does not have.
+    """
+    factors = recipe.learning_rate_of or {}
+    parts = dict(model.named_children()) | ({} if heads is None else {HEADS: heads})
+    for name in factors:
+        if name not in parts:
+            raise MisfitError(str(unknown("part of the network (learning_rate_of)", name, parts)))
+    own = [parts[name] for name in factors]
+    groups = _groups([model, *([heads] if heads else [])], recipe, {id(w) for part in own for w in part.parameters()})
+    for part, factor in zip(own, factors.values(), strict=True):
+        groups += [{**group, FACTOR: factor} for group in _groups([part], recipe, set())]
     # If the loss scaler skips its first step, fused SGD continues with a momentum that was never written.
     fused = recipe.precision != "fp16"
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=fused)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=fused)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=recipe.learning_rate, fused=fused)
+
+
+def _groups(models: list[nn.Module], recipe: Recipe, without: set[int]) -> list[dict[str, Any]]:
+    """Return the weights that decay and those that do not, but for some, by their id."""
+    decays = _DECAYS[recipe.weight_decay_on]
+    chosen: dict[bool, dict[int, nn.Parameter]] = {True: {}, False: {}}
+    for layer in (layer for model in models for layer in model.modules()):
+        for weight in layer.parameters(recurse=False):
+            if id(weight) not in without:
+                chosen[decays(layer, weight)][id(weight)] = weight  # only once if layers share it
+    return [
+        {"params": list(chosen[True].values()), "weight_decay": recipe.weight_decay},
+        {"params": [w for key, w in chosen[False].items() if key not in chosen[True]], "weight_decay": 0.0},
+    ]
 
 
 class Average:

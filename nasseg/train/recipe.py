@@ -27,7 +27,7 @@ _NOT_COMPARED = frozenset(
     {"channels_last", "eval_batch_size", "accumulation"}
 )  # they do not decide the weights, or (the last) are compared in their own way
 # Newer settings: left out of the hash while unset, so that old hashes stay.
-_LATER = frozenset({"warmup_curve", "rand_augment", "class_uniform", "pseudo"})
+_LATER = frozenset({"warmup_curve", "rand_augment", "class_uniform", "pseudo", "class_weights", "learning_rate_of"})
 
 
 class OHEM(BaseModel):
@@ -87,10 +87,16 @@ class SegmentationHeads(BaseModel):
     weight: float = Field(1.0, gt=0)
 
 
+DetailForm = Literal["printed", "released"]
+
+
 class DetailHead(BaseModel):
     """STDC's detail guidance (Section 3.2.2) of the named feature, with the loss of Eq. 4 times `weight`.
 
-    strides: of the Laplacian targets, any of 1, 2, 4 (Table 4). fusion: whether their weights are trained too.
+    strides: of the Laplacian targets, any of 1, 2, 4 (Table 4), in pixels of the views. fusion: whether their weights
+    are trained too. form: `printed` is Eq. 5 over labelled pixels; `released` is the authors' code, whose dice has no
+    squares and whose target marks the frame and the borders of ignored regions, but not what only a map of weight 0.1
+    marks; its fusion is fixed.
     """
 
     model_config = _STRICT
@@ -101,6 +107,13 @@ class DetailHead(BaseModel):
     weight: float = Field(1.0, gt=0)
     strides: tuple[Literal[1, 2, 4], ...] = Field((1, 2, 4), min_length=1)
     fusion: Literal["trainable", "fixed"] = "trainable"
+    form: DetailForm = "printed"
+
+    @model_validator(mode="after")
+    def _released_is_fixed(self) -> "DetailHead":
+        if self.form == "released" and self.fusion == "trainable":
+            raise ValueError("no gradient reaches the released fusion: set fusion to fixed, or form to printed")
+        return self
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -119,18 +132,23 @@ class Recipe(BaseModel):
     batch_size: images a step. accumulation: into how many parts a step is split to save memory; BatchNorm and OHEM see
     one part at a time. crop_size: [height, width], cut to the images where they are smaller; null for the whole image.
     scale_range: bounds of the random zoom.
-    views: whether crop_size and scale_range apply at the camera's scale or, if a network resizes its input, after that.
+    views: whether crop_size and scale_range are the camera's or, where a network resizes its input, of what it then
+    sees: training passes that resize, so that losses and their targets are at the network's crop, too.
     flip: left-right, every second image. jitter: brightness and contrast vary by up to this fraction. rand_augment:
     null for none. class_uniform: the share of images that is drawn evenly over the classes, each with a crop around its
     class. pseudo: the share of a step's images that is drawn from pseudo-labelled ones, which the data must have.
-    momentum: of SGD; AdamW's betas are (0.9, 0.999). weight_decay_on: `weights` are matrices and kernels, without
-    biases, BatchNorm and other vectors; `convolutions` all that belongs to a convolution; `not_batch_norm`; `all`.
+    learning_rate_of: factors of the learning rate of parts of the network (encoder, context, decoder, head, as built)
+    and of the recipe's `heads`. momentum: of SGD; Adam's and AdamW's betas are (0.9, 0.999). weight_decay_on:
+    `weights` are matrices and kernels, without biases, BatchNorm and other vectors; `convolutions` all that belongs to
+    a convolution; `not_batch_norm`; `all`.
     power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper;
     warmup_from: the share of the learning rate that it starts with, null for 1 / (warmup_steps + 1). warmup_curve: null
     for a straight line, exponential for a constant factor a step, which needs a warmup_from above 0.
     init: a file of weights to start from, as far as they fit (its hash is part of the accuracy protocol); init_map:
     patterns of tensors' names there -> here (see nasseg.train.key_maps), for files whose names are not known.
-    ohem: hard pixels only; null for cross entropy over all. heads: trained beside the network, then dropped.
+    ohem: hard pixels only; null for cross entropy over all. class_weights: the loss is a mean with these weights, one a
+    class, or inverse_log for 1 / ln(1.02 + a class's share of the training split's labelled pixels), ENet's; what is
+    hard they do not change. heads: trained beside the network, then dropped.
     ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead. precision: of the forward
     pass in training; fp16 scales the loss.
     """
@@ -151,8 +169,9 @@ class Recipe(BaseModel):
     rand_augment: RandAugment | None = None
     class_uniform: float | None = Field(None, gt=0, le=1)
     pseudo: float | None = Field(None, gt=0, lt=1)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     learning_rate: float = Field(0.05, gt=0)
+    learning_rate_of: dict[str, Annotated[float, Field(gt=0)]] | None = None
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
     weight_decay_on: Literal["weights", "convolutions", "not_batch_norm", "all"] = "weights"
@@ -162,6 +181,7 @@ class Recipe(BaseModel):
     warmup_from: float | None = Field(None, ge=0, le=1)
     warmup_curve: Literal["exponential"] | None = None
     ohem: OHEM | None = None
+    class_weights: tuple[Annotated[float, Field(ge=0)], ...] | Literal["inverse_log"] | None = None
     heads: tuple[Head, ...] = ()
     ema_decay: float | None = Field(None, gt=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -249,24 +269,23 @@ class Recipe(BaseModel):
         return self.learning_rate
 
     def on(self, size: Size, input_scale: float = 1.0) -> "Recipe":
-        """Return the recipe with its views at the camera's scale, on images of that size.
+        """Return the recipe with the crop that it takes from images of that size.
 
         size: [height, width] of the images as networks see them. input_scale: by which the network resizes its input.
         A crop that is larger than the images is cut to them: the rest of each view would be grey and ignored.
         """
-        scale = 1.0 if self.views == "camera" else input_scale
-        (low, high), crop = self.scale_range, None
-        if self.crop_size is not None:
-            crop = min(round(self.crop_size[0] / scale), size[0]), min(round(self.crop_size[1] / scale), size[1])
-        return self.model_copy(
-            update={"views": "camera", "crop_size": crop, "scale_range": (low / scale, high / scale)}
-        )
+        if self.views == "network" and input_scale != 1.0:
+            size = max(1, round(size[0] * input_scale)), max(1, round(size[1] * input_scale))
+        elif self.crop_size is None:
+            return self
+        height, width = self.crop_size or size
+        return self.model_copy(update={"crop_size": (min(height, size[0]), min(width, size[1]))})
 
     def deviations_on(self, size: Size, input_scale: float = 1.0) -> tuple[str, ...]:
         """Return what differs from the publication where the recipe trains on images of that size; see `on`."""
         crop = self.on(size, input_scale).crop_size
         wanted = self.on((1 << 30, 1 << 30), input_scale).crop_size
-        if crop is None or wanted is None or crop == wanted:
+        if self.crop_size is None or crop is None or wanted is None or crop == wanted:
             return self.deviations
         (height, width), (high, wide) = crop, wanted
         return (*self.deviations, f"crops are {width} x {height}, since images are smaller than {wide} x {high}")

@@ -17,7 +17,7 @@ from nasseg.files import read_yaml
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.own_code import CodeError
-from nasseg.processes import interrupts
+from nasseg.processes.interrupts import interrupts
 from nasseg.records import Accuracy, AccuracyProtocol
 from nasseg.train.loop import Diverged, Guard, Scores, TrainOptions, TrainResult, train
 from nasseg.train.recipe import Recipe, load_recipe

@@ -27,6 +27,10 @@ def test_a_recipe_is_fitted_to_data_and_length(data: DataSet) -> None:
     assert fitted("bisenetv2/table-2", 0, data, steps=None, epochs=8).steps == 2  # 8 x 4 images, 16 a step
 
 
+def test_weights_of_the_papers_classes_are_not_for_others(data: DataSet) -> None:
+    assert fitted("dabnet/table-2a", 0, data, steps=10).class_weights == "inverse_log"
+
+
 def test_settings_are_for_all_rows_but_a_rows_own_go_first(data: DataSet) -> None:
     settings = {"heads": [{"kind": "booster", "features": ["s3"]}], "weight_decay": 0.0}
     none, some = (fitted("bisenetv2/table-4", row, data, settings=settings) for row in (0, 1))

@@ -1,5 +1,6 @@
 """Training heads: they train, they train the network through the feature they read, and nothing of them is left."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -165,6 +166,40 @@ def test_fusion_starts_at_the_published_weights_and_a_small_one_does_not_make_de
     assert guidance.target(labels).sum() == 4
     guidance.target(labels)[0, 0, 1].backward()  # strides 2 and 4 there: the gradient of a softmax's two of three
     torch.testing.assert_close(guidance.fusion.grad, torch.tensor([-0.62 * 0.38, 0.3 * 0.62, 0.08 * 0.62]))
+
+
+def test_the_released_target_and_loss_are_those_of_a_plain_reading():
+    """Of 9 x 14 pixels with an ignored region: kernel, strides, thresholds and dice written out in loops and floats."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, (2, 3, 5)).repeat(3, 1).repeat(3, 2)[:, :, :14]
+    labels[0, 2:5, 6:9] = 255
+    logits = random.normal(size=labels.shape)
+    padded = np.pad(labels, ((0, 0), (1, 1), (1, 1)))
+    expected, loss = np.zeros(labels.shape), 0.0
+    for n, y, x in np.ndindex(labels.shape):
+        vote = np.float32(0)
+        for stride, weight in ((1, 0.6), (2, 0.3), (4, 0.1)):
+            rows, columns = (len(range(0, side, stride)) for side in labels.shape[1:])
+            top, left = y * rows // labels.shape[1] * stride, x * columns // labels.shape[2] * stride
+            if 9 * padded[n, top + 1, left + 1] - padded[n, top : top + 3, left : left + 3].sum() > 0.1:
+                vote += np.float32(weight)
+        expected[n, y, x] = vote > np.float32(0.1)
+    p = 1 / (1 + np.exp(-logits))
+    loss = -np.mean(np.log(np.where(expected == 1, p, 1 - p)))
+    for one, goal in zip(p, expected, strict=True):
+        loss += (1 - (2 * (one * goal).sum() + 1) / (one.sum() + goal.sum() + 1)) / len(p)
+
+    found, guidance = target(torch.from_numpy(labels), form="released", fusion="fixed")
+    assert np.array_equal(found.numpy(), expected)
+    assert 0 < expected.mean() < 1
+    of_head = guidance.loss(torch.from_numpy(logits).float()[:, None], torch.from_numpy(labels))
+    assert of_head.item() == pytest.approx(loss, rel=1e-5)
+
+
+def test_what_only_the_coarsest_map_marks_is_no_detail_as_released():
+    labels = torch.zeros(1, 8, 8, dtype=torch.int64)
+    labels[0, 0, 0] = 2
+    assert target(labels, form="released", fusion="fixed")[0].sum() == 4  # in print, and with stride 4, 16
 
 
 def test_a_fixed_fusion_is_no_weight():

@@ -180,7 +180,32 @@ def test_an_exploding_loss_ends_training(data):
     assert 2_000 < error.value.loss < float("inf")
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_part_learns_at_its_own_rate(data):
+    """One step without momentum: ten times as far at a factor of ten, and the other parts as far as before."""
+    moved = []
+    for factor in (1.0, 10.0):
+        model = network(data.num_classes)
+        before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+        recipe = Recipe(steps=1, batch_size=2, momentum=0, weight_decay=0, learning_rate_of={"head": factor})
+        train(model, data, recipe, seed=0)
+        moved.append({name: weight.detach() - before[name] for name, weight in model.named_parameters()})
+    for name, way in moved[0].items():
+        expected = 10 * way if name.startswith("head.") else way
+        torch.testing.assert_close(moved[1][name], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_class_weights_count_in_training(data):
+    """A loss in which one class alone counts is that class's own."""
+    only = tuple(float(number == 1) for number in range(data.num_classes))
+    model = Pixelwise(data.num_classes)
+    recipe = Recipe(steps=1, batch_size=len(data.train), crop_size=None, flip=False, class_weights=only)
+    loss = train(model, data, recipe, seed=0).curve[0][1]
+    labels = torch.where(data.train.labels == 1, 1, 255).long()
+    expected = cross_entropy(Pixelwise(data.num_classes)(normalise(data.train.images)), labels).item()
+    assert loss == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_a_step_in_parts_is_the_same_step(data, optimizer):
     """Where there is no BatchNorm and every pixel is labelled; the labels are as many in every part."""
     split = replace(data.train, labels=data.train.labels.clamp(max=data.num_classes - 1))
@@ -231,14 +256,14 @@ def test_hard_pixels_are_mined_in_training(data):
 
 
 def test_views_follow_the_networks_input_scale(data):
-    """A crop of 16 x 32 as the network sees it is one of 32 x 64 at the camera's scale."""
+    """A crop of 16 x 32 as the network sees it is not resized again; frames that it is evaluated on are."""
     seen = []
     model = make_arch("bisenetv2", width=0.25, input_scale=0.5).build(data.num_classes)
-    model.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
-    for views, crop in (("network", (16, 32)), ("camera", (16, 32))):
-        train(model, data, Recipe(steps=1, batch_size=2, crop_size=crop, views=views), seed=0)
-    assert [size for size in seen if size != data.val.size] == [(16, 32)]
-    assert seen[0] == (32, 64)
+    model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    for views in ("network", "camera"):
+        train(model, data, Recipe(steps=1, batch_size=2, crop_size=(16, 32), views=views), seed=0)
+    assert seen == [(16, 32), (16, 32), (8, 16), (16, 32)]
+    assert model.input_scale == 0.5
 
 
 def test_no_view_is_larger_than_the_images(data):

@@ -6,8 +6,19 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from nasseg.train.losses import cross_entropy, detail_loss, detail_maps, dice_loss, mean_of_hard, segmentation_loss
-from nasseg.train.recipe import OHEM
+from nasseg.data.dataset import DataSet
+from nasseg.data.split import Split
+from nasseg.errors import UserError
+from nasseg.train.losses import (
+    class_weights,
+    cross_entropy,
+    detail_loss,
+    detail_maps,
+    dice_loss,
+    mean_of_hard,
+    segmentation_loss,
+)
+from nasseg.train.recipe import OHEM, Recipe
 
 # Of the right class at four pixels, and so losses of 0.105361, 0.510826, 0.693147, 2.302585; four more are ignored.
 PROBABILITIES = (0.9, 0.6, 0.5, 0.1)
@@ -37,6 +48,40 @@ def four_pixels():
 def test_hard_pixels_by_hand(ohem, loss):
     logits, labels = four_pixels()
     assert segmentation_loss(logits, labels, OHEM(**ohem) if ohem else None).item() == pytest.approx(loss, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("ohem", "loss"),
+    [
+        (None, (0.105361 + 0.510826 + 3 * (0.693147 + 2.302585)) / 8),
+        ({"probability_below": 0.7}, (0.510826 + 3 * (0.693147 + 2.302585)) / 7),  # by probability, whatever the weight
+        ({"loss_above": 9.0, "at_least": 0.75, "share_of": "labelled"}, (0.510826 + 3 * (0.693147 + 2.302585)) / 7),
+    ],
+)
+def test_class_weights_by_hand(ohem, loss):
+    """Classes 0, 0, 1, 1 with weights 1 and 3, and four ignored pixels; torch's own mean where nothing is mined."""
+    logits, labels = four_pixels()
+    logits[0, :, 0, 2:] = logits[0, :, 0, 2:].flip(0)
+    labels[0, 0, 2:] = 1
+    weights = torch.tensor([1.0, 3.0])
+    found = segmentation_loss(logits, labels, OHEM(**ohem) if ohem else None, weights).item()
+    assert found == pytest.approx(loss, abs=2e-6)
+    if ohem is None:
+        torchs = torch.nn.functional.cross_entropy(logits, labels, weights, ignore_index=255)
+        assert found == pytest.approx(torchs.item())
+
+
+def test_class_weights_from_the_training_split():
+    """Class 0 has 3 of 4 labelled pixels, class 1 one, class 2 none."""
+    labels = torch.tensor([[[0, 0]], [[0, 255]], [[1, 255]]], dtype=torch.uint8)
+    split = Split(torch.zeros(3, 1, 2, 3, dtype=torch.uint8), labels)
+    data = DataSet("own", ("a", "b", "c"), ((0, 0, 0),) * 3, "f", {"train": lambda: split})
+    found = class_weights(Recipe(class_weights="inverse_log"), data)
+    assert found.tolist() == pytest.approx([1 / log(1.77), 1 / log(1.27), 1 / log(1.02)], rel=1e-5)
+    assert class_weights(Recipe(class_weights=(1, 2, 3)), data).tolist() == [1, 2, 3]
+    assert class_weights(Recipe(), data) is None
+    with pytest.raises(UserError, match="class_weights has 2 values, and own has 3 classes: give one a class"):
+        class_weights(Recipe(class_weights=(1, 2)), data)
 
 
 def test_hard_pixels_are_chosen_by_loss_not_by_place():

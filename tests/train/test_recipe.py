@@ -30,7 +30,7 @@ PRINTED = {
     "regseg-cityscapes": (1000 * 2975 / 8, 8, 0.05, 1e-4, (768, 768), (400 / 1024, 1600 / 1024)),
     "regseg-camvid": (200 * (367 + 101) / 12, 12, 0.005, 1e-4, (720, 960), (288 / 720, 1152 / 720)),
     "dabnet-cityscapes": (1000 * 2975 / 8, 8, 0.045, 1e-4, (512, 1024), (0.75, 2.0)),
-    "dabnet-camvid": (1000 * 367 / 8, 8, 0.045, 1e-4, (360, 480), (0.75, 2.0)),
+    "dabnet-camvid": (1000 * (367 + 101) / 16, 16, 0.001, 2e-4, (360, 480), (0.75, 2.0)),  # as released
 }
 
 
@@ -45,7 +45,8 @@ def test_printed_settings(name):
         recipe.crop_size,
         recipe.scale_range,
     ) == PRINTED[name]
-    assert (recipe.optimizer, recipe.momentum, recipe.flip) == ("sgd", 0.9, True)
+    optimizer = "adam" if name == "dabnet-camvid" else "sgd"
+    assert (recipe.optimizer, recipe.momentum, recipe.flip) == (optimizer, 0.9, True)
     assert recipe.schedule == ("cosine" if name.startswith("eseg") else "poly")
     assert recipe.power == 0.9
 
@@ -61,7 +62,7 @@ def test_settings_of_views_and_batches_as_printed():
 
 def test_losses_and_warm_ups_as_printed():
     """BiSeNetV2: Table 4's third row, boosters after stages 2, 3, 4 and before the context embedding, and its last.
-    STDC: Sections 3.2.2 and 4.2. RegSeg: Section 4.2, with OHEM on the test server only. DABNet: neither."""
+    STDC: Sections 3.2.2 and 4.2. RegSeg: Section 4.2, with OHEM on the test server only. DABNet: as released."""
     for name in ("bisenetv2-cityscapes", "bisenetv2-camvid", "bisenetv2-coco-stuff"):
         (boosters,) = load_recipe(name).heads
         assert (boosters.kind, boosters.features) == ("booster", ("stem", "s3", "s4", "s5"))
@@ -69,7 +70,9 @@ def test_losses_and_warm_ups_as_printed():
     for name, warmup in (("stdc-cityscapes", 1000), ("stdc-camvid", 200)):
         recipe = load_recipe(name)
         detail = recipe.heads[1]
-        assert (detail.feature, detail.strides, detail.fusion) == ("stage3", (1, 2, 4), "trainable")
+        assert (detail.feature, detail.strides, detail.fusion) == ("stage3", (1, 2, 4), "fixed")
+        assert detail.form == "released"
+        assert recipe.learning_rate_of == {"decoder": 10, "head": 10, "heads": 10}
         assert (recipe.warmup_steps, recipe.jitter > 0) == (warmup, True)
     for name in ("regseg-cityscapes", "regseg-cityscapes-ablation", "regseg-cityscapes-test", "regseg-camvid"):
         recipe = load_recipe(name)
@@ -80,9 +83,11 @@ def test_losses_and_warm_ups_as_printed():
     assert (server.crop_size, server.ohem.threshold, server.ohem.at_least) == ((1024, 1024), 0.3, 1 / 16)
     assert load_recipe("regseg-cityscapes-ablation").steps == round(500 * 2975 / 8 + 0.1)
     mined = {name.split("-")[0] for name in PRINTED if load_recipe(name).ohem}
-    assert mined == {"bisenetv2", "stdc", "eseg"}
+    assert mined == {"bisenetv2", "stdc", "eseg", "dabnet"}
     assert {name.split("-")[0] for name in published_recipes() if load_recipe(name).ema_decay} == {"eseg", "short"}
-    assert load_recipe("dabnet-cityscapes").heads == ()
+    city, camvid = load_recipe("dabnet-cityscapes"), load_recipe("dabnet-camvid")
+    assert (city.heads, len(city.class_weights), city.ohem.share_of, city.ohem.at_least) == ((), 19, "all", 1 / 16)
+    assert (camvid.ohem, camvid.class_weights) == (None, "inverse_log")
 
 
 @pytest.mark.parametrize("name", published_recipes())
@@ -119,7 +124,9 @@ def test_every_recipe_is_cited_and_fits_its_papers_networks(name):
         ("stdc-camvid", 100, 0.01 * 0.0316228),
         ("stdc-cityscapes", 1000, 0.01),
         ("stdc-cityscapes", 1000 + 29_500, 0.00535887),
-        ("dabnet-camvid", 0, 0.045),
+        ("dabnet-cityscapes", 0, 0.015),  # a third
+        ("dabnet-camvid", 250, 0.001 * 2 / 3),
+        ("dabnet-camvid", 500, 0.001),
     ],
 )
 def test_learning_rates_by_hand(name, step, rate):
@@ -160,6 +167,23 @@ def test_what_decays(chosen, family, free):
     assert len(decayed["params"]) + len(others["params"]) == len(kinds)
 
 
+def test_rates_by_part():
+    """STDC's fusion module and heads: ten times the rate of the rest, with and without decay."""
+    recipe, model = load_recipe("stdc-camvid"), make_arch("stdc", width=0.25).build(4)
+    heads = TrainingHeads(recipe, model, 4)
+    groups = make_optimizer(model, recipe, heads).param_groups
+    assert [group.get("factor") for group in groups] == [None] * 2 + [10] * 6
+    assert [group["weight_decay"] > 0 for group in groups] == [True, False] * 4
+    found = [{id(weight) for group in part for weight in group["params"]} for part in (groups[:2], groups[2:])]
+    parts = ((model.encoder, model.context), (model.decoder, model.head, heads))
+    assert found == [{id(weight) for part in some for weight in part.parameters()} for some in parts]
+
+
+def test_a_part_that_is_not_there():
+    with pytest.raises(UserError, match=r"learning_rate_of\) 'hed': did you mean 'head'"):
+        make_optimizer(make_arch("regseg", width=0.25).build(4), Recipe(learning_rate_of={"hed": 10}))
+
+
 def test_a_weight_that_two_layers_share_moves_once():
     first, second = torch.nn.Conv2d(3, 3, 1), torch.nn.BatchNorm2d(3)
     second.weight = first.bias
@@ -196,10 +220,13 @@ def test_the_name_does_not_decide_the_weights():
         {"ohem": {"loss_above": 0.7}},
         {"heads": []},
         {"precision": "bf16"},
+        {"class_weights": "inverse_log"},
+        {"learning_rate_of": {"head": 10}},
         {"heads": [{"kind": "booster", "features": ["context8"]}]},
         {"heads": [{"kind": "booster", "features": ["context8"], "width": 32}]},
         {"heads": [{"kind": "detail", "feature": "stage3", "strides": [2, 4]}]},
         {"heads": [{"kind": "detail", "feature": "stage3", "fusion": "fixed"}]},
+        {"heads": [{"kind": "detail", "feature": "stage3", "fusion": "fixed", "form": "released"}]},
     ],
 )
 def test_the_hash_covers_what_decides_the_weights(change):
@@ -209,7 +236,16 @@ def test_the_hash_covers_what_decides_the_weights(change):
     assert len(hashes) == 3
 
 
-@pytest.mark.parametrize("setting", [{"rand_augment": {}}, {"class_uniform": 0.5}, {"pseudo": 0.5}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"rand_augment": {}},
+        {"class_uniform": 0.5},
+        {"pseudo": 0.5},
+        {"class_weights": [1, 2]},
+        {"learning_rate_of": {"head": 2}},
+    ],
+)
 def test_a_setting_that_is_not_made_is_no_part_of_a_recipe(setting):
     """What is on record under a recipe's hash stays so when recipes can do more."""
     assert load_recipe("short-scenes").hash == "adbf2885add5c863"
@@ -240,9 +276,11 @@ CITY = (1024, 2048)
 def test_views_as_the_network_sees_them():
     recipe = load_recipe("stdc-cityscapes")
     half = recipe.on(CITY, 0.5)
-    assert (half.crop_size, half.scale_range) == ((1024, 2048), (0.25, 3.0))
-    assert recipe.on(CITY, 0.75).crop_size == (683, 1365)
-    assert recipe.on(CITY, 1.0).crop_size == recipe.crop_size
+    assert (half.crop_size, half.scale_range) == ((512, 1024), (0.125, 1.5))
+    assert recipe.on(CITY, 0.75).crop_size == recipe.on(CITY, 1.0).crop_size == (512, 1024)
+    whole = recipe.model_copy(update={"crop_size": None})
+    assert (whole.on(CITY, 0.75).crop_size, whole.on(CITY, 1.0).crop_size) == ((768, 1536), None)
+    assert whole.deviations_on(CITY, 0.75) == whole.deviations
     assert load_recipe("bisenetv2-cityscapes").on(CITY, 0.5).crop_size == (1024, 2048)  # the camera's
 
 
@@ -252,8 +290,8 @@ def test_views_as_the_network_sees_them():
         ("short-camvid", (64, 128), 1.0, (64, 128), "crops are 128 x 64, since images are smaller than 320 x 240"),
         ("short-camvid", (180, 400), 1.0, (180, 320), "crops are 320 x 180, since images are smaller than 320 x 240"),
         ("short-camvid", (360, 480), 0.5, (240, 320), None),
-        ("stdc-cityscapes", CITY, 0.5, CITY, None),
-        ("stdc-cityscapes", CITY, 0.25, CITY, "crops are 2048 x 1024, since images are smaller than 4096 x 2048"),
+        ("stdc-cityscapes", CITY, 0.5, (512, 1024), None),
+        ("stdc-cityscapes", CITY, 0.25, (256, 512), "crops are 512 x 256, since images are smaller than 1024 x 512"),
         ("regseg-camvid", (360, 480), 1.0, (360, 480), "crops are 480 x 360, since images are smaller than 960 x 720"),
         ("short-scenes", (32, 64), 1.0, None, None),
     ],
@@ -278,8 +316,11 @@ def test_crops_follow_the_size_of_the_images(name, size, scale, crop, said):
         ({"heads": [{"kind": "boost", "features": ["s3"]}]}, "heads.0: Input tag 'boost'"),
         ({"heads": [{"kind": "booster"}]}, "heads.0.booster.features"),
         ({"heads": [{"kind": "detail", "feature": "s3", "strides": [3]}]}, "strides"),
+        ({"heads": [{"kind": "detail", "feature": "s3", "form": "released"}]}, "released fusion: set fusion to fixed"),
         ({"ohem": {"probability_below": 0.7, "loss_above": 1}}, "ohem: give one of probability_below and loss_above"),
         (5, "recipe: "),
+        ({"class_weights": "enet"}, "class_weights"),
+        ({"learning_rate_of": {"head": 0}}, "learning_rate_of.head: Input should be greater than 0, got 0"),
         ({"rand_augment": {"magnitude": 2}}, "rand_augment.magnitude: Input should be less than or equal to 1, got 2"),
         ({"rand_augment": {"operations": 8}}, "rand_augment.operations: Input should be less than or equal to 7"),
         ({"class_uniform": 0}, "class_uniform: Input should be greater than 0, got 0"),

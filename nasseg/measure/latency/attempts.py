@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -16,8 +17,11 @@ from nasseg.measure.latency.reference import ReferenceArch
 from nasseg.measure.latency.target import measure_on_target
 from nasseg.records import IN_TURNS, Latency, LatencyProtocol
 
+Pair = tuple[Run, Run | None]  # calls of a network and of the reference
+
 MAX_REPLICATES = 2_000
 ROUNDS = 24  # of the reference and the network in turns
+BUILDS = 4  # of one eager thread on a CPU: where the weights lie in memory moves a time by 1 to 2 %
 REFERENCE_SHARE = 1 / 3  # of the time of a round
 ATTEMPTS = 3  # at once, before anything is waited for
 WAITS = (2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before further ones
@@ -51,8 +55,7 @@ def measure_latency(
     check_protocol(protocol)
     if protocol.backend == "command":
         return measure_on_target(arch, protocol, exclusive)
-    run: Run | None = None
-    reference: Run | None = None
+    build = builder(arch, protocol)
     attempts: list[Attempt] = []
     with numerics(protocol):
         for pause in pauses(patience):
@@ -60,9 +63,7 @@ def measure_latency(
                 tell(f"the machine is busy ({attempts[-1].doubt}): timing again in {pause:.3g} s")
                 time.sleep(pause)
             with exclusive():
-                run = run or runner(arch, protocol)  # building also works on the device
-                reference = reference or reference_of(protocol)
-                attempts.append(attempt(run, protocol, reference, reference_ms))
+                attempts.append(attempt(build, protocol, reference_ms))
             if attempts[-1].disturbance <= 1:
                 break
     if attempts[-1].disturbance <= 1:
@@ -83,9 +84,25 @@ def _pooled(attempts: list["Attempt"]) -> "Attempt":
     )
 
 
-def reference_of(protocol: LatencyProtocol) -> Run | None:
-    """Return a call of the reference network, where the protocol times it in turns."""
-    return runner(ReferenceArch(), protocol) if protocol.rule == IN_TURNS else None
+def builder(arch: Buildable, protocol: LatencyProtocol) -> Callable[[], Pair]:
+    """Return a function that builds a network and, where they are timed in turns, the reference beside it.
+
+    It builds once, or anew for each call where an attempt spreads over several builds. Building works on the device.
+    """
+
+    def build() -> Pair:
+        return runner(arch, protocol), runner(ReferenceArch(), protocol) if protocol.rule == IN_TURNS else None
+
+    return build if _builds(protocol) > 1 else cache(build)
+
+
+def _builds(protocol: LatencyProtocol) -> int:
+    return BUILDS if _one_thread(protocol) and protocol.rule == IN_TURNS else 1
+
+
+def _one_thread(protocol: LatencyProtocol) -> bool:
+    """Return whether all work is done by the calling thread, so that its CPU time is that of the network."""
+    return protocol.device == "cpu" and protocol.threads == 1 and protocol.backend == "eager"
 
 
 def patience_seconds() -> float:
@@ -192,35 +209,44 @@ class Attempt:
         )
 
 
-def attempt(
-    run: Run, protocol: LatencyProtocol, reference: Run | None = None, reference_ms: float | None = None
-) -> Attempt:
+def attempt(build: Callable[[], Pair], protocol: LatencyProtocol, reference_ms: float | None = None) -> Attempt:
     """Run warm-up and replicates, in turns with a reference if there is one, on a device that the caller holds alone.
 
-    One eager thread of a CPU is timed by its CPU time where there is a reference, by the wall clock where not.
+    build: as of `builder`. One eager thread of a CPU is timed by its CPU time where there is a reference, by the wall
+    clock where not.
     """
     before = clock_mhz(protocol.device)
-    one_thread = protocol.device == "cpu" and protocol.threads == 1 and protocol.backend == "eager"
-    for each in (run, reference):
-        if each:
-            _burst(each, protocol, protocol.warmup, 0.0)
-    if reference is None:
-        wall, cpu = _burst(run, protocol, protocol.min_replicates, protocol.min_seconds)
-        seconds, beside = wall, None
-    else:
-        runs, share = -(-protocol.min_replicates // ROUNDS), protocol.min_seconds / ROUNDS
-        times: list[tuple[np.ndarray, np.ndarray]] = []
-        medians: list[np.ndarray] = []
-        for _ in range(ROUNDS):
-            other = _burst(reference, protocol, runs, REFERENCE_SHARE * share)[one_thread]
-            times.append(_burst(run, protocol, runs, (1 - REFERENCE_SHARE) * share))
-            medians.append(np.full(len(times[-1][0]), np.median(other)))
-        wall, cpu = (np.concatenate(part) for part in zip(*times, strict=True))
-        seconds, beside = cpu if one_thread else wall, np.concatenate(medians)
+    builds = _builds(protocol)
+    times: list[tuple[np.ndarray, np.ndarray]] = []
+    beside: list[np.ndarray] = []
+    for _ in range(builds):
+        run, reference = build()
+        for each in (run, reference):
+            if each:
+                _burst(each, protocol, -(-protocol.warmup // builds), 0.0)
+        if reference is None:
+            times.append(_burst(run, protocol, protocol.min_replicates, protocol.min_seconds))
+        else:
+            for wall_and_cpu, median in _rounds(run, reference, protocol, ROUNDS // builds):
+                times.append(wall_and_cpu)
+                beside.append(np.full(len(wall_and_cpu[0]), median))
     after = clock_mhz(protocol.device)
-    load = float(wall.sum() / cpu.sum()) if one_thread else 1.0
+    wall, cpu = (np.concatenate(part) for part in zip(*times, strict=True))
+    load = float(wall.sum() / cpu.sum()) if _one_thread(protocol) else 1.0
     clocks = None if before is None or after is None else (before, after)
-    return Attempt(seconds, load, clocks, beside, reference_ms)
+    if not beside:
+        return Attempt(wall, load, clocks)
+    return Attempt(cpu if _one_thread(protocol) else wall, load, clocks, np.concatenate(beside), reference_ms)
+
+
+def _rounds(
+    run: Run, reference: Run, protocol: LatencyProtocol, rounds: int
+) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], float]]:
+    """Yield for each round the wall and CPU seconds [n] of the network, and the median of the reference."""
+    runs, share = -(-protocol.min_replicates // ROUNDS), protocol.min_seconds / ROUNDS
+    for _ in range(rounds):
+        other = _burst(reference, protocol, runs, REFERENCE_SHARE * share)[_one_thread(protocol)]
+        yield _burst(run, protocol, runs, (1 - REFERENCE_SHARE) * share), float(np.median(other))
 
 
 @torch.inference_mode()

@@ -12,26 +12,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nasseg.errors import UserError
+from nasseg.processes.file_lock import Tell, take_lock, to_stderr
+
 
 class DeviceLock:
-    """The lock of one device of this machine.
+    """The lock of one device of this machine. tell: hears whom is waited for.
 
     Make one in each process (file descriptors are not shared between them).
+
+    Raises:
+        UserError: the folder of the locks cannot be used.
     """
 
-    def __init__(self, device: str) -> None:
-        folder = Path(os.environ.get("NASSEG_LOCKS", Path(tempfile.gettempdir()) / f"nasseg-locks-{os.getuid()}"))
-        folder.mkdir(parents=True, exist_ok=True)
-        name = _physical(device)
-        self._gate = os.open(folder / f"{name}.gate", os.O_RDWR | os.O_CREAT, 0o600)
-        self._body = os.open(folder / f"{name}.body", os.O_RDWR | os.O_CREAT, 0o600)
+    def __init__(self, device: str, tell: Tell = to_stderr) -> None:
+        self._what, self._tell = f"device {device}", tell
+        folder, name = _folder(), _physical(device)
+        self._gate, self._body = (_open(folder / f"{name}.{part}") for part in ("gate", "body"))
 
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Compute beside other workers, never beside a measurement."""
-        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        self._take(self._gate, fcntl.LOCK_EX)
         try:
-            fcntl.flock(self._body, fcntl.LOCK_SH)
+            self._take(self._body, fcntl.LOCK_SH)
         finally:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
         try:
@@ -42,9 +46,9 @@ class DeviceLock:
     @contextmanager
     def measuring(self) -> Iterator[None]:
         """Hold the device alone."""
-        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        self._take(self._gate, fcntl.LOCK_EX)
         try:
-            fcntl.flock(self._body, fcntl.LOCK_EX)
+            self._take(self._body, fcntl.LOCK_EX)
             try:
                 yield
             finally:
@@ -55,6 +59,36 @@ class DeviceLock:
     def close(self) -> None:
         os.close(self._gate)
         os.close(self._body)
+
+    def _take(self, file: int, kind: int) -> None:
+        take_lock(file, kind, self._what, self._tell)
+
+
+def _folder() -> Path:
+    """Return the folder of the locks: this user's own, so that no other user can hold them, or lead them elsewhere."""
+    folder = Path(os.environ.get("NASSEG_LOCKS", Path(tempfile.gettempdir()) / f"nasseg-locks-{os.getuid()}"))
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = folder.lstat().st_uid
+    except OSError as error:
+        raise _unusable(folder, error.strerror or str(error)) from None
+    if folder.is_symlink():
+        raise _unusable(folder, "it is a symbolic link")
+    if owner != os.getuid():
+        raise _unusable(folder, f"it belongs to another user (uid {owner})")
+    return folder
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        why = "is a symbolic link" if path.is_symlink() else f"cannot be opened: {error.strerror}"
+        raise _unusable(path.parent, f"{path.name} {why}") from None
+
+
+def _unusable(folder: Path, why: str) -> UserError:
+    return UserError(f"cannot keep locks of devices in {folder}: {why}; set NASSEG_LOCKS to a folder of your own")
 
 
 def _physical(device: str) -> str:

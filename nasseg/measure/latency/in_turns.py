@@ -10,8 +10,8 @@ from statistics import median, median_low
 import torch
 
 from nasseg.errors import UserError
-from nasseg.measure.latency.attempts import attempt, reference_of
-from nasseg.measure.latency.backends import Buildable, Run, check_protocol, example, numerics, prepare, runner
+from nasseg.measure.latency.attempts import Pair, attempt, builder
+from nasseg.measure.latency.backends import Buildable, check_protocol, example, numerics, prepare
 from nasseg.measure.latency.target import measure_on_target
 from nasseg.records import Latency, LatencyProtocol
 
@@ -70,8 +70,7 @@ def compare_latency(
     """
     check_protocol(protocol)
     found: dict[str, list[Latency]] = {label: [] for label in archs}
-    runs: dict[str, Run] = {}
-    reference: Run | None = None
+    builds: dict[str, Callable[[], Pair]] = {label: builder(arch, protocol) for label, arch in archs.items()}
     with numerics(protocol):
         for _ in range(repeat):
             for label, arch in archs.items():
@@ -79,10 +78,7 @@ def compare_latency(
                     found[label].append(measure_on_target(arch, protocol, exclusive))
                     continue
                 with exclusive():
-                    runs[label] = runs.get(label) or runner(arch, protocol)
-                    reference = reference or reference_of(protocol)
-                    timed = attempt(runs[label], protocol, reference, reference_ms)
-                    found[label].append(timed.latency(protocol))
+                    found[label].append(attempt(builds[label], protocol, reference_ms).latency(protocol))
     return [
         Row(
             label,

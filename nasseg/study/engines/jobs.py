@@ -83,9 +83,9 @@ class Workshop:
     ) -> None:
         self.context, self.on_step, self.tell = context, on_step, tell
         self.patience = patience_seconds()  # half as long each time that it was in vain
-        self.lock = DeviceLock(context.device)
+        self.lock = DeviceLock(context.device, tell)
         target = context.latency.command and f"target-{digest(context.latency.command)}"
-        self.latency_lock = DeviceLock(target) if target else self.lock
+        self.latency_lock = DeviceLock(target, tell) if target else self.lock
 
     @cached_property
     def data(self) -> DataSet:

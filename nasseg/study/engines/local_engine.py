@@ -8,7 +8,8 @@ from multiprocessing.connection import wait
 
 from nasseg.errors import Fault, UserError
 from nasseg.measure.environment import environment
-from nasseg.processes import Child
+from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.processes.children import Child
 from nasseg.study.context import Context
 from nasseg.study.engines.engine import OpenEngine, Setup, Step
 from nasseg.study.engines.jobs import Job, Result
@@ -22,10 +23,11 @@ def open_local(setup: Setup) -> OpenEngine:
     """Start the workers of a study on this machine.
 
     Raises:
-        UserError: a setting that only a cluster has.
+        UserError: a setting that only a cluster has, or the folder of locks cannot be used.
     """
     if setup.address or setup.callbacks:
         raise UserError("an address and Tune's callbacks belong to the engine ray: give --engine ray")
+    DeviceLock(setup.context.device).close()  # said here once, not by each worker
     engine = LocalEngine(setup.context, setup.workers or setup.local_workers, setup.on_step, setup.tell)
     return OpenEngine(engine, latency_device(setup.context.latency, environment()))
 

@@ -26,7 +26,7 @@ from optuna.storages import InMemoryStorage
 from nasseg.analyse.front import Floats, hypervolume_history
 from nasseg.errors import UserError
 from nasseg.figures import FIGURES
-from nasseg.processes import Child
+from nasseg.processes.children import Child
 from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
 from nasseg.study.driver.driver import Driver

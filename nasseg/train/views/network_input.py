@@ -5,15 +5,17 @@ rest is the mean colour. PREPARE and MAP_BACK say the same to those who run a ne
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.data.image_file import fit_image
 from nasseg.records import Size
+from nasseg.train.recipe import Recipe
 
 Colour = tuple[float, float, float]
 # RGB, of pixels 0..255: the usual ImageNet figures, for street scenes as good as any.
@@ -60,6 +62,20 @@ def place(images: Tensor | Sequence[Tensor], seen: Size, mean: Colour = MEAN, st
     for view, image in zip(placed, images, strict=True):
         view[:, : image.shape[0], : image.shape[1]] = normalise(image[None], mean, std)[0]
     return placed
+
+
+@contextmanager
+def past_resize(model: nn.Module, recipe: Recipe) -> Iterator[None]:
+    """Let a network take its views unresized, where the recipe's views are what it sees after resizing (`network`)."""
+    scale = getattr(model, "input_scale", 1.0)
+    if recipe.views == "camera" or scale == 1.0:
+        yield
+        return
+    model.input_scale = 1.0  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        model.input_scale = scale  # type: ignore[assignment]
 
 
 def fit(picture: NDArray[np.uint8], seen: Size) -> Tensor:

@@ -82,7 +82,7 @@ def test_networks_take_turns_and_ratios_are_of_one_round(monkeypatch):
         slow = next(drift)
         return Attempt(torch.full((9,), slow * {"a": 1e-3, "b": 2e-3}[run]).numpy(), 1.0, None)
 
-    monkeypatch.setattr(in_turns, "runner", lambda arch, _protocol: arch)
+    monkeypatch.setattr(in_turns, "builder", lambda arch, _protocol: arch)
     monkeypatch.setattr(in_turns, "attempt", attempt)
     _, b = compare_latency({"a": "a", "b": "b"}, LatencyProtocol(**QUICK), base="a", repeat=2)
     assert order == ["a", "b", "a", "b"]

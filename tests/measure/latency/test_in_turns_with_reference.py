@@ -9,9 +9,9 @@ import torch
 from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.measure.latency import attempts
-from nasseg.measure.latency.attempts import Attempt, attempt, measure_latency, patience_seconds, pauses
+from nasseg.measure.latency.attempts import Attempt, attempt, builder, measure_latency, patience_seconds, pauses
 from nasseg.measure.latency.reference import ReferenceArch
-from nasseg.records import IN_TURNS, LatencyProtocol
+from nasseg.records import BY_ITSELF, IN_TURNS, LatencyProtocol
 
 PROTOCOL = LatencyProtocol(
     device="cpu", input_size=(64, 64), num_classes=5, warmup=1, min_replicates=5, min_seconds=0.0, rule=IN_TURNS
@@ -61,10 +61,17 @@ def test_the_least_that_a_network_takes_is_its_best_round():
 def test_network_and_reference_take_turns(monkeypatch):
     order = []
     monkeypatch.setattr(attempts, "_burst", lambda run, *_: (order.append(run), (np.full(2, 2.0), np.full(2, 1.0)))[1])
-    found = attempt("network", PROTOCOL, "reference", 2.0)
-    warm, turns = order[:2], order[2:]
-    assert {*warm} == {"network", "reference"}
-    assert turns == ["reference", "network"] * attempts.ROUNDS
+    builds = iter(range(attempts.BUILDS))
+    found = attempt(lambda: (f"network {(number := next(builds))}", f"reference {number}"), PROTOCOL, 2.0)
+    rounds = attempts.ROUNDS // attempts.BUILDS
+    assert order == [
+        name
+        for number in range(attempts.BUILDS)
+        for name in (
+            *(f"network {number}", f"reference {number}"),  # warm-up
+            *[f"reference {number}", f"network {number}"] * rounds,
+        )
+    ]
     assert len(found.seconds) == len(found.reference_seconds) == 2 * attempts.ROUNDS
     assert found.load == 2.0
     assert set(found.seconds) == {1.0}  # CPU time, of one thread
@@ -72,9 +79,18 @@ def test_network_and_reference_take_turns(monkeypatch):
 
 def test_several_threads_are_timed_by_the_wall_clock(monkeypatch):
     monkeypatch.setattr(attempts, "_burst", lambda *_: (np.full(2, 2.0), np.full(2, 1.0)))
-    found = attempt("network", replace(PROTOCOL, threads=2), "reference", 2.0)
+    found = attempt(lambda: ("network", "reference"), replace(PROTOCOL, threads=2), 2.0)
     assert set(found.seconds) == {2.0}
     assert found.load == 1.0
+
+
+@pytest.mark.parametrize("change", [{"threads": 2}, {"rule": BY_ITSELF}, {"backend": "onnxruntime"}])
+def test_what_is_slow_to_build_or_no_single_thread_is_built_once(monkeypatch, change):
+    monkeypatch.setattr(attempts, "runner", lambda *_: object())
+    build = builder("network", replace(PROTOCOL, **change))
+    assert build() == build()
+    anew = builder("network", PROTOCOL)
+    assert anew() != anew()
 
 
 def test_the_reference_is_the_same_network_for_good():

@@ -138,7 +138,7 @@ def test_the_front_and_the_published_are_timed_in_turns_and_both_figures_kept(st
 
     attempt = module.compare_latency.__globals__["attempt"]
     monkeypatch.setattr(
-        "nasseg.measure.latency.in_turns.attempt", lambda run, p, *_: (order.append(id(run)), attempt(run, p))[1]
+        "nasseg.measure.latency.in_turns.attempt", lambda build, p, *_: (order.append(id(build)), attempt(build, p))[1]
     )
     monkeypatch.setattr(module, "DeviceLock", Lock)
     done = remeasure("fake", rounds=2, storage=storage, on_progress=lambda *progress: counted.append(progress))

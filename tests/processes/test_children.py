@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from nasseg.processes import Child, interrupts
+from nasseg.processes.children import Child
+from nasseg.processes.interrupts import interrupts
 from tests import ROOT
 
 
@@ -45,7 +46,8 @@ def test_a_killed_child_says_so():
 
 
 def test_a_program_that_ends_does_not_wait_for_its_children():
-    code = "from nasseg.processes import Child; from tests.test_processes import tell; Child(tell).pipe.recv()"
+    imports = "from nasseg.processes.children import Child; from tests.processes.test_children import tell"
+    code = f"{imports}; Child(tell).pipe.recv()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
 
 
