@@ -1,6 +1,7 @@
-"""The verbs of deployment: export a network, and predict with the exported file."""
+"""The verbs of deployment: export a network, and segment pictures."""
 
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import typer
@@ -69,12 +70,21 @@ def export(
 
 @app.command()
 def predict(
-    path: Annotated[Path, typer.Argument(help="A file written by `nasseg export`.")],
-    images: Annotated[list[Path], typer.Argument(help="Pictures to segment.")],
+    network: Annotated[
+        str, typer.Argument(help="A file of `nasseg export`, or what was trained: a run, STUDY#TRIAL, TABLE#ROW.")
+    ],
+    images: Annotated[list[Path], typer.Argument(help="Pictures, folders of pictures, and videos.")],
     folder: Annotated[Path, typer.Option("-o", "--output", help="Folder for NAME.png (labels) and NAME.overlay.png.")],
+    storage: StorageOption = None,
+    trust_code: TrustOption = False,
 ) -> None:
-    """Segment pictures with an exported network. Label maps come back at the picture's size."""
+    """Segment pictures with an exported or a trained network. Label maps come back at the picture's size."""
     from nasseg.network.predict import predict as run
 
-    for done in run(path, images, folder):
+    seconds = []
+    for done in run(network, images, folder, storage_of(storage)):
         out.print(done.line())
+        seconds.append(done.seconds)
+    if seconds:
+        count = f"{len(seconds)} picture{'s' * (len(seconds) > 1)}"
+        out.print(f"{count}, {1e3 * median(seconds):.3g} ms each (median), from pixels to classes")

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from nasseg.cli.shared import (
+    InitMapOption,
+    InitOption,
     JsonOption,
     StorageOption,
     Table,
@@ -20,7 +22,7 @@ from nasseg.cli.shared import (
 
 @app.command()
 def latency(
-    archs: Annotated[list[str], typer.Argument(help="Networks: variants, families, YAML files, or STUDY#TRIAL.")],
+    archs: Annotated[list[str], typer.Argument(help="Networks: variants, families, YAML files, or what was trained.")],
     against: Annotated[str | None, typer.Option(help="Base network of the ratios. Default: the first.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Rounds. Each times every network once, in turns.")] = 5,
     protocol: Annotated[
@@ -48,6 +50,8 @@ def latency(
     parts: Annotated[
         bool, typer.Option("--parts", help="Also time encoder, context, decoder and head separately.")
     ] = False,
+    init: InitOption = None,
+    init_map: InitMapOption = None,
     storage: StorageOption = None,
     as_json: JsonOption = False,
     trust_code: TrustOption = False,
@@ -74,6 +78,8 @@ def latency(
         device=device,
         settings={key: value for key, value in settings.items() if value is not None},
         parts=parts,
+        init=init,
+        init_map=init_map,
         storage=storage_of(storage),
     )
     if as_json:

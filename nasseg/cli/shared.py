@@ -124,6 +124,9 @@ InitOption = Annotated[
     str | None,
     typer.Option(help="Weights: nasseg's own, or released ones of RegSeg, DABNet, STDC, torchvision, timm."),
 ]
+SplitsOption = Annotated[
+    str | None, typer.Option(help="In place of the data's splits, as YAML: {train: [train, val], val: test}.")
+]
 InitMapOption = Annotated[
     Path | None, typer.Option(help="YAML file of patterns, `name there: name here`, for weights with other names.")
 ]
@@ -145,6 +148,11 @@ TrustOption = Annotated[
 
 def storage_of(option: str | None) -> str | None:
     return option or os.environ.get("NASSEG_STORAGE")
+
+
+def splits_of(text: str | None) -> dict[str, Any]:
+    """Return the option of the data that --splits gives."""
+    return {} if text is None else {"splits": parse_value(text)}
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

@@ -1,6 +1,6 @@
 """One address for an architecture everywhere: a variant, a family, a file, or what was trained.
 
-What was trained has the addresses of nasseg.network.trained: a run's folder or file, STUDY#TRIAL, TABLE#ROW.
+What was trained has the addresses of nasseg.study.store.trained: a run's folder or file, STUDY#TRIAL, TABLE#ROW.
 """
 
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from typing import Any
 from nasseg.errors import UserError
 from nasseg.families import Arch, get_family, make_arch, variants
 from nasseg.files import read_yaml
-from nasseg.network.trained import WEIGHTS, Trained, find_trained, is_trained_address
 from nasseg.own_code import of_record
 from nasseg.records import Measurement
+from nasseg.study.store.trained import WEIGHTS, Trained, find_trained, is_trained_address
 
 
 @dataclass(frozen=True)

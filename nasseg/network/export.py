@@ -95,7 +95,7 @@ class _Form:
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """The network to export with its weights, its classes and its known figures."""
 
     weighted: Weighted
@@ -151,7 +151,7 @@ def export_address(
     try:
         with lock.computing():
             weighted = find_weighted(address, overrides, init=init, init_map=init_map, storage=storage)
-            source = _source(weighted, input_size, num_classes, data)
+            source = source_of(weighted, input_size, num_classes, data)
             with written_whole(output) as partial:
                 card = _write(partial, source, output.name, address, _Form(chosen, batch, argmax, opset, half))
         with written_whole(card_path(output)) as partial:
@@ -169,7 +169,7 @@ def parity_images(batch: int, size: Size) -> Tensor:
     return normalise(torch.from_numpy(np.stack(pictures))).contiguous()
 
 
-def _write(path: Path, source: _Source, name: str, address: str, form: _Form) -> Card:
+def _write(path: Path, source: Source, name: str, address: str, form: _Form) -> Card:
     """Write the file, open it again, compare, and return its card."""
     model, size, classes, batch = source.model, source.size, len(source.classes), form.batch
     images = parity_images(batch, size)
@@ -208,7 +208,7 @@ def _write(path: Path, source: _Source, name: str, address: str, form: _Form) ->
     )
 
 
-def _convert(path: Path, model: nn.Module, source: _Source, form: _Form) -> tuple[bytes, Run, str, str]:
+def _convert(path: Path, model: nn.Module, source: Source, form: _Form) -> tuple[bytes, Run, str, str]:
     """Write the file and open it again: its content, what runs it, the name of that, and what became of BatchNorm."""
     if form.format == "state_dict":
         save_weights(model, path)
@@ -264,7 +264,17 @@ def _check_card_is_free(output: Path) -> None:
         )
 
 
-def _source(weighted: Weighted, input_size: Size | None, num_classes: int | None, data: str | Path | None) -> _Source:
+def source_of(
+    weighted: Weighted,
+    input_size: Size | None = None,
+    num_classes: int | None = None,
+    data: str | Path | None = None,
+) -> Source:
+    """Return a network with its weights, and its size and classes: as given, else as it was measured.
+
+    Raises:
+        UserError: the weights or the classes are of another network.
+    """
     measurement = None if weighted.init else weighted.resolved.measurement
     known = measurement.cost.protocol if measurement and measurement.cost else None
     size = input_size or (known.input_size if known else DEFAULT_SIZE)
@@ -274,7 +284,7 @@ def _source(weighted: Weighted, input_size: Size | None, num_classes: int | None
         arch = weighted.resolved.arch
         measurement = Measurement(arch_id=arch.id, cost=measure_cost(arch, size, len(classes)))
     weights = (loaded.sha256 if loaded else weighted.sha256) or UNTRAINED
-    return _Source(weighted, model, weights, classes, size, measurement)
+    return Source(weighted, model, weights, classes, size, measurement)
 
 
 def _classes(names: tuple[str, ...] | None, count: int | None, data: str | Path | None) -> tuple[ClassCard, ...]:

@@ -1,11 +1,13 @@
-"""Segment pictures with an exported file: label maps, and overlays with a legend.
+"""Segment pictures with an exported file or a trained network: label maps, and overlays with a legend.
 
 A picture of any size goes to the network and back as in evaluation (nasseg.train.views.network_input), so an exported
 file has the accuracy that was recorded. Nothing in the file is run as Python.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,30 +16,33 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from nasseg.data.image_file import read_image
 from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.files import written_whole
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.onnx_file import open_onnx, run_onnx
 from nasseg.measure.pt2_file import open_pt2
-from nasseg.network.card import Card, read_card, sha256
-from nasseg.network.export import SUFFIXES
+from nasseg.network.card import Card, ClassCard, InputCard, OutputCard, card_path, read_card, sha256
+from nasseg.network.export import SUFFIXES, source_of
+from nasseg.network.pictures import Pixels, Source, list_sources
+from nasseg.network.weighted import find_weighted
+from nasseg.study.store.trained import is_trained_address
 from nasseg.train.views.network_input import classes_of, fit, nearest_classes, place
 from nasseg.train.weights import load_strictly
 
 OPACITY = 0.55  # of the class colours over the picture
 
 Run = Callable[[Tensor], Tensor]
-Pixels = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
+Classes = Sequence[ClassCard]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The files written for a picture.
+    """The files written for a picture, or for a frame of a video.
 
-    size: its height and width. shares: the share of its pixels by class, for the classes that occur.
+    size: its height and width. shares: the share of its pixels by class, for the classes that occur. seconds: from its
+    pixels to its classes, without reading and writing; of pictures in a batch, the mean.
     """
 
     image: Path
@@ -45,18 +50,23 @@ class Prediction:
     overlay: Path
     size: tuple[int, int]
     shares: dict[str, float]
+    seconds: float
 
     def line(self) -> str:
         """Return the line that `nasseg predict` prints."""
         largest = sorted(self.shares.items(), key=lambda item: -item[1])[:3]
-        return f"{self.overlay}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in largest)
+        named = ", ".join(f"{name} {100 * share:.1f} %" for name, share in largest)
+        return f"{self.overlay}: {named}; {1e3 * self.seconds:.3g} ms"
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """An opened exported file, and its card."""
+    """An opened exported file or a trained network. name: what errors call it."""
 
-    card: Card
+    name: str
+    input: InputCard
+    output: OutputCard
+    classes: tuple[ClassCard, ...]
     run: Run
 
     def __call__(self, pictures: Sequence[Pixels]) -> list[Labels]:
@@ -65,10 +75,10 @@ class Predictor:
         Raises:
             UserError: the file's output does not match its card.
         """
-        card = self.card.input
-        images = [fit(picture, card.size) for picture in pictures]
-        whole = [*images, *[images[-1]] * (card.batch - len(images))]  # the file takes whole batches
-        answers = self.run(place(whole, card.size, card.mean, card.std))
+        of = self.input
+        images = [fit(picture, of.size) for picture in pictures]
+        whole = [*images, *[images[-1]] * (of.batch - len(images))]  # the file takes whole batches
+        answers = self.run(place(whole, of.size, of.mean, of.std))
         self._check(answers)
         labels = []
         for picture, image, answer in zip(pictures, images, answers, strict=False):
@@ -81,16 +91,16 @@ class Predictor:
         return labels
 
     def _check(self, found: Tensor) -> None:
-        (batch, _, height, width), count = self.card.input.shape, len(self.card.classes)
-        logits = self.card.output.name == "logits"
+        (batch, _, height, width), count = self.input.shape, len(self.classes)
+        logits = self.output.name == "logits"
         expected = [batch, count, height, width] if logits else [batch, height, width]
         if list(found.shape) != expected or found.is_floating_point() != logits:
             raise UserError(
-                f"{self.card.file} gives {self.card.output.name} of shape {list(found.shape)}, its card says "
+                f"{self.name} gives {self.output.name} of shape {list(found.shape)}, its card says "
                 f"{expected} with {count} classes: they are not from the same export"
             )
         if not logits and int(found.max()) >= count:
-            raise UserError(f"{self.card.file} gives class {int(found.max())}; its card has 0..{count - 1}")
+            raise UserError(f"{self.name} gives class {int(found.max())}; its card has 0..{count - 1}")
 
 
 def open_exported(path: Path) -> Predictor:
@@ -111,7 +121,22 @@ def open_exported(path: Path) -> Predictor:
         raise UserError(f"the card of {path} is of {card.file}, format {card.format}: export {path.name} again")
     if sha256(content) != card.sha256:
         raise UserError(f"{path} is not the file that its card describes (SHA-256 differs): export it again")
-    return Predictor(card, _runner(path, content, card))
+    return Predictor(card.file, card.input, card.output, card.classes, _runner(path, content, card))
+
+
+def open_trained(address: str, storage: str | None = None) -> Predictor:
+    """Open what was trained at an address (see nasseg.network.address).
+
+    Raises:
+        UserError: nothing is there, it was not trained, or its weights are gone.
+    """
+    weighted = find_weighted(address, storage=storage)
+    if weighted.content is None:
+        raise UserError(f"{address} has random weights, which find nothing: train it, or export it with --init")
+    source = source_of(weighted)
+    size, classes = source.size, source.classes
+    output = OutputCard(name="logits", shape=(1, len(classes), *size), dtype="float32")
+    return Predictor(address, InputCard(shape=(1, 3, *size)), output, classes, torch.no_grad()(source.model))
 
 
 def _runner(path: Path, content: bytes, card: Card) -> Run:
@@ -139,50 +164,57 @@ def _telling(program: Run, path: Path) -> Run:
     return run
 
 
-def predict(path: Path, images: Sequence[Path], folder: Path) -> Iterator[Prediction]:
-    """Segment pictures with an exported file: NAME.png (classes, one byte a pixel) and NAME.overlay.png in `folder`.
+def predict(
+    address: str | Path, images: Sequence[Path], folder: Path, storage: str | None = None
+) -> Iterator[Prediction]:
+    """Segment pictures, folders of pictures and videos: NAME.png (classes, one byte a pixel) and NAME.overlay.png.
 
-    The call itself checks all names and opens the file. Pictures are read, segmented and written as the result is
-    iterated over.
+    address: an exported file, or what was trained. The call itself checks all names and opens the network. Pictures are
+    read, segmented and written, in `folder`, as the result is iterated over; a video's frames are in a folder there.
 
     Raises:
-        UserError: the file cannot be used, a picture cannot be read, two have one name, or one would be overwritten.
+        UserError: the network cannot be used, a picture cannot be read, two have one name, or one would be overwritten.
     """
-    _check_names(images, folder)
-    return _predict(open_exported(path), images, folder)
+    sources = list_sources(images, folder)
+    _check_names(sources, folder)
+    exported = not is_trained_address(str(address)) or card_path(Path(address)).is_file()
+    return _predict(open_exported(Path(address)) if exported else open_trained(str(address), storage), sources, folder)
 
 
-def _predict(predictor: Predictor, images: Sequence[Path], folder: Path) -> Iterator[Prediction]:
-    batch, lock = predictor.card.input.batch, DeviceLock("cpu")
+def _predict(predictor: Predictor, sources: Sequence[Source], folder: Path) -> Iterator[Prediction]:
+    lock = DeviceLock("cpu")
+    frames = ((source.path, name, pixels) for source in sources for name, pixels in source.frames())
     try:
-        for start in range(0, len(images), batch):
-            paths = images[start : start + batch]
-            pictures = [read_image(path) for path in paths]
+        while batch := list(islice(frames, predictor.input.batch)):
             with lock.computing():
-                found = predictor(pictures)
-            for path, picture, labels in zip(paths, pictures, found, strict=True):
-                yield _write(path, picture, labels, predictor.card, folder)
+                begin = time.perf_counter()
+                found = predictor([pixels for _, _, pixels in batch])
+                seconds = (time.perf_counter() - begin) / len(batch)
+            for (path, name, pixels), labels in zip(batch, found, strict=True):
+                label, drawn = _write(folder / name, pixels, labels, predictor.classes)
+                shares = {predictor.classes[index].name: share for index, share in _shares(labels).items()}
+                yield Prediction(path, label, drawn, labels.shape, shares, seconds)
     finally:
         lock.close()
 
 
-def overlay(picture: Pixels, labels: Labels, card: Card) -> Image.Image:
+def overlay(picture: Pixels, labels: Labels, classes: Classes) -> Image.Image:
     """Draw the picture under its class colours, with a legend of the classes that occur to its right."""
-    colours = np.array([entry.colour for entry in card.classes], np.float32)
+    colours = np.array([entry.colour for entry in classes], np.float32)
     blended = (1 - OPACITY) * picture.astype(np.float32) + OPACITY * colours[labels]
-    names = _legend(labels, card, labels.shape[0])
+    names = _legend(labels, classes, labels.shape[0])
     canvas = Image.new("RGB", (labels.shape[1] + names.width, max(labels.shape[0], names.height)), "white")
     canvas.paste(Image.fromarray(np.round(blended).astype(np.uint8)), (0, 0))
     canvas.paste(names, (labels.shape[1], 0))
     return canvas
 
 
-def _legend(labels: Labels, card: Card, height: int) -> Image.Image:
+def _legend(labels: Labels, classes: Classes, height: int) -> Image.Image:
     """Draw the colour, name and share of each class that occurs, in as many columns as the height needs."""
     text_size = min(28, max(11, height // 26))
     font, row = ImageFont.load_default(text_size), round(1.6 * text_size)
     entries = [
-        (card.classes[index].colour, f"{card.classes[index].name}  {100 * share:.1f} %")
+        (classes[index].colour, f"{classes[index].name}  {100 * share:.1f} %")
         for index, share in sorted(_shares(labels).items())
     ]
     column = max(font.getbbox(text)[2] for _, text in entries)
@@ -204,34 +236,31 @@ def _shares(labels: Labels) -> dict[int, float]:
     return {index: float(count / labels.size) for index, count in enumerate(counts) if count}
 
 
-def _write(path: Path, picture: Pixels, labels: Labels, card: Card, folder: Path) -> Prediction:
-    shares = {card.classes[index].name: share for index, share in _shares(labels).items()}
-    label_path, overlay_path = _names(path, folder)
+def _write(place: Path, picture: Pixels, labels: Labels, classes: Classes) -> tuple[Path, Path]:
+    label_path, overlay_path = _names(place)
     try:
+        label_path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(label_path) as partial:
             Image.fromarray(labels).save(partial, "PNG")
         with written_whole(overlay_path) as partial:
-            overlay(picture, labels, card).save(partial, "PNG")
+            overlay(picture, labels, classes).save(partial, "PNG")
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from None
-    return Prediction(path, label_path, overlay_path, labels.shape, shares)
+        raise UserError(f"cannot write to {place.parent}: {error.strerror or error}") from None
+    return label_path, overlay_path
 
 
-def _names(image: Path, folder: Path) -> tuple[Path, Path]:
-    return folder / f"{image.stem}.png", folder / f"{image.stem}.overlay.png"
+def _names(place: Path) -> tuple[Path, Path]:
+    return place.with_name(f"{place.name}.png"), place.with_name(f"{place.name}.overlay.png")
 
 
-def _check_names(images: Sequence[Path], folder: Path) -> None:
-    if not images:
-        raise UserError("no image was given")
-    inputs = {image.resolve() for image in images}
+def _check_names(sources: Sequence[Source], folder: Path) -> None:
+    inputs = {source.path.resolve() for source in sources}
     written: dict[Path, Path] = {}
-    for image in images:
-        if not image.is_file():
-            raise UserError(f"no such image: {image}" + ("; give its files" if image.is_dir() else ""))
-        for name in _names(image, folder):
+    for source in sources:
+        place = folder / source.name
+        for name in [place] if source.is_video else _names(place):
             if name.resolve() in inputs:
                 raise UserError(f"{name} is one of the images to read: give another folder with -o")
             if name in written:
-                raise UserError(f"{written[name]} and {image} would both be written to {name}: give one at a time")
-            written[name] = image
+                raise UserError(f"{written[name]} and {source.path} would both be {name}: give one at a time")
+            written[name] = source.path

@@ -2,14 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from nasseg.errors import UserError
+from nasseg.measure.latency.backends import Buildable
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.in_turns import Row, compare_latency, latency_by_part
 from nasseg.measure.latency.presets import latency_preset
 from nasseg.network.address import resolve
 from nasseg.network.measure import DEFAULT_CLASSES, DEFAULT_SIZE
+from nasseg.network.weighted import Weighted, find_weighted
 from nasseg.records import LatencyProtocol, Size
 
 
@@ -23,6 +28,16 @@ class Timing:
     notes: list[str]
 
 
+@dataclass(frozen=True)
+class _OfFile:
+    """A network with the weights of a file, which must be this network's."""
+
+    weighted: Weighted
+
+    def build(self, num_classes: int) -> nn.Module:
+        return self.weighted.build(num_classes)[0]
+
+
 def time_addresses(
     addresses: Sequence[str],
     *,
@@ -34,12 +49,17 @@ def time_addresses(
     device: str = "cpu",
     settings: Mapping[str, Any] | None = None,
     parts: bool = False,
+    init: str | Path | None = None,
+    init_map: Path | None = None,
     storage: str | None = None,
 ) -> Timing:
     """Time architectures in turns. settings: fields of LatencyProtocol that replace those of the paper `preset`.
 
+    Weights are random, which does not matter to dense networks, or those of `init` (see nasseg.network.weighted), which
+    must fill each of them.
+
     Raises:
-        UserError: nothing is at an address, or the protocol cannot be followed here.
+        UserError: nothing is at an address, the weights do not fit, or the protocol cannot be followed here.
     """
     chosen = latency_preset(preset) if preset else None
     fields = {"input_size": DEFAULT_SIZE, **(chosen.settings if chosen else {}), **(settings or {})}
@@ -50,7 +70,10 @@ def time_addresses(
     labels = list(dict.fromkeys([*([against] if against else []), *addresses]))
     if len(labels) < len(addresses):
         raise UserError(f"a network is named twice in {', '.join(addresses)}")
-    archs = {label: resolve(label, storage=storage).arch for label in labels}
+    archs: dict[str, Buildable] = {label: resolve(label, storage=storage).arch for label in labels}
+    if init is not None or init_map is not None:
+        options: dict[str, Any] = {"init": init, "init_map": init_map, "storage": storage}
+        archs = {label: _OfFile(find_weighted(label, **options)) for label in labels}
     lock, base = DeviceLock(device), against or addresses[0]
     rows = compare_latency(archs, protocol, base=base, repeat=repeat, exclusive=lock.measuring)
     by_part = {label: latency_by_part(arch, protocol, lock.measuring) for label, arch in archs.items()} if parts else {}

@@ -9,8 +9,8 @@ from typing import Any
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.network.address import resolve
-from nasseg.network.weighted import init_file
 from nasseg.records import NOT_IN_REDUCED, Accuracy
+from nasseg.study.store.trained import with_init_file
 from nasseg.train.key_maps import read_rules
 from nasseg.train.recipe import Recipe
 from nasseg.train.run import CHECKPOINT_MINUTES, Run, RunProgress, RunResult, Tell, train_one
@@ -72,10 +72,10 @@ def train_address(
         raise UserError(f"at least one seed and one thread are needed, got {seeds} and {threads}")
     arch = resolve(address, overrides, storage).arch
     loaded = load_data(data, **(data_options or {}))
-    settings = {**(recipe_settings or {}), **({"init": str(init_file(init, storage))} if init else {})}
+    settings = {**(recipe_settings or {}), **({"init": str(init)} if init else {})}
     if init_map:
         settings["init_map"] = read_rules(init_map)
-    chosen = recipe_of(recipe, settings, epochs, loaded)
+    chosen = with_init_file(recipe_of(recipe, settings, epochs, loaded), storage)
     own = address if ":" in address and "#" not in address else ""
     start = f"-i{weights_hash(chosen.init)[:8]}" if chosen.init else ""
     runs = tuple(

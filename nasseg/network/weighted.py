@@ -10,7 +10,7 @@ from torch import nn
 
 from nasseg.errors import UserError
 from nasseg.network.address import Resolved, resolve
-from nasseg.network.trained import find_trained
+from nasseg.study.store.trained import init_file
 from nasseg.train.key_maps import read_rules
 from nasseg.train.weights import Loaded, load_strictly, load_whole
 
@@ -72,19 +72,3 @@ def find_weighted(
     if overrides:
         raise UserError(f"{address} is trained, and its weights fit no other fields: leave out the settings")
     return Weighted(resolved, resolved.trained.weights(), resolved.trained.sha256)
-
-
-def init_file(init: str | Path, storage: str | None = None) -> Path:
-    """Return the file of weights at a path, or at an address of something trained.
-
-    Raises:
-        UserError: nothing is there, or the weights are not what was evaluated.
-    """
-    if Path(init).is_file():
-        return Path(init)
-    found = find_trained(str(init), storage) if "#" in str(init) or Path(init).is_dir() else None
-    if found is None:
-        raise UserError(f"cannot read the weights {init}: there is no such file; give a file, or what was trained")
-    found.weights()
-    assert found.path is not None
-    return found.path

@@ -11,6 +11,7 @@ from nasseg.own_code import load_code
 from nasseg.records import AccuracyProtocol, CostProtocol, LatencyProtocol, digest
 from nasseg.study.data_file import DataFile
 from nasseg.study.store.storage import runs_folder
+from nasseg.study.store.trained import with_init_file
 from nasseg.study.study_file import Study
 from nasseg.train.recipe import Recipe
 from nasseg.train.weights import weights_hash
@@ -34,19 +35,19 @@ class Context:
     rungs: tuple[int, ...] = ()  # the steps at which a network is stopped and compared, without the recipe's last
 
 
-def make_context(study: Study, data: DataFile, elsewhere: bool = False) -> Context:
+def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage: str | None = None) -> Context:
     """Return the protocols of a study on its data. The input size is the camera's: that of the images.
 
-    elsewhere: jobs run on nodes, which check their devices themselves.
+    elsewhere: jobs run on nodes, which check their devices themselves. storage: of what the recipe may start from.
 
     Raises:
-        UserError: the data or the device are not available, or a figure names a class that does not exist.
+        UserError: starting weights, data or device are not available, or a figure names a class that does not exist.
     """
     loaded = data.load()
     for name in study.figures:
         if name.startswith("iou."):
             find_figure(name, loaded.classes)
-    size, recipe = loaded.val.size, study.file.recipe
+    size, recipe = loaded.val.size, with_init_file(study.file.recipe, storage)
     latency = study.file.latency.protocol(size, loaded.num_classes)
     if not elsewhere:
         check_protocol(latency)

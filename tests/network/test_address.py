@@ -13,11 +13,11 @@ from nasseg.errors import UserError
 from nasseg.network.address import resolve
 from nasseg.network.export import export_address
 from nasseg.network.train import train_address
-from nasseg.network.trained import find_trained
-from nasseg.network.weighted import find_weighted, init_file
+from nasseg.network.weighted import find_weighted
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import open_storage
+from nasseg.study.store.trained import find_trained, init_file
 from nasseg.train.weights import save_weights
 from tests.study.leaving import STORAGE, TINY, WEIGHTS, colourful, costed, make_study, measured
 

@@ -24,6 +24,7 @@ from nasseg.study.store.read_study import latest_of, open_record, record_of
 from nasseg.study.store.record import Record
 from nasseg.study.store.sibling import sibling
 from nasseg.study.store.storage import storage_faults
+from nasseg.study.store.trained import with_init_file
 from nasseg.study.store.trial_attributes import OF_TRIAL
 from nasseg.train.recipe import Recipe, load_recipe
 from nasseg.train.run import HeldOut, RunProgress, Tell
@@ -81,7 +82,7 @@ def finish_study(
     members = [_member(searched, number)] if number else front
     loaded, held_out, notes = data_of(searched, data)
     recipe, recipe_settings = (recipe, recipe_settings) if recipe else _longer(searched, recipe_settings, epochs)
-    chosen = recipe_of(recipe, recipe_settings, epochs, loaded)
+    chosen = with_init_file(recipe_of(recipe, recipe_settings, epochs, loaded), storage)
     device = device or _training_device(members)
     check_device(device)
     with storage_faults():

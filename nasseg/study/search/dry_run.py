@@ -157,7 +157,7 @@ def preview(
         UserError: the study could not run here.
     """
     seed = study.file.seed if seed is None else seed
-    context, proposer = prepare(study, data, seed)
+    context, proposer = prepare(study, data, seed, storage=storage)
     total = trials or study.file.trials
     record = find_record(study.name, storage)
     trials_there = record.trials() if record else []

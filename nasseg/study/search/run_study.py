@@ -68,7 +68,8 @@ def run_study(
             storage failed.
     """
     settings = run_settings(study, options)
-    context, proposer = prepare(study, settings.data, settings.seed, elsewhere=settings.engine == "ray")
+    elsewhere = settings.engine == "ray"
+    context, proposer = prepare(study, settings.data, settings.seed, elsewhere, settings.same_storage)
     if settings.runs is not None:
         context = replace(context, weights=weights_place(settings.runs, study.name))
     WeightStore(context.weights).check()
@@ -99,10 +100,13 @@ def run_study(
         return replace(ended, record=latest_of(record))
 
 
-def prepare(study: Study, data: Path | None, seed: int, elsewhere: bool = False) -> tuple[Context, Proposer]:
+def prepare(
+    study: Study, data: Path | None, seed: int, elsewhere: bool = False, storage: str | None = None
+) -> tuple[Context, Proposer]:
     """Return what a search needs, after all checks that are possible before it starts.
 
-    elsewhere: jobs run on nodes, which check their devices themselves; this machine need not have the device.
+    elsewhere: jobs run on nodes, which check their devices themselves; this machine need not have the device. storage:
+    of what the recipe may start from.
 
     Raises:
         UserError: the study cannot run here.
@@ -110,7 +114,8 @@ def prepare(study: Study, data: Path | None, seed: int, elsewhere: bool = False)
     check_space(study.space)
     for name in study.file.published:
         make_arch(name)
-    context = make_context(study, study.file.data if data is None else study.file.data.at(data), elsewhere)
+    found = study.file.data if data is None else study.file.data.at(data)
+    context = make_context(study, found, elsewhere, storage)
     try_figures(study, context)
     points = SpacePoints(study.space, study.objectives, study.limits, context.cost)
     sampler = make_sampler(*sampler_name(study.file.sampler), seed=seed, points=points)

@@ -19,13 +19,13 @@ from nasseg.analyse.finished import finished_frame
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.network.export import export_address
-from nasseg.network.trained import find_trained
 from nasseg.records import Objective, StudyRecord, TrialRow
 from nasseg.report import write_report
 from nasseg.study.engines import jobs, local_engine
 from nasseg.study.finish.finish import LONGER, best_made, data_of, finish_study, front_members, made
 from nasseg.study.search import run_study as search
 from nasseg.study.store.read_study import open_record, read_study
+from nasseg.study.store.trained import find_trained
 from nasseg.train import loop, run
 from nasseg.train.loop import evaluate
 from tests.command_line import refused
