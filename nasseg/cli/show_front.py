@@ -60,7 +60,7 @@ def _within(record: "StudyRecord", bounds: Mapping[str, float]) -> "pd.DataFrame
     from nasseg.analyse.trials import front_frame
 
     frame = front_frame(record)
-    figures = [name for name in frame.select_dtypes("number") if name != "number"]
+    figures = [str(name) for name in frame.select_dtypes("number") if name != "number"]
     for name, bound in bounds.items():
         if name not in figures:
             raise unknown("figure", name, figures)
