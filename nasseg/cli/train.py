@@ -101,6 +101,46 @@ def train(
 
 
 @app.command()
+def pretrain(
+    arch: ArchArgument,
+    data: Annotated[Path, typer.Option(help="Folder of images: train/CLASS/*.jpg and val/CLASS/*.jpg.")],
+    recipe: RecipeOption = "stdc-imagenet",
+    recipe_settings: RecipeSetOption = None,
+    epochs: EpochsOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, batches and views.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint.")] = False,
+    settings: SetOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 1,
+) -> None:
+    """Train the classifier of STDC or of a backbone on whole images, for `--init` of a segmentation network."""
+    from nasseg.network.address import resolve
+    from nasseg.train.classification.pretrain import pretrain as run
+
+    with Ticker() as ticker:
+        done = run(
+            resolve(arch, parse_settings(settings or [])).arch,
+            data,
+            recipe,
+            settings=parse_settings(recipe_settings or [], "--recipe-set"),
+            epochs=epochs,
+            seed=seed,
+            resume=resume,
+            device=device,
+            threads=threads,
+            tell=ticker.say,
+            on_progress=lambda step, of, line: ticker.update(line, 10 * step // of),
+        )
+    if done is None:
+        out.print("interrupted; add --resume to the same command to continue")
+        raise typer.Exit(130)
+    out.print(
+        f"top-1 on the validation split: {done.top1:.2f} % (best: {done.best_top1:.2f} %, step {done.best_step:,})"
+    )
+    out.print(f"start a segmentation network from it: nasseg train ... --init {done.folder / 'best.pt'}")
+
+
+@app.command()
 def evaluate(
     arch: ArchArgument,
     data: Annotated[str, typer.Option(help="A folder, a data set by name, or scenes.")],
