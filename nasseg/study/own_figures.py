@@ -3,7 +3,7 @@
 import inspect
 import random
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from math import isnan
@@ -70,9 +70,16 @@ def try_figures(study: Study, context: Context) -> None:
     Raises:
         UserError: a figure raises, or gives no number.
     """
-    if not context.figures:
-        return
-    arch = _smallest(study, context)
+    if context.figures:
+        try_on(_smallest(study, context), context, context.data.load().classes, study.space.name)
+
+
+def try_on(arch: Arch, context: Context, classes: Sequence[str], name: str) -> None:
+    """Call own figures once on a network without training, of the space or study `name`, with data of these classes.
+
+    Raises:
+        UserError: a figure raises, or gives no number.
+    """
     measurement = Measurement(
         arch_id=arch.id, cost=measure_cost(arch, context.cost.input_size, context.cost.num_classes)
     )
@@ -81,7 +88,7 @@ def try_figures(study: Study, context: Context) -> None:
         if phase == "latency":
             measurement = replace(measurement, latency=_latency(context))
         if phase == "trained":
-            measurement = replace(measurement, accuracy=_accuracy(context))
+            measurement = replace(measurement, accuracy=_accuracy(context, classes))
         figures = [figure for figure in context.figures if figure.phase == phase]
         if figures and phase != "cost":
             torch.manual_seed(0)
@@ -89,7 +96,7 @@ def try_figures(study: Study, context: Context) -> None:
         measurement, fault = add_own(figures, model, measurement, context.folder)
         faults += [fault] if fault else []
     if faults:
-        where = f"tried on an untrained network of {study.space.name}"
+        where = f"tried on an untrained network of {name}"
         raise UserError(f"{'; '.join(faults)}, {where}; mend it and run the same command again")
 
 
@@ -110,12 +117,12 @@ def _latency(context: Context) -> Latency:
     )
 
 
-def _accuracy(context: Context) -> Accuracy:
+def _accuracy(context: Context, classes: Sequence[str]) -> Accuracy:
     return Accuracy(
         protocol=context.accuracy,
         environment=environment(),
         miou=50.0,
         pixel_accuracy=50.0,
-        class_iou=dict.fromkeys(context.data.load().classes, 50.0),
+        class_iou=dict.fromkeys(classes, 50.0),
         train_seconds=1.0,
     )

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import pandas as pd
+
 from nasseg import words
 from nasseg.analyse.finished import FIGURES, finished_frame
 from nasseg.records import StudyRecord
@@ -22,19 +24,29 @@ def finished_table(record: StudyRecord) -> Html | None:
     if not any("test_miou" in trial.extra or "best_miou" in trial.extra for trial in record.trials):
         return None
     frame = finished_frame(record)
+    shown = [name for name in FIGURES if name != "test_miou" or frame[name].notna().any()]
     heads: list[tuple[str, str | None]] = [("network", None), ("latency again, ms", "number"), ("seeds", "number")]
-    heads += [(title, "number") for title in FIGURES.values()]
+    heads += [(FIGURES[name], "number") for name in shown]
     rows = []
     found: list[Any] = frame.to_dict("records")
     for row in found:
         latency = words.NOTHING if math.isnan(row["latency_ms"]) else f"{row['latency_ms']:.4g}"
         cells = [tag("td", f"trial {row['number']}, {row['family']}")]
         cells += [tag("td", value, class_="number") for value in (latency, row["seeds"])]
-        cells += [tag("td", _spread(row[name], row[f"{name}_sd"]), class_="number") for name in FIGURES]
+        cells += [tag("td", _spread(row[name], row[f"{name}_sd"]), class_="number") for name in shown]
         rows.append(tag("tr", *cells))
-    note = "mIoU in percent, mean and standard deviation over seeds. The best weights were chosen on the validation "
-    note += "split; the test split was evaluated once, for them alone."
-    return text(tag("p", note, class_="note"), plain_table(heads, rows))
+    return text(tag("p", _note(frame), class_="note"), plain_table(heads, rows))
+
+
+def _note(frame: pd.DataFrame) -> str:
+    """Return how many seeds there are, and which splits the figures are of."""
+    fewest, most = int(frame["seeds"].min()), int(frame["seeds"].max())
+    seeds = f"{most} seed{'s' * (most > 1)}" if fewest == most else f"{fewest} to {most} seeds"
+    over = ", mean and standard deviation" if most > 1 else ""
+    note = f"mIoU in percent, of {seeds} a network{over}. The best weights were chosen on the validation split"
+    if frame["test_miou"].notna().any():
+        return f"{note}; the test split was evaluated once, for them alone."
+    return f"{note}, and there is no other: their figure there is better than on new pictures."
 
 
 def _spread(mean: float, deviation: float) -> str:

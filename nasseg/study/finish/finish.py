@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nasseg.analyse.front import pareto_front
-from nasseg.analyse.trials import directions, objective_values, outcome
+from nasseg.analyse.trials import outcome
 from nasseg.data.dataset import DataSet
 from nasseg.errors import UserError
 from nasseg.files import parse_yaml
 from nasseg.measure.accuracy import IGNORE
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.study.data_file import DataFile
+from nasseg.study.finish.members import front_members, trained_member
 from nasseg.study.finish.retrain import Retraining
-from nasseg.study.limits import over_limit
-from nasseg.study.store.read_study import latest_of, open_record, record_of
+from nasseg.study.store.read_study import latest_of, open_record
 from nasseg.study.store.record import Record
 from nasseg.study.store.sibling import sibling
 from nasseg.study.store.storage import storage_faults
@@ -63,7 +62,8 @@ def finish_study(
     """Train the front of a search again with seeds 0..seeds-1, resuming an earlier call.
 
     study: `STUDY#21` is one trial of it. The front is that of the finished trials within the study's limits. Each
-    network is timed again under the study's protocol first; one that is over a limit now is recorded, and not trained.
+    network is timed again under the study's protocol first, by each call; one that is over a limit now is recorded, and
+    not trained.
     Where the data have a held-out split (`test`; procedural scenes get one as large as the validation split), each
     run's best weights are evaluated on it once. recipe: the search's own, LONGER times as long, unless given. device:
     to train on; that of the study's latencies unless given. purpose: another one makes another sibling study, for
@@ -79,7 +79,7 @@ def finish_study(
     source = open_record(name, storage)
     searched = latest_of(source)
     front = front_members(searched)
-    members = [_member(searched, number)] if number else front
+    members = [trained_member(searched, number)] if number else front
     loaded, held_out, notes = data_of(searched, data)
     recipe, recipe_settings = (recipe, recipe_settings) if recipe else _longer(searched, recipe_settings, epochs)
     chosen = with_init_file(recipe_of(recipe, recipe_settings, epochs, loaded), storage)
@@ -94,42 +94,8 @@ def finish_study(
             try:
                 notes += work.run(seeds)
             except KeyboardInterrupt:
-                return Finished(record_of(record), searched, tuple(notes), interrupted=True)
-        return Finished(record_of(record), searched, tuple(notes))
-
-
-def front_members(searched: StudyRecord) -> list[TrialRow]:
-    """Return the trials on the front of the finished ones within the limits, each network once.
-
-    Raises:
-        UserError: there is none.
-    """
-    _require_search(searched)
-    within = [t for t in searched.trials if outcome(t) == "finished" and t.measurement]
-    within = [t for t in within if t.measurement and not over_limit(searched.limits, t.measurement)]
-    if not within:
-        raise UserError(f"no trained network of {searched.name} keeps its limits: search on, or loosen them")
-    front = pareto_front(objective_values(searched, within), directions(searched))
-    found = {t.measurement.arch_id: t for t, on in reversed([*zip(within, front, strict=True)]) if on and t.measurement}
-    return sorted(found.values(), key=lambda trial: trial.number)
-
-
-def _require_search(searched: StudyRecord) -> None:
-    if "@" in searched.name:
-        raise UserError(f"{searched.name} is no search: finish {searched.name.partition('@')[0]}")
-
-
-def _member(searched: StudyRecord, number: str) -> TrialRow:
-    """Return a trial of a search by its number.
-
-    Raises:
-        UserError: there is none that is trained.
-    """
-    _require_search(searched)
-    found = next((trial for trial in searched.trials if str(trial.number) == number), None)
-    if found is None or outcome(found) != "finished" or found.measurement is None:
-        raise UserError(f"{searched.name}#{number} is no trained network: `nasseg front {searched.name}` names some")
-    return found
+                return Finished(latest_of(record), searched, tuple(notes), interrupted=True)
+        return Finished(latest_of(record), searched, tuple(notes))
 
 
 def _longer(

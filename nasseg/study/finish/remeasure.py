@@ -5,7 +5,7 @@ each network and session, with the search's cost and accuracy, the new latency i
 beside it. The search's own trials stay as they are.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.measure.latency.in_turns import Row, compare_latency
 from nasseg.own_code import of_record
 from nasseg.records import Latency, LatencyProtocol, Measurement, StudyRecord, TrialRow, digest
-from nasseg.study.finish.finish import front_members
+from nasseg.study.finish.members import front_members
 from nasseg.study.limits import over_limit
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.read_study import latest_of, open_record, record_of
@@ -102,13 +102,28 @@ def _session(
     with of_record(searched.own_code):
         rows = _time(members, protocol, rounds, on_progress)
     with storage_faults():
-        record = _sibling(source, searched, protocol, command)
-        session = max(sessions(record_of(record)), default=0) + 1
         on_front = {trial.number for trial in front}
-        for member, row in zip(members, rows, strict=True):
-            _keep(record, searched, member, row, {SESSION: session, "searched_on_front": member.number in on_front})
-        found = record_of(record)
+        found, session = keep_session(source, searched, members, rows, on_front, command)
     return Remeasured(found, searched, session, remeasured_frame(found), tuple(_notes(members, rows)))
+
+
+def keep_session(
+    source: Record,
+    searched: StudyRecord,
+    members: Sequence[TrialRow],
+    rows: Sequence[Row],
+    on_front: Collection[int],
+    command: str,
+) -> tuple[StudyRecord, int]:
+    """Keep networks' new latencies as one session in the sibling of their study; return that and the session's number.
+
+    on_front: numbers of the trials that were on the front.
+    """
+    record = _sibling(source, searched, _latency(members[0]).protocol, command)
+    session = max(sessions(record_of(record)), default=0) + 1
+    for member, row in zip(members, rows, strict=True):
+        _keep(record, searched, member, row, {SESSION: session, "searched_on_front": member.number in on_front})
+    return record_of(record), session
 
 
 def time_front_again(record: Record, look: Callable[[], None], tell: Callable[[str], None]) -> None:

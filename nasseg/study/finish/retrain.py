@@ -10,20 +10,24 @@ from pathlib import Path
 import torch
 from optuna.trial import FrozenTrial, TrialState
 
+from nasseg.analyse.trials import outcome
 from nasseg.data.dataset import DataSet
 from nasseg.errors import Fault, UserError
 from nasseg.families import arch_of
 from nasseg.figures import USUAL, Figure, Phase, load_function, value_of
 from nasseg.files import find_file
+from nasseg.measure.latency.in_turns import Row
 from nasseg.own_code import of_record
-from nasseg.records import Accuracy, Measurement, StudyRecord, TrialRow, eval_key
+from nasseg.records import Accuracy, Latency, Measurement, StudyRecord, TrialRow, eval_key
 from nasseg.study.context import Context
 from nasseg.study.data_file import DataFile
 from nasseg.study.engines.jobs import Job, Workshop
+from nasseg.study.finish.remeasure import keep_session
 from nasseg.study.limits import in_doubt, over_limit
-from nasseg.study.own_figures import add_own
+from nasseg.study.own_figures import add_own, try_on
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.claims import Claims, Lost
+from nasseg.study.store.read_study import record_of
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import runs_folder
 from nasseg.study.store.trial_attributes import (
@@ -52,8 +56,8 @@ from nasseg.train.session import Failed
 class Retraining:
     """Some networks of a search (`members`), by default its front, and what is done to each.
 
-    `run` may be called again: nothing is trained twice. A network of the front that an earlier call left half done is
-    trained, too.
+    `run` may be called again: nothing is trained twice, and all is timed again. A network of the front that an earlier
+    call left half done is trained, too.
     """
 
     searched: StudyRecord
@@ -68,6 +72,7 @@ class Retraining:
     tell: Tell
     on_progress: Callable[[str, RunProgress], None]
     in_doubt: list[str] = field(default_factory=list)  # notes
+    timed: dict[str, Latency] = field(default_factory=dict)  # by this call, by arch_id
 
     def run(self, seeds: int) -> list[str]:
         """Time, then train what is not trained yet; notes on what was not."""
@@ -75,7 +80,9 @@ class Retraining:
             return self._work(seeds)
 
     def _work(self, seeds: int) -> list[str]:
+        self._try_figures()
         timed = {member.number: self._time(member) for member in self.members}
+        self._keep_later()
         for waiting in self.claims.waiting():
             self._train(waiting)
         for seed in range(seeds):
@@ -91,38 +98,63 @@ class Retraining:
     def claims(self) -> Claims:
         return Claims(self.record)
 
+    def _try_figures(self) -> None:
+        """Try the search's own figures on the smallest network before anything is paid for."""
+        context = self.workshop.context
+        if context.figures:
+            costs = {value_of("macs", one.measurement): one for one in self.members if one.measurement}
+            smallest = costs[min(macs for macs in costs if macs is not None)]
+            try_on(arch_of(smallest.arch or {}), context, self.data.classes, self.searched.name)
+
     def _time(self, member: TrialRow) -> Measurement | None:
-        """Cost and time a network, once; return None if it is over a limit now, or if that is in doubt."""
+        """Time a network; return None if it is over a limit now, or if that is in doubt."""
         assert member.measurement is not None
-        arch_id = member.measurement.arch_id
-        for trial in self.record.trials():
-            if trial.user_attrs.get(ARCH_ID) == arch_id and MEASUREMENT in trial.user_attrs:
-                known = replace(Measurement.from_json(trial.user_attrs[MEASUREMENT]), accuracy=None)
-                if in_doubt(self.searched.limits, known):
-                    continue
-                return None if over_limit(self.searched.limits, known) else known
-        before = replace(member.measurement, accuracy=None)
         assert member.arch is not None
+        before = replace(member.measurement, accuracy=None)
         if before.latency is None:
             return before
         done = self.workshop.run(Job(0, "latency", member.arch, before, reference_ms=before.latency.reference_ms))
         if done.measurement is None or done.fault:
             raise UserError(f"cannot time trial {member.number} again: {done.reason}")
-        broken = over_limit(self.searched.limits, done.measurement)
-        if in_doubt(self.searched.limits, done.measurement):
-            self.in_doubt.append(
-                f"trial {member.number} was not trained: {broken}, but it was timed beside other work; run the same "
-                "command again when the machine is quiet"
-            )
-            return None
-        if broken:
-            candidate = self._candidate(member, done.measurement, 0)
-            self.record.add_rejected(candidate, f"{broken}, timed again", {}, self._figures(done.measurement))
-            return None
-        latency = done.measurement.latency
+        latency, broken = done.measurement.latency, over_limit(self.searched.limits, done.measurement)
         assert latency is not None
         self.tell(f"trial {member.number}: {latency.p50_ms:.3g} ms, in the search {before.latency.p50_ms:.3g} ms")
-        return done.measurement
+        self.timed[before.arch_id] = latency
+        if in_doubt(self.searched.limits, done.measurement):
+            known = self._known(before.arch_id)
+            if known is None:
+                self.in_doubt.append(
+                    f"trial {member.number} was not trained: {broken}, but it was timed beside other work; run the "
+                    "same command again when the machine is quiet"
+                )
+            return known
+        if broken and not any(trial.user_attrs.get(ARCH_ID) == before.arch_id for trial in self.record.trials()):
+            candidate = self._candidate(member, done.measurement, 0)
+            self.record.add_rejected(candidate, f"{broken}, timed again", {}, self._figures(done.measurement))
+        return None if broken else done.measurement
+
+    def _known(self, arch_id: str) -> Measurement | None:
+        """Return what an earlier call, when it was quiet, measured of a network within the limits."""
+        for trial in self.record.trials():
+            if trial.user_attrs.get(ARCH_ID) == arch_id and MEASUREMENT in trial.user_attrs:
+                known = replace(Measurement.from_json(trial.user_attrs[MEASUREMENT]), accuracy=None)
+                if not over_limit(self.searched.limits, known):
+                    return known
+        return None
+
+    def _keep_later(self) -> None:
+        """Keep the new latencies of networks that an earlier call trained, where readers of this study find them."""
+        finished = record_of(self.record)
+        done = {
+            trial.measurement.arch_id: trial
+            for trial in finished.trials
+            if outcome(trial) == "finished" and trial.measurement and trial.measurement.arch_id in self.timed
+        }
+        if done:
+            rows = [Row(arch_id, (self.timed[arch_id],), (1.0,)) for arch_id in done]
+            everywhere = {trial.number for trial in done.values()}
+            command = f"nasseg finish {self.searched.name}"
+            keep_session(self.record, finished, list(done.values()), rows, everywhere, command)
 
     @cached_property
     def workshop(self) -> Workshop:
@@ -230,11 +262,12 @@ class Retraining:
         self.record.complete(trial, known, attributes)
 
     def _notes(self) -> list[str]:
-        found = list(self.in_doubt)
-        for trial in self.record.trials():
+        found, trials = list(self.in_doubt), self.record.trials()
+        trained = {trial.user_attrs.get(ARCH_ID) for trial in trials if trial.state == TrialState.COMPLETE}
+        for trial in trials:
             of, seed = trial.user_attrs.get(OF_TRIAL), trial.user_attrs.get(SEED)
             reason = str(trial.user_attrs.get(REASON, ""))
-            if trial.state == TrialState.PRUNED:
+            if trial.state == TrialState.PRUNED and trial.user_attrs.get(ARCH_ID) not in trained:
                 found.append(f"a network was not trained: {reason}")
             elif trial.state == TrialState.FAIL and not is_interrupted(trial):
                 found.append(f"trial {of}, seed {seed}, failed: {reason}")

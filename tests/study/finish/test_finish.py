@@ -18,11 +18,14 @@ from PIL import Image
 from nasseg.analyse.finished import finished_frame
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
+from nasseg.figures import Figure, custom_entry, load_function
 from nasseg.network.export import export_address
-from nasseg.records import Objective, StudyRecord, TrialRow
+from nasseg.records import StudyRecord
 from nasseg.report import write_report
 from nasseg.study.engines import jobs, local_engine
-from nasseg.study.finish.finish import LONGER, best_made, data_of, finish_study, front_members, made
+from nasseg.study.finish import finish
+from nasseg.study.finish.finish import LONGER, best_made, data_of, finish_study, made
+from nasseg.study.finish.members import front_members
 from nasseg.study.search import run_study as search
 from nasseg.study.store.read_study import open_record, read_study
 from nasseg.study.store.trained import find_trained
@@ -30,7 +33,6 @@ from nasseg.train import loop, run
 from nasseg.train.loop import evaluate
 from tests.command_line import refused
 from tests.data.test_dataset import write_camvid
-from tests.study import leaving
 from tests.study.fakes import InlineEngine
 from tests.study.search.test_faults import tiny
 
@@ -134,6 +136,8 @@ def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_p
     cells = [re.findall(r"<td[^>]*>([^<]*)<", row)[1:] for row in table.split("</tr>")[1:-1]]
     shown = frame[["latency_ms", "seeds", "miou", "best_miou", "test_miou"]].itertuples(index=False)
     assert cells == [[f"{ms:.4g}", str(seeds), *(f"{miou:.2f}" for miou in mious)] for ms, seeds, *mious in shown]
+    assert "of 1 seed a network. " in page
+    assert "the test split was evaluated once" in page
     exported = export_address(f"tiny@finish#{record.trials[0].number}", tmp_path / "winner.pt")
     assert exported.card.weights == record.trials[0].extra["best_sha256"]
     assert exported.card.figures.latency == record.trials[0].measurement.latency
@@ -185,12 +189,12 @@ def test_what_was_stopped_goes_on_and_nothing_is_done_twice(here, counted, monke
     assert not again.interrupted
     assert states() == {TrialState.COMPLETE: 2, TrialState.FAIL: 1}
     assert again.notes == ()
-    before = {"steps": 2 * STEPS, "timed": 2}
-    assert counted == before
-    assert finish_study("tiny", recipe=RECIPE, seeds=1).record == again.record
-    assert counted == before
+    assert counted == {"steps": 2 * STEPS, "timed": 4}
+    later = finish_study("tiny", recipe=RECIPE, seeds=1).record
+    assert [trial.accuracy for trial in later.trials] == [trial.accuracy for trial in again.record.trials]
+    assert counted == {"steps": 2 * STEPS, "timed": 6}
     finish_study("tiny", recipe=RECIPE, seeds=2)
-    assert counted == {"steps": 4 * STEPS, "timed": 2}
+    assert counted == {"steps": 4 * STEPS, "timed": 8}
     assert states() == {TrialState.COMPLETE: 4, TrialState.FAIL: 1}
 
     finish_study("tiny", recipe=RECIPE, seeds=1, purpose="whole")
@@ -243,7 +247,41 @@ def test_a_network_that_is_over_a_limit_when_timed_again_is_not_trained(here, co
     assert states() == {TrialState.PRUNED: 1, TrialState.COMPLETE: 1}
     finish_study("tiny", recipe=RECIPE, seeds=1)
     assert states() == {TrialState.PRUNED: 1, TrialState.COMPLETE: 1}
-    assert counted["timed"] == 2
+    assert counted["timed"] == 4
+    monkeypatch.setattr(jobs, "measure_latency", time)
+    assert finish_study("tiny", recipe=RECIPE, seeds=1).notes == ()
+    assert states() == {TrialState.PRUNED: 1, TrialState.COMPLETE: 2}
+
+
+def test_each_call_times_again_and_readers_get_the_latest(here, monkeypatch):
+    first, time = finish_study("tiny", recipe=RECIPE, seeds=1).record, jobs.measure_latency
+
+    def slower(*arguments, **options):
+        latency = time(*arguments, **options)
+        return replace(latency, p50_ms=1e4 + latency.p50_ms, disturbed=False)
+
+    monkeypatch.setattr(jobs, "measure_latency", slower)
+    second = finish_study("tiny", recipe=RECIPE, seeds=1).record
+    assert read_study("tiny@finish") == second
+    assert all(trial.measurement.latency.p50_ms < 1e4 for trial in first.trials)
+    assert all(trial.measurement.latency.p50_ms > 1e4 for trial in second.trials)
+    assert finished_frame(second)["latency_ms"].min() > 1e4
+    assert {trial.extra["weights_sha256"] for trial in second.trials} == {
+        trial.extra["weights_sha256"] for trial in first.trials
+    }
+
+
+def test_own_figures_are_tried_before_anything_is_timed_or_trained(here, counted, monkeypatch):
+    Path("mine.py").write_text("def mine(model, measurement):\n    return float(open('there').read())\n")
+    figure = Figure("mine", "", "minimize", "trained", "mine.py:mine")
+    code, record = load_function(figure.source, Path())[1], open_record("tiny")
+    record.set_attributes({"identity": {**here.identity, "own code": {figure.source: code}}})
+    custom = {"mine": custom_entry(figure, 1.0, code)}
+    with_figure = [replace(m, measurement=replace(m.measurement, custom=custom)) for m in front_members(here)]
+    monkeypatch.setattr(finish, "front_members", lambda _: with_figure)
+    with pytest.raises(UserError, match=r"figure mine \(mine\.py:mine, line 2\) raised FileNotFoundError.*tried on"):
+        finish_study("tiny", recipe=RECIPE, seeds=1)
+    assert not counted
 
 
 def test_a_network_in_doubt_is_neither_trained_nor_rejected(here, monkeypatch):
@@ -281,61 +319,6 @@ def test_a_full_disk_stops_it_and_it_goes_on(here, monkeypatch):
     assert states() == {TrialState.FAIL: 1, TrialState.WAITING: 1}
     assert finish_study("tiny", recipe=RECIPE, seeds=1).notes == ()
     assert states() == {TrialState.COMPLETE: 2, TrialState.FAIL: 1}
-
-
-def trial(number, miou, macs, state="COMPLETE", arch_id=None, **more):
-    measurement = leaving.measured()
-    measurement = replace(
-        measurement,
-        arch_id=arch_id or str(number),
-        cost=replace(measurement.cost, macs=macs),
-        accuracy=replace(measurement.accuracy, miou=miou),
-    )
-    values = {"miou": miou, "macs": float(macs)} if state == "COMPLETE" else {}
-    return TrialRow(number=number, state=state, values=values, measurement=measurement, **more)
-
-
-def test_the_front_within_the_limits():
-    objectives = tuple(
-        Objective(name=name, unit="", direction=direction)
-        for name, direction in (("miou", "maximize"), ("macs", "minimize"))
-    )
-    trials = (
-        trial(0, 50, 100),
-        trial(1, 40, 100),  # dominated
-        trial(2, 60, 200),
-        trial(3, 60, 200, reused_from=2),
-        trial(4, 99, 90, state="FAIL"),
-        trial(5, 99, 201),  # over the limit, as a published network may be
-        trial(6, 50, 100, arch_id="0"),  # the same network again
-        trial(7, 0.5, 10, extra={"published": "regseg"}),  # under the limit of mIoU
-    )
-    limits = {"macs": {"max": 200}, "miou": {"min": 1.0}}
-    record = StudyRecord(name="s", question="", objectives=objectives, limits=limits, trials=trials)
-    assert [member.number for member in front_members(record)] == [0, 2]
-    assert [member.number for member in front_members(replace(record, limits={}))] == [0, 2, 5, 7]
-    with pytest.raises(UserError, match="no trained network of s keeps its limits"):
-        front_members(replace(record, limits={"macs": {"max": 1}}))
-    with pytest.raises(UserError, match="finish s"):
-        front_members(replace(record, name="s@finish"))
-
-
-def test_the_frame_joins_with_the_search():
-    rows = []
-    for number, (arch_id, best, test) in enumerate([("a", 50.0, 48.0), ("a", 52.0, 44.0), ("b", 60.0, None)]):
-        extra = {"of_trial": {"a": 7, "b": 9}[arch_id], "best_miou": best} | ({"test_miou": test} if test else {})
-        rows.append(trial(number, best - 1, 100, arch_id=arch_id, extra=extra, arch={"family": "regseg"}))
-    objectives = (Objective(name="miou", unit="%", direction="maximize"),)
-    finished = StudyRecord(name="s@finish", question="", objectives=objectives, trials=tuple(rows))
-    search = StudyRecord(name="s", question="", objectives=objectives, trials=(trial(7, 33.0, 100),))
-    frame = finished_frame(finished, search).set_index("arch_id")
-    assert list(frame.index) == ["a", "b"]  # by the held-out split
-    assert frame.loc["a", ["seeds", "miou", "best_miou", "test_miou"]].tolist() == [2, 50, 51, 46]
-    assert frame.loc["a", "test_miou_sd"] == pytest.approx(8**0.5)
-    assert frame.loc["a", "searched_miou"] == 33
-    assert frame.loc["b", ["test_miou", "best_miou_sd", "searched_miou"]].isna().all()
-    assert finished_frame(search).empty is False
-    assert finished_frame(replace(search, trials=())).empty
 
 
 def test_the_data_must_be_those_of_the_search(tmp_path, monkeypatch):

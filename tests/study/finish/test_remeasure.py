@@ -19,7 +19,7 @@ from nasseg.measure.latency.in_turns import Row
 from nasseg.network.address import resolve
 from nasseg.report import write_report
 from nasseg.study.finish import remeasure as module
-from nasseg.study.finish.finish import front_members
+from nasseg.study.finish.members import front_members
 from nasseg.study.finish.remeasure import remeasure
 from nasseg.study.store.read_study import open_record, read_study
 from nasseg.study.study_file import study_from

@@ -1,0 +1,42 @@
+"""The networks of a search that are finished and timed again: its front, or one of its trials."""
+
+from nasseg.analyse.front import pareto_front
+from nasseg.analyse.trials import directions, objective_values, outcome
+from nasseg.errors import UserError
+from nasseg.records import StudyRecord, TrialRow
+from nasseg.study.limits import over_limit
+
+
+def front_members(searched: StudyRecord) -> list[TrialRow]:
+    """Return the trials on the front of the finished ones within the limits, each network once.
+
+    Raises:
+        UserError: there is none.
+    """
+    require_search(searched)
+    within = [t for t in searched.trials if outcome(t) == "finished" and t.measurement]
+    within = [t for t in within if t.measurement and not over_limit(searched.limits, t.measurement)]
+    if not within:
+        raise UserError(f"no trained network of {searched.name} keeps its limits: search on, or loosen them")
+    front = pareto_front(objective_values(searched, within), directions(searched))
+    found = {t.measurement.arch_id: t for t, on in reversed([*zip(within, front, strict=True)]) if on and t.measurement}
+    return sorted(found.values(), key=lambda trial: trial.number)
+
+
+def require_search(searched: StudyRecord) -> None:
+    """Raise UserError where a study is not a search, but the sibling of one."""
+    if "@" in searched.name:
+        raise UserError(f"{searched.name} is no search: finish {searched.name.partition('@')[0]}")
+
+
+def trained_member(searched: StudyRecord, number: str) -> TrialRow:
+    """Return a trial of a search by its number.
+
+    Raises:
+        UserError: there is none that is trained.
+    """
+    require_search(searched)
+    found = next((trial for trial in searched.trials if str(trial.number) == number), None)
+    if found is None or outcome(found) != "finished" or found.measurement is None:
+        raise UserError(f"{searched.name}#{number} is no trained network: `nasseg front {searched.name}` names some")
+    return found
