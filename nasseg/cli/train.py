@@ -86,7 +86,8 @@ def train(
             data_options={**({"pseudo": str(pseudo)} if pseudo else {}), **splits_of(splits)},
             on_progress=lambda progress: ticker.update(progress.line(), _tenth(progress)),
         )
-    table = Table("figure", "last.pt (val)", "best.pt (val)")
+    of = "test" if trained.runs[0].data.val_is_test else "val"
+    table = Table("figure", f"last.pt ({of})", f"best.pt ({of})")
     for metric in metrics(trained.results):
         table.add_row(metric.name, spread(metric.last), spread(metric.best))
     if trained.results:
