@@ -194,7 +194,7 @@ def _show(found: Sequence[Any], form: str, output: Path | None) -> None:
         target = write_tables(found, output or Path("reports/tables.html"))
         print(f"report: {target}")
         return
-    text = render(found, form)
+    text = render(found, form, out.width if output is None and out.is_terminal else None)
     if output is None:
         print(shown(text))
         return
