@@ -82,7 +82,7 @@ class TrainedNetwork:
 
 
 class Builder(Protocol):
-    """What builds a network: an Arch, or a classifier."""
+    """An Arch, or what else builds a network."""
 
     def build(self, num_classes: int) -> nn.Module: ...
 
