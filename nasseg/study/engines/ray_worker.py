@@ -74,7 +74,9 @@ class Worker(tune.Trainable):
         self.broken = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        return not self.broken  # Ray then starts another process
+        if self.broken:
+            os._exit(1)  # before it takes the next job, which then goes to a new process
+        return True
 
     def step(self) -> dict[str, Any]:
         me = ray.get_runtime_context()
