@@ -4,7 +4,7 @@ Folding goes by what a network computes, not by how its modules are nested: behi
 convolutions whose maps are joined (RegSeg's dilated branches), of which nothing else reads the result.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from copy import deepcopy
 from typing import Any
 
@@ -19,14 +19,14 @@ from nasseg.records import Size
 _CONVOLUTION, _JOIN = ("conv2d", "convolution"), "cat"
 
 
-def fold_batch_norms(model: nn.Module, size: Size) -> tuple[nn.Module, int, dict[str, int]]:
-    """Return a copy of a model in eval mode with BatchNorms folded, how many were, and what the others stand behind.
+def fold_batch_norms(model: nn.Module, size: Size) -> tuple[nn.Module, int, dict[str, list[str]]]:
+    """Return a copy of a model in eval mode with BatchNorms folded, how many were, and where the others stand.
 
-    size: of the images that it is traced with. The others are counted by the operator before them: `add`, `cat`, ...
+    size: of the images that it is traced with. The others are named, by the operator before them: `add`, `cat`, ...
     """
     model = deepcopy(model)
     nodes = list(trace(model, size).graph.nodes)
-    folded, left = 0, Counter[str]()
+    folded, left = 0, defaultdict[str, list[str]](list)
     for node in nodes:
         if _operator(node) not in ("batch_norm", "_native_batch_norm_legit_no_training"):
             continue
@@ -41,7 +41,7 @@ def fold_batch_norms(model: nn.Module, size: Size) -> tuple[nn.Module, int, dict
             model.set_submodule(_path(node), nn.Identity())
             folded += 1
         else:
-            left[_operator(before) or "the input"] += 1
+            left[_operator(before) or "the input"].append(_path(node))
     return model, folded, dict(left)
 
 

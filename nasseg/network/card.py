@@ -53,11 +53,15 @@ class ArchCard(_Part):
 
 
 class InputCard(_Part):
-    """shape: [batch, 3, height, width]. prepare: how a picture of any size becomes that, step by step."""
+    """shape: [batch, 3, height, width]. any_batch: of any number of images.
+
+    prepare: how a picture of any size becomes that, step by step.
+    """
 
     name: str = INPUT
     values: str = "(pixel - mean) / std, colour by colour, of pixels 0..255"
     shape: tuple[int, int, int, int]
+    any_batch: bool = False
     dtype: Literal["float32"] = "float32"
     layout: Literal["NCHW"] = "NCHW"
     colour_order: Literal["RGB"] = "RGB"
@@ -135,10 +139,11 @@ class Card(_Part):
     def lines(self) -> list[str]:
         """Return the lines that `nasseg export` prints."""
         (height, width), parity, accuracy = self.input.size, self.parity, self.figures.accuracy
+        batch = "N" if self.input.any_batch else self.input.batch
         trained = f", mIoU {accuracy.miou:.2f} %" if accuracy and self.weights != UNTRAINED else ""
         return [
             f"{self.file}: {self.arch.variant or self.arch.family} ({self.arch.id}), {self.format}, images "
-            f"{self.input.batch} x 3 x {height} x {width} -> {self.output.name} of {len(self.classes)} classes",
+            f"{batch} x 3 x {height} x {width} -> {self.output.name} of {len(self.classes)} classes",
             f"weights: {self.weights}{trained}",
             f"{card_path(Path(self.file))} says how to prepare a picture, and how to map the {self.output.name} back",
             f"parity with PyTorch in {parity.runtime} on {parity.input}: logits differ by {parity.max_difference:.2g} "

@@ -1,7 +1,7 @@
 """Export a network to a file for use elsewhere, with a card beside it (nasseg.network.card).
 
-ONNX and torch.export files have one fixed input size. A file is opened again and compared with PyTorch before it gets
-its name. Images are normalised outside of it, as the card says.
+ONNX and torch.export files have one fixed image size; the batch of ONNX may be left open. A file is opened again and
+compared with PyTorch before it gets its name. Images are normalised outside of it, as the card says.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,6 +48,8 @@ from nasseg.train.weights import load_strictly, save_weights
 
 SUFFIXES: Mapping[Format, tuple[str, ...]] = {"onnx": (".onnx",), "pt2": (".pt2",), "state_dict": (".pt", ".pth")}
 MIN_SIDE, MAX_CLASSES = 32, 255  # a label is one byte; 255 marks unlabelled pixels
+TRIED = (1, 2)  # batches with which a file for any is compared
+NAMED = 3  # BatchNorms of a kind that are named
 
 Run = Callable[[Tensor], Tensor]
 
@@ -85,10 +87,10 @@ class HalfInside(nn.Module):
 
 @dataclass(frozen=True)
 class _Form:
-    """The form in which the file is written. opset: of ONNX, torch's choice unless given."""
+    """The form in which the file is written. batch: None for any. opset: of ONNX, torch's choice unless given."""
 
     format: Format
-    batch: int
+    batch: int | None
     argmax: bool
     opset: int | None
     half: bool
@@ -119,7 +121,7 @@ def export_address(
     overrides: Mapping[str, Any] | None = None,
     input_size: Size | None = None,
     num_classes: int | None = None,
-    batch: int = 1,
+    batch: int | None = 1,
     opset: int | None = None,
     half: bool = False,
     data: str | Path | None = None,
@@ -132,10 +134,10 @@ def export_address(
     What was trained comes with its weights, figures and classes; anything else has random weights, and its card says
     so. Format: as given, else by the suffix of `output`. Input size and classes: as given, else as it was
     measured, else 1024 x 2048 and 19. data: a data set whose class names and colours the card takes. argmax: the file
-    gives each pixel's class instead of logits. init: a file of weights that fills the network (see
-    nasseg.train.weights), or the address of something trained; init_map: a file of rules for its names.
-    half: the file computes in float16, on float32 images. opset: of ONNX, torch's choice unless given. BatchNorm is
-    folded into the convolutions before it in ONNX and torch.export files.
+    gives each pixel's class instead of logits. batch: images in a batch; None: any number, in ONNX. init: a file of
+    weights that fills the network (see nasseg.train.weights), or the address of something trained; init_map: a file of
+    rules for its names. half: the file computes in float16, on float32 images. opset: of ONNX, torch's choice unless
+    given. BatchNorm is folded into the convolutions before it in ONNX and torch.export files.
 
     Raises:
         UserError: nothing is at the address, an option is refused, weights are gone, a package is missing, the file
@@ -144,8 +146,10 @@ def export_address(
     chosen = _format(file_format, output, argmax)
     if (opset is not None and chosen != "onnx") or (half and chosen == "state_dict"):
         raise UserError(f"an opset goes with onnx, half precision with onnx and pt2, not with {chosen}")
+    if batch is None and chosen != "onnx":
+        raise UserError(f"the batch can be left open in onnx, not in {chosen}")
     _check_card_is_free(output)
-    if batch < 1 or (input_size and min(input_size) < MIN_SIDE):
+    if (batch is not None and batch < 1) or (input_size and min(input_size) < MIN_SIDE):
         raise UserError(f"a batch is at least 1, an image {MIN_SIDE} x {MIN_SIDE}; got {batch} of {input_size}")
     lock = DeviceLock("cpu")
     try:
@@ -171,13 +175,16 @@ def parity_images(batch: int, size: Size) -> Tensor:
 
 def _write(path: Path, source: Source, name: str, address: str, form: _Form) -> Card:
     """Write the file, open it again, compare, and return its card."""
-    model, size, classes, batch = source.model, source.size, len(source.classes), form.batch
-    images = parity_images(batch, size)
+    model, size, classes, batch = source.model, source.size, len(source.classes), form.batch or 1
+    images = parity_images(form.batch or sum(TRIED), size)
     with torch.no_grad():
         logits = model(images)
     content, run, runtime, batch_norm = _convert(path, model, source, form)
-    where = f"{batch} procedural street scene{'s' * (batch > 1)} of {size[0]} x {size[1]}"
-    parity = compare(run(images), logits, runtime=runtime, where=where, half=form.half)
+    where = f"{len(images)} procedural street scene{'s' * (len(images) > 1)} of {size[0]} x {size[1]}"
+    if form.batch is None:
+        where += f", in batches of {' and '.join(map(str, TRIED))}"
+    found = torch.cat([run(part) for part in images.split(list(TRIED))]) if form.batch is None else run(images)
+    parity = compare(found, logits, runtime=runtime, where=where, half=form.half)
     if not parity.holds:
         raise UserError(
             f"the exported file does not compute what PyTorch does: in {runtime} logits differ by "
@@ -196,7 +203,7 @@ def _write(path: Path, source: Source, name: str, address: str, form: _Form) -> 
         format=form.format,
         exported_from=address,
         arch=ArchCard(family=arch.family, params=arch.params(), id=arch.id, variant=source.resolved.variant),
-        input=InputCard(shape=(batch, 3, *size)),
+        input=InputCard(shape=(batch, 3, *size), any_batch=form.batch is None),
         output=output,
         classes=source.classes,
         weights=source.weights,
@@ -218,8 +225,8 @@ def _convert(path: Path, model: nn.Module, source: Source, form: _Form) -> tuple
     model, folded, left = fold_batch_norms(model, source.size)
     batch_norm = f"BatchNorm: {folded} folded into the convolutions before them"
     if left:
-        kinds = ", ".join(f"{count} behind {operator}" for operator, count in sorted(left.items()))
-        batch_norm += f"; {sum(left.values())} stay, for no convolution alone is before them: {kinds}"
+        kinds = "; ".join(f"{len(names)} behind {kind} ({_named(names)})" for kind, names in sorted(left.items()))
+        batch_norm += f"; {sum(map(len, left.values()))} stay, for no convolution alone is before them: {kinds}"
     model = HalfInside(model) if form.half else model
     program = trace(ClassMap(model) if form.argmax else model, source.size, batch=form.batch, dtype=torch.float32)
     if form.format == "pt2":
@@ -231,6 +238,11 @@ def _convert(path: Path, model: nn.Module, source: Source, form: _Form) -> tuple
     content = path.read_bytes()
     session = open_onnx(content)
     return content, lambda images: run_onnx(session, images), f"onnxruntime {version('onnxruntime')}", batch_norm
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _format(name: str | None, output: Path, argmax: bool) -> Format:

@@ -80,21 +80,31 @@ def test_onnx_computes_what_the_network_does(tmp_path, plain):
         tiny(tmp_path / "winner.pt")
 
 
-def test_onnx_of_an_opset_in_half_precision_without_batch_norm(tmp_path):
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    done = tiny(tmp_path / "winner.onnx", half=True, opset=18)
+def test_onnx_of_an_opset_and_any_batch_in_half_precision_without_batch_norm(tmp_path, plain):
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    card = tiny(tmp_path / "winner.onnx", half=True, opset=18, batch=None).card
     model = onnx.load(tmp_path / "winner.onnx")
     assert [entry.version for entry in model.opset_import if not entry.domain] == [18]
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
     half = onnx.TensorProto.FLOAT16
     assert {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4} == {half}
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-    assert done.card.precision == "fp16"
-    assert done.card.parity.tolerance == 1e-2
-    assert done.card.lines()[-1].endswith(" folded into the convolutions before them")
-    for options in ({"opset": 18}, {"half": True}):
-        with pytest.raises(UserError, match="an opset goes with onnx"):
+    session = onnxruntime.InferenceSession(tmp_path / "winner.onnx", providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == ["batch", 3, *SIZE]
+    for count in (1, 4):
+        images = torch.randn(count, 3, *SIZE)
+        (found,) = session.run(["logits"], {"image": images.numpy()})
+        np.testing.assert_allclose(found, logits_of(plain.path, images), atol=0.01)
+    assert (card.precision, card.parity.tolerance, card.input.any_batch) == ("fp16", 1e-2, True)
+    assert ", images N x 3 x 64 x 96 -> logits" in card.lines()[0]
+    assert " on 3 procedural street scenes of 64 x 96, in batches of 1 and 2: " in card.lines()[3]
+    assert card.lines()[-1].endswith(" folded into the convolutions before them")
+    for options, message in (
+        ({"opset": 18}, "an opset goes with onnx"),
+        ({"half": True}, "half precision with onnx and pt2"),
+        ({"batch": None}, "left open in onnx, not in state_dict"),
+    ):
+        with pytest.raises(UserError, match=message):
             tiny(tmp_path / "winner.pt", **options)
 
 
@@ -118,6 +128,7 @@ def test_a_card_says_how_to_use_the_file(plain):
         "name": "image",
         "values": "(pixel - mean) / std, colour by colour, of pixels 0..255",
         "shape": [1, 3, *SIZE],
+        "any_batch": False,
         "dtype": "float32",
         "layout": "NCHW",
         "colour_order": "RGB",

@@ -1,7 +1,7 @@
-"""A model as a file that runs without nasseg and without PyTorch: ONNX, of one fixed input size, weights inside.
+"""A model as a file that runs without nasseg and without PyTorch: ONNX, of one fixed image size, weights inside.
 
 The file's input is called `image`, [batch, 3, H, W]; its output is the model's. Sizes are constants in it, because the
-compilers of small devices want that, and every figure of nasseg is measured at a fixed size.
+compilers of small devices want that, and every figure of nasseg is measured at a fixed size. The batch may stay open.
 
 Packages: onnx and onnxscript write such a file, onnxruntime runs it; together they are the extra `onnx`.
 """
@@ -21,7 +21,7 @@ from torch.export import ExportedProgram
 from nasseg.errors import MisfitError, UserError
 from nasseg.records import Size
 
-INPUT = "image"
+INPUT, BATCH = "image", "batch"
 _TO_WRITE, _TO_RUN = ("onnx", "onnxscript"), ("onnxruntime",)
 
 
@@ -45,18 +45,21 @@ def _require(*packages: str) -> Any:
     return module
 
 
-def trace(model: nn.Module, input_size: Size, *, batch: int = 1, dtype: torch.dtype | None = None) -> ExportedProgram:
+def trace(
+    model: nn.Module, input_size: Size, *, batch: int | None = 1, dtype: torch.dtype | None = None
+) -> ExportedProgram:
     """Return the program of a model in eval mode for images [batch, 3, *input_size], in its precision, on its device.
 
-    It names no file or line of the machine that traced it.
+    batch: None for any. It names no file or line of the machine that traced it.
 
     Raises:
         UserError: torch cannot trace the model.
     """
     weight = next(model.parameters())
-    image = torch.zeros(batch, 3, *input_size, dtype=dtype or weight.dtype, device=weight.device)
+    open_batch = None if batch else ({0: torch.export.Dim(BATCH)},)
+    image = torch.zeros(batch or 2, 3, *input_size, dtype=dtype or weight.dtype, device=weight.device)
     with _telling("traced"), torch.no_grad():
-        program = torch.export.export(model, (image,))
+        program = torch.export.export(model, (image,), dynamic_shapes=open_batch)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program
@@ -81,6 +84,7 @@ def save_onnx(program: ExportedProgram, path: Path, *, output: str = "logits", o
             input_names=[INPUT],
             output_names=[output],
             opset_version=opset,
+            dynamic_shapes=({0: BATCH},) if program.range_constraints else None,
         )
 
 
