@@ -25,7 +25,7 @@ PANELS = {
     "Results": ("front", "report"),
     "Finish and ship": ("finish", "evaluate", "export", "predict"),
     "Papers": ("reproduce", "variants"),
-    "Spaces and single networks": ("spaces", "sample", "measure", "latency", "train", "label", "replay"),
+    "Spaces and single networks": ("spaces", "sample", "measure", "latency", "train", "pretrain", "label", "replay"),
 }
 
 

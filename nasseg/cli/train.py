@@ -86,7 +86,8 @@ def train(
             data_options={**({"pseudo": str(pseudo)} if pseudo else {}), **splits_of(splits)},
             on_progress=lambda progress: ticker.update(progress.line(), _tenth(progress)),
         )
-    table = Table("figure", "last.pt (val)", "best.pt (val)")
+    of = "test" if trained.runs[0].data.val_is_test else "val"
+    table = Table("figure", f"last.pt ({of})", f"best.pt ({of})")
     for metric in metrics(trained.results):
         table.add_row(metric.name, spread(metric.last), spread(metric.best))
     if trained.results:
@@ -98,6 +99,46 @@ def train(
         raise typer.Exit(130)
     if trained.failures:
         raise UserError("; ".join(map(str, trained.failures)))
+
+
+@app.command()
+def pretrain(
+    arch: ArchArgument,
+    data: Annotated[Path, typer.Option(help="Folder of images: train/CLASS/*.jpg and val/CLASS/*.jpg.")],
+    recipe: RecipeOption = "stdc-imagenet",
+    recipe_settings: RecipeSetOption = None,
+    epochs: EpochsOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, batches and views.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint.")] = False,
+    settings: SetOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 1,
+) -> None:
+    """Train the classifier of STDC or of a backbone on whole images, for `--init` of a segmentation network."""
+    from nasseg.network.address import resolve
+    from nasseg.train.classification.pretrain import pretrain as run
+
+    with Ticker() as ticker:
+        done = run(
+            resolve(arch, parse_settings(settings or [])).arch,
+            data,
+            recipe,
+            settings=parse_settings(recipe_settings or [], "--recipe-set"),
+            epochs=epochs,
+            seed=seed,
+            resume=resume,
+            device=device,
+            threads=threads,
+            tell=ticker.say,
+            on_progress=lambda step, of, line: ticker.update(line, 10 * step // of),
+        )
+    if done is None:
+        out.print("interrupted; add --resume to the same command to continue")
+        raise typer.Exit(130)
+    out.print(
+        f"top-1 on the validation split: {done.top1:.2f} % (best: {done.best_top1:.2f} %, step {done.best_step:,})"
+    )
+    out.print(f"start a segmentation network from it: nasseg train ... --init {done.folder / 'best.pt'}")
 
 
 @app.command()

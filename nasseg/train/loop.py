@@ -5,13 +5,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isfinite
 from time import perf_counter
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from nasseg.data.dataset import DataSet, Split
-from nasseg.errors import MisfitError
+from nasseg.errors import MisfitError, UserError
 from nasseg.families.layers import train_mode
 from nasseg.measure.accuracy import ConfusionMatrix
 from nasseg.train.checkpoint import Checkpoints
@@ -26,7 +26,15 @@ from nasseg.train.views.network_input import map_back, past_resize, place
 Guard = Callable[[], AbstractContextManager[object]]
 _CURVE_POINTS = 50
 _EXPLODED = 1_000  # times the first loss
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Source(Protocol):
+    """A source of batches, whose state is part of a checkpoint."""
+
+    def next(self) -> Any: ...
+    def state(self) -> dict[str, Any]: ...
+    def load(self, state: dict[str, Any]) -> None: ...
 
 
 class Diverged(RuntimeError):  # noqa: N818  (an outcome of a trial rather than a fault)
@@ -84,6 +92,7 @@ class TrainOptions(TypedDict, total=False):
     on_evaluated: Callable[[int, float], None] | None
     checkpoints: Checkpoints | None
     until: int | None
+    kind: "type[Training]"
 
 
 def train(
@@ -99,6 +108,7 @@ def train(
     on_evaluated: Callable[[int, float], None] | None = None,
     checkpoints: Checkpoints | None = None,
     until: int | None = None,
+    kind: "type[Training] | None" = None,
 ) -> TrainResult:
     """Train `model`, [B, 3, H, W] -> logits [B, classes, H, W], in place, and evaluate it.
 
@@ -112,6 +122,7 @@ def train(
     checkpoints: training resumes from the existing one, to the same weights as without a break. It writes others when
     they are due, after the last step, and when it is interrupted (KeyboardInterrupt) between two steps. until: a step
     after which this call ends; the schedule stays that of the recipe's steps, and a checkpoint past it is not used.
+    kind: what is learnt; default: the class of each pixel.
 
     Raises:
         Diverged: the loss became infinite or NaN, or exploded.
@@ -121,7 +132,7 @@ def train(
     guard, end = guard or nullcontext, min(until or recipe.steps, recipe.steps)
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         torch.manual_seed(seed)
-        training = _Training(model, data, recipe, seed, device)
+        training = (kind or Training)(model, data, recipe, seed, device)
         saved = checkpoints.read() if checkpoints else None
         if saved is not None and checkpoints and (checkpoints.step or 0) <= end:
             training.load(saved)
@@ -160,8 +171,11 @@ def train(
     )
 
 
-class _Training:
-    """A training between two steps: the state that the next step depends on, and the history."""
+class Training:
+    """A training between two steps: the state that the next step depends on, and the history.
+
+    What is learnt is in `prepare`, `views`, `loss` and `score`: here the class of each pixel.
+    """
 
     def __init__(self, model: nn.Module, data: DataSet, recipe: Recipe, seed: int, device: torch.device | str) -> None:
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
@@ -172,18 +186,29 @@ class _Training:
         self.device = torch.device(device)
         self.average = Average(model, recipe.ema_decay) if recipe.ema_decay else None
         self.generator = torch.Generator().manual_seed(seed)
-        self.batches = Batches(data, recipe, self.generator, self.device)
-        size = data.train.size
-        self.augment = Augment(recipe.on(size, getattr(model, "input_scale", 1.0)), size)
+        self.prepare()
         self.optimizer = make_optimizer(model, recipe, self.heads)
-        weights = class_weights(recipe, data)
-        self.class_weights = None if weights is None else weights.to(self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self.step, self.seconds, self.limit, self.whole = 0, 0.0, 0.0, True
         self.curve: list[tuple[int, float]] = []
         self.recent: list[float] = []
         self.evaluated: list[tuple[int, float]] = []
         self.best: Best | None = None
+
+    def prepare(self) -> None:
+        """Make the source of batches and what else views and losses need."""
+        data, recipe, size = self.data, self.recipe, self.data.train.size
+        if recipe.label_smoothing is not None:
+            raise UserError("label_smoothing is for whole images (`nasseg pretrain`): leave it out of this recipe")
+        self.batches: Source = Batches(data, recipe, self.generator, self.device)
+        self.augment = Augment(recipe.on(size, getattr(self.model, "input_scale", 1.0)), size)
+        weights = class_weights(recipe, data)
+        self.class_weights = None if weights is None else weights.to(self.device)
+
+    def views(self) -> tuple[Tensor, Tensor]:
+        """Return the images [B, 3, h, w] and labels of a step."""
+        (chosen, targets), places = self.batches.next()
+        return self.augment(chosen, targets, self.generator, places)
 
     def steps(self, end: int, evaluate_every: int | None, guard: Guard) -> Iterator[float]:
         """Yield the losses of the steps up to the next evaluation, or to the end."""
@@ -206,12 +231,11 @@ class _Training:
         recipe, parts = self.recipe, self.recipe.accumulation
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(self.step) * group.get(FACTOR, 1.0)
-        (chosen, targets), places = self.batches.next()
-        images, labels = self.augment(chosen, targets, self.generator, places)
+        images, labels = self.views()
         self.optimizer.zero_grad()
         losses = []
         for part in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-            loss = self._loss(*part) / parts
+            loss = self.loss(*part) / parts
             self.scaler.scale(loss).backward()
             losses.append(loss.detach())
         self.scaler.step(self.optimizer)
@@ -220,10 +244,10 @@ class _Training:
             self.average.update(self.step + 1)
         return torch.stack(losses).sum().item()
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of the network and the heads. Passes run in the recipe's precision, losses in fp32."""
         recipe, weights = self.recipe, self.class_weights
-        precision = _PRECISIONS[recipe.precision]
+        precision = PRECISIONS[recipe.precision]
         with torch.autocast(images.device.type, precision, enabled=recipe.precision != "fp32"):
             logits = _logits(self.model, images, self.data.num_classes, recipe.channels_last)
         loss = segmentation_loss(logits.float(), labels, recipe.ohem, weights)
@@ -242,22 +266,19 @@ class _Training:
 
     def evaluate(self, guard: Guard, *, keep_best: bool) -> Scores:
         """Evaluate the weights that count: the averaged ones, if there are any."""
-        recipe, data = self.recipe, self.data
         with self._average_weights():
-            matrix = evaluate(
-                self.model,
-                data.val,
-                data.num_classes,
-                device=self.device,
-                batch_size=recipe.eval_batch_size,
-                guard=guard,
-            )
-            scores = scores_of(matrix, data.classes)
+            scores = self.score(guard)
             if keep_best and (self.best is None or scores.miou >= self.best.miou):
                 weights = {name: tensor.cpu().clone() for name, tensor in self.model.state_dict().items()}
                 self.best = Best(**vars(scores), step=self.step, weights=weights)
         self.evaluated = [item for item in self.evaluated if item[0] < self.step] + [(self.step, scores.miou)]
         return scores
+
+    def score(self, guard: Guard) -> Scores:
+        """Return the scores of the network as it is on the validation split; the best have the highest mIoU."""
+        data, size = self.data, self.recipe.eval_batch_size
+        matrix = evaluate(self.model, data.val, data.num_classes, device=self.device, batch_size=size, guard=guard)
+        return scores_of(matrix, data.classes)
 
     @contextmanager
     def _average_weights(self) -> Iterator[None]:

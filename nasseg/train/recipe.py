@@ -27,7 +27,9 @@ _NOT_COMPARED = frozenset(
     {"channels_last", "eval_batch_size", "accumulation"}
 )  # they do not decide the weights, or (the last) are compared in their own way
 # Newer settings: left out of the hash while unset, so that old hashes stay.
-_LATER = frozenset({"warmup_curve", "rand_augment", "class_uniform", "pseudo", "class_weights", "learning_rate_of"})
+_LATER = frozenset(
+    {"warmup_curve", "rand_augment", "class_uniform", "pseudo", "class_weights", "learning_rate_of", "label_smoothing"}
+)
 
 
 class OHEM(BaseModel):
@@ -148,7 +150,8 @@ class Recipe(BaseModel):
     patterns of tensors' names there -> here (see nasseg.train.key_maps), for files whose names are not known.
     ohem: hard pixels only; null for cross entropy over all. class_weights: the loss is a mean with these weights, one a
     class, or inverse_log for 1 / ln(1.02 + a class's share of the training split's labelled pixels), ENet's; what is
-    hard they do not change. heads: trained beside the network, then dropped.
+    hard they do not change. label_smoothing: the share of each label that goes to all classes alike, on whole images.
+    heads: trained beside the network, then dropped.
     ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead. precision: of the forward
     pass in training; fp16 scales the loss.
     """
@@ -182,6 +185,7 @@ class Recipe(BaseModel):
     warmup_curve: Literal["exponential"] | None = None
     ohem: OHEM | None = None
     class_weights: tuple[Annotated[float, Field(ge=0)], ...] | Literal["inverse_log"] | None = None
+    label_smoothing: float | None = Field(None, gt=0, lt=1)
     heads: tuple[Head, ...] = ()
     ema_decay: float | None = Field(None, gt=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -166,7 +166,7 @@ def train_one(
         KeyboardInterrupt: it was interrupted; there is a checkpoint if that was between two steps.
     """
     try:
-        with failures("; try `accumulation` in the recipe"), _alone(run.folder):
+        with failures("; try `accumulation` in the recipe"), alone(run.folder):
             stored = read_result(run)
             if stored is None:
                 stored = _train(run, guard, tell, on_progress)
@@ -277,7 +277,7 @@ def stored_result(folder: Path) -> RunResult | None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Lock the folder for this process; the system releases it when the process dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:

@@ -5,14 +5,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import ceil, inf
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 
 import torch
 from torch import nn
 
 from nasseg.data.dataset import DataSet
 from nasseg.errors import Fault, MisfitError, UserError
-from nasseg.families import Arch
 from nasseg.files import read_yaml
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.device_lock import DeviceLock
@@ -82,8 +81,14 @@ class TrainedNetwork:
         )
 
 
+class Builder(Protocol):
+    """An Arch, or what else builds a network."""
+
+    def build(self, num_classes: int) -> nn.Module: ...
+
+
 def train_network(
-    arch: Arch,
+    arch: Builder,
     data: DataSet,
     recipe: Recipe,
     *,

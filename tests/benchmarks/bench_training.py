@@ -43,7 +43,7 @@ from torch.utils.data import DataLoader, Dataset
 from nasseg.data.dataset import DataSet, find_folder, load_data
 from nasseg.data.image_file import read_known
 from nasseg.families import make_arch
-from nasseg.train.loop import _loss, _Training
+from nasseg.train.loop import Training
 from nasseg.train.recipe import Recipe, load_recipe
 from nasseg.train.views.network_input import MEAN, STD
 
@@ -119,7 +119,7 @@ class Feeds:
     def __init__(self, data: DataSet, samples: list[Any], recipe: Recipe, arch: Any, device: str) -> None:
         torch.manual_seed(0)
         self.data, self.recipe, self.device = data, recipe, device
-        self.training = _Training(arch.build(data.num_classes).train(), data, recipe, 0, device)
+        self.training = Training(arch.build(data.num_classes).train(), data, recipe, 0, device)
         self.plain = PlainLoop(arch.build(data.num_classes), recipe, device)
         self.own = self.training.batches.next, self.training.augment
         chosen, places = self.own[0]()
@@ -145,7 +145,7 @@ class Feeds:
     def _passes(self) -> None:
         training = self.training
         training.optimizer.zero_grad()
-        loss = _loss(training.model, training.heads, *self.batch, self.data.num_classes, self.recipe)
+        loss = training.loss(*self.batch)
         training.scaler.scale(loss).backward()
 
     def keep(self, name: str, workers: int) -> None:

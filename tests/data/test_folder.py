@@ -60,7 +60,10 @@ def test_what_is_trained_on_is_not_reported_on(here, splits, said):
 def test_a_run_on_both_is_not_chosen_on_the_third_nor_scored_on_the_second(here, tmp_path):
     (tmp_path / "recipe.yaml").write_text("{steps: 4, batch_size: 2}")
     recipe = ("--recipe", "recipe.yaml", "--set", "width=0.25", "--set", "dilations=(1,1)")
-    nasseg("train", "regseg", "--data", here, *recipe, "--splits", "{train: [train, val], val: test}", cwd=tmp_path)
+    said = nasseg(
+        "train", "regseg", "--data", here, *recipe, "--splits", "{train: [train, val], val: test}", cwd=tmp_path
+    )
+    assert "last.pt (test)" in said.stdout
     (run,) = (tmp_path / "runs/train").iterdir()
     assert (run / "last.pt").read_bytes() == (run / "best.pt").read_bytes()
     evaluated, _ = evaluate_address(str(run), here, split="test")

@@ -16,7 +16,7 @@ import torch
 
 from nasseg.data.dataset import DataSet, load_data
 from nasseg.families import make_arch
-from nasseg.train.loop import _loss, _Training
+from nasseg.train.loop import Training
 from nasseg.train.recipe import Recipe
 from nasseg.train.views.batches import Batches
 from tests.gpu.common import FAMILIES, PUBLISHED, Deadline, Options, Rows
@@ -36,43 +36,42 @@ def data_of(options: Options) -> DataSet:
     return load_data("scenes", size=size, train=train, val=1)
 
 
-def training_of(name: str, recipe: Recipe, data: DataSet, options: Options) -> _Training:
+def training_of(name: str, recipe: Recipe, data: DataSet, options: Options) -> Training:
     torch.manual_seed(0)
     arch = make_arch(PUBLISHED[name], **({"width": 0.25} if options.tiny else {}))
-    training = _Training(arch.build(data.num_classes), data, recipe, 0, options.device)
+    training = Training(arch.build(data.num_classes), data, recipe, 0, options.device)
     training.model.train()
     return training
 
 
-def loop_step(training: _Training) -> None:
+def loop_step(training: Training) -> None:
     training._step()
     training.step += 1
 
 
-def resident_step(training: _Training) -> Callable[[_Training], None]:
+def resident_step(training: Training) -> Callable[[Training], None]:
     """Steps on one batch."""
     batch, places = training.batches.next()
     images, labels = training.augment(*batch, training.generator, places)
 
-    def step(training: _Training) -> None:
+    def step(training: Training) -> None:
         training.optimizer.zero_grad()
-        classes, recipe = training.data.num_classes, training.recipe
-        training.scaler.scale(_loss(training.model, training.heads, images, labels, classes, recipe)).backward()
+        training.scaler.scale(training.loss(images, labels)).backward()
         training.scaler.step(training.optimizer)
         training.scaler.update()
 
     return step
 
 
-def plain_step(training: _Training) -> Callable[[_Training], None]:
+def plain_step(training: Training) -> Callable[[Training], None]:
     """As written without thought of the device: views are made on the CPU, everything is fp32."""
     batches = Batches(training.data, training.recipe, training.generator, torch.device("cpu"))
 
-    def step(training: _Training) -> None:
+    def step(training: Training) -> None:
         batch, places = batches.next()
         images, labels = (p.to(training.device) for p in training.augment(*batch, training.generator, places))
         training.optimizer.zero_grad()
-        loss = _loss(training.model, training.heads, images, labels, training.data.num_classes, training.recipe)
+        loss = training.loss(images, labels)
         loss.backward()
         training.optimizer.step()
         loss.item()
@@ -80,7 +79,7 @@ def plain_step(training: _Training) -> Callable[[_Training], None]:
     return step
 
 
-def step_by_part(training: _Training) -> dict[str, float]:
+def step_by_part(training: Training) -> dict[str, float]:
     """Milliseconds of the parts of a step of ours, each waited for."""
     stamps: list[float] = []
 
@@ -94,7 +93,7 @@ def step_by_part(training: _Training) -> dict[str, float]:
     images, labels = training.augment(*batch, training.generator, places)
     stamp()
     training.optimizer.zero_grad()
-    loss = _loss(training.model, training.heads, images, labels, training.data.num_classes, training.recipe)
+    loss = training.loss(images, labels)
     stamp()
     training.scaler.scale(loss).backward()
     stamp()
@@ -111,7 +110,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def images_a_second(training: _Training, step: Callable[[_Training], None], options: Options) -> float:
+def images_a_second(training: Training, step: Callable[[Training], None], options: Options) -> float:
     """After a warm-up; waited for at both ends."""
     warm, steps = (1, 2) if options.tiny else (8, 25)
     with training.heads.reading(training.model) if training.heads.names else nullcontext():
