@@ -158,6 +158,7 @@ def evaluate(
     threads: ThreadsOption = 1,
     storage: StorageOption = None,
     as_json: JsonOption = False,
+    trust_code: TrustOption = False,
 ) -> None:
     """Score a network with its weights, or those of a file, on a split of a data set. Nothing is trained."""
     from nasseg.network.evaluate import evaluate_address

@@ -28,14 +28,16 @@ class KeyMap:
     """Rules that rename the tensors of one publisher's files.
 
     source: the file in words. file: a layer that distinguishes such a file. network: a layer that the network must
-    have. rules: pattern of the file -> pattern of the network. dropped: pattern -> description, of tensors without a
-    place here. note: a remark for the reader.
+    have. rules: pattern of the file -> pattern of the network. joined: layer of the network -> convolutions of the file
+    whose results are summed, and which are one here, on their maps joined in this order. dropped: pattern ->
+    description, of tensors without a place here. note: a remark for the reader.
     """
 
     source: str
     file: str
     network: str
     rules: Mapping[str, str]
+    joined: Mapping[str, Sequence[str]] = field(default_factory=dict)
     dropped: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 

@@ -4,7 +4,7 @@ import argparse
 import codecs
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -20,6 +20,7 @@ from nasseg.train.checkpoint import without_checksum
 from nasseg.train.key_maps import check_rules, key_maps, rename
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "weights", "state")
+_NO_PLACE, _SHOWN = "the model has no ", 3
 # Plain data in checkpoints besides tensors: options of argparse, and numbers of numpy, old and new.
 _SCALAR = np.float64(0).__reduce__()[0]
 _PLAIN: list[Any] = [argparse.Namespace, codecs.encode, np.dtype, *{type(np.dtype(code)) for code in "?bhilBHILefd"}]
@@ -45,7 +46,7 @@ class Loaded:
 
     matched: taken; skipped: in the file, but not in the model or of another shape (name -> why); missing: of the model,
     left as initialised; sha256: of the file; source: the file in words, if its names identify it; notes: remarks for
-    the reader.
+    the reader; nearest: names of either side without a partner, the first few beside the most similar on the other.
     """
 
     matched: tuple[str, ...]
@@ -54,6 +55,7 @@ class Loaded:
     sha256: str
     source: str = ""
     notes: tuple[str, ...] = ()
+    nearest: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return counts, then the tensors that were not taken; layers of one part with one reason share a line."""
@@ -62,7 +64,7 @@ class Loaded:
         found += [f"taken for {self.source}"] if self.source else []
         found += [f"skipped {name}: {why}" for name, why in _together(self.skipped)]
         found += [f"missing {name}: {why}" for name, why in _together(dict.fromkeys(self.missing, "as initialised"))]
-        return [*found, *self.notes]
+        return [*found, *self.nearest, *self.notes]
 
 
 def _together(reasons: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -91,6 +93,8 @@ def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] 
     known = None
     if not key_map and not any(name in own for name in names.values()):
         known = next((one for one in key_maps() if one.fits(names.values(), own)), None)
+    for layer, parts in (known.joined if known else {}).items():
+        _join(state, names, layer, parts)
     rules, dropped = (known.rules, known.dropped) if known else (key_map or {}, {})
     renamed = rename([*names.values()], [*own], rules, dropped)
     taken: dict[str, Tensor] = {}
@@ -101,20 +105,23 @@ def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] 
             continue
         name = renamed.names[names[key]]
         if name not in own:
-            skipped[key] = f"the model has no {name}"
+            skipped[key] = f"{_NO_PLACE}{name}"
         elif own[name].shape != tensor.shape:
             skipped[key] = f"it is {list(tensor.shape)}, the model's is {list(own[name].shape)}"
         else:
             taken[name] = tensor
+    missing = tuple(name for name in own if name not in taken)
+    strange = {key: state[key] for key, why in skipped.items() if why.startswith(_NO_PLACE)}
+    nearest = tuple(_nearest(strange, {name: own[name] for name in missing}))
     if not taken:
+        reasons = "; ".join(nearest or sorted({*skipped.values()})) or "the file holds nothing"
         raise MisfitError(
-            f"no tensor of {path} fits the model. {_nearest(state, own)}; give a map of patterns from the file to the "
-            "model with --init-map"
+            f"no tensor of {path} fits the model. {reasons}; give a map of patterns from the file to the model with "
+            "--init-map"
         )
     model.load_state_dict(taken, strict=False)
-    missing = tuple(name for name in own if name not in taken)
     notes = (known.note,) if known and known.note else ()
-    return Loaded(tuple(taken), skipped, missing, sha256, known.source if known else "", notes)
+    return Loaded(tuple(taken), skipped, missing, sha256, known.source if known else "", notes, nearest)
 
 
 def load_whole(model: nn.Module, path: Path | str, key_map: Mapping[str, str] | None = None) -> Loaded:
@@ -127,6 +134,7 @@ def load_whole(model: nn.Module, path: Path | str, key_map: Mapping[str, str] | 
     if found.missing:
         reasons = [line for line in found.lines() if line.startswith(("skipped", "missing"))]
         more = f"; and {len(reasons) - 6} more" if len(reasons) > 6 else ""
+        more += "".join(f"; {line}" for line in found.nearest)
         raise UserError(
             f"{path} does not fill this network: {len(found.missing)} of its {len(found.matched) + len(found.missing)} "
             f"tensors are not in it. {'; '.join(reasons[:6])}{more}. Give the network and the number of classes that "
@@ -149,15 +157,35 @@ def load_strictly(model: nn.Module, content: bytes, name: str) -> nn.Module:
     return model
 
 
-def _nearest(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """Return the first names of the file, each beside the most similar one of the model, of its shape if possible."""
-    found = []
-    for key, tensor in list(state.items())[:3]:
-        alike = [name for name in own if own[name].shape == tensor.shape] or [*own]
-        near = max(alike, key=lambda name: SequenceMatcher(None, key, name).ratio(), default="nothing")
-        shape = f" {list(own[near].shape)}" if near in own else ""
-        found.append(f"{key} {list(tensor.shape)} is nearest to {near}{shape}")
-    return "; ".join(found) or "the file holds nothing"
+def _join(state: dict[str, Tensor], names: dict[str, str], layer: str, parts: Sequence[str]) -> None:
+    """Replace convolutions whose results are summed by the one that does the same on their maps, joined."""
+    keys = {name: key for key, name in names.items()}
+    both = [[keys.get(f"{part}.{kind}", "") for part in parts] for kind in ("weight", "bias")]
+    weights, biases = ([state[key] for key in of_kind if key] for of_kind in both)
+    if len(weights) < len(parts) or len({(len(one), *one.shape[2:]) for one in weights}) > 1:
+        return
+    for key in (key for of_kind in both for key in of_kind if key):
+        del state[key], names[key]
+    state[f"{layer}.weight"] = torch.cat(weights, 1)
+    if biases:
+        state[f"{layer}.bias"] = torch.stack(biases).sum(0)
+    names.update({key: key for key in (f"{layer}.weight", f"{layer}.bias") if key in state})
+
+
+def _nearest(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Iterator[str]:
+    """Yield the first names of a file, then of a model, each beside the most similar one of the other side.
+
+    Names of one shape are preferred.
+    """
+    pairs = dict.fromkeys((name, _most_similar(name, theirs, ours)) for name in list(theirs)[:_SHOWN] if ours)
+    pairs |= dict.fromkeys((_most_similar(name, ours, theirs), name) for name in list(ours)[:_SHOWN] if theirs)
+    for their, our in pairs:
+        yield f"{their} {list(theirs[their].shape)} is nearest to {our} {list(ours[our].shape)}"
+
+
+def _most_similar(name: str, own: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> str:
+    alike = [other for other in others if others[other].shape == own[name].shape] or [*others]
+    return max(alike, key=lambda other: SequenceMatcher(None, name, other).ratio())
 
 
 def weights_hash(path: Path | str) -> str:

@@ -17,6 +17,9 @@ FACTS = Path(__file__).parents[3] / "shared" / "facts" / "released"
 # As released, file by file: address here, largest difference of a logit as a share of the largest one.
 RELEASED = [("regseg", "regseg"), ("dabnet-19", "dabnet"), ("stdc1-seg", "stdc1-seg")]
 CLOSE = 1e-5
+# By decoder: tensors of the authors' files, and logits of their own decoder (github.com/RolandGao/RegSeg) with the
+# weights of `value` on maps of numpy.random.default_rng(0), at strides 8, then 16.
+DECODERS = json.loads(Path(__file__).with_name("released_decoders.json").read_text())
 
 # Of shipped maps, by the beginning of their sources: some layers of a file, in its order, and where they are here.
 LAYERS = {
@@ -86,6 +89,13 @@ LAYERS = {
         ("features.17.conv.2", "encoder.encoder.levels.4.6.main.6"),
         ("features.18.0", "encoder.last.conv.0"),
     ],
+    "torchvision's LRASPP": [
+        ("classifier.low_classifier", None),
+        ("backbone.0.0", "encoder.encoder.levels.0.0.0"),
+        ("backbone.4.block.0.0", "encoder.encoder.levels.2.0.main.0"),
+        ("backbone.16.0", "encoder.last.conv.0"),
+        ("backbone.15.block.0.0", "encoder.encoder.levels.4.2.main.0"),
+    ],
     "a MobileNetV3 by the names of timm": [
         ("conv_stem", "encoder.encoder.levels.0.0.0"),
         ("bn1", "encoder.encoder.levels.0.0.1"),
@@ -111,8 +121,8 @@ LAYERS = {
 
 @pytest.mark.parametrize("source", LAYERS)
 def test_shipped_maps_take_each_layer_to_its_place(source):
-    pairs = [(f"{theirs}.weight", f"{ours}.weight") for theirs, ours in LAYERS[source]]
-    names, own = [theirs for theirs, _ in pairs], [ours for _, ours in pairs]
+    pairs = [(f"{theirs}.weight", f"{ours}.weight") for theirs, ours in LAYERS[source] if ours]
+    names, own = [f"{theirs}.weight" for theirs, _ in LAYERS[source]], [ours for _, ours in pairs]
     chosen = next(one for one in key_maps() if one.fits(names, own))
     assert chosen.source.startswith(source)
     assert rename(names, own, chosen.rules, chosen.dropped).names == dict(pairs)
@@ -152,6 +162,24 @@ def test_a_released_file_gives_the_authors_logits(tmp_path, name, address):
     with torch.no_grad():
         logits = model(image)[0, :, ::32, ::64].flatten()
     expected = torch.tensor(facts["expected"]["values"])
+    assert float((logits - expected).abs().max()) <= CLOSE * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoder_of_table_5_gives_the_authors_logits(tmp_path, name):
+    """Hold what is joined in which order: two orders fit the same weights, and one of them computes nonsense."""
+    keys, expected = DECODERS[name]["keys"], torch.tensor(DECODERS[name]["expected"])
+    state = {"body.stage16.0.conv1.weight": torch.zeros(1), **{key: value(key, shape) for key, shape in keys.items()}}
+    torch.save(state, tmp_path / "released.pth")
+    model = make_arch(f"regseg-t5-{name}").build(19).eval()
+    found = load_weights(model, tmp_path / "released.pth")
+    assert {*found.skipped} == {"body.stage16.0.conv1.weight"}
+    assert {missing.partition(".")[0] for missing in found.missing} == {"encoder"}
+    random = np.random.default_rng(0)
+    maps = {"stage3": random.standard_normal((1, 128, 8, 16)), "stage4": random.standard_normal((1, 320, 4, 8))}
+    with torch.no_grad():
+        logits = model.head(model.decoder({key: torch.tensor(of, dtype=torch.float32) for key, of in maps.items()}))
+    logits = logits[0, :, ::4, ::8].flatten()[: len(expected)]
     assert float((logits - expected).abs().max()) <= CLOSE * float(expected.abs().max())
 
 

@@ -83,6 +83,22 @@ def test_names_that_do_not_fit_are_shown_beside_the_nearest_ones(tmp_path):
     assert not load_whole(build(), tmp_path / "theirs.pt", {"net.*": "*"}).missing
 
 
+def test_the_few_names_without_a_partner_are_shown_from_both_sides(tmp_path):
+    theirs = {name.replace("decoder.fine.1", "decoder.detail.bn"): t for name, t in build().state_dict().items()}
+    theirs = {name: tensor for name, tensor in theirs.items() if "running" not in name and "num_batches" not in name}
+    torch.save(theirs, tmp_path / "theirs.pt")
+    found = load_weights(build(), tmp_path / "theirs.pt")
+    width = list(theirs["decoder.detail.bn.weight"].shape)
+    assert found.nearest[:2] == (
+        f"decoder.detail.bn.weight {width} is nearest to decoder.fine.1.weight {width}",
+        f"decoder.detail.bn.bias {width} is nearest to decoder.fine.1.bias {width}",
+    )
+    assert "encoder.stem.1.running_mean" in found.nearest[2]
+    assert {*found.nearest} <= {*found.lines()}
+    with pytest.raises(UserError, match=r"decoder\.detail\.bn\.weight .* is nearest to decoder\.fine\.1\.weight"):
+        load_whole(build(), tmp_path / "theirs.pt")
+
+
 def test_weights_that_must_fill_the_network_and_do_not_are_refused(tmp_path):
     save_weights(build(19), tmp_path / "start.pt")
     with pytest.raises(UserError, match=r"2 of its \d+ tensors are not in it.*it is \[19, 16, 1, 1\].*of classes"):
