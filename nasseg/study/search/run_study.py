@@ -74,7 +74,8 @@ def run_study(
         context = replace(context, weights=weights_place(settings.runs, study.name))
     WeightStore(context.weights).check()
     reuse = _points_of_other_studies(study, settings, context, proposer)
-    record = _open(study, settings, context)
+    with storage_faults(settings.storage):
+        record = _open(study, settings, context)
     steps: dict[int, int] = {}  # candidate -> training step
     setup = Setup(
         context=context,

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from pydantic_core import from_json  # twice as fast as the standard library's
@@ -66,6 +67,8 @@ def _tables(storage: RDBStorage) -> Iterator[Any]:
         cursor.execute("SELECT schema_version FROM version_info")
         with no_collection():
             yield cursor if cursor.fetchone()[0] == SCHEMA else None
+    except storage.engine.dialect.loaded_dbapi.Error as error:  # the driver's own: SQLAlchemy is passed by here
+        raise StorageInternalError(str(error)) from error
     finally:
         connection.close()
 

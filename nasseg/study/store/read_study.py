@@ -12,7 +12,7 @@ from nasseg.records import Objective, PublishedPoint, StudyRecord, TrialRow
 from nasseg.study.store.read_journal import JournalStudy, journal_studies
 from nasseg.study.store.read_sql import Measurements, bulk_rows, make_row
 from nasseg.study.store.record import Record, study_names
-from nasseg.study.store.storage import default_url, is_there, journal_path, open_storage
+from nasseg.study.store.storage import default_url, is_there, journal_path, open_storage, storage_faults
 from nasseg.study.store.trial_attributes import PUBLISHED
 
 _READER = Measurements()
@@ -22,9 +22,14 @@ def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
     """Read the record of a study by name, or by the path of its file, with the latest latencies of its networks.
 
     Raises:
-        UserError: nothing is stored there.
+        UserError: nothing is stored there, or it cannot be read.
     """
     label = _label(str(name))
+    with storage_faults(storage or default_url(label)):
+        return _read(label, storage)
+
+
+def _read(label: str, storage: str | None) -> StudyRecord:
     journal = journal_path(storage) if storage else None
     studies = journal_studies(journal) if journal else {}
     if label not in studies:
