@@ -5,15 +5,17 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from nasseg.analyse.front import Box, Floats, Mask, front_probability, hypervolume, pareto_front, reference_box
 from nasseg.figures import USUAL, all_figures, figure_in, least_of
 from nasseg.limits import Breach, Limits, breaches
 from nasseg.records import AccuracyProtocol, PublishedPoint, StudyRecord, TrialRow
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Outcome = Literal["finished", "reused", "stopped", "rejected", "failed", "running", "waiting"]
 
@@ -203,7 +205,7 @@ def trial_figures(trial: TrialRow) -> dict[str, float]:
     return dict(known)
 
 
-def trials_frame(record: StudyRecord) -> pd.DataFrame:
+def trials_frame(record: StudyRecord) -> "pd.DataFrame":
     """Return a row for each trial, in the order of the study.
 
     Columns: number, family, state, the objectives, then macs, params, latency_ms (median) and miou unless they are
@@ -213,8 +215,10 @@ def trials_frame(record: StudyRecord) -> pd.DataFrame:
     return _frame(record, zip(record.trials, on_front(record).tolist(), strict=True))
 
 
-def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> pd.DataFrame:
+def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> "pd.DataFrame":
     """Return a row for each (trial, whether it is on the front)."""
+    import pandas as pd
+
     names = [objective.name for objective in record.objectives]
     names += [name for name in USUAL if name not in names]
     rows = []
@@ -235,7 +239,7 @@ def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> pd.D
     return frame.astype({"on_front": bool, "disturbed": bool, "reused_from": "Int64", "rung": "Int64", "seed": "Int64"})
 
 
-def front_frame(record: StudyRecord) -> pd.DataFrame:
+def front_frame(record: StudyRecord) -> "pd.DataFrame":
     """Return the rows of `trials_frame` that are on the front, best first by the first objective."""
     members = [(trial, True) for trial, on in zip(record.trials, on_front(record).tolist(), strict=True) if on]
     first = record.objectives[0]
@@ -247,11 +251,13 @@ def front_frame(record: StudyRecord) -> pd.DataFrame:
 _QUANTILE_ERROR = {"latency_ms": 1.253, "latency_p90_ms": 1.709, "latency_p99_ms": 3.733}
 
 
-def seeds_frame(record: StudyRecord) -> pd.DataFrame:
+def seeds_frame(record: StudyRecord) -> "pd.DataFrame":
     """Return a row for each network finished with several seeds under otherwise equal protocols: its mIoU's spread.
 
     Columns: arch_id, family, numbers (its trials), seeds, mean, sd, low, high (percent).
     """
+    import pandas as pd
+
     found: dict[tuple[str, AccuracyProtocol], list[TrialRow]] = {}
     for trial in record.trials:
         if outcome(trial) == "finished" and trial.measurement and trial.accuracy:
