@@ -216,16 +216,28 @@ def trials_frame(record: StudyRecord) -> "pd.DataFrame":
 
 
 def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> "pd.DataFrame":
-    """Return a row for each (trial, whether it is on the front)."""
     import pandas as pd
 
+    names = shown_figures(record)
+    fixed = ["on_front", "over_limit", "disturbed", "reason", "reused_from", "rung", "seed", "arch_id", "arch"]
+    frame = pd.DataFrame(_rows(record, trials), columns=["number", "family", "state", *names, *fixed])
+    frame[names] = frame[names].astype(float)
+    return frame.astype({"on_front": bool, "disturbed": bool, "reused_from": "Int64", "rung": "Int64", "seed": "Int64"})
+
+
+def shown_figures(record: StudyRecord) -> list[str]:
+    """Return the figures that every row of a trial has: the objectives, then the usual ones."""
     names = [objective.name for objective in record.objectives]
-    names += [name for name in USUAL if name not in names]
-    rows = []
+    return names + [name for name in USUAL if name not in names]
+
+
+def _rows(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> list[dict[str, Any]]:
+    """Return a row for each (trial, whether it is on the front)."""
+    names, rows = shown_figures(record), []
     for trial, front in trials:
         arch, figures = dict(trial.arch or {}), trial_figures(trial)
         row: dict[str, Any] = {"number": trial.number, "family": arch.pop("family", None), "state": trial.state}
-        row |= {name: figures.get(name) for name in names}
+        row |= {name: float(figures[name]) if name in figures else None for name in names}
         broken = broken_limit(record.limits, trial) if outcome(trial) == "finished" else None
         row |= {"on_front": front, "over_limit": str(broken) if broken else None, "disturbed": is_disturbed(trial)}
         row |= {"reason": trial.reason, "reused_from": trial.reused_from}
@@ -233,10 +245,14 @@ def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> "pd.
         row |= {"arch_id": trial.measurement.arch_id if trial.measurement else None}
         row |= {"arch": json.dumps(arch) if trial.arch else None}
         rows.append(row)
-    fixed = ["on_front", "over_limit", "disturbed", "reason", "reused_from", "rung", "seed", "arch_id", "arch"]
-    frame = pd.DataFrame(rows, columns=["number", "family", "state", *names, *fixed])
-    frame[names] = frame[names].astype(float)
-    return frame.astype({"on_front": bool, "disturbed": bool, "reused_from": "Int64", "rung": "Int64", "seed": "Int64"})
+    return rows
+
+
+def front_rows(record: StudyRecord) -> list[dict[str, Any]]:
+    """Return the rows of `front_frame` without pandas, which takes long to import; what is not known is None."""
+    members = [(trial, True) for trial, on in zip(record.trials, on_front(record).tolist(), strict=True) if on]
+    first = record.objectives[0]
+    return sorted(_rows(record, members), key=lambda row: row[first.name], reverse=first.direction == "maximize")
 
 
 def front_frame(record: StudyRecord) -> "pd.DataFrame":
