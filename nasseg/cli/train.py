@@ -292,7 +292,7 @@ def finish(
             str(row["seeds"]),
         )
         mious = (_spread(row[name], row[f"{name}_sd"]) for name in FIGURES)
-        table.add_row(f"#{row['number']} {row['family']}", *times, *mious)
+        table.add_row(f"{done.searched.name}#{row['number']} {row['family']}", *times, *mious)
     out.print(table)
     if frame["disturbed"].any() or frame["searched_disturbed"].any():
         out.print(DOUBTFUL)
