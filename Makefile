@@ -9,13 +9,16 @@ SYSMON := $(shell $(PYTHON) -c 'import sys; print("--cov" if sys.version_info >=
 COVERAGE ?= $(SYSMON)
 export COVERAGE_CORE = $(if $(SYSMON),sysmon,ctrace)
 
-.PHONY: search test coverage test-slow lint lint-scripts
+.PHONY: search test quick coverage test-slow lint lint-scripts
 
 search: .venv/installed
 	$(BIN)/nasseg search quickstart
 
-test: .venv/installed lint
-	$(BIN)/python -m pytest -m "not slow" -n 2 $(COVERAGE)
+test: .venv/installed
+	$(MAKE) --no-print-directory -j 2 lint quick
+
+quick: .venv/installed
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(COVERAGE)
 
 coverage:
 	$(MAKE) test COVERAGE=--cov

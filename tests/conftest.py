@@ -3,6 +3,7 @@
 Two processes of two threads each on two cores take longer than two of one.
 """
 
+import gc
 import os
 import signal
 import tempfile
@@ -13,3 +14,10 @@ for name in ("CACHE", "LOCKS"):
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NASSEG_PATIENCE", "0")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it, and tests send it
+
+
+def pytest_collection_finish():
+    """Let the garbage collector pass over what imports made, and seldom over all the rest: a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(700, 10, 100)

@@ -1,8 +1,8 @@
 """The command line: what each command prints, writes and refuses."""
 
 import json
-import subprocess
-import sys
+import runpy
+from unittest import mock
 
 import pytest
 
@@ -33,13 +33,17 @@ def fails(*arguments, cwd, **environment):
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """A folder in which a tiny study was run, by a process of its own, and what that printed."""
+    """A folder in which a tiny study was run, and what that printed."""
     folder = tmp_path_factory.mktemp("searched")
     (folder / "tiny.yaml").write_text(TINY_STUDY.format(space="quickstart", workers=1))
-    command = [sys.executable, "-m", "nasseg", "search", "tiny.yaml"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder, done.stdout
+    return folder, nasseg("search", "tiny.yaml", cwd=folder).stdout
+
+
+def test_the_package_is_the_command(capsys):
+    with mock.patch("sys.argv", ["nasseg", "spaces"]), pytest.raises(SystemExit) as ended:
+        runpy.run_module("nasseg", run_name="__main__")
+    assert not ended.value.code
+    assert "quickstart" in capsys.readouterr().out
 
 
 def test_search_ends_with_the_front_and_the_report(searched):
@@ -243,19 +247,6 @@ def test_two_workers_and_a_journal(tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY_STUDY.format(space="quickstart", workers=2))
     done = nasseg("search", "tiny.yaml", "--storage", "study.log", cwd=tmp_path)
     assert "3 of 3 trained" in done.stdout
-
-
-def test_import_is_quick_and_light():
-    """What `import nasseg` and a report load; times are for tests/benchmarks."""
-    code = "import sys, nasseg, nasseg.report; print(sorted({'torch', 'optuna', 'ray'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-    code = "import sys, nasseg; print(sorted({'pandas', 'plotly', 'pydantic', 'yaml'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-    code = "import sys, nasseg.study.store.read_study, nasseg.study.driver.budget; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"  # what status and front read a study with
 
 
 @pytest.mark.slow

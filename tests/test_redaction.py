@@ -16,11 +16,10 @@ from nasseg.cli import shared
 from nasseg.errors import UserError
 from nasseg.redaction import cell, command_line, keep_secret, redact, redact_all, shown
 from nasseg.report import write_report
-from nasseg.study.engines import local_engine
 from nasseg.study.search.run_study import run_study
 from nasseg.study.store.storage import open_storage, storage_faults
 from nasseg.study.store.weight_store import WeightStore
-from tests.study.fakes import InlineEngine, make_driver
+from tests.study.fakes import make_driver, search_here
 from tests.study.search.test_faults import tiny
 
 SECRETS = st.text("aZ7é@/: ?#&=+%'\"\\$(;,*", min_size=6, max_size=20).filter(lambda text: len(set(text)) > 3)
@@ -128,9 +127,8 @@ def test_a_long_word_is_looked_through_at_once():
 
 
 def test_a_search_keeps_no_password_in_its_storage_or_report(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NASSEG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(local_engine, "LocalEngine", InlineEngine)
+    search_here(monkeypatch, tmp_path)
     runs = "memory://me@firm.example:ge/h@im geheim@host/place"
     command = command_line(["nasseg", "search", "tiny", "--runs", runs])
     ended = run_study(tiny(tmp_path), storage=f"sqlite:///{tmp_path}/s.db", runs=runs, command=command, trials=1)

@@ -140,25 +140,42 @@ def _tex(text: str) -> str:
     return "".join(special.get(character, character) for character in text)
 
 
-def terminal(comparison: Comparison) -> str:
-    """Return the comparison as plain text in aligned columns."""
+def terminal(comparison: Comparison, width: int | None = None) -> str:
+    """Return the comparison as plain text in aligned columns.
+
+    width: of the terminal; columns that do not fit beside the names of rows follow below them.
+    """
     table = grid(comparison)
     columns = list(zip(*table.rows, strict=True))
     heads = [
         wrap(head, max(len(word) for word in [*head.split(), *column]))
         for head, column in zip(table.heads, columns, strict=True)
     ]
-    above = list(zip_longest(*heads, fillvalue=""))
-    lines = [*above, *table.rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(table.heads))]
-    padded = [
-        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    ]
-    rule = "-" * len(padded[0])
-    body = [line.rstrip() for line in [*padded[: len(above)], rule, *padded[len(above) :]]]
+    widths = [max(map(len, [*head, *column])) for head, column in zip(heads, columns, strict=True)]
+    body = []
+    for block in _blocks(widths, width):
+        above = list(zip_longest(*(heads[i] for i in block), fillvalue=""))
+        lines = [*above, *(tuple(row[i] for i in block) for row in table.rows)]
+        padded = [
+            "  ".join(c.rjust(widths[i]) if i else c.ljust(widths[i]) for i, c in zip(block, line, strict=True))
+            for line in lines
+        ]
+        rule = "-" * len(padded[0])
+        body += [line.rstrip() for line in [*padded[: len(above)], rule, *padded[len(above) :]]] + [""]
     head = [_title(comparison), comparison.question, comparison.conclusion, ""]
-    return "\n".join([*head, *body, "", *table.notes]) + "\n"
+    return "\n".join([*head, *body, *table.notes]) + "\n"
+
+
+def _blocks(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """Return the columns of each block: the first one, and as many others as fit, one at least."""
+    blocks, used = [[0]], widths[0]
+    for column, wide in enumerate(widths[1:], start=1):
+        if width is not None and used + 2 + wide > width and len(blocks[-1]) > 1:
+            blocks.append([0])
+            used = widths[0]
+        blocks[-1].append(column)
+        used += 2 + wide
+    return blocks
 
 
 def csv(comparisons: Sequence[Comparison]) -> str:
@@ -204,17 +221,19 @@ def as_json(comparisons: Sequence[Comparison]) -> str:
     return json.dumps(data, ensure_ascii=False, indent=1)
 
 
-_EACH: dict[str, Callable[[Comparison], str]] = {"text": terminal, "markdown": markdown, "latex": latex}
+_EACH: dict[str, Callable[[Comparison], str]] = {"markdown": markdown, "latex": latex}
 _ALL: dict[str, Callable[[Sequence[Comparison]], str]] = {"csv": csv, "json": as_json}
-FORMATS = (*_EACH, *_ALL)
+FORMATS = ("text", *_EACH, *_ALL)
 
 
-def render(comparisons: Sequence[Comparison], form: str = "text") -> str:
-    """Return comparisons as one text: `text`, `markdown`, `latex`, `csv` or `json`.
+def render(comparisons: Sequence[Comparison], form: str = "text", width: int | None = None) -> str:
+    """Return comparisons as one text: `text` of a width, `markdown`, `latex`, `csv` or `json`.
 
     Raises:
         UserError: no such format.
     """
+    if form == "text":
+        return "\n".join(terminal(one, width) for one in comparisons)
     if form in _ALL:
         return _ALL[form](comparisons)
     if form not in _EACH:

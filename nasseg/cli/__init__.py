@@ -2,7 +2,17 @@
 
 import sys
 
-from nasseg.cli import data, export, latency, replay, reproduce, search, spaces, train  # noqa: F401  (define the verbs)
+from nasseg.cli import (  # noqa: F401  (define the verbs)
+    data,
+    export,
+    latency,
+    replay,
+    reproduce,
+    search,
+    show_front,
+    spaces,
+    train,
+)
 from nasseg.cli.shared import app
 from nasseg.errors import UserError
 from nasseg.redaction import shown

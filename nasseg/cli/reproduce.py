@@ -13,6 +13,7 @@ from rich.table import Column
 
 from nasseg.cli.shared import (
     JsonOption,
+    SplitsOption,
     StorageOption,
     Table,
     Ticker,
@@ -21,6 +22,7 @@ from nasseg.cli.shared import (
     parse_settings,
     parse_size,
     print_json,
+    splits_of,
     storage_of,
     this_command,
 )
@@ -54,6 +56,14 @@ def reproduce(
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Image size for training. Default for scenes: 256x512.")
     ] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DATA",
+            help="Data that rows need besides: to pre-train on, or by `nasseg label`. Repeatable.",
+        ),
+    ] = None,
+    splits: SplitsOption = None,
     recipe_settings: Annotated[
         list[str] | None,
         typer.Option("--recipe-set", metavar="KEY=VALUE", help="Replace a setting of all recipes. Repeatable."),
@@ -69,6 +79,7 @@ def reproduce(
     Call it again to resume and to show earlier measurements.
     """
     from nasseg.tables.fill import measured
+    from nasseg.tables.reproduce import given_data
     from nasseg.tables.table_file import load_table, tables
 
     if table is None:
@@ -79,10 +90,15 @@ def reproduce(
     form = "json" if as_json else form or _FORMS.get(output.suffix if output else "", "text")
     _check_output(form, output)
     given = {"--steps": steps, "--epochs": epochs, "--seeds": seeds, "--size": size, "--recipe-set": recipe_settings}
+    given |= {"--splits": splits, "--extra": extra}
+    options = {**({"size": list(seen)} if (seen := parse_size(size)) else {}), **splits_of(splits)}
     if data is None and (asked := [option for option, value in given.items() if value]):
         raise UserError(f"{', '.join(asked)} need a training: name its data, as in --data scenes")
     loaded = [load_table(name) for name in (tables() if table == "all" else [table])]
-    training = _training(data, steps, epochs, seeds or 1, size, recipe_settings, device, threads) if data else None
+    training = None
+    if data:
+        sets = given_data(loaded, data, options, {k: str(v) for k, v in parse_settings(extra or [], "--extra").items()})
+        training = _training(sets, steps, epochs, seeds or 1, recipe_settings, device, threads)
     where = storage_of(storage)
     if dry_run:
         _hours(loaded, training, device if latency else None, where, as_json)
@@ -114,22 +130,19 @@ def _list(as_json: bool) -> None:
 
 
 def _training(
-    data: str,
+    sets: dict[str, Any],
     steps: int | None,
     epochs: float | None,
     seeds: int,
-    size: str | None,
     recipe_settings: list[str] | None,
     device: str,
     threads: int,
 ) -> "Training":
     from nasseg.tables.fitted_recipe import Training
-    from nasseg.tables.reproduce import table_data
 
-    options = {"size": list(seen)} if (seen := parse_size(size)) else {}
     settings = parse_settings(recipe_settings or [], "--recipe-set")
     return Training(
-        data=table_data(data, options),
+        **sets,
         steps=steps,
         epochs=epochs,
         settings=settings,
@@ -181,7 +194,7 @@ def _show(found: Sequence[Any], form: str, output: Path | None) -> None:
         target = write_tables(found, output or Path("reports/tables.html"))
         print(f"report: {target}")
         return
-    text = render(found, form)
+    text = render(found, form, out.width if output is None and out.is_terminal else None)
     if output is None:
         print(shown(text))
         return

@@ -20,11 +20,11 @@ from nasseg.cli.shared import (
     storage_of,
     this_command,
 )
+from nasseg.cli.show_front import next_steps, print_front
 from nasseg.errors import UserError
 
 if TYPE_CHECKING:
     from nasseg.analyse.compute_spent import Compute
-    from nasseg.records import StudyRecord
     from nasseg.study.search.dry_run import Preview
 
 
@@ -109,13 +109,15 @@ def search(
     out.print(ended.reason)
     if ended.interrupted:
         out.print(f"{ended.requeued} running trials were re-queued. To resume: {this_command()}")
-    _print_front(ended.record)
+    print_front(ended.record, {})
     if line := doubts_of(ended.record).line(loaded.name):
         out.print(line)
     from nasseg.report import write_report  # slow to import: a mistyped command must not wait for it
 
     path = write_report(ended.record, report_path or runs_folder(loaded.name) / "report.html")
     out.print(f"report: {path}")
+    for line in next_steps(ended.record):
+        out.print(line)
     if ended.fault:
         raise UserError(f"{ended.fault}; all measurements are kept: mend this and run the same command again")
     if ended.interrupted:
@@ -123,23 +125,6 @@ def search(
     if not any(trial.state == "COMPLETE" for trial in ended.record.trials):
         out.print("no network was finished: `nasseg status` says why")
         raise typer.Exit(1)
-
-
-@app.command()
-def front(
-    study: Annotated[str, typer.Argument(help="Study by name or path.")],
-    storage: StorageOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print the Pareto front of a study."""
-    from nasseg.analyse.trials import front_frame
-    from nasseg.study.store.read_study import read_study
-
-    record = read_study(study, storage_of(storage))
-    if as_json:
-        print_json(json.loads(front_frame(record).to_json(orient="records")))
-    else:
-        _print_front(record)
 
 
 @app.command()
@@ -260,23 +245,6 @@ def _spent(compute: "Compute") -> str:
     saved = ", ".join(f"{duration(seconds)} by {what}" for what, seconds in parts.items() if seconds)
     money = "" if compute.money is None else f", cost {compute.money:.2f}"
     return f"trained for {duration(compute.trained)}{money}" + (f"; saved about {saved}" if saved else "")
-
-
-def _print_front(record: "StudyRecord") -> None:
-    from nasseg.analyse.trials import front_frame
-
-    frame = front_frame(record)
-    names = [objective.name for objective in record.objectives]
-    if frame.empty:
-        out.print("no trial is finished yet: the front is empty")
-        return
-    table = Table("trial", "family", *names, title=f"front of {record.name}: {len(frame)} networks")
-    for _, row in frame.sort_values(names[0], ascending=False).iterrows():
-        cells = (latency_cell(f"{row[n]:,.4g}", row["disturbed"] and n.startswith("latency")) for n in names)
-        table.add_row(str(row["number"]), str(row["family"]), *cells)
-    out.print(table)
-    if frame["disturbed"].any() and any(name.startswith("latency") for name in names):
-        out.print(DOUBTFUL)
 
 
 def _print_preview(found: "Preview") -> None:

@@ -51,25 +51,37 @@ app = typer.Typer(
 
 
 class Output(Console):
-    """The terminal: what is printed is text, whoever wrote it, and holds no password."""
+    """The terminal: what is printed is text, whoever wrote it, and holds no password. A pipe gets no frames."""
 
     def print(self, *objects: Any, **options: Any) -> None:
+        if not self.is_terminal and len(objects) == 1 and isinstance(objects[0], Table):
+            self.file.write("".join(f"{line}\n" for line in objects[0].lines()))  # rich makes spaces of tabs
+            return
         told = [shown(one) if isinstance(one, str) else one for one in objects]
         super().print(*told, **{"markup": False, "emoji": False, **options})
 
 
 class Table(rich.table.Table):
-    """A table of such text."""
+    """A table of such text. The first column holds names, which are never cut; others wrap between words."""
 
     def __init__(self, *headers: Any, title: str | None = None, **options: Any) -> None:
-        columns = [rich.table.Column(_as_text(head)) if isinstance(head, str) else head for head in headers]
-        super().__init__(*columns, title=_as_text(title), **options)
+        super().__init__(title=_as_text(title), **options)
+        for header in headers:
+            self.add_column(header)
 
     def add_column(self, header: Any = "", *more: Any, **options: Any) -> None:
-        super().add_column(_as_text(header), *more, **options)
+        first = {"no_wrap": True} if not self.columns else {"overflow": "fold"}
+        super().add_column(_as_text(header), *more, **{**first, **options})
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         super().add_row(*map(_as_text, cells), **options)
+
+    def lines(self) -> list[str]:
+        """Return the title, and heads and rows with tabs between their cells."""
+        heads = [column.header for column in self.columns]
+        rows = [heads, *zip(*(column.cells for column in self.columns), strict=True)]
+        title = [str(self.title)] if self.title else []
+        return [*title, *("\t".join(" ".join(str(cell).split()) for cell in row) for row in rows)]
 
 
 def _as_text(value: Any) -> Any:
@@ -88,6 +100,7 @@ def this_command() -> str:
 
 out = Output(soft_wrap=True)
 OFTEN_SECONDS = 10.0  # between lines of progress off a terminal, where many things end in a second
+SELDOM_SECONDS = 60.0  # and where nothing ends
 
 ArchArgument = Annotated[
     str,
@@ -111,6 +124,9 @@ InitOption = Annotated[
     str | None,
     typer.Option(help="Weights: nasseg's own, or released ones of RegSeg, DABNet, STDC, torchvision, timm."),
 ]
+SplitsOption = Annotated[
+    str | None, typer.Option(help="In place of the data's splits, as YAML: {train: [train, val], val: test}.")
+]
 InitMapOption = Annotated[
     Path | None, typer.Option(help="YAML file of patterns, `name there: name here`, for weights with other names.")
 ]
@@ -132,6 +148,11 @@ TrustOption = Annotated[
 
 def storage_of(option: str | None) -> str | None:
     return option or os.environ.get("NASSEG_STORAGE")
+
+
+def splits_of(text: str | None) -> dict[str, Any]:
+    """Return the option of the data that --splits gives."""
+    return {} if text is None else {"splits": parse_value(text)}
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -183,12 +204,13 @@ class Ticker:
             self._status.stop()
 
     def update(self, line: str, mark: object, often: object = None) -> None:
-        """Show the line: off a terminal where `mark` is new, and every few seconds where `often` is."""
+        """Show the line: off a terminal where `mark` is new, every few seconds where `often` is, else each minute."""
         if self._status:
             self._status.update(_as_text(line))
             return
         before, now = self._last, time.monotonic()
-        if mark != before[0] or (often != before[1] and now - self._told >= OFTEN_SECONDS):
+        pause = 0.0 if mark != before[0] else OFTEN_SECONDS if often != before[1] else SELDOM_SECONDS
+        if now - self._told >= pause:
             self.say(line)
             self._last, self._told = (mark, often), now
 

@@ -15,6 +15,7 @@ from nasseg.cli.shared import (
     InputOption,
     JsonOption,
     SetOption,
+    SplitsOption,
     StorageOption,
     Table,
     Ticker,
@@ -25,6 +26,7 @@ from nasseg.cli.shared import (
     parse_settings,
     parse_size,
     print_json,
+    splits_of,
     storage_of,
     this_command,
 )
@@ -54,6 +56,7 @@ def train(
     init: InitOption = None,
     init_map: InitMapOption = None,
     pseudo: Annotated[Path | None, typer.Option(help="Folder of pseudo-labels written by `nasseg label`.")] = None,
+    splits: SplitsOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint.")] = False,
     settings: SetOption = None,
     device: DeviceOption = "cpu",
@@ -80,7 +83,7 @@ def train(
             threads=threads,
             storage=storage_of(storage),
             tell=ticker.say,
-            data_options={"pseudo": str(pseudo)} if pseudo else None,
+            data_options={**({"pseudo": str(pseudo)} if pseudo else {}), **splits_of(splits)},
             on_progress=lambda progress: ticker.update(progress.line(), _tenth(progress)),
         )
     table = Table("figure", "last.pt (val)", "best.pt (val)")

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from nasseg.errors import UserError, unknown
 from nasseg.files import Document, KeyPath, read_yaml
@@ -93,7 +93,7 @@ class Part(BaseModel):
 Splits = dict[SplitName, tuple[Part, ...]]
 
 
-def _as_lists(value: Any) -> Any:
+def as_lists(value: Any) -> Any:
     """Wrap single parts in lists: a split of one part need not be a list."""
     if not isinstance(value, dict):
         return value
@@ -114,7 +114,7 @@ class Layout(BaseModel):
     labelled_only: bool = False
     absent: dict[SplitName, str] = {}
 
-    _lists = field_validator("splits", mode="before")(_as_lists)
+    _lists = field_validator("splits", mode="before")(as_lists)
 
 
 class ClassTable(BaseModel):
@@ -297,26 +297,6 @@ def _read_table(path: Path, _version: tuple[int, int]) -> ClassTable:
     table = table.model_copy(update={"root": root})
     table._home = path.parent
     return table
-
-
-def read_splits(value: Any, where: str) -> Splits:
-    """Return the `splits` of a study's data.
-
-    Raises:
-        UserError: the value is none.
-    """
-    try:
-        return TypeAdapter(Splits).validate_python(_as_lists(value))
-    except ValidationError as error:
-        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-        if first["type"] == "extra_forbidden":
-            raise unknown(f"key of {where}", first["loc"][-1], _KEYS) from None
-        place = ".".join(str(part) for part in first["loc"] if not isinstance(part, int) and part != "[key]")
-        raise UserError(f"{where}: {place}: {first['msg']}, got {first['input']!r}; {_SPLITS}") from None
-
-
-_KEYS = [field.alias or name for name, field in Part.model_fields.items()]
-_SPLITS = "splits are train, val and test, each like {folder: NAME}, {list: FILE} or {sequences: [NAME]}"
 
 
 def _check(document: Document, table: ClassTable) -> None:

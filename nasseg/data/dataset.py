@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nasseg.data import scenes
 from nasseg.data.cache import Check, cached_split, checksums
-from nasseg.data.class_table import ClassTable, Colour, SplitName, Unknown, list_tables, read_splits, read_table
-from nasseg.data.folder import Folder
+from nasseg.data.class_table import ClassTable, Colour, SplitName, Unknown, list_tables, read_table
+from nasseg.data.folder import Folder, read_splits
 from nasseg.data.pseudo_labels import pseudo_samples
 from nasseg.data.recognise import recognise
 from nasseg.data.split import Split
@@ -34,7 +34,8 @@ class DataSet:
 
     fingerprint: a hash of the content; where it differs, accuracies are not comparable. Weights are chosen on `val`,
     never on `test`. counts: images of each split; rules: where each comes from, in words; absent: why there is none.
-    files: what the data are read from, with the size and CRC-32 of each.
+    files: what the data are read from, with the size and CRC-32 of each. trained_on: the splits of the layout that
+    `train` is made of, where that was asked for.
     """
 
     name: str
@@ -46,6 +47,7 @@ class DataSet:
     rules: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Path, Check] = field(default_factory=dict, repr=False)
+    trained_on: tuple[str, ...] = ()
     _read: dict[str, Split] = field(default_factory=dict, repr=False)
 
     @property
@@ -65,6 +67,11 @@ class DataSet:
         if name not in self._read:
             self._read[name] = self.sources[name]()
         return self._read[name]
+
+    @property
+    def val_is_test(self) -> bool:
+        """True if networks are evaluated on the test split, on which no weights may be chosen."""
+        return self.sources.get("test") is self.sources["val"]
 
     def file_marks(self) -> frozenset[int]:
         """Return a number for each file with its name and content, wherever the data lie."""
@@ -130,7 +137,8 @@ def load_data(name: str | Path, **options: Any) -> DataSet:
     A folder that is laid out like a data set that nasseg knows (nasseg/data/datasets), or the name or the file of a
     class table (nasseg.data.class_table); options:
       root: the folder, where a table is named; else what the table says, else the folder of its name.
-      layout: one of the table's. splits: in place of the layout's. unknown: in place of the table's.
+      layout: one of the table's. splits: in place of the layout's, whose own may be named, as in `train: [train, val]`.
+      unknown: in place of the table's.
       size: [height, width] that networks see. Images are made to fit into it, and logits are scaled back to the
       labels' size, at which accuracy is taken. Needed where images are of different sizes.
     Both: pseudo, a folder that `nasseg label` wrote: its images are the split `pseudo`, part of the content; none of
@@ -156,15 +164,23 @@ def _load_folder(name: str | Path, options: dict[str, Any]) -> tuple[DataSet, di
         [str(found.root.resolve()), found.layout_name, seen, {s: list(map(str, p)) for s, p in found.given.items()}]
     )
     home = cache_folder() / f"{found.root.resolve().name}-{place}"
+    sources: dict[str, Callable[[], Split]] = {
+        split: partial(_read, found, split, checks[split], home, seen) for split in samples
+    }
+    absent = {str(split): why for split, why in found.layout.absent.items()}
+    if found.joined.get("val") == ("test",):
+        sources["test"] = sources["val"]
+    absent |= {part: f"it is part of {split}" for split, names in found.joined.items() for part in names}
     data = DataSet(
         name=label,
         classes=found.table.names,
         colours=found.table.colours,
         fingerprint=found.fingerprint(lambda files: [known[path] for path in files], seen),
-        sources={split: partial(_read, found, split, checks[split], home, seen) for split in samples},
+        sources=sources,
         counts={split: len(items) for split, items in samples.items()},
         rules={split: "; ".join(map(str, parts)) for split, parts in found.splits.items()},
-        absent={str(split): why for split, why in found.layout.absent.items()},
+        absent=absent,
+        trained_on=found.joined.get("train", ()),
         files=known,
     )
     apart = [(split, sample.image) for split, items in samples.items() if split != "train" for sample in items]
@@ -213,8 +229,8 @@ def find_folder(name: str | Path, **options: Any) -> tuple[Folder, str, Size | N
                 f"unknown: label values not in the table are {', '.join(get_args(Unknown))}; got {options['unknown']!r}"
             )
         table = table.model_copy(update={"unknown": options["unknown"]})
-    given = read_splits(options["splits"], "splits") if "splits" in options else {}
-    folder = Folder(found.at, table, found.layout, given)
+    given = read_splits(options["splits"], "splits", table.layouts[found.layout]) if "splits" in options else None
+    folder = Folder(found.at, table, found.layout, given.parts if given else {}, given.joined if given else {})
     for needed in ("train", "val"):
         if needed not in folder.splits:
             raise UserError(

@@ -1,18 +1,30 @@
 """The one reader of data sets on disk: finds and matches in a folder the files that a class table describes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nasseg.data.class_table import IN_ONE_FILE, ClassTable, Encoding, LabelFiles, Layout, Part, SplitName, Splits
+from pydantic import TypeAdapter, ValidationError
+
+from nasseg.data.class_table import (
+    IN_ONE_FILE,
+    ClassTable,
+    Encoding,
+    LabelFiles,
+    Layout,
+    Part,
+    SplitName,
+    Splits,
+    as_lists,
+)
 from nasseg.data.formats.read import read_drawings
 from nasseg.data.list_files import list_files
 from nasseg.data.recognise import list_at, missing_of
 from nasseg.data.sample_lists import Spellings, listed
 from nasseg.data.templates import any_suffix, filled, is_deep, is_in, key_of, static_folder, tails
-from nasseg.errors import UserError
+from nasseg.errors import UserError, unknown
 from nasseg.records import digest
 
 _ORDER: tuple[SplitName, ...] = ("train", "val", "test")
@@ -96,13 +108,14 @@ class _Labels:
 class Folder:
     """The data at `root`, as one layout of a class table describes them. Listed and matched on first use.
 
-    given: splits that replace the layout's.
+    given: splits that replace the layout's. joined: names of the layout's splits that one of these is made of.
     """
 
     root: Path
     table: ClassTable
     layout_name: str
     given: Splits = field(default_factory=dict)
+    joined: dict[SplitName, tuple[SplitName, ...]] = field(default_factory=dict)
 
     @property
     def layout(self) -> Layout:
@@ -259,3 +272,58 @@ class Folder:
         )
         rules = self.rules() | ({"size": seen} if seen else {})
         return digest([rows, rules] if rules else rows)
+
+
+@dataclass(frozen=True)
+class GivenSplits:
+    """Splits in place of a layout's. joined: the layout's splits, by name, that a split is made of.
+
+    A split of the layout that became part of another is no split any more: it has no parts.
+    """
+
+    parts: Splits
+    joined: dict[SplitName, tuple[SplitName, ...]]
+
+
+def read_splits(value: Any, where: str, layout: Layout) -> GivenSplits:
+    """Return the `splits` of a study's data, in which a split may be one of the layout's by name, or a list of them.
+
+    Raises:
+        UserError: the value is none, or what is trained on is to be reported on.
+    """
+    joined: dict[SplitName, tuple[SplitName, ...]] = {}
+    own: Mapping[str, tuple[Part, ...]] = {str(name): parts for name, parts in layout.splits.items()}
+    if isinstance(value, dict):
+        value = dict(value)
+        for name, given in value.items():
+            entries = given if isinstance(given, list | tuple) else [given]
+            if names := tuple(entry for entry in entries if isinstance(entry, str)):
+                for entry in names:
+                    if entry not in own:
+                        raise unknown(f"split ({where}: {name})", entry, own)
+                joined[name] = names  # type: ignore[assignment]
+                parts = [own[e] if isinstance(e, str) else (e,) for e in entries]
+                value[name] = [part for some in parts for part in some]
+        for name in joined.get("train", ()):
+            if name in joined.get("val", ()) or (name == "val" and "val" not in value):
+                raise UserError(
+                    f"{where}: {name} is trained on, and cannot be reported on: say what networks are evaluated on, as "
+                    "in `{train: [train, val], val: test}`"
+                )
+        value = {**{part: () for names in joined.values() for part in names}, **value}
+    return GivenSplits(_splits(value, where), joined)
+
+
+def _splits(value: Any, where: str) -> Splits:
+    try:
+        return TypeAdapter(Splits).validate_python(as_lists(value))
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+        if first["type"] == "extra_forbidden":
+            raise unknown(f"key of {where}", first["loc"][-1], _KEYS) from None
+        place = ".".join(str(part) for part in first["loc"] if not isinstance(part, int) and part != "[key]")
+        raise UserError(f"{where}: {place}: {first['msg']}, got {first['input']!r}; {_SPLITS}") from None
+
+
+_KEYS = [field.alias or name for name, field in Part.model_fields.items()]
+_SPLITS = "splits are train, val and test, each like {folder: NAME}, {list: FILE}, {sequences: [NAME]} or [train, val]"

@@ -116,6 +116,7 @@ def evaluate_address(
             f"{loaded.name} has the classes {', '.join(loaded.classes)}; {address} was trained on "
             f"{', '.join(weighted.classes)}"
         )
+    _require_new(address, weighted, loaded, split)
     model, taken = weighted.build(loaded.num_classes)
     chosen = loaded.split(split)
     protocol = EvaluationProtocol(
@@ -141,6 +142,17 @@ def evaluate_address(
     place = folder or RESULTS / _name(weighted, protocol)
     _write(result, place)
     return result, place
+
+
+def _require_new(address: str, weighted: Weighted, data: DataSet, split: str) -> None:
+    """Refuse a split beside `train` that the weights were trained on, where that is known."""
+    trained, measured = weighted.resolved.trained, weighted.resolved.measurement
+    if weighted.init or trained is None or measured is None or measured.accuracy is None:
+        return
+    if split != "train" and split in trained.trained_on and measured.accuracy.protocol.data == data.name:
+        raise UserError(
+            f"{address} was trained on {' + '.join(trained.trained_on)} of {data.name}: {split} cannot be reported on"
+        )
 
 
 def _evaluate(

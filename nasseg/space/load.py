@@ -136,13 +136,20 @@ def _read_template(
         if isinstance(choices, dict):
             if not set(choices) <= {"range", "step"} or "range" not in choices:
                 raise UserError(
-                    f"hole {hole} is a list of integers or {{range: [low, high], step: n}}, got {choices!r}"
+                    f"hole {hole} is a list of integers or rates, or {{range: [low, high], step: n}}, got {choices!r}"
                 )
             parameter = _range(name, choices, when)
         else:
             parameter = Parameter(name, _scalars(choices), None, when)
-        if not all(isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in parameter.values):
-            raise UserError(f"hole {hole} takes whole numbers, got {choices!r}")
+        whole = all(isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in parameter.values)
+        if all(isinstance(item, str) for item in parameter.values) and f"({{{hole}}})" in template.text:
+            for rates in parameter.values:
+                parse_schedule(f"({rates})")
+        elif not whole:
+            raise UserError(
+                f"hole {hole} takes whole numbers, or all rates of a block as text where it stands alone in brackets, "
+                f"got {choices!r}"
+            )
         parameters[name] = parameter
     templates[key] = template
     for extreme in (min, max):  # text that is no schedule fails at the ends of the holes' values

@@ -38,7 +38,10 @@ _TERM = re.compile(r"(?:([0-9]+|\{\w+\})\*)?\(([^()]+)\)")
 
 @dataclass(frozen=True)
 class Template:
-    """A dilation schedule with holes, `(1,1)+{a}*(1,{d})`; hole `a` of `dilations` is the parameter `dilations.a`."""
+    """A dilation schedule with holes, `(1,1)+{a}*(1,{d})+({r})`; hole a of `dilations` is the parameter `dilations.a`.
+
+    A hole holds a count, a rate, or all rates of a block as text: `1,4,8`.
+    """
 
     name: str
     text: str
@@ -57,15 +60,15 @@ class Template:
         terms = [_TERM.fullmatch(term) for term in self.text.replace(" ", "").split("+")]
         parts = [(term[1] or "1", term[2].split(",")) for term in terms if term is not None]
 
-        def options(expression: str, known: dict[str, Scalar]) -> Iterator[tuple[int, dict[str, Scalar]]]:
+        def options(expression: str, known: dict[str, Scalar]) -> Iterator[tuple[str, dict[str, Scalar]]]:
             hole = _HOLE.fullmatch(expression)
             if hole is None:
-                yield int(expression), known
+                yield expression, known
             elif hole[1] in known:
-                yield int(known[hole[1]]), known
+                yield str(known[hole[1]]), known
             else:
                 for value in values[hole[1]]:
-                    yield int(value), {**known, hole[1]: value}
+                    yield str(value), {**known, hole[1]: value}
 
         of_part = [set(_HOLE.findall(f"{count}{rates}")) for count, rates in parts]
         later: list[set[str]] = [set().union(*of_part[index:]) for index in range(len(parts))]
@@ -82,26 +85,29 @@ class Template:
 
         def match_from(index: int, position: int, known: dict[str, Scalar]) -> dict[str, Scalar] | None:
             count_text, rates = parts[index]
-            for count, with_count in options(count_text, known):
+            for text, with_count in options(count_text, known):
+                count = int(text)
                 entries = target[position : position + count]
                 if len(entries) < count or any(entry != entries[0] for entry in entries):
                     continue
-                candidates = [with_count]
-                for place, rate in enumerate(rates):
+                candidates: list[tuple[tuple[int, ...], dict[str, Scalar]]] = [((), with_count)]
+                for rate in rates:
                     candidates = [
-                        new
-                        for old in candidates
-                        for value, new in options(rate, old)
-                        if not entries or (len(entries[0]) == len(rates) and value == entries[0][place])
+                        (so_far + _rates(value), new) for so_far, old in candidates for value, new in options(rate, old)
                     ]
-                for candidate in candidates:
-                    found = match(index + 1, position + count, candidate)
-                    if found is not None:
-                        return found
+                for whole, candidate in candidates:
+                    if not entries or whole == entries[0]:
+                        found = match(index + 1, position + count, candidate)
+                        if found is not None:
+                            return found
             return None
 
         found = match(0, 0, {})
         return None if found is None else {f"{self.name}.{hole}": value for hole, value in found.items()}
+
+
+def _rates(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,8 @@ def _why_not(row: TableRow, column: TableColumn) -> str:
     if row.missing is not None:
         return f"needs {row.missing}"
     extra = [*row.pretraining, *row.self_training] if column.data else []
-    return "needs " + " and ".join(dict.fromkeys([column.needs or "", *extra]))
+    given = " (--extra)" if extra else ""
+    return "needs " + " and ".join(dict.fromkeys([column.needs or "", *extra])) + given
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
     ]  # columns of single classes count only without a mean
     attributes = record.attributes()
     identity, size = attributes["identity"]["rows"], attributes["size"]
-    archs = {row.name: row.arch(column, tuple(size)) for row in rows_trained(table) if row.name in identity}
+    archs = {row.name: row.arch(column, tuple(size)) for row in table.file.rows if row.name in identity}
     rows = {
         name for name, arch in archs.items() if arch and arch.id == identity[name][0]
     }  # the others have changed since

@@ -19,6 +19,8 @@ class Training:
 
     steps, epochs: of a row that the paper trains for the table's usual length; at most one of them; default: the
     paper's. settings: replace the paper's recipe's; a row's own settings take precedence.
+    pretraining: data of rows that are pre-trained, by the name that the table has for them. self_training: the same for
+    rows that learn from pseudo-labels, as `data` with these.
     """
 
     data: DataSet
@@ -28,6 +30,8 @@ class Training:
     seeds: int = 1
     device: str = "cpu"
     threads: int = 1
+    pretraining: Mapping[str, DataSet] = field(default_factory=dict)
+    self_training: Mapping[str, DataSet] = field(default_factory=dict)
     _baselines: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,23 +80,41 @@ class Training:
         assert usual is not None
         assert own is not None
         published = load_recipe(usual)
-        steps = ceil(own.steps * self.length(published) / published.steps)
-        share = steps / own.steps
-        changed: dict[str, Any] = {"steps": steps, "warmup_steps": min(steps - 1, round(own.warmup_steps * share))}
-        if own.ema_decay is not None:
-            decay = 1 - (1 - own.ema_decay) / share
-            changed["ema_decay"] = decay if decay > 0 else None
+        changed = self._as_long(own, published, self.data)
         if own.crop_size is not None and self.size != column.size:
             here, printed = row.arch(column, self.size), row.arch(column)
             scaled = here.input_scale / printed.input_scale if here and printed and own.views == "network" else 1.0
             sides = zip(own.crop_size, self.size, column.size, strict=True)
             changed["crop_size"] = tuple(max(1, round(crop * scaled * ours / theirs)) for crop, ours, theirs in sides)
-        if isinstance(own.class_weights, tuple) and len(own.class_weights) != self.data.num_classes:
+        changed |= {key: value for key, value in self.settings.items() if key not in row.recipe}
+        return load_recipe({**own.model_dump(), **changed})
+
+    def before(self, table: Table, data: DataSet) -> Recipe:
+        """Return the recipe of rows' pre-training on other data, whose share of the paper's length is the same.
+
+        Raises:
+            UserError: a setting is refused.
+        """
+        assert table.file.recipe is not None
+        assert table.file.pretraining_recipe is not None
+        own = load_recipe(table.file.pretraining_recipe)
+        changed = self._as_long(own, load_recipe(table.file.recipe), data)
+        settings = {key: value for key, value in self.settings.items() if key in ("batch_size", "accumulation")}
+        return load_recipe({**own.model_dump(), **changed, **settings})
+
+    def _as_long(self, own: Recipe, usual: Recipe, data: DataSet) -> dict[str, Any]:
+        """Return what changes in a recipe with its length, the data's classes and the device."""
+        steps = ceil(own.steps * self.length(usual) / usual.steps)
+        share = steps / own.steps
+        changed: dict[str, Any] = {"steps": steps, "warmup_steps": min(steps - 1, round(own.warmup_steps * share))}
+        if own.ema_decay is not None:
+            decay = 1 - (1 - own.ema_decay) / share
+            changed["ema_decay"] = decay if decay > 0 else None
+        if isinstance(own.class_weights, tuple) and len(own.class_weights) != data.num_classes:
             changed["class_weights"] = "inverse_log"
         if self.device == "cpu":
             changed["precision"] = "fp32"
-        changed |= {key: value for key, value in self.settings.items() if key not in row.recipe}
-        return load_recipe({**own.model_dump(), **changed})
+        return changed
 
     def words(self, table: Table) -> str:
         """Describe a table's protocol, without the rows' own settings and the seeds."""

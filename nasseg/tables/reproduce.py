@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from nasseg.data.dataset import DataSet, load_data
+from nasseg.data.dataset import PSEUDO, DataSet, load_data
+from nasseg.errors import unknown
 from nasseg.families.layers import train_mode
 from nasseg.measure.latency.backends import example, numerics, prepare
 from nasseg.measure.latency.device_lock import DeviceLock
@@ -45,6 +46,29 @@ def table_data(name: str | Path, options: Mapping[str, Any] | None = None) -> Da
         UserError: there is no data set of that name, or an option is wrong.
     """
     return load_data(name, **{**(SCENES if str(name) == "scenes" else {}), **(options or {})})
+
+
+def given_data(
+    tables: Sequence[Table], data: str | Path, options: Mapping[str, Any] | None, extra: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return a training's data: those of all rows, and further ones by the name that the tables have for them.
+
+    extra: such a name -> data to pre-train on (a folder or a name), or a folder that `nasseg label` wrote.
+
+    Raises:
+        UserError: there are no such data, or no row asks for a name.
+    """
+    rows = [row for table in tables for row in table.file.rows if row.variant]
+    before, pseudo = {n for row in rows for n in row.pretraining}, {n for row in rows for n in row.self_training}
+    for name in extra:
+        if name not in before | pseudo:
+            raise unknown("data that rows need (--extra)", name, sorted(before | pseudo))
+    labelled = {name: {**(options or {}), PSEUDO: path} for name, path in extra.items() if name in pseudo}
+    return {
+        "data": table_data(data, options),
+        "pretraining": {name: table_data(path) for name, path in extra.items() if name in before},
+        "self_training": {name: table_data(data, more) for name, more in labelled.items()},
+    }
 
 
 def time_tables(
@@ -87,7 +111,8 @@ def train_tables(
     """
     asked = _cheapest_first(tables, training, storage, command)
     known = known_trainings(storage)
-    clock = _Clock([planned for one in asked for planned in one.runs if planned.key not in known], on_progress)
+    left = [part for one in asked for planned in one.runs if planned.key not in known for part in planned.parts]
+    clock = _Clock(left, on_progress)
     try:
         with working(training.device, training.threads) as guard:
             for one in asked:
@@ -169,7 +194,8 @@ def table_hours(
             if table.paper not in speeds:
                 speeds[table.paper] = _speed(min(left, key=lambda p: p.work), training)
             step, forward = speeds[table.paper]
-            seconds = sum(step * planned.work + forward * planned.evaluation for planned in left)
+            parts = {part.key: part for planned in left for part in planned.parts}.values()
+            seconds = sum(step * part.work + forward * part.evaluation for part in parts)
         timing = _latency_seconds(table, latency_device, storage) if latency_device else 0.0
         if one or timing:
             found.append(TableHours(name, len(one.runs) if one else 0, len(left), seconds, timing))

@@ -168,6 +168,7 @@ class TableRow(BaseModel):
 class TableFile(BaseModel):
     """The keys of a table's study file. recipe: a published one by which rows were trained, or one with settings.
 
+    pretraining_recipe: the published one by which rows were pre-trained on their `pretraining` data.
     reference: the row that others are compared with; default: the first that is built here.
     """
 
@@ -179,6 +180,7 @@ class TableFile(BaseModel):
     question: str
     expected: str
     recipe: str | dict[str, Any] | None = None
+    pretraining_recipe: str | None = None
     reference: str | None = None
     columns: dict[str, TableColumn] = Field(min_length=1)
     rows: list[TableRow] = Field(min_length=1)
@@ -246,10 +248,11 @@ def table_from(document: Document, name: str) -> Table:
     """Check what types cannot: that columns, rows, variants and fields exist, and that values are text."""
     document = with_base(document)
     file = document.validate(TableFile)
-    try:
-        load_recipe(file.recipe or {})
-    except UserError as error:
-        raise document.error(("recipe",), str(error)) from None
+    for key, recipe in (("recipe", file.recipe), ("pretraining_recipe", file.pretraining_recipe)):
+        try:
+            load_recipe(recipe or {})
+        except UserError as error:
+            raise document.error((key,), str(error)) from None
     names = [row.name for row in file.rows]
     named = {("reference",): file.reference} | {("columns", k, "best"): c.best for k, c in file.columns.items()}
     built = [row.name for row in file.rows if row.variant is not None]
@@ -258,6 +261,8 @@ def table_from(document: Document, name: str) -> Table:
             raise document.error(place, str(unknown("row that is built here", name_of_row, built)))
     for index, row in enumerate(file.rows):
         where: tuple[str | int, ...] = ("rows", index)
+        if row.pretraining and row.variant and (len(row.pretraining) > 1 or file.pretraining_recipe is None):
+            raise document.error(where, "a row is pre-trained on one data set, by the table's pretraining_recipe")
         if row.name in names[:index]:
             raise document.error(where, f"two rows are called {row.name!r}")
         for key, given in (("printed", row.printed), ("flagged", row.flagged)):

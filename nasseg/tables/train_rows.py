@@ -13,6 +13,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from nasseg.data.dataset import DataSet
 from nasseg.errors import Fault, UserError
 from nasseg.families import Arch
 from nasseg.measure.accuracy import IGNORE
@@ -48,17 +49,26 @@ NOT_TRAINED = ("top1",)  # needs a classifier's recipe, which no table here has
 
 @dataclass(frozen=True)
 class Planned:
-    """A training of a row with a seed. work, evaluation: multiply-adds of training and of evaluating."""
+    """A training of a row with a seed. work, evaluation: multiply-adds of training and of evaluating.
+
+    before: the pre-training whose weights it starts from.
+    """
 
     row: TableRow
     run: Run
     key: str
     work: float
     evaluation: float
+    before: "Planned | None" = None
 
     @property
     def seed(self) -> int:
         return self.run.seed
+
+    @property
+    def parts(self) -> tuple["Planned", ...]:
+        """The trainings one after another."""
+        return (self.before, self) if self.before else (self,)
 
 
 def trained_column(table: Table) -> TableColumn | None:
@@ -67,9 +77,10 @@ def trained_column(table: Table) -> TableColumn | None:
     return next((c for c in columns if c.accuracy and c.accuracy not in NOT_TRAINED and table.file.recipe), None)
 
 
-def rows_trained(table: Table) -> list[TableRow]:
-    """Return the rows that are built here and need no data beyond a column's."""
-    return [row for row in table.file.rows if row.variant and not row.pretraining and not row.self_training]
+def rows_trained(table: Table, training: Training | None = None) -> list[TableRow]:
+    """Return the rows that are built here, and need no data beyond a column's and a training's."""
+    given = {*training.pretraining, *training.self_training} if training else set()
+    return [row for row in table.file.rows if row.variant and given >= {*row.pretraining, *row.self_training}]
 
 
 @dataclass
@@ -88,7 +99,7 @@ class TableTraining:
     @cached_property
     def networks(self) -> dict[str, Arch]:
         """Row -> network."""
-        rows = rows_trained(self.table) if self.column else []
+        rows = rows_trained(self.table, self.training) if self.column else []
         found = {row.name: row.arch(self.column, self.training.size) for row in rows}
         return {name: arch for name, arch in found.items() if arch is not None}
 
@@ -98,7 +109,7 @@ class TableTraining:
         return [
             self._planned(row, seed if row.run is None else row.run - 1)
             for seed in range(self.training.seeds)
-            for row in rows_trained(self.table)
+            for row in rows_trained(self.table, self.training)
             if row.name in self.networks and (row.run is None or seed == 0)
         ]
 
@@ -106,9 +117,12 @@ class TableTraining:
     def identity(self) -> dict[str, Any]:
         assert self.column is not None
         rows = {}
-        for row in rows_trained(self.table):
+        for row in rows_trained(self.table, self.training):
             recipe = self._recipe(row)
             start = [weights_hash(recipe.init)] if recipe.init else []
+            if row.pretraining or row.self_training:
+                before = self._before(row, 0) if row.pretraining else None
+                start = [before.key if before else "", self._data(row).fingerprint]
             rows[row.name] = [self.networks[row.name].id, recipe.hash, *start]
         return {"table": self.table.name, "data": self.training.data.fingerprint, "rows": rows}
 
@@ -127,37 +141,51 @@ class TableTraining:
 
     @property
     def work(self) -> float:
-        return sum(planned.work + planned.evaluation for planned in self.runs)
+        return sum(part.work + part.evaluation for planned in self.runs for part in planned.parts)
 
     def _recipe(self, row: TableRow) -> Recipe:
         assert self.column is not None
         return with_init_file(self.training.recipe(self.table, row, self.column), self.storage)
 
     def _planned(self, row: TableRow, seed: int) -> Planned:
-        arch, training = self.networks[row.name], self.training
-        recipe, macs = self._recipe(row), self._macs(arch)
-        height, width = recipe.on(training.size, arch.input_scale).crop_size or training.size
+        before = self._before(row, seed) if row.pretraining else None
+        recipe = self._recipe(row)
+        found = self._of(row, seed, recipe, self._data(row), self._held_out)
+        if before is None:
+            return found
+        protocol = replace(found.run.protocol, init=before.key)  # the file of weights is yet to be made
+        return replace(found, key=eval_key(found.run.arch.id, protocol), before=before)
+
+    def _before(self, row: TableRow, seed: int) -> Planned:
+        """Return the pre-training of a row."""
+        data = self.training.pretraining[row.pretraining[0]]
+        return self._of(row, seed, self.training.before(self.table, data), data, None)
+
+    def _data(self, row: TableRow) -> DataSet:
+        return self.training.self_training[row.self_training[0]] if row.self_training else self.training.data
+
+    def _of(self, row: TableRow, seed: int, recipe: Recipe, data: DataSet, held_out: HeldOut | None) -> Planned:
+        arch, size = self.networks[row.name], data.val.size
+        macs = cost_figure(arch, "macs", size, data.num_classes)
+        height, width = recipe.on(size, arch.input_scale).crop_size or size
         scale = arch.input_scale if recipe.views == "network" else 1.0
-        share = height * width / (training.size[0] * training.size[1] * scale**2)
+        share = height * width / (size[0] * size[1] * scale**2)
         passes = 3 * share * recipe.steps * recipe.batch_size  # a backward pass costs two forward passes
-        images = training.data.counts["val"]
+        images = data.counts["val"]
         evaluations = min(max(int(EVALUATING * passes / images), 1), EVALUATIONS)
         run = Run(
             arch=arch,
-            data=training.data,
+            data=data,
             recipe=recipe,
             seed=seed,
             folder=TABLE_RUNS,
             label=recipe.name,
             family=str(row.variant) if ":" in str(row.variant) else "",
-            held_out=self._held_out,
-            device=training.device,
+            held_out=held_out,
+            device=self.training.device,
             evaluations=evaluations,
         )
         return Planned(row, run, eval_key(arch.id, run.protocol), macs * passes, macs * evaluations * images)
-
-    def _macs(self, arch: Arch) -> int:
-        return cost_figure(arch, "macs", self.training.size, self.training.data.num_classes)
 
     @cached_property
     def _held_out(self) -> HeldOut | None:
@@ -257,11 +285,18 @@ class TableTraining:
         tell: Tell,
         on_progress: Callable[[Planned, RunProgress], None],
     ) -> Known:
-        run = one.run
+        run, still = one.run, self.claims.guard(trial, guard)
+        if (before := one.before) is not None:
+            folder = TABLE_RUNS / before.key
+            tell(f"{self.table.name}, {one.row.name}, seed {one.seed}: pre-training in {folder}")
+            first = replace(before.run, folder=folder)
+            train_one(first, guard=still, tell=tell, on_progress=lambda progress: on_progress(before, progress))
+            start = {"init": str(folder / "last.pt")}
+            run = replace(run, recipe=run.recipe.model_copy(update=start))
         result = train_one(
             # The key does not cover the held-out split, so evaluating that has a folder of its own.
             replace(run, folder=TABLE_RUNS / (one.key + ("-tested" if run.held_out else ""))),
-            guard=self.claims.guard(trial, guard),
+            guard=still,
             tell=tell,
             on_progress=lambda progress: on_progress(one, progress),
         )

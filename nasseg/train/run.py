@@ -121,6 +121,7 @@ class RunResult:
     evaluated: tuple[tuple[int, float], ...]
     weights: dict[str, str]
     init: list[str] = field(default_factory=list)  # which starting weights were taken
+    trained_on: tuple[str, ...] = ()  # splits of the data's layout, where several were joined
 
     @property
     def last(self) -> Accuracy:
@@ -193,7 +194,7 @@ def _train(run: Run, guard: Guard, tell: Tell, on_progress: Callable[[RunProgres
             tell=tell,
             device=run.device,
             on_step=watch.step,
-            evaluate_every=-(-run.recipe.steps // run.evaluations),
+            evaluate_every=-(-run.recipe.steps // (1 if run.data.val_is_test else run.evaluations)),
             on_evaluated=watch.evaluated,
             checkpoints=Checkpoints(run.checkpoint, run.identity, every_seconds=every_seconds, on_damaged=tell),
             init_sha256=run.protocol.init,
@@ -240,6 +241,7 @@ def _keep(run: Run, trained: TrainedNetwork, guard: Guard) -> RunResult:
         evaluated=trained.result.evaluated,
         weights=weights,
         init=trained.loaded,
+        trained_on=run.data.trained_on,
     )
     with written_whole(run.folder / "result.json") as partial:
         partial.write_text(json.dumps(asdict(result), indent=1) + "\n")

@@ -127,6 +127,11 @@ def test_other_formats() -> None:
     ]
     assert {*text[7]} == {"-"}
     assert max(map(len, text[4:11])) == len(text[7])
+    narrow = render([small()], "text", width=40).split("\n\n")
+    assert max(len(line) for block in narrow[1:-1] for line in block.splitlines()) <= 40
+    assert len(narrow) > 3
+    rows_of = [[line.split()[0] for line in block.splitlines()[-len(small().rows) :]] for block in narrow[1:-1]]
+    assert rows_of == [list(small().rows)] * len(rows_of)
     latex = render([small()], "latex")
     assert r"c\_d &  & 2.0 & 2.10 {[}2] & +0.10" in latex
     assert r"{[}2] 50\% \& more" in latex

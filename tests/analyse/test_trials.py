@@ -1,10 +1,5 @@
 """Tables of a small study written by hand: what counts, what does not, and in which order."""
 
-import subprocess
-import sys
-
-import pytest
-
 from nasseg.analyse.trials import (
     front_frame,
     networks_trained,
@@ -159,10 +154,3 @@ def test_empty_study() -> None:
     empty = StudyRecord(name="n", question="q", objectives=RECORD.objectives)
     assert len(trials_frame(empty)) == len(front_frame(empty)) == 0
     assert rejections(empty) == {}
-
-
-@pytest.mark.parametrize("module", ["nasseg.analyse.trials", "nasseg.analyse.front", "nasseg.report"])
-def test_no_torch_no_optuna_no_ray(module: str) -> None:
-    code = f"import {module}, sys; print(sorted({{'torch', 'optuna', 'ray'}} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"

@@ -47,7 +47,7 @@ class Clock:
         return self.now
 
 
-def test_off_a_terminal_rejections_are_told_every_few_seconds(monkeypatch, capsys):
+def test_off_a_terminal_rejections_are_told_every_few_seconds_and_something_each_minute(monkeypatch, capsys):
     clock = Clock()
     monkeypatch.setattr(shared, "time", clock)
     with Ticker() as ticker:
@@ -55,9 +55,18 @@ def test_off_a_terminal_rejections_are_told_every_few_seconds(monkeypatch, capsy
             ticker.update(f"0 of 5 trained, {rejected} over a limit", 0, rejected)
             clock.now += 0.125
         ticker.update("0 of 5 trained, 80 over a limit", 0, 80)
-        clock.now += 60.0
-        ticker.update("0 of 5 trained, 80 over a limit, step 7", 0, 80)  # nothing ended
+        for second in range(59):  # nothing ends
+            ticker.update(f"0 of 5 trained, 80 over a limit, step {second}", 0, 80)
+            clock.now += 1.0
+        clock.now += 1.0
+        ticker.update("0 of 5 trained, 80 over a limit", 0, 80)
         ticker.update("1 of 5 trained, 80 over a limit", 1, 80)
         ticker.update("2 of 5 trained, 80 over a limit", 2, 80)
-    counts = ["0 of 5 trained, 0", "0 of 5 trained, 80", "1 of 5 trained, 80", "2 of 5 trained, 80"]
+    counts = [
+        "0 of 5 trained, 0",
+        "0 of 5 trained, 80",
+        "0 of 5 trained, 80",
+        "1 of 5 trained, 80",
+        "2 of 5 trained, 80",
+    ]
     assert capsys.readouterr().out.splitlines() == [f"{count} over a limit" for count in counts]

@@ -1,8 +1,6 @@
 """The cache: decoded once, made anew when files change, whole or not there, one process making it."""
 
 import os
-import subprocess
-import sys
 import time
 from io import BytesIO
 
@@ -14,6 +12,7 @@ from PIL import Image
 from nasseg.data import cache
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
+from nasseg.processes.children import Child
 from tests.data import downloads
 
 
@@ -138,39 +137,39 @@ def test_the_same_folder_seen_at_two_sizes_is_kept_twice(root, reads, home):
     assert made(home) == ["train", "train"]
 
 
-PROCESS = """
-import sys, time
-from pathlib import Path
-from nasseg.data import cache
-from nasseg.data.dataset import load_data
-real = cache.read_known
-def slow(path, *label):
-    with open(sys.argv[2], "a") as log: log.write(path.name + "\\n")
-    time.sleep(float(sys.argv[3]))
-    return real(path, *label)
-cache.read_known = slow
-print(int(load_data(sys.argv[1]).train.images.sum()))
-"""
+def read_slowly(pipe):
+    """Send the sum of a split's images, having noted each that is decoded, and waited."""
+    root, log, seconds = pipe.recv()
+    real = cache.read_known
+
+    def slow(path, *label):
+        with open(log, "a") as file:
+            file.write(path.name + "\n")
+        time.sleep(seconds)
+        return real(path, *label)
+
+    cache.read_known = slow
+    pipe.send(int(load_data(root).train.images.sum()))
 
 
 def start(root, log, seconds):
-    command = [sys.executable, "-c", PROCESS, str(root), str(log), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    child = Child(read_slowly)
+    child.pipe.send((root, log, seconds))
+    return child
 
 
 def test_of_several_processes_one_decodes_even_if_another_was_killed(root, tmp_path, home):
     """The first is killed in the middle, which frees its lock; of the next two one decodes, the other waits for it."""
     killed = start(root, tmp_path / "killed", 60)
     while not (tmp_path / "killed").exists():
-        assert killed.poll() is None
-        time.sleep(0.02)
+        assert not killed.pipe.poll(0.02)
     processes = [start(root, tmp_path / "log", 0.1) for _ in range(2)]
     time.sleep(0.2)
     killed.kill()
-    killed.communicate()
-    answers = {process.communicate(timeout=60)[0] for process in processes}
+    answers = {process.pipe.recv() for process in processes}
+    assert {process.join() for process in processes} == {0}
     assert sorted((tmp_path / "log").read_text().split()) == ["f0.png", "f1.png", "f2.png"]
-    assert answers == {f"{int(load_data(root).train.images.sum())}\n"}
+    assert answers == {int(load_data(root).train.images.sum())}
     assert not list(home.glob("data-*/.*"))
 
 

@@ -124,6 +124,31 @@ def test_random_spaces_count_and_sample_within_their_rules(data):
     assert all(space.sample(rng) in points for _ in range(20))
 
 
+def test_a_hole_may_hold_all_rates_of_a_block():
+    space = space_from_text(BLOCKS, "blocks")
+    assert space.schedules("dilations") == (6, True)  # of 8 points: with n = 0, b says nothing
+    defaults = {"family": "regseg", "dilations": ""}
+    for params in every_point(space):
+        settings = space.settings(params)
+        assert space.settings(space.locate(settings, defaults)) == settings
+    known = {"family": "regseg", "dilations": "(1,4)+2*(1,4,8)"}
+    assert space.locate(known, defaults) == {
+        "family": "regseg",
+        "dilations.a": "1,4",
+        "dilations.b": "1,4,8",
+        "dilations.n": 2,
+    }
+    assert space.locate({**known, "dilations": "(1,4)+2*(1,8,4)"}, defaults) is None
+
+
+BLOCKS = """\
+about: x
+parameters:
+  family: regseg
+  dilations: {template: "({a})+{n}*({b})", holes: {a: ["1,4", "2,2"], b: ["1,4", "1,4,8"], n: [0, 2]}}
+"""
+
+
 BAD = [
     ("about: x", "parameters"),
     ("about: x\nparameters: {width: [1]}", "family"),
@@ -143,6 +168,8 @@ BAD = [
     ),
     ("about: x\nparameters:\n  family: regseg\n  d: {template: '(1,{a})', holes: {b: [1]}}", "holes"),
     ("about: x\nparameters:\n  family: regseg\n  d: {template: '(1,{a})', holes: {a: [1.5]}}", "whole numbers"),
+    ("about: x\nparameters:\n  family: regseg\n  d: {template: '({a})', holes: {a: ['1,4', x]}}", "a sum of terms"),
+    ("about: x\nparameters:\n  family: regseg\n  d: {template: '{a}*(1,4)', holes: {a: ['1,4']}}", "stands alone"),
     ("about: x\nparameters:\n  family: regseg\n  d: {template: '(1;{a})', holes: {a: [1]}}", "a sum of terms"),
     ("about: x\nparameters:\n  family: regseg\nforbid: [{familly: regseg}]", "did you mean 'family'"),
     ("about: x\nparameters:\n  family: regseg\nforbid: [{}]", "excludes everything"),

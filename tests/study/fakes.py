@@ -153,6 +153,16 @@ class InlineEngine(FakeEngine):
         return [self.workshop.run(job)]
 
 
+def search_here(patch, tmp_path):
+    """Let searches work in this process, in a folder; without published networks and a last session, for time."""
+    patch.chdir(tmp_path)
+    patch.setenv("NASSEG_LOCKS", str(tmp_path / "locks"))
+    patch.setattr("nasseg.study.engines.local_engine.LocalEngine", InlineEngine)
+    search = "nasseg.study.search.run_study"
+    patch.setattr(f"{search}.keep_published", lambda _study, record, *_: record.set_attributes({"published": []}))
+    patch.setattr(f"{search}.time_front_again", lambda *_: None)
+
+
 def make_driver(
     url,
     study=None,

@@ -10,11 +10,10 @@ from nasseg.cli import app
 from nasseg.errors import Fault, UserError
 from nasseg.files import parse_yaml
 from nasseg.records import Measurement
-from nasseg.study.engines import local_engine
 from nasseg.study.search import run_study as search
 from nasseg.study.store.read_study import open_record
 from nasseg.study.study_file import study_from
-from tests.study.fakes import FakeEngine, InlineEngine, make_driver
+from tests.study.fakes import FakeEngine, make_driver
 
 STUDY = """
 question: Does it survive?
@@ -32,11 +31,8 @@ LATER = "calls = []\ndef mine(model, measurement):\n    calls.append(1)\n    if 
 
 
 @pytest.fixture
-def study_of(monkeypatch, tmp_path):
+def study_of(inline, tmp_path):
     """A study with a figure of this body, whose jobs are done in this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NASSEG_LOCKS", str(tmp_path / "locks"))
-    monkeypatch.setattr(local_engine, "LocalEngine", InlineEngine)
 
     def study(code, phase="trained", trials=6):
         (tmp_path / "mine.py").write_text(code)

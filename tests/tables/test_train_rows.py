@@ -1,10 +1,18 @@
 """Which rows are trained, with which seeds, and how often they are evaluated."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from nasseg.data.dataset import DataSet
+from nasseg.errors import UserError
+from nasseg.tables.fill import measured
+from nasseg.tables.reproduce import given_data, table_data, table_hours, train_tables
 from nasseg.tables.table_file import load_table
+from nasseg.tables.table_store import trained
 from nasseg.tables.train_rows import TableTraining, rows_trained
+from nasseg.train.weights import weights_hash
 from tests.tables.two_rows import training
 
 
@@ -33,3 +41,66 @@ def test_rows_that_are_runs_of_one_network_have_a_seed_each(data: DataSet) -> No
 def test_rows_that_need_more_data_are_not_trained() -> None:
     names = [row.name for row in rows_trained(load_table("eseg/table-7"))]
     assert names == ["Baseline, S", "Baseline, M", "Baseline, L"]
+
+
+MORE_DATA = """
+paper: regseg
+table: Table 9
+title: t
+question: q
+expected: e
+recipe: {name: regseg-cityscapes-ablation, scale_range: [1.0, 1.0]}
+pretraining_recipe: regseg-cityscapes
+columns:
+  miou: {label: mIoU, unit: "%", accuracy: miou, data: CamVid, split: val}
+rows:
+  - {name: plain, variant: regseg, set: &tiny {width: 0.25, dilations: "(1,1)"}, printed: {miou: "73.0"}}
+  - {name: before, variant: regseg, set: *tiny, pretraining: [Cityscapes], printed: {miou: "75.0"}}
+  - {name: pseudo, variant: regseg, set: *tiny, self_training: [coarse], recipe: {pseudo: 0.5}, printed: {miou: "76.0"}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_a_row_is_pretrained_where_its_data_are_given(data: DataSet) -> None:
+    """It starts from weights of other classes, all but the head's; its figure is the row's; both are trained once."""
+    Path("studies/mine/table-9.yaml").write_text(MORE_DATA)
+    chosen, other = load_table("mine/table-9"), table_data("scenes", {"size": [32, 32], "train": 2, "val": 2})
+    (dry,) = table_hours([chosen], training(data, seeds=1, pretraining={"Cityscapes": other}), None)
+    assert (dry.runs, dry.left) == (2, 2)
+    told: list[str] = []
+    asked = training(data, seeds=1, pretraining={"Cityscapes": other})
+    (done,), stopped = train_tables([chosen], asked, tell=told.append)
+    assert not stopped
+    plain, before = done.runs
+    assert before.before is not None
+    assert before.before.run.recipe.steps == 4  # twice the table's in print, too
+    assert before.key != plain.key
+    first = Path("runs/tables") / before.before.key
+    assert any(str(first) in line for line in told)
+    assert any("tensors matched, 0 skipped" in line for line in told)
+    stored = [m.accuracy.protocol.init for _, _, m, _ in trained(done.record) if m.accuracy]
+    assert stored == ["", weights_hash(first / "last.pt")]
+    found = measured(chosen, record=done.record)
+    cells = {row: found.cell(row, "miou") for row in found.rows}
+    assert [cell.ours is None for cell in cells.values() if cell] == [False, False, True]
+    again: list[str] = []
+    train_tables([chosen], asked, tell=again.append)
+    assert len(again) == 1  # the study's name alone
+
+
+def test_a_row_learns_from_pseudo_labels_where_they_are_given(data: DataSet, here: None) -> None:
+    Path("studies/mine/table-9.yaml").write_text(MORE_DATA)
+    more = replace(data, fingerprint="with pseudo-labels")
+    found = TableTraining(load_table("mine/table-9"), training(data, seeds=1, self_training={"coarse": more}), None)
+    assert [(one.row.name, one.run.data) for one in found.runs] == [("plain", data), ("pseudo", more)]
+    assert found.identity["rows"]["pseudo"][2:] == ["", "with pseudo-labels"]
+
+
+def test_data_that_no_row_asks_for(here: None) -> None:
+    with pytest.raises(UserError, match=r"needs? \(--extra\) 'Citiscapes': did you mean 'Cityscapes'"):
+        given_data([load_table("regseg/table-8")], "scenes", None, {"Citiscapes": "scenes"})
+    small = {"size": [32, 64], "train": 2, "val": 1}
+    given = given_data([load_table("regseg/table-8")], "scenes", small, {"Cityscapes": "scenes"})
+    assert (given["data"].counts["train"], list(given["pretraining"])) == (2, ["Cityscapes"])
+    assert given["self_training"] == {}

@@ -2,8 +2,6 @@
 
 import random
 import resource
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
@@ -14,6 +12,7 @@ from torch import nn
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.families import make_arch
+from nasseg.processes.children import Child
 from nasseg.train import checkpoint, loop
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.loop import train
@@ -174,32 +173,25 @@ def interrupt_after(calls):
     return hook
 
 
-LOOPING = """
-import sys, torch
-from pathlib import Path
-from tests.train.test_checkpoint import POINTS, RECIPES, Dropping, load_data, loop
-from nasseg.train.checkpoint import Checkpoints
-from nasseg.train.loop import train
-torch.set_num_threads(1)
-loop._CURVE_POINTS = POINTS
-data = load_data("scenes", size=(32, 64), train=10, val=6)
-kept = Checkpoints(Path(sys.argv[1]), {"seed": 5}, every_steps=1)
-recipe = next(iter(RECIPES.values()))
-while True:  # the first few steps, again and again, for a kill may come late
-    train(Dropping(data.num_classes), data, recipe, seed=5, until=6, checkpoints=kept, evaluate_every=4)
-    kept.write(kept.step, kept.read())
-"""
+def train_on_and_on(pipe):
+    """Train the first few steps, again and again, for a kill may come late."""
+    torch.set_num_threads(1)
+    loop._CURVE_POINTS = POINTS
+    data = load_data("scenes", size=(32, 64), train=10, val=6)
+    kept = Checkpoints(pipe.recv(), {"seed": 5}, every_steps=1)
+    recipe = next(iter(RECIPES.values()))
+    while True:
+        train(Dropping(data.num_classes), data, recipe, seed=5, until=6, checkpoints=kept, evaluate_every=4)
+        kept.write(kept.step, kept.read())
 
 
 def killed(path, seconds):
-    process = subprocess.Popen([sys.executable, "-c", LOOPING, str(path)], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    assert path.exists(), process.stderr.read()
+    process = Child(train_on_and_on)
+    process.pipe.send(path)
+    while not path.exists():
+        assert not process.pipe.poll(0.01), "it ended"
     time.sleep(seconds)
     process.kill()
-    process.communicate()
 
 
 def test_a_killed_training_goes_on_from_a_whole_checkpoint(data, whole, tmp_path):

@@ -19,9 +19,9 @@ from nasseg.records import StudyRecord, TrialRow
 from nasseg.study.data_file import DataFile
 from nasseg.study.finish.members import front_members, trained_member
 from nasseg.study.finish.retrain import Retraining
+from nasseg.study.finish.sibling import sibling
 from nasseg.study.store.read_study import latest_of, open_record
 from nasseg.study.store.record import Record
-from nasseg.study.store.sibling import sibling
 from nasseg.study.store.storage import storage_faults
 from nasseg.study.store.trained import with_init_file
 from nasseg.study.store.trial_attributes import OF_TRIAL

@@ -25,11 +25,11 @@ from nasseg.measure.latency.in_turns import Row, compare_latency
 from nasseg.own_code import of_record
 from nasseg.records import Latency, LatencyProtocol, Measurement, StudyRecord, TrialRow, digest
 from nasseg.study.finish.members import front_members
+from nasseg.study.finish.sibling import sibling
 from nasseg.study.limits import over_limit
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.read_study import latest_of, open_record, record_of
 from nasseg.study.store.record import Record
-from nasseg.study.store.sibling import sibling
 from nasseg.study.store.storage import storage_faults
 from nasseg.study.store.trial_attributes import (
     DISTURBED_ROUNDS,

@@ -47,22 +47,26 @@ class Progress:
     doubts: Doubts
 
     def line(self) -> str:
-        left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
+        """Return the moment in a line, what matters most first: in 80 columns, what is left and the front."""
+        left = "" if self.seconds_left is None else f"about {duration(self.seconds_left)} left; "
         running = ", ".join(
             f"{family}{f' rung {rung}' if rung else ''} {step}/{until}" for family, rung, step, until in self.running
         )
         of = self.compute
         parts = {"limits": of.by_limits, "duplicates": of.by_duplicates, "halving": of.by_halving}
         by = ", ".join(f"{duration(seconds)} by {what}" for what, seconds in parts.items() if seconds)
-        saved = f"; saved about {by}" if by else ""
-        stopped = f" ({self.stopped} of them to a rung)" if self.stopped else ""
-        failed = f", {self.failed} failed" if self.failed else ""
-        doubtful = f", {self.doubts.disturbed} timed beside other work" if self.doubts.disturbed else ""
+        further = [
+            f"{self.failed} failed" if self.failed else "",
+            f"{self.stopped} only to a rung" if self.stopped else "",
+            f"{self.doubts.disturbed} timed beside other work" if self.doubts.disturbed else "",
+            f"trained for {duration(of.trained)}",
+            f"saved about {by}" if by else "",
+            running,
+        ]
         moved = " (its box moved)" if self.box_moved else ""
         return (
-            f"{self.done} of {self.trials} trained{stopped}, {self.rejected} over a limit{failed}{doubtful}; "
-            f"front {self.front}, hypervolume {self.hypervolume:.3f}{moved}; "
-            f"trained for {duration(of.trained)}{saved}{left}" + (f" ({running})" if running else "")
+            f"{left}{self.done} of {self.trials} trained, {self.rejected} over a limit; "
+            f"front {self.front}, hypervolume {self.hypervolume:.3f}{moved}; " + "; ".join(filter(None, further))
         )
 
 

@@ -30,8 +30,8 @@ from nasseg.records import (
     Stage,
     TrialRow,
 )
+from nasseg.study.store.database import SCHEMA
 from nasseg.study.store.record import Record
-from nasseg.study.store.storage import SCHEMA
 from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, REASON, REUSED_FROM, RUNG, SEED
 
 MANY = 20_000

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nasseg.errors import Fault, UserError, unknown
 from nasseg.redaction import redact, redact_all
 from nasseg.study.store.candidate import Candidate
+from nasseg.study.store.database import database_of
 from nasseg.study.store.lease import LeaseWatch, new_owner
 from nasseg.study.store.storage import quiet_optuna
 from nasseg.study.store.trial_attributes import EVAL_KEY, FAULT, LEASE, REASON, RETRY_OF
@@ -34,6 +35,7 @@ class Record:
 
     def __init__(self, storage: BaseStorage, name: str) -> None:
         self.storage, self.name = optuna.storages.get_storage(storage), name
+        self._database = database_of(self.storage)
         self.study_id = self.storage.get_study_id_from_name(name)
         self._study = optuna.load_study(study_name=name, storage=self.storage)
         self.owner = new_owner()
@@ -149,8 +151,9 @@ class Record:
             distributions=candidate.proposal.distributions,
             user_attrs={**candidate.attributes(figures), **more},
         )
-        trial_id = self.storage.create_new_trial(self.study_id, template_trial=trial)
-        return self.storage.get_trial(trial_id)
+        if self._database is not None:
+            return self._database.create(self.study_id, trial)
+        return self.storage.get_trial(self.storage.create_new_trial(self.study_id, template_trial=trial))
 
     # Trials that run
 
@@ -176,11 +179,11 @@ class Record:
 
     def renew(self, trial: FrozenTrial) -> bool:
         """Renew our lease on a running trial; return False if it is no longer ours."""
-        return self._set(trial, {LEASE: self._lease()})
+        return self._write(trial, {LEASE: self._lease()})
 
     def update(self, trial: FrozenTrial, values: Mapping[str, Any]) -> bool:
         """Set attributes of a running trial of ours; return False if it is no longer ours."""
-        return self._set(trial, values)
+        return self._write(trial, values)
 
     def constrain(self, trial: FrozenTrial, constraints: Mapping[str, float]) -> None:
         """Tell samplers by how much a running trial breaks its limits. Constraints set at the claim stay."""
@@ -194,13 +197,13 @@ class Record:
 
     def complete(self, trial: FrozenTrial, values: list[float], attributes: Mapping[str, Any]) -> bool:
         """Make a trial of ours COMPLETE with its figures; return False if it is no longer ours."""
-        return self._set(trial, attributes) and self._end(trial, TrialState.COMPLETE, values)
+        return self._write(trial, attributes, TrialState.COMPLETE, values)
 
     def prune(self, trial: FrozenTrial, reason: str, attributes: Mapping[str, Any]) -> bool:
-        return self._set(trial, {**attributes, REASON: redact(reason)}) and self._end(trial, TrialState.PRUNED)
+        return self._write(trial, {**attributes, REASON: redact(reason)}, TrialState.PRUNED)
 
     def fail(self, trial: FrozenTrial, reason: str, fault: Fault = Fault.NETWORK) -> bool:
-        return self._set(trial, {REASON: redact(reason), FAULT: fault}) and self._end(trial, TrialState.FAIL)
+        return self._write(trial, {REASON: redact(reason), FAULT: fault}, TrialState.FAIL)
 
     def requeue(self, trial: FrozenTrial, reason: str) -> bool:
         """End an interrupted trial as FAIL and enqueue a copy with its measurements.
@@ -208,12 +211,8 @@ class Record:
         The trial is ours, or its lease is stale. Return False if it has ended already, so it is enqueued once.
         """
         trial = self.storage.get_trial(trial._trial_id)  # the copy takes along what was measured since the claim
-        try:
-            self.storage.set_trial_user_attr(trial._trial_id, REASON, redact(f"interrupted: {reason}"))
-            self.storage.set_trial_user_attr(trial._trial_id, FAULT, Fault.INTERRUPTED)
-        except UpdateFinishedTrialError:
-            return False
-        if not self._end(trial, TrialState.FAIL):
+        ending = {REASON: redact(f"interrupted: {reason}"), FAULT: Fault.INTERRUPTED}
+        if not self._write(trial, ending, TrialState.FAIL, anybodys=True):
             return False
         kept = {k: v for k, v in trial.user_attrs.items() if k not in (LEASE, REASON, FAULT)}
         waiting = create_trial(
@@ -236,22 +235,28 @@ class Record:
         self._ticks += 1
         return f"{self.owner}:{self._ticks}"
 
-    def _set(self, trial: FrozenTrial, values: Mapping[str, Any]) -> bool:
+    def _write(
+        self,
+        trial: FrozenTrial,
+        attributes: Mapping[str, Any],
+        state: TrialState | None = None,
+        values: list[float] | None = None,
+        *,
+        anybodys: bool = False,
+    ) -> bool:
+        """Set attributes of a running trial and end it if a state is given; return False if that is not ours to do."""
+        owner = None if anybodys else self.owner
+        if self._database is not None:
+            return self._database.write(trial._trial_id, owner, attributes, state, values)
         current = self.storage.get_trial(trial._trial_id)
         holder = str(current.user_attrs.get(LEASE, "")).rpartition(":")[0]
-        if current.state != TrialState.RUNNING or holder != self.owner:
+        if current.state != TrialState.RUNNING or owner not in (None, holder):
             return False
         try:
-            for key, value in values.items():
-                if current.user_attrs.get(key) != value:  # a write is a transaction
+            for key, value in attributes.items():
+                if current.user_attrs.get(key) != value:
                     self.storage.set_trial_user_attr(trial._trial_id, key, value)
-        except UpdateFinishedTrialError:
-            return False
-        return True
-
-    def _end(self, trial: FrozenTrial, state: TrialState, values: list[float] | None = None) -> bool:
-        try:
-            return self.storage.set_trial_state_values(trial._trial_id, state, values)
+            return state is None or self.storage.set_trial_state_values(trial._trial_id, state, values)
         except UpdateFinishedTrialError:
             return False
 

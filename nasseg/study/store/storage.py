@@ -3,30 +3,23 @@
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    check_distribution_compatibility,
-    distribution_to_json,
-    json_to_distribution,
-)
 from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import get_lock_file
-from optuna.trial import FrozenTrial
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from nasseg.errors import UserError
 from nasseg.redaction import keep_secret
+from nasseg.study.store.database import SCHEMA, Database
 
-SCHEMA = 12  # the version of Optuna's tables that _Database writes
 SQLITE_TIMEOUT_S = 60
 TABLE_ATTEMPTS = 25
 _POSTGRESQL = re.compile(
@@ -163,74 +156,6 @@ class _Journal(JournalFileBackend):
                 file.truncate(content.rfind(b"\n") + 1)
 
 
-class _Database(RDBStorage):
-    """A database that stores a new trial in a handful of statements.
-
-    Optuna's own takes two or three for every parameter and attribute; most are queries that give the same answer each
-    time. The stored data are the same.
-    """
-
-    def __init__(self, url: str, options: dict[str, Any]) -> None:
-        super().__init__(url, engine_kwargs=options)
-        self._distributions: dict[tuple[int, str], BaseDistribution] = {}  # a parameter's first distribution, by study
-
-    def _get_prepared_new_trial(self, study_id: int, template_trial: FrozenTrial | None, session: Any) -> Any:
-        if template_trial is None or template_trial.intermediate_values:
-            return super()._get_prepared_new_trial(study_id, template_trial, session)
-        new = template_trial
-        trial = models.TrialModel(
-            study_id=study_id,
-            number=None,
-            state=new.state,
-            datetime_start=new.datetime_start,
-            datetime_complete=new.datetime_complete,
-        )
-        session.add(trial)
-        session.flush()  # gives it its id
-        for name, distribution in new.distributions.items():
-            check_distribution_compatibility(self._first(study_id, name, distribution, session), distribution)
-        values = [models.TrialValueModel.value_to_stored_repr(value) for value in new.values or ()]
-        rows: dict[Any, list[dict[str, Any]]] = {
-            models.TrialValueModel: [
-                {"objective": place, "value": value, "value_type": kind} for place, (value, kind) in enumerate(values)
-            ],
-            models.TrialParamModel: [
-                {
-                    "param_name": name,
-                    "param_value": new.distributions[name].to_internal_repr(value),
-                    "distribution_json": distribution_to_json(new.distributions[name]),
-                }
-                for name, value in new.params.items()
-            ],
-            models.TrialUserAttributeModel: _as_rows(new.user_attrs),
-            models.TrialSystemAttributeModel: _as_rows(new.system_attrs),
-        }
-        for model, of_model in rows.items():
-            if of_model:
-                session.execute(model.__table__.insert(), [{"trial_id": trial.trial_id, **row} for row in of_model])
-        trial.number = trial.count_past_trials(session)
-        return trial
-
-    def _first(self, study_id: int, name: str, new: BaseDistribution, session: Any) -> BaseDistribution:
-        """Return a parameter's first distribution in a study, which later ones must match; `new` if it has none."""
-        found = self._distributions.get((study_id, name))
-        if found is None:
-            stored = (
-                session.query(models.TrialParamModel.distribution_json)
-                .join(models.TrialModel)
-                .filter(models.TrialModel.study_id == study_id, models.TrialParamModel.param_name == name)
-                .first()
-            )
-            found = json_to_distribution(stored[0]) if stored else new
-            if stored:  # uncommitted ones may never be stored
-                self._distributions[study_id, name] = found
-        return found
-
-
-def _as_rows(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{"key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
-
-
 def _open_database(url: str, options: dict[str, Any]) -> RDBStorage:
     """Open a database; if another process is creating its tables at this moment, try again a little later."""
     for _ in range(TABLE_ATTEMPTS - 1):
@@ -244,7 +169,7 @@ def _open_database(url: str, options: dict[str, Any]) -> RDBStorage:
 
 
 def _database(url: str, options: dict[str, Any]) -> RDBStorage:
-    return _Database(url, options) if models.SCHEMA_VERSION == SCHEMA else RDBStorage(url, engine_kwargs=options)
+    return Database(url, options) if models.SCHEMA_VERSION == SCHEMA else RDBStorage(url, engine_kwargs=options)
 
 
 def _local_path(url: str) -> Path | None:

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from nasseg.errors import UserError
+from nasseg.files import parse_yaml
 from nasseg.records import Accuracy, Measurement
 from nasseg.train.recipe import Recipe
 from nasseg.train.run import RunResult, stored_result
@@ -29,7 +30,8 @@ class Trained:
     """A network at an address. measurement: its accuracy, if there is one, is of the weights in `path`.
 
     path: None where it was not trained (why_not is empty), or its weights were not kept (why_not says why). code: the
-    user's own code that its study names, hash by source; None where nothing says which hash.
+    user's own code that its study names, hash by source; None where nothing says which hash. trained_on: splits of its
+    data's layout, where several were joined for training.
     """
 
     address: str
@@ -39,6 +41,7 @@ class Trained:
     sha256: str = ""
     why_not: str = ""
     code: Mapping[str, str] | None = None
+    trained_on: tuple[str, ...] = ()
 
     @property
     def is_trained(self) -> bool:
@@ -128,7 +131,8 @@ def _of_run(address: str) -> Trained:
     if name not in result.weights:
         known = ", ".join(sorted(result.weights))
         raise UserError(f"{folder} is a run with the weights {known}, and has no {name}")
-    return Trained(address, result.arch, _figures(result, name), folder / name, result.weights[name])
+    found = Trained(address, result.arch, _figures(result, name), folder / name, result.weights[name])
+    return replace(found, trained_on=result.trained_on)
 
 
 def _figures(result: RunResult, name: str) -> Measurement:
@@ -153,7 +157,8 @@ def _of_trial(address: str, storage: str | None) -> Trained:
         source = f"{name}#{attributes[REUSED_FROM]}"
     of_study = record.attributes()
     code = None if "table" in of_study else of_study.get("identity", {}).get("own code", {})
-    found = replace(_trained(address, attributes, of_study, name), code=code)
+    joined = _joined(of_study.get("study_file", ""))
+    found = replace(_trained(address, attributes, of_study, name), code=code, trained_on=joined)
     if not source or not found.is_trained:
         return found
     try:
@@ -161,6 +166,13 @@ def _of_trial(address: str, storage: str | None) -> Trained:
     except UserError as error:
         return replace(found, path=None, why_not=f"they are those of {source}: {error}")
     return replace(found, path=kept.path, sha256=kept.sha256, why_not=kept.why_not)
+
+
+def _joined(study_file: str) -> tuple[str, ...]:
+    """Return the splits, by name, that a study's training split is made of, if it says so."""
+    data = (parse_yaml(study_file, Path("study.yaml")).data if study_file else {}).get("data", {})
+    given = (data.get("splits") or {}).get("train") or ()
+    return tuple(part for part in ([given] if isinstance(given, str) else given) if isinstance(part, str))
 
 
 def _of_row(name: str, row: str, storage: str | None) -> Trained:

@@ -7,10 +7,18 @@ import pytest
 
 from nasseg.data.check.check_data import check_data
 from nasseg.data.dataset import load_data
+from nasseg.data.init import study
 from nasseg.data.init.begin import begin
+from nasseg.data.init.machine import Machine
 from nasseg.errors import UserError
 from nasseg.study.study_file import load_study
 from tests.data import downloads
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """A machine that is measured in no time."""
+    monkeypatch.setattr(study, "measure_machine", lambda *_: Machine("cpu", 2, (8.0, 12.0, 20.0), 0.25))
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +65,7 @@ NUMBERS = [f"{number:04d}" for number in range(10)]
         ),
     ],
 )
-def test_a_folder_of_ones_own_gets_a_class_table_and_a_study(root, images, labels, keys, counts):
+def test_a_folder_of_ones_own_gets_a_class_table_and_a_study(root, images, labels, keys, counts, fast):
     begun = begin(own(root, images, labels, keys), name="mine")
     data = load_study("mine").file.data.load()
     assert tuple(data.counts.values()) == counts
@@ -70,7 +78,7 @@ def test_a_folder_of_ones_own_gets_a_class_table_and_a_study(root, images, label
         begin(root, name="mine")
 
 
-def test_labels_in_colours_and_masks_of_two_values(root, tmp_path):
+def test_labels_in_colours_and_masks_of_two_values(root, tmp_path, fast):
     palette = [(0, 0, 0), (255, 0, 0), (0, 0, 255)]
     begin(own(root, "a/{name}.jpg", "b/{name}.png", NUMBERS, range(3), colours=palette), name="coloured")
     data = load_data("coloured")
@@ -80,7 +88,7 @@ def test_labels_in_colours_and_masks_of_two_values(root, tmp_path):
     assert set(load_data("binary").val.labels.unique().tolist()) == {0, 1}
 
 
-def test_images_of_many_sizes_get_a_size(root):
+def test_images_of_many_sizes_get_a_size(root, fast):
     own(root, "images/{name}.jpg", "masks/{name}.png", NUMBERS[:4], size=(70, 100))
     own(root, "images/{name}.jpg", "masks/{name}.png", NUMBERS[4:], size=(66, 130))
     begin(root, name="many")

@@ -1,8 +1,6 @@
 """Latency and the lock of the device."""
 
-import multiprocessing
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -13,9 +11,9 @@ from nasseg.families import make_arch
 from nasseg.measure.latency.attempts import measure_latency
 from nasseg.measure.latency.backends import check_protocol
 from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.processes.children import Child
 from nasseg.records import LatencyProtocol
 
-SPAWN = multiprocessing.get_context("spawn")
 QUICK = {
     "device": "cpu",
     "input_size": (64, 64),
@@ -63,10 +61,10 @@ def test_what_cannot_be_timed_is_refused(change, message):
         check_protocol(LatencyProtocol(**{**QUICK, **change}))
 
 
-def _compute(log: str) -> None:
-    """A neighbour, until it is killed: notes when each of its steps begins and ends."""
+def _compute(pipe) -> None:
+    """Be a neighbour, until killed: note when each step begins and ends."""
     lock = DeviceLock("test")
-    with Path(log).open("a") as file:
+    with Path(pipe.recv()).open("a") as file:
         while True:
             with lock.computing():
                 begin = time.monotonic()
@@ -75,9 +73,9 @@ def _compute(log: str) -> None:
                 file.flush()
 
 
-def _hold(started: str) -> None:
+def _hold(pipe) -> None:
     with DeviceLock("test").measuring():
-        Path(started).touch()
+        pipe.send("started")
         time.sleep(60)
 
 
@@ -102,9 +100,9 @@ def test_each_gpu_has_a_lock_by_whatever_number_it_is_seen(tmp_path, monkeypatch
 
 def test_nothing_computes_while_something_is_measured(tmp_path):
     logs = [str(tmp_path / f"{name}.txt") for name in "ab"]
-    neighbours = [SPAWN.Process(target=_compute, args=(log,)) for log in logs]
-    for process in neighbours:
-        process.start()
+    neighbours = [Child(_compute) for _ in logs]
+    for process, log in zip(neighbours, logs, strict=True):
+        process.pipe.send(log)
     while not all(Path(log).exists() and Path(log).stat().st_size for log in logs):
         time.sleep(0.05)
     measured = []
@@ -117,7 +115,6 @@ def test_nothing_computes_while_something_is_measured(tmp_path):
         time.sleep(0.01)
     for process in neighbours:
         process.kill()
-        process.join()
     steps = [
         tuple(map(float, line.split())) for log in logs for line in Path(log).read_text().splitlines() if " " in line
     ]
@@ -126,13 +123,9 @@ def test_nothing_computes_while_something_is_measured(tmp_path):
         assert not [step for step in steps if step[0] < end and begin < step[1]]
 
 
-def test_a_killed_measurer_frees_the_device(tmp_path):
-    started = tmp_path / "started"
-    holder = SPAWN.Process(target=_hold, args=(str(started),))
-    holder.start()
-    while not started.exists():
-        time.sleep(0.02)
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.join()
+def test_a_killed_measurer_frees_the_device():
+    holder = Child(_hold)
+    assert holder.pipe.recv() == "started"
+    holder.kill()
     with DeviceLock("test").computing():
         pass

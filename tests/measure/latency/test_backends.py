@@ -14,6 +14,7 @@ from nasseg.measure.latency.presets import latency_preset, latency_presets
 from nasseg.network.time_in_turns import time_addresses
 from nasseg.records import LatencyProtocol
 from nasseg.study.study_file import LatencyFile
+from tests.families.cheap import SHALLOW
 
 QUICK = {
     "device": "cpu",
@@ -57,7 +58,7 @@ def test_each_backend_is_timed(backend):
     if backend == "onnxruntime":
         pytest.importorskip("onnxruntime")
     protocol = LatencyProtocol(**QUICK, backend=backend)
-    found = measure_latency(make_arch("regseg", width=0.25), protocol)
+    found = measure_latency(make_arch("regseg", width=0.25, **SHALLOW["regseg"]), protocol)
     assert found.n == 3
     assert found.p50_ms > 0
     assert found.protocol.backend == backend

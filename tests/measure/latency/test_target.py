@@ -15,6 +15,7 @@ from nasseg.measure.latency.attempts import measure_latency
 from nasseg.measure.latency.backends import check_protocol
 from nasseg.measure.latency.target import TargetUnreachable, measure_on_target
 from nasseg.records import LatencyProtocol
+from tests.families.cheap import SHALLOW
 
 SHIPPED = Path(target.__file__).with_name("targets")
 ANSWER = {"p50": 2.0, "p90": 2.5, "p99": 3.0, "n": 40, "device": "board", "runtime": "engine 1"}
@@ -22,7 +23,7 @@ ANSWER = {"p50": 2.0, "p90": 2.5, "p99": 3.0, "n": 40, "device": "board", "runti
 
 @pytest.fixture
 def arch():
-    return make_arch("regseg", width=0.25)
+    return make_arch("regseg", width=0.25, **SHALLOW["regseg"])
 
 
 @pytest.fixture
@@ -39,8 +40,9 @@ def protocol(script, folder):
     )
 
 
-def test_what_the_command_says_is_the_latency(arch, tmp_path):
-    script = f"import sys; assert open(sys.argv[1], 'rb').read(); print('log'); print({json.dumps(ANSWER)!r})"
+def test_what_the_command_says_is_the_latency(arch, tmp_path, no_export):
+    script = "import sys; assert open(sys.argv[1], 'rb').read() == b'a network'; print('log'); "
+    script += f"print({json.dumps(ANSWER)!r})"
     found = measure_latency(arch, protocol(script, tmp_path))
     assert (found.p50_ms, found.p90_ms, found.p99_ms, found.n) == (2.0, 2.5, 3.0, 40)
     assert found.target == {"device": "board", "runtime": "engine 1"}
@@ -50,7 +52,10 @@ def test_what_the_command_says_is_the_latency(arch, tmp_path):
 
 def test_the_shipped_onnxruntime_script_is_such_a_command(arch, tmp_path):
     pytest.importorskip("onnxruntime")
-    found = measure_latency(arch, protocol((SHIPPED / "onnxruntime_bench.py").read_text(), tmp_path))
+    script = (SHIPPED / "onnxruntime_bench.py").read_text()
+    assert " = 10, 50, 2.0\n" in script
+    hasty = script.replace(" = 10, 50, 2.0\n", " = 10, 50, 0.0\n")
+    found = measure_latency(arch, protocol(hasty, tmp_path))
     assert 0 < found.p50_ms <= found.p90_ms
     assert found.n >= 50
     assert "onnxruntime" in found.target["runtime"]
@@ -75,7 +80,7 @@ def test_the_shipped_trtexec_script_reads_its_log(tmp_path):
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("import time; time.sleep(60)", "did not answer .* in 1 s"),
+        ("import time; time.sleep(60)", "did not answer .* in 0.5 s"),
         ("import sys; sys.exit('no route to host')", "failed with exit code 1: no route to host"),
         ("import sys; sys.exit(255)", "failed with exit code 255: without a word"),
         ("print('p50 is 3')", "its last line must be JSON"),
@@ -88,7 +93,7 @@ def test_the_shipped_trtexec_script_reads_its_log(tmp_path):
 )
 def test_what_is_wrong_with_the_target_is_not_the_networks_fault(arch, tmp_path, no_export, script, message):
     with pytest.raises(TargetUnreachable, match=message):
-        measure_on_target(arch, protocol(script, tmp_path), timeout_seconds=1 if "sleep" in script else 30)
+        measure_on_target(arch, protocol(script, tmp_path), timeout_seconds=0.5 if "sleep" in script else 30)
 
 
 def test_a_command_that_does_not_start_is_the_targets_fault(arch, no_export):

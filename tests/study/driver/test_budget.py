@@ -90,13 +90,15 @@ def test_what_runs_when_the_hours_are_over_is_finished(url, monkeypatch):
     assert [trial.state for trial in driver.record.trials()] == [COMPLETE] * 4
 
 
-def test_a_job_that_takes_too_long_fails_its_trial_and_the_search_goes_on(url):
-    hung = []
+def test_a_job_that_takes_too_long_fails_its_trial_and_the_search_goes_on(url, monkeypatch):
+    hung, clock = [], Clock(monkeypatch)
 
     def hang(job):
         if job.kind == "train" and not hung:
             hung.append(job.candidate)
-        return job.kind == "train" and job.candidate == hung[0]
+        hangs = job.kind == "train" and job.candidate == hung[0]
+        clock.now += 1.0 if hangs else 0.0
+        return hangs
 
     engine = FakeEngine(hang=hang)
     driver = make_driver(url, engine=engine, trials=6, max_trial_minutes=0.05)

@@ -35,6 +35,7 @@ class BusyEngine(FakeEngine):
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(claiming, "AGAIN_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("nasseg.study.driver.housekeeping.HOUSEKEEPING_SECONDS", 0.0)
 
 
 @pytest.fixture

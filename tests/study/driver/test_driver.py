@@ -133,7 +133,8 @@ def test_another_identity_is_refused_and_run_settings_are_not(url):
     assert "learning_rate" not in told
 
 
-def test_a_foreign_study_of_that_name_is_refused(url):
+def test_a_foreign_study_of_that_name_is_refused(url, monkeypatch):
+    monkeypatch.setattr("nasseg.study.store.record.IDENTITY_ATTEMPTS", 1)
     storage = optuna.storages.get_storage(open_storage(url, create=True))
     optuna.create_study(study_name="fake", storage=storage, directions=["maximize", "minimize"])
     with pytest.raises(UserError, match="not nasseg's"):

@@ -1,6 +1,5 @@
 """Figures of another study that were got in the same way are taken, and nothing is trained again."""
 
-import contextlib
 import shutil
 
 import pytest
@@ -11,7 +10,7 @@ from nasseg.study.search.run_study import run_study
 from nasseg.study.store.read_study import read_study
 from nasseg.study.study_file import load_study
 from nasseg.train import session
-from tests.study.fakes import InlineEngine
+from tests.study.fakes import search_here
 
 GPU = """
 question: What is accurate?
@@ -33,8 +32,8 @@ def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched")
     (folder / "gpu.yaml").write_text(GPU)
     (folder / "board.yaml").write_text(BOARD)
-    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
-        patch.setattr("nasseg.study.engines.local_engine.LocalEngine", InlineEngine)
+    with pytest.MonkeyPatch.context() as patch:
+        search_here(patch, folder)
         run_study(load_study("gpu.yaml"))
     return folder
 
@@ -43,8 +42,7 @@ def searched(tmp_path_factory):
 def home(searched, tmp_path, monkeypatch):
     """A copy of that folder."""
     shutil.copytree(searched, tmp_path / "home")
-    monkeypatch.chdir(tmp_path / "home")
-    monkeypatch.setattr("nasseg.study.engines.local_engine.LocalEngine", InlineEngine)
+    search_here(monkeypatch, tmp_path / "home")
     return tmp_path / "home"
 
 

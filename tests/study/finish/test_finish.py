@@ -22,7 +22,7 @@ from nasseg.figures import Figure, custom_entry, load_function
 from nasseg.network.export import export_address
 from nasseg.records import StudyRecord
 from nasseg.report import write_report
-from nasseg.study.engines import jobs, local_engine
+from nasseg.study.engines import jobs
 from nasseg.study.finish import finish
 from nasseg.study.finish.finish import LONGER, best_made, data_of, finish_study, made
 from nasseg.study.finish.members import front_members
@@ -33,7 +33,7 @@ from nasseg.train import loop, run
 from nasseg.train.loop import evaluate
 from tests.command_line import refused
 from tests.data.test_dataset import write_camvid
-from tests.study.fakes import InlineEngine
+from tests.study.fakes import search_here
 from tests.study.search.test_faults import tiny
 
 STEPS = 3
@@ -46,11 +46,7 @@ def searched(tmp_path_factory):
     folder, threads = tmp_path_factory.mktemp("searched"), torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("NASSEG_LOCKS", str(folder / "locks"))
-        patch.setattr(local_engine, "LocalEngine", InlineEngine)
-        none = {"published": []}  # they take longer than the search
-        patch.setattr(search, "keep_published", lambda _study, record, *_: record.set_attributes(none))
+        search_here(patch, folder)
         ended = search.run_study(tiny(folder, macs="3.0e+7"))
     assert len(front_members(ended.record)) == 2
     yield folder

@@ -125,7 +125,7 @@ def doubtful(storage):
 def test_the_command_line_marks_doubtful_latencies(doubtful, monkeypatch, capsys):
     record, first = doubtful
     monkeypatch.setattr("nasseg.study.store.read_study.read_study", lambda *_: record)
-    cli.search.front("fake")
+    cli.show_front.front("fake")
     said = capsys.readouterr().out
     for trial in (t for t in record.trials if "published" not in t.extra):
         marked = f"~{trial.values['latency_ms']:.4g}" in said

@@ -16,14 +16,6 @@ from tests.study.search.test_faults import SCENES, TINY, states, tiny
 
 
 @pytest.fixture
-def inline(monkeypatch, tmp_path):
-    """Searches in this process, below a folder of their own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NASSEG_LOCKS", str(tmp_path / "locks"))
-    monkeypatch.setattr(local_engine, "LocalEngine", InlineEngine)
-
-
-@pytest.fixture
 def replaced(monkeypatch):
     """After its first training the worker is gone and another takes its place, once something has been changed."""
 

@@ -48,14 +48,6 @@ def url(request, tmp_path):
     return f"sqlite:///{tmp_path}/s.db" if request.param == "sqlite" else str(tmp_path / "s.log")
 
 
-@pytest.fixture
-def inline(monkeypatch, tmp_path):
-    """Searches in this process, below a folder of their own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NASSEG_LOCKS", str(tmp_path / "locks"))
-    monkeypatch.setattr(local_engine, "LocalEngine", InlineEngine)
-
-
 def tiny(tmp_path, data=SCENES, macs="1.0e+9"):
     return study_from(parse_yaml(TINY.format(data=data, macs=macs), tmp_path / "tiny.yaml"), "tiny")
 
@@ -328,8 +320,8 @@ def test_onednn_without_memory_for_its_scratch_is_out_of_memory(inline, tmp_path
 @pytest.fixture
 def drawn(monkeypatch):
     """How many candidates a dry run draws here: fewer, for time."""
-    monkeypatch.setattr("nasseg.study.search.dry_run.DRAWN", 24)
-    return 24
+    monkeypatch.setattr("nasseg.study.search.dry_run.DRAWN", 16)
+    return 16
 
 
 def test_a_dry_run_measures_and_stores_nothing(inline, tmp_path, drawn):

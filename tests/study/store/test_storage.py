@@ -1,16 +1,18 @@
 """Storages: a new trial is written in few statements and is the one that Optuna writes; a foreign study is refused."""
 
+import math
 from datetime import datetime
 
 import optuna
 import pytest
-from optuna.storages import RDBStorage
+from optuna.storages import RDBStorage, get_storage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
 
 from nasseg.errors import UserError
 from nasseg.study.store.read_study import read_study
 from nasseg.study.store.storage import open_storage
+from nasseg.study.store.trial_attributes import LEASE
 
 FIELDS = ["number", "state", "values", "params", "distributions", "user_attrs", "system_attrs", "datetime_complete"]
 
@@ -45,7 +47,6 @@ def test_what_is_stored_is_what_optuna_stores(tmp_path):
     for one, other in zip(ours, theirs, strict=True):
         assert [getattr(one, name) for name in FIELDS] == [getattr(other, name) for name in FIELDS]
         assert list(one.params) == list(other.params)
-        assert list(one.user_attrs) == list(other.user_attrs)
 
 
 def test_a_new_trial_takes_few_statements(tmp_path):
@@ -56,6 +57,58 @@ def test_a_new_trial_takes_few_statements(tmp_path):
     before = len(statements)
     storage.create_new_trial(1, template_trial=trial())
     assert len(statements) - before <= 12
+
+
+def running(storage, attributes):
+    """Return the id of a running trial with a lease of `me`."""
+    study = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE] * 2, "s")
+    new = create_trial(state=TrialState.RUNNING, user_attrs={LEASE: "me:1", **attributes})
+    return storage.create_new_trial(study, template_trial=new)
+
+
+def test_a_trial_ends_in_one_transaction_with_what_was_measured(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+    begun = running(storage, {"macs": 1, "rung": 0})
+    commits = []
+    event.listen(storage.engine, "commit", commits.append)
+    assert storage.write(begun, "me", {"macs": 2, "rung": 0, "miou": 3.5}, TrialState.COMPLETE, [3.5, math.inf])
+    assert len(commits) == 1
+    ended = RDBStorage(f"sqlite:///{tmp_path}/s.db").get_trial(begun)
+    assert (ended.state, ended.values) == (TrialState.COMPLETE, [3.5, math.inf])
+    assert ended.user_attrs == {LEASE: "me:1", "macs": 2, "rung": 0, "miou": 3.5}
+    assert ended.datetime_complete is not None
+    assert storage.get_trial(begun).user_attrs == ended.user_attrs
+
+
+def test_nothing_is_written_into_a_trial_of_somebody_elses_or_one_that_ended(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+    begun = running(storage, {})
+    assert not storage.write(begun, "you", {"miou": 1.0}, TrialState.COMPLETE, [1.0, 2.0])
+    assert storage.get_trial(begun).state == TrialState.RUNNING
+    assert storage.write(begun, None, {}, TrialState.FAIL)
+    assert not storage.write(begun, "me", {"miou": 1.0})
+    assert storage.get_trial(begun).user_attrs == {LEASE: "me:1"}
+
+
+def test_others_see_a_renewed_lease_and_an_end(tmp_path):
+    mine, theirs = (open_storage(f"sqlite:///{tmp_path}/s.db", create=True) for _ in range(2))
+    begun = running(mine, {})
+    seen = get_storage(theirs)
+    assert [one.user_attrs[LEASE] for one in seen.get_all_trials(1)] == ["me:1"]
+    mine.write(begun, "me", {LEASE: "me:2"})
+    assert [one.user_attrs[LEASE] for one in seen.get_all_trials(1)] == ["me:2"]
+    mine.write(begun, "me", {"miou": 1.0}, TrialState.PRUNED)
+    assert [(one.state, one.user_attrs["miou"]) for one in seen.get_all_trials(1)] == [(TrialState.PRUNED, 1.0)]
+
+
+def test_what_has_not_changed_is_not_read_again(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+    running(storage, {"measurement": "long"})
+    seen = get_storage(storage)
+    statements = []
+    event.listen(storage.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    assert seen.get_all_trials(1)[0].user_attrs["measurement"] == "long"
+    assert len(statements) == 2  # the states, and the lease
 
 
 def test_choices_that_changed_are_refused_and_nothing_is_stored(tmp_path):

@@ -1,0 +1,117 @@
+"""The verb of fronts: print one, what answers its limits, and what to do next."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nasseg.cli.shared import (
+    DOUBTFUL,
+    JsonOption,
+    StorageOption,
+    Table,
+    app,
+    latency_cell,
+    out,
+    parse_settings,
+    print_json,
+    storage_of,
+)
+from nasseg.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nasseg.records import StudyRecord
+
+
+@app.command()
+def front(
+    study: Annotated[str, typer.Argument(help="Study by name or path.")],
+    at_most: Annotated[
+        list[str] | None,
+        typer.Option("--max", metavar="FIGURE=VALUE", help="Only networks with at most so much. Repeatable."),
+    ] = None,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the Pareto front of a study, best first."""
+    from nasseg.study.store.read_study import read_study
+
+    bounds = _bounds(at_most or [])
+    record = read_study(study, storage_of(storage))
+    if as_json:
+        print_json(json.loads(_within(record, bounds).to_json(orient="records")))
+    else:
+        print_front(record, bounds)
+
+
+def _bounds(items: list[str]) -> dict[str, float]:
+    bounds = parse_settings(items, "--max")
+    for name, bound in bounds.items():
+        if isinstance(bound, bool) or not isinstance(bound, int | float):
+            raise UserError(f"--max takes a number, such as latency_ms=12, got {name}={bound}")
+    return bounds
+
+
+def _within(record: "StudyRecord", bounds: Mapping[str, float]) -> "pd.DataFrame":
+    """Return the rows of the front whose figures are within the bounds."""
+    from nasseg.analyse.trials import front_frame
+
+    frame = front_frame(record)
+    figures = [str(name) for name in frame.select_dtypes("number") if name != "number"]
+    for name, bound in bounds.items():
+        if name not in figures:
+            raise unknown("figure", name, figures)
+        frame = frame[frame[name] <= bound]
+    return frame
+
+
+def print_front(record: "StudyRecord", bounds: Mapping[str, float]) -> None:
+    """Print the networks on the front that are within the bounds, with what the study searched for."""
+    from nasseg.figures import figure_in
+
+    frame = _within(record, bounds)
+    figures = [figure_in(record, objective.name) for objective in record.objectives]
+    within = "".join(f", {name} at most {figure_in(record, name).text(bound)}" for name, bound in bounds.items())
+    if frame.empty:
+        empty = "no trial is finished yet: the front is empty"
+        out.print(f"no network of the front has{within[1:]}" if within else empty)
+        return
+    table = Table("trial", "family", title=f"front of {record.name}{within}: {len(frame)} networks")
+    for figure in figures:
+        table.add_column(figure.name, justify="right")
+    for _, row in frame.iterrows():
+        cells = (latency_cell(f.text(row[f.name]), row["disturbed"] and f.part == "latency") for f in figures)
+        table.add_row(str(row["number"]), str(row["family"]), *cells)
+    out.print(table)
+    if frame["disturbed"].any() and any(figure.part == "latency" for figure in figures):
+        out.print(DOUBTFUL)
+
+
+def next_steps(record: "StudyRecord") -> list[str]:
+    """Return the network that answers the study's limits, and the commands that come next."""
+    from nasseg.analyse.trials import front_frame
+    from nasseg.figures import figure_in
+
+    frame = front_frame(record)
+    if frame.empty:
+        return []
+    best = frame.iloc[0]
+    first = figure_in(record, record.objectives[0].name)
+    sides = {"max": "at most", "min": "at least"}
+    limits = [
+        f"{name} {sides[side]} {figure_in(record, name).text(bound)}"
+        for name, limit in record.limits.items()
+        for side, bound in limit.items()
+    ]
+    most = "lowest" if first.direction == "minimize" else "highest"
+    chosen = f"{record.name}#{best['number']}"
+    return [
+        f"{'with ' + ', '.join(limits) if limits else 'without limits'}, the {most} {first.name} is "
+        f"{first.text(best[first.name])}: {chosen}, {best['family']}",
+        "next:",
+        f"  nasseg finish {record.name}    train the front to the end, with three seeds",
+        f"  nasseg export {chosen} -o {record.name.split('/')[-1]}.onnx",
+    ]
