@@ -1,4 +1,7 @@
-"""Build networks on the meta device: nothing is filled, and a layer like one built before is a copy of it."""
+"""Build networks on the meta device: nothing is filled, and a layer like one built before is a copy of it.
+
+"Before" is in this process, whatever the network: those of a space share most of their layers.
+"""
 
 from collections.abc import Mapping
 from functools import cache
@@ -9,13 +12,17 @@ from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode
 from torch.utils._device import DeviceContext
 
+MAX_BUILT = 4096  # layers remembered: some 4 KB each
+_BUILT: dict[tuple[Any, ...], dict[str, Any]] = {}  # attributes of layers, by class, type of numbers and arguments
+
 
 class OnMeta(DeviceContext):
     """`with torch.device("meta")`, without initialisation: there is nothing to fill."""
 
     def __init__(self) -> None:
         super().__init__("meta")
-        self.built: dict[tuple[Any, ...], dict[str, Any]] = {}  # attributes of layers, by class and arguments
+        if len(_BUILT) > MAX_BUILT:
+            _BUILT.clear()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -37,18 +44,17 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def layer(kind: type[M], *args: Any, **kwargs: Any) -> M:
-    """Return kind(*args, **kwargs). Within one OnMeta, a layer like an earlier one is a copy of it.
+    """Return kind(*args, **kwargs). Within OnMeta, a layer like an earlier one is a copy of it.
 
     Building layers is most of the time that costing a network takes.
     """
-    mode = _get_current_function_mode()
-    if not isinstance(mode, OnMeta):
+    if not isinstance(_get_current_function_mode(), OnMeta):
         return kind(*args, **kwargs)
-    key = kind, args, tuple(kwargs.items())
-    known = mode.built.get(key)
+    key = kind, torch.get_default_dtype(), args, tuple(kwargs.items())
+    known = _BUILT.get(key)
     if known is None:
         built = kind(*args, **kwargs)
-        mode.built[key] = _copy(vars(built))
+        _BUILT[key] = _copy(vars(built))
         return built
     copied = kind.__new__(kind)
     vars(copied).update(_copy(known))

@@ -52,9 +52,11 @@ def promotion_order(values: Floats, directions: Sequence[str], count: int) -> li
 def _spread(front: np.ndarray, scaled: Floats, direction: str) -> list[int]:
     first = scaled[front, 0] * (-1 if direction == "maximize" else 1)
     taken = [int(np.argmin(first))]
+    rows = scaled[front]
+    apart = np.sqrt(((rows[:, None] - rows[None]) ** 2).sum(axis=2))  # [n, n]
     distance = np.full(len(front), np.inf)
     for _ in range(len(front) - 1):
-        distance = np.minimum(distance, np.linalg.norm(scaled[front] - scaled[front[taken[-1]]], axis=1))
+        distance = np.minimum(distance, apart[taken[-1]])
         distance[taken] = -1.0
         taken.append(int(np.argmax(distance)))
     return [int(front[place]) for place in taken]

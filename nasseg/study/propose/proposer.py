@@ -12,12 +12,14 @@ import random
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.samplers import BaseGASampler
 from optuna.search_space import IntersectionSearchSpace
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nasseg.analyse.front import pareto_front
@@ -146,6 +148,7 @@ class Proposer:
             order = promotion_order(np.array([trial.values for trial in trials]), self.directions, len(trials))
             for place, index in enumerate(order):
                 again = copy.copy(trials[index])
+                vars(again).pop("constraints", None)
                 again.system_attrs = dict(again.system_attrs)  # the trial writes its constraints into it
                 again.set_constraint(PARTIAL, SLIGHT * (self.rungs - rung + place / len(order)))
                 found.append(again)
@@ -175,8 +178,11 @@ class Proposer:
                 setattr(self.sampler, name, IntersectionSearchSpace())
 
     def _new_view(self) -> optuna.Study:
+        self._storage = InMemoryStorage()
         with quiet_optuna():
-            return optuna.create_study(directions=self.directions, sampler=self.sampler)
+            study = optuna.create_study(storage=self._storage, directions=self.directions, sampler=self.sampler)
+        self._view_id = self._storage.get_study_id_from_name(study.study_name)
+        return study
 
     def _show(self, trial: FrozenTrial) -> None:
         """Add a trial to the view.
@@ -192,7 +198,7 @@ class Proposer:
                 self._complete += 1
             trial.system_attrs = noted
         trial.__class__ = _Shown
-        self._view.add_trial(trial)
+        self._storage.create_new_trial(self._view_id, template_trial=trial)  # as add_trial does, which checks it again
 
     def _remember(self, trial: FrozenTrial) -> Params | None:
         """Return a trial's point, which is not drawn again; None if it has none in this space."""
@@ -235,13 +241,19 @@ class Proposer:
 
 
 class _Shown(FrozenTrial):
-    """A trial of a view that is cheap to copy.
+    """A trial of a view that is cheap to copy, and knows its constraints, which TPE asks for at every parameter.
 
     Each new view copies all trials, which took most of the time of a search with halving.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTrial:
-        return copy.copy(self)  # parameters and distributions are never changed in place
+        made = object.__new__(_Shown)
+        made.__dict__.update(self.__dict__)  # parameters and distributions are never changed in place
+        return made
+
+    @cached_property
+    def constraints(self) -> dict[str, float]:
+        return super().constraints
 
 
 def _key(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
