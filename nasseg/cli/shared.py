@@ -67,7 +67,11 @@ class Table(rich.table.Table):
     def __init__(self, *headers: Any, title: str | None = None, **options: Any) -> None:
         super().__init__(title=_as_text(title), **options)
         for header in headers:
-            self.add_column(header)
+            if isinstance(header, rich.table.Column):
+                header._index = len(self.columns)
+                self.columns.append(header)
+            else:
+                self.add_column(header)
 
     def add_column(self, header: Any = "", *more: Any, **options: Any) -> None:
         first = {"no_wrap": True} if not self.columns else {"overflow": "fold"}

@@ -4,6 +4,7 @@ import io
 from dataclasses import replace
 
 import pytest
+from rich.table import Column
 
 from nasseg.analyse.trials import front_frame
 from nasseg.cli import show_front as front
@@ -99,3 +100,9 @@ def test_a_bound_is_a_number_of_a_known_figure(tmp_path, monkeypatch):
         "front of street-scenes/cpu-front, macs at most 3 G"
         in nasseg("front", "fake", "--max", "macs=3e9", cwd=tmp_path).stdout
     )
+
+
+def test_columns_with_settings_of_their_own_have_their_heads():
+    table = Table(Column("table", no_wrap=True), "rows")
+    table.add_row("regseg/table-8", "14")
+    assert table.lines() == ["table\trows", "regseg/table-8\t14"]
