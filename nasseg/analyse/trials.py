@@ -196,11 +196,11 @@ def front_share(record: StudyRecord) -> FrontShare:
 
 def trial_figures(trial: TrialRow) -> dict[str, float]:
     """Return every known figure of a trial, by the names that objectives and limits use; objective values first."""
-    figures = {name: value for name, value in trial.values.items() if math.isfinite(value)}
-    m = trial.measurement
-    if m is None:
-        return figures
-    return all_figures(m) | figures
+    known = vars(trial).get("_figures")
+    if known is None:  # a report asks for the same some fifteen times
+        values = {name: value for name, value in trial.values.items() if math.isfinite(value)}
+        known = vars(trial)["_figures"] = (all_figures(trial.measurement) if trial.measurement else {}) | values
+    return dict(known)
 
 
 def trials_frame(record: StudyRecord) -> pd.DataFrame:

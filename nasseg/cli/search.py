@@ -69,9 +69,6 @@ def search(
     trust_code: TrustOption = False,
 ) -> None:
     """Run a study, or resume it. Ctrl-C stops it cleanly."""
-    from nasseg.analyse.trials import doubts_of
-    from nasseg.study.search.run_study import run_study
-    from nasseg.study.store.storage import runs_folder
     from nasseg.study.study_file import load_study
 
     if remeasure and (dry_run or report_path or trials is not None or hours is not None):
@@ -89,6 +86,10 @@ def search(
             found = preview(loaded, storage=storage_of(storage), **settings, tell=status.update)
         _print_preview(found)
         return
+    from nasseg.analyse.trials import doubts_of
+    from nasseg.study.search.run_study import run_study  # slow to import: the first line does not wait for it
+    from nasseg.study.store.storage import runs_folder
+
     with Ticker() as ticker:
         ended = run_study(
             loaded,

@@ -1,13 +1,15 @@
 """The data of a study file."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from nasseg.data.class_table import list_tables
-from nasseg.data.dataset import DataSet, load_data
 from nasseg.errors import UserError
+
+if TYPE_CHECKING:
+    from nasseg.data.dataset import DataSet
 
 
 class DataFile(BaseModel):
@@ -17,7 +19,9 @@ class DataFile(BaseModel):
 
     name: str
 
-    def load(self) -> DataSet:
+    def load(self) -> "DataSet":
+        from nasseg.data.dataset import load_data  # imports torch: a search says its first line before
+
         return load_data(self.name, **self.options())
 
     def options(self) -> dict[str, Any]:

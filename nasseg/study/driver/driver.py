@@ -63,7 +63,7 @@ class Driver:
         halving = Halving.of(study, context) if study.file.halving else None
         own = [budget.learn, proposer.learn, known.learn, *(part.learn for part in (halving, screen) if part)]
         self.parked = Parked()
-        self.ended_trials = EndedTrials(record, [*own, *learners, self.parked.learn])
+        self.ended_trials = EndedTrials(record, [*own, *learners, self.parked.learn], say)
         self.at_work = AtWork(context.rungs, screen, reference_ms)
         endings = Endings(record, rules, proposer, self.ended_trials, context.accuracy.steps)
         shared = (self.at_work, self.ended_trials, endings)

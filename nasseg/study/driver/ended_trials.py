@@ -10,17 +10,21 @@ from nasseg.study.store.record import Record
 from nasseg.study.store.trial_attributes import EVAL_KEY
 
 Learner = Callable[[FrozenTrial], None]
+MANY = 2_000  # take seconds
 
 
 class EndedTrials:
     """Calls `learners` once with each ended trial: ours at `tell`, those of other processes at the next `sync`.
 
     Trials below the first unfinished one are never looked at again, so a search of 100,000 trials stays fast.
+    say: is called with a line before much is told.
     unfinished: trials that ran or waited at the last sync and have not been told since.
     """
 
-    def __init__(self, record: Record, learners: Sequence[Learner]) -> None:
-        self._record, self._learners = record, tuple(learners)
+    def __init__(
+        self, record: Record, learners: Sequence[Learner], say: Callable[[str], None] = lambda _line: None
+    ) -> None:
+        self._record, self._learners, self._say = record, tuple(learners), say
         self._numbers: set[int] = set()
         self._all_below = 0  # every trial with a lower number was told
         self._synced = -math.inf
@@ -35,6 +39,8 @@ class EndedTrials:
             return
         latest = self._record.trials()[self._all_below :]
         self.unfinished = [trial for trial in latest if not trial.state.is_finished()]
+        if len(latest) > MANY:
+            self._say(f"going through {len(latest):,} trials of the record")
         for trial in latest:
             if trial.state.is_finished() and trial.number not in self._numbers:
                 self.tell(trial)

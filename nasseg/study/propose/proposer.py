@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -62,7 +63,7 @@ class Proposer:
         self.drawn: set[tuple[tuple[str, Any], ...]] = set()
         self.first = deque(first)  # points to propose before those of the sampler
         self._random = random.Random(seed)
-        self._finished: list[FrozenTrial] = []
+        self._finished: list[_Told] = []
         self._stopped: dict[int, tuple[int, FrozenTrial]] = {}  # number -> rung, trial
         self._asked: dict[int, int] = {}  # token -> number in the view, of proposals on their way
         self._tokens = itertools.count()
@@ -133,11 +134,11 @@ class Proposer:
             self._stopped[trial.number] = (trial.user_attrs[RUNG], copied)
             self._outdated = True
             return
-        copied = self._copy(trial, trial.state, trial.values, {PARTIAL: 0.0} if self.rungs > 1 else {})
-        self._finished.append(copied)
+        told = _Told(trial)
+        self._finished.append(told)
         self._outdated |= before is not None or len(self._finished) > REBUILD_ABOVE
         if not self._outdated:
-            self._show(copied)
+            self._show(self._copy_of(told))
 
     def _partial(self) -> list[FrozenTrial]:
         """Return the latest trials stopped at a rung, each with its place among those of that rung."""
@@ -155,18 +156,18 @@ class Proposer:
         return found
 
     def _rebuild(self) -> None:
-        complete = [trial for trial in self._finished if trial.state == TrialState.COMPLETE]
-        rejected = [trial for trial in self._finished if trial.state != TrialState.COMPLETE]
+        complete = [told for told in self._finished if told.trial.state == TrialState.COMPLETE]
+        rejected = [told for told in self._finished if told.trial.state != TrialState.COMPLETE]
         on_front = pareto_front(
-            np.array([trial.values for trial in complete]).reshape(-1, len(self.directions)), self.directions
+            np.array([told.trial.values for told in complete]).reshape(-1, len(self.directions)), self.directions
         )
-        front = [trial for trial, on in zip(complete, on_front, strict=True) if on][:MAX_FINISHED]
-        rest = [trial for trial, on in zip(complete, on_front, strict=True) if not on]
+        front = [told for told, on in zip(complete, on_front, strict=True) if on][:MAX_FINISHED]
+        rest = [told for told, on in zip(complete, on_front, strict=True) if not on]
         kept = rest[max(0, len(rest) - (MAX_FINISHED - len(front))) :] if len(front) < MAX_FINISHED else []
         self._finished = front + kept + rejected[-MAX_REJECTED:]
         before = self._view.get_trials(deepcopy=False)
         pending = {token: before[number] for token, number in self._asked.items()}
-        shown = [*self._finished, *self._partial()]
+        shown = [*(self._copy_of(told) for told in self._finished), *self._partial()]
         self._view = self._new_view()
         self._complete = 0
         for trial in [*shown, *pending.values()]:
@@ -224,6 +225,12 @@ class Proposer:
         self.space.suggest(fixed)
         return Proposal(params, fixed.params, fixed.distributions)
 
+    def _copy_of(self, told: "_Told") -> FrozenTrial:
+        if told.copied is None:
+            trial, partial = told.trial, {PARTIAL: 0.0} if self.rungs > 1 else {}
+            told.copied = self._copy(trial, trial.state, trial.values, partial)
+        return told.copied
+
     def _copy(
         self,
         trial: FrozenTrial,
@@ -238,6 +245,14 @@ class Proposer:
             distributions=trial.distributions,
             constraints={**trial.constraints, **constraints},
         )
+
+
+@dataclass
+class _Told:
+    """A trial that the proposer knows; copied: for its view, made once it is shown."""
+
+    trial: FrozenTrial
+    copied: FrozenTrial | None = None
 
 
 class _Shown(FrozenTrial):

@@ -21,10 +21,10 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
+from nasseg.study.store.read_sql import bulk_trials
 from nasseg.study.store.trial_attributes import LEASE
 
-SCHEMA = 12  # the version of Optuna's tables that Database writes
-AT_ONCE = 500  # trials read in plain SQL; more are left to Optuna
+AT_ONCE = 500  # trials named in a statement
 
 _TRIAL: Any = models.TrialModel.__table__
 _USER: Any = models.TrialUserAttributeModel.__table__
@@ -190,7 +190,8 @@ class Database(RDBStorage):
         same = {number for number, state in rows if number in self._known and self._known[number].state == state}
         changed = [number for number, _state in rows if number not in same]
         if states is not None or len(rows) > AT_ONCE:
-            return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
+            whole = bulk_trials(self, study_id) if states is None and trial_id_greater_than < 0 else None
+            return whole or super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
         self._read_leases([number for number in same if self._known[number].state == TrialState.RUNNING])
         self._known.update((trial._trial_id, trial) for trial in self._read(changed))
         found = [self._known[number] for number, _state in sorted(rows)]

@@ -1,7 +1,7 @@
 """Read a large study fast: its tables in plain SQL, not trial by trial.
 
-The result is that of nasseg.study.store.read_study. Storages that are no database, and databases with unknown tables,
-are read through Optuna.
+The results are those of nasseg.study.store.read_study and of Optuna. Storages that are no database, and databases with
+unknown tables, are read through Optuna.
 """
 
 import gc
@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import json_to_distribution
+from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 from pydantic_core import from_json  # twice as fast as the standard library's
 
 from nasseg.records import (
@@ -30,27 +31,41 @@ from nasseg.records import (
     Stage,
     TrialRow,
 )
-from nasseg.study.store.database import SCHEMA
-from nasseg.study.store.record import Record
 from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, REASON, REUSED_FROM, RUNG, SEED
 
+if TYPE_CHECKING:
+    from nasseg.study.store.record import Record
+
+SCHEMA = 12  # the version of Optuna's tables that are read here
 MANY = 20_000
 _INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
 
 
-def bulk_rows(record: Record, objectives: list[str]) -> tuple[TrialRow, ...] | None:
+def bulk_rows(record: "Record", objectives: list[str]) -> tuple[TrialRow, ...] | None:
     """Return all trials of a study as rows; None if they must be read through Optuna."""
     storage = getattr(record.storage, "_backend", None)
     if not isinstance(storage, RDBStorage):
         return None
+    with _tables(storage) as cursor:
+        rows = None if cursor is None else _rows(cursor, int(record.study_id), objectives)
+        return None if rows is None else keep(rows)
+
+
+def bulk_trials(storage: RDBStorage, study: int) -> list[FrozenTrial] | None:
+    """Return all trials of a study, as Optuna does; None if Optuna must read them."""
+    with _tables(storage) as cursor:
+        return None if cursor is None else _frozen(cursor, int(study))
+
+
+@contextmanager
+def _tables(storage: RDBStorage) -> Iterator[Any]:
+    """Give a cursor on Optuna's tables; None if they are of another version."""
     connection: Any = storage.engine.raw_connection()
     try:
         cursor = connection.cursor()
         cursor.execute("SELECT schema_version FROM version_info")
-        if cursor.fetchone()[0] != SCHEMA:
-            return None
         with no_collection():
-            return keep(_rows(cursor, int(record.study_id), objectives))
+            yield cursor if cursor.fetchone()[0] == SCHEMA else None
     finally:
         connection.close()
 
@@ -74,21 +89,58 @@ def keep(rows: tuple[TrialRow, ...]) -> tuple[TrialRow, ...]:
     return rows
 
 
-def _rows(cursor: Any, study: int, objectives: list[str]) -> tuple[TrialRow, ...]:
+def _trials(cursor: Any, study: int) -> tuple[list[Any], list[int], str]:
+    """Return the trials of a study, their ids, and a condition for them that is fast."""
     cursor.execute(
         "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials "
         f"WHERE study_id = {study} ORDER BY number"
     )
     trials = cursor.fetchall()
-    if not trials:
-        return ()
     ids = [trial[0] for trial in trials]
     # Trials of other studies may lie between. Reading a range is faster than a join, a whole table faster than a range.
     cursor.execute("SELECT COUNT(*) FROM trials")
     alone = cursor.fetchone()[0] == len(ids)
-    among = "" if alone else f"WHERE trial_id BETWEEN {min(ids)} AND {max(ids)}"
-    attributes, params = _attributes(cursor, among, ids), _params(cursor, study, among, ids)
-    values = _values(cursor, among, ids, objectives)
+    return trials, ids, "" if alone or not ids else f"WHERE trial_id BETWEEN {min(ids)} AND {max(ids)}"
+
+
+def _frozen(cursor: Any, study: int) -> list[FrozenTrial] | None:
+    cursor.execute("SELECT COUNT(*) FROM trial_intermediate_values")
+    if cursor.fetchone()[0]:  # not ours
+        return None
+    trials, ids, among = _trials(cursor, study)
+    known = _distributions(cursor, study, among)
+    if known is None:
+        return None
+    params = _params(cursor, known, among, ids)
+    attributes = _attributes(cursor, "trial_user_attributes", among, ids)
+    system = _attributes(cursor, "trial_system_attributes", among, ids)
+    values, local = _values(cursor, among, ids), LocalTime()
+    return [
+        FrozenTrial(
+            number=number,
+            state=TrialState[state],
+            value=None,
+            values=list(values[trial_id].values()) or None,
+            datetime_start=local.at(started),
+            datetime_complete=local.at(finished),
+            params=params[trial_id],
+            distributions={name: known[name] for name in params[trial_id]},
+            user_attrs=attributes[trial_id],
+            system_attrs=system[trial_id],
+            intermediate_values={},
+            trial_id=trial_id,
+        )
+        for trial_id, number, state, started, finished in trials
+    ]
+
+
+def _rows(cursor: Any, study: int, objectives: list[str]) -> tuple[TrialRow, ...] | None:
+    trials, ids, among = _trials(cursor, study)
+    known = _distributions(cursor, study, among)
+    if known is None:
+        return None
+    attributes, params = _attributes(cursor, "trial_user_attributes", among, ids), _params(cursor, known, among, ids)
+    values = _values(cursor, among, ids)
     reader, local = Measurements(), LocalTime()
     return tuple(
         [
@@ -98,7 +150,7 @@ def _rows(cursor: Any, study: int, objectives: list[str]) -> tuple[TrialRow, ...
                 state,
                 params[trial_id],
                 attributes[trial_id],
-                values[trial_id] if state == "COMPLETE" else {},
+                {objectives[at]: value for at, value in values[trial_id].items()} if state == "COMPLETE" else {},
                 local(started),
                 local(finished),
             )
@@ -165,11 +217,11 @@ class _Row(TrialRow):
         return None if text and '"accuracy":null' in text else super().accuracy
 
 
-def _attributes(cursor: Any, among: str, ids: list[int]) -> dict[int, dict[str, Any]]:
+def _attributes(cursor: Any, table: str, among: str, ids: list[int]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {trial_id: {} for trial_id in ids}
     parsed: dict[str, Any] = {}  # short texts recur
-    names = "trial_id, trial_user_attributes.key, value_json"  # `key` alone is a word of MySQL's
-    cursor.execute(f"SELECT {names} FROM trial_user_attributes {among} ORDER BY trial_user_attribute_id")
+    names = f"trial_id, {table}.key, value_json"  # `key` alone is a word of MySQL's
+    cursor.execute(f"SELECT {names} FROM {table} {among} ORDER BY {table.removesuffix('s')}_id")
     for trial_id, key, text in cursor:
         if trial_id in found:
             if text in parsed:
@@ -188,15 +240,20 @@ def _parsed(text: str) -> Any:
     return json.loads(text)
 
 
-def _params(cursor: Any, study: int, among: str, ids: list[int]) -> dict[int, dict[str, Any]]:
-    found: dict[int, dict[str, Any]] = {trial_id: {} for trial_id in ids}
-    # In a study, a name has one distribution with a long text: read it once.
+def _distributions(cursor: Any, study: int, among: str) -> dict[str, BaseDistribution] | None:
+    """Return each parameter's distribution in a study; None if one has several, as a changed range may have."""
     own = f"JOIN trials ON trials.trial_id = trial_params.trial_id WHERE study_id = {study}" if among else ""
-    cursor.execute(
-        "SELECT param_name, distribution_json FROM trial_params WHERE param_id IN "
-        f"(SELECT MIN(param_id) FROM trial_params {own} GROUP BY param_name)"
-    )
-    convert = {name: json_to_distribution(text).to_external_repr for name, text in cursor.fetchall()}
+    cursor.execute(f"SELECT DISTINCT param_name, distribution_json FROM trial_params {own}")
+    pairs = cursor.fetchall()
+    known = {name: json_to_distribution(text) for name, text in pairs}
+    return known if len(known) == len(pairs) else None
+
+
+def _params(
+    cursor: Any, distributions: dict[str, BaseDistribution], among: str, ids: list[int]
+) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {trial_id: {} for trial_id in ids}
+    convert = {name: distribution.to_external_repr for name, distribution in distributions.items()}
     known: dict[tuple[str, float], Any] = {}
     cursor.execute(f"SELECT trial_id, param_name, param_value FROM trial_params {among} ORDER BY param_id")
     for trial_id, name, value in cursor:
@@ -207,12 +264,13 @@ def _params(cursor: Any, study: int, among: str, ids: list[int]) -> dict[int, di
     return found
 
 
-def _values(cursor: Any, among: str, ids: list[int], objectives: list[str]) -> dict[int, dict[str, float]]:
-    found: dict[int, dict[str, float]] = {trial_id: {} for trial_id in ids}
+def _values(cursor: Any, among: str, ids: list[int]) -> dict[int, dict[int, float]]:
+    """Return the values of trials by the place of their objective, in order."""
+    found: dict[int, dict[int, float]] = {trial_id: {} for trial_id in ids}
     cursor.execute(f"SELECT trial_id, objective, value, value_type FROM trial_values {among} ORDER BY objective")
     for trial_id, objective, value, kind in cursor:
         if trial_id in found:
-            found[trial_id][objectives[objective]] = _INFINITE.get(kind, value)
+            found[trial_id][objective] = _INFINITE.get(kind, value)
     return found
 
 
@@ -226,6 +284,10 @@ class LocalTime:
         self._offsets: dict[tuple[int, ...], timedelta] = {}
 
     def __call__(self, time: datetime | str | None) -> str | None:
+        found = self.at(time)
+        return found.isoformat() if found else None
+
+    def at(self, time: datetime | str | None) -> datetime | None:
         if time is None:
             return None
         stored = datetime.fromisoformat(time) if isinstance(time, str) else time
@@ -234,7 +296,7 @@ class LocalTime:
         hour = (stored.year, stored.month, stored.day, stored.hour)
         if hour not in self._offsets:
             self._offsets[hour] = stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None) - stored
-        return (stored + self._offsets[hour]).isoformat()
+        return stored + self._offsets[hour]
 
 
 class Measurements:

@@ -1,6 +1,5 @@
 """Read a study from its storage as plain data, for analysis and reports. It needs no torch."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.analyse.remeasured import PURPOSE, with_later_latencies
 from nasseg.errors import UserError
-from nasseg.records import Measurement, Objective, PublishedPoint, StudyRecord, TrialRow
+from nasseg.records import Objective, PublishedPoint, StudyRecord, TrialRow
 from nasseg.study.store.read_journal import JournalStudy, journal_studies
-from nasseg.study.store.read_sql import bulk_rows
+from nasseg.study.store.read_sql import Measurements, bulk_rows, make_row
 from nasseg.study.store.record import Record, study_names
 from nasseg.study.store.storage import default_url, is_there, journal_path, open_storage
-from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, PUBLISHED, REASON, REUSED_FROM, RUNG, SEED
+from nasseg.study.store.trial_attributes import PUBLISHED
 
-_FLAT = {ARCH, MEASUREMENT, REASON, RUNG, REUSED_FROM, SEED}
+_READER = Measurements()
 
 
 def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
@@ -115,22 +114,15 @@ def _study_record(name: str, attributes: dict[str, Any], rows: tuple[TrialRow, .
 
 def row_of(trial: FrozenTrial, objectives: Sequence[str]) -> TrialRow:
     """Return a trial as plain data; `objectives`: the names of its values."""
-    attributes = trial.user_attrs
-    text = attributes.get(MEASUREMENT)
-    return TrialRow(
-        number=trial.number,
-        state=trial.state.name,  # type: ignore[arg-type]
-        arch=json.loads(attributes[ARCH]) if ARCH in attributes else None,
-        params=dict(trial.params),
-        values=dict(zip(objectives, trial.values, strict=True)) if trial.state == TrialState.COMPLETE else {},
-        reason=attributes.get(REASON),
-        rung=attributes.get(RUNG, 0),
-        reused_from=attributes.get(REUSED_FROM),
-        measurement=Measurement.from_json(text) if text else None,
-        started=trial.datetime_start.isoformat() if trial.datetime_start else None,
-        finished=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
-        seed=attributes.get(SEED),
-        extra={name: value for name, value in attributes.items() if name not in _FLAT},
+    return make_row(
+        _READER,
+        trial.number,
+        trial.state.name,
+        dict(trial.params),
+        dict(trial.user_attrs),
+        dict(zip(objectives, trial.values, strict=True)) if trial.state == TrialState.COMPLETE else {},
+        trial.datetime_start.isoformat() if trial.datetime_start else None,
+        trial.datetime_complete.isoformat() if trial.datetime_complete else None,
     )
 
 

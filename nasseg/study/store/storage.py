@@ -18,7 +18,8 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, Prog
 
 from nasseg.errors import UserError
 from nasseg.redaction import keep_secret
-from nasseg.study.store.database import SCHEMA, Database
+from nasseg.study.store.database import Database
+from nasseg.study.store.read_sql import SCHEMA
 
 SQLITE_TIMEOUT_S = 60
 TABLE_ATTEMPTS = 25

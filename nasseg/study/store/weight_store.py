@@ -8,7 +8,6 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from nasseg.analyse.front import is_dominated
 from nasseg.errors import UserError
 from nasseg.files import cache_folder
 from nasseg.records import digest
@@ -110,6 +109,10 @@ def _require_key(key: str) -> None:
         raise UserError(f"a network's key is letters, digits and -, got {key!r}: the record was changed by hand")
 
 
+def _dominates(one: list[float], other: list[float]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
 class Keeper:
     """Removes weights that a study does not keep. keep: `front` (and published networks), `all` or `none`.
 
@@ -117,8 +120,9 @@ class Keeper:
     """
 
     def __init__(self, store: WeightStore, keep: str, directions: list[str]) -> None:
-        self._store, self._keep, self._directions = store, keep, directions
-        self._front: dict[str, list[float]] = {}
+        self._store, self._keep = store, keep
+        self._signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
+        self._front: dict[str, list[float]] = {}  # costs by key
 
     def learn(self, trial: FrozenTrial) -> None:
         """Take in a trial that ended.
@@ -137,11 +141,18 @@ class Keeper:
             if self._keep == "none":
                 self._remove(key, LAST)
             elif self._keep == "front":
-                self._front[key] = trial.values
-                beaten = is_dominated([*self._front.values()], self._directions)
-                for loser in [key for key, lost in zip([*self._front], beaten, strict=True) if lost]:
-                    del self._front[loser]
-                    self._remove(loser, LAST)
+                self._keep_front(key, [sign * value for sign, value in zip(self._signs, trial.values, strict=True)])
+
+    def _keep_front(self, key: str, costs: list[float]) -> None:
+        """Remove the weights that a network makes needless: its own, or those of networks that it dominates."""
+        if any(_dominates(other, costs) for name, other in self._front.items() if name != key):
+            self._front.pop(key, None)
+            self._remove(key, LAST)
+            return
+        for loser in [name for name, other in self._front.items() if name != key and _dominates(costs, other)]:
+            del self._front[loser]
+            self._remove(loser, LAST)
+        self._front[key] = costs
 
     def _remove(self, key: str, name: str) -> None:
         try:

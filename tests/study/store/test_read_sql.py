@@ -5,10 +5,11 @@ from dataclasses import fields, replace
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
 from nasseg.study.store.read_journal import journal_studies
-from nasseg.study.store.read_sql import bulk_rows
+from nasseg.study.store.read_sql import bulk_rows, bulk_trials
 from nasseg.study.store.read_study import read_study, record_of, row_of
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import open_storage
@@ -92,12 +93,22 @@ def journal(tmp_path_factory):
 
 
 def through_optuna(record):
-    return [row_of(trial, NAMES) for trial in record.trials()]
+    """Return the rows as Optuna's own reader finds them."""
+    storage = getattr(record.storage, "_backend", None)
+    database = isinstance(storage, RDBStorage)
+    trials = RDBStorage._get_trials(storage, record.study_id, None, set(), -1) if database else record.trials()
+    return [row_of(trial, NAMES) for trial in trials]
 
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_both_readers_agree(records, which):
     agree(bulk_rows(records[which], NAMES), through_optuna(records[which]), which)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_trials_read_at_once_are_those_that_optuna_reads(records, which):
+    storage, study = records[which].storage._backend, records[which].study_id
+    assert bulk_trials(storage, study) == RDBStorage._get_trials(storage, study, None, set(), -1)
 
 
 @pytest.mark.parametrize("which", [0, 1])
