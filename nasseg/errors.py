@@ -19,6 +19,7 @@ class Fault(StrEnum):
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out of memory"
     WORKER_DIED = "worker died"  # the job is tried again a few times
+    DEVICE = "device"  # CUDA failed, and the worker with it; the job is tried once more, in another one
     TOO_LONG = "too long"  # longer than the study allows
     FIGURE = "figure"  # a user's own figure raised, or gave no number
     SURROUNDINGS = "surroundings"  # the data, the disk or the target: other networks would fail too
@@ -39,6 +40,10 @@ class UserError(ValueError):
 
 class MisfitError(UserError):
     """An error about one network: what is asked of it, or given to it, does not fit it. No file is at fault."""
+
+
+class BrokenDeviceError(UserError):
+    """An error of CUDA after which a process can use the device no more, whatever it was that caused it."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:

@@ -22,6 +22,7 @@ from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, Latency, Measurement
 from nasseg.study.context import Context
 from nasseg.study.study_file import Study
+from nasseg.train.session import broken_device
 
 PHASES = ("cost", "latency", "trained")
 SAMPLES = 5  # of a space, of which figures are tried on the smallest
@@ -38,6 +39,8 @@ def add_own(
         try:
             value = function(model, measurement)
         except Exception as error:  # whatever a user's function raises is the user's to read
+            if broken_device(error):
+                raise
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             faults.append(f"{where.format(line=_line(function, error))} raised {reason}")
             continue

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nasseg.data.dataset import DataSet
-from nasseg.errors import Fault, MisfitError, UserError
+from nasseg.errors import BrokenDeviceError, Fault, MisfitError, UserError
 from nasseg.files import read_yaml
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.device_lock import DeviceLock
@@ -24,7 +24,14 @@ from nasseg.train.weights import load_weights
 
 # What torch's CPU allocator says, and what oneDNN says when the scratch memory of a convolution cannot be had: of 37
 # limits on memory from 380 MB to 1.1 GB, BiSeNetV2's training step met the second at one.
-_OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive")
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "could not create a primitive",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+_BROKEN_DEVICE = ("CUDA error", "CUDA driver error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS")
 
 
 class Failed(RuntimeError):  # noqa: N818  (an outcome rather than a fault)
@@ -40,15 +47,20 @@ def failures(advice: str = "") -> Iterator[None]:
     """Raise `Failed` for a training that diverges and for memory that runs out, and let everything else through.
 
     advice: the end of the message when memory runs out.
+
+    Raises:
+        BrokenDeviceError: CUDA failed otherwise.
     """
     try:
         yield
     except Diverged as error:
         raise Failed(f"diverged: {error}", Fault.DIVERGED) from error
     except Exception as error:
-        if not _out_of_memory(error):
-            raise
         reason = " ".join(str(error).split())[:300]
+        if not _out_of_memory(error):
+            if not broken_device(error):
+                raise
+            raise BrokenDeviceError(f"the device failed: {reason}; run the same command again to go on") from error
         raise Failed(f"out of memory: {reason}{advice}", Fault.OUT_OF_MEMORY) from error
 
 
@@ -56,6 +68,12 @@ def _out_of_memory(error: Exception) -> bool:
     """Return whether an error means that memory ran out, by its type or in the words of torch and oneDNN."""
     named = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return named or any(sign in str(error) for sign in _OUT_OF_MEMORY)
+
+
+def broken_device(error: Exception) -> bool:
+    """Return whether an error of CUDA leaves a process in which every later call fails: all but out of memory."""
+    named = isinstance(error, torch.AcceleratorError)
+    return not _out_of_memory(error) and (named or any(sign in str(error) for sign in _BROKEN_DEVICE))
 
 
 @dataclass(frozen=True)

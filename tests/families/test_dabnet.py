@@ -1,6 +1,5 @@
 """DABNet against the paper: every printed number that the architecture alone decides."""
 
-import random
 from typing import Any
 
 import pytest
@@ -228,14 +227,9 @@ def test_bad_values_are_user_errors(fields: dict[str, Any], message: str) -> Non
         DABNetArch.from_params(fields)
 
 
-def test_the_space_holds_the_variants_and_builds() -> None:
+def test_the_space_holds_the_variants() -> None:
     space = load_space(ROOT / "spaces/dabnet.yaml")
     assert space.count() > 10**4
     defaults = {"family": "dabnet", **DABNetArch().params()}
     for name in ROWS:
         assert space.locate({"family": "dabnet", **ROWS[name]["params"]}, defaults) is not None, name
-    rng = random.Random(0)
-    for _ in range(10):
-        settings = space.settings(space.sample(rng))
-        model = DABNetArch.from_params({k: v for k, v in settings.items() if k != "family"}).build_meta(19)
-        assert model(torch.empty(1, 3, 64, 96, device="meta")).shape == (1, 19, 64, 96)

@@ -33,6 +33,8 @@ def check_on_meta(name, count, seed):
     graphs, ids = {}, {}
     for arch in archs(space, count, seed):
         graph = record(arch.build_meta(CLASSES), SIZE)
+        index, number = graph.outputs["logits"]
+        assert graph.operators[index].output_shapes[number] == (1, CLASSES, *SIZE)
         cost = cost_of(graph, CostProtocol(input_size=SIZE, num_classes=CLASSES))
         mark = fingerprint(graph)
         graphs.setdefault(arch.id, set()).add((mark, cost.params, cost.macs, cost.field_of_view))
@@ -40,12 +42,20 @@ def check_on_meta(name, count, seed):
     assert all(len(found) == 1 for found in [*graphs.values(), *ids.values()])
 
 
+def of_zeros(arch):
+    """Build a network whose weights are all 0: it runs sooner than on the meta device, where torch computes shapes."""
+    model = arch.build_meta(CLASSES).to_empty(device="cpu")
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data.zero_()
+    return model
+
+
 def check_prediction(name, count, seed):
     """What costing says is what torch counts on the built model, odd sizes too."""
-    for arch, size in zip(archs(load_space(name), count, seed), [SIZE, (97, 161)] * count, strict=False):
-        cost, model = measure_cost(arch, size, CLASSES), arch.build_meta(CLASSES)
-        with FlopCounterMode(display=False) as counter:
-            logits = model(torch.empty(1, 3, *size, device="meta"))
+    for arch, size in zip(archs(load_space(name), count, seed), [(97, 161), (128, 256)] * count, strict=False):
+        cost, model = measure_cost(arch, size, CLASSES), of_zeros(arch)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            logits = model(torch.zeros(1, 3, *size))
         assert logits.shape == (1, CLASSES, *size)
         assert counter.get_total_flops() == 2 * cost.macs
         assert cost.params == sum(parameter.numel() for parameter in model.parameters())
@@ -59,8 +69,8 @@ def test_samples_build_on_meta(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
-def test_a_thousand_samples_build_on_meta(name):
-    check_on_meta(name, 1_000, seed=1)
+def test_hundreds_of_samples_build_on_meta(name):
+    check_on_meta(name, 400, seed=1)
     check_prediction(name, 50, seed=1)
 
 

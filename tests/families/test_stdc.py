@@ -1,7 +1,6 @@
 """STDC against the paper: every printed number that the architecture alone decides."""
 
 import math
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -249,14 +248,9 @@ def test_bad_values_are_user_errors(fields: dict[str, Any], message: str) -> Non
         STDCArch.from_params(fields)
 
 
-def test_the_space_holds_the_variants_and_builds() -> None:
+def test_the_space_holds_the_variants() -> None:
     space = load_space(ROOT / "spaces/stdc.yaml")
     assert space.count() > 10**4
     defaults = {"family": "stdc", **STDCArch().params()}
     for name in SEGMENTATION:
         assert space.locate({"family": "stdc", **ROWS[name]["params"]}, defaults) is not None, name
-    rng = random.Random(0)
-    for _ in range(10):
-        settings = space.settings(space.sample(rng))
-        model = STDCArch.from_params({k: v for k, v in settings.items() if k != "family"}).build_meta(19)
-        assert model(torch.empty(1, 3, 64, 96, device="meta")).shape == (1, 19, 64, 96)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nasseg.data.dataset import load_data
-from nasseg.errors import Fault, UserError
+from nasseg.errors import BrokenDeviceError, Fault, UserError
 from nasseg.families import make_arch
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.train import session
@@ -54,6 +54,34 @@ def test_what_fails_says_its_fault(error, fault, reason):
     with pytest.raises(Failed, match=reason) as caught, failures("; try less"):
         raise error
     assert caught.value.fault is fault
+
+
+CUDA = [
+    "CUDA error: an illegal memory access was encountered",
+    "CUDA error: operation not permitted when stream is capturing",
+    "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+    "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`",
+]
+NO_MEMORY = [
+    "CUDA error: out of memory",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+]
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, torch.AcceleratorError])
+@pytest.mark.parametrize("text", CUDA)
+def test_an_error_of_cuda_is_about_the_process(kind, text):
+    with pytest.raises(BrokenDeviceError, match="run the same command again"), failures():
+        raise kind(text)
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, torch.AcceleratorError])
+@pytest.mark.parametrize("text", NO_MEMORY)
+def test_memory_that_cuda_lacks_is_about_the_network(kind, text):
+    with pytest.raises(Failed) as caught, failures():
+        raise kind(text)
+    assert caught.value.fault is Fault.OUT_OF_MEMORY
 
 
 @pytest.mark.parametrize("error", [UserError("no data"), OSError("full"), RuntimeError("a fault"), KeyboardInterrupt()])

@@ -13,6 +13,8 @@ from nasseg.study.limits import Rules
 from nasseg.study.propose.latency_screen import Screen, passed_over
 
 FIGURE_FAULTS = 3  # in a row, after which a search stops
+DEVICE_FAULTS = 3  # likewise
+MAX_TRIES = {Fault.WORKER_DIED: MAX_ATTEMPTS, Fault.DEVICE: 2}  # of a job that may not be at fault
 
 
 @dataclass
@@ -29,18 +31,23 @@ class Outcomes:
     claiming: Claiming
     say: Callable[[str], None]
     without_figure: Counter[str] = field(default_factory=Counter)  # jobs in a row, by kind
+    without_device: int = 0  # jobs in a row
 
     def handle(self, result: Result) -> bool:
         """Take in a result; return False if its candidate is no longer at work.
 
         Raises:
-            UserError: something around the networks failed (data, disk, target), or a user's own figure did repeatedly.
-                A measurement is stored first. Without one the candidate stays at work, so `Driver.stop` re-queues it.
+            UserError: something around the networks failed (data, disk, target), or three jobs in a row failed by the
+                device or a user's own figure. A measurement is stored first. Without one the candidate stays at work,
+                so that `Driver.stop` re-queues it.
         """
         for note in result.notes:
             self.say(note)
         if result.fault is Fault.SURROUNDINGS and result.measurement is None:
             raise UserError(result.reason)
+        self.without_device = self.without_device + 1 if result.fault is Fault.DEVICE else 0
+        if self.without_device == DEVICE_FAULTS:
+            raise UserError(f"{result.reason} ({DEVICE_FAULTS} jobs in a row)")
         item = self.at_work.items.pop(result.candidate, None)
         if item is None:
             return False
@@ -61,7 +68,7 @@ class Outcomes:
     def _failed(self, result: Result, item: Item) -> None:
         item.attempts += 1
         assert result.fault is not None
-        if result.fault is Fault.WORKER_DIED and item.attempts < MAX_ATTEMPTS:
+        if item.attempts < MAX_TRIES.get(result.fault, 1):
             self.at_work.queue(item, result.kind)
         else:
             self.endings.fail(item, result.reason, result.fault)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nasseg.data.dataset import DataSet
-from nasseg.errors import Fault, MisfitError, UserError
+from nasseg.errors import BrokenDeviceError, Fault, MisfitError, UserError
 from nasseg.families import Arch, arch_of
 from nasseg.figures import Figure, Phase
 from nasseg.measure.cost import measure_cost
@@ -98,13 +98,16 @@ class Workshop:
     def run(self, job: Job) -> Result:
         """Do a job. What goes wrong with one candidate is its result, never this process's end.
 
-        A UserError is about what is around the candidates (data, files, code); a MisfitError is about this one.
+        A UserError is about what is around the candidates (data, files, code); a MisfitError is about this one. After
+        the fault DEVICE this process must end.
         """
         try:
             with failures(), only(self.context.code):
                 return getattr(self, f"_{job.kind}")(job)
         except Failed as error:
             return _fault(job, error.fault, str(error))
+        except BrokenDeviceError as error:
+            return _fault(job, Fault.DEVICE, str(error))
         except MisfitError as error:
             return _fault(job, Fault.NETWORK, " ".join(str(error).split())[:300])
         except UserError as error:

@@ -83,6 +83,8 @@ class LocalEngine:
             elif isinstance(message, Result):
                 worker.job = None
                 results.append(message)
+                if message.fault is Fault.DEVICE:
+                    self._replace(worker)
             elif isinstance(message, str):
                 self._tell(message)
             else:

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from nasseg.errors import Fault
 from nasseg.study.engines.jobs import Workshop
 
 TELL_SECONDS = 0.5
@@ -27,11 +28,14 @@ class _Throttled:
 
 
 def work(pipe: Connection) -> None:
-    """Do jobs until the pipe is closed. The first message is the study's context."""
+    """Do jobs until the pipe is closed or the device fails. The first message is the study's context."""
     import torch
 
     torch.set_num_threads(1)
     workshop = Workshop(pipe.recv(), _Throttled(pipe), pipe.send)
     pipe.send(Ready())
-    while True:
-        pipe.send(workshop.run(pipe.recv()))
+    fault: Fault | None = None
+    while fault is not Fault.DEVICE:
+        result = workshop.run(pipe.recv())
+        pipe.send(result)
+        fault = result.fault

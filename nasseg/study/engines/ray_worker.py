@@ -9,6 +9,7 @@ import ray
 import torch
 from ray import tune
 
+from nasseg.errors import Fault
 from nasseg.measure.environment import environment
 from nasseg.study.context import Context
 from nasseg.study.engines.engine import Step
@@ -70,8 +71,11 @@ class Worker(tune.Trainable):
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))  # Ray's: the CPUs of a trial
         self.workshop, self.told = Workshop(context, self._tell, self._say), 0.0
         self.faults: list[str] | None = None
+        self.broken = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        if self.broken:
+            os._exit(1)  # before it takes the next job, which then goes to a new process
         return True
 
     def step(self) -> dict[str, Any]:
@@ -84,6 +88,7 @@ class Worker(tune.Trainable):
             reason = "; ".join(f"{_here()}: {fault}" for fault in found)
             return {"done": True, "refused": (job.candidate, me.get_node_id(), reason)}
         result = self.workshop.run(job)
+        self.broken = result.fault is Fault.DEVICE
         return {"done": True, "result": result, "error": result.reason or None, **_figures(result)}
 
     def _faults(self, job: Job) -> list[str]:

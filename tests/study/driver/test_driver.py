@@ -9,7 +9,7 @@ import optuna_dashboard
 import pytest
 from optuna.trial import TrialState
 
-from nasseg.errors import Fault, UserError
+from nasseg.errors import UserError
 from nasseg.records import Measurement
 from nasseg.redaction import redact
 from nasseg.study.propose import proposer as proposers
@@ -157,20 +157,6 @@ def test_a_failing_trial_keeps_its_reason_and_the_search_goes_on(url, kind):
     assert [trial.user_attrs["reason"] for trial in failed] == ["RuntimeError: the network is on fire"]
     assert states(driver).count(COMPLETE) == 5
     assert RUNNING not in states(driver)
-
-
-def test_a_worker_that_dies_gets_its_job_again(url):
-    deaths = []
-
-    def spoil(job):
-        if job.kind == "train" and len(deaths) < 2:
-            deaths.append(job)
-            return Fault.WORKER_DIED, "worker died (exit code -9)"
-        return None
-
-    driver = make_driver(url, engine=FakeEngine(workers=1, spoil=spoil))
-    driver.run()
-    assert states(driver) == [COMPLETE] * 6
 
 
 @pytest.mark.parametrize("sentence", ["worker died: says a user's code", "interrupted: says a user's code"])

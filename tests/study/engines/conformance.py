@@ -22,6 +22,9 @@ def slow(model, measurement):
 
 def deadly(model, measurement):
     os.kill(os.getpid(), signal.SIGKILL)
+
+def breaks(model, measurement):
+    raise RuntimeError(f"CUDA error: an illegal memory access in process {os.getpid()}")
 """
 
 
@@ -121,6 +124,23 @@ def a_worker_that_dies_is_its_jobs_fault_and_is_replaced(case: Case) -> None:
         engine.close()
 
 
+def a_broken_device_ends_its_worker(case: Case) -> None:
+    """After an error of CUDA no later job may run in that process."""
+    engine = case.open(with_figure(case.setup, "breaks"))
+    try:
+        processes = set()
+        for number in range(3):
+            engine.submit(Job(number, "cost", NETWORK))
+            (broken,) = results(engine, 1)
+            assert (broken.candidate, broken.fault) == (number, Fault.DEVICE)
+            assert broken.reason.startswith("the device failed: CUDA error: an illegal memory access")
+            processes.add(broken.reason.split("process ")[1].split(";")[0])
+        assert len(processes) == 3
+        assert engine.idle >= 2
+    finally:
+        engine.close()
+
+
 def closing_ends_what_runs(case: Case) -> None:
     engine = case.open(with_figure(case.setup, "slow"))
     begun = time.monotonic()
@@ -152,6 +172,10 @@ ANY_ENGINE = (
     an_error_is_the_jobs_result,
     a_cancelled_job_gives_no_result,
 )
-WITH_WORKERS = (a_worker_that_dies_is_its_jobs_fault_and_is_replaced, closing_ends_what_runs)
+WITH_WORKERS = (
+    a_worker_that_dies_is_its_jobs_fault_and_is_replaced,
+    a_broken_device_ends_its_worker,
+    closing_ends_what_runs,
+)
 # A cluster asks every node for its data before the first job, and refuses those that lack them.
 HERE = (what_surrounds_the_networks_stops_the_search,)

@@ -16,6 +16,7 @@ from nasseg.study.search.run_study import run_study
 from nasseg.study.store.read_study import open_record, read_study
 from nasseg.study.store.record import Record
 from nasseg.study.study_file import load_study
+from tests.command_line import nasseg
 from tests.study.fakes import InlineEngine
 
 STUDY = """
@@ -64,9 +65,7 @@ def wait_for_training(folder, process, count=1):
 
 def finish(folder):
     """Run the study to its end; its trials must then be whole."""
-    process = start(folder)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
+    nasseg("search", "s.yaml", cwd=folder)
     record = read_study("s", f"sqlite:///{folder}/runs/s/study.db")
     states = [trial.state for trial in record.trials]
     assert "RUNNING" not in states
