@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from tests.study.store.test_read_sql import searched
+
 CODE = """
 import sys
 
@@ -12,6 +14,11 @@ def without(*names):
 
 import nasseg
 without("torch", "optuna", "ray", "pandas", "plotly", "pydantic", "yaml")
+from nasseg.cli import show_front, search
+show_front.front("fake", storage=sys.argv[1])
+search.status("fake", storage=sys.argv[1])
+without("torch", "optuna", "ray", "pandas", "scipy", "sqlalchemy")
+
 import nasseg.analyse.front, nasseg.analyse.trials, nasseg.report
 without("torch", "optuna", "ray")
 
@@ -30,10 +37,12 @@ assert optuna.logging.get_verbosity() == level
 """
 
 
-def test_each_step_loads_what_it_needs_and_changes_nothing_of_others():
-    """Check reports without torch, status without torch, and the classes of torch and the log of Optuna as they were.
+def test_each_step_loads_what_it_needs_and_changes_nothing_of_others(tmp_path):
+    """Check reports without torch, and `front` and `status` without Optuna and pandas.
 
-    Times are for tests/benchmarks.
+    The classes of torch and the log of Optuna stay as they were. Times are for tests/benchmarks.
     """
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
+    searched(f"sqlite:///{tmp_path}/s.db")
+    command = [sys.executable, "-c", CODE, f"sqlite:///{tmp_path}/s.db"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,14 +1,17 @@
 """Rankings of networks by figures that cost nothing, compared with the ranking by trained mIoU."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from nasseg.analyse.trials import outcome, trial_figures
 from nasseg.figures import figure_in
 from nasseg.records import StudyRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ENOUGH = 8  # networks
 _Z = 1.96
@@ -28,12 +31,14 @@ def rank_correlation(early: ArrayLike, final: ArrayLike, z: float = _Z) -> tuple
     return tau, float(np.tanh(middle - z * error)), float(np.tanh(middle + z * error))
 
 
-def cheap_figures_frame(record: StudyRecord) -> pd.DataFrame:
+def cheap_figures_frame(record: StudyRecord) -> "pd.DataFrame":
     """Return a row for each figure known before training (proxies and a user's own too), the best first.
 
     Columns: figure, networks, tau (Kendall's tau-b with mIoU over finished networks, -1..1), low and high (its 95 %
     interval). Empty where fewer than 8 networks are finished, or none has a mIoU.
     """
+    import pandas as pd
+
     columns = ["figure", "networks", "tau", "low", "high"]
     trials = [trial for trial in record.trials if outcome(trial) == "finished" and trial.measurement]
     figures = pd.DataFrame([trial_figures(trial) for trial in trials], dtype=np.float64)

@@ -6,14 +6,17 @@ network and session. Each also keeps the search's measurement.
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from nasseg.analyse.front import pareto_front
 from nasseg.analyse.trials import directions, objective_values
 from nasseg.figures import figure_in, value_of
 from nasseg.records import Latency, PublishedPoint, StudyRecord, TrialRow
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PURPOSE = "remeasure"
 SEARCHED_MS = "searched_latency_ms"  # in `extra` of a trial whose latency is a later one: what the search had measured
@@ -89,7 +92,7 @@ def _later_point(point: PublishedPoint, trial: TrialRow) -> PublishedPoint:
     return replace(point, figures={**point.figures, **known}, disturbed=latency.disturbed)
 
 
-def remeasured_frame(remeasured: StudyRecord, session: int | None = None) -> pd.DataFrame:
+def remeasured_frame(remeasured: StudyRecord, session: int | None = None) -> "pd.DataFrame":
     """Return a row for each network of a session (default: the latest), the fastest first.
 
     Columns: number (its trial in the search), family, published (the variant's name, or None), arch_id, old_ms (median,
@@ -98,6 +101,8 @@ def remeasured_frame(remeasured: StudyRecord, session: int | None = None) -> pd.
     the new latency, among the session's networks that keep the limits), over_limit (the limit that it breaks now, or
     None).
     """
+    import pandas as pd
+
     known = sessions(remeasured)
     chosen = session if session is not None else known[-1] if known else None
     trials = [trial for trial in remeasured.trials if chosen is not None and trial.extra.get("session") == chosen]
@@ -149,7 +154,7 @@ class Agreement:
         return f"{self.networks} networks: new to old {self.ratio:.3f} (from {self.low:.3f} to {self.high:.3f}){order}"
 
 
-def agreement(frame: pd.DataFrame) -> Agreement:
+def agreement(frame: "pd.DataFrame") -> Agreement:
     """Return the agreement of the columns old_ms and new_ms; all NaN if the frame is empty."""
     ratios = frame["new_ms"] / frame["old_ms"]
     tau = frame["old_ms"].corr(frame["new_ms"], method="kendall") if len(frame) > 1 else math.nan

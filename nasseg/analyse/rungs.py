@@ -2,9 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 from nasseg.analyse.compute_spent import CONTINUES, own_seconds, steps_of, went_on
 from nasseg.analyse.early_figures import ENOUGH, rank_correlation
@@ -12,23 +10,46 @@ from nasseg.analyse.trials import outcome, trial_figures
 from nasseg.figures import figure_in
 from nasseg.records import StudyRecord, TrialRow
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 RANKS_BADLY = 0.5  # a rung whose tau is below this, and half a standard error more
 
-_COLUMNS = ["rung", "steps", "reached", "stopped", "promoted", "seconds", "pairs", "tau", "low", "high", "badly"]
 
+class Rung(NamedTuple):
+    """A rung, with its networks and promotions.
 
-def rungs_frame(record: StudyRecord) -> pd.DataFrame:
-    """Return a row for each rung, the last included, with its networks and promotions. Empty without halving.
-
-    Columns: rung, steps, reached (networks trained to it or beyond), stopped (that wait there), promoted, seconds (of
-    training from the rung before), pairs (networks trained on to the end), tau (Kendall's tau-b of the first objective
-    that training decides, there and at the end, over these), low and high (its 95 % interval), badly (see
-    `ranks_badly`). tau is NaN for fewer than 8 pairs and for the last rung. Copies, and published networks, which are
-    always trained to the end, are left out.
+    reached: networks trained to it or beyond. stopped: those that wait there. seconds: of training from the rung
+    before. pairs: networks trained on to the end. tau: Kendall's tau-b of the first objective that training decides,
+    there and at the end, over these; NaN for fewer than 8 pairs and for the last rung. low, high: its 95 % interval.
+    badly: see `ranks_badly`. Copies, and published networks, which are always trained to the end, are left out.
     """
+
+    rung: int
+    steps: int
+    reached: int
+    stopped: int
+    promoted: int
+    seconds: float
+    pairs: int
+    tau: float
+    low: float
+    high: float
+    badly: bool
+
+
+def rungs_frame(record: StudyRecord) -> "pd.DataFrame":
+    """Return a row for each rung, the last included, with the fields of `Rung`. Empty without halving."""
+    import pandas as pd
+
+    return pd.DataFrame(rungs(record), columns=Rung._fields)
+
+
+def rungs(record: StudyRecord) -> list[Rung]:
+    """Return the rungs of a study, the last included; none without halving."""
     trained = [t for t in record.trials if t.reused_from is None and "published" not in t.extra and steps_of(t)]
     if not any(outcome(trial) == "stopped" for trial in trained):
-        return pd.DataFrame(columns=_COLUMNS)
+        return []
     numbers, gone = {trial.number: trial for trial in record.trials}, went_on(record.trials)
     reached, seconds, steps = Counter[int](), dict[int, float](), dict[int, int]()
     promoted = Counter(t.rung for t in trained if outcome(t) == "stopped" and t.number in gone)
@@ -38,11 +59,10 @@ def rungs_frame(record: StudyRecord) -> pd.DataFrame:
         seconds[trial.rung] = seconds.get(trial.rung, 0.0) + own_seconds(trial, numbers)
         steps[trial.rung] = steps_of(trial)
     pairs = _pairs(record, numbers)
-    rows = [
-        (r, steps[r], reached[r], stopped[r], promoted[r], seconds[r], *_worth(pairs.get(r, [])))
+    return [
+        Rung(r, steps[r], reached[r], stopped[r], promoted[r], seconds[r], *_worth(pairs.get(r, [])))
         for r in sorted(reached)
     ]
-    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def ranks_badly(pairs: Sequence[tuple[float, float]]) -> bool:
@@ -56,16 +76,15 @@ def ranks_badly(pairs: Sequence[tuple[float, float]]) -> bool:
 def rung_lines(record: StudyRecord) -> list[str]:
     """Return a sentence on how well each rung ranks, as far as known; rungs that rank badly come first."""
     lines = []
-    rows: list[Any] = list(rungs_frame(record).sort_values("high", kind="stable").itertuples())
     straight = {trial.rung for trial in record.trials if trial.extra.get("straight") == trial.rung}
     hedge = "newcomers are trained to the end whatever it says" if straight else "give halving a share `straight`"
-    for row in rows:
-        if row.tau == row.tau:
-            found = (
-                f"rung {row.rung} (step {row.steps}) ranks networks as their ends do with Kendall's tau "
-                f"{row.tau:.2f} ({row.low:.2f} to {row.high:.2f}, {row.pairs} networks)"
-            )
-            lines.append(f"{found}: it ranks badly; {hedge}" if row.badly else found)
+    known = [row for row in rungs(record) if row.pairs >= ENOUGH]
+    for row in sorted(known, key=lambda row: row.high):
+        found = (
+            f"rung {row.rung} (step {row.steps}) ranks networks as their ends do with Kendall's tau "
+            f"{row.tau:.2f} ({row.low:.2f} to {row.high:.2f}, {row.pairs} networks)"
+        )
+        lines.append(f"{found}: it ranks badly; {hedge}" if row.badly else found)
     return lines
 
 

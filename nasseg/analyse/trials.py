@@ -5,15 +5,17 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from nasseg.analyse.front import Box, Floats, Mask, front_probability, hypervolume, pareto_front, reference_box
 from nasseg.figures import USUAL, all_figures, figure_in, least_of
 from nasseg.limits import Breach, Limits, breaches
 from nasseg.records import AccuracyProtocol, PublishedPoint, StudyRecord, TrialRow
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Outcome = Literal["finished", "reused", "stopped", "rejected", "failed", "running", "waiting"]
 
@@ -203,7 +205,7 @@ def trial_figures(trial: TrialRow) -> dict[str, float]:
     return dict(known)
 
 
-def trials_frame(record: StudyRecord) -> pd.DataFrame:
+def trials_frame(record: StudyRecord) -> "pd.DataFrame":
     """Return a row for each trial, in the order of the study.
 
     Columns: number, family, state, the objectives, then macs, params, latency_ms (median) and miou unless they are
@@ -213,15 +215,29 @@ def trials_frame(record: StudyRecord) -> pd.DataFrame:
     return _frame(record, zip(record.trials, on_front(record).tolist(), strict=True))
 
 
-def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> pd.DataFrame:
-    """Return a row for each (trial, whether it is on the front)."""
+def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> "pd.DataFrame":
+    import pandas as pd
+
+    names = shown_figures(record)
+    fixed = ["on_front", "over_limit", "disturbed", "reason", "reused_from", "rung", "seed", "arch_id", "arch"]
+    frame = pd.DataFrame(_rows(record, trials), columns=["number", "family", "state", *names, *fixed])
+    frame[names] = frame[names].astype(float)
+    return frame.astype({"on_front": bool, "disturbed": bool, "reused_from": "Int64", "rung": "Int64", "seed": "Int64"})
+
+
+def shown_figures(record: StudyRecord) -> list[str]:
+    """Return the figures that every row of a trial has: the objectives, then the usual ones."""
     names = [objective.name for objective in record.objectives]
-    names += [name for name in USUAL if name not in names]
-    rows = []
+    return names + [name for name in USUAL if name not in names]
+
+
+def _rows(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> list[dict[str, Any]]:
+    """Return a row for each (trial, whether it is on the front)."""
+    names, rows = shown_figures(record), []
     for trial, front in trials:
         arch, figures = dict(trial.arch or {}), trial_figures(trial)
         row: dict[str, Any] = {"number": trial.number, "family": arch.pop("family", None), "state": trial.state}
-        row |= {name: figures.get(name) for name in names}
+        row |= {name: float(figures[name]) if name in figures else None for name in names}
         broken = broken_limit(record.limits, trial) if outcome(trial) == "finished" else None
         row |= {"on_front": front, "over_limit": str(broken) if broken else None, "disturbed": is_disturbed(trial)}
         row |= {"reason": trial.reason, "reused_from": trial.reused_from}
@@ -229,13 +245,17 @@ def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> pd.D
         row |= {"arch_id": trial.measurement.arch_id if trial.measurement else None}
         row |= {"arch": json.dumps(arch) if trial.arch else None}
         rows.append(row)
-    fixed = ["on_front", "over_limit", "disturbed", "reason", "reused_from", "rung", "seed", "arch_id", "arch"]
-    frame = pd.DataFrame(rows, columns=["number", "family", "state", *names, *fixed])
-    frame[names] = frame[names].astype(float)
-    return frame.astype({"on_front": bool, "disturbed": bool, "reused_from": "Int64", "rung": "Int64", "seed": "Int64"})
+    return rows
 
 
-def front_frame(record: StudyRecord) -> pd.DataFrame:
+def front_rows(record: StudyRecord) -> list[dict[str, Any]]:
+    """Return the rows of `front_frame` without pandas, which takes long to import; what is not known is None."""
+    members = [(trial, True) for trial, on in zip(record.trials, on_front(record).tolist(), strict=True) if on]
+    first = record.objectives[0]
+    return sorted(_rows(record, members), key=lambda row: row[first.name], reverse=first.direction == "maximize")
+
+
+def front_frame(record: StudyRecord) -> "pd.DataFrame":
     """Return the rows of `trials_frame` that are on the front, best first by the first objective."""
     members = [(trial, True) for trial, on in zip(record.trials, on_front(record).tolist(), strict=True) if on]
     first = record.objectives[0]
@@ -247,11 +267,13 @@ def front_frame(record: StudyRecord) -> pd.DataFrame:
 _QUANTILE_ERROR = {"latency_ms": 1.253, "latency_p90_ms": 1.709, "latency_p99_ms": 3.733}
 
 
-def seeds_frame(record: StudyRecord) -> pd.DataFrame:
+def seeds_frame(record: StudyRecord) -> "pd.DataFrame":
     """Return a row for each network finished with several seeds under otherwise equal protocols: its mIoU's spread.
 
     Columns: arch_id, family, numbers (its trials), seeds, mean, sd, low, high (percent).
     """
+    import pandas as pd
+
     found: dict[tuple[str, AccuracyProtocol], list[TrialRow]] = {}
     for trial in record.trials:
         if outcome(trial) == "finished" and trial.measurement and trial.accuracy:

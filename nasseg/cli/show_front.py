@@ -1,8 +1,7 @@
 """The verb of fronts: print one, what answers its limits, and what to do next."""
 
-import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,8 +20,6 @@ from nasseg.cli.shared import (
 from nasseg.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from nasseg.records import StudyRecord
 
 
@@ -42,7 +39,7 @@ def front(
     bounds = _bounds(at_most or [])
     record = read_study(study, storage_of(storage))
     if as_json:
-        print_json(json.loads(_within(record, bounds).to_json(orient="records")))
+        print_json(_within(record, bounds))
     else:
         print_front(record, bounds)
 
@@ -55,50 +52,49 @@ def _bounds(items: list[str]) -> dict[str, float]:
     return bounds
 
 
-def _within(record: "StudyRecord", bounds: Mapping[str, float]) -> "pd.DataFrame":
+def _within(record: "StudyRecord", bounds: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return the rows of the front whose figures are within the bounds."""
-    from nasseg.analyse.trials import front_frame
+    from nasseg.analyse.trials import front_rows, shown_figures
 
-    frame = front_frame(record)
-    figures = [str(name) for name in frame.select_dtypes("number") if name != "number"]
+    rows, figures = front_rows(record), shown_figures(record)
     for name, bound in bounds.items():
         if name not in figures:
             raise unknown("figure", name, figures)
-        frame = frame[frame[name] <= bound]
-    return frame
+        rows = [row for row in rows if row[name] is not None and row[name] <= bound]
+    return rows
 
 
 def print_front(record: "StudyRecord", bounds: Mapping[str, float]) -> None:
     """Print the networks on the front that are within the bounds, with what the study searched for."""
     from nasseg.figures import figure_in
 
-    frame = _within(record, bounds)
+    rows = _within(record, bounds)
     figures = [figure_in(record, objective.name) for objective in record.objectives]
     within = "".join(f", {name} at most {figure_in(record, name).text(bound)}" for name, bound in bounds.items())
-    if frame.empty:
+    if not rows:
         empty = "no trial is finished yet: the front is empty"
         out.print(f"no network of the front has{within[1:]}" if within else empty)
         return
-    table = Table("trial", "family", title=f"front of {record.name}{within}: {len(frame)} networks")
+    table = Table("trial", "family", title=f"front of {record.name}{within}: {len(rows)} networks")
     for figure in figures:
         table.add_column(figure.name, justify="right")
-    for _, row in frame.iterrows():
+    for row in rows:
         cells = (latency_cell(f.text(row[f.name]), row["disturbed"] and f.part == "latency") for f in figures)
         table.add_row(str(row["number"]), str(row["family"]), *cells)
     out.print(table)
-    if frame["disturbed"].any() and any(figure.part == "latency" for figure in figures):
+    if any(row["disturbed"] for row in rows) and any(figure.part == "latency" for figure in figures):
         out.print(DOUBTFUL)
 
 
 def next_steps(record: "StudyRecord") -> list[str]:
     """Return the network that answers the study's limits, and the commands that come next."""
-    from nasseg.analyse.trials import front_frame
+    from nasseg.analyse.trials import front_rows
     from nasseg.figures import figure_in
 
-    frame = front_frame(record)
-    if frame.empty:
+    rows = front_rows(record)
+    if not rows:
         return []
-    best = frame.iloc[0]
+    best = rows[0]
     first = figure_in(record, record.objectives[0].name)
     sides = {"max": "at most", "min": "at least"}
     limits = [

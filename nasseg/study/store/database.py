@@ -1,13 +1,16 @@
-"""Optuna's database storage, with one transaction for what is written at once; what is known is not read again.
+"""Optuna's storages, opened by `open_storage`.
 
-The stored data are those of Optuna's own storage, and its tools read them.
+A database writes in one transaction what is written at once, and does not read again what it knows; a journal mends its
+last line. The stored data are those of Optuna's own storages, and its tools read them.
 """
 
 import copy
 import json
+import time
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from optuna.distributions import (
@@ -16,14 +19,18 @@ from optuna.distributions import (
     distribution_to_json,
     json_to_distribution,
 )
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._rdb import models
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import get_lock_file
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-from nasseg.study.store.read_sql import bulk_trials
+from nasseg.study.store.read_sql import SCHEMA, bulk_trials
 from nasseg.study.store.trial_attributes import LEASE
 
+TABLE_ATTEMPTS = 25
 AT_ONCE = 500  # trials named in a statement
 
 _TRIAL: Any = models.TrialModel.__table__
@@ -264,3 +271,59 @@ def _value_rows(values: Iterable[float]) -> list[dict[str, Any]]:
 
 def _as_rows(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+
+
+class _Journal(JournalFileBackend):
+    """A journal that removes a torn last line.
+
+    A full disk or a kill can cut a line off. The next line would be appended to it, and both would be lost.
+
+    Raises:
+        ValueError: the file is no journal of Optuna's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path.resolve()))  # with a relative path in a folder, a stale lock hangs
+        with path.open("rb") as file:
+            first = file.readline()
+        if first.endswith(b"\n") and "op_code" not in json.loads(first):
+            raise ValueError("it is no journal of Optuna's")
+        self._drop_torn_line()
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        try:
+            super().append_logs(logs)
+        except OSError:
+            self._drop_torn_line()
+            raise
+
+    def _drop_torn_line(self) -> None:
+        with get_lock_file(self._lock), open(self._file_path, "rb+") as file:
+            content = file.read()
+            if not content.endswith(b"\n"):
+                file.truncate(content.rfind(b"\n") + 1)
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """Open a journal.
+
+    Raises:
+        ValueError: the file is no journal of Optuna's.
+    """
+    return JournalStorage(_Journal(path))
+
+
+def open_database(url: str, options: dict[str, Any]) -> RDBStorage:
+    """Open a database; if another process is creating its tables at this moment, try again a little later."""
+    for _ in range(TABLE_ATTEMPTS - 1):
+        try:
+            return _database(url, options)
+        except (IntegrityError, OperationalError, ProgrammingError) as error:
+            if not isinstance(error, IntegrityError) and "already exists" not in str(error):
+                raise
+            time.sleep(0.2)
+    return _database(url, options)
+
+
+def _database(url: str, options: dict[str, Any]) -> RDBStorage:
+    return Database(url, options) if models.SCHEMA_VERSION == SCHEMA else RDBStorage(url, engine_kwargs=options)

@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import json_to_distribution
-from optuna.trial import TrialState
 from pydantic_core import from_json
 
 from nasseg.records import TrialRow
-from nasseg.study.store.read_sql import LocalTime, Measurements, keep, make_row, no_collection
+from nasseg.study.store.read_sql import LocalTime, Measurements, external, keep, make_row, no_collection
 
 # The action of a line, by its op_code.
 CREATE_STUDY, DELETE_STUDY, STUDY_ATTRIBUTE, STUDY_SYSTEM_ATTRIBUTE = 0, 1, 2, 3
 CREATE_TRIAL, STATE, INTERMEDIATE_VALUE, ATTRIBUTE, SYSTEM_ATTRIBUTE = 4, 6, 7, 8, 9
 _NOT_READ = (STUDY_SYSTEM_ATTRIBUTE, INTERMEDIATE_VALUE, SYSTEM_ATTRIBUTE)
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-_NAMES = {state.value: state.name for state in TrialState}
+# The states of a trial, by the numbers that Optuna gives them.
+RUNNING, COMPLETE, PRUNED, FAIL, WAITING = range(5)
+_FINISHED = (COMPLETE, PRUNED, FAIL)
+_NAMES = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
 
 
 @dataclass
@@ -38,7 +38,7 @@ class JournalStudy:
         rows = []
         with no_collection():
             for number, trial in enumerate(self.trials):
-                complete = trial["state"] == TrialState.COMPLETE
+                complete = trial["state"] == COMPLETE
                 rows.append(
                     make_row(
                         reader,
@@ -72,7 +72,7 @@ def _read(lines: list[bytes]) -> dict[str, JournalStudy]:
         code = log["op_code"]
         if code == CREATE_TRIAL:
             if log["study_id"] in studies:
-                trial = {"state": TrialState.RUNNING, "user_attrs": {}, "values": None, **log}
+                trial = {"state": RUNNING, "user_attrs": {}, "values": None, **log}
                 if trial["values"] is None and log.get("value") is not None:
                     trial["values"] = [log["value"]]
                 studies[log["study_id"]].trials.append(trial)
@@ -96,7 +96,7 @@ def _read(lines: list[bytes]) -> dict[str, JournalStudy]:
 
 
 def _set_state(trial: dict[str, Any], log: dict[str, Any]) -> None:
-    if log["state"] == trial["state"] == TrialState.RUNNING:
+    if log["state"] == trial["state"] == RUNNING:
         return  # another process was first
     trial["state"] = log["state"]
     for time in ("datetime_start", "datetime_complete"):
@@ -117,4 +117,4 @@ def _params(trial: dict[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def _external(distribution: str) -> Callable[[float], Any]:
-    return functools.cache(json_to_distribution(distribution).to_external_repr)
+    return functools.cache(external(distribution))

@@ -7,16 +7,15 @@ unknown tables, are read through Optuna.
 import gc
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import fields
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
 from pydantic_core import from_json  # twice as fast as the standard library's
 
 from nasseg.records import (
@@ -34,15 +33,21 @@ from nasseg.records import (
 from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, REASON, REUSED_FROM, RUNG, SEED
 
 if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
+
     from nasseg.study.store.record import Record
 
 SCHEMA = 12  # the version of Optuna's tables that are read here
 MANY = 20_000
+SQLITE_TIMEOUT_S = 60
 _INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
 
 
 def bulk_rows(record: "Record", objectives: list[str]) -> tuple[TrialRow, ...] | None:
     """Return all trials of a study as rows; None if they must be read through Optuna."""
+    from optuna.storages import RDBStorage
+
     storage = getattr(record.storage, "_backend", None)
     if not isinstance(storage, RDBStorage):
         return None
@@ -51,14 +56,48 @@ def bulk_rows(record: "Record", objectives: list[str]) -> tuple[TrialRow, ...] |
         return None if rows is None else keep(rows)
 
 
-def bulk_trials(storage: RDBStorage, study: int) -> list[FrozenTrial] | None:
+@dataclass
+class SqliteStudy:
+    """A study in an SQLite file, read without Optuna; `rows` builds the trials."""
+
+    path: Path
+    study: int
+    name: str
+    attributes: dict[str, Any]
+
+    def rows(self, objectives: list[str]) -> tuple[TrialRow, ...] | None:
+        """Return the trials; None if they must be read through Optuna. objectives: the names of their values."""
+        with closing(sqlite3.connect(self.path, timeout=SQLITE_TIMEOUT_S)) as base, no_collection():
+            rows = _rows(base.cursor(), self.study, objectives)
+            return None if rows is None else keep(rows)
+
+
+def sqlite_studies(path: Path) -> dict[str, SqliteStudy]:
+    """Return the studies of an SQLite file by name; none if they must be read through Optuna."""
+    if not path.is_file():
+        return {}
+    try:
+        with closing(sqlite3.connect(path, timeout=SQLITE_TIMEOUT_S)) as base:
+            if base.execute("SELECT schema_version FROM version_info").fetchone()[0] != SCHEMA:
+                return {}
+            names = base.execute("SELECT study_id, study_name FROM studies").fetchall()
+            texts = base.execute("SELECT study_id, key, value_json FROM study_user_attributes").fetchall()
+    except (sqlite3.Error, TypeError):  # no storage of Optuna's
+        return {}
+    kept: dict[int, dict[str, Any]] = {study: {} for study, _name in names}
+    for study, key, text in texts:
+        kept[study][key] = json.loads(text)
+    return {name: SqliteStudy(path, study, name, kept[study]) for study, name in names}
+
+
+def bulk_trials(storage: "RDBStorage", study: int) -> "list[FrozenTrial] | None":
     """Return all trials of a study, as Optuna does; None if Optuna must read them."""
     with _tables(storage) as cursor:
         return None if cursor is None else _frozen(cursor, int(study))
 
 
 @contextmanager
-def _tables(storage: RDBStorage) -> Iterator[Any]:
+def _tables(storage: "RDBStorage") -> Iterator[Any]:
     """Give a cursor on Optuna's tables; None if they are of another version."""
     connection: Any = storage.engine.raw_connection()
     try:
@@ -103,7 +142,10 @@ def _trials(cursor: Any, study: int) -> tuple[list[Any], list[int], str]:
     return trials, ids, "" if alone or not ids else f"WHERE trial_id BETWEEN {min(ids)} AND {max(ids)}"
 
 
-def _frozen(cursor: Any, study: int) -> list[FrozenTrial] | None:
+def _frozen(cursor: Any, study: int) -> "list[FrozenTrial] | None":
+    from optuna.distributions import json_to_distribution
+    from optuna.trial import FrozenTrial, TrialState
+
     cursor.execute("SELECT COUNT(*) FROM trial_intermediate_values")
     if cursor.fetchone()[0]:  # not ours
         return None
@@ -111,6 +153,7 @@ def _frozen(cursor: Any, study: int) -> list[FrozenTrial] | None:
     known = _distributions(cursor, study, among)
     if known is None:
         return None
+    distributions = {name: json_to_distribution(text) for name, text in known.items()}
     params = _params(cursor, known, among, ids)
     attributes = _attributes(cursor, "trial_user_attributes", among, ids)
     system = _attributes(cursor, "trial_system_attributes", among, ids)
@@ -124,7 +167,7 @@ def _frozen(cursor: Any, study: int) -> list[FrozenTrial] | None:
             datetime_start=local.at(started),
             datetime_complete=local.at(finished),
             params=params[trial_id],
-            distributions={name: known[name] for name in params[trial_id]},
+            distributions={name: distributions[name] for name in params[trial_id]},
             user_attrs=attributes[trial_id],
             system_attrs=system[trial_id],
             intermediate_values={},
@@ -240,20 +283,27 @@ def _parsed(text: str) -> Any:
     return json.loads(text)
 
 
-def _distributions(cursor: Any, study: int, among: str) -> dict[str, BaseDistribution] | None:
-    """Return each parameter's distribution in a study; None if one has several, as a changed range may have."""
+def _distributions(cursor: Any, study: int, among: str) -> dict[str, str] | None:
+    """Return each parameter's distribution in a study, as stored; None if one has several, as a changed range may."""
     own = f"JOIN trials ON trials.trial_id = trial_params.trial_id WHERE study_id = {study}" if among else ""
     cursor.execute(f"SELECT DISTINCT param_name, distribution_json FROM trial_params {own}")
     pairs = cursor.fetchall()
-    known = {name: json_to_distribution(text) for name, text in pairs}
+    known = dict(pairs)
     return known if len(known) == len(pairs) else None
 
 
-def _params(
-    cursor: Any, distributions: dict[str, BaseDistribution], among: str, ids: list[int]
-) -> dict[int, dict[str, Any]]:
+def external(distribution: str) -> Callable[[float], Any]:
+    """Return what turns a stored number into the value of a parameter with that distribution, as Optuna does."""
+    stored = from_json(distribution)
+    if stored["name"] == "CategoricalDistribution":
+        choices = stored["attributes"]["choices"]
+        return lambda place: choices[int(place)]
+    return int if stored["name"].startswith("Int") else float
+
+
+def _params(cursor: Any, distributions: dict[str, str], among: str, ids: list[int]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {trial_id: {} for trial_id in ids}
-    convert = {name: distribution.to_external_repr for name, distribution in distributions.items()}
+    convert = {name: external(text) for name, text in distributions.items()}
     known: dict[tuple[str, float], Any] = {}
     cursor.execute(f"SELECT trial_id, param_name, param_value FROM trial_params {among} ORDER BY param_id")
     for trial_id, name, value in cursor:

@@ -1,19 +1,21 @@
 """Read a study from its storage as plain data, for analysis and reports. It needs no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from optuna.trial import FrozenTrial, TrialState
+from typing import TYPE_CHECKING, Any
 
 from nasseg.analyse.remeasured import PURPOSE, with_later_latencies
 from nasseg.errors import UserError
 from nasseg.records import Objective, PublishedPoint, StudyRecord, TrialRow
 from nasseg.study.store.read_journal import JournalStudy, journal_studies
-from nasseg.study.store.read_sql import Measurements, bulk_rows, make_row
-from nasseg.study.store.record import Record, study_names
-from nasseg.study.store.storage import default_url, is_there, journal_path, open_storage
+from nasseg.study.store.read_sql import Measurements, SqliteStudy, bulk_rows, make_row, sqlite_studies
+from nasseg.study.store.storage import default_url, is_there, journal_path, open_storage, sqlite_path
 from nasseg.study.store.trial_attributes import PUBLISHED
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from nasseg.study.store.record import Record
 
 _READER = Measurements()
 
@@ -25,17 +27,26 @@ def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
         UserError: nothing is stored there.
     """
     label = _label(str(name))
-    journal = journal_path(storage) if storage else None
-    studies = journal_studies(journal) if journal else {}
-    if label not in studies:
+    studies = _without_optuna(storage or default_url(label))
+    found = _from_file(studies[label]) if label in studies else None
+    if found is None:
         return latest_of(open_record(label, storage))
-    found, again = _from_journal(studies[label]), studies.get(_again(label))
+    again = studies.get(_again(label))
     if again is None or not _is_whole(again.attributes):
         return found
-    return with_later_latencies(found, _from_journal(again))
+    later = _from_file(again)
+    return latest_of(open_record(label, storage)) if later is None else with_later_latencies(found, later)
 
 
-def open_record(name: str, storage: str | None = None) -> Record:
+def _without_optuna(url: str) -> Mapping[str, JournalStudy | SqliteStudy]:
+    """Return the studies of a file by name; none if Optuna must read them, which takes long to import."""
+    database, journal = sqlite_path(url), journal_path(url)
+    return sqlite_studies(database) if database else journal_studies(journal) if journal else {}
+
+
+def open_record(name: str, storage: str | None = None) -> "Record":
+    from nasseg.study.store.record import Record
+
     label = _label(name)
     return Record.load(open_storage(storage or default_url(label), create=False), label)
 
@@ -44,8 +55,10 @@ def _label(name: str) -> str:
     return Path(name).stem if Path(name).suffix in (".yaml", ".yml") else name
 
 
-def find_record(name: str, storage: str | None = None) -> Record | None:
+def find_record(name: str, storage: str | None = None) -> "Record | None":
     """Return the study of that name; None if nothing is stored yet."""
+    from nasseg.study.store.record import Record, study_names
+
     url = storage or default_url(name)
     if not is_there(url):
         return None
@@ -53,8 +66,10 @@ def find_record(name: str, storage: str | None = None) -> Record | None:
     return Record(opened, name) if name in study_names(opened) else None
 
 
-def latest_of(record: Record) -> StudyRecord:
+def latest_of(record: "Record") -> StudyRecord:
     """Return the record of a study, with latencies that were taken later in place of the search's own."""
+    from nasseg.study.store.record import Record, study_names
+
     found, name = record_of(record), _again(record.name)
     if name not in study_names(record.storage):
         return found
@@ -62,15 +77,16 @@ def latest_of(record: Record) -> StudyRecord:
     return with_later_latencies(found, record_of(again)) if _is_whole(again.attributes()) else found
 
 
-def _from_journal(study: JournalStudy) -> StudyRecord:
-    return _study_record(study.name, study.attributes, study.rows(_objectives(study.name, study.attributes)))
+def _from_file(study: JournalStudy | SqliteStudy) -> StudyRecord | None:
+    rows = study.rows(_objectives(study.name, study.attributes))
+    return None if rows is None else _study_record(study.name, study.attributes, rows)
 
 
 def _again(name: str) -> str:
     return f"{name}@{PURPOSE}"
 
 
-def record_of(record: Record) -> StudyRecord:
+def record_of(record: "Record") -> StudyRecord:
     attributes = record.attributes()
     names = _objectives(record.name, attributes)
     rows = bulk_rows(record, names) or tuple(row_of(trial, names) for trial in record.trials())
@@ -112,7 +128,7 @@ def _study_record(name: str, attributes: dict[str, Any], rows: tuple[TrialRow, .
     )
 
 
-def row_of(trial: FrozenTrial, objectives: Sequence[str]) -> TrialRow:
+def row_of(trial: "FrozenTrial", objectives: Sequence[str]) -> TrialRow:
     """Return a trial as plain data; `objectives`: the names of its values."""
     return make_row(
         _READER,
@@ -120,7 +136,7 @@ def row_of(trial: FrozenTrial, objectives: Sequence[str]) -> TrialRow:
         trial.state.name,
         dict(trial.params),
         dict(trial.user_attrs),
-        dict(zip(objectives, trial.values, strict=True)) if trial.state == TrialState.COMPLETE else {},
+        dict(zip(objectives, trial.values, strict=True)) if trial.state.name == "COMPLETE" else {},
         trial.datetime_start.isoformat() if trial.datetime_start else None,
         trial.datetime_complete.isoformat() if trial.datetime_complete else None,
     )

@@ -1,28 +1,18 @@
-"""Opening Optuna storages: SQLite files, journals and servers."""
+"""Opening Optuna storages: SQLite files, journals and servers. Optuna is imported where a storage is opened."""
 
-import json
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import optuna
-from optuna.exceptions import OptunaError, StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages._rdb import models
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import get_lock_file
-from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
+from typing import TYPE_CHECKING
 
 from nasseg.errors import UserError
 from nasseg.redaction import keep_secret
-from nasseg.study.store.database import Database
-from nasseg.study.store.read_sql import SCHEMA
+from nasseg.study.store.read_sql import SQLITE_TIMEOUT_S
 
-SQLITE_TIMEOUT_S = 60
-TABLE_ATTEMPTS = 25
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
 _POSTGRESQL = re.compile(
     "^postgres(ql)?://"
 )  # a URL without a driver means different ones in different versions of SQLAlchemy
@@ -32,6 +22,8 @@ _JOURNAL_SUFFIXES = (".log", ".journal")
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
     """Silence Optuna's notes on every study and sampler, which are not for users; restore its log level afterwards."""
+    import optuna
+
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -60,6 +52,9 @@ def storage_faults(url: str = "") -> Iterator[None]:
     Raises:
         UserError: the storage failed.
     """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
         yield
     except BrokenPipeError:  # from the reader of our output
@@ -91,12 +86,22 @@ def journal_path(url: str) -> Path | None:
     return None if url.startswith("sqlite:") else _local_path(url)
 
 
-def open_storage(url: str, *, create: bool) -> BaseStorage:
+def sqlite_path(url: str) -> Path | None:
+    """Return the SQLite file behind a URL; None for another storage."""
+    return _local_path(url) if url.startswith("sqlite:") else None
+
+
+def open_storage(url: str, *, create: bool) -> "BaseStorage":
     """Open the storage behind an Optuna URL or the path of a journal (.log, .journal).
 
     Raises:
         UserError: it cannot be opened, or there is none yet and `create` is False.
     """
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    from nasseg.study.store.database import open_database, open_journal
+
     keep_secret(url)
     path = _local_path(url)
     if path is not None:
@@ -111,10 +116,10 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
             raise UserError(f"no study is stored in {path} yet; run `nasseg search` first, or name another --storage")
     try:
         if path is not None and journal_path(url):
-            opened: BaseStorage = JournalStorage(_Journal(path))
+            opened: BaseStorage = open_journal(path)
         else:
             options = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}} if path else {"pool_pre_ping": True}
-            opened = _open_database(_POSTGRESQL.sub("postgresql+psycopg://", url), options)
+            opened = open_database(_POSTGRESQL.sub("postgresql+psycopg://", url), options)
         opened.get_all_studies()  # fails unless it is one of Optuna's storages
         return opened
     except (OptunaError, SQLAlchemyError, ArgumentError, ImportError, OSError, ValueError, LookupError) as error:
@@ -124,53 +129,6 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
             postgres = "pip install 'nasseg[postgresql]'"
             hint = f"install the driver: {postgres if 'psycopg' in reason else 'see the documentation of SQLAlchemy'}"
         raise UserError(f"cannot open storage {url}: {reason}; {hint}") from None
-
-
-class _Journal(JournalFileBackend):
-    """A journal that removes a torn last line.
-
-    A full disk or a kill can cut a line off. The next line would be appended to it, and both would be lost.
-
-    Raises:
-        ValueError: the file is no journal of Optuna's.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path.resolve()))  # with a relative path in a folder, a stale lock hangs
-        with path.open("rb") as file:
-            first = file.readline()
-        if first.endswith(b"\n") and "op_code" not in json.loads(first):
-            raise ValueError("it is no journal of Optuna's")
-        self._drop_torn_line()
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        try:
-            super().append_logs(logs)
-        except OSError:
-            self._drop_torn_line()
-            raise
-
-    def _drop_torn_line(self) -> None:
-        with get_lock_file(self._lock), open(self._file_path, "rb+") as file:
-            content = file.read()
-            if not content.endswith(b"\n"):
-                file.truncate(content.rfind(b"\n") + 1)
-
-
-def _open_database(url: str, options: dict[str, Any]) -> RDBStorage:
-    """Open a database; if another process is creating its tables at this moment, try again a little later."""
-    for _ in range(TABLE_ATTEMPTS - 1):
-        try:
-            return _database(url, options)
-        except (IntegrityError, OperationalError, ProgrammingError) as error:
-            if not isinstance(error, IntegrityError) and "already exists" not in str(error):
-                raise
-            time.sleep(0.2)
-    return _database(url, options)
-
-
-def _database(url: str, options: dict[str, Any]) -> RDBStorage:
-    return Database(url, options) if models.SCHEMA_VERSION == SCHEMA else RDBStorage(url, engine_kwargs=options)
 
 
 def _local_path(url: str) -> Path | None:

@@ -4,12 +4,13 @@ People sort and filter by the plain ones in `optuna-dashboard`. Besides those na
 figures under their own names (macs, latency_ms, miou, ...).
 """
 
-from typing import Any
-
-from optuna.trial import FrozenTrial, TrialState
+from typing import TYPE_CHECKING, Any
 
 from nasseg.errors import Fault
 from nasseg.records import Measurement
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 # The network
 ARCH = "arch"  # family and every field, as JSON
@@ -52,7 +53,7 @@ BEST = "best"  # the accuracy of the best weights, as JSON
 TAKEN_FROM = "taken_from"  # `study#trial` that the training was copied from
 
 
-def measurement_of(trial: FrozenTrial) -> Measurement | None:
+def measurement_of(trial: "FrozenTrial") -> Measurement | None:
     """Return the measurement of a trial's network; None if there is none."""
     text = trial.user_attrs.get(MEASUREMENT)
     return Measurement.from_json(text) if text else None
@@ -64,27 +65,27 @@ def kept(measurement: Measurement) -> dict[str, Any]:
     return {MEASUREMENT: measurement.to_json(), **({DISTURBED: latency.disturbed} if latency else {})}
 
 
-def has_fault(trial: FrozenTrial, fault: Fault) -> bool:
+def has_fault(trial: "FrozenTrial", fault: Fault) -> bool:
     """Return whether a trial failed for that fault."""
     return trial.user_attrs.get(FAULT) == fault
 
 
-def is_interrupted(trial: FrozenTrial) -> bool:
+def is_interrupted(trial: "FrozenTrial") -> bool:
     """Return whether a trial ended without a fault of its network; it was enqueued again."""
     return has_fault(trial, Fault.INTERRUPTED)
 
 
-def is_stopped(trial: FrozenTrial) -> bool:
+def is_stopped(trial: "FrozenTrial") -> bool:
     """Return whether a trial was trained, but not to the last rung."""
     return STOPPED in trial.user_attrs
 
 
-def counts(trial: FrozenTrial) -> bool:
+def counts(trial: "FrozenTrial") -> bool:
     """Return whether a trial counts for the budget: trained or failed in the search itself, or on its way to that.
 
     A promotion does not count: the trial that it continues does.
     """
-    if trial.state == TrialState.PRUNED and not is_stopped(trial):
+    if trial.state.name == "PRUNED" and not is_stopped(trial):
         return False
     others = (REUSED_FROM, PUBLISHED, CONTINUES)
     return not is_interrupted(trial) and not any(name in trial.user_attrs for name in others)
