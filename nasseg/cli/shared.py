@@ -126,7 +126,7 @@ InputOption = Annotated[
 ClassesOption = Annotated[int | None, typer.Option(min=1, help="Number of classes. Default: the trial's, or 19.")]
 InitOption = Annotated[
     str | None,
-    typer.Option(help="Weights: nasseg's own, or released ones of RegSeg, DABNet, STDC, torchvision, timm."),
+    typer.Option(help="Weights: a file of nasseg, RegSeg, DABNet, STDC, torchvision or timm, or what was trained."),
 ]
 SplitsOption = Annotated[
     str | None, typer.Option(help="In place of the data's splits, as YAML: {train: [train, val], val: test}.")

@@ -226,7 +226,9 @@ def _convert(path: Path, model: nn.Module, source: Source, form: _Form) -> tuple
     batch_norm = f"BatchNorm: {folded} folded into the convolutions before them"
     if left:
         kinds = "; ".join(f"{len(names)} behind {kind} ({_named(names)})" for kind, names in sorted(left.items()))
-        batch_norm += f"; {sum(map(len, left.values()))} stay, for no convolution alone is before them: {kinds}"
+        count = sum(map(len, left.values()))
+        why = "no convolution alone is before it" if count == 1 else "no convolution alone is before them"
+        batch_norm += f"; {count} stay{'s' * (count == 1)}, for {why}: {kinds}"
     model = HalfInside(model) if form.half else model
     program = trace(ClassMap(model) if form.argmax else model, source.size, batch=form.batch, dtype=torch.float32)
     if form.format == "pt2":

@@ -13,6 +13,7 @@ from nasseg.study.data_file import DataFile
 from nasseg.study.store.storage import runs_folder
 from nasseg.study.store.trained import with_init_file
 from nasseg.study.study_file import Study
+from nasseg.train.losses import check_class_weights
 from nasseg.train.recipe import Recipe
 from nasseg.train.weights import weights_hash
 
@@ -41,12 +42,14 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage:
     elsewhere: jobs run on nodes, which check their devices themselves. storage: of what the recipe may start from.
 
     Raises:
-        UserError: starting weights, data or device are not available, or a figure names a class that does not exist.
+        UserError: starting weights, data or device are not available, or a figure names a class that does not exist, or
+            the recipe weighs others.
     """
     loaded = data.load()
     for name in study.figures:
         if name.startswith("iou."):
             find_figure(name, loaded.classes)
+    check_class_weights(study.file.recipe, loaded)
     size, recipe = loaded.val.size, with_init_file(study.file.recipe, storage)
     latency = study.file.latency.protocol(size, loaded.num_classes)
     if not elsewhere:

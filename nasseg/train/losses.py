@@ -53,12 +53,22 @@ def class_weights(recipe: Recipe, data: DataSet) -> Tensor | None:
         return None
     if given == "inverse_log":
         return 1 / (1.02 + class_shares(data.train, data.num_classes)).log()
-    if len(given) != data.num_classes:
+    check_class_weights(recipe, data)
+    return torch.tensor(given)
+
+
+def check_class_weights(recipe: Recipe, data: DataSet) -> None:
+    """Check that weights which a recipe lists are one a class.
+
+    Raises:
+        UserError: they are not.
+    """
+    given = recipe.class_weights
+    if isinstance(given, tuple) and len(given) != data.num_classes:
         raise UserError(
             f"class_weights has {len(given)} values, and {data.name} has {data.num_classes} classes: give one a class, "
             "or inverse_log"
         )
-    return torch.tensor(given)
 
 
 @lru_cache(maxsize=1)  # one training after another is of the same data

@@ -4,6 +4,9 @@ import shutil
 
 import pytest
 
+from nasseg.report import write_report
+from tests.report.fake import fake_record
+
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync", "--enable-unsafe-swiftshader"]
 
@@ -18,6 +21,17 @@ def browser():
         browser = driver.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def record():
+    return fake_record(150)
+
+
+@pytest.fixture(scope="session")
+def written(record, tmp_path_factory):
+    """Return the report of that study: a browser draws a file that it has drawn before in a third of the time."""
+    return write_report(record, tmp_path_factory.mktemp("report") / "report.html")
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,8 @@ def doubts_note(record: StudyRecord, view: View) -> Html | None:
         return None
     n = len(numbers)
     said = f"{n:,} of the front's latencies {'was' if n == 1 else 'were'} taken beside other work and marked with a ?. "
-    said += f"Time the front again on a quiet machine: nasseg search {shlex.quote(record.name)} --remeasure."
+    again = record.command if "@" in record.name else f"nasseg search {shlex.quote(record.name)} --remeasure"
+    said += f"Time the front again on a quiet machine: {again}."
     return tag("p", said, class_="warning note")
 
 

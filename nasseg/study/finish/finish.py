@@ -173,7 +173,8 @@ def _sibling(
         "held-out data": held_out.fingerprint if held_out else None,
     }
     attributes = {
-        "question": f"The front of {searched.name}, trained with {recipe.name or 'a recipe of its own'}, several seeds",
+        "question": f"Networks of {searched.name}, trained to the end: {recipe.steps:,} steps by "
+        f"{recipe.name or 'a recipe of its own'}",
         "command": command or f"nasseg finish {searched.name}",
         "recipe": {"name": recipe.name, "citation": recipe.citation, "deviations": list(recipe.deviations)},
     }

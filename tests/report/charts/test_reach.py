@@ -3,19 +3,7 @@
 import pytest
 
 from nasseg.analyse.trials import outcome
-from nasseg.report import write_report
-from tests.report.fake import fake_record
 from tests.report.pages.shown import rows_of
-
-
-@pytest.fixture(scope="module")
-def record():
-    return fake_record(60)
-
-
-@pytest.fixture(scope="module")
-def written(record, tmp_path_factory):
-    return write_report(record, tmp_path_factory.mktemp("report") / "report.html")
 
 
 @pytest.mark.slow

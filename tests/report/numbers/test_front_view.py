@@ -13,6 +13,7 @@ from nasseg.report.numbers.certainty import certainty_of
 from nasseg.report.numbers.columns import figures_of
 from nasseg.report.numbers.front_view import view_of
 from nasseg.report.pages.study_page import render
+from nasseg.report.parts.tables import doubts_note
 from nasseg.report.sections.budget import answer
 from tests.report.fake import fake_record
 from tests.report.unpacked import unpacked
@@ -80,6 +81,9 @@ def test_a_disturbed_latency_is_marked_wherever_it_is_shown(record):
     row = re.search(rf'<tr id="trial-{number}">.*?</tr>', page, re.DOTALL)[0]
     assert 'title="Timed beside other work: the latency is doubtful"' in row
     assert "1 of the front&#x27;s latencies was taken beside other work" in page
+    finished = replace(marked, name=f"{marked.name}@finish", command="nasseg finish it")
+    for known, command in ((marked, f"nasseg search {marked.name} --remeasure"), (finished, "nasseg finish it")):
+        assert f"Time the front again on a quiet machine: {command}." in doubts_note(known, view_of(known))
     data = json.loads(unpacked(page, "payload"))
     assert list(data["rows"]["disturbed"]) == [str(number)]
     assert "timed beside other work" in data["hover"][number]

@@ -12,18 +12,8 @@ from nasseg.report import write_report
 from nasseg.report.charts.front import front_figure
 from nasseg.report.numbers.front_view import view_of
 from nasseg.schedule import parse_schedule
-from tests.report.fake import fake_record, hostile_record
+from tests.report.fake import hostile_record
 from tests.report.pages.shown import opened, position
-
-
-@pytest.fixture(scope="module")
-def record():
-    return fake_record(150)
-
-
-@pytest.fixture(scope="module")
-def written(record, tmp_path_factory):
-    return write_report(record, tmp_path_factory.mktemp("report") / "report.html")
 
 
 def test_a_click_on_a_mark_shows_its_network(visit, written, record):

@@ -7,24 +7,12 @@ import pytest
 
 from nasseg.analyse.parameters import edf_frame, importance_frame, population_of, weights
 from nasseg.analyse.trials import on_front, outcome
-from nasseg.report import write_report
 from nasseg.report.numbers.certainty import certainty_of
 from nasseg.report.numbers.columns import figures_of
 from nasseg.report.numbers.front_view import view_of
 from nasseg.report.sections import population as population_section
 from nasseg.report.sections.budget import answer
-from tests.report.fake import fake_record
 from tests.report.pages.shown import plain, population_shown, rows_of
-
-
-@pytest.fixture(scope="module")
-def record():
-    return fake_record(150)
-
-
-@pytest.fixture(scope="module")
-def written(record, tmp_path_factory):
-    return write_report(record, tmp_path_factory.mktemp("report") / "report.html")
 
 
 def test_the_slider_changes_the_answer_and_python_says_the_same(visit, written, record):

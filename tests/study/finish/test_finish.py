@@ -133,6 +133,7 @@ def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_p
     shown = frame[["latency_ms", "seeds", "miou", "best_miou", "test_miou"]].itertuples(index=False)
     assert cells == [[f"{ms:.4g}", str(seeds), *(f"{miou:.2f}" for miou in mious)] for ms, seeds, *mious in shown]
     assert "of 1 seed a network. " in page
+    assert f"Networks of tiny, trained to the end: {STEPS} steps by a recipe of its own" in page
     assert "the test split was evaluated once" in page
     exported = export_address(f"tiny@finish#{record.trials[0].number}", tmp_path / "winner.pt")
     assert exported.card.weights == record.trials[0].extra["best_sha256"]
