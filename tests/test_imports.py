@@ -15,6 +15,7 @@ def without(*names):
 import nasseg
 without("torch", "optuna", "ray", "pandas", "plotly", "pydantic", "yaml")
 from nasseg.cli import show_front, search
+without("numpy")  # `one_thread_for_samplers` would be too late
 show_front.front("fake", storage=sys.argv[1])
 search.status("fake", storage=sys.argv[1])
 without("torch", "optuna", "ray", "pandas", "scipy", "sqlalchemy")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nasseg.cli.shared import StorageOption, Table, Ticker, app, out, storage_of
+from nasseg.cli.shared import StorageOption, Table, Ticker, app, one_thread_for_samplers, out, storage_of
 from nasseg.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def replay(
 
     Of several tables the default policy's reach is shown on each, worst first.
     """
+    one_thread_for_samplers()
+
     from nasseg.report.pages.replay_curves import write_curves
     from nasseg.study.replay.policies import DEFAULT, HEDGED, Policy, setting_of
     from nasseg.study.replay.replay import replay, worst_first

@@ -15,6 +15,7 @@ from nasseg.cli.shared import (
     TrustOption,
     app,
     latency_cell,
+    one_thread_for_samplers,
     out,
     print_json,
     storage_of,
@@ -69,6 +70,8 @@ def search(
     trust_code: TrustOption = False,
 ) -> None:
     """Run a study, or resume it. Ctrl-C stops it cleanly."""
+    one_thread_for_samplers()
+
     from nasseg.study.study_file import load_study
 
     if remeasure and (dry_run or report_path or trials is not None or hours is not None):

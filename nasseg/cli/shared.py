@@ -150,6 +150,14 @@ TrustOption = Annotated[
 ]
 
 
+def one_thread_for_samplers() -> None:
+    """Give NumPy's and SciPy's algebra one thread, unless the user has said how many; call it before they are imported.
+
+    A sampler's matrices are small: beside busy workers, several threads wait for each other many times as long.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def storage_of(option: str | None) -> str | None:
     return option or os.environ.get("NASSEG_STORAGE")
 

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 
 import pytest
 
@@ -70,3 +71,12 @@ def test_off_a_terminal_rejections_are_told_every_few_seconds_and_something_each
         "2 of 5 trained, 80",
     ]
     assert capsys.readouterr().out.splitlines() == [f"{count} over a limit" for count in counts]
+
+
+def test_a_samplers_algebra_has_one_thread_unless_the_user_says_otherwise(monkeypatch):
+    for given, used in ((None, "1"), ("3", "3")):
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", given or "")
+        if given is None:
+            monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+        shared.one_thread_for_samplers()
+        assert os.environ["OPENBLAS_NUM_THREADS"] == used
