@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 NOTHING = "–"  # noqa: RUF001
@@ -80,3 +81,28 @@ def plain(value: Any) -> str:
 def moment(text: str | None) -> str:
     """Return an ISO 8601 time to the second."""
     return (text or "").replace("T", " ").partition(".")[0]
+
+
+class LocalTime:
+    """A converter of times: databases hold UTC without saying so; Optuna shows local time.
+
+    The offset is looked up hourly.
+    """
+
+    def __init__(self) -> None:
+        self._offsets: dict[tuple[int, ...], timedelta] = {}
+
+    def __call__(self, time: datetime | str | None) -> str | None:
+        found = self.at(time)
+        return found.isoformat() if found else None
+
+    def at(self, time: datetime | str | None) -> datetime | None:
+        if time is None:
+            return None
+        stored = datetime.fromisoformat(time) if isinstance(time, str) else time
+        if stored.tzinfo:
+            stored = stored.astimezone(UTC).replace(tzinfo=None)
+        hour = (stored.year, stored.month, stored.day, stored.hour)
+        if hour not in self._offsets:
+            self._offsets[hour] = stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None) - stored
+        return stored + self._offsets[hour]

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic_core import from_json
 
 from nasseg.records import TrialRow
-from nasseg.study.store.read_sql import LocalTime, Measurements, external, keep, make_row, no_collection
+from nasseg.study.store.read_sql import Measurements, external, keep, make_row, no_collection
+from nasseg.words import LocalTime
 
 # The action of a line, by its op_code.
 CREATE_STUDY, DELETE_STUDY, STUDY_ATTRIBUTE, STUDY_SYSTEM_ATTRIBUTE = 0, 1, 2, 3

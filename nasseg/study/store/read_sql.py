@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from nasseg.records import (
     TrialRow,
 )
 from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, REASON, REUSED_FROM, RUNG, SEED
+from nasseg.words import LocalTime
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -329,31 +329,6 @@ def _values(cursor: Any, among: str, ids: list[int]) -> dict[int, dict[int, floa
         if trial_id in found:
             found[trial_id][objective] = _INFINITE.get(kind, value)
     return found
-
-
-class LocalTime:
-    """A converter of times: databases hold UTC without saying so; Optuna shows local time.
-
-    The offset is looked up hourly.
-    """
-
-    def __init__(self) -> None:
-        self._offsets: dict[tuple[int, ...], timedelta] = {}
-
-    def __call__(self, time: datetime | str | None) -> str | None:
-        found = self.at(time)
-        return found.isoformat() if found else None
-
-    def at(self, time: datetime | str | None) -> datetime | None:
-        if time is None:
-            return None
-        stored = datetime.fromisoformat(time) if isinstance(time, str) else time
-        if stored.tzinfo:
-            stored = stored.astimezone(UTC).replace(tzinfo=None)
-        hour = (stored.year, stored.month, stored.day, stored.hour)
-        if hour not in self._offsets:
-            self._offsets[hour] = stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None) - stored
-        return stored + self._offsets[hour]
 
 
 class Measurements:
