@@ -52,7 +52,7 @@ def test_search_ends_with_the_front_and_the_report(searched):
     assert "front of tiny" in output
     _, report, after = output.partition("\nreport: runs/tiny/report.html\n")
     assert report
-    assert after.startswith("next:\n  nasseg finish tiny ")
+    assert "\nnext:\n  nasseg finish tiny " in after
     assert (folder / "runs/tiny/report.html").stat().st_size > 1_000_000
 
 
