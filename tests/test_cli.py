@@ -50,8 +50,9 @@ def test_search_ends_with_the_front_and_the_report(searched):
     folder, output = searched
     assert "3 of 3 trained" in output
     assert "front of tiny" in output
-    last = output.strip().splitlines()[-1]
-    assert last == "report: runs/tiny/report.html"
+    _, report, after = output.partition("\nreport: runs/tiny/report.html\n")
+    assert report
+    assert "\nnext:\n  nasseg finish tiny " in after
     assert (folder / "runs/tiny/report.html").stat().st_size > 1_000_000
 
 

@@ -64,7 +64,7 @@ def here(searched, tmp_path, monkeypatch):
 @pytest.fixture
 def counted(monkeypatch):
     """How many steps are trained, and networks timed."""
-    found, step, time = Counter(), loop._Training._step, jobs.measure_latency
+    found, step, time = Counter(), loop.Training._step, jobs.measure_latency
 
     def counting_step(training):
         found["steps"] += 1
@@ -74,7 +74,7 @@ def counted(monkeypatch):
         found["timed"] += 1
         return time(*arguments, **options)
 
-    monkeypatch.setattr(loop._Training, "_step", counting_step)
+    monkeypatch.setattr(loop.Training, "_step", counting_step)
     monkeypatch.setattr(jobs, "measure_latency", counting_time)
     return found
 
