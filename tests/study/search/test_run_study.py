@@ -17,6 +17,7 @@ from nasseg.study.store.read_study import open_record, read_study
 from nasseg.study.store.record import Record
 from nasseg.study.study_file import load_study
 from tests.command_line import nasseg
+from tests.processes.tree import children
 from tests.study.fakes import InlineEngine
 
 STUDY = """
@@ -104,10 +105,9 @@ def test_a_killed_search_is_taken_up(tmp_path):
 def test_a_killed_worker_loses_nothing(tmp_path):
     process = start(tmp_path)
     wait_for_training(tmp_path, process)
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid), "-f", "nasseg.processes"], capture_output=True, text=True
-    )
-    os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+    workers = [worker for server in children(process.pid) for worker in children(server)]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     record = finish(tmp_path)

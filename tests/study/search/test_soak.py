@@ -16,6 +16,7 @@ from nasseg.errors import UserError
 from nasseg.study.store.read_study import open_record
 from nasseg.study.store.trial_attributes import counts
 from tests.command_line import nasseg
+from tests.processes.tree import below
 
 STUDY = """
 question: Does it survive?
@@ -56,13 +57,6 @@ def start(tmp_path, url):
     for process in begun:
         process.kill()
         process.wait()
-
-
-def below(pid):
-    """Return the processes of a search: its server of workers, and they."""
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
-    children = [int(word) for word in found.stdout.split()]
-    return children + [other for child in children for other in below(child)]
 
 
 def finished(url):
