@@ -8,8 +8,8 @@ Kendall's tau of the orders, and the median of |second / first - 1|. Aimed at: t
     python -m tests.benchmarks.bench_latency_agreement --only busy     # where the machine is busy anyway
     python -m tests.benchmarks.bench_latency_agreement --study quickstart [--storage URL]   # of a finished search
 
-With --study the first session is what the search (and the session at its end) recorded, and the networks are those
-that it trained.
+With --study the first session is what the search (and the session at its end) recorded, the networks are those that
+it trained, and the second session is one of `nasseg search --remeasure`: five rounds, all networks in turns.
 """
 
 import argparse
@@ -26,9 +26,11 @@ from scipy.stats import kendalltau
 from nasseg.families import Arch, arch_of
 from nasseg.measure.latency.attempts import measure_latency
 from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.measure.latency.in_turns import compare_latency
 from nasseg.measure.latency.reference import ReferenceArch
 from nasseg.records import IN_TURNS, Latency, LatencyProtocol
 from nasseg.space import load_space
+from nasseg.study.finish.remeasure import ROUNDS
 from nasseg.study.store.read_study import read_study
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -66,7 +68,7 @@ def main() -> None:
     for kind in (args.only,) if args.only else ("quiet", "busy"):
         with neighbours(args.neighbours) if kind == "busy" else nullcontext():
             before = first or session(archs, protocol, reference_ms)
-            again = session(archs, protocol, reference_ms)
+            again = (in_turns if first else session)(archs, protocol, reference_ms)
         report(kind, before, again)
 
 
@@ -99,6 +101,22 @@ def session(archs: list[Arch], protocol: LatencyProtocol, reference_ms: float) -
     lock = DeviceLock(protocol.device)
     try:
         return Session.of([measure_latency(a, protocol, lock.measuring, reference_ms=reference_ms) for a in archs])
+    finally:
+        lock.close()
+
+
+def in_turns(archs: list[Arch], protocol: LatencyProtocol, reference_ms: float) -> Session:
+    lock = DeviceLock(protocol.device)
+    try:
+        rows = compare_latency(
+            {arch.id: arch for arch in archs},
+            protocol,
+            base=archs[0].id,
+            repeat=ROUNDS,
+            exclusive=lock.measuring,
+            reference_ms=reference_ms,
+        )
+        return Session.of([row.middle for row in rows])
     finally:
         lock.close()
 
