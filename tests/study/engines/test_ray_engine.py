@@ -324,8 +324,7 @@ def test_a_late_joiner_that_does_not_fit_is_named_and_gets_no_work(folder, clust
     try:
         assert not ended.fault
         assert own_failures(whole(postgres, 12)) == []
-        (said,) = told
-        assert said.startswith("node ")
+        (said,) = (line for line in told if line.startswith("node "))  # others are about what beside it delays timings
         assert late[0].node_id[:6] in said
         assert "0.0 GiB are free at" in said
         assert raylet(late[0]) not in {node for node, _ in steps()}
