@@ -1,4 +1,4 @@
-"""What `nasseg predict` is given: pictures, folders of them, and videos."""
+"""Check what `nasseg predict` is given: pictures, folders of them, and videos."""
 
 import sys
 from contextlib import nullcontext

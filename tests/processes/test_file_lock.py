@@ -25,7 +25,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def hold(tmp_path):
-    """What holds the lock in a process of its own until that is told to end."""
+    """Hold the lock in a process of its own until that is told to end."""
     begun = []
 
     def begin(kind, word="--password=hunter2"):

@@ -1,4 +1,4 @@
-"""What studies are timed by here takes little time: what latencies are worth is tested in tests/measure/latency."""
+"""Give tests of studies a timing that takes little time; tests/measure/latency tests what latencies are worth."""
 
 import pytest
 

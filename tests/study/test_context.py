@@ -1,4 +1,4 @@
-"""What a study is refused for before anything runs."""
+"""Check that a study is refused before anything runs, and for what."""
 
 from pathlib import Path
 

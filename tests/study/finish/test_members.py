@@ -1,4 +1,4 @@
-"""Which networks of a search are finished, and what is said of them on the page and in the frame."""
+"""Check which networks of a search are finished, and what is said of them on the page and in the frame."""
 
 from dataclasses import replace
 

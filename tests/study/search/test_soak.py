@@ -42,7 +42,7 @@ def url(request, tmp_path):
 
 @pytest.fixture
 def start(tmp_path, url):
-    """What begins a search in a process of its own; all end with the test."""
+    """Return a function that begins a search in a process of its own; all end with the test."""
     (tmp_path / "s.yaml").write_text(STUDY)
     begun = []
 
