@@ -19,7 +19,7 @@ from nasseg.report.numbers import certainty
 from nasseg.report.numbers.columns import choices_of, rows_data
 from nasseg.report.numbers.content import Content, content_of
 from nasseg.report.numbers.front_view import View
-from nasseg.report.parts import summary, tables
+from nasseg.report.parts import tables
 from nasseg.report.parts.network_panel import published_detail, trial_detail
 from nasseg.report.sections import SECTIONS
 
@@ -39,7 +39,6 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
         kicker="Design-space search",
         question=record.question.strip(),
         about=about(record.created, len(tables.front_rows(shown, view))),
-        headline=text(summary.headline(record, shown, view), summary.tiles(record, shown, view)),
         sections=text(*(section.write(content) for section in SECTIONS)),
         payload=payload(content),
         details=_details(content),

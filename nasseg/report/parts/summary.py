@@ -69,6 +69,10 @@ def tiles(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
     return tag("div", *cards, class_="tiles")
 
 
+def summary_section(*parts: Html) -> Html:
+    return tag("section", *parts, aria_label="Summary")
+
+
 def thinned_note(shown: StudyRecord, record: StudyRecord) -> Html | None:
     """Return a note on the sample, for a study that is too large for one page; None for others."""
     if len(shown.trials) == len(record.trials):

@@ -4,7 +4,7 @@ import { Front } from "./charts/front.js";
 import { placeLabels } from "./charts/labels.js";
 import { walkMarks } from "./charts/marks.js";
 import { PopulationCharts } from "./charts/population.js";
-import { Budget } from "./choices/budget.js";
+import { Answer } from "./choices/answer.js";
 import { Filter } from "./choices/filter.js";
 import { byId, el, sortBy } from "./lib/dom.js";
 import { csvOf, jsonOf, save } from "./lib/download.js";
@@ -39,7 +39,7 @@ async function start() {
   };
   const filter = new Filter(data, () => {
     front.draw(false);
-    budget?.update();
+    answer?.update();
     population?.draw();
     for (const line of tableRows) line.hidden = !filter.keeps(rowOf(line));
     drawHistory();
@@ -47,8 +47,8 @@ async function start() {
     if (note) note.hidden = !filter.active;
   });
   let front = null; // drawn once, with the budget in it
-  const budget = byId("budget-slider") && new Budget(data, filter, (figure, value) => front?.setBudget(figure, value));
-  front = new Front(data, filter, budget && [budget.figure, budget.budget]);
+  const answer = byId("answer") && new Answer(data, filter, (figure, value, row) => front?.setBudget(figure, value, row));
+  front = new Front(data, filter, answer && [answer.figure, answer.budget], answer?.row);
 
   let opened = null, compare = null;
   const mark = () => front.choose([...(opened === null ? [] : [opened]), ...(compare?.rows ?? [])]);
@@ -63,13 +63,26 @@ async function start() {
   };
   const pickLabel = (row) => (compare?.rows.includes(row) ? "Remove from the comparison" : "Compare");
 
+  // The panel stands where the answer stood.
+  const close = () => {
+    delete document.body.dataset.opened;
+    panel.replaceChildren();
+    opened = null;
+    mark();
+    for (const line of tableRows) line.classList.remove("chosen");
+    history.replaceState(null, "", location.pathname);
+  };
+
   const open = async (row, jump) => {
     const detail = (await details())[row], pick = el("button", { type: "button", class: "pick" }, pickLabel(row));
     pick.addEventListener("click", () => toggle(row));
     const [title, ...rest] = panelOf(detail);
-    panel.replaceChildren(title, el("p", { class: "actions" }, pick), ...rest);
+    const back = answer && el("button", { type: "button", class: "pick" }, "Back to the answer");
+    back?.addEventListener("click", close);
+    panel.replaceChildren(title, el("p", { class: "actions" }, back, " ", pick), ...rest);
     panel.scrollTop = 0;
     opened = row;
+    document.body.dataset.opened = "yes";
     mark();
     for (const line of tableRows) line.classList.toggle("chosen", line.id === `trial-${detail.key}`);
     if (detail.key !== undefined) history.replaceState(null, "", `#trial-${detail.key}`);

@@ -5,8 +5,8 @@ import { byId } from "../lib/dom.js";
 // The chart of the front: two axes, what the filter keeps, chosen rows, a budget, and the ranges drawn first, which a
 // choice must not move.
 export class Front {
-  constructor(data, filter, budget) {
-    Object.assign(this, { data, filter, budget, node: byId("front"), chosen: [], ranges: null });
+  constructor(data, filter, budget, answer) {
+    Object.assign(this, { data, filter, budget, answer, node: byId("front"), chosen: [], ranges: null });
     this.letters = ["x", "y", "z"].filter((letter) => byId(`${letter}-axis`));
     for (const letter of this.letters) {
       byId(`${letter}-axis`).addEventListener("change", () => this.changeAxis(letter));
@@ -69,7 +69,8 @@ export class Front {
   }
 
   trace(trace, figure) {
-    if (trace.meta === "selected") return { ...trace, ...this.at(figure) };
+    if (trace.meta === "selected") return { ...trace, ...this.at(figure, this.chosen) };
+    if (trace.meta === "answer") return { ...trace, ...this.at(figure, [this.answer]) };
     if (trace.meta === "steps") {
       const shown = { ...trace, visible: !this.filter.hidden.has(trace.legendgroup) };
       return this.filter.active ? { ...shown, ...this.steps(trace.legendgroup) } : shown;
@@ -80,8 +81,8 @@ export class Front {
     return { ...kept, text, visible: !this.filter.hidden.has(group) };
   }
 
-  at(figure) {
-    const found = this.chosen.flatMap((row) => {
+  at(figure, rows) {
+    const found = rows.flatMap((row) => {
       for (const trace of figure.data) {
         const i = trace.meta === "steps" ? -1 : trace.customdata.indexOf(row);
         if (i >= 0) return [[trace.x[i], trace.y[i]]];
@@ -121,14 +122,16 @@ export class Front {
     return [...shapes, { ...line, [`${letter}0`]: value, [`${letter}1`]: value, [`${other}0`]: 0, [`${other}1`]: 1, label }];
   }
 
-  // Once a frame at most: a slider moves faster than a chart of thousands of marks.
-  setBudget(figure, value) {
-    const before = this.budget && this.budget[0];
+  // Once a frame at most: a slider moves faster than a chart of thousands of marks. answer: the row of the best network.
+  setBudget(figure, value, answer) {
     this.budget = [figure, value];
-    if (this.axes.z || ![before, figure].some((name) => Object.values(this.axes).includes(name)) || this.waiting) return;
-    this.waiting = requestAnimationFrame(() => {
+    this.answer = answer;
+    this.waiting ??= requestAnimationFrame(() => {
       this.waiting = null;
-      Plotly.relayout(this.node, { shapes: this.shapes() });
+      if (this.axes.z) return this.draw(false);
+      const { x, y } = this.at(this.data.fronts[this.axes.x][this.axes.y], [this.answer]);
+      const ring = this.node.data.findIndex(({ meta }) => meta === "answer");
+      Plotly.update(this.node, { x: [x], y: [y] }, { shapes: this.shapes() }, [ring]);
     });
   }
 
