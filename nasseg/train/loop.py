@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from time import perf_counter
 from typing import Any, Protocol, TypedDict
@@ -21,7 +21,7 @@ from nasseg.train.optimizer import FACTOR, Average, make_optimizer
 from nasseg.train.recipe import Recipe
 from nasseg.train.views.augment import Augment
 from nasseg.train.views.batches import Batches
-from nasseg.train.views.network_input import map_back, past_resize, place
+from nasseg.train.views.network_input import classes_of, map_back, past_resize, place
 
 Guard = Callable[[], AbstractContextManager[object]]
 _CURVE_POINTS = 50
@@ -74,13 +74,14 @@ class TrainResult(Scores):
 
     train_seconds: wall time of the steps, including waits in `guard`, excluding evaluation.
     curve: (step, mean training loss since the point before), at most 50 points.
-    evaluated: (step, mIoU). best: None unless `evaluate_every` was given.
+    evaluated: (step, mIoU). best: None unless `evaluate_every` was given. predicted: classes [H, W] by image.
     """
 
     train_seconds: float
     curve: tuple[tuple[int, float], ...]
     evaluated: tuple[tuple[int, float], ...] = ()
     best: Best | None = None
+    predicted: dict[int, Tensor] = field(default_factory=dict)
 
 
 class TrainOptions(TypedDict, total=False):
@@ -93,6 +94,7 @@ class TrainOptions(TypedDict, total=False):
     checkpoints: Checkpoints | None
     until: int | None
     kind: "type[Training]"
+    predict: Sequence[int]
 
 
 def train(
@@ -109,6 +111,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     until: int | None = None,
     kind: "type[Training] | None" = None,
+    predict: Sequence[int] = (),
 ) -> TrainResult:
     """Train `model`, [B, 3, H, W] -> logits [B, classes, H, W], in place, and evaluate it.
 
@@ -122,7 +125,8 @@ def train(
     checkpoints: training resumes from the existing one, to the same weights as without a break. It writes others when
     they are due, after the last step, and when it is interrupted (KeyboardInterrupt) between two steps. until: a step
     after which this call ends; the schedule stays that of the recipe's steps, and a checkpoint past it is not used.
-    kind: what is learnt; default: the class of each pixel.
+    kind: what is learnt; default: the class of each pixel. predict: validation images whose classes are kept of the
+    evaluation.
 
     Raises:
         Diverged: the loss became infinite or NaN, or exploded.
@@ -133,6 +137,7 @@ def train(
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         torch.manual_seed(seed)
         training = (kind or Training)(model, data, recipe, seed, device)
+        training.predicted = dict.fromkeys(predict, torch.empty(0))
         saved = checkpoints.read() if checkpoints else None
         if saved is not None and checkpoints and (checkpoints.step or 0) <= end:
             training.load(saved)
@@ -168,6 +173,7 @@ def train(
         curve=tuple(training.curve),
         evaluated=tuple(training.evaluated),
         best=training.best,
+        predicted=training.predicted,
     )
 
 
@@ -194,6 +200,7 @@ class Training:
         self.recent: list[float] = []
         self.evaluated: list[tuple[int, float]] = []
         self.best: Best | None = None
+        self.predicted: dict[int, Tensor] = {}
 
     def prepare(self) -> None:
         """Make the source of batches and what else views and losses need."""
@@ -276,8 +283,10 @@ class Training:
 
     def score(self, guard: Guard) -> Scores:
         """Return the scores of the network as it is on the validation split; the best have the highest mIoU."""
-        data, size = self.data, self.recipe.eval_batch_size
-        matrix = evaluate(self.model, data.val, data.num_classes, device=self.device, batch_size=size, guard=guard)
+        data, size, kept = self.data, self.recipe.eval_batch_size, self.predicted
+        matrix = evaluate(
+            self.model, data.val, data.num_classes, device=self.device, batch_size=size, guard=guard, predicted=kept
+        )
         return scores_of(matrix, data.classes)
 
     @contextmanager
@@ -340,14 +349,22 @@ def evaluate(
     device: torch.device | str = "cpu",
     batch_size: int = 8,
     guard: Guard | None = None,
+    predicted: dict[int, Tensor] | None = None,
 ) -> ConfusionMatrix:
-    """Return a model's confusion matrix on whole images, at the labels' size. The model is left in eval mode."""
-    guard = guard or nullcontext
+    """Return a model's confusion matrix on whole images, at the labels' size. The model is left in eval mode.
+
+    predicted: its keys are images whose classes, uint8 [H, W], become its values.
+    """
+    guard, kept, first = guard or nullcontext, predicted or {}, 0
     model.eval()
     matrix = ConfusionMatrix(num_classes)
     for images, labels in split.batches(batch_size, device):
         with guard():
             logits = _logits(model, place(images, split.size), num_classes, True)
+            for number in kept.keys() & range(first, first + len(logits)):
+                image, label, one = images[number - first], labels[number - first], logits[number - first][None]
+                kept[number] = classes_of(one, image.shape, (label.shape[0], label.shape[1])).cpu()
+            first += len(logits)
             if isinstance(images, Tensor) and isinstance(labels, Tensor):
                 matrix.update(logits, labels)
                 continue

@@ -30,7 +30,7 @@ from nasseg.report.numbers.content import BUDGETS, rows_shown
 from nasseg.report.numbers.front_view import History, View, box_of, family_of, finished_rows, histories_of, view_of
 from nasseg.report.numbers.sample_trials import MOST_TRIALS, thinned
 from nasseg.report.pages.study_page import about, front_data, table_data, whole_page
-from nasseg.report.parts import summary, tables
+from nasseg.report.parts import predictions, summary, tables
 from nasseg.report.parts.filters import filter_controls
 from nasseg.report.parts.network_panel import published_detail, trial_detail
 from nasseg.report.sections import origin, search_history
@@ -99,6 +99,7 @@ class Several:
                 "population": None,
             },
             details=self.details(),
+            pictures=self.pictures(),
             table=table_data(self.records, frame[["study", *(c for c in frame if c != "study")]]),
         )
 
@@ -265,6 +266,11 @@ class Several:
             origin.provenance(record),
         ]
         return tag("details", tag("summary", self.names[index]), *parts, open=index == 0)
+
+    def pictures(self) -> dict[str, Any]:
+        pairs = [(record.examples, trial) for record in self.shown for trial in record.trials]
+        rows = {row: known[trial.number] for row, (known, trial) in enumerate(pairs) if trial.number in known}
+        return predictions.data(rows)
 
     def details(self) -> list[dict[str, Any]]:
         found = []

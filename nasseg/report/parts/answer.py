@@ -21,6 +21,7 @@ from nasseg.report.html.one_file import fill
 from nasseg.report.numbers.certainty import Certainty
 from nasseg.report.numbers.content import BUDGETS, Content
 from nasseg.report.numbers.front_view import DISTURBED, Axis, family_of, over_words
+from nasseg.report.parts.predictions import pictures
 from nasseg.report.parts.tables import link
 
 WEAKEST = 3
@@ -31,9 +32,13 @@ def answer_beside(content: Content) -> Html | None:
     axes = budget_axes(content.figures, content.gain.name)
     if not axes:
         return None
-    budget = first_budget(content.shown, axes[0].name)
-    shown = answer(content, axes[0].name, budget)
-    return Html(fill("answer.html", controls=_controls(axes, budget), answer=shown))
+    limited = [axis for axis in axes if "max" in content.shown.limits.get(axis.name, {})]
+    first = (limited or axes)[0]
+    budget = first_budget(content.shown, first.name)
+    shown = answer(content, first.name, budget)
+    found = best_within(content.shown, first.name, budget, content.gain.name)
+    examples = pictures(content.record.examples, found.number) if found else None
+    return Html(fill("answer.html", controls=_controls(axes, first, budget), answer=shown, pictures=text(examples)))
 
 
 def data(content: Content) -> dict[str, Any]:
@@ -42,7 +47,9 @@ def data(content: Content) -> dict[str, Any]:
     cards: row -> [place of what its figures rest on, its weakest classes]. export: the parts of the command that are
     around the network's number.
     """
-    record, gain, found, cards = content.shown, content.gain, {}, {}
+    record, gain = content.shown, content.gain
+    found: dict[str, int] = {}
+    cards: dict[int, Any] = {}
     for row, trial in enumerate(record.trials):
         if outcome(trial) == "finished":
             basis = _basis(record, trial, content.certainty)
@@ -76,12 +83,12 @@ def first_budget(record: StudyRecord, figure: str) -> float:
     return max(known[0], float(f"{np.median(known):.2g}")) if known else 1.0
 
 
-def _controls(axes: list[Axis], budget: float) -> Html:
-    options = [tag("option", words.sentence(axis.label), value=axis.name) for axis in axes]
+def _controls(axes: list[Axis], first: Axis, budget: float) -> Html:
+    options = [tag("option", words.sentence(a.label), value=a.name, selected=a.name == first.name) for a in axes]
     choose = tag("label", tag("span", "At most"), tag("select", *options, id="budget-figure"), class_="control")
     value = tag("input", id="budget-value", inputmode="decimal", size=8, autocomplete="off", aria_label="Budget")
     slider = tag("input", type="range", id="budget-slider", min=0, max=400, aria_label="Budget")
-    unit = tag("span", axes[0].unit, id="budget-unit")
+    unit = tag("span", first.unit, id="budget-unit")
     parts = [choose, tag("span", value, unit, class_="control"), slider]
     return tag("div", *parts, class_="controls script", data_start=budget)
 
@@ -131,15 +138,18 @@ def _weakest(trial: TrialRow) -> list[tuple[str, bool]]:
 
 def _basis(record: StudyRecord, trial: TrialRow, certainty: Certainty) -> str:
     """Return what a network's figures rest on, in one line."""
-    parts, m = [], trial.measurement
-    if trial.accuracy:
-        protocol, same = trial.accuracy.protocol, certainty.seeds.get(trial.number)
-        seeds, whole = (1 if same is None else same.seeds), record.identity.get("accuracy protocol", {}).get("steps")
-        steps = f"{protocol.steps:,} of {whole:,} steps" if whole else f"{protocol.steps:,} steps"
-        parts += [f"{seeds} seed{'s' if seeds > 1 else ''}", steps, f"{protocol.split} split"]
-    if m and m.latency:
-        protocol, machine = m.latency.protocol, m.latency.environment
-        if target := m.latency.target.get("device"):
+    parts = []
+    if accuracy := trial.accuracy:
+        same, whole = certainty.seeds.get(trial.number), record.identity.get("accuracy protocol", {}).get("steps")
+        seeds, steps = 1 if same is None else same.seeds, accuracy.protocol.steps
+        parts += [
+            f"{seeds} seed{'s' if seeds > 1 else ''}",
+            f"{steps:,} of {whole:,} steps" if whole else f"{steps:,} steps",
+        ]
+        parts.append(f"{accuracy.protocol.split} split")
+    if latency := trial.measurement and trial.measurement.latency:
+        protocol, machine = latency.protocol, latency.environment
+        if target := latency.target.get("device"):
             parts.append(target)
         elif protocol.device == "cpu":
             parts += [machine.cpu, f"{protocol.threads} thread{'s' if protocol.threads > 1 else ''}"]

@@ -12,6 +12,7 @@ import { loadLibrary, unpack } from "./lib/load.js";
 import { onPaper } from "./lib/paper.js";
 import { Compare } from "./network/compare.js";
 import { panelOf } from "./network/panel.js";
+import { predictionsOf } from "./network/predictions.js";
 
 async function start() {
   document.body.dataset.ready = "yes";
@@ -79,7 +80,7 @@ async function start() {
     const [title, ...rest] = panelOf(detail);
     const back = answer && el("button", { type: "button", class: "pick" }, "Back to the answer");
     back?.addEventListener("click", close);
-    panel.replaceChildren(title, el("p", { class: "actions" }, back, " ", pick), ...rest);
+    panel.replaceChildren(title, el("p", { class: "actions" }, back, " ", pick), ...(await predictionsOf(row)), ...rest);
     panel.scrollTop = 0;
     opened = row;
     document.body.dataset.opened = "yes";

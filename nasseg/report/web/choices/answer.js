@@ -3,10 +3,11 @@
 import { copies } from "../lib/copy.js";
 import { byId, el } from "../lib/dom.js";
 import { number, parseNumber, sentence } from "../lib/words.js";
+import { predictionsOf } from "../network/predictions.js";
 
 export class Answer {
   constructor(data, filter, changed) {
-    Object.assign(this, { rows: data.rows, ...data.budget, filter, changed, row: undefined });
+    Object.assign(this, { rows: data.rows, ...data.budget, filter, changed, row: null });
     const slider = byId("budget-slider"), value = byId("budget-value"), figure = byId("budget-figure");
     const { min, max } = slider;
     this.at = (place) => {
@@ -57,11 +58,17 @@ export class Answer {
   }
 
   update() {
-    const found = this.best();
+    const found = this.best(), before = this.row;
     this.row = found.first;
     byId("answer").replaceChildren(...this.card(found));
+    if (![null, this.row].includes(before)) this.showPictures(this.row); // the first ones are there
     byId("copy-export").hidden = this.row === undefined;
     this.changed(this.figure, this.budget, this.row);
+  }
+
+  async showPictures(row) {
+    const shown = row === undefined ? [] : await predictionsOf(row);
+    if (row === this.row) byId("answer-pictures").replaceChildren(...shown); // it may be another by now
   }
 
   best() {
