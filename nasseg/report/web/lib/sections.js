@@ -2,7 +2,7 @@
 
 const found = [];
 
-// begin: called with the section's data and the page, {data, filter, open, toggle}; returns {draw, print}, both optional:
+// begin: called with the section's data and the page, {data, columns, filter, open, toggle}; returns {draw, print}, both optional:
 // draw is called when the filter changes, print draws before the page is printed what is not drawn yet.
 export function section(key, begin) {
   found.push([key, begin]);
