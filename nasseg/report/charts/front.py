@@ -27,7 +27,7 @@ CONFIG = {
     "responsive": True,
     "displaylogo": False,
     "showSendToCloud": False,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+    "modeBarButtonsToRemove": ["autoScale2d"],
 }
 
 
