@@ -1,5 +1,7 @@
 """The first of the page: the answer to a budget beside the chart of the front, with its controls, filter and legend."""
 
+from collections.abc import Sequence
+
 from nasseg.analyse.parameters import Population
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill, resource
@@ -12,27 +14,43 @@ GUIDE = "How to read this chart"
 
 
 def write(content: Content) -> Html | None:
-    """Return the section; None before a network has finished."""
-    if not content.histories:
+    """Return the section; None before a network is measured."""
+    if not content.view.drawn:
         return None
+    finished = bool(content.histories)
     return front_section(
         content.view,
-        answer=answer_beside(content),
+        list(map(str, content.networks.choices)),
+        answer=answer_beside(content) if finished else None,
+        guide="guide.html" if finished else "guide_unfinished.html",
         legend=summary.legend(content.view, content.record),
         filters=filters.filter_controls(content.figures, levels_of(content.networks)),
         thinned=summary.thinned_note(content.shown, content.record),
     )
 
 
-def front_section(view: View, *, answer: Html | None = None, guide: str = "guide.html", **parts: Html | None) -> Html:
+def front_section(
+    view: View,
+    parameters: Sequence[str],
+    *,
+    answer: Html | None = None,
+    guide: str = "guide.html",
+    **parts: Html | None,
+) -> Html:
     """Return the section of these parts. guide: a file, in the panel where there is no answer."""
     axes = {"x": "Across", "y": "Upwards", "z": "Third"}
-    selects = {f"{letter}_axis": summary.axis_select(view, letter, title) for letter, title in axes.items()}
+    selects = {f"{letter}_axis": summary.axis_select(view, parameters, letter, title) for letter, title in axes.items()}
+    heading = "Cost and latency so far" if any(view.unfinished.values()) else "The front"
     said = Html(resource(guide))
-    panel = None if answer else text(tag("h3", GUIDE), said)
-    below = tag("details", tag("summary", GUIDE), said, class_="note") if answer else None
-    filled = {name: text(part) for name, part in {"answer": answer, "panel": panel, "below": below, **parts}.items()}
-    return Html(fill("front.html", **selects, **filled))
+    beside = {
+        "answer": answer,
+        "panel": None if answer else text(tag("h3", GUIDE), said),
+        "below": tag("details", tag("summary", GUIDE), said, class_="note") if answer else None,
+    }
+    filled = {name: text(part) for name, part in {**beside, **parts}.items()}
+    return Html(
+        fill("front.html", heading=heading, colour=summary.colour_select(view, parameters), **selects, **filled)
+    )
 
 
 def levels_of(networks: Population) -> dict[str, list[str]]:

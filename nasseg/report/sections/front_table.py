@@ -8,10 +8,13 @@ from nasseg.report.parts import tables
 
 
 def write(content: Content) -> Html | None:
-    """Return the section; None before a network has finished."""
-    if not content.histories:
-        return None
+    """Return the section; None before a network is measured."""
     shown, view, sure = content.shown, content.view, content.certainty
+    if not view.drawn:
+        return None
+    if not content.histories:
+        none = "No network has finished yet: cost and latency are measured before training."
+        return table_section(tag("p", none, class_="note"), None)
     said = text(tables.doubts_note(shown, view), tag("p", certainty.note(sure, shown), class_="note"))
     return table_section(tables.front_table(shown, view, sure.chances), said)
 

@@ -19,8 +19,9 @@ from nasseg.analyse.trials import (
 )
 from nasseg.errors import UserError
 from nasseg.report import write_report
-from nasseg.report.charts.front import COLOURS, SYMBOLS, front_figure, front_figures, hypervolume_figure, mark
+from nasseg.report.charts.front import COLOURS, EDGES, SYMBOLS, front_figure, hypervolume_figure, mark
 from nasseg.report.charts.parameters import effects_figure, importance_figure, parallel_figure
+from nasseg.report.html.one_file import resource
 from nasseg.report.numbers.content import BUDGETS
 from nasseg.report.numbers.front_view import history_of, view_of
 from nasseg.report.numbers.sample_trials import thinned
@@ -63,16 +64,62 @@ def test_every_finished_trial_is_a_mark_at_its_values_and_copies_are_not(record)
 
 def test_the_front_of_all_objectives_stands_out_whichever_two_are_shown(record):
     expected = set(front_frame(record)["number"])
-    for row in front_figures(view_of(record)).values():
-        for figure in row.values():
-            bright = {r for t in figure.data if t.meta == "trials" and t.marker.opacity == 1 for r in t.customdata}
-            assert {record.trials[r].number for r in bright} == expected
+    view = view_of(record)
+    for x, y in (("latency_ms", "miou"), ("miou", "macs"), ("params", "number")):
+        data = front_figure(view, x, y).data
+        bright = {r for t in data if t.meta == "trials" and t.marker.opacity == 1 for r in t.customdata}
+        assert {record.trials[r].number for r in bright} == expected
 
 
-def test_there_is_a_figure_for_each_ordered_pair_of_objectives(record):
-    names = {objective.name for objective in record.objectives}
-    figures = front_figures(view_of(record))
-    assert {(x, y) for x in figures for y in figures[x]} == {(x, y) for x in names for y in names if x != y}
+def test_every_figure_that_differs_is_an_axis(record):
+    axes = view_of(record).axes
+    assert list(axes)[:3] == [objective.name for objective in record.objectives]
+    assert {"params", "latency_p99_ms", "peak_activation_bytes", "number", "iou.road"} <= set(axes)
+    assert "activations" in axes
+    assert "iou.train" not in axes  # in no image
+    trial = next(t for t in record.trials if outcome(t) == "finished")
+    assert view_of(record).columns["iou.road"][trial.number] == round(trial.measurement.accuracy.class_iou["road"], 2)
+
+
+def test_over_the_trials_the_line_is_the_best_so_far(record):
+    (line,) = [t for t in front_figure(view_of(record), "number", "miou").data if t.meta == "steps"]
+    best, expected = 0.0, []
+    for trial in record.trials:
+        if outcome(trial) == "finished" and trial.values["miou"] > best:
+            best = trial.values["miou"]
+            expected.append((trial.number, best))
+    assert list(zip(line.x, line.y, strict=True)) == expected
+
+
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("paper", ["#ffffff", "#12181f"])
+def test_pale_marks_stand_out_from_a_light_and_a_dark_page(record, paper):
+    assert paper == "#ffffff" or f"--paper: {paper};" in resource("page.css")
+    data = front_figure(view_of(record)).data
+    opacity = min(trace.marker.opacity for trace in data if trace.meta == "trials")
+    for edge in EDGES:
+        mixed = [opacity * int(edge[i : i + 2], 16) + (1 - opacity) * int(paper[i : i + 2], 16) for i in (1, 3, 5)]
+        low, high = sorted([luminance(paper), luminance("#" + "".join(f"{round(c):02x}" for c in mixed))])
+        assert (high + 0.05) / (low + 0.05) >= 3
+
+
+def test_before_a_network_has_finished_cost_is_shown_over_latency(record):
+    early = replace(record, trials=tuple(t for t in record.trials if outcome(t) not in ("finished", "reused")))
+    view = view_of(early)
+    assert (view.x, view.y) == ("latency_ms", "macs")
+    rows = [row for row, trial in enumerate(early.trials) if trial.measurement]
+    assert view.drawn == rows
+    page = render(early)
+    assert "no network has finished yet" in page
+    data = json.loads(unpacked(page, "payload"))
+    assert data["rows"]["finished"] == rows
+    assert data["rows"]["unfinished"]
+    assert "hypervolume" not in data or data["hypervolume"] is None
 
 
 def test_first_axes_are_what_is_spent_and_what_is_gained(record):
@@ -216,7 +263,9 @@ def test_text_of_a_study_never_becomes_markup():
     for figure in drawn:  # names of parameters, by which the page finds them again, are no text of a figure
         for trace in figure["data"]:
             trace.pop("customdata", None)
-    drawn += [figure for row in data["fronts"].values() for figure in row.values()] + data["hover"]
+    titles = [axis.pop("title") for axis in data["axes"].values()]  # the script escapes them, to break them into lines
+    assert any("<img" in title for title in titles)
+    drawn += [data["front"], data["axes"], *data["hover"]]
     texts = re.findall(r"<[^>]*>", json.dumps(drawn))
     assert set(texts) <= {"<b>", "</b>", "<br>", "<extra>", "</extra>"}
 
@@ -339,11 +388,10 @@ def test_a_page_of_too_many_trials_keeps_the_front_and_every_best_answer(record,
     assert set(data["rows"]["keys"]) == set(map(str, numbers))
     assert len(json.loads(unpacked(page, "trials-file"))["trials"]["data"]) == len(record.trials)
     whole = json.loads(unpacked(page, "details"))
-    for trace in data["fronts"]["latency_ms"]["miou"]["data"]:
-        for row, y in zip(trace["customdata"], trace["y"], strict=True):
-            if trace["meta"] == "trials":
-                key = data["rows"]["keys"][row]
-                assert (whole[row]["key"], y) == (key, record.trials[int(key)].values["miou"])
+    for trace in data["front"]["data"]:
+        for row in trace["customdata"] if trace["meta"] == "trials" else []:
+            key, y = data["rows"]["keys"][row], data["rows"]["figures"]["miou"]["values"][row]
+            assert (whole[row]["key"], y) == (key, record.trials[int(key)].values["miou"])
     # The section on parameters covers all trials.
     expected = importance_frame(population_of(record)).set_index("parameter")["share"]
     points = {

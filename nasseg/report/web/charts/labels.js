@@ -22,14 +22,14 @@ export function placeLabels(front) {
   const inside = (box) => box[0] >= 0 && box[1] >= 0 && box[2] <= size.width && box[3] <= size.height;
   const { keys, names: all } = data.rows;
   const names = trace.customdata.map((row) => all[row - keys.length]);
-  const original = data.fronts[axes.x][axes.y].data[index], texts = [], places = [];
+  const whole = data.front.data[index].text, texts = [], places = [];
   marks.forEach((mark, i) => {
     const width = pen.measureText(names[i]).width + 4;
     const options = mark ? Object.entries(boxes(mark, width)) : [];
     const free = options.filter(([, box]) => inside(box) && apart(box, taken));
     const found = free.find(([, box]) => apart(box, full)) ?? free[0];
     if (found) taken.push(found[1]);
-    texts.push(found ? original.text[original.customdata.indexOf(trace.customdata[i])] : "");
+    texts.push(found ? whole[trace.customdata[i] - keys.length] : "");
     places.push(found ? found[0] : "top center");
   });
   const key = JSON.stringify([texts, places]);

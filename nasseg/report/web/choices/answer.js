@@ -2,6 +2,7 @@
 
 import { copies } from "../lib/copy.js";
 import { byId, el } from "../lib/dom.js";
+import { remember, setting } from "../lib/fragment.js";
 import { number, parseNumber, sentence } from "../lib/words.js";
 import { predictionsOf } from "../network/predictions.js";
 
@@ -23,8 +24,12 @@ export class Answer {
     slider.addEventListener("input", () => this.set(this.at(Number(slider.value)), true));
     value.addEventListener("change", () => this.set(parseNumber(value.value)));
     copies(byId("copy-export"), () => this.export.join(this.rows.keys[this.row]));
-    copies(byId("copy-link"), () => location.href);
-    this.choose(figure.value, Number(slider.parentNode.dataset.start));
+    copies(byId("copy-link"), () => (this.remember(), location.href));
+    this.first = [figure.value, Number(slider.parentNode.dataset.start)];
+    const [name, budget] = setting("budget")?.split(":") ?? this.first;
+    figure.value = name;
+    if (figure.value === "") figure.value = this.first[0]; // a link to another study's page
+    this.choose(figure.value, Number(budget) || this.first[1]);
   }
 
   values() {
@@ -59,11 +64,21 @@ export class Answer {
 
   update() {
     const found = this.best(), before = this.row;
+    clearTimeout(this.timer); // browsers refuse hundreds of changes of the address
+    this.timer = setTimeout(() => this.remember(), 200);
     this.row = found.first;
     byId("answer").replaceChildren(...this.card(found));
-    if (![null, this.row].includes(before)) this.showPictures(this.row); // the first ones are there
+    if (this.row !== before && !(before === null && this.isFirst)) this.showPictures(this.row); // the first ones are there
     byId("copy-export").hidden = this.row === undefined;
     this.changed(this.figure, this.budget, this.row);
+  }
+
+  get isFirst() {
+    return this.figure === this.first[0] && this.budget === this.first[1];
+  }
+
+  remember() {
+    remember({ budget: this.isFirst ? null : `${this.figure}:${this.budget}` });
   }
 
   async showPictures(row) {
