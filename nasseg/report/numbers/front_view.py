@@ -206,7 +206,9 @@ def _columns(record: StudyRecord, figures: Sequence[dict[str, float]], drawn: li
     That is every figure, the trial's number, and the IoU of each class.
     """
     objectives = [objective.name for objective in record.objectives]
-    known = [dict(row) | {"number": float(t.number)} | _class_ious(t) for row, t in zip(figures, record.trials, strict=True)]
+    known = [
+        dict(row) | {"number": float(t.number)} | _class_ious(t) for row, t in zip(figures, record.trials, strict=True)
+    ]
     known += [dict(point.figures) for point in record.published]
     found = dict.fromkeys(name for row in drawn for name in known[row])
     names = dict.fromkeys([*objectives, *(n for n in (*USUAL, *FIGURES) if n in found), *found])

@@ -102,7 +102,7 @@ def group_legend(view: View, finished: Sequence[int]) -> Html:
     known = ([name for name in view.axes if view.columns[name][row] is not None] for row in view.published)
     if any(len(names) > 1 for names in known):  # a star needs two figures
         entries.append(_key(swatch(PUBLISHED, "star", hollow=True), "published", None, data_group="published"))
-    return text(tag("div", *entries, class_="legend script"), _key_of_marks())
+    return tag("div", *entries, class_="legend script")
 
 
 _PARTS = {  # of the chart, each with the path of its sign and what it means
@@ -117,7 +117,7 @@ _PARTS = {  # of the chart, each with the path of its sign and what it means
 }
 
 
-def _key_of_marks() -> Html:
+def key_of_marks() -> Html:
     """Explain marks and lines; the script shows what the chart has."""
     entries = []
     for part, (sign, meaning) in _PARTS.items():

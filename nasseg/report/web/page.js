@@ -69,7 +69,7 @@ async function start() {
     const detail = (await details())[row], pick = el("button", { type: "button", class: "pick" }, pickLabel(row));
     pick.addEventListener("click", () => toggle(row));
     const [title, ...rest] = panelOf(detail);
-    const back = answer && el("button", { type: "button", class: "pick" }, "Back to the answer");
+    const back = answer && el("button", { type: "button", class: "back" }, "Back to the answer");
     back?.addEventListener("click", close);
     panel.replaceChildren(title, el("p", { class: "actions" }, back, " ", pick), ...(await predictionsOf(row)), ...rest);
     panel.scrollTop = 0;
