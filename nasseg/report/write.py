@@ -88,6 +88,7 @@ def _folder_card(folder: Path) -> Html | None:
     page = next((path for name in (INDEX, "README.md") if (path := folder / name).is_file()), None)
     if page is None:
         return None
+    text_of = page
     if page.name == INDEX:
         head = _Head(page)
         title, said = head.title.strip(), head.facts.get("nasseg-tables") or head.facts.get("description", "")
@@ -96,7 +97,7 @@ def _folder_card(folder: Path) -> Html | None:
         title, said = next((line[2:].strip() for line in lines if line.startswith("# ")), folder.name), ""
         page = _text_page(page.with_suffix(".html"), title, [line for line in lines if line != f"# {title}"])
     pictures = [path for kind in ("png", "svg") for path in sorted(folder.glob(f"*.{kind}"))]
-    data = sorted(path for kind in ("csv", "json", "md") for path in folder.glob(f"*.{kind}") if path != page)
+    data = sorted(path for kind in ("csv", "json", "md") for path in folder.glob(f"*.{kind}") if path != text_of)
     files = [[f"{folder.name}/{path.name}" for path in paths] for paths in (pictures[:1], data)]
     return _card(f"{folder.name}/{page.name}", title or folder.name, said, *files)
 

@@ -206,7 +206,9 @@ def _columns(record: StudyRecord, figures: Sequence[dict[str, float]], drawn: li
     That is every figure, the trial's number, and the IoU of each class.
     """
     objectives = [objective.name for objective in record.objectives]
-    known = [dict(row) | {"number": float(t.number)} | _class_ious(t) for row, t in zip(figures, record.trials, strict=True)]
+    known = [
+        dict(row) | {"number": float(t.number)} | _class_ious(t) for row, t in zip(figures, record.trials, strict=True)
+    ]
     known += [dict(point.figures) for point in record.published]
     found = dict.fromkeys(name for row in drawn for name in known[row])
     names = dict.fromkeys([*objectives, *(n for n in (*USUAL, *FIGURES) if n in found), *found])
@@ -260,7 +262,7 @@ def _steps(record: StudyRecord, drawn: list[int]) -> dict[str, dict[str, list[li
     """Return the best trade-offs of two objectives; over the trial's number, the best so far of one."""
     trials = [record.trials[row] for row in drawn]
     numbers = np.array([[trial.number] for trial in trials], dtype=np.float64).reshape(-1, 1)
-    values = np.hstack([numbers, objective_values(record, trials).reshape(len(trials), -1)])
+    values = np.hstack([numbers, objective_values(record, trials).reshape(len(trials), len(record.objectives))])
     axes = [("number", "minimize"), *((o.name, o.direction) for o in record.objectives)]
     steps: dict[str, dict[str, list[list[int]]]] = {}
     for i, (x, across) in enumerate(axes):

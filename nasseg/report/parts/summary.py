@@ -116,7 +116,9 @@ def _key_of_marks() -> Html:
     """Explain marks and lines; the script shows what the chart has."""
     entries = []
     for part, (sign, meaning) in _PARTS.items():
-        path = tag("path", d=_SHAPES["circle"] if sign in ("circle", "pale", "hollow") else sign, class_=sign.split()[0])
+        path = tag(
+            "path", d=_SHAPES["circle"] if sign in ("circle", "pale", "hollow") else sign, class_=sign.split()[0]
+        )
         drawn = tag("svg", path, viewBox="0 0 14 14", width=14, height=14, aria_hidden="true")
         entries.append(tag("span", drawn, tag("span", meaning), data_part=part))
     return tag("div", *entries, id="key", class_="note script")
