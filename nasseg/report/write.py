@@ -79,8 +79,8 @@ def write_index(folder: Path | str) -> Path:
     cards = [*tables, *(card for path in sorted(root.glob("*/")) if (card := _folder_card(path)))]
     body = tag("div", table, class_="scroll", tabindex="0") if rows else tag("p", "There is no report here yet.")
     beside = text(tag("h2", "Beside them"), tag("div", *cards, class_="cards")) if cards else None
-    head = {"title": "Reports", "kicker": "Design-space search", "style": stylesheet()}
-    return _write(root / INDEX, fill("index.html", **head, body=body, beside=text(beside)))
+    parts = {"title": "Reports", "kicker": "Design-space search", "style": stylesheet()}
+    return _write(root / INDEX, fill("index.html", **parts, body=body, beside=text(beside)))
 
 
 def _folder_card(folder: Path) -> Html | None:
@@ -105,8 +105,8 @@ def _folder_card(folder: Path) -> Html | None:
 def _text_page(target: Path, title: str, lines: Sequence[str]) -> Path:
     """Write a page of a text in Markdown; markup in it stays text."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render("\n".join(lines))
-    head = {"title": title, "kicker": "Reports", "style": stylesheet()}
-    return _write(target, fill("index.html", **head, body=Html(body), beside=""))
+    parts = {"title": title, "kicker": "Reports", "style": stylesheet()}
+    return _write(target, fill("index.html", **parts, body=Html(body), beside=""))
 
 
 def _card(page: str, title: str, said: str, pictures: Sequence[str] = (), data: Sequence[str] = ()) -> Html:

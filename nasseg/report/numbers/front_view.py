@@ -31,7 +31,7 @@ Column = list[float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """A figure, or the trial's number, as an axis. Only objectives have a direction. `log`: a logarithmic scale suits it."""
+    """A figure, or the trial's number, as an axis. Only objectives have a direction. `log`: such a scale suits it."""
 
     name: str
     label: str

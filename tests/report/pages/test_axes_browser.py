@@ -1,4 +1,4 @@
-"""A report in a browser: any column on any axis and as colour, what is selected in charts, and links that say it all."""
+"""A report in a browser: any column on any axis and as colour, selections in charts, and links that say it all."""
 
 import math
 
