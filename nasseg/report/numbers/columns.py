@@ -23,8 +23,9 @@ def rows_data(record: StudyRecord, view: View, choices: dict[str, Any]) -> dict[
     """Return columns over the rows: trials in their order, then published networks.
 
     keys, families, groups (each trial's place in the view's, -1 for none), networks (a number for each architecture),
-    finished (rows; those that are measured, before a network has finished), unfinished (whether so), over (row -> the limit that it breaks), disturbed (row -> why its latency is doubtful), figures
-    (name -> column), choices (parameter -> its levels, and the index of each trial's, -1 where it is not active).
+    finished (rows; before a network has finished, those that are measured), unfinished (whether so), over (row -> the
+    limit that it breaks), disturbed (row -> why its latency is doubtful), figures (name -> column), choices (parameter
+    -> its levels, and the index of each trial's, -1 where it is not active).
     """
     trials, points = record.trials, record.published
     ids = [trial.measurement.arch_id if trial.measurement else f"#{trial.number}" for trial in trials]

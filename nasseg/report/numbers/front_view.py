@@ -31,7 +31,7 @@ Column = list[float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """A figure, or the trial's number, as an axis. Only objectives have a direction. `log`: a logarithmic scale suits it."""
+    """A figure, or the trial's number, as an axis. Only objectives have a direction. `log`: such a scale suits it."""
 
     name: str
     label: str
@@ -262,7 +262,7 @@ def _steps(record: StudyRecord, drawn: list[int]) -> dict[str, dict[str, list[li
     """Return the best trade-offs of two objectives; over the trial's number, the best so far of one."""
     trials = [record.trials[row] for row in drawn]
     numbers = np.array([[trial.number] for trial in trials], dtype=np.float64).reshape(-1, 1)
-    values = np.hstack([numbers, objective_values(record, trials).reshape(len(trials), -1)])
+    values = np.hstack([numbers, objective_values(record, trials).reshape(len(trials), len(record.objectives))])
     axes = [("number", "minimize"), *((o.name, o.direction) for o in record.objectives)]
     steps: dict[str, dict[str, list[list[int]]]] = {}
     for i, (x, across) in enumerate(axes):

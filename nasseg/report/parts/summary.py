@@ -121,11 +121,8 @@ def key_of_marks() -> Html:
     """Explain marks and lines; the script shows what the chart has."""
     entries = []
     for part, (sign, meaning) in _PARTS.items():
-        path = tag(
-            "path",
-            d=_SHAPES["circle"] if sign in ("circle", "pale", "hollow", "ring") else sign,
-            class_=sign.split()[0],
-        )
+        shape = _SHAPES["circle"] if sign in ("circle", "pale", "hollow", "ring") else sign
+        path = tag("path", d=shape, class_=sign.split()[0])
         drawn = tag("svg", path, viewBox="0 0 14 14", width=14, height=14, aria_hidden="true")
         entries.append(tag("span", drawn, tag("span", meaning), data_part=part))
     return tag("div", *entries, id="key", class_="note script")

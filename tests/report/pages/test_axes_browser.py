@@ -1,4 +1,4 @@
-"""A report in a browser: any column on any axis and as colour, what is selected in charts, and links that say it all."""
+"""A report in a browser: any column on any axis and as colour, selections in charts, and links that say it all."""
 
 import math
 
@@ -151,7 +151,12 @@ def test_a_stretch_of_a_parallel_axis_is_a_filter(visit, written, record):
     left, right = page.evaluate("document.getElementById('parallel').layout.xaxis.range")
     bottom, top = page.evaluate("document.getElementById('parallel').layout.yaxis.range")
     last = (len(axes) - 1 - left) / (right - left)
-    drag(page, "parallel", (last - 0.02, 1 - (1.05 - bottom) / (top - bottom)), (last + 0.02, 1 - (0.5 - bottom) / (top - bottom)))
+    drag(
+        page,
+        "parallel",
+        (last - 0.02, 1 - (1.05 - bottom) / (top - bottom)),
+        (last + 0.02, 1 - (0.5 - bottom) / (top - bottom)),
+    )
     figure, (low, high) = axes[-1]["figure"], axes[-1]["ends"]
     expected = {row for row in everything if record.trials[row].values[figure] >= (low + high) / 2}
     kept = rows_of(page)
@@ -159,7 +164,12 @@ def test_a_stretch_of_a_parallel_axis_is_a_filter(visit, written, record):
     assert page.inner_text("#filter-bar .chip").startswith("mIoU: ")
     page.click("#filter-clear")
     first = (0 - left) / (right - left)  # the family: its upper level
-    drag(page, "parallel", (first - 0.02, 1 - (1.06 - bottom) / (top - bottom)), (first + 0.02, 1 - (0.8 - bottom) / (top - bottom)))
+    drag(
+        page,
+        "parallel",
+        (first - 0.02, 1 - (1.06 - bottom) / (top - bottom)),
+        (first + 0.02, 1 - (0.8 - bottom) / (top - bottom)),
+    )
     assert {record.trials[row].arch["family"] for row in rows_of(page)} == {"regseg"}
     assert page.evaluate("location.hash") == "#only.family=regseg"
 
@@ -171,7 +181,9 @@ def test_the_key_names_what_is_drawn(visit, written, record):
     def key():
         return page.locator("#key > span:visible").all_inner_texts()
 
-    assert {"on the front", "dominated", "best trade-off of these two", "limit of the study", "your budget"} <= set(key())
+    assert {"on the front", "dominated", "best trade-off of these two", "limit of the study", "your budget"} <= set(
+        key()
+    )
     assert "over a limit, or not finished" not in key()
     page.select_option("#x-axis", "number")
     assert "best so far" in key()

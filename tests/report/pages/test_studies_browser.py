@@ -110,8 +110,12 @@ def test_long_names_break_no_layout(visit, tmp_path):
         return replace(trial, arch=arch, measurement=m, values={**trial.values, label: 1.0 + trial.number})
 
     objective = Objective(name=label, unit="", direction="maximize")
-    made = replace(record, name=long, objectives=(objective, *record.objectives[1:]), trials=tuple(map(of, record.trials)))
-    made = replace(made, trials=tuple(replace(t, values={k: v for k, v in t.values.items() if k != "miou"}) for t in made.trials))
+    made = replace(
+        record, name=long, objectives=(objective, *record.objectives[1:]), trials=tuple(map(of, record.trials))
+    )
+    made = replace(
+        made, trials=tuple(replace(t, values={k: v for k, v in t.values.items() if k != "miou"}) for t in made.trials)
+    )
     path = write_report(made, tmp_path / "report.html")
     for width in (390, 1024, 1440):
         page = visit(path, width)

@@ -16,6 +16,10 @@ export function placeLabels(front) {
   const at = (x, y) => [pixel("x", x, size.width), size.height - pixel("y", y, size.height)];
   const marks = trace.x.map((x, i) => (x === null || trace.y[i] === null ? null : at(x, trace.y[i])));
   const taken = marks.filter(Boolean).map((mark) => square(mark, 8));
+  for (const text of node.querySelectorAll(".shapelayer text")) { // limits and the budget
+    const { left, top, right, bottom } = text.getBoundingClientRect();
+    taken.push([left - size.left, top - size.top, right - size.left, bottom - size.top]);
+  }
   const marked = node.data.filter((t) => t.meta === "trials" && t.marker.opacity === 1 && t.visible);
   const full = marked.flatMap((t) => t.x.map((x, i) => square(at(x, t.y[i]), 6)));
   const apart = (box, others) => others.every((t) => box[2] < t[0] || t[2] < box[0] || box[3] < t[1] || t[3] < box[1]);
