@@ -22,7 +22,7 @@ from nasseg.train.recipe import Recipe
 from nasseg.train.views.ahead import Ahead, Source, Views, searched_algorithms
 from nasseg.train.views.augment import Augment
 from nasseg.train.views.batches import Batches
-from nasseg.train.views.network_input import classes_of, map_back, past_resize, place
+from nasseg.train.views.network_input import keep_classes, map_back, past_resize, place
 
 Guard = Callable[[], AbstractContextManager[object]]
 _CURVE_POINTS = 50
@@ -127,7 +127,8 @@ def train(
         OSError: a checkpoint cannot be written; the previous one is still there.
     """
     guard, end = guard or nullcontext, min(until or recipe.steps, recipe.steps)
-    with torch.random.fork_rng(devices=_cuda_devices(device)):
+    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
         training = (kind or Training)(model, data, recipe, seed, device)
         training.predicted = dict.fromkeys(predict, torch.empty(0))
@@ -361,16 +362,13 @@ def evaluate(
 
     predicted: its keys are images whose classes, uint8 [H, W], become its values.
     """
-    guard, kept, first = guard or nullcontext, predicted or {}, 0
+    guard, kept = guard or nullcontext, predicted or {}
     model.eval()
     matrix = ConfusionMatrix(num_classes)
-    for images, labels in split.batches(batch_size, device):
+    for index, (images, labels) in enumerate(split.batches(batch_size, device)):
         with guard():
             logits = _logits(model, place(images, split.size), num_classes, True)
-            for number in kept.keys() & range(first, first + len(logits)):
-                image, label, one = images[number - first], labels[number - first], logits[number - first][None]
-                kept[number] = classes_of(one, image.shape, (label.shape[0], label.shape[1])).cpu()
-            first += len(logits)
+            keep_classes(kept, index * batch_size, logits, images, labels)
             if isinstance(images, Tensor) and isinstance(labels, Tensor):
                 matrix.update(logits, labels)
                 continue
@@ -399,7 +397,3 @@ def _logits(model: nn.Module, images: Tensor, num_classes: int, channels_last: b
             f"got {list(logits.shape)}: build the model for {num_classes} classes"
         )
     return logits
-
-
-def _cuda_devices(device: torch.device | str) -> list[torch.device]:
-    return [torch.device(device)] if torch.device(device).type == "cuda" else []
