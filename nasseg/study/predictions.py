@@ -1,4 +1,4 @@
-"""Two validation images beside what a network predicts, kept where its weights are: a zip file of small pictures."""
+"""Examples of what a network predicts, kept where its weights are: two validation images in a zip file of pictures."""
 
 import json
 import re

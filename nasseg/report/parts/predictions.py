@@ -1,4 +1,4 @@
-"""What networks predict: two validation images beside labels and predictions, as pictures inside the page."""
+"""Predictions of two validation images, beside the images and their labels, as pictures inside the page."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
