@@ -49,7 +49,7 @@ def escape(text: str) -> str:
 
 def wrapped(text: str, width: int) -> str:
     """Return text in lines of that many letters, for Plotly."""
-    return "<br>".join(map(escape, textwrap.wrap(text, width)))
+    return "<br>".join(map(escape, textwrap.wrap(text, width, drop_whitespace=False)))
 
 
 def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.Figure:

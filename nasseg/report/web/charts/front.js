@@ -108,7 +108,7 @@ export class Front {
   axis(letter, traces) {
     const column = this.column(letter), shown = this.node.layout?.[`${letter}axis`]?.range;
     const room = (letter === "x" ? this.node.clientWidth : this.node.clientHeight) - 90;
-    const title = { text: lines(column.title, Math.max(16, Math.floor(room / 7))) };
+    const title = { text: lines(column.title, Math.max(16, Math.floor(room / 8))), font: { size: 14 } };
     const layout = { ...this.data.front.layout[`${letter}axis`], ...column.layout, title };
     if (this.ranges) Object.assign(layout, { range: this.ranges[letter].slice(), autorange: false });
     if (!this.isLog(letter)) return { ...layout, type: "linear" };
