@@ -142,7 +142,7 @@ def axis_layout(axis: Axis) -> dict[str, Any]:
 
 
 def limit_shapes(axis: Axis, letter: str) -> list[dict[str, Any]]:
-    """Return a dashed line across the plot for each limit of an axis, its value beside it on the side that is allowed."""
+    """Return a dashed line across the plot for each limit of an axis, its value on the side that is allowed."""
     other = "y" if letter == "x" else "x"
     line = {"type": "line", "layer": "above", "line": {"color": MUTED, "width": 1.2, "dash": "dash"}}
     across = {f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
