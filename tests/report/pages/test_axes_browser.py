@@ -195,3 +195,17 @@ def test_the_key_names_what_is_drawn(visit, written, record):
     page.select_option("#x-axis", "arch.family")
     assert "best so far" not in key()
     assert any(on_front(record))
+
+
+@pytest.mark.slow
+def test_a_comparison_is_in_the_link(visit, written, record):
+    page = visit(written)
+    first, second = (record.trials[row].number for row in sorted(rows_of(page))[:2])
+    published = record.published[0].name
+    page = visit(written, hash=f"#compare={first}|{second}|{published}|999999&trial={second}")
+    heads = page.locator("#compare thead th")
+    assert heads.count() == 3
+    assert f"#{first} " in heads.nth(0).inner_text()
+    assert published in heads.nth(2).inner_text()
+    page.click("#compare thead button >> nth=0")
+    assert page.evaluate("decodeURIComponent(location.hash)") == f"#compare={second}|{published}&trial={second}"
