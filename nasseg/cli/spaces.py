@@ -48,9 +48,9 @@ def spaces(
         when = ", ".join(f"{n} in {list(v)}" if len(v) > 1 else f"{n} = {v[0]}" for n, v in parameter.when)
         table.add_row(parameter.name, ", ".join(map(str, parameter.values)), when)
     out.print(table)
-    for name, values in space.named.items():
+    for parameter_name, values in space.named.items():
         for label, value in values.items():
-            out.print(f"{name} = {label}: {space.training[name]} {json.dumps(value)}")
+            out.print(f"{parameter_name} = {label}: {space.training[parameter_name]} {json.dumps(value)}")
     for template in space.templates.values():
         number, exact = space.schedules(template.name)
         out.print(f"{template.name}: {template.text}, {'' if exact else 'at most '}{number:,} distinct schedules")

@@ -43,8 +43,8 @@ class Context:
         Raises:
             UserError: a setting is refused.
         """
-        changed = {"recipe_hash": self.recipe.replaced(settings).hash} if settings else {}
-        return replace(self.accuracy, seed=seed, **changed)
+        protocol = replace(self.accuracy, seed=seed)
+        return replace(protocol, recipe_hash=self.recipe.replaced(settings).hash) if settings else protocol
 
 
 def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage: str | None = None) -> Context:

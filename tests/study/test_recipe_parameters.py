@@ -46,7 +46,7 @@ def study(tmp_path, monkeypatch):
         ("recipe.crop_sise: {choices: {a: [8, 8]}}", "a field of the recipe.* 'crop_sise': did you mean 'crop_size'"),
         ("recipe.steps: [2, 4]", "recipe.steps: steps is the same for all trainings of a study"),
         ("recipe.learning_rate: [0.1, -1.0]", "recipe.learning_rate = -1.0: recipe: learning_rate: .* greater than 0"),
-        ("recipe.crop_size: [16, 32]", "crop_size: .*, got 16; give lists and mappings a name: {choices: {NAME: VALUE"),
+        ("recipe.crop_size: [16, 32]", "crop_size: .*, got 32; give lists and mappings a name: {choices: {NAME: VALUE"),
         ("recipe.crop_size: [[16, 32]]", "choices are numbers, .*; give lists and mappings a name"),
         ("recipe.accumulation: [1, 2, 3]", "recipe.accumulation = 3: recipe: batch_size must be divisible"),
         ("recipe.heads: {choices: {a: [{kind: boost, features: [s3]}]}}", "recipe.heads = a: recipe: heads.0: "),
@@ -65,7 +65,10 @@ def test_a_study_refuses_what_its_recipe_would(study, line, said):
         ("recipe.crop_size: {choices: {whole: [32, 64], a: [32, 96]}}", "a crop of 32 x 96 is larger than the images"),
         ("recipe.class_weights: {choices: {a: [1.0, 2.0]}}", "recipe.class_weights = a: class_weights has 2 values"),
         ("recipe.pseudo: [0.5]", "recipe.pseudo = 0.5: the recipe draws a share of each step from pseudo-labelled"),
-        ("recipe.heads: {choices: {a: [{kind: booster, features: [s33]}]}}", "recipe.heads = a: .* did you mean 's3'"),
+        (
+            "recipe.heads: {choices: {a: [{kind: booster, features: [s33]}]}}",
+            "recipe.heads = a: unknown feature for booster head 's33'",
+        ),
     ],
 )
 def test_a_search_refuses_what_the_data_or_the_networks_would(study, line, said):
@@ -95,15 +98,14 @@ def test_the_identity_covers_what_names_stand_for(study):
     assert first != of("recipe.ohem: {choices: {hard: {probability_below: 0.6}}}")
 
 
-def test_a_family_may_have_choices_of_its_own(study):
-    found = study(
-        "stdc.recipe.heads: {choices: {a: [{kind: detail, feature: stage3}]}}", "recipe.learning_rate: [0.1]"
-    ).space
-    assert found.training == {"recipe.learning_rate": "learning_rate"}  # stdc is no family here
-    text = found.source.replace("bisenetv2", "[bisenetv2, stdc]").replace("branches", "bisenetv2.branches")
-    training = {"stdc.recipe.heads": "a", "recipe.learning_rate": 0.1}
+def test_a_family_may_have_choices_of_its_own():
     heads = [{"kind": "detail", "feature": "stage3"}]
-    assert settings_of(text, training) == {"heads": heads, "learning_rate": 0.1}
+    text = SPACE.replace("bisenetv2", "[bisenetv2, stdc]").replace("branches", "bisenetv2.branches")
+    text += f"  stdc.recipe.heads: {{choices: {{a: {heads}}}}}\n  recipe.learning_rate: [0.1]\n"
+    assert settings_of(text, {"stdc.recipe.heads": "a", "recipe.learning_rate": 0.1}) == {
+        "heads": heads,
+        "learning_rate": 0.1,
+    }
     assert settings_of("", {}) == {}
 
 
