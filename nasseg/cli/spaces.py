@@ -49,8 +49,8 @@ def spaces(
         table.add_row(parameter.name, ", ".join(map(str, parameter.values)), when)
     out.print(table)
     for parameter_name, values in space.named.items():
-        for label, value in values.items():
-            out.print(f"{parameter_name} = {label}: {space.training[parameter_name]} {json.dumps(value)}")
+        for choice, value in values.items():
+            out.print(f"{parameter_name} = {choice}: {space.training[parameter_name]} {json.dumps(value)}")
     for template in space.templates.values():
         number, exact = space.schedules(template.name)
         out.print(f"{template.name}: {template.text}, {'' if exact else 'at most '}{number:,} distinct schedules")

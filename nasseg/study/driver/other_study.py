@@ -65,7 +65,8 @@ def reuse_of(record: Record, space: Space, context: Context) -> Reuse:
         measurement = Measurement.from_json(trial.user_attrs[MEASUREMENT])
         if measurement.accuracy is None or REUSED_FROM in trial.user_attrs:
             continue
-        theirs, point = measurement.accuracy.protocol, _point(space, trial, code)
+        theirs = measurement.accuracy.protocol
+        point = _point(space, trial, code) if space.training else None
         protocol = context.protocol_of(space.recipe_settings(space.training_of(point or {})), 0)
         if replace(theirs, recipe="", seed=0) != replace(protocol, recipe="", seed=0):
             other = theirs
@@ -73,6 +74,7 @@ def reuse_of(record: Record, space: Space, context: Context) -> Reuse:
         own = {name: entry for name, entry in measurement.custom.items() if entry["phase"] == "trained"}
         source = f"{record.name}#{trial.number}"
         trained[eval_key(measurement.arch_id, theirs)] = Trained(measurement.accuracy, own, source)
+        point = point if space.training else _point(space, trial, code)
         if point is not None:
             points.append(point)
     if not trained:
