@@ -58,7 +58,7 @@ class ClassRow(BaseModel):
 
 
 class LabelFiles(BaseModel):
-    """Where labels lie.
+    """The paths of labels and what they hold.
 
     path: with `{split}`, `{group}` and `{name}`. hold: what the files hold. offset: stored value + offset = id.
     """
