@@ -7,6 +7,7 @@ from typing import Any
 
 from nasseg.figures import Figure, find_figure, load_function
 from nasseg.measure.latency.backends import check_protocol
+from nasseg.measure.latency.gpu import check_energy
 from nasseg.own_code import load_code
 from nasseg.records import AccuracyProtocol, CostProtocol, LatencyProtocol, digest
 from nasseg.study.data_file import DataFile
@@ -34,6 +35,7 @@ class Context:
     code: Mapping[str, str] = field(default_factory=dict)  # source -> hash: all code of a user's own that may run
     data_files: frozenset[int] = frozenset()  # a number a file and its content; what is another file now has another
     rungs: tuple[int, ...] = ()  # the steps at which a network is stopped and compared, without the recipe's last
+    energy: bool = False  # whether a figure of the study is the energy of an image
 
 
 def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage: str | None = None) -> Context:
@@ -52,8 +54,11 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage:
     check_class_weights(study.file.recipe, loaded)
     size, recipe = loaded.val.size, with_init_file(study.file.recipe, storage)
     latency = study.file.latency.protocol(size, loaded.num_classes)
+    energy = "energy_mj" in study.figures
     if not elsewhere:
         check_protocol(latency)
+        if energy:
+            check_energy(latency)
     return Context(
         data=data,
         recipe=recipe,
@@ -75,6 +80,7 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage:
         data_files=loaded.file_marks(),
         weights=runs_folder(study.name).resolve(),
         device=study.file.latency.device,
+        energy=energy,
     )
 
 

@@ -14,7 +14,7 @@ from nasseg.data.dataset import DataSet, Split
 from nasseg.errors import MisfitError, UserError
 from nasseg.families.layers import train_mode
 from nasseg.measure.accuracy import ConfusionMatrix
-from nasseg.train.checkpoint import Checkpoints
+from nasseg.train.checkpoint import Checkpoints, on_cpu
 from nasseg.train.heads import TrainingHeads
 from nasseg.train.losses import class_weights, segmentation_loss
 from nasseg.train.optimizer import FACTOR, Average, make_optimizer
@@ -130,12 +130,20 @@ def train(
         OSError: a checkpoint cannot be written; the previous one is still there.
     """
     guard, end = guard or nullcontext, min(until or recipe.steps, recipe.steps)
-    with torch.random.fork_rng(devices=_cuda_devices(device)):
+    with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
         torch.manual_seed(seed)
-        training = (kind or Training)(model, data, recipe, seed, device)
+        with guard():
+            training = (kind or Training)(model, data, recipe, seed, device)
         saved = checkpoints.read() if checkpoints else None
         if saved is not None and checkpoints and (checkpoints.step or 0) <= end:
-            training.load(saved)
+            with guard():
+                training.load(saved)
+
+        def keep() -> None:
+            assert checkpoints
+            with guard():
+                state = on_cpu(training.state())
+            checkpoints.write(training.step, state)
 
         def score() -> Scores:
             scores = training.evaluate(guard, keep_best=evaluate_every is not None)
@@ -150,18 +158,19 @@ def train(
                 with training.heads.reading(model), train_mode(model, training.heads), past_resize(model, recipe):
                     for loss in training.steps(end, evaluate_every, guard):
                         if checkpoints and checkpoints.due(training.step):
-                            checkpoints.write(training.step, training.state())
+                            keep()
                         if on_step:
                             on_step(training.step, loss)
             if checkpoints and checkpoints.step != training.step:
-                checkpoints.write(training.step, training.state())
+                keep()
             scores = score()
         except KeyboardInterrupt:
             if checkpoints and training.whole:
-                checkpoints.write(training.step, training.state())
+                keep()
             raise
     if training.average:
-        model.load_state_dict(training.average.state)
+        with guard():
+            model.load_state_dict(training.average.state)
     return TrainResult(
         **vars(scores),
         train_seconds=training.seconds,
@@ -217,12 +226,12 @@ class Training:
             with guard():
                 self.whole = False
                 loss = self._step()
-            self.limit = self.limit or _EXPLODED * max(loss, 1.0)
-            if not isfinite(loss) or loss > self.limit:
-                raise Diverged(self.step + 1, loss)
-            self._advance(loss)
-            self.seconds += perf_counter() - started
-            self.whole = True
+                self.limit = self.limit or _EXPLODED * max(loss, 1.0)
+                if not isfinite(loss) or loss > self.limit:
+                    raise Diverged(self.step + 1, loss)
+                self._advance(loss)
+                self.seconds += perf_counter() - started
+                self.whole = True
             yield loss
             if evaluate_every and self.waits_for_evaluation(evaluate_every):
                 return
@@ -266,10 +275,11 @@ class Training:
 
     def evaluate(self, guard: Guard, *, keep_best: bool) -> Scores:
         """Evaluate the weights that count: the averaged ones, if there are any."""
-        with self._average_weights():
+        with self._average_weights(guard):
             scores = self.score(guard)
             if keep_best and (self.best is None or scores.miou >= self.best.miou):
-                weights = {name: tensor.cpu().clone() for name, tensor in self.model.state_dict().items()}
+                with guard():
+                    weights = {name: tensor.cpu().clone() for name, tensor in self.model.state_dict().items()}
                 self.best = Best(**vars(scores), step=self.step, weights=weights)
         self.evaluated = [item for item in self.evaluated if item[0] < self.step] + [(self.step, scores.miou)]
         return scores
@@ -281,16 +291,20 @@ class Training:
         return scores_of(matrix, data.classes)
 
     @contextmanager
-    def _average_weights(self) -> Iterator[None]:
+    def _average_weights(self, guard: Guard) -> Iterator[None]:
         if self.average is None:
             yield
             return
-        current = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average.state)
+        current: dict[str, Tensor] = {}
         try:
+            with guard():  # which may raise once it is done
+                current = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+                self.model.load_state_dict(self.average.state)
             yield
         finally:
-            self.model.load_state_dict(current)
+            if current:
+                with guard():
+                    self.model.load_state_dict(current)
 
     def state(self) -> dict[str, Any]:
         """Return tensors and plain data. The tensors are in use: write them before the next step."""
@@ -345,8 +359,14 @@ def evaluate(
     guard = guard or nullcontext
     model.eval()
     matrix = ConfusionMatrix(num_classes)
-    for images, labels in split.batches(batch_size, device):
+    batches = iter(split.batches(batch_size, device))
+    while True:
         with guard():
+            batch = next(batches, None)  # which copies it to the device
+            if batch is None:
+                matrix.counts = matrix.counts.cpu()
+                return matrix
+            images, labels = batch
             logits = _logits(model, place(images, split.size), num_classes, True)
             if isinstance(images, Tensor) and isinstance(labels, Tensor):
                 matrix.update(logits, labels)
@@ -354,7 +374,6 @@ def evaluate(
             for image, label, one in zip(images, labels, logits.split(1), strict=True):
                 for top, part in map_back(one, image.shape, (label.shape[0], label.shape[1])):
                     matrix.update(part, label[None, top : top + part.shape[2]])
-    return matrix
 
 
 def scores_of(matrix: ConfusionMatrix, classes: Sequence[str]) -> Scores:
@@ -376,7 +395,3 @@ def _logits(model: nn.Module, images: Tensor, num_classes: int, channels_last: b
             f"got {list(logits.shape)}: build the model for {num_classes} classes"
         )
     return logits
-
-
-def _cuda_devices(device: torch.device | str) -> list[torch.device]:
-    return [torch.device(device)] if torch.device(device).type == "cuda" else []

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from nasseg.errors import UserError, unknown
+from nasseg.errors import BrokenDeviceError, UserError, unknown
 from nasseg.families.arch import Segmenter
 from nasseg.measure.latency.onnx_file import INPUT, open_onnx, write_onnx
 from nasseg.records import LatencyProtocol
@@ -102,8 +102,15 @@ def _graph_runner(model: nn.Module, image: Tensor) -> Run:
             model(image)
     torch.cuda.current_stream(image.device).wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.inference_mode(), torch.cuda.graph(graph):
-        logits = model(image)
+    try:
+        with torch.inference_mode(), torch.cuda.graph(graph):
+            logits = model(image)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BrokenDeviceError(
+            "the network cannot be captured as a CUDA graph, after which a process can use the device no more: "
+            f"{reason}; use another backend if it never can"
+        ) from error
 
     def replay() -> Tensor:
         graph.replay()
@@ -169,12 +176,9 @@ def fold_batch_norm(model: nn.Module) -> int:
 
 
 def clock_mhz(device: str) -> float | None:
-    """Return the current clock of the device, if it can be read."""
-    if device.startswith("cuda"):
-        try:
-            return float(torch.cuda.clock_rate(torch.device(device)))
-        except Exception:  # needs a package that may be missing
-            return None
+    """Return the current clock of a CPU, if it can be read; that of a GPU is NVML's to tell."""
+    if device != "cpu":
+        return None
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         found = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]

@@ -97,9 +97,11 @@ class Screen:
         """Return whether a latency comes from this device and was taken undisturbed."""
         if latency.disturbed or latency.protocol != self._protocol:
             return False
-        there, here = latency.environment, environment()
-        on_target = latency.protocol.backend == "command"
-        return on_target or (there.cpu, there.gpu, there.torch) == (here.cpu, here.gpu, here.torch)
+        device = latency.protocol.device
+        there, here = latency.environment, environment(device)
+        if latency.protocol.backend == "command":
+            return True
+        return (there.cpu, there.device(device), there.torch) == (here.cpu, here.device(device), here.torch)
 
     def judge(self, candidate: _HasSettings) -> Hopeless | None:
         """Return why a candidate is not worth measuring; None if it may be."""
