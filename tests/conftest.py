@@ -26,9 +26,9 @@ def pytest_collection_finish():
 
 
 @pytest.fixture
-def fake_gpu(monkeypatch):
-    """Two GPUs that compute nothing: see tests/measure/fake_gpu.py."""
-    from tests.measure.fake_gpu import FakeGpu, forget, install  # which import PyTorch
+def two_gpus(monkeypatch):
+    """Two GPUs that compute nothing: see tests/fake_nvml.py."""
+    from tests.fake_nvml import FakeGpu, forget, install  # which import PyTorch
 
     yield install(monkeypatch, FakeGpu())
     forget()

@@ -88,10 +88,10 @@ def test_memory_that_cuda_lacks_is_about_the_network(kind, text):
     assert caught.value.fault is Fault.OUT_OF_MEMORY
 
 
-def test_memory_that_others_hold_is_not_about_the_network(fake_gpu):
+def test_memory_that_others_hold_is_not_about_the_network(two_gpus):
     with pytest.raises(Failed), failures(device="cuda"):
         raise torch.OutOfMemoryError("CUDA out of memory")
-    fake_gpu.free = 10
+    two_gpus.free = 10
     with pytest.raises(CrowdedDeviceError, match="other processes hold 60%"), failures(device="cuda"):
         raise torch.OutOfMemoryError("CUDA out of memory")
 

@@ -11,7 +11,7 @@ import torch
 from nasseg.errors import UserError
 from nasseg.measure.latency.device_lock import DeviceLock
 from tests.command_line import refused
-from tests.measure.fake_gpu import UUIDS
+from tests.fake_nvml import UUIDS
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def gate(device):
         lock.close()
 
 
-def test_a_gpu_has_one_lock_by_whatever_number_it_is_seen(folder, fake_gpu, monkeypatch):
+def test_a_gpu_has_one_lock_by_whatever_number_it_is_seen(folder, two_gpus, monkeypatch):
     first, second = gate("cuda:0"), gate("cuda:1")
     assert gate("cuda") == first != second
     # As under CUDA_VISIBLE_DEVICES=1, or in a container.
@@ -68,7 +68,7 @@ def test_a_gpu_has_one_lock_by_whatever_number_it_is_seen(folder, fake_gpu, monk
     assert gate("cuda") == second
 
 
-def test_the_locks_of_gpus_are_for_all_users(tmp_path, fake_gpu, monkeypatch):
+def test_the_locks_of_gpus_are_for_all_users(tmp_path, two_gpus, monkeypatch):
     monkeypatch.delenv("NASSEG_LOCKS")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = os.umask(0o077)
@@ -86,7 +86,7 @@ def test_the_locks_of_gpus_are_for_all_users(tmp_path, fake_gpu, monkeypatch):
         DeviceLock("cuda")
 
 
-def test_a_gpu_is_waited_for_before_its_lock_is_given_back(folder, fake_gpu, monkeypatch):
+def test_a_gpu_is_waited_for_before_its_lock_is_given_back(folder, two_gpus, monkeypatch):
     lock, other = DeviceLock("cuda"), DeviceLock("cuda")
     held = []
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: held.append((device, is_held(other))))
@@ -116,6 +116,6 @@ def is_held(lock):
     return False
 
 
-def test_a_gpu_that_is_not_there_has_no_lock(folder, fake_gpu):
+def test_a_gpu_that_is_not_there_has_no_lock(folder, two_gpus):
     with pytest.raises(UserError, match="device cuda:7 is not to be had: torch sees 2 CUDA devices here; use cpu"):
         DeviceLock("cuda:7")

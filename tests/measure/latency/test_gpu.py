@@ -9,13 +9,13 @@ from itertools import cycle
 import pytest
 from torch import nn
 
-from nasseg.errors import BrokenDeviceError, UserError
-from nasseg.measure.latency import attempts, backends, gpu
+from nasseg.errors import UserError
+from nasseg.measure.latency import attempts, gpu
 from nasseg.measure.latency.attempts import measure_latency
 from nasseg.measure.latency.gpu import check_energy, held_by_others
 from nasseg.measure.latency.in_turns import compare_latency
 from nasseg.records import IN_TURNS, LatencyProtocol
-from tests.measure.fake_gpu import clock_of
+from tests.fake_nvml import clock_of
 
 PROTOCOL = LatencyProtocol(device="cuda:1", input_size=(64, 64), num_classes=5, min_seconds=0.5)
 MS = 1.0
@@ -23,25 +23,25 @@ TURNS = cycle((1.0, 1.3))
 
 
 @pytest.fixture
-def timed(fake_gpu, monkeypatch):
+def timed(two_gpus, monkeypatch):
     """A fake GPU on which each run of a network takes MS at its highest clock, and a log of what happened when."""
-    fake_gpu.log, fake_gpu.slower = [], lambda _seconds: 1.0
+    two_gpus.log, two_gpus.slower = [], lambda _seconds: 1.0
 
     def runner(arch, _protocol):
         model = nn.Linear(1, 1)
-        fake_gpu.log.append(("build", fake_gpu.now, weakref.ref(model)))
+        two_gpus.log.append(("build", two_gpus.now, weakref.ref(model)))
 
         def run():
-            fake_gpu.log.append(("run", fake_gpu.now, model is None))
-            seconds = fake_gpu.now - fake_gpu.begin
-            fake_gpu.pass_time(MS / 1e3 * 1980 / fake_gpu.clock(seconds) * fake_gpu.slower(seconds))
+            two_gpus.log.append(("run", two_gpus.now, model is None))
+            seconds = two_gpus.now - two_gpus.begin
+            two_gpus.pass_time(MS / 1e3 * 1980 / two_gpus.clock(seconds) * two_gpus.slower(seconds))
 
         return run
 
     monkeypatch.setattr(attempts, "runner", runner)
-    monkeypatch.setattr(attempts, "time", clock_of(fake_gpu))
-    monkeypatch.setattr(gpu, "time", clock_of(fake_gpu))
-    return fake_gpu
+    monkeypatch.setattr(attempts, "time", clock_of(two_gpus))
+    monkeypatch.setattr(gpu, "time", clock_of(two_gpus))
+    return two_gpus
 
 
 def attempted(gpu, protocol=PROTOCOL):
@@ -126,11 +126,11 @@ def test_a_counter_that_stands_still_measures_nothing(timed, monkeypatch):
     assert measure_latency(None, PROTOCOL, energy=True).energy is None
 
 
-def test_energy_is_refused_where_there_is_no_counter(fake_gpu):
+def test_energy_is_refused_where_there_is_no_counter(two_gpus):
     check_energy(PROTOCOL)
     with pytest.raises(UserError, match=r"measured on a GPU here, not on cpu"):
         check_energy(LatencyProtocol(device="cpu", input_size=(64, 64), num_classes=5))
-    fake_gpu.unsupported = frozenset({"nvmlDeviceGetTotalEnergyConsumption"})
+    two_gpus.unsupported = frozenset({"nvmlDeviceGetTotalEnergyConsumption"})
     with pytest.raises(UserError, match=r"NVML has no energy counter for it .*; drop it from objectives and limits"):
         check_energy(PROTOCOL)
 
@@ -153,38 +153,7 @@ def test_nothing_of_a_network_is_kept_between_turns(timed):
     assert [call for call in timed.calls if call != "synchronize"] == ["begin", "empty_cache", "end"] * 6
 
 
-def test_a_failed_capture_breaks_the_process(fake_gpu, monkeypatch):
-    import torch
-
-    class Graph:
-        pass
-
-    @contextmanager
-    def capture(_graph):
-        yield
-
-    calls = []
-
-    def model(_image):
-        calls.append(None)
-        if len(calls) == 4:  # three runs come before the capture
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return _image
-
-    stream = type("Stream", (), {"wait_stream": lambda *_arguments: None})
-    for name, fake in {
-        "Stream": lambda _device: stream(),
-        "current_stream": lambda _device: stream(),
-        "stream": capture,
-        "CUDAGraph": Graph,
-        "graph": capture,
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, fake)
-    with pytest.raises(BrokenDeviceError, match=r"cannot be captured as a CUDA graph, .*: CUDA out of memory"):
-        backends._graph_runner(model, torch.zeros(1))
-
-
-def test_memory_of_others_is_what_is_neither_free_nor_ours(fake_gpu):
+def test_memory_of_others_is_what_is_neither_free_nor_ours(two_gpus):
     assert held_by_others("cuda") == pytest.approx(0.1)
-    fake_gpu.free = 70
+    two_gpus.free = 70
     assert held_by_others("cuda") == 0.0

@@ -156,26 +156,26 @@ def on_a_gpu(monkeypatch, raised):
     return workshop
 
 
-def test_memory_that_a_neighbour_holds_is_not_the_networks_fault(fake_gpu, monkeypatch):
+def test_memory_that_a_neighbour_holds_is_not_the_networks_fault(two_gpus, monkeypatch):
     workshop = on_a_gpu(monkeypatch, torch.OutOfMemoryError("CUDA out of memory"))
     assert workshop.run(Job(0, "cost", SETTINGS)).fault is Fault.OUT_OF_MEMORY
-    fake_gpu.free, fake_gpu.reserved = 10, 45
+    two_gpus.free, two_gpus.reserved = 10, 45
     result = workshop.run(Job(0, "cost", SETTINGS))
     assert result.fault is Fault.CROWDED
     assert "out of memory on cuda, of which other processes hold 45%" in result.reason
     assert "fewer workers" in result.reason
 
 
-def test_an_idle_worker_gives_its_memory_back(fake_gpu, monkeypatch):
+def test_an_idle_worker_gives_its_memory_back(two_gpus, monkeypatch):
     on_a_gpu(monkeypatch, torch.OutOfMemoryError("CUDA out of memory")).run(Job(0, "cost", SETTINGS))
-    assert fake_gpu.calls[-2:] == ["empty_cache", "synchronize"]
-    fake_gpu.calls.clear()
+    assert two_gpus.calls[-2:] == ["empty_cache", "synchronize"]
+    two_gpus.calls.clear()
     broken = on_a_gpu(monkeypatch, torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
     assert broken.run(Job(0, "cost", SETTINGS)).fault is Fault.DEVICE
-    assert "empty_cache" not in fake_gpu.calls
+    assert "empty_cache" not in two_gpus.calls
 
 
-def test_a_worker_whose_memory_cannot_be_freed_is_broken(fake_gpu, monkeypatch):
+def test_a_worker_whose_memory_cannot_be_freed_is_broken(two_gpus, monkeypatch):
     workshop = on_a_gpu(monkeypatch, ValueError("of the network's own"))
 
     def fails():
