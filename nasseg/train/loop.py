@@ -131,11 +131,10 @@ def train(
             if saved is not None and checkpoints and (checkpoints.step or 0) <= end:
                 training.load(saved)
 
-        def keep() -> None:
-            assert checkpoints
+        def keep(kept: Checkpoints) -> None:
             with guard():
                 state = on_cpu(training.state())
-            checkpoints.write(training.step, state)
+            kept.write(training.step, state)
 
         def score() -> Scores:
             scores = training.evaluate(guard, keep_best=evaluate_every is not None)
@@ -155,15 +154,15 @@ def train(
                 ):
                     for loss in training.steps(end, evaluate_every, guard):
                         if checkpoints and checkpoints.due(training.step):
-                            keep()
+                            keep(checkpoints)
                         if on_step:
                             on_step(training.step, loss)
             if checkpoints and checkpoints.step != training.step:
-                keep()
+                keep(checkpoints)
             scores = score()
         except KeyboardInterrupt:
             if checkpoints and training.whole:
-                keep()
+                keep(checkpoints)
             raise
     if training.average:
         with guard():
@@ -269,8 +268,7 @@ class Training:
             self.recent.clear()
 
     def waits_for_evaluation(self, every: int) -> bool:
-        done = self.evaluated[-1][0] if self.evaluated else 0
-        return self.step % every == 0 and done < self.step
+        return self.step % every == 0 and (self.evaluated[-1][0] if self.evaluated else 0) < self.step
 
     def evaluate(self, guard: Guard, *, keep_best: bool) -> Scores:
         """Evaluate the weights that count: the averaged ones, if there are any."""
@@ -294,7 +292,8 @@ class Training:
         current: dict[str, Tensor] = {}
         try:
             if self.average:
-                with guard():  # which may raise once it is done
+                with guard():
+                    self.whole = False  # until its own weights are back
                     current = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
                     self.model.load_state_dict(self.average.state)
             yield
@@ -302,6 +301,7 @@ class Training:
             if current:
                 with guard():
                     self.model.load_state_dict(current)
+                    self.whole = True
 
     def state(self) -> dict[str, Any]:
         """Return tensors and plain data. The tensors are in use: write them before the next step."""

@@ -148,7 +148,7 @@ def test_steps_and_guards_are_counted(data):
         guard=Guard,
     )
     assert steps == [1, 2, 3]
-    assert len(entered) == 3 + 2
+    assert len(entered) == 1 + 3 + 2 + 1  # the beginning, steps, batches of the evaluation, and its end
 
 
 def test_training_learns(data):

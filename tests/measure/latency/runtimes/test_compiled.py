@@ -57,9 +57,7 @@ def test_a_machine_without_a_compiler_is_said_to_be_one(monkeypatch):
         raise InvalidCxxCompiler
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=compiler))
-    with pytest.raises(
-        UserError, match="finds no compiler here: No working C\\+\\+ compiler found.*; use eager"
-    ) as error:
+    with pytest.raises(UserError, match="finds no compiler here: No working") as error:
         compiled(nn.Identity(), torch.randn(1, 3, 8, 8))
     assert not isinstance(error.value, MisfitError)
 
