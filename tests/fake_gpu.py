@@ -1,59 +1,44 @@
-"""Stand-ins for a GPU: tensors on cuda:0 without numbers, and a record of what is asked of torch.cuda, in order."""
+"""Stand-ins for a GPU: the meta device, with notes of what waits, and a record of what is asked of torch.cuda."""
 
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nasseg.train.views.network_input import constant
-
-_COPIES = ("_to_copy", "copy_")
+GPU = "meta"  # shapes without numbers; tensors that say cuda:0 cannot be differentiated where torch has no CUDA
 
 
-class FakeGPU(TorchDispatchMode):
-    """What is on cuda:0 has shapes only, what is on the CPU is computed. waits: what a CPU would wait for a GPU at.
+class Waits(TorchDispatchMode):
+    """Notes what a CPU would wait for a GPU at, or what would make use of a tensor that is not there.
 
-    A look at numbers on the GPU (`item`, `nonzero`, a mask as an index) raises, for there are none. computes: whether
-    the CPU's tensors have numbers; else they have shapes only as well, which is faster.
+    A look at numbers (`item`, `nonzero`, a mask as an index) raises, for the stand-in has none.
     """
 
-    def __init__(self, computes):
+    def __init__(self):
         super().__init__()
-        self.computes, self.waits = computes, []
+        self.found = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        asked = kwargs.get("device")
-        to_gpu = asked is not None and torch.device(asked).type == "cuda"
-        if not to_gpu and not any(one.device.type == "cuda" for one in tensors):
-            if not self.computes:
-                return func(*args, **kwargs)
-            with _disable_current_modes():
-                return func(*args, **kwargs)
-        self._note(func.overloadpacket.__name__, tensors, kwargs, to_gpu)
-        return func(*args, **kwargs)
-
-    def _note(self, name, tensors, kwargs, to_gpu):
         here = [one for one in tensors if one.device.type == "cpu"]
-        if name == "_to_copy":
-            from_cpu = here and to_gpu
-            if from_cpu and not (getattr(here[0], "is_pinned_here", False) and kwargs.get("non_blocking")):
-                self.waits.append(f"an upload from memory that is not pinned: {list(here[0].shape)}")
-            if not here and not to_gpu and kwargs.get("device") is not None:
-                self.waits.append("a download")
-        elif name == "copy_" and here:
-            self.waits.append("a copy between devices")
-        elif any(one.dim() for one in here) or (here and name == "where"):
-            self.waits.append(f"{name} with a tensor on the CPU")
+        asked = kwargs.get("device")
+        if here and asked is not None and torch.device(asked).type == GPU:
+            if not (getattr(here[0], "is_pinned_here", False) and kwargs.get("non_blocking")):
+                self.found.append(f"an upload from memory that is not pinned: {list(here[0].shape)}")
+        elif 0 < len(here) < len(tensors) and (
+            # A single number is an argument of a kernel, but `where` copies it.
+            any(one.dim() for one in here) or func.overloadpacket.__name__ in ("where", "copy_")
+        ):
+            self.found.append(f"{func} with a tensor on the CPU")
+        return func(*args, **kwargs)
 
 
 @contextmanager
-def fake_gpu(monkeypatch, free_bytes=1 << 40, computes=True):
-    """Let cuda:0 be had, and yield the FakeGPU that notes where a CPU would wait for it."""
+def waits(monkeypatch):
+    """Note what would be waited for, in a list that is yielded; memory on the CPU can be pinned."""
 
     def pinned(tensor):
         copy = tensor.clone()
@@ -71,14 +56,8 @@ def fake_gpu(monkeypatch, free_bytes=1 << 40, computes=True):
     monkeypatch.setattr(torch, "empty", empty)
     monkeypatch.setattr(torch, "index_select", index_select)
     monkeypatch.setattr(torch.Tensor, "pin_memory", pinned)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free_bytes, 1 << 40))
-    constant.cache_clear()
-    gpu = FakeGPU(computes)
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True), gpu:
-            yield gpu
-    finally:
-        constant.cache_clear()  # what it holds is of this GPU
+    with Waits() as mode:
+        yield mode.found
 
 
 class CudaRecord:

@@ -16,14 +16,14 @@ _SHARE = 4  # a split moves to an accelerator if its images take at most 1 / _SH
 
 def upload(tensor: Tensor, device: torch.device | str) -> Tensor:
     """Return a tensor on a device. To a GPU it goes from pinned memory: from other, the CPU waits for the copy."""
-    if tensor.device.type == "cpu" and torch.device(device).type == "cuda":
+    if tensor.device.type == "cpu" and torch.device(device).type != "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def _chosen(parts: Tensor, chosen: Tensor, device: torch.device | str) -> Tensor:
     """Return the chosen ones of a split's images or labels on a device; for a GPU they are gathered where it reads."""
-    if parts.device.type == "cpu" and torch.device(device).type == "cuda":
+    if parts.device.type == "cpu" and torch.device(device).type != "cpu":
         gathered = torch.empty(len(chosen), *parts.shape[1:], dtype=parts.dtype, pin_memory=True)
         return upload(torch.index_select(parts, 0, chosen, out=gathered), device)
     return parts.index_select(0, upload(chosen, parts.device)).to(device)
