@@ -63,6 +63,7 @@ class Matrix(loop.ConfusionMatrix):
 def turns(monkeypatch):
     monkeypatch.setattr("nasseg.train.views.ahead.Ahead.read", lambda _ahead, loss, _more: loss.sum() is not None)
     monkeypatch.setattr(loop, "ConfusionMatrix", Matrix)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
     monkeypatch.setattr(torch, "autocast", lambda *_given, **_settings: nullcontext())
     monkeypatch.setattr(
         loop,
