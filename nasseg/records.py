@@ -55,6 +55,10 @@ class Environment:
         driver = self.accelerator.driver if self.accelerator else None
         return f"{self.gpu}, driver {driver}" if driver else self.gpu
 
+    def place(self, device: str) -> tuple[str, str | None, str]:
+        """Return what tells machines apart on which times do not compare: the processor, the GPU, what computes."""
+        return self.cpu, self.gpu, self.device(device)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CostProtocol:

@@ -161,9 +161,8 @@ def session(
         found = {row: _latency(trials[row]) for row in wanted}
         first = next(iter(found.values()))[0]
         if protocol is not None:
-            there, here = first.environment, environment(protocol.device)
-            same_device = (there.device(protocol.device), there.cpu) == (here.device(protocol.device), here.cpu)
-            if first.protocol == protocol and same_device:
+            here = environment(protocol.device).place(protocol.device)
+            if first.protocol == protocol and first.environment.place(protocol.device) == here:
                 return found
         elif (first.protocol.input_size, first.protocol.num_classes) == size:
             return found

@@ -99,9 +99,8 @@ class Screen:
             return False
         device = latency.protocol.device
         there, here = latency.environment, environment(device)
-        if latency.protocol.backend == "command":
-            return True
-        return (there.cpu, there.device(device), there.torch) == (here.cpu, here.device(device), here.torch)
+        on_target = latency.protocol.backend == "command"
+        return on_target or (there.place(device), there.torch) == (here.place(device), here.torch)
 
     def judge(self, candidate: _HasSettings) -> Hopeless | None:
         """Return why a candidate is not worth measuring; None if it may be."""
