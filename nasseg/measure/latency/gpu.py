@@ -32,7 +32,7 @@ def on_gpu(device: str) -> bool:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen of a GPU during a measurement. clocks_mhz: after the warm-up and at the end; None: not told.
+    """The state of a GPU during a measurement. clocks_mhz: after the warm-up and at the end; None: not told.
 
     reasons: why clocks were low, as NVML's bits. other: which process computed beside it, and percent of the GPU.
     """
@@ -44,7 +44,7 @@ class Seen:
 
     @property
     def doubts(self) -> dict[str, float]:
-        """What disturbed, in words, and how much; above 1 is too much."""
+        """The disturbances in words, and how strong they are; above 1 is too much."""
         found: dict[str, float] = {}
         if self.clocks_mhz:
             before, after = self.clocks_mhz
