@@ -70,13 +70,13 @@ def train_address(
     check_device(device)
     if seeds < 1 or threads < 1:
         raise UserError(f"at least one seed and one thread are needed, got {seeds} and {threads}")
-    arch = resolve(address, overrides, storage).arch
+    resolved = resolve(address, overrides, storage)
+    arch = resolved.arch
     loaded = load_data(data, **(data_options or {}))
     settings = {**(recipe_settings or {}), **({"init": str(init)} if init else {})}
     if init_map:
         settings["init_map"] = read_rules(init_map)
     chosen = with_init_file(recipe_of(recipe, settings, epochs, loaded), storage)
-    own = address if ":" in address and "#" not in address else ""
     start = f"-i{weights_hash(chosen.init)[:8]}" if chosen.init else ""
     runs = tuple(
         Run(
@@ -84,7 +84,8 @@ def train_address(
             data=loaded,
             recipe=chosen,
             seed=seed,
-            family=own,
+            family=resolved.family,
+            code=resolved.code,
             device=device,
             folder=folder / f"{arch.id}-{chosen.hash}-{loaded.fingerprint}{start}-s{seed}",
             checkpoint_minutes=checkpoint_minutes,

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasseg.errors import UserError
+from nasseg.files import below
+from nasseg.processes.sqlite_lock import PatientConnection
 from nasseg.redaction import keep_secret
-from nasseg.study.store.read_sql import SQLITE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -38,8 +39,12 @@ def default_url(study: str) -> str:
 
 
 def runs_folder(study: str) -> Path:
-    """Return the folder of a study's files; siblings, `<name>@<purpose>`, share their study's."""
-    return Path("runs") / study.partition("@")[0]
+    """Return the folder of a study's files; siblings, `<name>@<purpose>`, share their study's.
+
+    Raises:
+        UserError: the name leads elsewhere.
+    """
+    return below(Path("runs"), study.partition("@")[0])
 
 
 TABLE_RUNS = Path("runs/tables")  # trainings of tables' rows, which tables share
@@ -118,7 +123,7 @@ def open_storage(url: str, *, create: bool) -> "BaseStorage":
         if path is not None and journal_path(url):
             opened: BaseStorage = open_journal(path)
         else:
-            options = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}} if path else {"pool_pre_ping": True}
+            options = {"connect_args": {"factory": PatientConnection}} if path else {"pool_pre_ping": True}
             opened = open_database(_POSTGRESQL.sub("postgresql+psycopg://", url), options)
         opened.get_all_studies()  # fails unless it is one of Optuna's storages
         return opened

@@ -1,6 +1,5 @@
 """The weights of a study's networks: a folder for each eval_key, below a path or an fsspec URL."""
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.errors import UserError
-from nasseg.files import cache_folder
+from nasseg.files import below, cache_folder
 from nasseg.records import digest
 from nasseg.redaction import HIDDEN, keep_secret
 from nasseg.study.store.trial_attributes import EVAL_KEY, PUBLISHED, REUSED_FROM, is_interrupted, is_stopped
@@ -24,6 +23,20 @@ def is_url(place: Path | str) -> bool:
 def weights_place(runs: str, study: str) -> Path | str:
     """Return the place of a study's weights below a path or URL for all studies."""
     return f"{runs.rstrip('/')}/{study}" if is_url(runs) else Path(runs).resolve() / study
+
+
+def recorded_place(place: Any, study: str) -> Path | str:
+    """Return the place of a study's weights as its record names it.
+
+    Raises:
+        UserError: it is none, for it does not end with the study's name.
+    """
+    name = study.partition("@")[0]
+    if not (isinstance(place, str) and place.endswith(f"/{name}") and ".." not in place.split("/")):
+        raise UserError(
+            f"the weights of study {name!r} lie in a folder of that name, got {place!r}: the record was changed by hand"
+        )
+    return place
 
 
 @dataclass(frozen=True)
@@ -41,10 +54,9 @@ class WeightStore:
         Raises:
             UserError: the URL cannot be read, or the key is none.
         """
-        _require_key(key)
         if not is_url(self.place):
-            return Path(self.place) / key
-        local = cache_folder() / "weights" / digest(str(self.place)) / key
+            return below(Path(self.place), key)
+        local = below(cache_folder() / "weights" / digest(str(self.place)), key)
         local.mkdir(parents=True, exist_ok=True)
         for name in (LAST, CHECKPOINT):
             if self._files.exists(self._at(key, name)):
@@ -67,9 +79,9 @@ class WeightStore:
 
     def remove(self, key: str, name: str) -> None:
         """Remove a file, if it is there."""
-        _require_key(key)
+        folder = below(Path(str(self.place)), key)
         if not is_url(self.place):
-            (Path(self.place) / key / name).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
         elif self._files.exists(self._at(key, name)):
             self._files.rm_file(self._at(key, name))
 
@@ -101,12 +113,6 @@ class WeightStore:
 
     def _at(self, key: str, name: str) -> str:
         return f"{self._opened[1]}/{key}/{name}"
-
-
-def _require_key(key: str) -> None:
-    """Refuse what would lead out of the folder: a record may say anything."""
-    if not re.fullmatch(r"\w[\w.@-]*", key):
-        raise UserError(f"a network's key is letters, digits and -, got {key!r}: the record was changed by hand")
 
 
 def _dominates(one: list[float], other: list[float]) -> bool:

@@ -1,6 +1,7 @@
 """Storages: a new trial is written in few statements and is the one that Optuna writes; a foreign study is refused."""
 
 import math
+import threading
 from datetime import datetime
 
 import optuna
@@ -10,6 +11,7 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
 
 from nasseg.errors import UserError
+from nasseg.processes import file_lock
 from nasseg.study.store.read_study import read_study
 from nasseg.study.store.storage import open_storage
 from nasseg.study.store.trial_attributes import LEASE
@@ -125,3 +127,17 @@ def test_a_study_of_somebody_elses_is_not_read(tmp_path, monkeypatch, url):
     optuna.create_study(study_name="theirs", storage=open_storage(url, create=True))
     with pytest.raises(UserError, match="study 'theirs' in this storage is not nasseg's"):
         read_study("theirs", url)
+
+
+def test_whoever_waits_for_a_journals_lock_says_so(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(file_lock, "FIRST_SECONDS", 0.05)
+    path = tmp_path / "s.log"
+    storage, lock = open_storage(str(path), create=True), tmp_path / "s.log.lock"
+    lock.symlink_to(path)  # as of a process that was killed
+    threading.Timer(0.3, lock.unlink).start()
+    storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"waiting for the journal {path}: its lock {lock} is there since ")
+    assert said[0].endswith("; it is removed when the journal has not changed for 30 s")
+    assert not lock.is_symlink()
