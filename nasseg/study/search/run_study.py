@@ -72,7 +72,7 @@ def run_study(
     context, proposer = prepare(study, settings.data, settings.seed, elsewhere, settings.same_storage)
     if settings.runs is not None:
         context = replace(context, weights=weights_place(settings.runs, study.name))
-    WeightStore(context.weights).check()
+    WeightStore(context.weights).check(elsewhere)
     reuse = _points_of_other_studies(study, settings, context, proposer)
     with storage_faults(settings.storage):
         record = _open(study, settings, context)

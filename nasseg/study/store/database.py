@@ -326,10 +326,18 @@ class _Journal(JournalFileBackend):
             raise
 
     def _drop_torn_line(self) -> None:
+        if self._is_whole():  # most are, and a reader of a folder that it may not write needs no lock
+            return
         with get_lock_file(self._lock), open(self._file_path, "rb+") as file:
             content = file.read()
             if not content.endswith(b"\n"):
                 file.truncate(content.rfind(b"\n") + 1)
+
+    def _is_whole(self) -> bool:
+        with open(self._file_path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            return file.read() in (b"", b"\n")
 
 
 def open_journal(path: Path) -> JournalStorage:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -85,14 +86,23 @@ class WeightStore:
         elif self._files.exists(self._at(key, name)):
             self._files.rm_file(self._at(key, name))
 
-    def check(self) -> None:
-        """Check that a URL can be opened here.
+    def check(self, elsewhere: bool = False) -> None:
+        """Check that a URL can be opened here, or that a folder can be written, unless jobs write it `elsewhere`.
 
         Raises:
             UserError: it cannot.
         """
         if is_url(self.place):
             self._files  # noqa: B018
+        if elsewhere or is_url(self.place):
+            return
+        try:
+            Path(self.place).mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=self.place).close()
+        except OSError as error:
+            raise UserError(
+                f"cannot write weights into {self.place}: {error.strerror}; name another folder with --runs"
+            ) from None
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:

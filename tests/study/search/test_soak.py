@@ -1,6 +1,6 @@
 """Real searches whose processes are killed at random: nothing is lost, nothing doubled, and nothing is left running.
 
-NASSEG_SOAK_SECONDS: how long the kills go on with each storage; default: 10.
+NASSEG_SOAK_SECONDS: how long the kills go on with each storage; default: 60. Before a release: 600.
 """
 
 import os
@@ -17,6 +17,7 @@ from nasseg.study.store.read_study import open_record
 from nasseg.study.store.trial_attributes import counts
 from tests.command_line import nasseg
 from tests.processes.tree import below
+from tests.study.store.postgres import postgres, postgres_server  # noqa: F401
 
 STUDY = """
 question: Does it survive?
@@ -28,15 +29,17 @@ recipe: {steps: 20, batch_size: 2}
 trials: 100000
 workers: 2
 """
-SECONDS = float(os.environ.get("NASSEG_SOAK_SECONDS", "10"))
+SECONDS = float(os.environ.get("NASSEG_SOAK_SECONDS", "60"))
 SEARCHES = 2
 PAUSES = (0.2, 3.0)  # seconds between kills: the least and the most
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=["sqlite", "journal"])
+@pytest.fixture(params=["sqlite", "journal", "postgresql"])
 def url(request, tmp_path):
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres")
     return f"sqlite:///{tmp_path}/s.db" if request.param == "sqlite" else str(tmp_path / "s.log")
 
 

@@ -1,0 +1,53 @@
+"""Folders that cannot be written: one message, exit code 2, and nothing is lost. /sys is such a folder even for root."""
+
+import sys
+
+import pytest
+
+from nasseg.study.store.read_study import read_study
+from tests.command_line import nasseg, refused
+
+STUDY = """
+question: Does it survive?
+expected: seconds
+space: quickstart
+data: {name: scenes, size: [32, 64], train: 4, val: 2}
+objectives: [miou, macs]
+recipe: {steps: 2, batch_size: 2}
+trials: 1
+"""
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no /sys here")
+
+
+@pytest.fixture
+def search(tmp_path, inline):
+    (tmp_path / "s.yaml").write_text(STUDY)
+    return "search", "s.yaml"
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--storage=sqlite:////sys/s.db", "cannot open storage sqlite:////sys/s.db: "),
+        ("--storage=/sys/s.log", "cannot open storage /sys/s.log: "),
+        ("--storage=sqlite:////sys/new/s.db", "cannot make the folder of /sys/new/s.db: "),
+        ("--runs=/sys/runs", "cannot write weights into /sys/runs/s: "),
+    ],
+)
+def test_where_nothing_can_be_kept_a_search_does_not_begin(search, option, message):
+    assert message in refused(*search, option)
+
+
+def test_a_report_that_cannot_be_written_loses_no_trial(search, tmp_path):
+    assert "cannot write /sys/report.html: " in refused(*search, "-o", "/sys/report.html")
+    assert [trial.state for trial in read_study("s").trials] == ["COMPLETE"]
+    assert "cannot write /sys/report.html: " in refused("report", "s", "-o", "/sys/report.html")
+    nasseg("report", "s", cwd=tmp_path)
+
+
+def test_a_record_that_cannot_be_written_can_be_read(search, tmp_path, monkeypatch):
+    """A journal in a folder of somebody else's: to look at it takes no lock."""
+    nasseg(*search, "--storage", "s.log", cwd=tmp_path)
+    monkeypatch.setattr("nasseg.study.store.database.get_lock_file", None)
+    assert "family" in nasseg("measure", "s#0", "--storage", "s.log", "--json", cwd=tmp_path).stdout
