@@ -1,4 +1,4 @@
-"""Folders that cannot be written: one message, exit code 2, and nothing is lost. /sys is such a folder even for root."""
+"""Folders that cannot be written, as /sys is even for root: one message, exit code 2, and nothing is lost."""
 
 import sys
 
