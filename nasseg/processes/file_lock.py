@@ -106,7 +106,7 @@ def _command(pid: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
         if any("multiprocessing" in word for word in words) and int(_stat(pid)[1]) > 1:
             return f"worker of {_command(int(_stat(pid)[1]))}"
-        command = shown(" ".join(words).strip())
+        command = shown(" ".join(" ".join(words).split()))
         return command if len(command) <= LONGEST else f"{command[:LONGEST]}..."
     return "unknown"
 

@@ -22,6 +22,9 @@ class PatientConnection(sqlite3.Connection):
     def cursor(self, factory: Any = None) -> Any:
         return super().cursor(factory or _PatientCursor)
 
+    def execute(self, *given: Any) -> Any:
+        return self.cursor().execute(*given)
+
     def commit(self) -> None:
         self.patiently(super().commit)
 

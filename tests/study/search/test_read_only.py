@@ -14,6 +14,7 @@ space: quickstart
 data: {name: scenes, size: [32, 64], train: 4, val: 2}
 objectives: [miou, macs]
 recipe: {steps: 2, batch_size: 2}
+latency: {min_seconds: 0.0, min_replicates: 2, warmup: 1}
 trials: 1
 """
 
@@ -39,15 +40,9 @@ def test_where_nothing_can_be_kept_a_search_does_not_begin(search, option, messa
     assert message in refused(*search, option)
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_written_loses_no_trial(search, tmp_path):
     assert "cannot write /sys/report.html: " in refused(*search, "-o", "/sys/report.html")
     assert [trial.state for trial in read_study("s").trials] == ["COMPLETE"]
     assert "cannot write /sys/report.html: " in refused("report", "s", "-o", "/sys/report.html")
     nasseg("report", "s", cwd=tmp_path)
-
-
-def test_a_record_that_cannot_be_written_can_be_read(search, tmp_path, monkeypatch):
-    """A journal in a folder of somebody else's: to look at it takes no lock."""
-    nasseg(*search, "--storage", "s.log", cwd=tmp_path)
-    monkeypatch.setattr("nasseg.study.store.database.get_lock_file", None)
-    assert "family" in nasseg("measure", "s#0", "--storage", "s.log", "--json", cwd=tmp_path).stdout
