@@ -105,7 +105,7 @@ def _command(pid: int) -> str:
     with suppress(OSError, ValueError):
         words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
         if any("multiprocessing" in word for word in words) and int(_stat(pid)[1]) > 1:
-            return f"worker of {_command(int(_stat(pid)[1]))}"
+            return f"worker of {_command(int(_stat(pid)[1])).removeprefix('worker of ')}"  # below a server of workers
         command = shown(" ".join(" ".join(words).split()))
         return command if len(command) <= LONGEST else f"{command[:LONGEST]}..."
     return "unknown"

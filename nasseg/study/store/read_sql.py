@@ -255,11 +255,15 @@ class _Row(TrialRow):
 
     @cached_property
     def arch(self) -> dict[str, Any] | None:
-        return None if self._arch is None else from_json(self._arch)
+        found = None if self._arch is None else from_json(self._arch)
+        del self.__dict__["_arch"]  # the texts take half of a row's memory, and are needed once
+        return found
 
     @cached_property
     def measurement(self) -> Measurement | None:
-        return self._reader.read(self._measurement) if self._measurement else None
+        found = self._reader.read(self._measurement) if self._measurement else None
+        del self.__dict__["_measurement"]
+        return found
 
     @property
     def accuracy(self) -> Accuracy | None:

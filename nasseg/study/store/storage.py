@@ -136,6 +136,13 @@ def open_storage(url: str, *, create: bool) -> "BaseStorage":
         raise UserError(f"cannot open storage {url}: {reason}; {hint}") from None
 
 
+def disconnect(storage: "BaseStorage") -> None:
+    """Close a storage's connections to its server, which has no more than about a hundred. It may be used on."""
+    behind = getattr(storage, "_backend", storage)  # Optuna wraps databases in a cache
+    if engine := getattr(behind, "engine", None):
+        engine.dispose()
+
+
 def _local_path(url: str) -> Path | None:
     """Return the file behind an SQLite URL or a journal's path; None for a server.
 
