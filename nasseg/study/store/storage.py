@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _POSTGRESQL = re.compile(
     "^postgres(ql)?://"
 )  # a URL without a driver means different ones in different versions of SQLAlchemy
+LARGE = 20_000_000  # bytes, about 5,000 trials
 _JOURNAL_SUFFIXES = (".log", ".journal")
 
 
@@ -94,6 +95,13 @@ def journal_path(url: str) -> Path | None:
 def sqlite_path(url: str) -> Path | None:
     """Return the SQLite file behind a URL; None for another storage."""
     return _local_path(url) if url.startswith("sqlite:") else None
+
+
+def large(url: str) -> int:
+    """Return the bytes of a storage that takes seconds to read; 0 for another, and for a server."""
+    path = _local_path(url)
+    size = path.stat().st_size if path and path.is_file() else 0
+    return size if size > LARGE else 0
 
 
 def open_storage(url: str, *, create: bool) -> "BaseStorage":

@@ -14,7 +14,7 @@ from nasseg.errors import UserError
 from nasseg.processes import file_lock
 from nasseg.study.store.database import _JournalLock
 from nasseg.study.store.read_study import read_study
-from nasseg.study.store.storage import open_storage
+from nasseg.study.store.storage import LARGE, large, open_storage
 from nasseg.study.store.trial_attributes import LEASE
 
 FIELDS = ["number", "state", "values", "params", "distributions", "user_attrs", "system_attrs", "datetime_complete"]
@@ -157,3 +157,11 @@ def test_a_journal_that_may_only_be_read_is_opened_without_its_lock(tmp_path, mo
     open_storage(str(path), create=False)
     assert taken
     assert path.read_bytes() == whole
+
+
+def test_a_large_storage_is_one_that_takes_seconds_to_read(tmp_path):
+    for name, size in (("small.log", 10), ("large.log", LARGE + 1)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    found = [large(str(tmp_path / name)) for name in ("small.log", "large.log", "none.log")]
+    assert [*found, large("postgresql://h/d")] == [0, LARGE + 1, 0, 0]
