@@ -28,12 +28,13 @@ class OpenStudy:
     def trials(self) -> pd.DataFrame:
         """Return a row a trial, with a column a figure and a column a parameter.
 
-        Columns: those of `nasseg.analyse.trials.trials_frame` without `arch`, every further figure that was measured,
-        then every field of the architectures. A field that has the name of a figure is called `arch.NAME`.
+        Columns: those of `nasseg.analyse.trials.trials_frame` without `arch` and `training`, every further figure that
+        was measured, then every field of the architectures and every parameter of the recipe. A field that has the name
+        of a figure is called `arch.NAME`.
         """
-        frame = trials_frame(self.record).drop(columns="arch")
+        frame = trials_frame(self.record).drop(columns=["arch", "training"], errors="ignore")
         figures = pd.DataFrame([trial_figures(trial) for trial in self.record.trials])
-        fields = pd.DataFrame([_fields(trial.arch) for trial in self.record.trials])
+        fields = pd.DataFrame([_fields(trial.settings) for trial in self.record.trials])
         fields = fields.rename(columns=lambda name: f"arch.{name}" if name in {*frame, *figures} else name)
         return pd.concat([frame, figures.drop(columns=frame.columns, errors="ignore"), fields], axis=1)
 
@@ -91,8 +92,8 @@ class OpenStudy:
         return f"<p>{self!r}</p>" + self.front()[names].to_html(index=False)
 
 
-def _fields(arch: dict[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (arch or {}).items() if name != "family"}
+def _fields(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "family"}
 
 
 def open_study(name: str | Path, storage: str | None = None) -> OpenStudy:
