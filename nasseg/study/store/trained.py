@@ -223,7 +223,7 @@ def _trained(address: str, attributes: dict[str, Any], of_study: dict[str, Any],
     if BEST in attributes and BEST_SHA256 in attributes:
         best = TypeAdapter(Accuracy).validate_json(attributes[BEST])
         file, sha256, measurement = "best.pt", attributes[BEST_SHA256], replace(measurement, accuracy=best)
-    place = TABLE_RUNS if "table" in of_study else runs_folder(name)
+    place: Path | str = TABLE_RUNS if "table" in of_study else runs_folder(name)
     if "weights" in of_study:
         place = recorded_place(of_study["weights"], name)
     folder = WeightStore(place).folder(attributes[EVAL_KEY])
