@@ -296,11 +296,25 @@ class TrialRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Example:
+    """A validation image (`number`) beside its labels and a network's prediction: the content of small WebP files.
+
+    classes: name and colour (`#rrggbb`) of what the labels or the prediction show.
+    """
+
+    number: int
+    image: bytes = field(repr=False)
+    labels: bytes = field(repr=False)
+    prediction: bytes = field(repr=False)
+    classes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyRecord:
     """A whole study as plain data: all that an analysis or a report reads.
 
     `limits`: figure -> {"min": ..., "max": ...}. `identity`: space, protocols, data fingerprint. `command`: continues
-    the study. `study_file`: its text.
+    the study. `study_file`: its text. `examples`: what networks predict, by trial, where that was kept and was read.
     """
 
     name: str
@@ -314,6 +328,7 @@ class StudyRecord:
     created: str = ""
     environment: dict[str, Any] = field(default_factory=dict)
     study_file: str = ""
+    examples: dict[int, tuple[Example, ...]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property

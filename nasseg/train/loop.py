@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from time import perf_counter
 from typing import Any, TypedDict
@@ -22,7 +22,7 @@ from nasseg.train.recipe import Recipe
 from nasseg.train.views.ahead import Ahead, Source, Views, searched_algorithms
 from nasseg.train.views.augment import Augment
 from nasseg.train.views.batches import Batches
-from nasseg.train.views.network_input import map_back, past_resize, place
+from nasseg.train.views.network_input import keep_classes, map_back, past_resize, place
 
 Guard = Callable[[], AbstractContextManager[object]]
 _CURVE_POINTS = 50
@@ -67,13 +67,14 @@ class TrainResult(Scores):
 
     train_seconds: wall time of the steps, including waits in `guard`, excluding evaluation.
     curve: (step, mean training loss since the point before), at most 50 points.
-    evaluated: (step, mIoU). best: None unless `evaluate_every` was given.
+    evaluated: (step, mIoU). best: None unless `evaluate_every` was given. predicted: classes [H, W] by image.
     """
 
     train_seconds: float
     curve: tuple[tuple[int, float], ...]
     evaluated: tuple[tuple[int, float], ...] = ()
     best: Best | None = None
+    predicted: dict[int, Tensor] = field(default_factory=dict)
 
 
 class TrainOptions(TypedDict, total=False):
@@ -86,6 +87,7 @@ class TrainOptions(TypedDict, total=False):
     checkpoints: Checkpoints | None
     until: int | None
     kind: "type[Training]"
+    predict: Sequence[int]
 
 
 def train(
@@ -102,6 +104,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     until: int | None = None,
     kind: "type[Training] | None" = None,
+    predict: Sequence[int] = (),
 ) -> TrainResult:
     """Train `model`, [B, 3, H, W] -> logits [B, classes, H, W], in place, and evaluate it.
 
@@ -115,7 +118,8 @@ def train(
     checkpoints: training resumes from the existing one, to the same weights as without a break. It writes others when
     they are due, after the last step, and when it is interrupted (KeyboardInterrupt) between two steps. until: a step
     after which this call ends; the schedule stays that of the recipe's steps, and a checkpoint past it is not used.
-    kind: what is learnt; default: the class of each pixel.
+    kind: what is learnt; default: the class of each pixel. predict: validation images whose classes are kept of the
+    evaluation.
 
     Raises:
         Diverged: the loss became infinite or NaN, or exploded.
@@ -123,9 +127,11 @@ def train(
         OSError: a checkpoint cannot be written; the previous one is still there.
     """
     guard, end = guard or nullcontext, min(until or recipe.steps, recipe.steps)
-    with torch.random.fork_rng(devices=_cuda_devices(device)):
+    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
         training = (kind or Training)(model, data, recipe, seed, device)
+        training.predicted = dict.fromkeys(predict, torch.empty(0))
         saved = checkpoints.read() if checkpoints else None
         if saved is not None and checkpoints and (checkpoints.step or 0) <= end:
             training.load(saved)
@@ -166,6 +172,7 @@ def train(
         curve=tuple(training.curve),
         evaluated=tuple(training.evaluated),
         best=training.best,
+        predicted=training.predicted,
     )
 
 
@@ -193,6 +200,7 @@ class Training:
         self.recent: list[float] = []
         self.evaluated: list[tuple[int, float]] = []
         self.best: Best | None = None
+        self.predicted: dict[int, Tensor] = {}
 
     def prepare(self) -> None:
         """Make the source of batches and what else views and losses need."""
@@ -276,8 +284,10 @@ class Training:
 
     def score(self, guard: Guard) -> Scores:
         """Return the scores of the network as it is on the validation split; the best have the highest mIoU."""
-        data, size = self.data, self.recipe.eval_batch_size
-        matrix = evaluate(self.model, data.val, data.num_classes, device=self.device, batch_size=size, guard=guard)
+        data, size, kept = self.data, self.recipe.eval_batch_size, self.predicted
+        matrix = evaluate(
+            self.model, data.val, data.num_classes, device=self.device, batch_size=size, guard=guard, predicted=kept
+        )
         return scores_of(matrix, data.classes)
 
     @contextmanager
@@ -346,14 +356,19 @@ def evaluate(
     device: torch.device | str = "cpu",
     batch_size: int = 8,
     guard: Guard | None = None,
+    predicted: dict[int, Tensor] | None = None,
 ) -> ConfusionMatrix:
-    """Return a model's confusion matrix on whole images, at the labels' size. The model is left in eval mode."""
-    guard = guard or nullcontext
+    """Return a model's confusion matrix on whole images, at the labels' size. The model is left in eval mode.
+
+    predicted: its keys are images whose classes, uint8 [H, W], become its values.
+    """
+    guard, kept = guard or nullcontext, predicted or {}
     model.eval()
     matrix = ConfusionMatrix(num_classes)
-    for images, labels in split.batches(batch_size, device):
+    for index, (images, labels) in enumerate(split.batches(batch_size, device)):
         with guard():
             logits = _logits(model, place(images, split.size), num_classes, True)
+            keep_classes(kept, index * batch_size, logits, images, labels)
             if isinstance(images, Tensor) and isinstance(labels, Tensor):
                 matrix.update(logits, labels)
                 continue
@@ -382,7 +397,3 @@ def _logits(model: nn.Module, images: Tensor, num_classes: int, channels_last: b
             f"got {list(logits.shape)}: build the model for {num_classes} classes"
         )
     return logits
-
-
-def _cuda_devices(device: torch.device | str) -> list[torch.device]:
-    return [torch.device(device)] if torch.device(device).type == "cuda" else []

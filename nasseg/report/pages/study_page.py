@@ -18,7 +18,7 @@ from nasseg.report.numbers import certainty
 from nasseg.report.numbers.columns import choices_of, rows_data
 from nasseg.report.numbers.content import Content, content_of
 from nasseg.report.numbers.front_view import View
-from nasseg.report.parts import summary, tables
+from nasseg.report.parts import predictions, tables
 from nasseg.report.parts.network_panel import published_detail, trial_detail
 from nasseg.report.sections import SECTIONS, Section
 
@@ -39,15 +39,17 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
         kicker="Design-space search",
         question=record.question.strip(),
         about=about(record.created, len(tables.front_rows(shown, view))),
-        headline=text(summary.headline(record, shown, view), summary.tiles(record, shown, view)),
         sections=text(*sections.values()),
         payload=payload(content, sections),
         details=_details(content),
+        pictures=_pictures(content),
         table=table_data([record], trials_frame(record)),
     )
 
 
-def whole_page(shared: bool, *, payload: object, details: Iterable[object], table: str, **parts: str) -> str:
+def whole_page(
+    shared: bool, *, payload: object, details: Iterable[object], pictures: object, table: str, **parts: str
+) -> str:
     """Return the page around its parts, with the script and its data."""
     script = bundle(*scripts_in("sections"), "page.js")
     plotly, code = ("", None) if shared else library()
@@ -58,6 +60,7 @@ def whole_page(shared: bool, *, payload: object, details: Iterable[object], tabl
         library=tag("script", Html(plotly), type="text/plain", id="library", data_src=LIBRARY if shared else None),
         payload=Html(packed_json(payload)),
         details=Html(packed_list(details)),
+        pictures=Html(packed_json(pictures)),
         table=Html(packed(table)),
         script=Html(script),
         **parts,
@@ -141,3 +144,10 @@ def _details(content: Content) -> Iterator[dict[str, Any]]:
         sure = certainty.group(content.certainty, trial, row) if outcome(trial) == "finished" else None
         yield trial_detail(shown, trial, front, sure, trials)
     yield from (published_detail(shown, point) for point in shown.published)
+
+
+def _pictures(content: Content) -> dict[str, Any]:
+    """Return what networks predict, for each row that has it."""
+    examples = content.record.examples
+    rows = {row: examples[t.number] for row, t in enumerate(content.shown.trials) if t.number in examples}
+    return predictions.data(rows)

@@ -9,16 +9,18 @@ from typing import Any
 
 from nasseg.report.html.markup import Html
 from nasseg.report.numbers.content import Content
+from nasseg.report.parts import answer
 from nasseg.report.sections import (
-    budget,
     cheap_figures,
     finished,
     front,
+    front_table,
     measured_again,
     origin,
     population,
     search_history,
     since,
+    totals,
 )
 
 
@@ -33,10 +35,11 @@ class Section:
 
 SECTIONS = (  # in the page's order
     Section(since.write),
+    Section(front.write, "budget", answer.data),
+    Section(totals.write),
     Section(finished.write),
     Section(measured_again.write),
-    Section(budget.write, "budget", budget.data),
-    Section(front.write),
+    Section(front_table.write),
     Section(population.write, "population", population.data),
     Section(cheap_figures.write),
     Section(search_history.write, "hypervolume", search_history.data),

@@ -24,8 +24,9 @@ from nasseg.records import Latency, Measurement, digest
 from nasseg.redaction import redact
 from nasseg.study.context import Context
 from nasseg.study.own_figures import add_own
+from nasseg.study.predictions import example_numbers, write_predictions
 from nasseg.study.store.trial_attributes import DEVIATIONS, INIT, WEIGHTS_ERROR, WEIGHTS_SHA256
-from nasseg.study.store.weight_store import CHECKPOINT, LAST, WeightStore
+from nasseg.study.store.weight_store import CHECKPOINT, LAST, PREDICTIONS, WeightStore
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.session import Failed, about_the_network, failures, train_network
 from nasseg.train.weights import save_weights
@@ -176,6 +177,7 @@ class Workshop:
                 on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
                 checkpoints=checkpoints,
                 until=job.until,
+                predict=() if job.until else example_numbers(len(data.val)),
                 init_sha256=context.accuracy.init,
             )
         except OSError as error:
@@ -194,6 +196,9 @@ class Workshop:
         try:
             notes[WEIGHTS_SHA256] = save_weights(model, folder / LAST)
             store.written(folder / LAST)
+            with self.lock.computing():
+                write_predictions(folder / PREDICTIONS, data, trained.result.predicted)
+            store.written(folder / PREDICTIONS)
             checkpoints.remove()
             store.remove(job.key, CHECKPOINT)
         except OSError as error:  # what was measured is kept

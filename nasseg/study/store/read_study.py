@@ -140,6 +140,7 @@ def _study_record(name: str, attributes: dict[str, Any], rows: tuple[TrialRow, .
             "space_file": attributes["space_file"],
             "searched_seconds": attributes.get("searched_seconds", 0.0),
             "price_per_hour": attributes.get("price_per_hour"),
+            "weights": attributes.get("weights"),
             **({"latency_reference": known} if (known := attributes.get("latency_reference")) else {}),
         },
     )

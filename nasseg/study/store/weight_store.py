@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
-
-from optuna.trial import FrozenTrial, TrialState
+from typing import TYPE_CHECKING, Any
 
 from nasseg.errors import UserError
 from nasseg.files import below, cache_folder
@@ -14,7 +12,11 @@ from nasseg.records import digest
 from nasseg.redaction import HIDDEN, keep_secret
 from nasseg.study.store.trial_attributes import EVAL_KEY, PUBLISHED, REUSED_FROM, is_interrupted, is_stopped
 
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
 LAST, CHECKPOINT = "last.pt", "checkpoint.pt"
+PREDICTIONS = "predictions.zip"  # beside the last weights, and removed with them
 
 
 def is_url(place: Path | str) -> bool:
@@ -78,6 +80,20 @@ class WeightStore:
             self._files.put_file(str(path), f"{there}.part")
             self._files.mv(f"{there}.part", there)
 
+    def read(self, key: str, name: str) -> bytes | None:
+        """Return a file's content; None if it is not there.
+
+        Raises:
+            OSError: it cannot be read.
+            UserError: the URL cannot be read, or the key is none.
+        """
+        path = below(Path(str(self.place)), key) / name
+        if not is_url(self.place):
+            return path.read_bytes() if path.is_file() else None
+        there = self._at(key, name)
+        content: bytes | None = self._files.cat_file(there) if self._files.exists(there) else None
+        return content
+
     def remove(self, key: str, name: str) -> None:
         """Remove a file, if it is there."""
         folder = below(Path(str(self.place)), key)
@@ -140,7 +156,7 @@ class Keeper:
         self._signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
         self._front: dict[str, list[float]] = {}  # costs by key
 
-    def learn(self, trial: FrozenTrial) -> None:
+    def learn(self, trial: "FrozenTrial") -> None:
         """Take in a trial that ended.
 
         Raises:
@@ -149,13 +165,14 @@ class Keeper:
         attributes, key = trial.user_attrs, trial.user_attrs.get(EVAL_KEY)
         if key is None or REUSED_FROM in attributes:
             return
-        if trial.state == TrialState.FAIL and not is_interrupted(trial):
+        state = trial.state.name
+        if state == "FAIL" and not is_interrupted(trial):
             self._remove(key, CHECKPOINT)
-        elif trial.state == TrialState.PRUNED and not is_stopped(trial) and self._keep != "all":
-            self._remove(key, LAST)  # over a limit after training
-        elif trial.state == TrialState.COMPLETE and PUBLISHED not in attributes:
+        elif state == "PRUNED" and not is_stopped(trial) and self._keep != "all":
+            self._remove(key, LAST, PREDICTIONS)  # over a limit after training
+        elif state == "COMPLETE" and PUBLISHED not in attributes:
             if self._keep == "none":
-                self._remove(key, LAST)
+                self._remove(key, LAST, PREDICTIONS)
             elif self._keep == "front":
                 self._keep_front(key, [sign * value for sign, value in zip(self._signs, trial.values, strict=True)])
 
@@ -163,16 +180,17 @@ class Keeper:
         """Remove the weights that a network makes needless: its own, or those of networks that it dominates."""
         if any(_dominates(other, costs) for name, other in self._front.items() if name != key):
             self._front.pop(key, None)
-            self._remove(key, LAST)
+            self._remove(key, LAST, PREDICTIONS)
             return
         for loser in [name for name, other in self._front.items() if name != key and _dominates(costs, other)]:
             del self._front[loser]
-            self._remove(loser, LAST)
+            self._remove(loser, LAST, PREDICTIONS)
         self._front[key] = costs
 
-    def _remove(self, key: str, name: str) -> None:
+    def _remove(self, key: str, *names: str) -> None:
         try:
-            self._store.remove(key, name)
+            for name in names:
+                self._store.remove(key, name)
         except OSError as error:
             reason = error.strerror or error
             raise UserError(f"cannot remove weights that are not kept from {self._store.place}: {reason}") from None

@@ -114,6 +114,20 @@ def classes_of(logits: Tensor, fitted: Sequence[int], shape: Size) -> Tensor:
     return torch.cat([part.argmax(1)[0] for _, part in map_back(logits, fitted, shape)]).byte()
 
 
+def keep_classes(
+    kept: dict[int, Tensor],
+    first: int,
+    logits: Tensor,
+    images: Tensor | Sequence[Tensor],
+    labels: Tensor | Sequence[Tensor],
+) -> None:
+    """Keep the classes, uint8 [H, W], of those images of a batch whose numbers are keys. first: the batch's first."""
+    for number in kept.keys() & range(first, first + len(logits)):
+        image, label = images[number - first], labels[number - first]
+        one = logits[number - first : number - first + 1]
+        kept[number] = classes_of(one, image.shape, (label.shape[0], label.shape[1])).cpu()
+
+
 def nearest_classes(classes: Tensor, fitted: Sequence[int], shape: Size) -> Tensor:
     """Return classes [*seen] of a placed image at its own size: each pixel's is that of the nearest."""
     rows, columns = (

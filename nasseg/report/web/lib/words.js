@@ -24,3 +24,9 @@ export function number(value, unit = "") {
   const text = size >= 1e4 ? Math.round(value).toLocaleString("en") : String(rounded(value));
   return `${text} ${unit}`.trimEnd();
 }
+
+// As Python's words.sentence: a capital first letter, unless the first word has capitals of its own (mIoU).
+export function sentence(text) {
+  const [word] = text.split(" ");
+  return word === word.toLowerCase() ? text.slice(0, 1).toUpperCase() + text.slice(1) : text;
+}

@@ -1,6 +1,7 @@
 // Shows networks side by side: what differs between them, and on demand what does not.
 
 import { byId, el } from "../lib/dom.js";
+import { comparedPredictions } from "./predictions.js";
 
 export class Compare {
   constructor(details, changed) {
@@ -61,6 +62,8 @@ export class Compare {
     box.addEventListener("change", () => ((this.everything = box.checked), this.draw()));
     const more = n ? el("label", { class: "control" }, box, ` Show also what is the same in all (${n})`) : "";
     const hint = this.rows.length < 2 ? el("p", { class: "note" }, "Choose another network to see the differences side by side.") : "";
-    this.node.replaceChildren(el("h3", {}, "Side by side"), hint, el("div", { class: "scroll", tabindex: 0 }, table), more);
+    const titles = Object.fromEntries(this.rows.map((row) => [row, this.details[row].title])), pictures = el("div");
+    comparedPredictions(this.rows, titles).then((shown) => pictures.replaceChildren(...shown));
+    this.node.replaceChildren(el("h3", {}, "Side by side"), hint, pictures, el("div", { class: "scroll", tabindex: 0 }, table), more);
   }
 }

@@ -1,0 +1,29 @@
+// Buttons that copy a text.
+
+// text: what is copied, as it is at the click. The button says for a moment that it was.
+export function copies(button, text) {
+  const label = button.textContent;
+  let timer = null;
+  button.addEventListener("click", async () => {
+    const done = await copy(text());
+    button.textContent = done ? "Copied" : "Not copied: the browser refused";
+    clearTimeout(timer);
+    timer = setTimeout(() => (button.textContent = label), 2000);
+  });
+}
+
+// The clipboard is not to be had everywhere on a file from the disk; the older way needs a selection.
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const field = document.createElement("textarea");
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  }
+}
