@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -150,7 +150,7 @@ def _open(study: Study, settings: RunSettings, context: Context) -> Record:
             "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
             "limits": study.limits,
             "command": settings.command,
-            "environment": vars(environment()),
+            "environment": asdict(environment()),
             "price_per_hour": study.file.price_per_hour,
             **({"trained_on": list(context.trained_on)} if context.trained_on else {}),
             **({"weights": str(context.weights)} if settings.runs is not None else {}),
