@@ -8,7 +8,7 @@ and `predictions.png`. A finished run is not trained again.
 import fcntl
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
@@ -24,6 +24,7 @@ from nasseg.errors import UserError
 from nasseg.families import Arch
 from nasseg.files import written_whole
 from nasseg.measure.cost import measure_cost
+from nasseg.own_code import only
 from nasseg.records import Accuracy, AccuracyProtocol, Measurement
 from nasseg.train.checkpoint import Checkpoints, on_cpu
 from nasseg.train.loop import Guard, evaluate, scores_of
@@ -53,8 +54,8 @@ class HeldOut:
 class Run:
     """The settings of a run.
 
-    label: the recipe's name in the protocol. family: FILE.py:CLASS for a user's own. evaluations: on the validation
-    split, evenly over the steps.
+    label: the recipe's name in the protocol. family: FILE.py:CLASS for a user's own. code: the user's own code that may
+    run, hash by source. evaluations: on the validation split, evenly over the steps.
     """
 
     arch: Arch
@@ -64,6 +65,7 @@ class Run:
     folder: Path
     label: str = ""
     family: str = ""
+    code: Mapping[str, str] = field(default_factory=dict)
     held_out: HeldOut | None = None
     device: str = "cpu"
     evaluations: int = EVALUATIONS
@@ -90,6 +92,7 @@ class Run:
             "data": self.data.fingerprint,
             "seed": self.seed,
             "starting weights": self.protocol.init,
+            **({"own code": dict(self.code)} if self.code else {}),
         }
 
     @property
@@ -166,7 +169,7 @@ def train_one(
         KeyboardInterrupt: it was interrupted; there is a checkpoint if that was between two steps.
     """
     try:
-        with failures("; try `accumulation` in the recipe", run.device), alone(run.folder):
+        with failures("; try `accumulation` in the recipe", run.device), only(run.code), alone(run.folder):
             stored = read_result(run)
             if stored is None:
                 stored = _train(run, guard, tell, on_progress)

@@ -226,6 +226,7 @@ class Retraining:
             seed=seed,
             folder=folder,
             family=str(member.arch["family"]),
+            code=self.searched.own_code,
             label=self.recipe.name or self.record.name,
             held_out=self.held_out,
             device=self.device,
