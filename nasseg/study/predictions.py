@@ -17,7 +17,7 @@ from nasseg.files import written_whole
 from nasseg.records import Example, StudyRecord
 from nasseg.study.store.storage import runs_folder
 from nasseg.study.store.trial_attributes import EVAL_KEY
-from nasseg.study.store.weight_store import PREDICTIONS, WeightStore
+from nasseg.study.store.weight_store import PREDICTIONS, WeightStore, recorded_place
 
 if TYPE_CHECKING:  # readers need no torch
     from torch import Tensor
@@ -54,7 +54,11 @@ def write_predictions(path: Path, data: "DataSet", predicted: Mapping[int, "Tens
 
 def with_examples(record: StudyRecord) -> StudyRecord:
     """Return the record with the examples of its front, as far as they were kept and can be read."""
-    store = WeightStore(record.extra.get("weights") or runs_folder(record.name))
+    place = record.extra.get("weights")
+    try:
+        store = WeightStore(recorded_place(place, record.name) if place else runs_folder(record.name))
+    except UserError:  # the record was changed by hand
+        return record
     front = [trial for trial, on in zip(record.trials, on_front(record).tolist(), strict=True) if on]
     found = {}
     for trial in front:

@@ -152,7 +152,7 @@ def test_steps_and_guards_are_counted(data):
         guard=Guard,
     )
     assert steps == [1, 2, 3]
-    assert len(entered) == 3 + 2
+    assert len(entered) == 1 + 3 + 2 + 1  # the beginning, steps, batches of the evaluation, and its end
 
 
 def test_classes_of_the_images_asked_for_are_those_of_the_last_evaluation(data, tmp_path):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ from nasseg.analyse.trials import on_front, outcome, trials_frame
 from nasseg.records import StudyRecord
 from nasseg.report.charts.front import CONFIG, axis_layout, axis_title, front_template, hover_texts, limit_shapes
 from nasseg.report.html.markup import Html, tag, text
-from nasseg.report.html.one_file import fill, library, packed, packed_json, policy, resource, scripts_in
+from nasseg.report.html.one_file import fill, library, packed, packed_json, packed_list, policy, resource, scripts_in
 from nasseg.report.html.scripts import bundle
 from nasseg.report.numbers import certainty
 from nasseg.report.numbers.columns import choices_of, rows_data
@@ -47,7 +47,9 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
     )
 
 
-def whole_page(shared: bool, *, payload: object, details: object, pictures: object, table: str, **parts: str) -> str:
+def whole_page(
+    shared: bool, *, payload: object, details: Iterable[object], pictures: object, table: str, **parts: str
+) -> str:
     """Return the page around its parts, with the script and its data."""
     script = bundle(*scripts_in("sections"), "page.js")
     plotly, code = ("", None) if shared else library()
@@ -57,7 +59,7 @@ def whole_page(shared: bool, *, payload: object, details: object, pictures: obje
         style=stylesheet(),
         library=tag("script", Html(plotly), type="text/plain", id="library", data_src=LIBRARY if shared else None),
         payload=Html(packed_json(payload)),
-        details=Html(packed_json(details)),
+        details=Html(packed_list(details)),
         pictures=Html(packed_json(pictures)),
         table=Html(packed(table)),
         script=Html(script),
@@ -134,15 +136,14 @@ def front_data(name: str, view: View) -> dict[str, Any]:
     }
 
 
-def _details(content: Content) -> list[dict[str, Any]]:
-    """Return the panel's data for each row: trials in their order, then published networks."""
+def _details(content: Content) -> Iterator[dict[str, Any]]:
+    """Yield the panel's data for each row: trials in their order, then published networks."""
     shown = content.shown
     trials = {trial.number: trial for trial in shown.trials}
-    details = []
     for row, (trial, front) in enumerate(zip(shown.trials, on_front(shown).tolist(), strict=True)):
         sure = certainty.group(content.certainty, trial, row) if outcome(trial) == "finished" else None
-        details.append(trial_detail(shown, trial, front, sure, trials))
-    return details + [published_detail(shown, point) for point in shown.published]
+        yield trial_detail(shown, trial, front, sure, trials)
+    yield from (published_detail(shown, point) for point in shown.published)
 
 
 def _pictures(content: Content) -> dict[str, Any]:

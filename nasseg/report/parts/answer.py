@@ -113,12 +113,14 @@ def answer(content: Content, figure: str, budget: float) -> Html:
     weakest = [tag("span", part, class_="poor" if poor else None) for part, poor in _weakest(trial)]
     listed = [part for span in weakest for part in (", ", span)][1:]
     basis = _basis(record, trial, content.certainty)
+    axis = content.figures[figure]
+    best = f"Best with {axis.label} up to {words.number(budget, axis.unit)}."
     return text(
         tag("p", tag("strong", link(found.number), " ", family_of(trial), ran), class_="name"),
         tag("ul", *figures, class_="figures"),
         tag("p", "Weakest classes: ", *listed, class_="weakest") if listed else None,
         tag("p", *_comparison(content, figure, budget)),
-        tag("p", f"Based on {basis}.", class_="note") if basis else None,
+        tag("p", best, f" Based on {basis}." if basis else None, class_="note"),
         tag("p", f"{words.sentence(DISTURBED)}.", class_="warning") if is_disturbed(trial) else None,
     )
 

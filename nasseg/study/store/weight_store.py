@@ -1,13 +1,13 @@
 """The weights of a study's networks: a folder for each eval_key, below a path or an fsspec URL."""
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from nasseg.errors import UserError
-from nasseg.files import cache_folder
+from nasseg.files import below, cache_folder
 from nasseg.records import digest
 from nasseg.redaction import HIDDEN, keep_secret
 from nasseg.study.store.trial_attributes import EVAL_KEY, PUBLISHED, REUSED_FROM, is_interrupted, is_stopped
@@ -28,6 +28,20 @@ def weights_place(runs: str, study: str) -> Path | str:
     return f"{runs.rstrip('/')}/{study}" if is_url(runs) else Path(runs).resolve() / study
 
 
+def recorded_place(place: Any, study: str) -> Path | str:
+    """Return the place of a study's weights as its record names it.
+
+    Raises:
+        UserError: it is none, for it does not end with the study's name.
+    """
+    name = study.partition("@")[0]
+    if not (isinstance(place, str) and place.endswith(f"/{name}") and ".." not in place.split("/")):
+        raise UserError(
+            f"the weights of study {name!r} lie in a folder of that name, got {place!r}: the record was changed by hand"
+        )
+    return place
+
+
 @dataclass(frozen=True)
 class WeightStore:
     """Weights below a path, read and written directly, or below a URL, through a folder of this machine."""
@@ -43,10 +57,9 @@ class WeightStore:
         Raises:
             UserError: the URL cannot be read, or the key is none.
         """
-        _require_key(key)
         if not is_url(self.place):
-            return Path(self.place) / key
-        local = cache_folder() / "weights" / digest(str(self.place)) / key
+            return below(Path(self.place), key)
+        local = below(cache_folder() / "weights" / digest(str(self.place)), key)
         local.mkdir(parents=True, exist_ok=True)
         for name in (LAST, CHECKPOINT):
             if self._files.exists(self._at(key, name)):
@@ -74,9 +87,8 @@ class WeightStore:
             OSError: it cannot be read.
             UserError: the URL cannot be read, or the key is none.
         """
-        _require_key(key)
+        path = below(Path(str(self.place)), key) / name
         if not is_url(self.place):
-            path = Path(self.place) / key / name
             return path.read_bytes() if path.is_file() else None
         there = self._at(key, name)
         content: bytes | None = self._files.cat_file(there) if self._files.exists(there) else None
@@ -84,20 +96,29 @@ class WeightStore:
 
     def remove(self, key: str, name: str) -> None:
         """Remove a file, if it is there."""
-        _require_key(key)
+        folder = below(Path(str(self.place)), key)
         if not is_url(self.place):
-            (Path(self.place) / key / name).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
         elif self._files.exists(self._at(key, name)):
             self._files.rm_file(self._at(key, name))
 
-    def check(self) -> None:
-        """Check that a URL can be opened here.
+    def check(self, elsewhere: bool = False) -> None:
+        """Check that a URL can be opened here, or that a folder can be written, unless jobs write it `elsewhere`.
 
         Raises:
             UserError: it cannot.
         """
         if is_url(self.place):
             self._files  # noqa: B018
+        if elsewhere or is_url(self.place):
+            return
+        try:
+            Path(self.place).mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=self.place).close()
+        except OSError as error:
+            raise UserError(
+                f"cannot write weights into {self.place}: {error.strerror}; name another folder with --runs"
+            ) from None
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
@@ -118,12 +139,6 @@ class WeightStore:
 
     def _at(self, key: str, name: str) -> str:
         return f"{self._opened[1]}/{key}/{name}"
-
-
-def _require_key(key: str) -> None:
-    """Refuse what would lead out of the folder: a record may say anything."""
-    if not re.fullmatch(r"\w[\w.@-]*", key):
-        raise UserError(f"a network's key is letters, digits and -, got {key!r}: the record was changed by hand")
 
 
 def _dominates(one: list[float], other: list[float]) -> bool:

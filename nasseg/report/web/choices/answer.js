@@ -103,7 +103,7 @@ export class Answer {
 
   // Name, figures, weakest classes and what they rest on, as Python writes them for the first budget.
   card({ first, other, published }) {
-    const { figures, families, ran, disturbed } = this.rows, { unit } = figures[this.figure];
+    const { figures, families, ran, disturbed } = this.rows, { label, unit } = figures[this.figure];
     if (first === undefined) return [el("p", {}, `No finished network is within ${number(this.budget, unit)} and all limits of the study.`)];
     const [basis, weakest] = this.cards[first], as = first in ran ? `, published as ${ran[first]}` : "";
     const order = [...new Set([this.gain.name, this.figure, ...Object.keys(figures)])].slice(0, 3).map((name) => figures[name]);
@@ -114,7 +114,7 @@ export class Answer {
       el("ul", { class: "figures" }, ...shown.map((of) => el("li", {}, el("strong", {}, number(of.values[first], of.unit)), ` ${of.label}`))),
       classes.length ? el("p", { class: "weakest" }, "Weakest classes: ", ...classes) : null,
       el("p", {}, ...this.comparison(first, other, published)),
-      this.bases[basis] ? el("p", { class: "note" }, `Based on ${this.bases[basis]}.`) : null,
+      el("p", { class: "note" }, `Best with ${label} up to ${number(this.budget, unit)}.`, this.bases[basis] ? ` Based on ${this.bases[basis]}.` : ""),
       first in disturbed ? el("p", { class: "warning" }, `${sentence(disturbed[first])}.`) : null,
     ].filter(Boolean);
   }
