@@ -111,21 +111,21 @@ def _bar(cells: Sequence[str]) -> str:
 def latex(comparison: Comparison) -> str:
     """Return the comparison as a LaTeX table (booktabs)."""
     table = grid(comparison)
-    rows = [" & ".join(map(_tex, row)) + r" \\" for row in table.rows]
+    rows = [" & ".join(map(tex, row)) + r" \\" for row in table.rows]
     return (
         "\n".join(
             [
                 r"\begin{table}",
                 r"\centering",
-                rf"\caption{{{_tex(_title(comparison))}}}",
+                rf"\caption{{{tex(_title(comparison))}}}",
                 rf"\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}",
                 r"\toprule",
-                " & ".join(map(_tex, table.heads)) + r" \\",
+                " & ".join(map(tex, table.heads)) + r" \\",
                 r"\midrule",
                 *rows,
                 r"\bottomrule",
                 r"\end{tabular}",
-                *(rf"\par\footnotesize {_tex(note)}" for note in (comparison.conclusion, *table.notes)),
+                *(rf"\par\footnotesize {tex(note)}" for note in (comparison.conclusion, *table.notes)),
                 r"\end{table}",
             ]
         )
@@ -133,9 +133,10 @@ def latex(comparison: Comparison) -> str:
     )
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
+    """Return text for LaTeX, with all that is special to it escaped."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {c: "\\" + c for c in "&%$#_{}"} | {"±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}"}
+    special |= {c: "\\" + c for c in "&%$#_{}"} | {"±": r"$\pm$", "×": r"$\times$", "<": r"\textless{}", ">": r"\textgreater{}"}
     special |= {"[": "{[}"}  # after the end of a row or a rule, a bare [ would open its argument
     return "".join(special.get(character, character) for character in text)
 
