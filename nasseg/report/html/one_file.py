@@ -21,6 +21,11 @@ def resource(name: str) -> str:
     return (_WEB / name).read_text(encoding="utf-8")
 
 
+def scripts_in(folder: str) -> list[str]:
+    """Return the names of the scripts in a folder of report/web."""
+    return [f"{folder}/{path.name}" for path in sorted((_WEB / folder).glob("*.js"))]
+
+
 def fill(template: str, **parts: str) -> str:
     """Fill a template of this package; parts that are not `Html` are escaped."""
     return Template(resource(template)).substitute({key: text(part) for key, part in parts.items()})

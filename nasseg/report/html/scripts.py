@@ -13,8 +13,8 @@ _IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "(\.[\w./-]+\.js)";\n', re.M
 _EXPORT = re.compile(r"^export ((?:async )?function|class|const) (\w+)", re.MULTILINE)
 
 
-def bundle(entry: str) -> str:
-    """Return the script of a page: the module `entry` after all that it imports, each once.
+def bundle(*entries: str) -> str:
+    """Return the script of a page: the modules in this order, each once and after all that it imports.
 
     Raises:
         ValueError: a module imports a name that is not exported, imports itself by way of others, or has a form that
@@ -22,7 +22,8 @@ def bundle(entry: str) -> str:
     """
     parts: dict[str, str] = {}  # dependencies first
     exports: dict[str, list[str]] = {}
-    _join(entry, parts, exports, ())
+    for entry in entries:
+        _join(entry, parts, exports, ())
     return '"use strict";\n' + "".join(parts.values())
 
 

@@ -13,7 +13,7 @@ from nasseg.analyse.trials import on_front, outcome, trials_frame
 from nasseg.records import StudyRecord
 from nasseg.report.charts.front import CONFIG, front_figures, hover_texts
 from nasseg.report.html.markup import Html, tag, text
-from nasseg.report.html.one_file import fill, library, packed, packed_json, policy, resource
+from nasseg.report.html.one_file import fill, library, packed, packed_json, policy, resource, scripts_in
 from nasseg.report.html.scripts import bundle
 from nasseg.report.numbers import certainty
 from nasseg.report.numbers.columns import choices_of, rows_data
@@ -49,7 +49,7 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
 
 def whole_page(shared: bool, *, payload: object, details: object, table: str, **parts: str) -> str:
     """Return the page around its parts, with the script and its data."""
-    script = bundle("page.js")
+    script = bundle(*scripts_in("sections"), "page.js")
     plotly, code = ("", None) if shared else library()
     return fill(
         "page.html",

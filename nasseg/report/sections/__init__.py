@@ -1,4 +1,7 @@
-"""The sections of a study's page, one module each: `write` returns it, or None where there is nothing to show."""
+"""The sections of a study's page, one module each: `write` returns it, or None where there is nothing to show.
+
+The script of a section is the file in report/web/sections that says its `key`; the page begins it with its data.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

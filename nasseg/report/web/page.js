@@ -3,13 +3,14 @@
 import { Front } from "./charts/front.js";
 import { placeLabels } from "./charts/labels.js";
 import { walkMarks } from "./charts/marks.js";
-import { PopulationCharts } from "./charts/population.js";
 import { Budget } from "./choices/budget.js";
 import { Filter } from "./choices/filter.js";
 import { byId, el, sortBy } from "./lib/dom.js";
 import { csvOf, jsonOf, save } from "./lib/download.js";
+import { followLinks, remember, setting } from "./lib/fragment.js";
 import { loadLibrary, unpack } from "./lib/load.js";
 import { onPaper } from "./lib/paper.js";
+import { beginSections } from "./lib/sections.js";
 import { Compare } from "./network/compare.js";
 import { panelOf } from "./network/panel.js";
 
@@ -26,25 +27,14 @@ async function start() {
   let packed = null;
   const details = () => (packed ??= unpack("details").then(JSON.parse)); // the panels' contents: only when asked for
   const panel = byId("panel"), rows = new Map(data.rows.keys.map((key, row) => [key, row]));
-  const low = byId("hypervolume"), tableRows = [...document.querySelectorAll("#front-table tbody tr")];
-  const over = byId("over");
-  over?.addEventListener("change", () => drawHistory());
+  const tableRows = [...document.querySelectorAll("#front-table tbody tr")];
   const rowOf = (line) => rows.get(line.id.replace("trial-", ""));
 
-  const drawHistory = () => {
-    const { data: traces, layout } = data.hypervolume[over?.value ?? "trial"];
-    const kept = traces.map((trace) => ({ ...filter.trace(trace), visible: !filter.hidden.has(trace.legendgroup) }));
-    const shown = { ...layout, showlegend: traces.length > 2, dragmode: false };
-    return Plotly.react(low, kept, shown, { ...data.config, displayModeBar: false });
-  };
   const filter = new Filter(data, () => {
     front.draw(false);
     budget?.update();
-    population?.draw();
     for (const line of tableRows) line.hidden = !filter.keeps(rowOf(line));
-    drawHistory();
-    const note = byId("population-filter");
-    if (note) note.hidden = !filter.active;
+    for (const { draw } of sections) draw?.();
   });
   let front = null; // drawn once, with the budget in it
   const budget = byId("budget-slider") && new Budget(data, filter, (figure, value) => front?.setBudget(figure, value));
@@ -72,18 +62,15 @@ async function start() {
     opened = row;
     mark();
     for (const line of tableRows) line.classList.toggle("chosen", line.id === `trial-${detail.key}`);
-    if (detail.key !== undefined) history.replaceState(null, "", `#trial-${detail.key}`);
+    if (detail.key !== undefined) remember({ trial: detail.key });
     const { top, bottom } = panel.getBoundingClientRect();
     if (jump || top > innerHeight * 0.7) {
       panel.focus({ preventScroll: true });
       if (top < 0 || top > innerHeight * 0.5 || bottom < 0) (innerWidth > 860 ? byId("front") : panel).scrollIntoView({ block: "start" });
     }
   };
-  const population = data.population && byId("population") && new PopulationCharts(data, filter, open);
-  const openLink = (hash, jump) => {
-    const row = rows.get(hash.replace("#trial-", ""));
-    return row === undefined ? null : open(row, jump);
-  };
+  const sections = beginSections({ data, filter, open, toggle });
+  const openTrial = (key, jump) => (rows.has(key) ? open(rows.get(key), jump) : null);
 
   front.node.on("plotly_click", ({ event, points }) => {
     if (points[0].customdata !== undefined) (event?.shiftKey ? toggle : open)(points[0].customdata, false);
@@ -94,7 +81,7 @@ async function start() {
     const link = event.target.closest("a[href^='#trial-']");
     if (!link) return;
     event.preventDefault();
-    openLink(link.hash, true);
+    openTrial(link.hash.replace("#trial-", ""), true);
   });
   byId("go").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -114,14 +101,11 @@ async function start() {
   byId("csv").addEventListener("click", async () => save(`${file}.csv`, "text/csv", csvOf((await trials()).trials)));
   byId("json").addEventListener("click", async () => save(`${file}.json`, "application/json", jsonOf(await trials())));
 
-  onPaper(() => population?.start(open));
-  if (location.hash.startsWith("#trial-")) await openLink(location.hash, false);
+  onPaper(() => sections.forEach(({ print }) => print?.()));
+  followLinks();
+  await openTrial(setting("trial"), false);
   document.body.dataset.drawn = "yes";
-  setTimeout(async () => {
-    await drawHistory();
-    low.on("plotly_click", (event) => event.points[0].customdata >= 0 && open(event.points[0].customdata, true));
-    setTimeout(details, 300); // so that the first click need not wait for them
-  });
+  setTimeout(details, 300); // so that the first click need not wait for them
 }
 
 start();

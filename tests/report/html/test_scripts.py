@@ -60,7 +60,7 @@ def test_what_cannot_be_joined_is_refused(web, page, other, why):
 
 def test_every_script_is_on_a_page():
     """No module is left behind when its page no longer needs it."""
-    joined = scripts.bundle("page.js") + scripts.bundle("tables_page.js")
+    joined = scripts.bundle(*one_file.scripts_in("sections"), "page.js") + scripts.bundle("tables_page.js")
     names = {
         "$" + re.sub(r"\W", "_", str(path.relative_to(one_file._WEB).with_suffix("")))
         for path in one_file._WEB.rglob("*.js")

@@ -29,7 +29,7 @@ def test_a_click_on_a_mark_shows_its_network(visit, written, record):
     page.mouse.click(*position(page, row))
     trial = record.trials[row]
     panel = opened(page, trial.number)
-    assert page.evaluate("location.hash") == f"#trial-{trial.number}"
+    assert page.evaluate("location.hash") == f"#trial={trial.number}"
     assert f"#{trial.number} {trial.arch['family']}" in panel
     for key, value in trial.arch.items():
         assert key == "family" or key in panel

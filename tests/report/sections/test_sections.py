@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from nasseg.report import sections
+from nasseg.report.html.one_file import scripts_in
 from nasseg.report.html.scripts import bundle
 from nasseg.report.numbers.content import content_of
 from nasseg.report.pages.study_page import render
@@ -19,8 +20,8 @@ def test_every_module_of_sections_is_on_the_page():
 def test_what_a_section_gives_its_script_is_read():
     keys = [section.key for section in sections.SECTIONS if section.data]
     assert len({*keys}) == len(keys)
-    script = bundle("page.js")
-    assert [key for key in keys if f"data.{key}" not in script] == []
+    script = bundle(*scripts_in("sections"), "page.js")
+    assert [key for key in keys if f"data.{key}" not in script and f'section("{key}",' not in script] == []
 
 
 def test_the_page_is_the_sections_in_their_order():

@@ -1,24 +1,25 @@
 // Charts of the population: one parameter at a time, all by importance, and networks as lines.
 
 import { byId } from "../lib/dom.js";
+import { section } from "../lib/sections.js";
 
-export class PopulationCharts {
-  constructor(data, filter, open) {
-    Object.assign(this, { data: data.population, config: data.config, hover: data.hover, filter, drawn: false });
+class PopulationCharts {
+  constructor(charts, { data, filter, open }) {
+    Object.assign(this, { data: charts, config: data.config, hover: data.hover, filter, open, drawn: false });
     this.names = ["effects", "edf", "importance", "parallel"];
     byId("parameter").addEventListener("change", () => this.choose(byId("parameter").value));
     // Far below the fold: drawn when the reader comes near, or has nothing else to wait for.
-    this.eye = new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && this.start(open), { rootMargin: "600px" });
+    this.eye = new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && this.start(), { rootMargin: "600px" });
     this.eye.observe(byId("population"));
-    setTimeout(() => this.start(open), 1500);
+    setTimeout(() => this.start(), 1500);
   }
 
-  async start(open) {
+  start() {
     if (this.drawn) return;
     this.drawn = true;
     this.eye.disconnect();
     this.choose(byId("parameter").value);
-    const rows = (event) => open(event.points[0].customdata, true);
+    const rows = (event) => this.open(event.points[0].customdata, true);
     for (const name of ["effects", "parallel"]) byId(name).on("plotly_click", (event) => event.points[0].customdata !== undefined && rows(event));
     byId("importance").on("plotly_click", (event) => {
       byId("parameter").value = event.points[0].customdata;
@@ -36,6 +37,7 @@ export class PopulationCharts {
 
   // Python computes importance and means over all networks. Networks, distributions and lines follow the filter.
   draw() {
+    byId("population-filter").hidden = !this.filter.active;
     if (!this.drawn) return;
     const { effects, edf } = this.chosen;
     this.show("effects", effects, effects.data.map((trace) => this.filter.trace(trace)));
@@ -77,3 +79,8 @@ export class PopulationCharts {
     });
   }
 }
+
+section("population", (charts, page) => {
+  const population = new PopulationCharts(charts, page);
+  return { draw: () => population.draw(), print: () => population.start() };
+});

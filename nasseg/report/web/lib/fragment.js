@@ -1,0 +1,35 @@
+// The address's fragment, key=value&..., holds what the reader has set, so that a copied link shows the same.
+// No other module reads or writes it; each owner of a setting has keys of its own.
+
+// "#trial-12" comes from a plain link to a trial.
+const entries = () => new URLSearchParams(location.hash.slice(1).replace(/^trial-(?=[^=&]+$)/, "trial="));
+
+// The value of a key as text; null where it is not set.
+export function setting(key) {
+  return entries().get(key);
+}
+
+// [key, value] of each key that begins so.
+export function settingsFrom(start) {
+  return [...entries()].filter(([key]) => key.startsWith(start));
+}
+
+// Sets keys: {key: value}; null, undefined and "" remove one. Keys keep their order, and no step is added to the
+// browser's history.
+export function remember(changes) {
+  const kept = entries();
+  for (const [key, value] of Object.entries(changes)) {
+    if (value === null || value === undefined || value === "") kept.delete(key);
+    else kept.set(key, value);
+  }
+  const text = [...kept].map((pair) => pair.map(plain).join("=")).join("&");
+  history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
+}
+
+// Encoded, but for the signs that a fragment may hold as they are.
+const plain = (text) => encodeURIComponent(text).replace(/%(?:2C|3A|2F|40|3B)/g, decodeURIComponent);
+
+// A link to other settings of the page that is shown already: shows them.
+export function followLinks() {
+  addEventListener("hashchange", () => location.hash.includes("=") && location.reload());
+}

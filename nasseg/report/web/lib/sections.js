@@ -1,0 +1,13 @@
+// Scripts of single sections: each gives what begins it, and the page begins all of them when its data are there.
+
+const found = [];
+
+// begin: called with the section's data and the page, {data, filter, open, toggle}; returns {draw, print}, both optional:
+// draw is called when the filter changes, print draws before the page is printed what is not drawn yet.
+export function section(key, begin) {
+  found.push([key, begin]);
+}
+
+export function beginSections(page) {
+  return found.flatMap(([key, begin]) => (page.data[key] ? [begin(page.data[key], page)] : []));
+}
