@@ -27,6 +27,14 @@ OUTCOMES = {
 # Attributes that a report shows elsewhere, or that only the search needs.
 _HIDDEN = {"arch_id", "eval_key", "lease", "constraints", "continues", "stopped_at_rung"}
 
+# Names of figures in the panel -> 1 where more is better, -1 where less is; a comparison's best.
+BETTER = {
+    **dict.fromkeys(("mIoU", "pixel accuracy", "field of view"), 1),
+    **dict.fromkeys(("training time", "median", "p90", "p99", "interquartile range"), -1),
+    **dict.fromkeys(("multiply-adds", "parameters", "FLOPs as fvcore counts", "activations"), -1),
+    **dict.fromkeys(map(label_of, ("peak_activation_bytes", "eager_memory_bytes")), -1),
+}
+
 Trials = Mapping[int, TrialRow]  # by number
 
 

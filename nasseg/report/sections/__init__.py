@@ -36,7 +36,7 @@ SECTIONS = (  # in the page's order
     Section(finished.write),
     Section(measured_again.write),
     Section(budget.write, "budget", budget.data),
-    Section(front.write),
+    Section(front.write, "paper", front.data),
     Section(population.write, "population", population.data),
     Section(cheap_figures.write),
     Section(search_history.write, "hypervolume", search_history.data),

@@ -1,12 +1,14 @@
 """The front: the chart with its controls and filter, the panel, and the table below."""
 
+from typing import Any
+
 from nasseg.analyse.parameters import Population
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill, resource
 from nasseg.report.numbers import certainty
 from nasseg.report.numbers.content import Content
 from nasseg.report.numbers.front_view import View
-from nasseg.report.parts import filters, summary, tables
+from nasseg.report.parts import filters, for_paper, summary, tables
 
 
 def write(content: Content) -> Html | None:
@@ -24,12 +26,19 @@ def write(content: Content) -> Html | None:
     )
 
 
+def data(content: Content) -> dict[str, Any]:
+    """Return what the script copies for a paper."""
+    record = content.record
+    return {"study": record.name, "latex": for_paper.latex_front(record), "bibtex": for_paper.bibtex(record)}
+
+
 def front_section(view: View, *, guide: str = "guide.html", **parts: Html | None) -> Html:
     """Return the section of these parts. guide: the file of what the panel says before a network is chosen."""
     axes = {"x": "Across", "y": "Upwards", "z": "Third"}
     selects = {f"{letter}_axis": summary.axis_select(view, letter, title) for letter, title in axes.items()}
     filled = {name: text(part) for name, part in parts.items()}
-    return Html(fill("front.html", guide=Html(resource(guide)), **selects, **filled))
+    files = {"guide": Html(resource(guide)), "save": Html(resource("save_figure.html"))}
+    return Html(fill("front.html", **files, **selects, **filled))
 
 
 def levels_of(networks: Population) -> dict[str, list[str]]:

@@ -41,14 +41,16 @@ async function start() {
   front = new Front(data, filter, budget && [budget.figure, budget.budget]);
 
   let opened = null, compare = null;
-  const mark = () => front.choose([...(opened === null ? [] : [opened]), ...(compare?.rows ?? [])]);
+  const mark = () => front.choose(opened === null ? [] : [opened], compare?.rows ?? []);
   const toggle = async (row) => {
-    compare ??= new Compare(await details(), () => {
+    compare ??= new Compare(await details(), data.better, () => {
       mark();
+      for (const { mark: also } of sections) also?.(compare.rows);
       for (const line of tableRows) line.querySelector("input").checked = compare.rows.includes(rowOf(line));
       const button = panel.querySelector(".pick");
       if (button) button.textContent = pickLabel(opened);
     });
+    if (!compare.rows.length && opened !== null && opened !== row) compare.toggle(opened);
     compare.toggle(row);
   };
   const pickLabel = (row) => (compare?.rows.includes(row) ? "Remove from the comparison" : "Compare");

@@ -6,7 +6,7 @@ import { byId } from "../lib/dom.js";
 // choice must not move.
 export class Front {
   constructor(data, filter, budget) {
-    Object.assign(this, { data, filter, budget, node: byId("front"), chosen: [], ranges: null });
+    Object.assign(this, { data, filter, budget, node: byId("front"), chosen: [], compared: [], ranges: null });
     this.letters = ["x", "y", "z"].filter((letter) => byId(`${letter}-axis`));
     for (const letter of this.letters) {
       byId(`${letter}-axis`).addEventListener("change", () => this.changeAxis(letter));
@@ -83,12 +83,13 @@ export class Front {
   at(figure) {
     const found = this.chosen.flatMap((row) => {
       for (const trace of figure.data) {
-        const i = trace.meta === "steps" ? -1 : trace.customdata.indexOf(row);
-        if (i >= 0) return [[trace.x[i], trace.y[i]]];
+        const i = trace.meta === "steps" ? -1 : trace.customdata.indexOf(row), place = this.compared.indexOf(row);
+        if (i >= 0) return [[trace.x[i], trace.y[i], place < 0 ? "" : `<b>${place + 1}</b>`]];
       }
       return [];
     });
-    return { x: found.map((point) => point[0]), y: found.map((point) => point[1]) };
+    const [x, y, text] = [0, 1, 2].map((i) => found.map((point) => point[i]));
+    return { x, y, text, mode: "markers+text", textposition: "top right", textfont: { size: 14 } };
   }
 
   // The best trade-off of the two objectives among what the filter keeps, in a group if there is a line for each.
@@ -132,8 +133,10 @@ export class Front {
     });
   }
 
-  choose(rows) {
-    this.chosen = rows;
+  // Rings around marks; those that are compared are numbered.
+  choose(rows, compared) {
+    this.chosen = [...rows.filter((row) => !compared.includes(row)), ...compared];
+    this.compared = compared;
     this.draw(false);
   }
 }

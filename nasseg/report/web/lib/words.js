@@ -24,3 +24,8 @@ export function number(value, unit = "") {
   const text = size >= 1e4 ? Math.round(value).toLocaleString("en") : String(rounded(value));
   return `${text} ${unit}`.trimEnd();
 }
+
+// A word of a command, quoted where a shell would read it otherwise.
+export function shellWord(text) {
+  return /^[\w@%+=:,./#-]+$/.test(text) && !text.startsWith("#") ? text : `'${text.replaceAll("'", `'"'"'`)}'`;
+}
