@@ -6,18 +6,19 @@ from typing import Any
 
 import pandas as pd
 
-from nasseg.analyse.trials import trial_figures, trials_frame
+from nasseg.analyse.trials import outcome, trial_figures, trials_frame
 from nasseg.records import StudyRecord, TrialRow
 
 
 def all_trials(record: StudyRecord) -> pd.DataFrame:
     """Return a row for each trial, with a column for each figure and each parameter.
 
-    Columns: those of `nasseg.analyse.trials.trials_frame` without `arch`, every further figure that was measured
+    Columns: those of `nasseg.analyse.trials.trials_frame` without `arch`, the trial's outcome, every further figure that was measured
     (p90 and p99 among them), the IoU of each class as `iou.CLASS`, then every field of the architectures: `decoder`,
     nested ones as `encoder_settings.depth`. A field that has the name of another column is called `arch.NAME`.
     """
     frame = trials_frame(record).drop(columns="arch")
+    frame.insert(3, "outcome", [outcome(trial) for trial in record.trials])
     figures = pd.DataFrame([trial_figures(trial) | _class_iou(trial) for trial in record.trials], index=frame.index)
     known = {*frame, *figures}
     fields = [_flat(trial.arch or {}) for trial in record.trials]

@@ -34,7 +34,7 @@ from nasseg.report.pages.study_page import about, front_data, table_data, whole_
 from nasseg.report.parts import summary, tables
 from nasseg.report.parts.filters import filter_controls
 from nasseg.report.parts.network_panel import published_detail, trial_detail
-from nasseg.report.sections import origin, search_history
+from nasseg.report.sections import every_trial, origin, search_history
 from nasseg.report.sections.front import front_section
 
 
@@ -87,6 +87,7 @@ class Several:
             sections=text(
                 section("comparable", "Which figures compare", *self.comparable()),
                 self.front() if finished else None,
+                every_trial.trials_section() if finished else None,
                 section("search", "Hypervolume in one box", *self.hypervolume()) if finished else None,
                 section("studies", "Study by study", self.study_table(), self.ranks()),
                 section("origin", "Where these figures come from", *map(self.origin, range(len(self.records)))),
@@ -97,6 +98,7 @@ class Several:
                 "rows": rows_data(self.merged, self.view, self.choices()),
                 "budget": None,
                 "paper": {},
+                "trials": every_trial.columns_of(self.merged, ["study"]),
                 "population": None,
             },
             details=self.details(),

@@ -12,6 +12,7 @@ from nasseg.report.numbers.content import Content
 from nasseg.report.sections import (
     budget,
     cheap_figures,
+    every_trial,
     finished,
     front,
     measured_again,
@@ -37,6 +38,7 @@ SECTIONS = (  # in the page's order
     Section(measured_again.write),
     Section(budget.write, "budget", budget.data),
     Section(front.write, "paper", front.data),
+    Section(every_trial.write, "trials", every_trial.data),
     Section(population.write, "population", population.data),
     Section(cheap_figures.write),
     Section(search_history.write, "hypervolume", search_history.data),

@@ -33,7 +33,7 @@ function forPaper(node, width, height) {
   const traces = data.filter(({ meta }) => meta !== "selected").map((trace) => {
     const marker = trace.marker && { ...trace.marker, size: trace.marker.size * 0.62, line: { ...trace.marker.line, width: 0.8 } };
     return { ...trace, marker, ...(trace.textfont ? { textfont: { ...trace.textfont, color: INK, size: size(7) } } : {}) };
-  }); // prettier-ignore
+  });
   const axis = (letter) => {
     const old = layout[`${letter}axis`] ?? {};
     return { ...old, color: INK, gridcolor: GRID, linecolor: FRAME, tickcolor: FRAME, title: { ...old.title, standoff: 4, font: { size: size(8) } } };
@@ -47,7 +47,7 @@ function forPaper(node, width, height) {
       ...layout, width, height, autosize: false, showlegend: true, legend, shapes, xaxis: axis("x"), yaxis: axis("y"),
       font: { ...layout.font, size: size(8), color: INK }, paper_bgcolor: "white", plot_bgcolor: "white", margin: { l: 8, r: 8, t: 8, b: 8 },
     },
-  }; // prettier-ignore
+  };
 }
 
 // The corner of the plot with the fewest marks.

@@ -33,7 +33,7 @@ export class Compare {
       for (const [name, text] of detail.arch) add("Architecture", name, column, text);
       const groups = detail.groups.length > 1 ? detail.groups.filter(({ title }) => title !== "Objectives") : detail.groups; // they come again
       for (const group of groups) for (const [name, text] of group.figures) add(group.title, name, column, text, this.better[name]);
-      for (const [name, iou] of detail.iou ?? []) add("IoU by class, %", name, column, iou === null ? "absent" : iou.toFixed(1), 1);
+      for (const [name, iou] of detail.iou ?? []) add("IoU by class", name, column, iou === null ? "absent" : `${iou.toFixed(1)} %`, 1);
     });
     return [...found.values()];
   }
@@ -111,7 +111,7 @@ function valueOf(text) {
 
 // Percentages differ in points, all else in percent.
 function difference(value, first, text) {
-  const points = / %$/.test(text) || /^[\d.]+$/.test(text), by = points ? value - first : (100 * (value - first)) / Math.abs(first);
+  const points = / %$/.test(text), by = points ? value - first : (100 * (value - first)) / Math.abs(first);
   const size = Math.abs(by).toLocaleString("en", { maximumSignificantDigits: 3, maximumFractionDigits: 2, roundingPriority: "lessPrecision" });
   return `${by < 0 ? "−" : "+"}${size}${points ? "" : " %"}`;
 }
