@@ -150,7 +150,8 @@ def latex(comparison: Comparison) -> str:
 def tex(text: str) -> str:
     """Return text for LaTeX, with all that is special to it escaped."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {c: "\\" + c for c in "&%$#_{}"} | {"±": r"$\pm$", "×": r"$\times$", "<": r"\textless{}", ">": r"\textgreater{}"}
+    special |= {c: "\\" + c for c in "&%$#_{}"} | {"<": r"\textless{}", ">": r"\textgreater{}"}
+    special |= {"±": r"$\pm$", "\u00d7": r"$\times$"}
     special |= {"[": "{[}"}  # after the end of a row or a rule, a bare [ would open its argument
     return "".join(special.get(character, character) for character in text)
 

@@ -127,7 +127,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     for digits in ((1,), (1, 2, 5), tuple(range(1, 10))):
         ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
         ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) >= 4:
+        if len(ticks) >= 3:
             break
     return ticks
 

@@ -13,9 +13,9 @@ from nasseg.records import StudyRecord, TrialRow
 def all_trials(record: StudyRecord) -> pd.DataFrame:
     """Return a row for each trial, with a column for each figure and each parameter.
 
-    Columns: those of `nasseg.analyse.trials.trials_frame` without `arch`, the trial's outcome, every further figure that was measured
-    (p90 and p99 among them), the IoU of each class as `iou.CLASS`, then every field of the architectures: `decoder`,
-    nested ones as `encoder_settings.depth`. A field that has the name of another column is called `arch.NAME`.
+    Columns: those of `nasseg.analyse.trials.trials_frame` without `arch`, the trial's outcome, every further figure
+    that was measured (p90 and p99 among them), the IoU of each class as `iou.CLASS`, then every field of the
+    architectures, nested ones as `encoder_settings.depth`. A field named as another column is called `arch.NAME`.
     """
     frame = trials_frame(record).drop(columns="arch")
     frame.insert(3, "outcome", [outcome(trial) for trial in record.trials])

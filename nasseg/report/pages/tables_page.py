@@ -157,7 +157,9 @@ def _section(one: Comparison, figure: go.Figure, speed: go.Figure | None) -> Htm
     laid = grid(one)
     notes = tag("ul", *(tag("li", note) for note in laid.notes), class_="notes")
     room = f"height: {figure.layout.height}px; min-width: {(figure.layout.meta or {}).get('needs', 0)}px"
-    drawn = tag("div", class_="figure", data_figure=one.name, style=room, role="img", aria_label=f"Figure of {one.citation}")
+    drawn = tag(
+        "div", class_="figure", data_figure=one.name, style=room, role="img", aria_label=f"Figure of {one.citation}"
+    )
     body = [
         tag("p", tag("span", in_words(one.verdict), class_="said"), said, class_="conclusion"),
         tag("div", drawn, class_="scroll table"),
@@ -165,12 +167,16 @@ def _section(one: Comparison, figure: go.Figure, speed: go.Figure | None) -> Htm
     ]
     if speed:
         label = f"Speed and accuracy in {one.citation}"
-        shown = tag("div", class_="figure", data_figure=f"{one.name} speed", style="height: 360px", role="img", aria_label=label)
+        shown = tag(
+            "div", class_="figure", data_figure=f"{one.name} speed", style="height: 360px", role="img", aria_label=label
+        )
         body += [tag("h3", "Speed and accuracy, as the paper prints them"), tag("div", shown, class_="scroll table")]
     body.append(notes if len(laid.notes) < 4 else tag("details", tag("summary", "Notes and protocols"), notes))
     copy = tag("button", "Copy as LaTeX", type="button", data_latex=one.name)
     body.append(tag("p", copy, class_="actions script"))
-    summary = tag("summary", tag("h2", f"{one.citation}: {one.title}"), _badges(one), tag("p", one.question, class_="asks"))
+    summary = tag(
+        "summary", tag("h2", f"{one.citation}: {one.title}"), _badges(one), tag("p", one.question, class_="asks")
+    )
     facts = {"data_paper": one.paper, "data_cells": _architecture(one)[0], "data_trend": _trend(one)}
     return tag("section", tag("details", summary, *body, class_="one"), id=one.name, **facts)
 

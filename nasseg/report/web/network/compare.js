@@ -2,6 +2,7 @@
 
 import { COLOURS, curves } from "./curve.js";
 import { scheduleDiagram, stageDiagram } from "./diagram.js";
+import { isDrawable, topologyDiagram } from "./topology.js";
 import { byId, el } from "../lib/dom.js";
 
 export class Compare {
@@ -82,7 +83,7 @@ export class Compare {
     const charts = [...overlay("rungs", "mIoU at their rungs, %", "mIoU", true), ...overlay("curve", "Training loss", "loss", false)];
     const drawn = this.rows.map((row, i) => {
       const detail = this.details[row], stages = detail.stages?.some((stage) => stage[0]) ? [stageDiagram(detail)] : [];
-      return el("div", {}, el("h4", {}, number(i), detail.title), ...stages, ...(detail.schedules ?? []).flatMap(scheduleDiagram));
+      return el("div", {}, el("h4", {}, number(i), detail.title), ...stages, isDrawable(detail.blocks) ? topologyDiagram(detail.blocks) : null, ...(detail.schedules ?? []).flatMap(scheduleDiagram));
     });
     return [charts.length ? el("div", { class: "halves drawn" }, ...charts) : "", drawn.some((one) => one.children.length > 1) ? el("div", { class: "row drawn" }, ...drawn) : ""];
   }
