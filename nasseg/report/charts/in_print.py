@@ -135,20 +135,25 @@ def log_ticks(low: float, high: float) -> list[float]:
 def _draw_limits(axes: "Axes", x: Axis, y: Axis) -> None:
     """Draw a dashed line with its value for each limit within the range."""
     dashed: dict[str, Any] = {"color": MUTED, "linewidth": 0.8, "linestyle": (0, (4, 2)), "zorder": 4}
-    words: dict[str, Any] = {"fontsize": 7, "color": MUTED, "xytext": (-2, -2), "textcoords": "offset points"}
+    words: dict[str, Any] = {"fontsize": 7, "color": MUTED, "textcoords": "offset points"}
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     for value in x.limit.values():
         if left <= value <= right:
             axes.axvline(value, **dashed)
             label = f"limit {number(value, x.unit)}"
-            place: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "rotation": 90, "ha": "right", "va": "top"}
-            axes.annotate(label, (value, 1), **place, **words)
+            place: dict[str, Any] = {
+                "xycoords": axes.get_xaxis_transform(),
+                "rotation": 90,
+                "ha": "right",
+                "va": "bottom",
+            }
+            axes.annotate(label, (value, 0), xytext=(-2, 3), **place, **words)
     for value in y.limit.values():
         if low <= value <= high:
             axes.axhline(value, **dashed)
             label = f"limit {number(value, y.unit)}"
             place = {"xycoords": axes.get_yaxis_transform(), "ha": "right", "va": "top"}
-            axes.annotate(label, (1, value), **place, **words)
+            axes.annotate(label, (1, value), xytext=(-2, -2), **place, **words)
     axes.set(xlim=(left, right), ylim=(low, high))
 
 

@@ -31,8 +31,8 @@ function forPaper(node, width, height) {
   const { data, layout } = structuredClone({ data: node.data, layout: node.layout });
   const size = (points) => points * POINT;
   const traces = data.filter(({ meta }) => meta !== "selected").map((trace) => {
-    const marker = trace.marker && { ...trace.marker, size: trace.marker.size * 0.62, line: { ...trace.marker.line, width: 0.8 } };
-    return { ...trace, marker, ...(trace.textfont ? { textfont: { ...trace.textfont, color: INK, size: size(7) } } : {}) };
+    const marker = { ...trace.marker, size: trace.marker?.size * 0.62, line: { ...trace.marker?.line, width: 0.8 } };
+    return { ...trace, ...(trace.marker ? { marker } : {}), ...(trace.textfont ? { textfont: { ...trace.textfont, color: INK, size: size(7) } } : {}) };
   });
   const axis = (letter) => {
     const old = layout[`${letter}axis`] ?? {};
