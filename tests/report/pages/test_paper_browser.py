@@ -138,6 +138,10 @@ def test_every_trial_is_found_sorted_and_opened(visit, written, record):
     assert page.locator("#trials-box tr[data-at='1'] input").is_checked()
     page.click("#trials-box tr[data-at='0'] td:nth-child(3)")
     opened(page, shown[0].removeprefix("#"))
+    page.focus("#trials-box")
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowUp", "Enter"):
+        page.keyboard.press(key)
+    opened(page, shown[1].removeprefix("#"))
     page.fill("#trials-find", "latncy>3")
     assert "There is no column latncy" in page.inner_text("#trials-count")
     page.fill("#trials-find", "miou>high")

@@ -32,20 +32,20 @@ function forPaper(node, width, height) {
   const size = (points) => points * POINT;
   const traces = data.filter(({ meta }) => meta !== "selected").map((trace) => {
     const marker = { ...trace.marker, size: trace.marker?.size * 0.62, line: { ...trace.marker?.line, width: 0.8 } };
-    return { ...trace, ...(trace.marker ? { marker } : {}), ...(trace.textfont ? { textfont: { ...trace.textfont, color: INK, size: size(7) } } : {}) };
+    return { ...trace, legendgroup: undefined, showlegend: trace.meta !== "steps" && trace.showlegend, ...(trace.marker ? { marker } : {}), ...(trace.textfont ? { textfont: { ...trace.textfont, color: INK, size: size(7) } } : {}) };
   });
   const axis = (letter) => {
     const old = layout[`${letter}axis`] ?? {};
     return { ...old, color: INK, gridcolor: GRID, linecolor: FRAME, tickcolor: FRAME, title: { ...old.title, standoff: 4, font: { size: size(8) } } };
   };
-  const legend = { orientation: "v", ...corner(node), bgcolor: "rgba(255,255,255,0.85)", font: { size: size(7), color: INK }, borderwidth: 0 };
+  const legend = { orientation: "v", ...corner(node), bgcolor: "rgba(255,255,255,0.85)", font: { size: size(7), color: INK }, borderwidth: 0, tracegroupgap: 0 };
   const shapes = (layout.shapes ?? []).filter(({ label }) => label?.text !== "budget");
   for (const { label } of shapes) if (label) label.font = { ...label.font, size: size(7) };
   return {
     traces,
     layout: {
       ...layout, width, height, autosize: false, showlegend: true, legend, shapes, xaxis: axis("x"), yaxis: axis("y"),
-      font: { ...layout.font, size: size(8), color: INK }, paper_bgcolor: "white", plot_bgcolor: "white", margin: { l: 8, r: 8, t: 8, b: 8 },
+      font: { ...layout.font, size: size(8), color: INK }, paper_bgcolor: "white", plot_bgcolor: "white", margin: { l: 8, r: 8, t: shapes.some(({ x0, x1 }) => x0 === x1) ? 20 : 8, b: 8 },
     },
   };
 }

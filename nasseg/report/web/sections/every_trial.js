@@ -49,6 +49,7 @@ class Trials {
     this.table = el("table", { "aria-rowcount": this.all.length + 1 }, el("colgroup", {}, el("col", { style: "width: 4ch" }), ...widths), el("thead", {}, el("tr", {}, el("th", { scope: "col" }, el("span", { class: "heard" }, "Compare")), ...this.heads)), this.body);
     this.box.replaceChildren(this.table);
     this.box.addEventListener("scroll", () => (this.waiting ??= requestAnimationFrame(() => ((this.waiting = null), this.draw()))));
+    this.box.addEventListener("keydown", (event) => this.walk(event));
     this.body.addEventListener("click", ({ target }) => {
       const line = target.closest("tr[data-at]");
       if (!line) return;
@@ -57,6 +58,19 @@ class Trials {
       if (target.matches("input")) this.page.toggle(row);
       else if (!String(getSelection())) this.page.open(row, true);
     });
+  }
+
+  // Arrows go from row to row, Enter opens one, Space compares it: thousands of rows are one stop of the Tab key.
+  walk(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity }[event.key], row = this.rows[this.at] && this.rowOf(this.rows[this.at]);
+    if (event.target !== this.box || !(step || [" ", "Enter"].includes(event.key))) return;
+    event.preventDefault();
+    if (!step) return row === undefined ? null : event.key === "Enter" ? this.page.open(row, true) : this.page.toggle(row);
+    this.at = Math.max(0, Math.min(this.rows.length - 1, (this.at ?? -1) + step));
+    const top = this.at * HEIGHT, room = this.box.clientHeight - 2 * HEIGHT;
+    this.box.scrollTop = Math.min(top, Math.max(this.box.scrollTop, top - room));
+    this.draw();
+    byId("mark").textContent = this.body.querySelector(".chosen")?.textContent ?? "";
   }
 
   // In characters, of the longest of an even sample of its texts.
@@ -102,6 +116,7 @@ class Trials {
       this.rows.sort((a, b) => known(b) - known(a) || sign * before(a, b)); // unknown ones last, whichever way
     }
     this.box.scrollTop = 0;
+    this.at = null;
     this.draw();
   }
 
@@ -120,11 +135,11 @@ class Trials {
   line(trial, at) {
     const row = this.rowOf(trial), cells = this.columns.map((column) => {
       const text = this.text(column, trial);
-      const shown = column.name === "number" && row !== undefined ? el("a", { href: `#trial-${this.page.data.rows.keys[row]}` }, text) : text;
+      const shown = column.name === "number" && row !== undefined ? el("a", { href: `#trial-${this.page.data.rows.keys[row]}`, tabindex: -1 }, text) : text;
       return el("td", { class: column.number ? "number" : "", title: text }, shown);
     });
-    const pick = row === undefined ? "" : el("input", { type: "checkbox", "aria-label": `Compare ${this.page.data.rows.keys[row]}` });
+    const pick = row === undefined ? "" : el("input", { type: "checkbox", tabindex: -1, "aria-label": `Compare ${this.page.data.rows.keys[row]}` });
     if (pick) pick.checked = this.compared.includes(row);
-    return el("tr", { "data-at": at, "aria-rowindex": at + 2 }, el("td", {}, pick), ...cells);
+    return el("tr", { "data-at": at, "aria-rowindex": at + 2, class: at === this.at ? "chosen" : "" }, el("td", {}, pick), ...cells);
   }
 }
