@@ -15,7 +15,8 @@ def test_tab_goes_through_all_that_can_be_set_in_order_and_shows_where_it_is(vis
     page.evaluate("document.getElementById('filters').open = true")
     expected = page.evaluate(
         """() => [...document.querySelectorAll("a, button, input, select, summary, [tabindex='0']")].filter(
-        (e) => e.tabIndex >= 0 && e.checkVisibility() && !e.closest(".modebar")).map((e, i) => (e.dataset.place = String(i)))"""
+        (e) => e.tabIndex >= 0 && e.checkVisibility() && !e.closest(".modebar")
+        ).map((e, i) => (e.dataset.place = String(i)))"""
     )
     reached = []
     for _ in range(len(expected) + 12):

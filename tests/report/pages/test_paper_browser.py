@@ -57,7 +57,7 @@ def test_the_chart_is_saved_as_wide_as_a_column_or_a_page(visit_copying, written
     name, png = saved(page, "png")
     assert name.endswith("latency_ms-miou.png")
     with Image.open(io.BytesIO(png)) as image:
-        assert image.size == (3 * 661, 3 * 330)
+        assert image.size == (3 * 661, 3 * 331)
     page.select_option("#x-axis", "macs")
     page.click("#save-figure [data-format=pdf]")
     page.wait_for_selector("#save-message:has-text('nasseg figure')")
