@@ -76,9 +76,9 @@ def test_front_and_report_read_the_storage(searched, tmp_path):
 def test_a_front_is_drawn_and_written_for_a_paper(searched):
     folder, _ = searched
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    assert nasseg("figure", "tiny", cwd=folder).stdout == "figure: tiny-latency_ms-miou.pdf\n"
-    assert (folder / "tiny-latency_ms-miou.pdf").read_bytes().startswith(b"%PDF")
-    done = nasseg("figure", "tiny", "--x", "macs", "--wide", "-o", "a.svg", cwd=folder)
+    assert nasseg("figure", "tiny", cwd=folder).stdout == "figure: tiny-macs-miou.pdf\n"
+    assert (folder / "tiny-macs-miou.pdf").read_bytes().startswith(b"%PDF")
+    done = nasseg("figure", "tiny", "--x", "latency_ms", "--wide", "-o", "a.svg", cwd=folder)
     assert done.stdout == "figure: a.svg\n"
     assert nasseg("front", "tiny", "--latex", cwd=folder).stdout.startswith("\\begin{table}\n")
     assert nasseg("front", "tiny", "--bibtex", cwd=folder).stdout.startswith("@")
