@@ -14,8 +14,9 @@ def without(*names):
 
 import nasseg
 without("torch", "optuna", "ray", "pandas", "plotly", "pydantic", "yaml")
-from nasseg.cli import show_front, search
+from nasseg.cli import show_front, search, spaces
 without("numpy")  # `one_thread_for_samplers` would be too late
+spaces.list_variants()
 show_front.front("fake", storage=sys.argv[1])
 search.status("fake", storage=sys.argv[1])
 without("torch", "optuna", "ray", "pandas", "scipy", "sqlalchemy")
@@ -39,7 +40,7 @@ assert optuna.logging.get_verbosity() == level
 
 
 def test_each_step_loads_what_it_needs_and_changes_nothing_of_others(tmp_path):
-    """Check reports without torch, and `front` and `status` without Optuna and pandas.
+    """Check reports and `variants` without torch, and `front` and `status` without Optuna and pandas.
 
     The classes of torch and the log of Optuna stay as they were. Times are for tests/benchmarks.
     """

@@ -1,19 +1,22 @@
 """The generator: five papers, one file each, and the published networks as rows of data.
 
-The list is explicit. Variants live in `variants/<family>.yaml`, each row with its citation.
+The list is explicit. Variants live in `variants/<family>.yaml`, each row with its citation. They are listed without
+torch, which is imported with the first Arch.
 """
 
 import importlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from nasseg.errors import UserError, unknown
-from nasseg.families.arch import Arch, Feature, Segmenter
 from nasseg.own_code import load_code
+
+if TYPE_CHECKING:
+    from nasseg.families.arch import Arch, Feature, Segmenter
 
 __all__ = [
     "FAMILIES",
@@ -41,6 +44,12 @@ FAMILIES = {name: place for name, place, _ in _LIST}
 PAPERS = {name: paper for name, _, paper in _LIST if paper}
 
 
+def __getattr__(name: str) -> Any:
+    if name not in ("Arch", "Feature", "Segmenter"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("nasseg.families.arch"), name)
+
+
 @dataclass(frozen=True)
 class Variant:
     """A published architecture: a row of data."""
@@ -52,12 +61,14 @@ class Variant:
     note: str = ""
 
 
-def get_family(name: str) -> type[Arch]:
+def get_family(name: str) -> "type[Arch]":
     """Return the Arch class of a built-in family, or of a user's own: `file.py:Class` or `package.module:Class`.
 
     Raises:
         UserError: no family has that name, or the class is no Arch.
     """
+    from nasseg.families.arch import Arch
+
     if ":" in name:
         arch_class, _ = load_code(name)
         if not (isinstance(arch_class, type) and issubclass(arch_class, Arch)):
@@ -84,7 +95,7 @@ def variants() -> dict[str, Variant]:
     return found
 
 
-def make_arch(name: str, /, **params: Any) -> Arch:
+def make_arch(name: str, /, **params: Any) -> "Arch":
     """Return the arch of a variant or a family, with fields replaced by `params`.
 
     Raises:
@@ -98,7 +109,7 @@ def make_arch(name: str, /, **params: Any) -> Arch:
     raise unknown("variant or family", name, [*known, *FAMILIES])
 
 
-def build_model(arch: Arch | str, num_classes: int = 19) -> Segmenter:
+def build_model(arch: "Arch | str", num_classes: int = 19) -> "Segmenter":
     """Build the model in eval mode: [B, 3, H, W] -> logits [B, num_classes, H, W] at the input's size."""
     if num_classes < 1:
         raise UserError(f"num_classes must be at least 1, got {num_classes}")
@@ -106,5 +117,5 @@ def build_model(arch: Arch | str, num_classes: int = 19) -> Segmenter:
     return built.build(num_classes).eval()
 
 
-def arch_of(settings: dict[str, Any]) -> Arch:
+def arch_of(settings: dict[str, Any]) -> "Arch":
     return make_arch(settings["family"], **{name: value for name, value in settings.items() if name != "family"})
