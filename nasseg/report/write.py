@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote
 
+from markdown_it import MarkdownIt
 from plotly.offline import get_plotlyjs
 
 from nasseg import words
@@ -50,7 +51,8 @@ def write_index(folder: Path | str) -> Path:
     """Write a folder's index.html: its reports, the latest study first, with question, date and the front's size.
 
     It also lists pages of tables, and each subfolder with an index.html or a README.md, with its data and its first
-    picture. Everything is read from the files themselves; other pages are left out.
+    picture. A README.md becomes a page beside it, for browsers. Everything is read from the files themselves; other
+    pages are left out.
 
     Raises:
         UserError: the file cannot be written.
@@ -77,7 +79,8 @@ def write_index(folder: Path | str) -> Path:
     cards = [*tables, *(card for path in sorted(root.glob("*/")) if (card := _folder_card(path)))]
     body = tag("div", table, class_="scroll", tabindex="0") if rows else tag("p", "There is no report here yet.")
     beside = text(tag("h2", "Beside them"), tag("div", *cards, class_="cards")) if cards else None
-    return _write(root / INDEX, fill("index.html", style=stylesheet(), body=body, beside=text(beside)))
+    parts = {"title": "Reports", "kicker": "Design-space search", "style": stylesheet()}
+    return _write(root / INDEX, fill("index.html", **parts, body=body, beside=text(beside)))
 
 
 def _folder_card(folder: Path) -> Html | None:
@@ -85,16 +88,25 @@ def _folder_card(folder: Path) -> Html | None:
     page = next((path for name in (INDEX, "README.md") if (path := folder / name).is_file()), None)
     if page is None:
         return None
+    text_of = page
     if page.name == INDEX:
         head = _Head(page)
         title, said = head.title.strip(), head.facts.get("nasseg-tables") or head.facts.get("description", "")
     else:
-        with page.open(encoding="utf-8", errors="replace") as file:
-            title, said = next((line[2:].strip() for line in file if line.startswith("# ")), ""), ""
+        lines = page.read_text(encoding="utf-8", errors="replace").splitlines()
+        title, said = next((line[2:].strip() for line in lines if line.startswith("# ")), folder.name), ""
+        page = _text_page(page.with_suffix(".html"), title, [line for line in lines if line != f"# {title}"])
     pictures = [path for kind in ("png", "svg") for path in sorted(folder.glob(f"*.{kind}"))]
-    data = sorted(path for kind in ("csv", "json", "md") for path in folder.glob(f"*.{kind}") if path != page)
+    data = sorted(path for kind in ("csv", "json", "md") for path in folder.glob(f"*.{kind}") if path != text_of)
     files = [[f"{folder.name}/{path.name}" for path in paths] for paths in (pictures[:1], data)]
     return _card(f"{folder.name}/{page.name}", title or folder.name, said, *files)
+
+
+def _text_page(target: Path, title: str, lines: Sequence[str]) -> Path:
+    """Write a page of a text in Markdown; markup in it stays text."""
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render("\n".join(lines))
+    parts = {"title": title, "kicker": "Reports", "style": stylesheet()}
+    return _write(target, fill("index.html", **parts, body=Html(body), beside=""))
 
 
 def _card(page: str, title: str, said: str, pictures: Sequence[str] = (), data: Sequence[str] = ()) -> Html:

@@ -4,6 +4,7 @@ Every trace names its rows in `customdata` and its part in `meta`; the page swap
 """
 
 import html
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from nasseg.words import number, sentence
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; shapes repeat the distinction.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# The same, darker where they need it to stand out from a white or a dark page by a contrast of 3.
+EDGES = ("#0A78B8", "#C45500", "#00825F", "#B25A8D", "#A87000", "#2A84B8")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
 FILL = "rgba(0,114,178,0.08)"
@@ -24,7 +27,7 @@ CONFIG = {
     "responsive": True,
     "displaylogo": False,
     "showSendToCloud": False,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+    "modeBarButtonsToRemove": ["autoScale2d"],
 }
 
 
@@ -33,14 +36,20 @@ def mark(index: int) -> tuple[str, str]:
     return COLOURS[index % len(COLOURS)], SYMBOLS[(index + index // len(COLOURS)) % len(SYMBOLS)]
 
 
+def tint(colour: str) -> str:
+    """Return a see-through colour, for the inside of pale marks; their edges are as clear as those of others."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.25)"
+
+
 def escape(text: str) -> str:
     """Escape text for Plotly, which knows some markup and &lt; &gt; &amp;, but not &quot;."""
     return html.escape(text, quote=False)
 
 
-def front_figures(view: View) -> dict[str, dict[str, go.Figure]]:
-    """Draw the front over each ordered pair of axes: x -> y -> figure."""
-    return {x: {y: front_figure(view, x, y) for y in view.axes if y != x} for x in view.axes}
+def wrapped(text: str, width: int) -> str:
+    """Return text in lines of that many letters, for Plotly."""
+    return "<br>".join(map(escape, textwrap.wrap(text, width)))
 
 
 def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.Figure:
@@ -48,9 +57,10 @@ def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.F
     across, up = view.axes[x or view.x], view.axes[y or view.y]
     lines = view.steps.get(across.name, {}).get(up.name, [[]])
     traces = [_steps(view, across, up, rows, index if len(lines) > 1 else None) for index, rows in enumerate(lines)]
-    for kind, rows_by_group in (("over", view.over), ("dominated", view.dominated), ("front", view.front)):
+    parts = (("unfinished", view.unfinished), ("over", view.over), ("dominated", view.dominated), ("front", view.front))
+    for kind, rows_by_group in parts:
         for index, group in enumerate(view.groups):
-            if kind != "over" or rows_by_group[group]:
+            if kind in ("dominated", "front") or rows_by_group[group]:
                 traces.append(_group(view, across, up, group, index, rows_by_group[group], kind))
     traces.append(_published(view, across, up))
     traces.append(_scatter(view, across, up, [], "selected", marker=_ring(INK), hoverinfo="skip", showlegend=False))
@@ -103,10 +113,28 @@ def hypervolume_figure(*histories: History | None, names: Sequence[str] = ()) ->
     return go.Figure(data=traces, layout=layout)
 
 
+def front_template(view: View) -> dict[str, Any]:
+    """Return the figure of the first two axes without its points, which the page fills in for any two columns.
+
+    Each trace names its rows in `customdata`, the published networks too.
+    """
+    figure = front_figure(view).to_plotly_json()
+    for trace in figure["data"]:
+        for key in ("x", "y", "text", "hovertext", "error_x", "error_y"):
+            trace.pop(key, None)
+        if trace["meta"] == "published":
+            trace |= {"customdata": view.published, "text": [escape(name) for name in view.names]}
+    return figure
+
+
+def axis_title(axis: Axis) -> str:
+    """Return an axis's title as plain text: Latency (median), ms."""
+    return sentence(axis.label) + (f", {axis.unit}" if axis.unit else "")
+
+
 def axis_layout(axis: Axis) -> dict[str, Any]:
-    unit = f", {axis.unit}" if axis.unit else ""
     layout: dict[str, Any] = {
-        "title": {"text": escape(sentence(axis.label) + unit)},
+        "title": {"text": escape(axis_title(axis))},
         "type": "log" if axis.log else "linear",
     }
     layout["tickformat"] = "~s" if axis.thousands else ""
@@ -114,10 +142,10 @@ def axis_layout(axis: Axis) -> dict[str, Any]:
 
 
 def limit_shapes(axis: Axis, letter: str) -> list[dict[str, Any]]:
-    """Return a dashed line across the plot for each limit of an axis, with its value beside it."""
+    """Return a dashed line across the plot for each limit of an axis, with its value beside it, inside the plot."""
     other = "y" if letter == "x" else "x"
-    place = ("end", "right") if letter == "x" else ("start", "left")
-    label: dict[str, Any] = {"textposition": place[0], "xanchor": place[1], "yanchor": "bottom", "textangle": 0}
+    place = ("end", "right", "top") if letter == "x" else ("start", "left", "bottom")
+    label: dict[str, Any] = dict(zip(("textposition", "xanchor", "yanchor"), place, strict=True), textangle=0)
     label["font"] = {"size": 11, "color": MUTED}
     line = {"type": "line", "layer": "between", "line": {"color": MUTED, "width": 1.2, "dash": "dash"}}
     across = {f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
@@ -145,11 +173,13 @@ def _scatter(view: View, x: Axis, y: Axis, rows: Sequence[int], role: str, **mor
 
 def _group(view: View, x: Axis, y: Axis, group: str, index: int, rows: list[int], kind: str) -> go.Scatter:
     colour, symbol = mark(index)
-    marker: dict[str, Any] = {"color": colour, "symbol": symbol, "size": 7, "opacity": 0.3}
-    if kind == "over":
-        marker |= {"symbol": f"{symbol}-open", "opacity": 0.8, "line": {"width": 1.2}}
+    edge = EDGES[index % len(EDGES)]
+    marker: dict[str, Any] = {"color": tint(colour), "symbol": symbol, "size": 7, "opacity": 0.9}
+    marker["line"] = {"color": edge, "width": 1}
+    if kind in ("over", "unfinished"):
+        marker |= {"symbol": f"{symbol}-open", "color": edge, "line": {"width": 1.2}}
     if kind == "front":
-        marker |= {"size": 11, "opacity": 1, "line": {"color": "white", "width": 1.2}}
+        marker |= {"color": colour, "size": 11, "opacity": 1}
     spreads = {} if kind != "front" else {**_spread(view, x, "x", rows, colour), **_spread(view, y, "y", rows, colour)}
     return _scatter(
         view,
@@ -199,11 +229,14 @@ def _published(view: View, x: Axis, y: Axis) -> go.Scatter:
 def _steps(view: View, x: Axis, y: Axis, rows: list[int], group: int | None) -> go.Scatter:
     """Draw the best trade-off of two objectives alone: the best y of trials with at most, or at least, that much x.
 
+    Over the trial's number: the best so far.
+
     group: the family or study it belongs to, if there is a line for each.
     """
     colour, dash = (
         ("#9aa5b1", "solid") if group is None else (COLOURS[group % len(COLOURS)], DASHES[group % len(DASHES)])
     )
+    name = "best so far" if x.name == "number" else "best trade-off of these two"
     line = {"shape": "vh" if x.direction == "maximize" else "hv", "color": colour, "width": 1.2, "dash": dash}
     return _scatter(
         view,
@@ -213,7 +246,7 @@ def _steps(view: View, x: Axis, y: Axis, rows: list[int], group: int | None) -> 
         "steps",
         mode="lines",
         line=line,
-        name="best trade-off of these two",
+        name=name,
         hoverinfo="skip",
         legendgroup=None if group is None else str(group),
     )

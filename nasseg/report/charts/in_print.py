@@ -79,7 +79,14 @@ def draw_front(figure: "Figure", view: View, x: Axis, y: Axis) -> None:
     for index, group in enumerate(view.groups):
         colour, symbol = mark(index)
         shape: dict[str, Any] = {"marker": _MARKERS[symbol], "linestyle": "none", "color": colour}
-        axes.plot(*at(view.over[group]), **shape, markersize=3, markerfacecolor="none", markeredgewidth=0.6, zorder=2)
+        axes.plot(
+            *at(view.over[group] + view.unfinished[group]),
+            **shape,
+            markersize=3,
+            markerfacecolor="none",
+            markeredgewidth=0.6,
+            zorder=2,
+        )
         axes.plot(*at(view.dominated[group]), **shape, markersize=3, alpha=0.35, markeredgewidth=0, zorder=3)
         edge = {"markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
         axes.plot(*at(view.front[group]), **shape, **edge, label=group.replace("$", r"\$"), zorder=5)

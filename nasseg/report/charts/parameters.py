@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nasseg.analyse.parameters import Population, importance_frame
-from nasseg.report.charts.front import COLOURS, DASHES, INK, MUTED, escape, figure_layout, mark
+from nasseg.report.charts.front import COLOURS, DASHES, INK, MUTED, escape, figure_layout, mark, wrapped
 from nasseg.report.numbers.front_view import Axis
 from nasseg.words import number, percent, sentence
 
@@ -170,8 +170,8 @@ def parallel_figure(
     }
     columns = [_levels_on_axis(population.choices[name], list(places)) for name in parameters]
     columns += [_scaled(axis, [values[row] for row in places.values()]) for axis, values in figures.values()]
-    titles = [escape(name).replace(".", ".<br>", 1) for name in parameters]
-    titles += [escape(sentence(axis.label)).replace(" ", "<br>", 1) for axis, _ in figures.values()]
+    titles = [wrapped(name.replace(".", ". ", 1), 16).replace(". ", ".") for name in parameters]
+    titles += [wrapped(sentence(axis.label), 16) for axis, _ in figures.values()]
     lines = np.stack([places for places, _ in columns], axis=1) if columns else np.empty((len(places), 0))
     order = {row: i for i, row in enumerate(places.values())}
     best = [row for row in front if row in order]
@@ -210,8 +210,21 @@ def parallel_figure(
     x |= {"showgrid": False, "showline": False, "ticks": "", "tickangle": 0, "tickfont": {"size": 11}}
     y = {"visible": False, "range": [-0.18, 1.08]}
     layout = {**figure_layout(x, y), "annotations": labels, "shapes": rules}
+    # For the page, which turns a stretch of an axis into a choice of levels, or a range of a figure.
+    ends = {name: _ends([values[row] for row in places.values()]) for name, (_, values) in figures.items()}
+    layout["meta"] = {
+        "axes": [
+            *({"parameter": name} for name in parameters),
+            *({"figure": name, "ends": ends[name], "log": axis.log} for name, (axis, _) in figures.items()),
+        ]
+    }
     layout["margin"] = {"l": 16, "r": 16, "t": 56, "b": 12}
     return go.Figure(data=traces, layout=layout)
+
+
+def _ends(values: Sequence[float | None]) -> list[float]:
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return [min(known, default=0.0), max(known, default=0.0)]
 
 
 def _levels_on_axis(column: pd.Series, rows: list[int]) -> tuple[np.ndarray, list[tuple[float, str]]]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from nasseg import words
@@ -26,11 +27,10 @@ def with_axes(view: View, record: StudyRecord, names: Sequence[str]) -> View:
     frame = all_trials(record)
     axes, columns = dict(view.axes), dict(view.columns)
     for name in missing:
-        if name not in frame:
-            raise unknown("column", name, map(str, frame))
-        values = frame[name].astype(object).where(frame[name].notna(), None).tolist()
+        column = _column(frame, name)
+        values = column.astype(object).where(column.notna(), None).tolist()
         published = [point.figures.get(name, point.params.get(name)) for point in record.published]
-        if numeric := is_numeric_dtype(frame[name]) and not is_bool_dtype(frame[name]):
+        if numeric := is_numeric_dtype(column) and not is_bool_dtype(column):
             shown: list[Any] = [value if isinstance(value, int | float) else None for value in [*values, *published]]
         else:
             shown = [None if value is None else words.plain(value) for value in [*values, *published]]
@@ -38,8 +38,22 @@ def with_axes(view: View, record: StudyRecord, names: Sequence[str]) -> View:
     return replace(view, axes=axes, columns=columns)
 
 
+def _column(frame: pd.DataFrame, name: str) -> "pd.Series[Any]":
+    """Return a column by its name, or by the page's name of a parameter: arch.width, arch.regseg.width."""
+    plain = name.removeprefix("arch.")
+    family, _, field = plain.partition(".")
+    for known in (name, plain):
+        if known in frame:
+            return frame[known]
+    if field in frame and family in set(frame["family"]):
+        return frame[field].where(frame["family"] == family)
+    raise unknown("column", name, map(str, frame))
+
+
 def _axis(record: StudyRecord, name: str, values: list[float | None]) -> Axis:
     own = any(name in trial.measurement.custom for trial in record.trials if trial.measurement)
     if name in FIGURES or name.startswith("iou.") or own or name == "number":
         return axis_of(record, name, values)
-    return Axis(name=name, label=name, unit="", direction=None, log=False, thousands=False, limit={})
+    return Axis(
+        name=name, label=name.removeprefix("arch."), unit="", direction=None, log=False, thousands=False, limit={}
+    )

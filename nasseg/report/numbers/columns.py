@@ -13,8 +13,7 @@ from nasseg.report.numbers.front_view import DISTURBED, Axis, View, axis_of, fam
 
 def figures_of(record: StudyRecord, view: View) -> dict[str, Axis]:
     """Return the objectives, then the usual figures, if finished trials have them."""
-    drawn = [row for rows in (view.front, view.dominated, view.over) for part in rows.values() for row in part]
-    known = [trial_figures(record.trials[row]) for row in sorted(drawn)]
+    known = [trial_figures(record.trials[row]) for row in view.drawn]
     names = dict.fromkeys([*(objective.name for objective in record.objectives), *USUAL])
     found = {name: [row[name] for row in known if np.isfinite(row.get(name, np.nan))] for name in names}
     return {name: axis_of(record, name, list(values)) for name, values in found.items() if values}
@@ -24,11 +23,11 @@ def rows_data(record: StudyRecord, view: View, choices: dict[str, Any]) -> dict[
     """Return columns over the rows: trials in their order, then published networks.
 
     keys, families, groups (each trial's place in the view's, -1 for none), networks (a number for each architecture),
-    finished (rows), over (row -> the limit that it breaks), disturbed (row -> why its latency is doubtful), figures
-    (name -> column), choices (parameter -> its levels, and the index of each trial's, -1 where it is not active).
+    finished (rows; before a network has finished, those that are measured), unfinished (whether so), over (row -> the
+    limit that it breaks), disturbed (row -> why its latency is doubtful), figures (name -> column), choices (parameter
+    -> its levels, and the index of each trial's, -1 where it is not active).
     """
     trials, points = record.trials, record.published
-    figures = [trial_figures(trial) for trial in trials] + [dict(point.figures) for point in points]
     ids = [trial.measurement.arch_id if trial.measurement else f"#{trial.number}" for trial in trials]
     seen = {name: index for index, name in enumerate(dict.fromkeys(ids))}
     return {
@@ -36,20 +35,15 @@ def rows_data(record: StudyRecord, view: View, choices: dict[str, Any]) -> dict[
         "groups": _groups(view, len(trials)),
         "families": [family_of(trial) for trial in trials] + [point.family for point in points],
         "networks": [seen[name] for name in ids],
-        "finished": sorted(
-            row for rows in (view.front, view.dominated, view.over) for part in rows.values() for row in part
-        ),
+        "finished": view.drawn,
+        "unfinished": any(view.unfinished.values()),
         "over": _over(record, view),
         "disturbed": {row: DISTURBED for row, trial in enumerate(trials) if is_disturbed(trial)},
         "ran": {row: trial.extra["published"] for row, trial in enumerate(trials) if "published" in trial.extra},
         "names": [point.name for point in points],
         "figures": {
-            name: {
-                "label": axis.label,
-                "unit": axis.unit,
-                "values": [value if np.isfinite(value := row.get(name, np.nan)) else None for row in figures],
-            }
-            for name, axis in figures_of(record, view).items()
+            name: {"label": axis.label, "unit": axis.unit, "values": view.columns[name]}
+            for name, axis in view.axes.items()
         },
         "choices": choices,
     }
@@ -77,7 +71,7 @@ def _over(record: StudyRecord, view: View) -> dict[int, str]:
 
 def _groups(view: View, trials: int) -> list[int]:
     groups = [-1] * trials
-    for part in (view.front, view.dominated, view.over):
+    for part in (view.front, view.dominated, view.over, view.unfinished):
         for index, name in enumerate(view.groups):
             for row in part[name]:
                 groups[row] = index

@@ -22,7 +22,7 @@ from nasseg.analyse.trials import (
     outcome,
     trial_figures,
 )
-from nasseg.figures import USUAL, figure_in
+from nasseg.figures import FIGURES, USUAL, figure_in
 from nasseg.limits import Breach
 from nasseg.records import PublishedPoint, StudyRecord, TrialRow
 
@@ -31,7 +31,7 @@ Column = list[float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """An objective, or the trial's number (no direction), as an axis. `log`: a logarithmic scale suits it better."""
+    """A figure, or the trial's number, as an axis. Only objectives have a direction. `log`: such a scale suits it."""
 
     name: str
     label: str
@@ -54,6 +54,7 @@ class View:
     front: dict[str, list[int]]  # group -> rows
     dominated: dict[str, list[int]]
     over: dict[str, list[int]]  # finished, but over a limit
+    unfinished: dict[str, list[int]]  # measured; none once a network has finished
     published: list[int]
     names: list[str]  # of the published rows
     halves: dict[str, Column]  # half of the interquartile range of the runs, if there are runs
@@ -62,6 +63,12 @@ class View:
     ]  # x -> y -> rows of the best trade-off of the two, sorted by x, for each line
     x: str
     y: str
+
+    @property
+    def drawn(self) -> list[int]:
+        """The rows of the trials that the chart shows."""
+        parts = (self.front, self.dominated, self.over, self.unfinished)
+        return sorted(row for part in parts for rows in part.values() for row in rows)
 
     @property
     def lines(self) -> int:
@@ -101,23 +108,19 @@ def key_of(trial: TrialRow, prefix: str = "") -> str:
 
 def view_of(record: StudyRecord, prefix: str = "") -> View:
     figures = [trial_figures(trial) for trial in record.trials]
-    everything = figures + [dict(point.figures) for point in record.published]
-    drawn = finished_rows(record)
-    names = [objective.name for objective in record.objectives]
-    columns = {name: [_finite(row.get(name)) for row in everything] for name in names}
-    if len(names) == 1:
-        columns["number"] = [float(trial.number) for trial in record.trials] + [None] * len(record.published)
+    finished = finished_rows(record)
+    drawn = finished or [row for row, trial in enumerate(record.trials) if _is_measured(trial)]
+    columns = _columns(record, figures, drawn)
     front_mask = on_front(record)
     groups = tuple(sorted({family_of(record.trials[row]) for row in drawn}))
-    front: dict[str, list[int]] = {group: [] for group in groups}
-    dominated: dict[str, list[int]] = {group: [] for group in groups}
-    over: dict[str, list[int]] = {group: [] for group in groups}
+    parts: dict[str, dict[str, list[int]]] = {
+        part: {group: [] for group in groups} for part in ("front", "dominated", "over", "unfinished")
+    }
     counts = contenders(record)
     for row in drawn:
-        part = front if front_mask[row] else dominated if counts[row] else over
-        part[family_of(record.trials[row])].append(row)
-    published = list(range(len(record.trials), len(everything)))
-    x, y = _first_pair(record)
+        part = "front" if front_mask[row] else "dominated" if counts[row] else "over" if finished else "unfinished"
+        parts[part][family_of(record.trials[row])].append(row)
+    x, y = _first_pair(record, columns, bool(finished))
     return View(
         axes={name: axis_of(record, name, [columns[name][row] for row in drawn]) for name in columns},
         columns=columns,
@@ -125,10 +128,8 @@ def view_of(record: StudyRecord, prefix: str = "") -> View:
         hover=[_hover(record, t, f, prefix) for t, f in zip(record.trials, figures, strict=True)]
         + [_hover_published(record, point) for point in record.published],
         groups=groups,
-        front=front,
-        dominated=dominated,
-        over=over,
-        published=published,
+        **parts,
+        published=list(range(len(record.trials), len(record.trials) + len(record.published))),
         names=[point.name for point in record.published],
         halves={"latency_ms": [_half(trial) for trial in record.trials]} if "latency_ms" in columns else {},
         steps=_steps(record, [row for row in drawn if counts[row]]),
@@ -195,9 +196,43 @@ def _counting_values(record: StudyRecord) -> tuple[list[int], Floats]:
     return rows, objective_values(record, [record.trials[row] for row in rows])
 
 
-def _first_pair(record: StudyRecord) -> tuple[str, str]:
-    """Return the first axes: a cost as x and a gain as y; the trial's number as x for a single objective."""
+def _is_measured(trial: TrialRow) -> bool:
+    return outcome(trial) != "reused" and trial.measurement is not None and trial.measurement.cost is not None
+
+
+def _columns(record: StudyRecord, figures: Sequence[dict[str, float]], drawn: list[int]) -> dict[str, Column]:
+    """Return the columns to choose axes from: objectives, then what differs between the networks that are drawn.
+
+    That is every figure, the trial's number, and the IoU of each class.
+    """
+    objectives = [objective.name for objective in record.objectives]
+    known = [
+        dict(row) | {"number": float(t.number)} | _class_ious(t) for row, t in zip(figures, record.trials, strict=True)
+    ]
+    known += [dict(point.figures) for point in record.published]
+    found = dict.fromkeys(name for row in drawn for name in known[row])
+    names = dict.fromkeys([*objectives, *(n for n in (*USUAL, *FIGURES) if n in found), *found])
+    columns = {name: [_finite(row.get(name)) for row in known] for name in names}
+    differ = {name for name, column in columns.items() if len({column[row] for row in drawn} - {None}) > 1}
+    kept = {*objectives, *USUAL, "number", *differ}
+    return {name: column for name, column in columns.items() if name in kept}
+
+
+def _class_ious(trial: TrialRow) -> dict[str, float]:
+    accuracy = trial.measurement.accuracy if trial.measurement else None
+    found = accuracy.class_iou if accuracy else {}
+    return {f"iou.{name}": round(value, 2) for name, value in found.items() if value is not None}
+
+
+def _first_pair(record: StudyRecord, columns: dict[str, Column], finished: bool) -> tuple[str, str]:
+    """Return the first axes: a cost as x and a gain as y; the trial's number as x for a single objective.
+
+    Before a network has finished: latency as x and a cost as y.
+    """
     names = [objective.name for objective in record.objectives]
+    if not finished:
+        early = [name for name in ("macs", "params", "latency_ms") if name in columns]
+        return (early[-1], early[0]) if len(early) > 1 else ("number", (early or names)[0])
     if len(names) == 1:
         return "number", names[0]
     gains = [o.name for o in record.objectives if o.direction == "maximize"]
@@ -224,14 +259,18 @@ def axis_of(record: StudyRecord, name: str, values: Column) -> Axis:
 
 
 def _steps(record: StudyRecord, drawn: list[int]) -> dict[str, dict[str, list[list[int]]]]:
-    values = objective_values(record, [record.trials[row] for row in drawn])
+    """Return the best trade-offs of two objectives; over the trial's number, the best so far of one."""
+    trials = [record.trials[row] for row in drawn]
+    numbers = np.array([[trial.number] for trial in trials], dtype=np.float64).reshape(-1, 1)
+    values = np.hstack([numbers, objective_values(record, trials).reshape(len(trials), len(record.objectives))])
+    axes = [("number", "minimize"), *((o.name, o.direction) for o in record.objectives)]
     steps: dict[str, dict[str, list[list[int]]]] = {}
-    for i, x in enumerate(record.objectives):
-        for j, y in enumerate(record.objectives):
-            if i != j:
-                best = np.flatnonzero(pareto_front(values[:, [i, j]], [x.direction, y.direction]))
+    for i, (x, across) in enumerate(axes):
+        for j, (y, up) in enumerate(axes):
+            if i != j and y != "number":
+                best = np.flatnonzero(pareto_front(values[:, [i, j]], [across, up]))
                 ordered = best[np.argsort(values[best, i], kind="stable")]
-                steps.setdefault(x.name, {})[y.name] = [[drawn[k] for k in ordered]]
+                steps.setdefault(x, {})[y] = [[drawn[k] for k in ordered]]
     return steps
 
 

@@ -167,6 +167,7 @@ class Several:
         levels = {name: choice["levels"] for name, choice in self.choices().items()}
         return front_section(
             self.view,
+            list(self.choices()),
             guide="guide_several.html",
             legend=summary.group_legend(self.view, done),
             filters=filter_controls(figures_of(self.merged, self.view), levels),
@@ -324,6 +325,7 @@ def _view(merged: StudyRecord, parts: Sequence[StudyRecord], names: Sequence[str
         front=rows(lambda v: v.front),
         dominated=rows(lambda v: v.dominated),
         over=rows(lambda v: v.over),
+        unfinished={name: [] for name in names},
         steps=steps,
     )
 

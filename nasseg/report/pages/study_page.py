@@ -2,16 +2,15 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from nasseg import words
 from nasseg.analyse.trials import on_front, outcome
 from nasseg.records import StudyRecord
-from nasseg.report.charts.front import CONFIG, front_figures, hover_texts
+from nasseg.report.charts.front import CONFIG, axis_layout, axis_title, front_template, hover_texts, limit_shapes
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill, library, packed, packed_json, policy, resource, scripts_in
 from nasseg.report.html.scripts import bundle
@@ -22,7 +21,7 @@ from nasseg.report.numbers.content import Content, content_of
 from nasseg.report.numbers.front_view import View
 from nasseg.report.parts import summary, tables
 from nasseg.report.parts.network_panel import BETTER, published_detail, trial_detail
-from nasseg.report.sections import SECTIONS
+from nasseg.report.sections import SECTIONS, Section
 
 LIBRARY = "plotly.min.js"  # beside the pages that share it
 
@@ -34,6 +33,7 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
     """
     content = content_of(record, since)
     shown, view = content.shown, content.view
+    sections = {section: part for section in SECTIONS if (part := section.write(content)) is not None}
     return whole_page(
         shared,
         title=record.name,
@@ -41,8 +41,8 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
         question=record.question.strip(),
         about=about(record.created, len(tables.front_rows(shown, view))),
         headline=text(summary.headline(record, shown, view), summary.tiles(record, shown, view)),
-        sections=text(*(section.write(content) for section in SECTIONS)),
-        payload=payload(content),
+        sections=text(*sections.values()),
+        payload=payload(content, sections),
         details=_details(content),
         table=table_data([record], all_trials(record)),
     )
@@ -101,39 +101,38 @@ def finite(value: Any) -> Any:
     return value
 
 
-def payload(content: Content) -> dict[str, Any]:
-    """Return the data that the script reads first: figures, filters and ranks.
+def payload(content: Content, shown: Collection[Section] = SECTIONS) -> dict[str, Any]:
+    """Return the data that the script reads first: figures, filters and ranks. shown: the sections on the page.
 
     Texts of marks are kept once for each row.
     """
     return {
         **front_data(content.shown.name, content.view),
         "rows": rows_data(content.shown, content.view, choices_of(content.shown, content.networks)),
-        **{section.key: section.data(content) for section in SECTIONS if section.data},
+        **{section.key: section.data(content) for section in SECTIONS if section.data and section in shown},
     }
 
 
 def front_data(name: str, view: View) -> dict[str, Any]:
-    """Return the script's data for the front."""
-    figures = front_figures(view)
+    """Return the script's data for the front: a figure to fill, and the axes to choose from."""
     return {
         "study": name,
         "config": CONFIG,
-        "fronts": {x: {y: _light(figure) for y, figure in row.items()} for x, row in figures.items()},
-        "log": {name: axis.log for name, axis in view.axes.items()},
-        "directions": {name: axis.direction for name, axis in view.axes.items()},
+        "front": front_template(view),
+        "axes": {
+            name: {
+                "title": axis_title(axis),
+                "direction": axis.direction,
+                "log": axis.log,
+                "layout": axis_layout(axis),
+                "limits": {letter: limit_shapes(axis, letter) for letter in "xy"},
+            }
+            for name, axis in view.axes.items()
+        },
+        "halves": view.halves,
         "hover": hover_texts(view),
         "better": BETTER,
     }
-
-
-def _light(figure: go.Figure) -> dict[str, Any]:
-    """Return a figure without its trials' texts, which the script knows by row."""
-    data = figure.to_plotly_json()
-    for trace in data["data"]:
-        if trace.get("meta") == "trials":
-            del trace["text"]
-    return data
 
 
 def _details(content: Content) -> list[dict[str, Any]]:

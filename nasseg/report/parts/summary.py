@@ -91,26 +91,66 @@ def group_legend(view: View, finished: Sequence[int]) -> Html:
     """Return a legend of groups, with the number of networks that finished in each."""
     entries = []
     for index, (group, n) in enumerate(zip(view.groups, finished, strict=True)):
-        count = tag("small", f"{len(view.front[group]):,} of {n:,} on {'its' if view.lines > 1 else 'the'} front")
+        early = len(view.unfinished[group])
+        on = f"{len(view.front[group]):,} of {n:,} on {'its' if view.lines > 1 else 'the'} front"
+        count = tag("small", f"{early:,} measured" if early else on)
         entries.append(_key(swatch(*mark(index)), group, count, data_group=str(index)))
     known = ([name for name in view.axes if view.columns[name][row] is not None] for row in view.published)
     if any(len(names) > 1 for names in known):  # a star needs two figures
         entries.append(_key(swatch(PUBLISHED, "star", hollow=True), "published", None, data_group="published"))
-    return tag("div", *entries, class_="legend script")
+    return text(tag("div", *entries, class_="legend script"), _key_of_marks())
 
 
-def axis_select(view: View, letter: str, title: str) -> Html:
-    """Return a choice of the figure on one axis, and of its scale."""
+_PARTS = {  # of the chart, each with the path of its sign and what it means
+    "front": ("circle", "on the front"),
+    "dominated": ("pale", "dominated"),
+    "over": ("hollow", "over a limit, or not finished"),
+    "steps": ("M0 10h5v-6h9", "best trade-off of these two"),
+    "spread": ("M1 7h12", "middle half of a latency's runs"),
+    "limit": ("M7 0v3.5m0 2v3.5m0 2v3", "limit of the study"),
+    "budget": ("M7 0v14", "your budget"),
+}
+
+
+def _key_of_marks() -> Html:
+    """Explain marks and lines; the script shows what the chart has."""
+    entries = []
+    for part, (sign, meaning) in _PARTS.items():
+        path = tag(
+            "path", d=_SHAPES["circle"] if sign in ("circle", "pale", "hollow") else sign, class_=sign.split()[0]
+        )
+        drawn = tag("svg", path, viewBox="0 0 14 14", width=14, height=14, aria_hidden="true")
+        entries.append(tag("span", drawn, tag("span", meaning), data_part=part))
+    return tag("div", *entries, id="key", class_="note script")
+
+
+def axis_select(view: View, parameters: Sequence[str], letter: str, title: str) -> Html:
+    """Return a choice of the column on one axis, and of its scale."""
     chosen = {"x": view.x, "y": view.y}.get(letter, "")
-    if letter == "z" and len(view.axes) < 3:
-        return Html("")
     options = [tag("option", "none", value="")] if letter == "z" else []
-    options += [
-        tag("option", words.sentence(a.label), value=a.name, selected=a.name == chosen) for a in view.axes.values()
-    ]
+    options += _columns(view, parameters, chosen)
     box = tag("input", type="checkbox", id=f"{letter}-log", checked=letter != "z" and view.axes[chosen].log)
     select = tag("select", *options, id=f"{letter}-axis")
     return tag("div", tag("label", tag("span", title), select), tag("label", box, "log"), class_="control")
+
+
+def colour_select(view: View, parameters: Sequence[str]) -> Html:
+    """Return a choice of the column that marks are coloured by; by default they are by their group."""
+    options = [tag("option", "as in the legend", value=""), *_columns(view, parameters, "")]
+    return tag("label", tag("span", "Colour"), tag("select", *options, id="colour"), class_="control")
+
+
+def _columns(view: View, parameters: Sequence[str], chosen: str) -> list[Html]:
+    """Return the options of a choice of columns, by kind."""
+    kinds: dict[str, list[Html]] = {}
+    for axis in view.axes.values():
+        kind = "IoU by class" if axis.name.startswith("iou.") else "Objectives" if axis.direction else "Figures"
+        option = tag("option", words.sentence(axis.label), value=axis.name, selected=axis.name == chosen)
+        kinds.setdefault(kind, []).append(option)
+    # The script knows a parameter by this name, which no figure has.
+    kinds["Parameters"] = [tag("option", name, value=f"arch.{name}") for name in parameters]
+    order = ("Objectives", "Figures", "Parameters", "IoU by class")
+    return [tag("optgroup", *kinds[kind], label=kind) for kind in order if kinds.get(kind)]
 
 
 def _value(record: StudyRecord, trial: TrialRow, index: int) -> str:

@@ -34,9 +34,10 @@ def write(content: Content) -> Html:
     )
 
 
-def data(content: Content) -> dict[str, Any]:
-    """Return the chart of the hypervolume over each of what it can be drawn over."""
-    return {name: hypervolume_figure(history).to_plotly_json() for name, history in content.histories.items()}
+def data(content: Content) -> dict[str, Any] | None:
+    """Return the chart of the hypervolume over each of what it can be drawn over; None without one."""
+    found = {name: hypervolume_figure(history).to_plotly_json() for name, history in content.histories.items()}
+    return found or None
 
 
 def history_note(record: StudyRecord, history: History) -> Html:

@@ -1,7 +1,7 @@
 // Unpacks what the file holds, shows the figures that Python made, and links marks, tables, filter and panel.
 
+import { Columns } from "./charts/columns.js";
 import { Front } from "./charts/front.js";
-import { placeLabels } from "./charts/labels.js";
 import { walkMarks } from "./charts/marks.js";
 import { Budget } from "./choices/budget.js";
 import { Filter } from "./choices/filter.js";
@@ -30,7 +30,8 @@ async function start() {
   const tableRows = [...document.querySelectorAll("#front-table tbody tr")];
   const rowOf = (line) => rows.get(line.id.replace("trial-", ""));
 
-  const filter = new Filter(data, () => {
+  const columns = new Columns(data);
+  const filter = new Filter(data, columns, () => {
     front.draw(false);
     budget?.update();
     for (const line of tableRows) line.hidden = !filter.keeps(rowOf(line));
@@ -38,7 +39,7 @@ async function start() {
   });
   let front = null; // drawn once, with the budget in it
   const budget = byId("budget-slider") && new Budget(data, filter, (figure, value) => front?.setBudget(figure, value));
-  front = new Front(data, filter, budget && [budget.figure, budget.budget]);
+  front = new Front(data, columns, filter, budget && [budget.figure, budget.budget]);
 
   let opened = null, compare = null;
   const mark = () => front.choose(opened === null ? [] : [opened], compare?.rows ?? []);
@@ -71,14 +72,14 @@ async function start() {
       if (top < 0 || top > innerHeight * 0.5 || bottom < 0) (innerWidth > 860 ? byId("front") : panel).scrollIntoView({ block: "start" });
     }
   };
-  const sections = beginSections({ data, filter, open, toggle });
+  const sections = beginSections({ data, columns, filter, open, toggle });
   const openTrial = (key, jump) => (rows.has(key) ? open(rows.get(key), jump) : null);
 
+  await front.drawn;
   front.node.on("plotly_click", ({ event, points }) => {
     if (points[0].customdata !== undefined) (event?.shiftKey ? toggle : open)(points[0].customdata, false);
   });
   walkMarks(front, open, toggle);
-  front.node.on("plotly_relayout", () => placeLabels(front));
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href^='#trial-']");
     if (!link) return;
@@ -105,6 +106,7 @@ async function start() {
 
   onPaper(() => sections.forEach(({ print }) => print?.()));
   followLinks();
+  filter.restore();
   await openTrial(setting("trial"), false);
   document.body.dataset.drawn = "yes";
   setTimeout(details, 300); // so that the first click need not wait for them

@@ -4,6 +4,7 @@ import { copyText } from "./lib/copy.js";
 import { byId } from "./lib/dom.js";
 import { unpack } from "./lib/load.js";
 import { onPaper } from "./lib/paper.js";
+import { draw } from "./lib/theme.js";
 
 (async () => {
   document.body.dataset.ready = "";
@@ -14,14 +15,14 @@ import { onPaper } from "./lib/paper.js";
   document.head.append(library);
 
   const waiting = new Set(document.querySelectorAll(".figure"));
-  const draw = (node) => {
+  const show = (node) => {
     if (!waiting.delete(node)) return;
     const { data, layout } = figures[node.dataset.figure];
     if (matchMedia("(pointer: coarse)").matches) layout.dragmode = false; // a finger scrolls the page
-    Plotly.newPlot(node, data, layout, config);
+    draw(node, data, layout, config);
   };
   const seen = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) if (isIntersecting) { seen.unobserve(target); draw(target); }
+    for (const { isIntersecting, target } of entries) if (isIntersecting) { seen.unobserve(target); show(target); }
   }, { rootMargin: "600px" });
   for (const node of waiting) seen.observe(node);
 
@@ -69,7 +70,7 @@ import { onPaper } from "./lib/paper.js";
   onPaper(() => {
     folded = tables.filter((table) => !table.fold.open);
     fold(true);
-    for (const { node } of tables) if (!node.hidden) node.querySelectorAll(".figure").forEach(draw);
+    for (const { node } of tables) if (!node.hidden) node.querySelectorAll(".figure").forEach(show);
   });
   follow();
   document.body.dataset.drawn = "yes";

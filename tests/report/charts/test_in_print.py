@@ -65,6 +65,8 @@ def test_any_column_is_an_axis_and_texts_are_categories(saved):
     words = re.findall(r"<text[^>]*>([^<]+)</text>", saved("a.svg", "aggregation", "iou.road").read_text())
     assert {"bga", "sum", "Aggregation", "IoU of road, %"} <= set(words)
     assert "Width" in saved("b.svg", "width", "latency_p99_ms").read_text()
+    of_page = saved("c.svg", "arch.bisenetv2.width", "miou").read_text()  # the page's name of it
+    assert "Bisenetv2.width" in of_page
 
 
 def test_names_with_signs_of_mathematics_are_text(record, tmp_path):

@@ -51,7 +51,7 @@ def test_a_network_over_a_limit_is_marked_and_answers_nothing(record):
     data = json.loads(unpacked(page, "payload"))
     assert data["rows"]["over"][str(giant.number)] == detail["reason"]
     assert "over the limit of 7 G" in data["hover"][giant.number]
-    traces = data["fronts"]["latency_ms"]["miou"]["data"]
+    traces = data["front"]["data"]
     (hollow,) = [t for t in traces if t["meta"] == "trials" and t["marker"]["symbol"].endswith("-open")]
     assert hollow["customdata"] == [giant.number]
     assert all(giant.number not in t["customdata"] for t in traces if t["meta"] == "steps")

@@ -2,6 +2,7 @@
 
 import { placeLabels } from "./labels.js";
 import { byId, el } from "../lib/dom.js";
+import { light } from "../lib/theme.js";
 
 const CM = 96 / 2.54, POINT = 96 / 72; // in pixels
 const INK = "#1d2733", GRID = "#e7eaee", FRAME = "#c3cad2";
@@ -28,7 +29,7 @@ export async function figureFile(data, axes, cm, format) {
 }
 
 function forPaper(node, width, height) {
-  const { data, layout } = structuredClone({ data: node.data, layout: node.layout });
+  const [data, layout] = light(node);
   const size = (points) => points * POINT;
   const traces = data.filter(({ meta }) => meta !== "selected").map((trace) => {
     const marker = { ...trace.marker, size: trace.marker?.size * 0.62, line: { ...trace.marker?.line, width: 0.8 } };
@@ -36,7 +37,8 @@ function forPaper(node, width, height) {
   });
   const axis = (letter) => {
     const old = layout[`${letter}axis`] ?? {};
-    return { ...old, color: INK, gridcolor: GRID, linecolor: FRAME, tickcolor: FRAME, title: { ...old.title, standoff: 4, font: { size: size(8) } } };
+    const shown = node.layout[`${letter}axis`]?.range;
+    return { ...old, ...(shown ? { range: shown.slice(), autorange: false } : {}), color: INK, gridcolor: GRID, linecolor: FRAME, tickcolor: FRAME, title: { ...old.title, standoff: 4, font: { size: size(8) } } };
   };
   const legend = { orientation: "v", ...corner(node), bgcolor: "rgba(255,255,255,0.85)", font: { size: size(7), color: INK }, borderwidth: 0, tracegroupgap: 0 };
   const shapes = (layout.shapes ?? []).filter(({ label }) => label?.text !== "budget");

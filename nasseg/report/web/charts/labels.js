@@ -16,20 +16,24 @@ export function placeLabels(front) {
   const at = (x, y) => [pixel("x", x, size.width), size.height - pixel("y", y, size.height)];
   const marks = trace.x.map((x, i) => (x === null || trace.y[i] === null ? null : at(x, trace.y[i])));
   const taken = marks.filter(Boolean).map((mark) => square(mark, 8));
+  for (const text of node.querySelectorAll(".shapelayer text")) { // limits and the budget
+    const { left, top, right, bottom } = text.getBoundingClientRect();
+    taken.push([left - size.left, top - size.top, right - size.left, bottom - size.top]);
+  }
   const marked = node.data.filter((t) => t.meta === "trials" && t.marker.opacity === 1 && t.visible);
   const full = marked.flatMap((t) => t.x.map((x, i) => square(at(x, t.y[i]), 6)));
   const apart = (box, others) => others.every((t) => box[2] < t[0] || t[2] < box[0] || box[3] < t[1] || t[3] < box[1]);
   const inside = (box) => box[0] >= 0 && box[1] >= 0 && box[2] <= size.width && box[3] <= size.height;
   const { keys, names: all } = data.rows;
   const names = trace.customdata.map((row) => all[row - keys.length]);
-  const original = data.fronts[axes.x][axes.y].data[index], texts = [], places = [];
+  const whole = data.front.data[index].text, texts = [], places = [];
   marks.forEach((mark, i) => {
     const width = pen.measureText(names[i]).width + 4;
     const options = mark ? Object.entries(boxes(mark, width)) : [];
     const free = options.filter(([, box]) => inside(box) && apart(box, taken));
     const found = free.find(([, box]) => apart(box, full)) ?? free[0];
     if (found) taken.push(found[1]);
-    texts.push(found ? original.text[original.customdata.indexOf(trace.customdata[i])] : "");
+    texts.push(found ? whole[trace.customdata[i] - keys.length] : "");
     places.push(found ? found[0] : "top center");
   });
   const key = JSON.stringify([texts, places]);

@@ -1,13 +1,11 @@
 // The front over three objectives: the traces of the first two, each mark with its third figure.
 
-import { byId } from "../lib/dom.js";
-
 const SOLIDS = { circle: "circle", square: "square", diamond: "diamond", "triangle-up": "cross", pentagon: "x", "triangle-down": "diamond-open", star: "diamond-open" };
 
 // front: with axes x, y and z; traces: of x over y, as filtered. Layouts: of the three axes, as Python made them.
 export function spaceOf(front, traces, layouts) {
-  const { rows, fronts } = front.data, { axes } = front, letters = ["x", "y", "z"];
-  const at = (letter, row) => rows.figures[axes[letter]].values[row];
+  const { axes } = front, letters = ["x", "y", "z"];
+  const at = (letter, row) => front.column(letter).values[row] ?? null;
   const place = (found) => Object.fromEntries(letters.map((letter) => [letter, found.map((row) => at(letter, row))]));
   const base = ({ name, meta, visible, legendgroup }) => ({ type: "scatter3d", name, meta, visible, legendgroup });
   const marks = traces.filter(({ meta }) => ["trials", "published"].includes(meta)).map((trace) => ({
@@ -24,17 +22,17 @@ export function spaceOf(front, traces, layouts) {
   };
   // A limit is a plane: its outline, around all that is drawn.
   const limits = letters.flatMap((letter) => {
-    const shapes = Object.values(fronts[axes[letter]])[0].layout.shapes ?? [];
+    const shapes = front.column(letter).limits.x;
     const [a, b] = letters.filter((other) => other !== letter), [lowA, highA] = ends(a, []), [lowB, highB] = ends(b, []);
-    return shapes.filter(({ yref }) => yref === "paper").map(({ x0, label }) => ({
+    return shapes.map(({ x0, label }) => ({
       type: "scatter3d", meta: "limit", mode: "lines", [letter]: Array(5).fill(x0), [a]: [lowA, highA, highA, lowA, lowA], [b]: [lowB, lowB, highB, highB, lowB],
       line: { color: "#5d6977", dash: "dash", width: 3 }, hovertemplate: `${label.text}<extra></extra>`,
     })); // prettier-ignore
   });
   const axis = (letter) => {
-    const { title, tickformat } = layouts[letter];
-    const type = byId(`${letter}-log`).checked ? "log" : "linear";
-    return [`${letter}axis`, { title: { ...title, font: { size: 12 } }, tickformat, type, gridcolor: "#d5dae0", color: "#1d2733", tickfont: { size: 11 }, zeroline: false, ...(type === "log" ? { nticks: 5 } : {}) }];
+    const { title, tickformat, tickvals, ticktext } = layouts[letter];
+    const type = front.isLog(letter) ? "log" : "linear";
+    return [`${letter}axis`, { title: { ...title, font: { size: 12 } }, tickformat, tickvals, ticktext, type, gridcolor: "#d5dae0", color: "#1d2733", tickfont: { size: 11 }, zeroline: false, ...(type === "log" ? { nticks: 5 } : {}) }];
   };
   const camera = { center: { x: 0, y: 0, z: -0.12 }, eye: { x: 1.3, y: -1.45, z: 0.5 } };
   return [[...marks, ...limits, ring], { ...Object.fromEntries(letters.map(axis)), aspectmode: "cube", camera, uirevision: letters.map((l) => axes[l]).join(" ") }];

@@ -1,8 +1,11 @@
 // The address's fragment, key=value&..., holds what the reader has set, so that a copied link shows the same.
 // No other module reads or writes it; each owner of a setting has keys of its own.
 
-// "#trial-12" comes from a plain link to a trial.
-const entries = () => new URLSearchParams(location.hash.slice(1).replace(/^trial-(?=[^=&]+$)/, "trial="));
+// "#trial-12" comes from a plain link to a trial; any other name is a place on the page.
+function entries() {
+  const text = location.hash.slice(1).replace(/^trial-(?=[^=&]+$)/, "trial=");
+  return new URLSearchParams(text.includes("=") ? text : "");
+}
 
 // The value of a key as text; null where it is not set.
 export function setting(key) {
@@ -23,7 +26,8 @@ export function remember(changes) {
     else kept.set(key, value);
   }
   const text = [...kept].map((pair) => pair.map(plain).join("=")).join("&");
-  history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
+  if (text) history.replaceState(null, "", `#${text}`);
+  else if (location.hash.includes("=")) history.replaceState(null, "", location.pathname + location.search);
 }
 
 // Encoded, but for the signs that a fragment may hold as they are.

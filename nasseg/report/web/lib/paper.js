@@ -1,3 +1,5 @@
+import { recolour } from "./theme.js";
+
 // Prepares the page for print: charts get the paper's width, and folded parts are unfolded (a study file stays folded).
 // before: draws what is not drawn yet.
 export function onPaper(before) {
@@ -6,6 +8,7 @@ export function onPaper(before) {
   let folds = [], heights = new Map();
   addEventListener("beforeprint", () => {
     before();
+    recolour(true);
     folds = [...document.querySelectorAll("main details:not([open], #filters, :has(> pre))")];
     for (const fold of folds) fold.open = true;
     heights = new Map(drawn().map((chart) => [chart, chart.layout.height]));
@@ -14,5 +17,6 @@ export function onPaper(before) {
   addEventListener("afterprint", () => {
     for (const fold of folds) fold.open = false;
     for (const chart of drawn()) Plotly.relayout(chart, { autosize: true, width: null, height: heights.get(chart) ?? null });
+    recolour(false);
   });
 }

@@ -32,12 +32,12 @@ export function topologyDiagram(blocks) {
   const boxes = blocks.flatMap(([stride, channels, share, inputs], i) => {
     const shade = 0.12 + 0.88 * Math.sqrt(share / 100), joins = inputs.length > 1, colour = joins ? "#D55E00" : "#0072B2";
     const said = `${stride ? `1/${stride}` : "global"}, ${channels ? `${channels} channels, ` : ""}${share < 1 ? "under 1" : Math.round(share)} % of the multiply-adds${joins ? `, joins ${inputs.length}` : ""}`;
-    const box = el("rect", { x: x(i), y: y(i), width: BOX, height: HIGH, rx: 3, fill: "#fff", stroke: colour, "stroke-width": joins ? 2 : 1 });
+    const box = el("rect", { x: x(i), y: y(i), width: BOX, height: HIGH, rx: 3, style: "fill: var(--paper)", stroke: colour, "stroke-width": joins ? 2 : 1 });
     const fill = el("rect", { x: x(i), y: y(i), width: BOX, height: HIGH, rx: 3, fill: "#0072B2", "fill-opacity": shade.toFixed(3) }, el("title", {}, said));
     return [box, fill, channels ? text(channels, x(i) + BOX / 2, y(i) + 12.5, "middle", { class: shade > 0.55 ? "on" : "in", "pointer-events": "none", style: `font-size: ${channels > 999 ? 8 : 9.5}px` }) : null];
   });
   const heads = strides.map((stride) => text(stride ? `1/${stride}` : "global", 0, rows.get(stride) + 13, "start"));
-  const lines = strides.map((stride) => el("line", { x1: LEFT - 4, x2: width, y1: rows.get(stride) - 4, y2: rows.get(stride) - 4, stroke: "#dfe4ea" }));
+  const lines = strides.map((stride) => el("line", { x1: LEFT - 4, x2: width, y1: rows.get(stride) - 4, y2: rows.get(stride) - 4, style: "stroke: var(--line)" }));
   const joins = blocks.filter(([, , , inputs]) => inputs.length > 1).length;
   return el("svg", { viewBox: `0 0 ${Math.max(320, width)} ${bottom}`, role: "img", class: "topology", "aria-label": `${blocks.length} blocks at strides ${strides.join(", ")}, ${joins} of them joins` }, ...lines, ...heads, ...edges, ...boxes.filter(Boolean));
 }

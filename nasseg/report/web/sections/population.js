@@ -2,10 +2,11 @@
 
 import { byId } from "../lib/dom.js";
 import { section } from "../lib/sections.js";
+import { draw } from "../lib/theme.js";
 
 class PopulationCharts {
-  constructor(charts, { data, filter, open }) {
-    Object.assign(this, { data: charts, config: data.config, hover: data.hover, filter, open, drawn: false });
+  constructor(charts, { data, columns, filter, open }) {
+    Object.assign(this, { data: charts, config: data.config, hover: data.hover, columns, filter, open, drawn: false, brushes: 0 });
     this.names = ["effects", "edf", "importance", "parallel"];
     byId("parameter").addEventListener("change", () => this.choose(byId("parameter").value));
     // Far below the fold: drawn when the reader comes near, or has nothing else to wait for.
@@ -21,12 +22,26 @@ class PopulationCharts {
     this.choose(byId("parameter").value);
     const rows = (event) => this.open(event.points[0].customdata, true);
     for (const name of ["effects", "parallel"]) byId(name).on("plotly_click", (event) => event.points[0].customdata !== undefined && rows(event));
+    byId("parallel").on("plotly_selected", (event) => event?.range && this.brush(event.range));
     byId("importance").on("plotly_click", (event) => {
       byId("parameter").value = event.points[0].customdata;
       this.choose(event.points[0].customdata);
       byId("population-title").scrollIntoView({ block: "start" });
     });
     document.body.dataset.population = "yes";
+  }
+
+  // A stretch of the axes between the box's ends, or of the nearest one, from 0 (lowest) to 1.
+  brush({ x, y }) {
+    const { axes } = this.data.parallel.layout.meta, [left, right] = [...x].sort((a, b) => a - b);
+    const inside = axes.map((_, i) => i).filter((i) => i >= left && i <= right);
+    const found = inside.length ? inside : [Math.max(0, Math.min(axes.length - 1, Math.round((left + right) / 2)))];
+    this.filter.keepRanges(...found.map((i) => {
+      const { parameter, figure, ends, log } = axes[i];
+      const column = this.columns.get(figure ?? `arch.${parameter}`);
+      const value = (share) => (figure === undefined ? share * (column.levels.length - 1) : log ? ends[0] * (ends[1] / ends[0]) ** share : ends[0] + (ends[1] - ends[0]) * share);
+      return [column, ...y.map(value)];
+    })); // prettier-ignore
   }
 
   choose(name) {
@@ -48,12 +63,13 @@ class PopulationCharts {
     byId("edf-note").textContent = bare && this.filter.active ? "The filter leaves no cost that all values reach." : equal;
     this.show("importance", this.data.importance, this.data.importance.data, { showlegend: true });
     const named = (trace) => ({ ...trace, text: trace.customdata.map((row) => this.hover[row]) });
-    this.show("parallel", this.data.parallel, this.data.parallel.data.map((trace) => named(this.filter.trace(trace))));
+    const brush = { dragmode: matchMedia("(pointer: coarse)").matches ? false : "select", selections: [], selectionrevision: ++this.brushes };
+    this.show("parallel", this.data.parallel, this.data.parallel.data.map((trace) => named(this.filter.trace(trace))), brush);
   }
 
   show(id, { layout }, traces, more = {}) {
     const shown = { ...layout, showlegend: false, dragmode: false, ...more };
-    return Plotly.react(byId(id), traces, shown, { ...this.config, displayModeBar: false });
+    return draw(byId(id), traces, shown, { ...this.config, displayModeBar: false });
   }
 
   // Distributions of what is kept: bins of cost in which every line still has networks, each with the same weight.

@@ -2,19 +2,20 @@
 
 import { byId } from "../lib/dom.js";
 import { section } from "../lib/sections.js";
+import { draw } from "../lib/theme.js";
 
 section("hypervolume", (figures, { data, filter, open }) => {
   const node = byId("hypervolume"), over = byId("over");
-  const draw = () => {
+  const show = () => {
     const { data: traces, layout } = figures[over?.value ?? "trial"];
     const kept = traces.map((trace) => ({ ...filter.trace(trace), visible: !filter.hidden.has(trace.legendgroup) }));
     const shown = { ...layout, showlegend: traces.length > 2, dragmode: false };
-    return Plotly.react(node, kept, shown, { ...data.config, displayModeBar: false });
+    return draw(node, kept, shown, { ...data.config, displayModeBar: false });
   };
-  over?.addEventListener("change", draw);
+  over?.addEventListener("change", show);
   setTimeout(async () => {
-    await draw(); // after what is above the fold
+    await show(); // after what is above the fold
     node.on("plotly_click", (event) => event.points[0].customdata >= 0 && open(event.points[0].customdata, true));
   });
-  return { draw };
+  return { draw: show };
 });
