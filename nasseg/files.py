@@ -6,15 +6,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
 from nasseg.errors import UserError, unknown
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 Kind = Literal["spaces", "studies", "tables"]  # tables lie in studies/<paper>/, called table-*, figure-* or equation-*
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model", bound="BaseModel")
 ELSEWHERE = "; choose another place with -o"  # advice to who gave it
 # Of a YAML file. What is larger is refused before it is looked at, for what it would take to read grows without end.
 MAX_BYTES = 1_000_000
@@ -164,6 +166,8 @@ class Document:
 
     def validate(self, model: type[Model]) -> Model:
         """Return the data as a pydantic model. The first fault becomes a UserError."""
+        from pydantic import ValidationError  # networks are built and timed where it is not installed
+
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
@@ -196,17 +200,11 @@ def _parts(data: Any, where: Iterable[str | int]) -> Iterator[str]:
 
 def _fields_at(model: Any, where: Iterable[str | int]) -> list[str]:
     for part in where:
-        field = model.model_fields.get(str(part)) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        field = getattr(model, "model_fields", {}).get(str(part))
         if field is None:
             return []
-        model = next(
-            (
-                t
-                for t in [field.annotation, *getattr(field.annotation, "__args__", ())]
-                if isinstance(t, type) and issubclass(t, BaseModel)
-            ),
-            None,
-        )
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
     return list(model.model_fields) if model else []
 
 

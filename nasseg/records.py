@@ -110,9 +110,9 @@ IN_TURNS = (
 class LatencyProtocol:
     """The way latency is timed, of the trained model's inference form in eval mode.
 
-    backend: eager, cuda-graph, onnxruntime, compile, or command: `command` run on a target. tf32, cudnn_benchmark: CUDA
-    only. fold_bn: BatchNorm folded into the convolution before it. upsampling: whether resizing the logits to the
-    input's size is timed.
+    backend: eager, cuda-graph, onnxruntime, tensorrt, compile, or command: `command` run on a target. tf32,
+    cudnn_benchmark: CUDA only. fold_bn: BatchNorm folded into the convolution before it. upsampling: whether resizing
+    the logits to the input's size is timed.
     """
 
     device: str

@@ -36,7 +36,8 @@ def latency(
     device: Annotated[str, typer.Option(help="Device: cpu, cuda or cuda:N.")] = "cpu",
     precision: Annotated[str | None, typer.Option(help="Precision: fp32, fp16 or bf16. Default: fp32.")] = None,
     backend: Annotated[
-        str | None, typer.Option(help="Backend: eager, cuda-graph, onnxruntime, compile or command. Default: eager.")
+        str | None,
+        typer.Option(help="Backend: eager, cuda-graph, onnxruntime, tensorrt, compile or command. Default: eager."),
     ] = None,
     command: Annotated[
         str | None, typer.Option(help="Command that times on a target, such as 'ssh board ./bench.sh {onnx}'.")

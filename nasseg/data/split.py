@@ -14,6 +14,21 @@ Batch = tuple[Tensor, Tensor] | tuple[list[Tensor], list[Tensor]]
 _SHARE = 4  # a split moves to an accelerator if its images take at most 1 / _SHARE of the free memory
 
 
+def upload(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Return a tensor on a device. To a GPU it goes from pinned memory: from other, the CPU waits for the copy."""
+    if tensor.device.type == "cpu" and torch.device(device).type != "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _chosen(parts: Tensor, chosen: Tensor, device: torch.device | str) -> Tensor:
+    """Return the chosen ones of a split's images or labels on a device; for a GPU they are gathered where it reads."""
+    if parts.device.type == "cpu" and torch.device(device).type != "cpu":
+        gathered = torch.empty(len(chosen), *parts.shape[1:], dtype=parts.dtype, pin_memory=True)
+        return upload(torch.index_select(parts, 0, chosen, out=gathered), device)
+    return parts.index_select(0, upload(chosen, parts.device)).to(device)
+
+
 @dataclass(frozen=True, eq=False)
 class Ragged:
     """N arrays of different sizes, stored one after the other: images [H, W, 3] or labels [H, W], uint8."""
@@ -87,10 +102,9 @@ class Split:
     def batch(self, chosen: Tensor, device: torch.device | str) -> Batch:
         """Return the chosen images and labels on a device: tensors [B, ...], or lists if sizes differ."""
         if isinstance(self.images, Tensor) and isinstance(self.labels, Tensor) and self.fits:
-            chosen = chosen.to(self.images.device)
-            return self.images.index_select(0, chosen).to(device), self.labels.index_select(0, chosen).to(device)
+            return _chosen(self.images, chosen, device), _chosen(self.labels, chosen, device)
         numbers: Sequence[int] = chosen.tolist()
-        return [self.images[n].to(device) for n in numbers], [self.labels[n].to(device) for n in numbers]
+        return [upload(self.images[n], device) for n in numbers], [upload(self.labels[n], device) for n in numbers]
 
     def batches(self, size: int, device: torch.device | str) -> Iterator[Batch]:
         """Yield the whole split in its order, at most `size` images at a time."""

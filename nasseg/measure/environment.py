@@ -4,7 +4,7 @@ import os
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nasseg.records import Environment
@@ -16,7 +16,7 @@ def environment() -> Environment:
     import torch  # slow to import; readers of a study do not need it
 
     return Environment(
-        nasseg=version("nasseg"),
+        nasseg=_version(),
         commit=_commit(),
         python=platform.python_version(),
         torch=torch.__version__,
@@ -25,6 +25,14 @@ def environment() -> Environment:
         cores=os.cpu_count() or 1,
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     )
+
+
+def _version() -> str:
+    """Return nasseg's version; a tree that was copied here without being installed has none."""
+    try:
+        return version("nasseg")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _cpu() -> str:

@@ -39,7 +39,7 @@ class LatencyFile(BaseModel):
     device: str = "cpu"
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     tf32: bool = False
-    backend: Literal["eager", "cuda-graph", "onnxruntime", "command"] = "eager"
+    backend: Literal["eager", "cuda-graph", "onnxruntime", "tensorrt", "compile", "command"] = "eager"
     command: str = ""
     memory_format: Literal["channels_last", "contiguous"] = "channels_last"
     cudnn_benchmark: bool = True

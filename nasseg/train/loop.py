@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isfinite
 from time import perf_counter
-from typing import Any, Protocol, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from nasseg.train.heads import TrainingHeads
 from nasseg.train.losses import class_weights, segmentation_loss
 from nasseg.train.optimizer import FACTOR, Average, make_optimizer
 from nasseg.train.recipe import Recipe
+from nasseg.train.views.ahead import Ahead, Source, Views, searched_algorithms
 from nasseg.train.views.augment import Augment
 from nasseg.train.views.batches import Batches
 from nasseg.train.views.network_input import map_back, past_resize, place
@@ -27,14 +28,6 @@ Guard = Callable[[], AbstractContextManager[object]]
 _CURVE_POINTS = 50
 _EXPLODED = 1_000  # times the first loss
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Source(Protocol):
-    """A source of batches, whose state is part of a checkpoint."""
-
-    def next(self) -> Any: ...
-    def state(self) -> dict[str, Any]: ...
-    def load(self, state: dict[str, Any]) -> None: ...
 
 
 class Diverged(RuntimeError):  # noqa: N818  (an outcome of a trial rather than a fault)
@@ -147,7 +140,12 @@ def train(
             while training.step < end:
                 if evaluate_every and training.waits_for_evaluation(evaluate_every):
                     score()
-                with training.heads.reading(model), train_mode(model, training.heads), past_resize(model, recipe):
+                with (
+                    training.heads.reading(model),
+                    train_mode(model, training.heads),
+                    past_resize(model, recipe),
+                    searched_algorithms(training.device),
+                ):
                     for loss in training.steps(end, evaluate_every, guard):
                         if checkpoints and checkpoints.due(training.step):
                             checkpoints.write(training.step, training.state())
@@ -187,6 +185,7 @@ class Training:
         self.average = Average(model, recipe.ema_decay) if recipe.ema_decay else None
         self.generator = torch.Generator().manual_seed(seed)
         self.prepare()
+        self.ahead = Ahead(self.views, self._drawn_from, self.device)
         self.optimizer = make_optimizer(model, recipe, self.heads)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self.step, self.seconds, self.limit, self.whole = 0, 0.0, 0.0, True
@@ -205,7 +204,7 @@ class Training:
         weights = class_weights(recipe, data)
         self.class_weights = None if weights is None else weights.to(self.device)
 
-    def views(self) -> tuple[Tensor, Tensor]:
+    def views(self) -> Views:
         """Return the images [B, 3, h, w] and labels of a step."""
         (chosen, targets), places = self.batches.next()
         return self.augment(chosen, targets, self.generator, places)
@@ -216,7 +215,7 @@ class Training:
             started = perf_counter()
             with guard():
                 self.whole = False
-                loss = self._step()
+                loss = self._step(more=self.step + 1 < end)
             self.limit = self.limit or _EXPLODED * max(loss, 1.0)
             if not isfinite(loss) or loss > self.limit:
                 raise Diverged(self.step + 1, loss)
@@ -227,11 +226,12 @@ class Training:
             if evaluate_every and self.waits_for_evaluation(evaluate_every):
                 return
 
-    def _step(self) -> float:
+    def _step(self, *, more: bool = False) -> float:
+        """Make a step. more: another one follows, whose views may be made ahead."""
         recipe, parts = self.recipe, self.recipe.accumulation
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(self.step) * group.get(FACTOR, 1.0)
-        images, labels = self.views()
+        images, labels = self.ahead.take()
         self.optimizer.zero_grad()
         losses = []
         for part in zip(images.chunk(parts), labels.chunk(parts), strict=True):
@@ -242,7 +242,7 @@ class Training:
         self.scaler.update()
         if self.average:
             self.average.update(self.step + 1)
-        return torch.stack(losses).sum().item()
+        return self.ahead.read(torch.stack(losses).sum(), more)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of the network and the heads. Passes run in the recipe's precision, losses in fp32."""
@@ -295,17 +295,23 @@ class Training:
     def state(self) -> dict[str, Any]:
         """Return tensors and plain data. The tensors are in use: write them before the next step."""
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        drawn_from = self.ahead.state()
+        generator = drawn_from.pop("generator")
         return {
             "model": self.model.state_dict(),
             "heads": self.heads.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": self.average.state if self.average else None,
-            **self.batches.state(),
-            "generators": {"batches": self.generator.get_state(), "cpu": torch.get_rng_state(), "cuda": cuda},
+            **drawn_from,
+            "generators": {"batches": generator, "cpu": torch.get_rng_state(), "cuda": cuda},
             "plain": {name: getattr(self, name) for name in _PLAIN},
             "best": vars(self.best) if self.best else None,
         }
+
+    def _drawn_from(self) -> dict[str, Any]:
+        """Return the state from which the next views are drawn."""
+        return {**self.batches.state(), "generator": self.generator.get_state()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Restore a state that `state` returned, read from a file."""

@@ -27,6 +27,8 @@ def segmentation_loss(
     if ohem is None:
         return cross_entropy(logits, labels, class_weights)
     losses = F.cross_entropy(_in_planes(logits), labels, ignore_index=IGNORE, reduction="none")
+    if labels.device.type != "cpu":
+        return unread_mean_of_hard(losses, labels, ohem, class_weights)
     known = labels != IGNORE
     kept, weights = losses[known], None if class_weights is None else class_weights[labels[known]]
     counted = labels.numel() if ohem.share_of == "all" else len(kept)
@@ -39,6 +41,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None =
     known = labels != IGNORE
     if class_weights is None:
         return total / known.sum().clamp(min=1)
+    if labels.device.type != "cpu":
+        return total / _weight_of_each(labels, class_weights).sum().clamp(min=_LEAST)
     return total / class_weights[labels[known]].sum().clamp(min=_LEAST)
 
 
@@ -103,6 +107,35 @@ def mean_of_hard(losses: Tensor, threshold: float, at_least: int, weights: Tenso
     if weights is None:
         return losses[hard].mean()
     return (losses[hard] * weights[hard]).sum() / weights[hard].sum().clamp(min=_LEAST)
+
+
+def unread_mean_of_hard(losses: Tensor, labels: Tensor, ohem: OHEM, class_weights: Tensor | None = None) -> Tensor:
+    """Return what `mean_of_hard` makes of the labelled pixels' losses [B, H, W], without a look at how many there are.
+
+    A GPU is waited for at each look, and where `torch.where` is given a number. It computes both means, and chooses.
+    """
+    known, losses = labels != IGNORE, losses.flatten()
+    losses = losses.masked_fill(~known.flatten(), -1.0)  # below every loss
+    count, share = known.sum(), ohem.at_least * labels.numel()
+    least = torch.full_like(count, int(share)) if ohem.share_of == "all" else (ohem.at_least * count.double()).long()
+    least = torch.minimum(least.clamp(min=1), count)
+    highest, places = losses.topk(max(1, int(share)))
+    hard, among_least = losses > ohem.threshold, torch.arange(len(highest), device=losses.device) < least
+    of_hard = of_highest = torch.ones((), device=losses.device)
+    if class_weights is not None:
+        of_hard = _weight_of_each(labels, class_weights).flatten()
+        of_highest = of_hard[places]
+    means = [
+        (values * weight).masked_fill(~chosen, 0).sum() / (chosen * weight).sum().clamp(min=_LEAST)
+        for chosen, values, weight in ((hard, losses, of_hard), (among_least, highest, of_highest))
+    ]
+    return torch.where(hard.sum() >= least, means[0], means[1])
+
+
+def _weight_of_each(labels: Tensor, class_weights: Tensor) -> Tensor:
+    """Return the weight of each pixel's class, 0 where it is ignored."""
+    known = labels != IGNORE
+    return class_weights[labels.masked_fill(~known, 0)].masked_fill(~known, 0)
 
 
 @torch.no_grad()

@@ -1,68 +1,116 @@
-"""What is measured when a GPU is at hand, the most valuable first.
+"""What is measured when a GPU is at hand, the most valuable first, in 24 minutes.
 
-    python -m tests.gpu.agenda --out DIR --data PATH/TO/camvid
-    python -m tests.gpu.agenda --out DIR --steps does_it_run,latency --seconds 240
-    python -m tests.gpu.agenda --out DIR --device cpu --tiny          # the same code, small, without a GPU
+    python -m tests.gpu.agenda --results DIR/results.jsonl --data PATH/TO/camvid
+    python -m tests.gpu.agenda --results DIR/results.jsonl --steps ground,lock
+    python -m tests.gpu.agenda --results DIR/results.jsonl --device cpu --tiny     # the same code, small, without a GPU
+    python -m tests.gpu.agenda --lacking                                           # wheels to carry there
 
-Each step writes DIR/<step>.csv, a row as soon as it is known, and at its end DIR/<step>.json with the command, the
-protocol, the environment, a summary and what was left out because --seconds were over. A step that fails says so and
-the next one begins. Exit code 1: a step failed, or, in does_it_run, a network did.
+The code travels as a tree: nothing is installed, and this file needs Python alone. Each step runs in a process of its
+own that is killed when its time is over, and appends to one file, a line for each thing measured. What that file holds
+already is not measured again: the same command goes on where it was stopped. A failure costs the thing that failed, and
+is tried again the next time. Exit code 1: something failed.
 """
 
 import argparse
-import inspect
+import contextlib
+import importlib.util
 import json
+import os
+import signal
+import subprocess
 import sys
-import traceback
 from pathlib import Path
 
-import torch
-
-from tests.gpu import camvid, does_it_run, latency, throughput
-from tests.gpu.common import Deadline, Options, Results
-
-STEPS = {"does_it_run": does_it_run, "latency": latency, "throughput": throughput, "camvid": camvid}
+STEPS = {  # seconds of each, 24 minutes in all; clocks, locks and searches need the networks to run first
+    "ground": 240,
+    "clock_ramp": 180,
+    "lock": 150,
+    "search": 390,
+    "printed": 300,
+    "throughput": 180,
+}
+MORE = {"networks": 540, "camvid": 1_500}  # with more minutes, by name
+# What nasseg needs and a machine with torch may lack: module -> its wheel, and those that this one needs.
+WHEELS = {
+    "pydantic": "pydantic pydantic-core annotated-types typing-inspection",
+    "optuna": "optuna alembic colorlog sqlalchemy greenlet mako",
+    "plotly": "plotly narwhals",
+    "fvcore": "fvcore iopath yacs portalocker",
+    "pycocotools": "pycocotools",
+    "fsspec": "fsspec",
+    "pandas": "pandas",
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "rich": "rich markdown-it-py mdurl pygments",
+    "scipy": "scipy",
+    "typer": "typer click shellingham annotated-doc",
+    "pynvml": "nvidia-ml-py",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", default=",".join(STEPS), help=f"of {', '.join(STEPS)}, in that order")
+    parser.add_argument("--results", type=Path, help="the file that results are appended to")
+    parser.add_argument("--steps", default=",".join(STEPS), help=f"of {', '.join([*STEPS, *MORE])}, in that order")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="few small networks and images")
-    parser.add_argument("--seconds", type=float, default=480, help="of each step; nothing new is begun after them")
     parser.add_argument("--data", type=Path, help="the folder of CamVid; procedural scenes without it")
-    parser.add_argument("--train-steps", type=int, default=800, help="of each run on CamVid")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--lacking", action="store_true", help="only say which wheels this Python lacks")
+    parser.add_argument("--alone", metavar="STEP", help=argparse.SUPPRESS)  # run it in this process
     given = parser.parse_args(arguments)
+    if given.lacking:
+        print(" ".join(lacking()) or "nothing is lacking")
+        return 0
+    if given.results is None:
+        parser.error("--results FILE is needed: results are appended to it")
     names = [name.strip() for name in given.steps.split(",") if name.strip()]
-    if unknown := [name for name in names if name not in STEPS]:
-        parser.error(f"no such step: {', '.join(unknown)}; there are {', '.join(STEPS)}")
-    if given.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error("torch sees no CUDA device here; --device cpu --tiny tries the same code without one")
-    options = Options(given.device, given.tiny, given.seconds, given.data, given.train_steps, given.seeds)
-    command = " ".join(["python -m tests.gpu.agenda", *(sys.argv[1:] if arguments is None else arguments)])
-    return max([run_step(name, options, given.out, command) for name in names], default=0)
+    if unknown := [name for name in names if name not in STEPS | MORE]:
+        parser.error(f"no such step: {', '.join(unknown)}; there are {', '.join(STEPS | MORE)}")
+    given.results.parent.mkdir(parents=True, exist_ok=True)
+    if given.alone:
+        from tests.gpu.common import run_step
+
+        return run_step(given.alone, given, (STEPS | MORE)[given.alone])
+    if wheels := lacking():
+        print(f"not here, and what needs them will fail: {' '.join(wheels)}", flush=True)
+    passed = sys.argv[1:] if arguments is None else arguments
+    return max([apart(name, passed, given.results, (STEPS | MORE)[name]) for name in names], default=0)
 
 
-def run_step(name: str, options: Options, out: Path, command: str) -> int:
-    """One step, its rows and its summary; 1 where it failed."""
-    step, results, deadline = STEPS[name], Results(out, name), Deadline(options.seconds)
-    print(f"{name}: {str(step.__doc__).splitlines()[0]}", flush=True)
-    failed = ""
+def lacking() -> list[str]:
+    """Return the wheels of what cannot be imported here."""
+    return [wheel for module, wheels in WHEELS.items() if not _there(module) for wheel in wheels.split()]
+
+
+def _there(module: str) -> bool:
     try:
-        for row in step.run(options, deadline):
-            results.add(row)
-    except Exception:  # the rows so far and the next steps count
-        failed = traceback.format_exc()
-        print(failed, file=sys.stderr, flush=True)
-    more = (options,) if len(inspect.signature(step.summary).parameters) > 1 else ()
-    summary = step.summary(results.rows, *more) | ({"failed": failed} if failed else {})
-    results.finish(command, step.protocol(options), summary, deadline.left_out)
-    print(json.dumps(summary, indent=1, default=str)[:4_000], flush=True)
-    if deadline.left_out:
-        print(f"left out for lack of time: {len(deadline.left_out)}", flush=True)
-    return int(bool(failed) or not results.rows or any(row.get("ok") is False for row in results.rows))
+        return importlib.util.find_spec(module) is not None
+    except ImportError:
+        return False
+
+
+def apart(name: str, passed: list[str], results: Path, seconds: float) -> int:
+    """Run a step in a process of its own, and kill that with all below it when its time is over."""
+    print(f"{name}: at most {seconds:g} s", flush=True)
+    command = [sys.executable, "-m", "tests.gpu.agenda", *passed, "--alone", name]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            note(results, {"step": name, "key": "end", "failed": f"killed after {seconds:g} s"})
+            code = 1
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # also what a step that died left behind
+    return int(code != 0)
+
+
+def note(results: Path, row: dict) -> None:
+    """Append a line, and see it on the disk: the machine may go at any moment."""
+    with results.open("a") as file:
+        file.write(json.dumps(row, default=str) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 if __name__ == "__main__":

@@ -1,15 +1,26 @@
-"""What the steps of the agenda share: settings, networks, and results that are on disk as soon as they are known."""
+"""What the steps of the agenda share: settings, networks, and how their items are run one by one.
 
-import csv
+A step is a module with `items(options)`, which yields the key of each thing to measure and a function that returns its
+figures, and `summary(rows, options)`, which makes something of the rows by key.
+"""
+
+import importlib
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import torch
+
 from nasseg.families import Arch, make_arch, variants
-from nasseg.measure.environment import environment
+from nasseg.measure.latency.backends import numerics, runner
+from nasseg.records import LatencyProtocol
+from tests.gpu.agenda import note
 
 FAMILIES = ("bisenetv2", "stdc", "eseg", "regseg", "dabnet")
 PUBLISHED = {  # the network that each paper is known by
@@ -19,40 +30,45 @@ PUBLISHED = {  # the network that each paper is known by
     "regseg": "regseg",
     "dabnet": "dabnet",
 }
+CLASSES = 19
+SPARE = 10.0  # seconds before a step is killed, in which nothing new is begun
+
+Row = dict[str, Any]
+Items = Iterator[tuple[str, Callable[[], Row]]]
 
 
 @dataclass(frozen=True)
 class Options:
-    """device: cuda, cuda:N or cpu. tiny: the same code on few small networks and images. seconds: for each step.
+    """device: cuda, cuda:N or cpu. tiny: the same code on few small networks and images.
 
-    data: the folder of CamVid; procedural scenes without it. train_steps: of each run on CamVid.
+    data: the folder of CamVid; procedural scenes without it. folder: for what a step leaves beside the results.
     """
 
     device: str
     tiny: bool
-    seconds: float
     data: Path | None = None
-    train_steps: int = 800
-    seeds: int = 3
+    folder: Path = Path()
 
     @property
     def cuda(self) -> bool:
         return self.device.startswith("cuda")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        return (64, 128) if self.tiny else (512, 1024)
 
-@dataclass
-class Deadline:
-    """A step begins nothing new after it; what it then leaves out is counted."""
+    def protocol(self, **settings: Any) -> LatencyProtocol:
+        quick = {"warmup": 1, "min_replicates": 3, "min_seconds": 0.0} if self.tiny else {}
+        given = {"warmup": 10, "min_replicates": 50, "min_seconds": 0.2, **quick}
+        known = {"device": self.device, "input_size": self.size, "num_classes": CLASSES}
+        return LatencyProtocol(**{**known, **given, **settings})
 
-    seconds: float
-    left_out: list[str] = field(default_factory=list)
-    begun: float = field(default_factory=time.monotonic)
-
-    def allows(self, what: str) -> bool:
-        allowed = time.monotonic() - self.begun < self.seconds
-        if not allowed:
-            self.left_out.append(what)
-        return allowed
+    def ways(self) -> list[dict[str, str]]:
+        """Precisions and backends, those of most interest first."""
+        if not self.cuda:
+            return [{"precision": "fp32", "backend": "eager"}]
+        backends = ("cuda-graph", "eager")
+        return [{"precision": p, "backend": b} for b in backends for p in ("fp16", "fp32")]
 
 
 def published(options: Options) -> dict[str, Arch]:
@@ -62,39 +78,81 @@ def published(options: Options) -> dict[str, Arch]:
     return {name: make_arch(name) for name in [*PUBLISHED.values(), *variants()]}
 
 
-class Results:
-    """Rows of a step: a CSV file that grows with each, and a JSON file of all when the step is over.
-
-    The JSON file also holds the command, the protocol, the environment and the summary.
-    """
-
-    def __init__(self, folder: Path, step: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.csv_path, self.json_path = (folder / f"{step}.{suffix}" for suffix in ("csv", "json"))
-        self.rows: list[dict[str, Any]] = []
-        self.begun = time.monotonic()
-        for path in (self.csv_path, self.json_path):
-            path.unlink(missing_ok=True)
-
-    def add(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-        with self.csv_path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(self.rows[0]))
-            if len(self.rows) == 1:
-                writer.writeheader()
-            writer.writerow(row)
-
-    def finish(self, command: str, protocol: dict[str, Any], summary: dict[str, Any], left_out: list[str]) -> None:
-        whole = {
-            "command": command,
-            "protocol": protocol,
-            "environment": asdict(environment()),
-            "seconds": round(time.monotonic() - self.begun, 1),
-            "left out for lack of time": left_out,
-            "summary": summary,
-            "rows": self.rows,
-        }
-        self.json_path.write_text(json.dumps(whole, indent=1, default=str) + "\n")
+def of_family(family: str, options: Options) -> Arch:
+    return make_arch(PUBLISHED[family], **({"width": 0.25} if options.tiny else {}))
 
 
-Rows = Iterator[dict[str, Any]]
+def some(options: Options) -> tuple[str, ...]:
+    return ("regseg", "bisenetv2") if options.tiny else FAMILIES
+
+
+def wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def wall_ms(arch: Arch, protocol: LatencyProtocol, rounds: int) -> float:
+    """Milliseconds of a call by the wall clock, the device waited for before and after each."""
+    found = []
+    with numerics(protocol), torch.inference_mode():
+        run = runner(arch, protocol)
+        for _ in range(rounds):
+            wait(protocol.device)
+            begun = time.perf_counter()
+            run()
+            wait(protocol.device)
+            found.append(1e3 * (time.perf_counter() - begun))
+    return median(found)
+
+
+def logits_of(arch: Arch, protocol: LatencyProtocol) -> torch.Tensor:
+    with numerics(protocol), torch.inference_mode():
+        torch.manual_seed(0)
+        found = runner(arch, protocol)()
+        wait(protocol.device)
+    return found.double().cpu()
+
+
+def rows_of(results: Path, step: str, options: Options) -> dict[str, Row]:
+    """What a file of results holds of a step under these options, by key; what failed is left out."""
+    lines = results.read_text().splitlines() if results.exists() else []
+    found: dict[str, Row] = {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:  # cut when a machine went
+            continue
+        if (row["step"], row.get("device"), row.get("tiny")) == (step, options.device, options.tiny):
+            found[row["key"]] = row
+    return {key: row for key, row in found.items() if "failed" not in row and key != "end"}
+
+
+def run_step(name: str, given: Namespace, seconds: float) -> int:
+    """Measure what a file of results lacks of a step while there is time; 1 where something failed."""
+    options = Options(given.device, given.tiny, given.data and given.data.resolve(), given.results.resolve().parent)
+    known, begun, left_out, failures = rows_of(given.results, name, options), time.monotonic(), [], []
+    write = partial(_write, given.results, {"step": name, "device": options.device, "tiny": options.tiny})
+    module = importlib.import_module(f"tests.gpu.steps.{name}")
+    torch.set_num_threads(1)
+    for key, measure in module.items(options):
+        if key in known:
+            continue
+        now = time.monotonic() - begun
+        if now > seconds - SPARE:
+            left_out.append(key)
+            continue
+        try:
+            row = measure()
+        except Exception as error:  # what fails is a result
+            row = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+            failures.append(key)
+        write(key, round(time.monotonic() - begun - now, 2), row)
+    rows = rows_of(given.results, name, options)
+    end = {"left out for lack of time": left_out, "could not": failures, "summary": module.summary(rows, options)}
+    write("end", round(time.monotonic() - begun, 2), end)
+    print(json.dumps(end, indent=1, default=str)[:4_000], flush=True)
+    return int(bool(failures))
+
+
+def _write(results: Path, known: Row, key: str, seconds: float, row: Row) -> None:
+    note(results, {**known, "key": key, "seconds": seconds, **row})

@@ -1,4 +1,4 @@
-"""Every published variant and every recipe on a GPU, by the checks of the agenda's first item."""
+"""Every published variant and every recipe on a GPU, by the checks of the agenda's step `networks`."""
 
 import gc
 
@@ -9,14 +9,14 @@ from nasseg.data.dataset import load_data
 from nasseg.families import make_arch, variants
 from nasseg.train.recipe import Recipe
 from tests.gpu.common import FAMILIES, Options
-from tests.gpu.does_it_run import CHECKS, recipe_step, recipes_of
+from tests.gpu.steps.networks import CHECKS, recipe_step, recipes_of
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def options(device):
-    yield Options(device, tiny=False, seconds=1e9)
+    yield Options(device, tiny=False)
     gc.collect()
     torch.cuda.empty_cache()
 

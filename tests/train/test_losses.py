@@ -17,6 +17,7 @@ from nasseg.train.losses import (
     dice_loss,
     mean_of_hard,
     segmentation_loss,
+    unread_mean_of_hard,
 )
 from nasseg.train.recipe import OHEM, Recipe
 
@@ -48,6 +49,26 @@ def four_pixels():
 def test_hard_pixels_by_hand(ohem, loss):
     logits, labels = four_pixels()
     assert segmentation_loss(logits, labels, OHEM(**ohem) if ohem else None).item() == pytest.approx(loss, abs=2e-6)
+
+
+@pytest.mark.parametrize("share_of", ["labelled", "all"])
+@pytest.mark.parametrize("threshold", [{"probability_below": 0.5}, {"loss_above": 9.0}, {"loss_above": 1.2}, {}])
+@pytest.mark.parametrize("ignored", [0.0, 0.3, 0.97, 1.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_gpu_that_is_not_looked_at_takes_the_same_pixels(share_of, threshold, ignored, weighted):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 16, 16, generator=generator, requires_grad=True)
+    labels = torch.randint(0, 3, (2, 16, 16), generator=generator)
+    labels[torch.rand(labels.shape, generator=generator) < ignored] = 255
+    ohem, weights = OHEM(share_of=share_of, **threshold), torch.tensor([0.5, 0.0, 2.0]) if weighted else None
+    losses = torch.nn.functional.cross_entropy(logits, labels, ignore_index=255, reduction="none")
+    expected, found = (
+        segmentation_loss(logits, labels, ohem, weights),
+        unread_mean_of_hard(losses, labels, ohem, weights),
+    )
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(loss, logits, retain_graph=True)[0] for loss in (expected, found)]
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize(

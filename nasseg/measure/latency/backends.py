@@ -1,11 +1,10 @@
-"""The ways to run a network that is timed: in PyTorch directly, as a CUDA graph, compiled, or in ONNX Runtime."""
+"""The ways to run a network that is timed: in PyTorch, as a CUDA graph, compiled, in ONNX Runtime or TensorRT."""
 
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +12,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nasseg.errors import UserError, unknown
 from nasseg.families.arch import Segmenter
-from nasseg.measure.latency.onnx_file import INPUT, open_onnx, write_onnx
+from nasseg.measure.latency.calibrate import calibrate_batch_norms
+from nasseg.measure.latency.onnx_file import onnx_content
+from nasseg.measure.latency.runtimes import onnx_runtime
+from nasseg.measure.latency.runtimes.compiled import compiled
+from nasseg.measure.latency.runtimes.cuda_graph import captured
+from nasseg.measure.latency.runtimes.own_stream import Run
+from nasseg.measure.latency.runtimes.tensorrt import on_tensorrt, require_tensorrt
 from nasseg.records import LatencyProtocol
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-BACKENDS = ("eager", "cuda-graph", "onnxruntime", "compile", "command")
-Run = Callable[[], object]
+BACKENDS = ("eager", "cuda-graph", "onnxruntime", "tensorrt", "compile", "command")
+ON_CUDA_ONLY = ("cuda-graph", "tensorrt")
 
 
 class Buildable(Protocol):
@@ -51,8 +56,10 @@ def check_protocol(protocol: LatencyProtocol) -> None:
         return  # the target decides precision and device
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {protocol.device} is not to be had: torch sees no CUDA here; use cpu")
-    if protocol.backend == "cuda-graph" and kind != "cuda":
-        raise UserError("backend cuda-graph needs a cuda device; use eager on a CPU")
+    if protocol.backend in ON_CUDA_ONLY and kind != "cuda":
+        raise UserError(f"backend {protocol.backend} needs a cuda device; use eager on a CPU")
+    if protocol.backend == "tensorrt":
+        require_tensorrt()
     if kind == "cpu" and protocol.precision == "fp16":
         raise UserError("fp16 is not timed on a CPU; use fp32 or bf16")
     if protocol.backend == "onnxruntime" and protocol.precision != "fp32":
@@ -63,27 +70,39 @@ def prepare(arch: Buildable, protocol: LatencyProtocol) -> nn.Module:
     """Build the network to time, on its device: seeded weights, inference form, as the protocol says."""
     torch.manual_seed(0)
     model = arch.build(protocol.num_classes).eval()
+    # What is written to a file is written from the CPU.
+    device = "cpu" if protocol.backend in ("onnxruntime", "tensorrt", "command") else protocol.device
+    if protocol.precision == "fp16" and protocol.backend != "command":
+        calibrate_batch_norms(model, protocol.input_size, protocol.device)
     if protocol.fold_bn:
         fold_batch_norm(model)
     if protocol.upsampling == "outside" and isinstance(model, Segmenter):
         model = WithoutUpsampling(model)
     layout = torch.channels_last if protocol.memory_format == "channels_last" else torch.contiguous_format
     dtype = torch.float32 if protocol.backend in ("onnxruntime", "command") else DTYPES[protocol.precision]
-    device = "cpu" if protocol.backend in ("onnxruntime", "command") else protocol.device
     return model.to(device=device, dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
 
 
 def runner(arch: Buildable, protocol: LatencyProtocol) -> Run:
     """Return a call that computes one batch and returns when it is enqueued (CUDA) or done."""
+    if protocol.backend == "tensorrt":
+        content = lambda: _onnx(prepare(arch, protocol), protocol)  # noqa: E731  (asked for where no engine is kept)
+        return on_tensorrt(content, protocol, example(protocol), getattr(arch, "id", ""))
     model = prepare(arch, protocol)
     if protocol.backend == "onnxruntime":
-        return _onnx_runner(model, protocol)
+        if protocol.device == "cpu":
+            return onnx_runtime.on_cpu(_onnx(model, protocol), protocol)
+        return onnx_runtime.on_cuda(_onnx(model, protocol), protocol, example(protocol))
     image = example(protocol)
     if protocol.backend == "compile":
-        model = torch.compile(model, dynamic=False)  # type: ignore[assignment]
+        return compiled(model, image)
     if protocol.backend == "cuda-graph":
-        return _graph_runner(model, image)
+        return captured(model, image)
     return lambda: model(image)
+
+
+def _onnx(model: nn.Module, protocol: LatencyProtocol) -> bytes:
+    return onnx_content(model, protocol.input_size, batch=protocol.batch)
 
 
 def example(protocol: LatencyProtocol) -> Tensor:
@@ -91,38 +110,6 @@ def example(protocol: LatencyProtocol) -> Tensor:
     layout = torch.channels_last if protocol.memory_format == "channels_last" else torch.contiguous_format
     image = torch.randn(protocol.batch, 3, *protocol.input_size)
     return image.to(device=protocol.device, dtype=DTYPES[protocol.precision], memory_format=layout)
-
-
-def _graph_runner(model: nn.Module, image: Tensor) -> Run:
-    """Capture the network once and return its replay, without launch costs. Each call refills the same tensor."""
-    side = torch.cuda.Stream(image.device)
-    side.wait_stream(torch.cuda.current_stream(image.device))
-    with torch.inference_mode(), torch.cuda.stream(side):  # let libraries choose their algorithms before the capture
-        for _ in range(3):
-            model(image)
-    torch.cuda.current_stream(image.device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.inference_mode(), torch.cuda.graph(graph):
-        logits = model(image)
-
-    def replay() -> Tensor:
-        graph.replay()
-        return logits
-
-    replay.reads = model, image  # type: ignore[attr-defined]  # a graph keeps addresses, so keep the memory
-    return replay
-
-
-def _onnx_runner(model: nn.Module, protocol: LatencyProtocol) -> Run:
-    providers = ["CPUExecutionProvider"] if protocol.device == "cpu" else ["CUDAExecutionProvider"]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        write_onnx(model, path, protocol.input_size, batch=protocol.batch)
-        session = open_onnx(path.read_bytes(), threads=protocol.threads, providers=providers)
-    if protocol.device != "cpu" and "CUDAExecutionProvider" not in session.get_providers():
-        raise UserError("this ONNX Runtime has no CUDA: install onnxruntime-gpu, or use --device cpu")
-    image: Any = torch.randn(protocol.batch, 3, *protocol.input_size).numpy()
-    return lambda: session.run(None, {INPUT: image})
 
 
 @contextmanager

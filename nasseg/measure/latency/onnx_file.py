@@ -8,6 +8,7 @@ Packages: onnx and onnxscript write such a file, onnxruntime runs it; together t
 
 import importlib
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from nasseg.records import Size
 
 INPUT, BATCH = "image", "batch"
 _TO_WRITE, _TO_RUN = ("onnx", "onnxscript"), ("onnxruntime",)
+Provider = str | tuple[str, dict[str, Any]]
 
 
 def require_onnx() -> None:
@@ -94,8 +96,28 @@ def write_onnx(model: nn.Module, path: Path, input_size: Size, *, batch: int = 1
     save_onnx(trace(model, input_size, batch=batch), path)
 
 
-def open_onnx(source: Path | bytes, *, threads: int = 0, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
+def onnx_content(model: nn.Module, input_size: Size, *, batch: int = 1) -> bytes:
+    """Return what `write_onnx` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        write_onnx(model, path, input_size, batch=batch)
+        return path.read_bytes()
+
+
+def run_options(**entries: str) -> Any:
+    """Return ONNX Runtime's options of a run, with these entries of its configuration."""
+    options = _require(*_TO_RUN).RunOptions()
+    for name, value in entries.items():
+        options.add_run_config_entry(name, value)
+    return options
+
+
+def open_onnx(
+    source: Path | bytes, *, threads: int = 0, providers: Sequence[Provider] = ("CPUExecutionProvider",)
+) -> Any:
     """Return the `InferenceSession` of an ONNX file, or of its content; 0 threads: as many as there are cores.
+
+    providers: names, or names with their options.
 
     Raises:
         UserError: onnxruntime is missing, or cannot use the file.

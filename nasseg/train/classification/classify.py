@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasseg.data.split import upload
 from nasseg.errors import MisfitError, UserError
 from nasseg.families import Arch
 from nasseg.families.backbones.backbone import BackboneArch, Classifier
@@ -98,7 +99,7 @@ class Classifying(Training):
         images, classes = self.images.train.views(numbers, self.size, draws)
         if self.recipe.flip:
             images = torch.where(mirrored[:, None, None, None], images.flip(2), images)
-        return normalise(images.to(self.device)), classes.to(self.device)
+        return normalise(upload(images, self.device)), upload(classes, self.device)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         recipe = self.recipe

@@ -4,15 +4,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nasseg.data.split import upload
 from nasseg.measure.accuracy import IGNORE
 from nasseg.records import Size
 from nasseg.train.recipe import Recipe
-from nasseg.train.views.network_input import MEAN, STD, normalise, resample
+from nasseg.train.views.network_input import MEAN, STD, constant, normalise, resample
 from nasseg.train.views.randaugment import RandomOperations
 
 
 def _planes(device: torch.device) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
+    mean, std = (constant(values, device).view(3, 1, 1) for values in (MEAN, STD))
     return mean, std
 
 
@@ -79,7 +80,7 @@ class Augment:
         columns = _positions(width, crop_width, exact[1], draws[2], column)
         if self.recipe.flip:
             columns = torch.where(draws[3] < 0.5, width - columns, columns)
-        rows, columns, draws = (part.to(images.device, non_blocking=True) for part in (rows, columns, draws))
+        rows, columns, draws = (upload(part, images.device) for part in (rows, columns, draws))
 
         smaller = {n: torch.cat(sizes, 1)[n].int().tolist() for n in (zoom < 1).flatten().nonzero().flatten().tolist()}
         views = _zoomed(images, smaller, rows, columns)
@@ -98,7 +99,8 @@ def _zoomed(images: Tensor, smaller: dict[int, list[int]], rows: Tensor, columns
     if not smaller:
         return resample(normalise(images), rows, columns)
     views = torch.empty(len(images), 3, rows.shape[1], columns.shape[1], device=images.device)
-    if others := [number for number in range(len(images)) if number not in smaller]:
+    if kept := [number for number in range(len(images)) if number not in smaller]:
+        others = upload(torch.tensor(kept), images.device)
         views[others] = resample(normalise(images[others]), rows[others], columns[others])
     for number, (height, width) in smaller.items():
         small, one = shrink(images[number], (height, width)), slice(number, number + 1)

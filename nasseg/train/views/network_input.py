@@ -6,6 +6,7 @@ rest is the mean colour. PREPARE and MAP_BACK say the same to those who run a ne
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -47,10 +48,17 @@ MAP_BACK = {
 }
 
 
+@lru_cache(maxsize=64)
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return values as a tensor on a device, made once: a GPU is waited for whenever one is copied there."""
+    with torch.inference_mode(False):  # it serves trainings as well, whoever asks first
+        return torch.tensor(values, device=device)
+
+
 def normalise(images: Tensor, mean: Colour = MEAN, std: Colour = STD) -> Tensor:
     """Return uint8 [B, H, W, 3] as networks read it: float [B, 3, H, W], zero mean, unit deviation."""
     # By whole rows: with the three channels innermost, the CPU works in threes and takes four times as long.
-    means, stds = (torch.tensor(values, device=images.device).repeat(images.shape[2]) for values in (mean, std))
+    means, stds = (constant(values, images.device).repeat(images.shape[2]) for values in (mean, std))
     return images.flatten(2).float().sub_(means).div_(stds).view(images.shape).permute(0, 3, 1, 2)
 
 

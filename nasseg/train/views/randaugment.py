@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nasseg.data.split import upload
 from nasseg.measure.accuracy import IGNORE
 from nasseg.train.recipe import RandAugment
+from nasseg.train.views.network_input import constant
 
 _DEGREES, _STRENGTH = 30.0, 0.9  # at magnitude 1
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
@@ -26,11 +28,11 @@ Operation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def auto_contrast(x: Tensor, inside: Tensor, _by: Tensor) -> Tensor:
     """Stretch each channel to 0..255; a channel of a single value stays."""
-    low = torch.where(inside, x, 255).flatten(2).amin(2)[..., None, None]
-    high = torch.where(inside, x, 0).flatten(2).amax(2)[..., None, None]
+    low = x.masked_fill(~inside, 255).flatten(2).amin(2)[..., None, None]
+    high = x.masked_fill(~inside, 0).flatten(2).amax(2)[..., None, None]
     flat = high <= low
-    scale = torch.where(flat, 1, 255 / (high - low))
-    return ((x - torch.where(flat, 0, low)) * scale).clamp(0, 255)
+    scale = (255 / (high - low)).masked_fill(flat, 1)
+    return ((x - low.masked_fill(flat, 0)) * scale).clamp(0, 255)
 
 
 def equalize(x: Tensor, inside: Tensor, _by: Tensor) -> Tensor:
@@ -108,8 +110,8 @@ class RandomOperations:
         for chosen, signs in zip(self.chosen, self.signs, strict=True):
             for number in chosen.unique().tolist():
                 members = (chosen == number).nonzero()[:, 0]
-                strength = (self.settings.magnitude * signs[members]).to(x.device, non_blocking=True)
-                members = members.to(x.device, non_blocking=True)
+                strength = upload(self.settings.magnitude * signs[members], x.device)
+                members = upload(members, x.device)
                 if number == _ROTATE:
                     turned = rotate(x[members], labels[members], inside[members], _DEGREES * strength)
                     x[members], labels[members], inside[members] = turned
@@ -120,7 +122,7 @@ class RandomOperations:
 
 
 def _grey(x: Tensor) -> Tensor:
-    weights = torch.tensor(_LUMA, dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
+    weights = constant(_LUMA, x.device).to(x.dtype).view(1, 3, 1, 1)
     return (x * weights).sum(1, keepdim=True)
 
 

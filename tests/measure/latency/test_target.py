@@ -61,20 +61,59 @@ def test_the_shipped_onnxruntime_script_is_such_a_command(arch, tmp_path):
     assert "onnxruntime" in found.target["runtime"]
 
 
-def test_the_shipped_trtexec_script_reads_its_log(tmp_path):
-    """With a stand-in for trtexec that prints such a log: the real one is not run here."""
+@pytest.fixture
+def trtexec(tmp_path):
+    """Return a function that runs the script with a stand-in for trtexec: the real one is not run here."""
+    (tmp_path / "x.onnx").touch()
+
+    def run(stand_in, file="x.onnx"):
+        if stand_in:
+            (tmp_path / "trtexec").write_text(f"#!/bin/sh\n{stand_in}\n")
+            (tmp_path / "trtexec").chmod(0o755)
+        environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        command = [SHIPPED / "trtexec_bench.sh", str(tmp_path / file)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def test_the_shipped_trtexec_script_reads_its_log(trtexec):
     log = "[I] Timing trace has 512 queries over 5 s\\n[I] GPU Compute Time: min = 1 ms, median = 2 ms, "
     log += "percentile(50%) = 2.0 ms, percentile(90%) = 2.5 ms, percentile(99%) = 3.0 ms"
-    (tmp_path / "trtexec").write_text(f"#!/bin/sh\nprintf '{log.replace('%', '%%')}\\n'\n")
-    (tmp_path / "trtexec").chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run([SHIPPED / "trtexec_bench.sh", "x.onnx"], env=environment, capture_output=True, text=True)
+    done = trtexec(f"printf '{log.replace('%', '%%')}\\n'")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["p50"], found["p90"], found["p99"], found["n"]) == (2.0, 2.5, 3.0, 512)
-    (tmp_path / "trtexec").write_text("#!/bin/sh\necho no such operator\nexit 1\n")
-    failed = subprocess.run([SHIPPED / "trtexec_bench.sh", "x.onnx"], env=environment, capture_output=True, text=True)
-    assert (failed.returncode, failed.stderr) == (3, "no such operator\n")
+
+
+@pytest.mark.parametrize(
+    ("stand_in", "file", "code", "message"),
+    [
+        (
+            "echo '[E] No importer registered for op: Foo'; echo '[E] Failed to parse onnx file'; exit 1",
+            "x.onnx",
+            3,
+            "Foo",
+        ),
+        ("echo '[E] Error Code 10: Could not find any implementation for node'; exit 1", "x.onnx", 3, "Code 10"),
+        ("echo 'CUDA initialization failure with error: 35'; echo 'Failed to parse'; exit 1", "x.onnx", 1, "error: 35"),
+        ("echo 'Cuda failure: out of memory'; exit 1", "x.onnx", 1, "out of memory"),
+        ("echo 'Segmentation fault'; exit 139", "x.onnx", 1, "Segmentation"),
+        ("exit 0", "absent.onnx", 1, "copy it to the target first"),
+        ("", "x.onnx", 1, "trtexec is not on the PATH of the target"),
+    ],
+)
+def test_the_shipped_trtexec_script_blames_networks_for_their_own_faults_only(trtexec, stand_in, file, code, message):
+    failed = trtexec(stand_in, file)
+    assert failed.returncode == code
+    assert message in failed.stderr
+
+
+def test_the_shipped_onnxruntime_script_blames_networks_for_their_own_faults_only(tmp_path):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "cut.onnx").write_bytes(b"half of a file")
+    command = [sys.executable, SHIPPED / "onnxruntime_bench.py", tmp_path / "cut.onnx"]
+    assert subprocess.run(command, capture_output=True).returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -116,7 +155,8 @@ def test_exit_code_3_is_the_networks_fault(arch, tmp_path, no_export):
         ({"backend": "command"}, "needs `command`"),
         ({"command": "./bench {onnx}"}, "no other backend takes one"),
         ({"backend": "command", "command": "./bench"}, "must say where the file goes"),
-        ({"backend": "tensorrt"}, "unknown backend 'tensorrt'"),
+        ({"backend": "tensorflow"}, "unknown backend 'tensorflow'"),
+        ({"backend": "tensorrt"}, "backend tensorrt needs a cuda device; use eager on a CPU"),
         ({"backend": "cuda-graph"}, "needs a cuda device"),
         ({"backend": "onnxruntime", "precision": "bf16"}, "runs fp32 here"),
         ({"upsampling": "never"}, "upsampling must be inside or outside"),

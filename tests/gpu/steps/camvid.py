@@ -1,10 +1,11 @@
-"""Item 4: the published networks on CamVid, one recipe for all, several seeds: mIoU and its spread, classes, latency.
+"""The published networks on CamVid, one recipe for all, several seeds: mIoU and its spread, classes, latency.
 
-Without --data on procedural scenes, to try the code. Seed by seed, so that time that runs out leaves whole seeds.
+Without --data on procedural scenes, to try the code.
 """
 
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from statistics import fmean, stdev
 from typing import Any
 
@@ -17,7 +18,9 @@ from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.records import LatencyProtocol
 from nasseg.train.loop import evaluate, scores_of, train
 from nasseg.train.recipe import Recipe
-from tests.gpu.common import PUBLISHED, Deadline, Options, Rows
+from tests.gpu.common import PUBLISHED, Items, Options, Row
+
+STEPS, SEEDS = 800, 3  # of each network
 
 
 def networks(options: Options) -> dict[str, Arch]:
@@ -37,10 +40,10 @@ def recipe_of(options: Options) -> Recipe:
     if options.tiny:
         return Recipe(name="short-scenes", steps=2, batch_size=2, warmup_steps=1)
     precision = "bf16" if options.cuda else "fp32"
-    return Recipe(name="short-camvid", steps=options.train_steps, precision=precision)
+    return Recipe(name="short-camvid", steps=STEPS, precision=precision)
 
 
-def latency_of(arch: Arch, data: DataSet, options: Options) -> dict[str, float]:
+def latency_of(arch: Arch, data: DataSet, options: Options) -> Row:
     protocol = LatencyProtocol(
         device=options.device,
         input_size=data.val.size,
@@ -58,46 +61,41 @@ def latency_of(arch: Arch, data: DataSet, options: Options) -> dict[str, float]:
     return found
 
 
-def run(options: Options, deadline: Deadline) -> Rows:
+def items(options: Options) -> Items:
+    """Seed by seed, so that time that runs out leaves whole seeds."""
     data, recipe = data_of(options), recipe_of(options)
-    latencies = {name: latency_of(arch, data, options) for name, arch in networks(options).items()}
-    for seed in range(1 if options.tiny else options.seeds):
+    for name, arch in networks(options).items():
+        yield f"{name}, latency", partial(latency_of, arch, data, options)
+    for seed in range(1 if options.tiny else SEEDS):
         for name, arch in networks(options).items():
-            if not deadline.allows(f"{name}, seed {seed}"):
-                continue
-            torch.manual_seed(seed)
-            model = arch.build(data.num_classes)
-            found = train(model, data, recipe, seed=seed, device=options.device)
-            row = {"network": name, "seed": seed, "miou": found.miou, "pixel_accuracy": found.pixel_accuracy}
-            if "test" in data.sources:
-                matrix = evaluate(model, data.test, data.num_classes, device=options.device)
-                row["test_miou"] = scores_of(matrix, data.classes).miou
-            row |= {"train_seconds": round(found.train_seconds, 2), **latencies[name]}
-            yield {**row, **{f"iou.{label}": iou for label, iou in found.class_iou.items()}}
+            yield f"{name}, seed {seed}", partial(trained, arch, data, recipe, seed, options)
 
 
-def protocol(options: Options) -> dict[str, Any]:
-    data, recipe = data_of(options), recipe_of(options)
-    return {
-        "data": data.name,
-        "fingerprint": data.fingerprint,
-        "recipe": recipe.model_dump(mode="json"),
-        "weights": "the last ones; mIoU on the validation split, test_miou on the held-out one",
-        "deviations": recipe.deviations,
-    }
+def trained(arch: Arch, data: DataSet, recipe: Recipe, seed: int, options: Options) -> Row:
+    torch.manual_seed(seed)
+    model = arch.build(data.num_classes)
+    found = train(model, data, recipe, seed=seed, device=options.device)
+    row = {"miou": found.miou, "pixel_accuracy": found.pixel_accuracy, "deviations": recipe.deviations}
+    if "test" in data.sources:
+        matrix = evaluate(model, data.test, data.num_classes, device=options.device)
+        row["test_miou"] = scores_of(matrix, data.classes).miou
+    row["train_seconds"] = round(found.train_seconds, 2)
+    return {**row, **{f"iou.{label}": iou for label, iou in found.class_iou.items()}}
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(rows: dict[str, Row], _options: Options) -> Row:
     """By network: mean and standard deviation over the seeds of each figure."""
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        groups[row["network"]].append(row)
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for key, row in rows.items():
+        network, what = key.rsplit(", ", 1)
+        if what != "latency":
+            groups[network].append(row)
     return {name: {"seeds": len(group), **_means(group)} for name, group in groups.items()}
 
 
 def _means(group: list[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for figure in group[0].keys() - {"network", "seed"}:
+    for figure in group[0].keys() - {"step", "key", "device", "tiny", "seconds", "deviations"}:
         known = [row[figure] for row in group if row[figure] is not None]
         found[figure] = round(fmean(known), 3) if known else None
         if len(known) > 1 and (figure.endswith("miou") or figure.startswith("iou.")):
