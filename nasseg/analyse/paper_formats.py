@@ -50,7 +50,8 @@ def grid(comparison: Comparison) -> Grid:
     notes += [f"{row}: {note}" for row, note in comparison.notes.items()]
     notes += _protocols(comparison)
     notes += [one.sentence for one in comparison.answers[1:]]
-    texts, verdicts = (tuple(tuple(cell[i] for cell in row) for row in rows) for i in (0, 1))
+    texts = tuple(tuple(text for text, _ in row) for row in rows)
+    verdicts = tuple(tuple(verdict for _, verdict in row) for row in rows)
     return Grid(tuple(heads), texts, verdicts, tuple(notes))
 
 

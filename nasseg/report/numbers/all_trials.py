@@ -19,7 +19,9 @@ def all_trials(record: StudyRecord) -> pd.DataFrame:
     """
     frame = trials_frame(record).drop(columns="arch")
     frame.insert(3, "outcome", [outcome(trial) for trial in record.trials])
-    figures = pd.DataFrame([trial_figures(trial) | _class_iou(trial) for trial in record.trials], index=frame.index)
+    figures = pd.DataFrame(
+        [{**trial_figures(trial), **_class_iou(trial)} for trial in record.trials], index=frame.index
+    )
     known = {*frame, *figures}
     fields = [_flat(trial.arch or {}) for trial in record.trials]
     renamed = [{f"arch.{k}" if k in known else k: v for k, v in one.items() if k != "family"} for one in fields]

@@ -104,7 +104,7 @@ def _badges(one: Comparison) -> Html:
     cells, trend = _architecture(one), _trend(one)
     what = one.answers[0].quantity if one.answers else "training"
     return text(
-        tag("span", cells[1], class_=f"badge cells {cells[0]}", title="Architecture: what it decides, computed"),
+        tag("span", cells[1], class_=f"badge architecture {cells[0]}", title="Architecture: what it decides, computed"),
         tag("span", f"{what}: {_TRENDS[trend]}", class_=f"badge trend {trend}", title="What was trained or timed here"),
     )
 
@@ -161,7 +161,7 @@ def _section(one: Comparison, figure: go.Figure, speed: go.Figure | None) -> Htm
         "div", class_="figure", data_figure=one.name, style=room, role="img", aria_label=f"Figure of {one.citation}"
     )
     body = [
-        tag("p", tag("span", in_words(one.verdict), class_="said"), said, class_="conclusion"),
+        tag("p", tag("span", f"{in_words(one.verdict)}:", class_="said"), said, class_="conclusion"),
         tag("div", drawn, class_="scroll table"),
         tag("div", _table(laid), class_="scroll table", tabindex="0"),
     ]

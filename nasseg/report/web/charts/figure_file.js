@@ -42,12 +42,15 @@ function forPaper(node, width, height) {
   };
   const legend = { orientation: "v", ...corner(node), bgcolor: "rgba(255,255,255,0.85)", font: { size: size(7), color: INK }, borderwidth: 0, tracegroupgap: 0 };
   const shapes = (layout.shapes ?? []).filter(({ label }) => label?.text !== "budget");
-  for (const { label } of shapes) if (label) label.font = { ...label.font, size: size(7) };
+  for (const { label, x0, x1 } of shapes) {
+    label.font = { ...label.font, size: size(7) };
+    if (x0 === x1) Object.assign(label, { textposition: "middle", textangle: -90, xanchor: "right", yanchor: "middle" }); // beside its line
+  }
   return {
     traces,
     layout: {
       ...layout, width, height, autosize: false, showlegend: true, legend, shapes, xaxis: axis("x"), yaxis: axis("y"),
-      font: { ...layout.font, size: size(8), color: INK }, paper_bgcolor: "white", plot_bgcolor: "white", margin: { l: 8, r: 8, t: shapes.some(({ x0, x1 }) => x0 === x1) ? 20 : 8, b: 8 },
+      font: { ...layout.font, size: size(8), color: INK }, paper_bgcolor: "white", plot_bgcolor: "white", margin: { l: 8, r: 8, t: 8, b: 8 },
     },
   };
 }
