@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FORMATS = ("pdf", "svg", "png")
 SIZES_CM = {False: (8.5, 6.4), True: (17.5, 8.8)}  # of a column, of a page: width and height
 _INCH = 2.54
-_STYLE = {
+_STYLE: Any = {
     "font.family": ["DejaVu Sans"],  # matplotlib brings it along
     "font.size": 8,
     "legend.fontsize": 7,
@@ -88,14 +88,19 @@ def draw_front(figure: "Figure", view: View, x: Axis, y: Axis) -> None:
             zorder=2,
         )
         axes.plot(*at(view.dominated[group]), **shape, markersize=3, alpha=0.35, markeredgewidth=0, zorder=3)
-        edge = {"markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+        edge: dict[str, Any] = {"markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
         axes.plot(*at(view.front[group]), **shape, **edge, label=group.replace("$", r"\$"), zorder=5)
     stars = [row for row in view.published if across[row] is not None and up[row] is not None]
     if stars:
-        star = {"marker": "*", "markersize": 7, "markerfacecolor": "white", "markeredgecolor": PUBLISHED}
+        star: dict[str, Any] = {
+            "marker": "*",
+            "markersize": 7,
+            "markerfacecolor": "white",
+            "markeredgecolor": PUBLISHED,
+        }
         axes.plot(*at(stars), **star, linestyle="none", markeredgewidth=0.8, label="published", zorder=6)
     for axis, side, values in ((axes.xaxis, x, across), (axes.yaxis, y, up)):
-        _scale(axis, side, values, sorted({v for v in view.columns[side.name] if isinstance(v, str)}))
+        _scale(axis, side, values, _texts(view, side))
     _draw_limits(axes, x, y)
     legend = axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none", borderpad=0.3, handletextpad=0.3)
     figure.draw_without_rendering()  # which lays it out
@@ -105,9 +110,13 @@ def draw_front(figure: "Figure", view: View, x: Axis, y: Axis) -> None:
 
 def _places(view: View, axis: Axis) -> list[Any]:
     """Return where each row stands on an axis: a number at itself, texts one after the other."""
-    values = view.columns[axis.name]
-    texts = {text: place for place, text in enumerate(sorted({v for v in values if isinstance(v, str)}))}
-    return [texts.get(value, value) for value in values]  # type: ignore[call-overload]
+    places: dict[Any, int] = {text: place for place, text in enumerate(_texts(view, axis))}
+    return [places.get(value, value) for value in view.columns[axis.name]]
+
+
+def _texts(view: View, axis: Axis) -> list[str]:
+    values: list[Any] = view.columns[axis.name]
+    return sorted({value for value in values if isinstance(value, str)})
 
 
 def _scale(axis: Any, side: Axis, places: Sequence[float | None], texts: Sequence[str]) -> None:
@@ -180,7 +189,7 @@ def _draw_names(
     from matplotlib.transforms import Bbox
 
     def boxes(points: Any, half: float) -> list[Bbox]:
-        pixels = axes.transData.transform([*points]) if len(points) else []
+        pixels: Any = axes.transData.transform([*points]) if len(points) else []
         return [Bbox.from_extents(px - half, py - half, px + half, py + half) for px, py in pixels]
 
     scale = axes.figure.dpi / 72
