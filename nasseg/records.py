@@ -274,6 +274,7 @@ class PublishedPoint:
 class TrialRow:
     """One ended trial. `arch`: family and fields as plain data; `params`: the sampler's choices.
 
+    `training`: the space's parameters of the recipe, as drawn; they are no part of the network.
     `reason`: why it was pruned or failed, in the same words for the same cause, because reasons are counted.
     `reused_from`: the trial whose figures were copied; such a trial is neither counted nor drawn again.
     """
@@ -290,7 +291,19 @@ class TrialRow:
     started: str | None = None  # ISO 8601
     finished: str | None = None
     seed: int | None = None
+    training: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Family, fields, and the training part: all that tells it from other trials of its study."""
+        return {**(self.arch or {}), **self.training}
+
+    @property
+    def trained_network(self) -> tuple[str, str]:
+        """Key of a network trained in one way: its id, and the training part as text."""
+        assert self.measurement is not None
+        return self.measurement.arch_id, json.dumps(self.training, sort_keys=True)
 
     @property
     def accuracy(self) -> Accuracy | None:

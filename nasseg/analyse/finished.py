@@ -22,7 +22,7 @@ _OF_THE_SEARCH = ("searched_miou", "searched_latency_ms")
 
 
 def finished_frame(finished: StudyRecord, searched: StudyRecord | None = None) -> pd.DataFrame:
-    """Return a row for each network, best first by the held-out split (or, without one, by the validation split).
+    """Return a row for each trained network, best first by the held-out split (without one, by the validation split).
 
     Columns: number (its trial in the search), family, arch_id, seeds, latency_ms (timed again). Then the mean and, for
     several seeds, the standard deviation of three figures in percent, as `miou`, `miou_sd` and so on: `miou` (last
@@ -31,13 +31,13 @@ def finished_frame(finished: StudyRecord, searched: StudyRecord | None = None) -
     searched_latency_ms. NaN where a figure is not known. disturbed, searched_disturbed: the latency was taken beside
     other work.
     """
-    groups: dict[str, list[TrialRow]] = {}
+    groups: dict[tuple[str, str], list[TrialRow]] = {}
     for trial in finished.trials:
         if outcome(trial) == "finished" and trial.measurement:
-            groups.setdefault(trial.measurement.arch_id, []).append(trial)
+            groups.setdefault(trial.trained_network, []).append(trial)
     before = {t.number: t for t in searched.trials} if searched else {}
     rows = []
-    for arch_id, trials in groups.items():
+    for (arch_id, _), trials in groups.items():
         number, latency = trials[0].extra.get("of_trial"), trials[0].measurement and trials[0].measurement.latency
         row = {"number": number, "family": (trials[0].arch or {}).get("family"), "arch_id": arch_id}
         row |= {"seeds": len(trials), "latency_ms": latency.p50_ms if latency else math.nan}

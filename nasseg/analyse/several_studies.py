@@ -102,11 +102,11 @@ def shared_networks(records: Sequence[StudyRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["first", "second", "figure", "networks", "tau"])
 
 
-def _by_network(record: StudyRecord) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+def _by_network(record: StudyRecord) -> dict[tuple[str, str], dict[str, float]]:
+    found: dict[tuple[str, str], dict[str, float]] = {}
     for trial in record.trials:
         if outcome(trial) == "finished" and trial.measurement:
-            found.setdefault(trial.measurement.arch_id, trial.values)
+            found.setdefault(trial.trained_network, trial.values)
     return found
 
 

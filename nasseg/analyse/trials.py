@@ -210,7 +210,8 @@ def trials_frame(record: StudyRecord) -> "pd.DataFrame":
 
     Columns: number, family, state, the objectives, then macs, params, latency_ms (median) and miou unless they are
     objectives, on_front, over_limit (the first limit that a finished network breaks), disturbed (its latency was
-    taken beside other work), reason, reused_from, rung, seed, arch_id, arch (its fields as JSON).
+    taken beside other work), reason, reused_from, rung, seed, arch_id, arch (its fields as JSON); training, where a
+    space sets fields of the recipe (those that it set, as drawn, as JSON).
     """
     return _frame(record, zip(record.trials, on_front(record).tolist(), strict=True))
 
@@ -220,7 +221,8 @@ def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> "pd.
 
     names = shown_figures(record)
     fixed = ["on_front", "over_limit", "disturbed", "reason", "reused_from", "rung", "seed", "arch_id", "arch"]
-    frame = pd.DataFrame(_rows(record, trials), columns=["number", "family", "state", *names, *fixed])
+    training = ["training"] if any(trial.training for trial in record.trials) else []
+    frame = pd.DataFrame(_rows(record, trials), columns=["number", "family", "state", *names, *fixed, *training])
     frame[names] = frame[names].astype(float)
     return frame.astype({"on_front": bool, "disturbed": bool, "reused_from": "Int64", "rung": "Int64", "seed": "Int64"})
 
@@ -244,6 +246,7 @@ def _rows(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> list[
         row |= {"rung": trial.rung, "seed": trial.seed}
         row |= {"arch_id": trial.measurement.arch_id if trial.measurement else None}
         row |= {"arch": json.dumps(arch) if trial.arch else None}
+        row |= {"training": json.dumps(trial.training)} if trial.training else {}
         rows.append(row)
     return rows
 

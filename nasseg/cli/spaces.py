@@ -1,5 +1,6 @@
 """The verbs of networks and spaces: list, sample, and measure."""
 
+import json
 from typing import Annotated
 
 import typer
@@ -47,6 +48,9 @@ def spaces(
         when = ", ".join(f"{n} in {list(v)}" if len(v) > 1 else f"{n} = {v[0]}" for n, v in parameter.when)
         table.add_row(parameter.name, ", ".join(map(str, parameter.values)), when)
     out.print(table)
+    for parameter_name, values in space.named.items():
+        for choice, value in values.items():
+            out.print(f"{parameter_name} = {choice}: {space.training[parameter_name]} {json.dumps(value)}")
     for template in space.templates.values():
         number, exact = space.schedules(template.name)
         out.print(f"{template.name}: {template.text}, {'' if exact else 'at most '}{number:,} distinct schedules")
@@ -87,7 +91,8 @@ def sample(
     from nasseg.space import load_space
 
     loaded, rng = load_space(space), random.Random(seed)
-    drawn = [loaded.settings(loaded.sample(rng)) for _ in range(n)]
+    points = [loaded.sample(rng) for _ in range(n)]
+    drawn = [{**loaded.settings(point), **loaded.training_of(point)} for point in points]
     if as_json:
         print_json(drawn)
         return

@@ -57,7 +57,8 @@ def train_address(
 ) -> Trained:
     """Train the arch at an address (see nasseg.network.address) with `seeds` seeds, one after another.
 
-    recipe: a name, a YAML file of settings, or the settings; recipe_settings replace some of them. init: its starting
+    recipe: a name, a YAML file of settings, or the settings; what the space of a trial's study set in its recipe
+    replaces some of them, and recipe_settings replace any. init: its starting
     weights, a file or the address of something trained; init_map: a file of rules that bring their names to the
     network's. epochs: in place of the recipe's steps, over the training split (see recipe_of). threads: of the CPU; the
     same number gives the same weights. Runs lie below `folder`; one that is done is read, not trained again. Ctrl-C and
@@ -70,9 +71,12 @@ def train_address(
     check_device(device)
     if seeds < 1 or threads < 1:
         raise UserError(f"at least one seed and one thread are needed, got {seeds} and {threads}")
-    arch = resolve(address, overrides, storage).arch
+    resolved = resolve(address, overrides, storage)
+    arch, own_recipe = resolved.arch, resolved.trained.recipe if resolved.trained else {}
+    if own_recipe:
+        tell(f"as {address} was trained: {', '.join(f'{name} {value}' for name, value in own_recipe.items())}")
     loaded = load_data(data, **(data_options or {}))
-    settings = {**(recipe_settings or {}), **({"init": str(init)} if init else {})}
+    settings = {**own_recipe, **(recipe_settings or {}), **({"init": str(init)} if init else {})}
     if init_map:
         settings["init_map"] = read_rules(init_map)
     chosen = with_init_file(recipe_of(recipe, settings, epochs, loaded), storage)

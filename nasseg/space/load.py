@@ -10,9 +10,10 @@ from nasseg.errors import UserError, unknown
 from nasseg.files import Document, find_file, parse_yaml, read_yaml
 from nasseg.schedule import parse_schedule
 from nasseg.space.parameter import MAX_TERMS, Bounds, Clause, Parameter, Scalar, Template, range_values
-from nasseg.space.space import Space
+from nasseg.space.space import RECIPE, Space, without_family
 
 MAX_PARAMETERS = 150
+NAME_THEM = "; give lists and mappings a name: {choices: {NAME: VALUE}}"
 
 
 class SpaceFile(BaseModel):
@@ -46,23 +47,26 @@ def space_from(document: Document, name: str) -> Space:
     file = document.validate(SpaceFile)
     parameters: dict[str, Parameter] = {}
     templates: dict[str, Template] = {}
+    named: dict[str, dict[Scalar, Any]] = {}
     if len(file.parameters) > MAX_PARAMETERS:
         message = f"a space has at most {MAX_PARAMETERS} parameters, got {len(file.parameters):,}"
         raise document.error(("parameters",), message)
     for key, value in file.parameters.items():
         try:
-            _read_parameter(key, value, parameters, templates)
+            _read_parameter(key, _read_named(key, value, named), parameters, templates)
         except UserError as error:
-            raise document.error(("parameters", key), f"{key}: {error}") from None
+            hint = NAME_THEM if RECIPE in key else ""
+            raise document.error(("parameters", key), f"{key}: {error}{hint}") from None
     if "family" not in parameters:
         raise document.error(("parameters",), "a space needs the parameter `family`")
+    _check_training(document, parameters, templates, named)
     _add_family_conditions(parameters)
     _check_conditions(document, parameters)
     clauses = tuple(_read_clause(document, index, parameters, clause) for index, clause in enumerate(file.forbid))
     for figure, limit in file.limits.items():
         check_limit(document, ("limits", figure), limit)
     ordered = _in_order(document, parameters)
-    space = Space(name, file.about, file.citation, ordered, templates, clauses, file.limits, document.text)
+    space = Space(name, file.about, file.citation, ordered, templates, clauses, file.limits, document.text, named)
     try:
         points = space.count()
     except UserError as error:
@@ -106,6 +110,30 @@ def _read_parameter(key: str, value: Any, parameters: dict[str, Parameter], temp
         parameters[key] = _range(key, value, when)
     else:
         _read_template(key, value, when, parameters, templates)
+
+
+def _read_named(key: str, value: Any, named: dict[str, dict[Scalar, Any]]) -> Any:
+    """Note what the names in `{choices: {NAME: VALUE}}` stand for; return the parameter with names as its choices."""
+    if not isinstance(value, dict) or not isinstance(value.get("choices"), dict):
+        return value
+    named[key] = value["choices"]
+    return {**value, "choices": list(named[key])}
+
+
+def _check_training(
+    document: Document,
+    parameters: Mapping[str, Parameter],
+    templates: Mapping[str, Template],
+    named: Mapping[str, dict[Scalar, Any]],
+) -> None:
+    families = parameters["family"].values
+    for name in named:
+        if not without_family(name, families).startswith(RECIPE):
+            message = f"{name}: only a parameter of the recipe ({RECIPE}FIELD) has names for its choices; give a list"
+            raise document.error(("parameters", name), message)
+    for name in templates:
+        if without_family(name, families).startswith(RECIPE):
+            raise document.error(("parameters", name), f"{name}: a recipe has no dilation schedules; give choices")
 
 
 def _range(key: str, value: Mapping[str, Any], when: tuple[tuple[str, tuple[Scalar, ...]], ...]) -> Parameter:

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -12,6 +12,7 @@ from nasseg.errors import UserError
 from nasseg.schedule import format_schedule, parse_schedule
 from nasseg.space.parameter import Clause, Parameter, Params, Scalar, Template
 
+RECIPE = "recipe."
 MAX_REDRAWS = 10_000
 MAX_STATES = 20_000  # of counting: well under a second
 MAX_LISTED = 50_000  # schedules of a template
@@ -32,6 +33,9 @@ class Space:
     A parameter's name is a field of the Arch, `field.hole` for a hole of a template, and either may follow a family's
     name and a dot where families of one space give a field different values: `regseg.width`. In a space of composed
     networks such a name is a field of the encoder.
+
+    A name that begins with `recipe.`, after such a prefix if any, is a setting of the training recipe: the network does
+    not depend on it. named: such a parameter -> the names of its values -> the settings that they stand for.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Space:
     forbid: tuple[Clause, ...] = ()
     limits: dict[str, dict[str, float]] = field(default_factory=dict)
     source: str = ""
+    named: dict[str, dict[Scalar, Any]] = field(default_factory=dict)
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -95,19 +100,38 @@ class Space:
         return next((clause for clause in self.forbid if clause.excludes(params)), None)
 
     def settings(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """Return a point as {"family": ..., field of the Arch: value}: templates filled in, prefixes dropped."""
+        """Return a point's network as {"family": ..., field of the Arch: value}.
+
+        Templates are filled in, prefixes dropped.
+        """
         result: dict[str, Scalar] = {"family": params["family"]}
         for template in self.templates.values():
             if all(f"{template.name}.{hole}" in params for hole in template.holes):
                 filled = template.fill(params)
                 result[self._field(template.name)] = format_schedule(parse_schedule(filled))
         for name, value in params.items():
-            if name != "family" and name not in self._holes:
+            if name != "family" and name not in self._holes and name not in self.training:
                 result[self._field(name)] = value
         return result
 
-    def locate(self, settings: Mapping[str, Scalar], defaults: Mapping[str, Scalar]) -> Params | None:
-        """Return the point with these settings (those left out have their defaults), or None if this space has none."""
+    def training_of(self, params: Mapping[str, Scalar]) -> Params:
+        """Return the part of a point that decides its training: parameters of the recipe, as drawn."""
+        return {name: value for name, value in params.items() if name in self.training}
+
+    def recipe_settings(self, training: Mapping[str, Scalar]) -> dict[str, Any]:
+        """Return what a training part changes in a recipe: field -> value."""
+        return {self.training[name]: self.named.get(name, {}).get(value, value) for name, value in training.items()}
+
+    def locate(
+        self,
+        settings: Mapping[str, Scalar],
+        defaults: Mapping[str, Scalar],
+        training: Mapping[str, Scalar] | None = None,
+    ) -> Params | None:
+        """Return the point with these settings (those left out have their defaults), or None if this space has none.
+
+        training: the parameters of the recipe; those left out have their first value.
+        """
         wanted = {**defaults, **settings}
         params: Params = {}
         covered = {"family"}
@@ -126,6 +150,8 @@ class Space:
                 continue
             if parameter.name in self._holes:
                 value: Scalar | None = params.get(parameter.name)
+            elif parameter.name in self.training:
+                value = (training or {}).get(parameter.name, parameter.values[0])
             else:
                 value = wanted.get(self._field(parameter.name))
                 covered.add(self._field(parameter.name))
@@ -206,6 +232,17 @@ class Space:
     def _holes(self) -> set[str]:
         return {f"{template.name}.{hole}" for template in self.templates.values() for hole in template.holes}
 
+    @cached_property
+    def training(self) -> dict[str, str]:
+        """The parameters of the recipe, and the field that each sets."""
+        fields = {name: self._field(name).removeprefix(RECIPE) for name in self.parameters}
+        return {name: field for name, field in fields.items() if field != self._field(name)}
+
     def _field(self, name: str) -> str:
-        prefix, _, rest = name.partition(".")
-        return rest if prefix in self.families and rest else name
+        return without_family(name, self.families)
+
+
+def without_family(name: str, families: Collection[Scalar]) -> str:
+    """Return a parameter's name without the family before it, if there is one."""
+    prefix, _, rest = name.partition(".")
+    return rest if prefix in families and rest else name

@@ -3,20 +3,22 @@
 from nasseg.errors import UserError, unknown
 from nasseg.families import FAMILIES, Variant, get_family, make_arch, variants
 from nasseg.space import Params, Space
+from nasseg.study.recipe_parameters import check_fields
 
 
 def check_space(space: Space) -> None:
     """Check what the space language cannot know: that families and fields exist.
 
     Raises:
-        UserError: a family or field that does not exist (nearest name offered).
+        UserError: a family or field, of an architecture or of the recipe, that does not exist (nearest name offered).
     """
     for family in space.families:
         if family not in FAMILIES and ":" not in family:
             raise unknown(f"family in space {space.name}", family, FAMILIES)
         get_family(family)
     holes = {f"{template.name}.{hole}" for template in space.templates.values() for hole in template.holes}
-    for name in [*(set(space.parameters) - holes - {"family"}), *space.templates]:
+    check_fields(space)
+    for name in [*(set(space.parameters) - holes - space.training.keys() - {"family"}), *space.templates]:
         prefix, _, rest = name.partition(".")
         families = [prefix] if prefix in space.families and rest else _families_of(space, name)
         field = rest if prefix in space.families and rest else name

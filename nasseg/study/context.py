@@ -10,6 +10,7 @@ from nasseg.measure.latency.backends import check_protocol
 from nasseg.own_code import load_code
 from nasseg.records import AccuracyProtocol, CostProtocol, LatencyProtocol, digest
 from nasseg.study.data_file import DataFile
+from nasseg.study.recipe_parameters import check_on_data
 from nasseg.study.store.storage import runs_folder
 from nasseg.study.store.trained import with_init_file
 from nasseg.study.study_file import Study
@@ -34,6 +35,16 @@ class Context:
     code: Mapping[str, str] = field(default_factory=dict)  # source -> hash: all code of a user's own that may run
     data_files: frozenset[int] = frozenset()  # a number a file and its content; what is another file now has another
     rungs: tuple[int, ...] = ()  # the steps at which a network is stopped and compared, without the recipe's last
+    trained_on: tuple[str, ...] = ()  # splits of the data's layout, where several were joined
+
+    def protocol_of(self, settings: Mapping[str, Any], seed: int) -> AccuracyProtocol:
+        """Return the accuracy protocol of a training. settings: what the space sets in the recipe.
+
+        Raises:
+            UserError: a setting is refused.
+        """
+        protocol = replace(self.accuracy, seed=seed)
+        return replace(protocol, recipe_hash=self.recipe.replaced(settings).hash) if settings else protocol
 
 
 def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage: str | None = None) -> Context:
@@ -43,13 +54,14 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage:
 
     Raises:
         UserError: starting weights, data or device are not available, or a figure names a class that does not exist, or
-            the recipe weighs others.
+            the recipe weighs others, or a training that the space may ask for does not fit the data or the networks.
     """
     loaded = data.load()
     for name in study.figures:
         if name.startswith("iou."):
             find_figure(name, loaded.classes)
     check_class_weights(study.file.recipe, loaded)
+    check_on_data(study.space, study.file.recipe, loaded)
     size, recipe = loaded.val.size, with_init_file(study.file.recipe, storage)
     latency = study.file.latency.protocol(size, loaded.num_classes)
     if not elsewhere:
@@ -73,6 +85,7 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage:
         folder=study.folder.resolve(),
         code=code_of(study),
         data_files=loaded.file_marks(),
+        trained_on=loaded.trained_on,
         weights=runs_folder(study.name).resolve(),
         device=study.file.latency.device,
     )
@@ -81,8 +94,9 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage:
 def identity(study: Study, context: Context) -> dict[str, Any]:
     """Return the settings that may not change under a study's name. Limit values, comments and run settings may."""
     space = study.space
+    parts = [space.parameters, space.templates, space.forbid, *([space.named] if space.named else [])]
     return {
-        "space": f"{space.name} {digest([repr(space.parameters), repr(space.templates), repr(space.forbid)])}",
+        "space": f"{space.name} {digest([repr(part) for part in parts])}",
         "objectives": [[figure.name, figure.direction] for figure in study.objectives],
         "limits": sorted(study.limits),
         "cost protocol": _plain(context.cost),

@@ -15,6 +15,7 @@ from nasseg.records import BY_ITSELF, IN_TURNS, LatencyProtocol
 from nasseg.space import Space, load_space
 from nasseg.space.load import check_limit
 from nasseg.study.data_file import DataFile
+from nasseg.study.recipe_parameters import check_recipes
 from nasseg.train.recipe import Recipe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -172,6 +173,7 @@ def study_from(document: Document, name: str) -> Study:
     folder = document.path.parent
     try:
         space = load_space(_beside(folder, file.space))
+        check_recipes(space, file.recipe)
     except UserError as error:
         raise document.error(("space",), str(error)) from None
     limits = {**space.limits, **file.limits}

@@ -132,7 +132,8 @@ class TableTraining:
         record = begin(self.table, purpose, ("miou", "%", "maximize"), self.identity, self.storage, self.command)
         splits = ("val", "test") if self._held_out else ("val",)
         attributes = {"protocol": self.training.words(self.table), "size": list(self.training.size)}
-        record.set_attributes({**attributes, "baseline": self.training.baseline(splits)})
+        joined = {"trained_on": list(on)} if (on := self.training.data.trained_on) else {}
+        record.set_attributes({**attributes, **joined, "baseline": self.training.baseline(splits)})
         return record
 
     @cached_property

@@ -228,6 +228,14 @@ class Recipe(BaseModel):
         data = self.model_dump(mode="json", exclude={"name", "init"})
         return {field: value for field, value in data.items() if value is not None or field not in _LATER}
 
+    def replaced(self, settings: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe with some settings replaced.
+
+        Raises:
+            UserError: a setting is unknown or refused.
+        """
+        return load_recipe({**self.model_dump(), **settings}) if settings else self
+
     @property
     def hash(self) -> str:
         """A short hash of the settings that decide the weights."""

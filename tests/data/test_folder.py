@@ -1,14 +1,23 @@
 """Splits of a user's own: a split may be one of the layout's, or several; what is trained on is reported on nowhere."""
 
+import re
+
 import pytest
 import torch
 
 from nasseg.data.dataset import load_data
 from nasseg.errors import UserError
 from nasseg.network.evaluate import evaluate_address
-from nasseg.study.store.trained import _joined
+from nasseg.study.finish.finish import finish_study
+from nasseg.study.finish.remeasure import remeasure
+from nasseg.study.search.run_study import run_study
+from nasseg.study.study_file import load_study
+from nasseg.tables.reproduce import train_tables
+from nasseg.tables.table_file import load_table
 from tests.command_line import nasseg, refused
 from tests.data.downloads import camvid
+from tests.study.fakes import search_here
+from tests.tables.two_rows import TWO_ROWS, training
 
 JOINED = {"train": ["train", "val"], "val": "test"}
 
@@ -72,10 +81,37 @@ def test_a_run_on_both_is_not_chosen_on_the_third_nor_scored_on_the_second(here,
     assert "was trained on train + val of data: val cannot be reported on" in said
 
 
-@pytest.mark.parametrize(
-    ("splits", "names"),
-    [("", ()), ("splits: {train: [train, {folder: val}], val: test}", ("train",)), ("splits: {train: val}", ("val",))],
-)
-def test_a_study_says_what_its_trials_were_trained_on(splits, names):
-    assert _joined(f"data:\n  name: camvid\n  {splits}\n") == names
-    assert _joined("") == ()
+STUDY = """
+question: q
+expected: e
+space: tiny.yaml
+data: {name: data, splits: {train: [train, val], val: test}}
+objectives: [miou, macs]
+recipe: {steps: 2, batch_size: 2}
+latency: {warmup: 1, min_replicates: 1, min_seconds: 0}
+trials: 1
+"""
+SPACE = """
+about: one network
+parameters: {family: regseg, width: 0.25, dilations: "(1,1)"}
+"""
+
+
+@pytest.mark.slow
+def test_what_a_study_or_a_table_trained_on_both_is_not_scored_on_the_second(here, tmp_path, monkeypatch):
+    """A search's trial, what finished it, what timed it again, and a table's row."""
+    search_here(monkeypatch, tmp_path)
+    (tmp_path / "tiny.yaml").write_text(SPACE)
+    (tmp_path / "both.yaml").write_text(STUDY)
+    run_study(load_study("both.yaml"))
+    finish_study("both", recipe={"steps": 2, "batch_size": 2}, seeds=1)
+    remeasure("both", rounds=1)
+    (tmp_path / "studies/mine").mkdir(parents=True)
+    (tmp_path / "studies/mine/table-0.yaml").write_text(TWO_ROWS)
+    train_tables([load_table("mine/table-0")], training(load_data(here, splits=JOINED), seeds=1))
+    for address in ("both#0", "both@finish#0", "both@remeasure#0", "mine/table-0#narrow"):
+        with pytest.raises(
+            UserError, match=re.escape(f"{address} was trained on train + val of data: val cannot be reported on")
+        ):
+            evaluate_address(address, here, split="val")
+        assert evaluate_address(address, here, split="test")[0].miou is not None

@@ -190,3 +190,41 @@ def test_bad_files_say_rule_and_place(text, message):
     assert message in str(error.value)
     assert "space.yaml" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+WITH_A_RECIPE = """
+about: networks, and how they are trained
+parameters:
+  family: [bisenetv2, regseg]
+  width: [0.25, 0.5]
+  recipe.ohem: {choices: {none: null, hard: {loss_above: 0.5}}}
+  recipe.learning_rate: {choices: [0.01, 0.1], when: {recipe.ohem: hard}}
+  regseg.recipe.crop_size: {choices: {small: [8, 16], large: [16, 32]}}
+forbid:
+  - {width: 0.25, recipe.ohem: hard}
+"""
+
+
+def test_a_recipes_settings_are_no_part_of_the_network():
+    space = space_from_text(WITH_A_RECIPE, "both")
+    assert space.count() == len(every_point(space)) == (1 + 3) * (1 + 2)
+    point = {
+        "family": "regseg",
+        "width": 0.5,
+        "recipe.ohem": "hard",
+        "recipe.learning_rate": 0.1,
+        "regseg.recipe.crop_size": "large",
+    }
+    assert space.settings(point) == {"family": "regseg", "width": 0.5}
+    training = {name: value for name, value in point.items() if "recipe" in name}
+    assert space.training_of(point) == training
+    assert space.recipe_settings(training) == {
+        "ohem": {"loss_above": 0.5},
+        "learning_rate": 0.1,
+        "crop_size": [16, 32],
+    }
+    found = space.locate({"family": "regseg", "width": 0.5}, {"width": 1.0}, training)
+    assert found == point
+    first = space.locate({"family": "regseg", "width": 0.5}, {"width": 1.0})
+    assert first == {"family": "regseg", "width": 0.5, "recipe.ohem": "none", "regseg.recipe.crop_size": "small"}
+    assert space.locate({"family": "regseg", "width": 0.5}, {}, {"recipe.ohem": "harder"}) is None

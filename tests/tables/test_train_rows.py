@@ -4,14 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from nasseg.data import scenes
 from nasseg.data.dataset import DataSet
 from nasseg.errors import UserError
+from nasseg.network.label import label_folder
+from nasseg.network.train import train_address
 from nasseg.tables.fill import measured
 from nasseg.tables.reproduce import given_data, table_data, table_hours, train_tables
 from nasseg.tables.table_file import load_table
 from nasseg.tables.table_store import trained
 from nasseg.tables.train_rows import TableTraining, rows_trained
+from nasseg.train.run import stored_result
 from nasseg.train.weights import weights_hash
 from tests.tables.two_rows import training
 
@@ -43,6 +48,7 @@ def test_rows_that_need_more_data_are_not_trained() -> None:
     assert names == ["Baseline, S", "Baseline, M", "Baseline, L"]
 
 
+SHORT = {"steps": 2, "batch_size": 2}
 MORE_DATA = """
 paper: regseg
 table: Table 9
@@ -95,6 +101,32 @@ def test_a_row_learns_from_pseudo_labels_where_they_are_given(data: DataSet, her
     found = TableTraining(load_table("mine/table-9"), training(data, seeds=1, self_training={"coarse": more}), None)
     assert [(one.row.name, one.run.data) for one in found.runs] == [("plain", data), ("pseudo", more)]
     assert found.identity["rows"]["pseudo"][2:] == ["", "with pseudo-labels"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_a_row_trains_on_pseudo_labels(tmp_path: Path) -> None:
+    """As `reproduce --extra coarse=FOLDER` does it, with labels by a teacher that was trained here."""
+    size = {"size": [32, 64], "train": 4, "val": 2}
+    tiny = {"width": 0.25, "dilations": "(1,1)"}
+    teacher = train_address("regseg", data="scenes", data_options=size, recipe=SHORT, overrides=tiny).runs[0].folder
+    (tmp_path / "more").mkdir()
+    for number in range(3):
+        Image.fromarray(scenes.render(100 + number, (32, 64))[0]).save(tmp_path / f"more/{number}.png")
+    label_folder(teacher, tmp_path / "more", tmp_path / "pseudo", scales=(1.0,), confidence=0.0)
+    Path("studies/mine/table-9.yaml").write_text(MORE_DATA)
+    chosen = load_table("mine/table-9")
+    given = given_data([chosen], "scenes", size, {"coarse": str(tmp_path / "pseudo")})
+    (done,), stopped = train_tables([chosen], training(**given, seeds=1))
+    assert not stopped
+    plain, pseudo = done.runs
+    assert (plain.run.data.counts.get("pseudo"), pseudo.run.data.counts["pseudo"]) == (None, 3)
+    kept = {row: m.accuracy.protocol for row, _, m, _ in trained(done.record) if m.accuracy}
+    assert kept["pseudo"].data_fingerprint == given["self_training"]["coarse"].fingerprint
+    assert kept["pseudo"].recipe_hash != kept["plain"].recipe_hash
+    assert stored_result(Path("runs/tables") / pseudo.key).recipe["pseudo"] == 0.5
+    found = measured(chosen, record=done.record)
+    assert [found.cell(row, "miou").ours is None for row in ("plain", "before", "pseudo")] == [False, True, False]
 
 
 def test_data_that_no_row_asks_for(here: None) -> None:

@@ -13,17 +13,18 @@ from nasseg.records import StudyRecord, TrialRow
 def all_trials(record: StudyRecord) -> pd.DataFrame:
     """Return a row for each trial, with a column for each figure and each parameter.
 
-    Columns: those of `nasseg.analyse.trials.trials_frame` without `arch`, the trial's outcome, every further figure
-    that was measured (p90 and p99 among them), the IoU of each class as `iou.CLASS`, then every field of the
-    architectures, nested ones as `encoder_settings.depth`. A field named as another column is called `arch.NAME`.
+    Columns: those of `nasseg.analyse.trials.trials_frame` without `arch` and `training`, the trial's outcome, every
+    further figure that was measured (p90 and p99 among them), the IoU of each class as `iou.CLASS`, then every field of
+    the architectures, nested ones as `encoder_settings.depth`, and every parameter of the recipe. A field named as
+    another column is called `arch.NAME`.
     """
-    frame = trials_frame(record).drop(columns="arch")
+    frame = trials_frame(record).drop(columns=["arch", "training"], errors="ignore")
     frame.insert(3, "outcome", [outcome(trial) for trial in record.trials])
     figures = pd.DataFrame(
         [{**trial_figures(trial), **_class_iou(trial)} for trial in record.trials], index=frame.index
     )
     known = {*frame, *figures}
-    fields = [_flat(trial.arch or {}) for trial in record.trials]
+    fields = [_flat(trial.settings) for trial in record.trials]
     renamed = [{f"arch.{k}" if k in known else k: v for k, v in one.items() if k != "family"} for one in fields]
     figures = figures.drop(columns=frame.columns, errors="ignore")
     return pd.concat([frame, figures, pd.DataFrame(renamed, index=frame.index)], axis=1)

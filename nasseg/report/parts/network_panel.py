@@ -97,8 +97,8 @@ def published_detail(record: StudyRecord, point: PublishedPoint) -> dict[str, An
 
 def _arch(trial: TrialRow) -> list[list[str]]:
     """Return fields and values, the search's choices first."""
-    fields = {key: value for key, value in (trial.arch or trial.params).items() if key != "family"}
-    chosen = {part for name in trial.params for part in name.split(".")}
+    fields = {key: value for key, value in (trial.settings or trial.params).items() if key != "family"}
+    chosen = {part for name in trial.params for part in (name, *name.split("."))}
     return [[key, words.plain(fields[key])] for key in sorted(fields, key=lambda key: key not in chosen)]
 
 

@@ -60,7 +60,7 @@ def front_table(
             cells.append(tag("td", words.number(known.get(name)), doubt, class_=winner, data_value=known.get(name, "")))
         if chances is not None:
             cells.append(tag("td", words.percent(chances[row]), class_="number", data_value=chances[row]))
-        fields = [f"{k} {words.plain((trial.arch or {}).get(k))}" for k in varying.get(family_of(trial), [])]
+        fields = [f"{k} {words.plain(trial.settings.get(k))}" for k in varying.get(family_of(trial), [])]
         cells.append(tag("td", *[tag("span", field) for field in fields], class_="fields"))
         body.append(tag("tr", *cells, id=f"trial-{view.keys[row]}"))
     table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), id="front-table")
@@ -133,6 +133,6 @@ def _varying(trials: Iterable[TrialRow]) -> dict[str, list[str]]:
     """Return family -> the fields that differ among its trials."""
     values: dict[str, dict[str, set[str]]] = {}
     for trial in trials:
-        for key, value in (trial.arch or {}).items():
+        for key, value in trial.settings.items():
             values.setdefault(family_of(trial), {}).setdefault(key, set()).add(repr(value))
     return {family: [k for k, found in fields.items() if len(found) > 1] for family, fields in values.items()}

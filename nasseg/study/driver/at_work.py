@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
+from nasseg.space import Space
 from nasseg.study.engines.jobs import Job, Kind
 from nasseg.study.propose.latency_screen import Screen
 from nasseg.study.store.candidate import Candidate
@@ -32,13 +33,13 @@ class Item:
 class AtWork:
     """Candidates whose job is ready or with a worker, by the number of the job.
 
-    rungs: the steps at which halving stops a training before its last one. screen: orders the networks to time.
-    reference_ms: the reference network's time.
+    space: of the study. rungs: the steps at which halving stops a training before its last one. screen: orders the
+    networks to time. reference_ms: the reference network's time.
     """
 
-    def __init__(self, rungs: tuple[int, ...], screen: Screen | None, reference_ms: float | None) -> None:
+    def __init__(self, space: Space, rungs: tuple[int, ...], screen: Screen | None, reference_ms: float | None) -> None:
         self.items: dict[int, Item] = {}
-        self._rungs, self._screen, self._reference_ms = rungs, screen, reference_ms
+        self._space, self._rungs, self._screen, self._reference_ms = space, rungs, screen, reference_ms
         self._ready: deque[Job] = deque()
         self._last = 0
 
@@ -58,6 +59,7 @@ class AtWork:
             candidate.seed,
             until,
             self._reference_ms,
+            self._space.recipe_settings(candidate.training),
         )
 
     def queue(self, item: Item, kind: Kind) -> None:
@@ -81,6 +83,11 @@ class AtWork:
         """Forget a candidate and its job."""
         del self.items[number]
         self._ready = deque(job for job in self._ready if job.candidate != number)
+
+    def is_timing(self, arch_id: str) -> bool:
+        """Return whether the network of that id is being timed, or about to be, for a claimed candidate."""
+        known = (item.candidate.measurement for item in self.items.values() if item.trial is not None)
+        return any(one is not None and one.arch_id == arch_id and one.latency is None for one in known)
 
     def until(self, candidate: Candidate) -> int | None:
         """Return the step at which a candidate's training stops; None for the recipe's last."""

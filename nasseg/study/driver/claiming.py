@@ -2,6 +2,8 @@
 
 A candidate is parked if another running trial trains its network, until that trial has ended. It is also parked if its
 latency is over a limit but was taken beside other work, until it is timed again.
+
+In a space with parameters of the recipe, trials of one network share its latency: each process times it once.
 """
 
 import time
@@ -10,7 +12,9 @@ from dataclasses import dataclass, replace
 from optuna.trial import FrozenTrial
 
 from nasseg.errors import Fault
-from nasseg.records import AccuracyProtocol, eval_key
+from nasseg.records import eval_key
+from nasseg.space import Space
+from nasseg.study.context import Context
 from nasseg.study.driver.at_work import AtWork, Item
 from nasseg.study.driver.budget import Budget
 from nasseg.study.driver.ended_trials import EndedTrials
@@ -29,9 +33,10 @@ AGAIN_SECONDS = (30.0, 60.0, 120.0)  # the wait before a latency in doubt is tak
 class Claiming:
     """Claims candidates, and parks those whose network is at work elsewhere."""
 
+    space: Space
     record: Record
     rules: Rules
-    protocol: AccuracyProtocol
+    context: Context
     budget: Budget
     at_work: AtWork
     ended_trials: EndedTrials
@@ -42,7 +47,8 @@ class Claiming:
 
     def admit(self, item: Item) -> None:
         """Take up a candidate that keeps the limits on its cost: answer, park or claim it."""
-        protocol = replace(self.protocol, seed=item.candidate.seed)
+        candidate = item.candidate
+        protocol = self.context.protocol_of(self.space.recipe_settings(candidate.training), candidate.seed)
         item.key = eval_key(known_of(item).arch_id, protocol)
         if not self._settle(item):
             self._claim(item)
@@ -64,6 +70,8 @@ class Claiming:
 
     def train(self, item: Item) -> None:
         """Queue a candidate's training, unless another study has its accuracy."""
+        if self.known.share(known_of(item)):
+            self.parked.due = True
         found = self.reuse.accuracy_of(item.key, known_of(item)) if self.reuse else None
         if found is None:
             self.at_work.queue(item, "train")
@@ -130,8 +138,25 @@ class Claiming:
             self.parked.items.append(item)
         elif known_of(item).latency and not self.endings.in_doubt(item):
             self.train(item)
-        else:
+        elif not self._share_latency(item):
             self.at_work.queue(item, "latency")
+
+    def _share_latency(self, item: Item) -> bool:
+        """Go on with the latency that another trial of this network has, or wait for it; return False without one."""
+        known = known_of(item)
+        shared = self.known.timed(known)
+        if shared is None:
+            waits = bool(item.candidate.training) and self.at_work.is_timing(known.arch_id)
+            if waits:
+                self.parked.items.append(item)
+            return waits
+        timed = replace(item.candidate, measurement=shared)
+        if self.endings.in_doubt(replace(item, candidate=timed)):
+            return False
+        item.candidate = timed
+        if self.endings.timed(item):
+            self.train(item)
+        return True
 
     def _answered(self, item: Item, trial: FrozenTrial) -> bool:
         """End a running trial of ours with the figures of this network's earlier one, if there is one."""

@@ -59,15 +59,15 @@ class Driver:
         self.study, self.record, self.engine, self.context = study, record, engine, context
         self.proposer, self.budget = proposer, budget
         rules = Rules(study)
-        known = KnownNetworks(record, rules)
+        known = KnownNetworks(record, rules, share_latencies=bool(study.space.training))
         halving = Halving.of(study, context) if study.file.halving else None
         own = [budget.learn, proposer.learn, known.learn, *(part.learn for part in (halving, screen) if part)]
         self.parked = Parked()
         self.ended_trials = EndedTrials(record, [*own, *learners, self.parked.learn], say)
-        self.at_work = AtWork(context.rungs, screen, reference_ms)
+        self.at_work = AtWork(study.space, context.rungs, screen, reference_ms)
         endings = Endings(record, rules, proposer, self.ended_trials, context.accuracy.steps)
         shared = (self.at_work, self.ended_trials, endings)
-        claiming = Claiming(record, rules, context.accuracy, budget, *shared, self.parked, known, reuse)
+        claiming = Claiming(study.space, record, rules, context, budget, *shared, self.parked, known, reuse)
         self.outcomes = Outcomes(rules, screen, self.at_work, endings, claiming, say)
         self.next_jobs = NextJobs(study, record, proposer, budget, seed, halving, *shared, self.parked, claiming)
         self.housekeeping = Housekeeping(record, engine, proposer, budget, *shared, self.parked, claiming)

@@ -1,4 +1,7 @@
-"""Known networks: results that the record already has for a candidate, found by its eval_key."""
+"""Known networks: results that the record already has for a candidate, found by its eval_key.
+
+Where a space sets fields of the recipe too, the latencies of networks are known as well, by arch_id.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +21,7 @@ from nasseg.study.store.trial_attributes import (
     STOPPED,
     is_stopped,
     kept,
+    measurement_of,
 )
 
 
@@ -32,14 +36,36 @@ class _Answer:
 
 
 class KnownNetworks:
-    """The trials that were trained, to a rung or to the end, by eval_key."""
+    """The trials that were trained, to a rung or to the end, by eval_key.
 
-    def __init__(self, record: Record, rules: Rules) -> None:
-        self._record, self._rules = record, rules
+    share_latencies: several trials may have one network, and differ in their training.
+    """
+
+    def __init__(self, record: Record, rules: Rules, share_latencies: bool = False) -> None:
+        self._record, self._rules, self._share = record, rules, share_latencies
         self._trained: dict[str, FrozenTrial] = {}
+        self._timed: dict[str, Measurement] = {}  # by arch_id
+
+    def share(self, measurement: Measurement) -> bool:
+        """Take in a measured latency; return whether that is news. A doubtful one replaces none."""
+        known, latency = self._timed.get(measurement.arch_id), measurement.latency
+        if not self._share or latency is None or (known is not None and (latency.disturbed or not _doubtful(known))):
+            return False
+        self._timed[measurement.arch_id] = measurement
+        return True
+
+    def timed(self, measurement: Measurement) -> Measurement | None:
+        """Return a measurement with what is known of its network's timing; None if nothing is."""
+        known = self._timed.get(measurement.arch_id)
+        if known is None:
+            return None
+        own = {name: entry for name, entry in known.custom.items() if entry["phase"] == "latency"}
+        return replace(measurement, latency=known.latency, custom={**own, **measurement.custom})
 
     def learn(self, trial: FrozenTrial) -> None:
         """Take in a trial that ended."""
+        if self._share and (found := measurement_of(trial)):
+            self.share(found)
         key = trial.user_attrs.get(EVAL_KEY)
         if not key or REUSED_FROM in trial.user_attrs or (key in self._trained and _is_whole(self._trained[key])):
             return
@@ -82,6 +108,10 @@ class KnownNetworks:
         if broken:
             return _Answer(known, None, constraints, {**attributes, REASON: broken})
         return _Answer(known, self._rules.objectives(known)[0], constraints, attributes)
+
+
+def _doubtful(measurement: Measurement) -> bool:
+    return measurement.latency is not None and measurement.latency.disturbed
 
 
 def _is_whole(trial: FrozenTrial) -> bool:

@@ -154,4 +154,5 @@ class NextJobs:
 
     def _item(self, proposal: Proposal, settings: dict[str, Any], label: str = "") -> Item:
         fields = {"family": settings["family"], **arch_of(settings).params()}
-        return Item(Candidate(proposal, fields, None, self.seed, label))
+        training = self.study.space.training_of(proposal.params)
+        return Item(Candidate(proposal, fields, None, self.seed, label, training=training))

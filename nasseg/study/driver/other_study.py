@@ -14,8 +14,9 @@ from nasseg.families import get_family
 from nasseg.own_code import of_record
 from nasseg.records import Accuracy, AccuracyProtocol, Measurement, eval_key
 from nasseg.space import Params, Space
+from nasseg.study.context import Context
 from nasseg.study.store.record import Record
-from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, PUBLISHED, REUSED_FROM
+from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, PUBLISHED, REUSED_FROM, TRAINING
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,11 @@ class Reuse:
         ), found.source
 
 
-def reuse_of(record: Record, space: Space, protocol: AccuracyProtocol) -> Reuse:
+def reuse_of(record: Record, space: Space, context: Context) -> Reuse:
     """Return the results of another study's record under an equal accuracy protocol.
 
-    The seed and the recipe's name may differ.
+    The seed and the recipe's name may differ. Where the space sets fields of the recipe, the protocol is that of the
+    network's point.
 
     Raises:
         UserError: nothing in it was trained under that protocol; the message says what differs.
@@ -64,17 +66,19 @@ def reuse_of(record: Record, space: Space, protocol: AccuracyProtocol) -> Reuse:
         if measurement.accuracy is None or REUSED_FROM in trial.user_attrs:
             continue
         theirs = measurement.accuracy.protocol
+        point = _point(space, trial, code) if space.training else None
+        protocol = context.protocol_of(space.recipe_settings(space.training_of(point or {})), 0)
         if replace(theirs, recipe="", seed=0) != replace(protocol, recipe="", seed=0):
             other = theirs
             continue
         own = {name: entry for name, entry in measurement.custom.items() if entry["phase"] == "trained"}
         source = f"{record.name}#{trial.number}"
         trained[eval_key(measurement.arch_id, theirs)] = Trained(measurement.accuracy, own, source)
-        point = _point(space, trial, code)
+        point = point if space.training else _point(space, trial, code)
         if point is not None:
             points.append(point)
     if not trained:
-        raise UserError(f"study {record.name!r} has nothing to reuse: {_difference(other, protocol)}")
+        raise UserError(f"study {record.name!r} has nothing to reuse: {_difference(other, context.accuracy)}")
     return Reuse(trained, points)
 
 
@@ -102,7 +106,7 @@ def _point(space: Space, trial: FrozenTrial, code: Mapping[str, str]) -> Params 
     encoder = {name: value for name, value in settings.items() if name == "encoder"}
     with of_record(code):
         defaults = {"family": settings["family"], **get_family(settings["family"]).from_params(encoder).params()}
-    return space.locate(settings, defaults)
+    return space.locate(settings, defaults, json.loads(trial.user_attrs.get(TRAINING, "{}")))
 
 
 def _difference(theirs: AccuracyProtocol | None, ours: AccuracyProtocol) -> str:

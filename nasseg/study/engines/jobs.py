@@ -42,7 +42,7 @@ class Job:
 
     A job of kind "reference" has no candidate: it times the reference network. `reference_ms`: that time, for others.
     `until`: the step at which training stops, default: the recipe's last; it resumes from the checkpoint of the same
-    key, if there is one.
+    key, if there is one. `recipe`: settings that replace those of the study's recipe.
     """
 
     candidate: int
@@ -53,6 +53,7 @@ class Job:
     seed: int = 0
     until: int | None = None
     reference_ms: float | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class Workshop:
         protocol = self.context.cost
         with self.lock.computing(), about_the_network():
             arch = arch_of(job.settings)
+            self.context.recipe.replaced(job.recipe)  # what it refuses is known before the network costs more
             cost = measure_cost(arch, protocol.input_size, protocol.num_classes)
             measurement = Measurement(arch_id=arch.id, cost=cost)
             model = arch.build_meta(protocol.num_classes) if self._own("cost") else None
@@ -158,6 +160,8 @@ class Workshop:
         store, steps = WeightStore(context.weights), job.until or context.recipe.steps
         said: list[str] = []
         arch = _arch(job)
+        with about_the_network():
+            recipe = context.recipe.replaced(job.recipe)
         try:
             folder = store.folder(job.key)
             path, identity = folder / CHECKPOINT, {"eval_key": job.key}
@@ -165,7 +169,7 @@ class Workshop:
             trained = train_network(
                 arch,
                 data,
-                context.recipe,
+                recipe,
                 seed=job.seed,
                 guard=self.lock.computing,
                 device=context.device,
@@ -177,12 +181,12 @@ class Workshop:
         except OSError as error:
             what = f"cannot use {error.filename or context.weights}: {error.strerror or error}"
             return _fault(job, Fault.SURROUNDINGS, f"{what}; the last checkpoint is kept")
-        deviations = context.recipe.deviations_on(context.cost.input_size, arch.input_scale)
+        deviations = recipe.deviations_on(context.cost.input_size, arch.input_scale)
         notes: dict[str, Any] = {DEVIATIONS: list(deviations)} if deviations else {}
         if trained.loaded:
             notes[INIT] = trained.loaded[:1]
         model = trained.model.eval()
-        accuracy = trained.accuracy(replace(context.accuracy, seed=job.seed, steps=steps))
+        accuracy = trained.accuracy(replace(context.protocol_of(job.recipe, job.seed), steps=steps))
         result = self._done(job, replace(before, accuracy=accuracy), "trained", model)
         result = replace(result, notes=tuple(said))
         if job.until:

@@ -18,8 +18,9 @@ from nasseg.measure.accuracy import IGNORE
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.study.data_file import DataFile
 from nasseg.study.finish.members import front_members, trained_member
-from nasseg.study.finish.retrain import Retraining
+from nasseg.study.finish.retrain import Retraining, recipe_of_trial
 from nasseg.study.finish.sibling import sibling
+from nasseg.study.recipe_parameters import stored_space
 from nasseg.study.store.read_study import latest_of, open_record
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import storage_faults
@@ -81,8 +82,11 @@ def finish_study(
     front = front_members(searched)
     members = [trained_member(searched, number)] if number else front
     loaded, held_out, notes = data_of(searched, data)
+    _check_settings(searched, recipe_settings or {})
     recipe, recipe_settings = (recipe, recipe_settings) if recipe else _longer(searched, recipe_settings, epochs)
     chosen = with_init_file(recipe_of(recipe, recipe_settings, epochs, loaded), storage)
+    for member in members:
+        recipe_of_trial(searched, member, chosen)  # what it refuses is said before anything is timed
     device = device or _training_device(members)
     check_device(device)
     with storage_faults():
@@ -96,6 +100,16 @@ def finish_study(
             except KeyboardInterrupt:
                 return Finished(latest_of(record), searched, tuple(notes), interrupted=True)
         return Finished(latest_of(record), searched, tuple(notes))
+
+
+def _check_settings(searched: StudyRecord, settings: Mapping[str, Any]) -> None:
+    chosen = {*stored_space(searched.extra["space_file"]).training.values()} if settings else set()
+    for name in settings:
+        if name in chosen:
+            raise UserError(
+                f"{name} is a parameter of the space that {searched.name} searched, and each network keeps its own: "
+                f"leave it out, or train one network by `nasseg train {searched.name}#TRIAL`"
+            )
 
 
 def _longer(

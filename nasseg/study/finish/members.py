@@ -8,7 +8,7 @@ from nasseg.study.limits import over_limit
 
 
 def front_members(searched: StudyRecord) -> list[TrialRow]:
-    """Return the trials on the front of the finished ones within the limits, each network once.
+    """Return the trials on the front of the finished ones within the limits, each trained network once.
 
     Raises:
         UserError: there is none.
@@ -19,7 +19,7 @@ def front_members(searched: StudyRecord) -> list[TrialRow]:
     if not within:
         raise UserError(f"no trained network of {searched.name} keeps its limits: search on, or loosen them")
     front = pareto_front(objective_values(searched, within), directions(searched))
-    found = {t.measurement.arch_id: t for t, on in reversed([*zip(within, front, strict=True)]) if on and t.measurement}
+    found = {trial.trained_network: trial for trial, on in reversed([*zip(within, front, strict=True)]) if on}
     return sorted(found.values(), key=lambda trial: trial.number)
 
 

@@ -226,7 +226,8 @@ def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, mor
     measurement = replace(_measured(member), latency=row.middle)
     names = {*USUAL, *(objective.name for objective in searched.objectives), *searched.limits}
     label = str(member.extra.get(PUBLISHED, ""))
-    candidate = Candidate(Proposal({}, {}, {}), dict(member.arch), measurement, member.seed or 0, label)
+    proposal, training = Proposal({}, {}, {}), dict(member.training)
+    candidate = Candidate(proposal, dict(member.arch), measurement, member.seed or 0, label, training=training)
     broken = over_limit(searched.limits, measurement)
     attributes = {
         **candidate.attributes({name: value_of(name, measurement) for name in sorted(names)}),

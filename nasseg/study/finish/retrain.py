@@ -25,13 +25,13 @@ from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.finish.remeasure import keep_session
 from nasseg.study.limits import in_doubt, over_limit
 from nasseg.study.own_figures import add_own, try_on
+from nasseg.study.recipe_parameters import settings_of
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.claims import Claims, Lost
 from nasseg.study.store.read_study import record_of
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import runs_folder
 from nasseg.study.store.trial_attributes import (
-    ARCH,
     ARCH_ID,
     BEST,
     BEST_SHA256,
@@ -198,9 +198,8 @@ class Retraining:
             self.record.fail(trial, "its network is no longer on the front")
             return
         name = f"trial {member.number} of {self.searched.name} ({(member.arch or {}).get('family')})"
-        settings = json.loads(attributes[ARCH])
         folder = WeightStore(runs_folder(self.record.name)).folder(attributes[EVAL_KEY])
-        run = self._run(settings, attributes[SEED], folder)
+        run = self._run(member, attributes[SEED], folder)
         self.tell(f"{name}, seed {run.seed}: {run.folder}")
         try:
             result = train_one(
@@ -218,14 +217,15 @@ class Retraining:
             self.record.requeue(trial, str(error) or "finishing was stopped")
             raise
 
-    def _run(self, settings: dict[str, object], seed: int, folder: Path) -> Run:
+    def _run(self, member: TrialRow, seed: int, folder: Path) -> Run:
+        assert member.arch is not None
         return Run(
-            arch=arch_of(settings),
+            arch=arch_of(member.arch),
             data=self.data,
-            recipe=self.recipe,
+            recipe=recipe_of_trial(self.searched, member, self.recipe),
             seed=seed,
             folder=folder,
-            family=str(settings["family"]),
+            family=str(member.arch["family"]),
             label=self.recipe.name or self.record.name,
             held_out=self.held_out,
             device=self.device,
@@ -233,9 +233,8 @@ class Retraining:
 
     def _key(self, member: TrialRow, seed: int) -> str:
         """Return the key of a network and seed, also the name of its weights' folder beside those of the search."""
-        assert member.arch is not None
         assert member.measurement is not None
-        protocol = self._run(member.arch, seed, Path()).protocol
+        protocol = self._run(member, seed, Path()).protocol
         return f"{self.record.name.partition('@')[2]}-{eval_key(member.measurement.arch_id, protocol)}"
 
     def _complete(self, trial: FrozenTrial, run: Run, result: RunResult, before: Measurement) -> None:
@@ -280,7 +279,8 @@ class Retraining:
     def _candidate(self, member: TrialRow, measurement: Measurement, seed: int) -> Candidate:
         assert member.arch is not None
         label = str(member.extra.get(PUBLISHED, ""))
-        return Candidate(Proposal({}, {}, {}), dict(member.arch), measurement, seed, label)
+        proposal, training = Proposal({}, {}, {}), dict(member.training)
+        return Candidate(proposal, dict(member.arch), measurement, seed, label, training=training)
 
     def _figures(self, measurement: Measurement) -> dict[str, float]:
         names = {*USUAL, *(objective.name for objective in self.searched.objectives), *self.searched.limits}
@@ -307,6 +307,18 @@ class Retraining:
             return find_file("studies", self.searched.name).parent.resolve()
         except UserError:
             return Path.cwd()
+
+
+def recipe_of_trial(searched: StudyRecord, member: TrialRow, recipe: Recipe) -> Recipe:
+    """Return a recipe with what a trial's training differed in.
+
+    Raises:
+        UserError: the recipe refuses that.
+    """
+    try:
+        return recipe.replaced(settings_of(searched.extra["space_file"], member.training))
+    except UserError as error:
+        raise UserError(f"trial {member.number} of {searched.name}: {error}") from None
 
 
 def _flat(name: str, accuracy: Accuracy) -> dict[str, str | float]:

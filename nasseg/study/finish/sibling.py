@@ -10,7 +10,7 @@ from nasseg.measure.environment import environment
 from nasseg.records import StudyRecord
 from nasseg.study.store.record import Record, now
 
-_OF_THE_SEARCH = ("objectives", "limits", "published", "study_file", "space_file")
+_OF_THE_SEARCH = ("objectives", "limits", "published", "study_file", "space_file", "trained_on")
 
 
 def sibling(

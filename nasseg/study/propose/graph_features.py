@@ -65,7 +65,8 @@ class SpacePoints:
         if over_limit({name: dict(limit) for name, limit in self.limits.items()}, built):
             return None
         values = [figure.of(built) if figure.phase == "cost" else None for figure in self.objectives]
-        return Described(graph_features(cost), {i: value for i, value in enumerate(values) if value is not None})
+        features = (*graph_features(cost), *recipe_features(self.space, point))
+        return Described(features, {i: value for i, value in enumerate(values) if value is not None})
 
 
 @lru_cache(4096)
@@ -83,6 +84,21 @@ def graph_features(cost: Cost) -> tuple[float, ...]:
         *_shares(cost, "macs", cost.macs),
         *_shares(cost, "params", cost.params),
     )
+
+
+def recipe_features(space: Space, point: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the places, 0..1, of a point's numbers among those that a space may set in the recipe; 0.5: not active.
+
+    What has no order is known to the sampler by its code alone.
+    """
+    found = []
+    for name in space.training:
+        values = space.parameters[name].values
+        named = name in space.named or any(isinstance(value, bool | str) for value in values)
+        if len(values) > 1 and not named:
+            ranked = sorted(values, key=float)
+            found.append(ranked.index(point[name]) / (len(values) - 1) if name in point else 0.5)
+    return tuple(found)
 
 
 def _shares(cost: Cost, name: str, whole: int) -> Sequence[float]:

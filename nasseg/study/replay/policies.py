@@ -101,5 +101,6 @@ def setting_of(
             "factor is 2 or more, workers 1 or more and the budget above 0, "
             f"got {factor}, {workers} and {budget}; mend that option"
         )
-    whole = budget if budget is not None else max(1.0, len({n.arch_id for n in table.networks}) / 4)
+    networks = {(one.arch_id, *table.space.training_of(one.params).items()) for one in table.networks}
+    whole = budget if budget is not None else max(1.0, len(networks) / 4)
     return Setting(tuple(objectives), whole, steps, below, factor, workers)

@@ -18,7 +18,13 @@ from nasseg.records import Accuracy, AccuracyProtocol, Cost, CostProtocol, Laten
 from nasseg.study.driver.budget import Budget
 from nasseg.study.engines.jobs import Job, Result
 from nasseg.study.engines.virtual_engine import Answer, VirtualEngine
-from nasseg.study.propose.graph_features import Described, SpacePoints, cost_of_settings, graph_features
+from nasseg.study.propose.graph_features import (
+    Described,
+    SpacePoints,
+    cost_of_settings,
+    graph_features,
+    recipe_features,
+)
 from nasseg.study.replay.policies import Setting
 from nasseg.study.replay.trained_table import Network, Table
 from nasseg.study.store.record import Record
@@ -36,12 +42,13 @@ class TablePoints(SpacePoints):
     table: Table = field(kw_only=True)
 
     def describe(self, point: Mapping[str, Any]) -> Described | None:
-        settings = self.space.settings(point)
+        settings, training = self.space.settings(point), self.space.training_of(point)
         cost = cost_of_settings(json.dumps(settings, sort_keys=True), _USUAL, _CLASSES)
-        network, _ = self.table.find({"family": settings["family"], **arch_of(settings).params()})
+        named = {"family": settings["family"], **arch_of(settings).params()}
+        network, _ = self.table.find(named, self.space.recipe_settings(training))
         costs = {"macs": float(network.macs), "params": float(network.count)}
         known = {i: costs[figure.name] for i, figure in enumerate(self.objectives) if figure.name in costs}
-        return Described(graph_features(cost), known)
+        return Described((*graph_features(cost), *recipe_features(self.space, point)), known)
 
 
 @dataclass
@@ -58,7 +65,7 @@ class TableAnswers:
     finished: list[tuple[Network, float]] = field(default_factory=list)  # with the compute spent by then
 
     def answer(self, job: Job) -> Answer:
-        network, exact = self.table.find(job.settings)
+        network, exact = self.table.find(job.settings, job.recipe)
         if job.kind == "train":
             return self._train(job, network)
         if job.kind == "cost":
@@ -113,7 +120,7 @@ class TableAnswers:
             return
         until = job.until or self.setting.steps
         self.reached[job.key] = until
-        network, _ = self.table.find(job.settings)
+        network, _ = self.table.find(job.settings, job.recipe)
         if until == self.setting.steps and not math.isnan(network.trained[self.seed, until][0]):
             self.finished.append((network, engine.spent))
 

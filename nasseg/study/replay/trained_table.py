@@ -77,15 +77,24 @@ class Table:
     def _lacking(self, step: int) -> int:
         return sum((seed, step) not in network.trained for network in self.networks for seed in self.seeds)
 
-    def find(self, settings: Mapping[str, Any]) -> tuple[Network, bool]:
-        """Return the network of these settings (family and every field) or the nearest one, and whether it matches."""
-        key = _key(settings)
+    def find(self, settings: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[Network, bool]:
+        """Return the network of these settings (family and every field) or the nearest one, and whether it matches.
+
+        recipe: what the space sets in the recipe.
+        """
+        key = _key([settings, recipe])
         if key in self._exact:
             return self._exact[key], True
         if key not in self._near:
             own = {name: value for name, value in settings.items() if name == "encoder"}
             defaults = {"family": settings["family"], **get_family(str(settings["family"])).from_params(own).params()}
-            params = self.space.locate(dict(settings), defaults)
+            training = {
+                name: value
+                for name, field in self.space.training.items()
+                for value in self.space.parameters[name].values
+                if field in recipe and self.space.recipe_settings({name: value})[field] == recipe[field]
+            }
+            params = self.space.locate(dict(settings), defaults, training)
             assert params is not None, "what was proposed is a point of the space"
             self._near[key] = min(self.networks, key=lambda network: self.distance(network.params, params))
         return self._near[key], False
@@ -103,7 +112,8 @@ class Table:
         found: dict[str, Network] = {}
         for network in self.networks:
             settings = self.space.settings(network.params)
-            found.setdefault(_key({"family": settings["family"], **arch_of(settings).params()}), network)
+            recipe = self.space.recipe_settings(self.space.training_of(network.params))
+            found.setdefault(_key([{"family": settings["family"], **arch_of(settings).params()}, recipe]), network)
         return found
 
     @cached_property
@@ -111,7 +121,7 @@ class Table:
         return {}
 
 
-def _key(settings: Mapping[str, Any]) -> str:
+def _key(settings: Any) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
@@ -133,24 +143,24 @@ def table_of(record: StudyRecord) -> pd.DataFrame:
         UserError: the study trained nothing.
     """
     space = space_from_text(str(record.extra["space_file"]), record.name)
-    points: dict[str, dict[str, Params]] = {}  # arch_id -> points that give this network
-    trained: dict[str, dict[tuple[int, int], TrialRow]] = {}
+    points: dict[tuple[str, str], dict[str, Params]] = {}  # trained network -> points that give it
+    trained: dict[tuple[str, str], dict[tuple[int, int], TrialRow]] = {}
     for trial in record.trials:
         found = trial.measurement
         if found is None or found.accuracy is None or not trial.params or trial.state not in ("COMPLETE", "PRUNED"):
             continue
         params = space.suggest(FixedTrial(dict(trial.params)))
-        points.setdefault(found.arch_id, {})[_key(params)] = params
+        points.setdefault(trial.trained_network, {})[_key(params)] = params
         protocol = found.accuracy.protocol
         if trial.reused_from is None:
-            trained.setdefault(found.arch_id, {})[protocol.seed, protocol.steps] = trial
+            trained.setdefault(trial.trained_network, {})[protocol.seed, protocol.steps] = trial
     if not trained:
         raise UserError(f"study {record.name!r} trained nothing yet: there is no table to make; run its search first")
     names = list(space.parameters)
     rows = [
-        [*(params.get(name) for name in names), arch_id, *_figures(reached[key])]
-        for arch_id, reached in trained.items()
-        for params in points[arch_id].values()
+        [*(params.get(name) for name in names), network[0], *_figures(reached[key])]
+        for network, reached in trained.items()
+        for params in points[network].values()
         for key in sorted(reached)
     ]
     return pd.DataFrame(rows, columns=[*names, *FIGURES], dtype=object)

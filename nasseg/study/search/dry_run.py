@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,16 @@ STEPS = (2, 8)
 
 @dataclass(frozen=True)
 class Sample:
-    """A candidate that a search would draw; `verdict` is empty if it keeps the limits checked so far."""
+    """A candidate that a search would draw; `verdict` is empty if it keeps the limits checked so far.
+
+    recipe: the settings that replace those of the study's recipe.
+    """
 
     settings: dict[str, Any]
     measurement: Measurement | None
     verdict: str
     seconds: float
+    recipe: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,12 +172,18 @@ def preview(
     samples: list[Sample] = []
     tell(f"drawing and costing {DRAWN} candidates")
     while len(samples) < DRAWN and (proposal := proposer.propose()):
-        samples.append(_measured(Job(0, "cost", study.space.settings(proposal.params)), workshop, rules))
+        recipe = study.space.recipe_settings(study.space.training_of(proposal.params))
+        job = Job(0, "cost", study.space.settings(proposal.params), recipe=recipe)
+        samples.append(_measured(job, workshop, rules))
     reference = reference_ms(record.attributes()) if record else None
     passing = sorted((s for s in samples if not s.verdict and s.measurement), key=_macs)
     tell("timing some that keep the limits on cost")
     timed = tuple(
-        _measured(Job(0, "latency", s.settings, s.measurement, seed=seed, reference_ms=reference), workshop, rules)
+        _measured(
+            Job(0, "latency", s.settings, s.measurement, seed=seed, reference_ms=reference, recipe=s.recipe),
+            workshop,
+            rules,
+        )
         for s in _spread(passing, TIMED)
     )
     trained = _spread([sample for sample in timed if not sample.verdict], TRAINED) if total > 0 else []
@@ -187,8 +197,8 @@ def preview(
     return Preview(
         samples=tuple(samples),
         timed=timed,
-        trial_seconds=tuple(_training_seconds(arch_of(sample.settings), workshop, seed) for sample in trained),
-        published_seconds=tuple(_training_seconds(make_arch(name), workshop, seed) for name in sorted(missing)),
+        trial_seconds=tuple(_training_seconds(arch_of(one.settings), one.recipe, workshop, seed) for one in trained),
+        published_seconds=tuple(_training_seconds(make_arch(name), {}, workshop, seed) for name in sorted(missing)),
         trials_left=max(0, total),
         workers=workers or study.file.workers,
         hours=hours or study.file.hours,
@@ -218,10 +228,10 @@ def _measured(job: Job, workshop: Workshop, rules: Rules) -> Sample:
     result = workshop.run(job)
     seconds = time.monotonic() - begun
     if result.measurement is None:
-        return Sample(job.settings, None, result.reason, seconds)
+        return Sample(job.settings, None, result.reason, seconds, job.recipe)
     settings = {"family": job.settings["family"], **arch_of(job.settings).params()}
     broken = rules.over_limit(result.measurement, "cost" if job.kind == "cost" else "latency")
-    return Sample(settings, result.measurement, broken or "", seconds)
+    return Sample(settings, result.measurement, broken or "", seconds, job.recipe)
 
 
 def _macs(sample: Sample) -> int:
@@ -241,13 +251,16 @@ def _spread(samples: list[Sample], count: int) -> list[Sample]:
     return [samples[(2 * place + 1) * len(samples) // (2 * count)] for place in range(count)]
 
 
-def _training_seconds(arch: Arch, workshop: Workshop, seed: int) -> float:
-    """Return the seconds to train and evaluate, extrapolated to the recipe's steps from two short trainings."""
+def _training_seconds(arch: Arch, settings: dict[str, Any], workshop: Workshop, seed: int) -> float:
+    """Return the seconds to train and evaluate, extrapolated to the recipe's steps from two short trainings.
+
+    settings: replace those of the study's recipe.
+    """
     context, data, times = workshop.context, workshop.data, []
     data.read()  # before timing begins
     for steps in (1, *STEPS):  # the first run warms up
         model = arch.build(context.cost.num_classes)
-        recipe = context.recipe.model_copy(update={"steps": steps, "warmup_steps": 0})
+        recipe = context.recipe.replaced(settings).model_copy(update={"steps": steps, "warmup_steps": 0})
         begun = time.monotonic()
         train(model, data, recipe, seed=seed, device=context.device, guard=workshop.lock.computing)
         times.append(time.monotonic() - begun)

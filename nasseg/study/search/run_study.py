@@ -127,7 +127,7 @@ def _points_of_other_studies(study: Study, settings: RunSettings, context: Conte
     """Queue the points of other studies to be proposed first; return the results that need no new training."""
     found = None
     if settings.reuse:
-        found = reuse_of(open_record(settings.reuse, settings.same_storage), study.space, context.accuracy)
+        found = reuse_of(open_record(settings.reuse, settings.same_storage), study.space, context)
         proposer.first.extend(found.points)
     if settings.start_from:
         proposer.first.extend(front_points(open_record(settings.start_from, settings.same_storage), study.space))
@@ -150,6 +150,7 @@ def _open(study: Study, settings: RunSettings, context: Context) -> Record:
             "command": settings.command,
             "environment": vars(environment()),
             "price_per_hour": study.file.price_per_hour,
+            **({"trained_on": list(context.trained_on)} if context.trained_on else {}),
             **({"weights": str(context.weights)} if settings.runs is not None else {}),
         }
     )

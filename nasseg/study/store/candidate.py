@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
@@ -21,6 +21,7 @@ from nasseg.study.store.trial_attributes import (
     RUNG,
     SEED,
     STRAIGHT,
+    TRAINING,
     kept,
 )
 
@@ -37,7 +38,10 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Candidate:
-    """The stored facts of a candidate: how it was drawn, its architecture and measurement."""
+    """The stored facts of a candidate: how it was drawn, its architecture and measurement.
+
+    training: the space's parameters of the recipe, as drawn. The network does not depend on them.
+    """
 
     proposal: Proposal
     settings: dict[str, Any]  # family and every field
@@ -47,6 +51,7 @@ class Candidate:
     rung: int = 0
     continues: int | None = None
     straight: int | None = None  # the rung from which on it is trained to the end, whatever its rungs say
+    training: Params = field(default_factory=dict)
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Candidate":
@@ -63,6 +68,7 @@ class Candidate:
             attributes[RUNG],
             attributes.get(CONTINUES),
             attributes.get(STRAIGHT),
+            json.loads(attributes.get(TRAINING, "{}")),
         )
 
     def attributes(self, figures: Mapping[str, float | None]) -> dict[str, Any]:
@@ -74,6 +80,8 @@ class Candidate:
             CODE: f"{built.nasseg} {built.commit or ''}".strip(),
             **{name: value for name, value in figures.items() if value is not None},
         }
+        if self.training:
+            attributes[TRAINING] = json.dumps(self.training)
         if self.label:
             attributes[PUBLISHED] = self.label
         if self.continues is not None:

@@ -30,7 +30,7 @@ from nasseg.records import (
     Stage,
     TrialRow,
 )
-from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, REASON, REUSED_FROM, RUNG, SEED
+from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, REASON, REUSED_FROM, RUNG, SEED, TRAINING
 from nasseg.words import LocalTime
 
 if TYPE_CHECKING:
@@ -235,6 +235,7 @@ def make_row(
         reason=attributes.pop(REASON, None),
         rung=attributes.pop(RUNG, 0),
         seed=attributes.pop(SEED, None),
+        training=from_json(attributes.pop(TRAINING, "{}")),
         reused_from=attributes.pop(REUSED_FROM, None),
         extra=attributes,
     )

@@ -10,15 +10,15 @@ Where a training kept its best weights they are meant, and the accuracy is their
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from nasseg.errors import UserError
-from nasseg.files import parse_yaml
 from nasseg.records import Accuracy, Measurement
+from nasseg.study.recipe_parameters import settings_of
 from nasseg.train.recipe import Recipe
 from nasseg.train.run import RunResult, stored_result
 
@@ -31,7 +31,7 @@ class Trained:
 
     path: None where it was not trained (why_not is empty), or its weights were not kept (why_not says why). code: the
     user's own code that its study names, hash by source; None where nothing says which hash. trained_on: splits of its
-    data's layout, where several were joined for training.
+    data's layout, where several were joined for training. recipe: what its space set in its study's recipe.
     """
 
     address: str
@@ -42,6 +42,7 @@ class Trained:
     why_not: str = ""
     code: Mapping[str, str] | None = None
     trained_on: tuple[str, ...] = ()
+    recipe: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_trained(self) -> bool:
@@ -142,7 +143,7 @@ def _figures(result: RunResult, name: str) -> Measurement:
 def _of_trial(address: str, storage: str | None) -> Trained:
     # Optuna is slow to import, and only these addresses need it.
     from nasseg.study.store.read_study import open_record
-    from nasseg.study.store.trial_attributes import ACCURACY_FROM, ARCH, REUSED_FROM, TAKEN_FROM
+    from nasseg.study.store.trial_attributes import ACCURACY_FROM, ARCH, REUSED_FROM, TAKEN_FROM, TRAINING
 
     name, _, which = address.partition("#")
     if not which.isdecimal() or len(which) > 9:
@@ -157,8 +158,12 @@ def _of_trial(address: str, storage: str | None) -> Trained:
         source = f"{name}#{attributes[REUSED_FROM]}"
     of_study = record.attributes()
     code = None if "table" in of_study else of_study.get("identity", {}).get("own code", {})
-    joined = _joined(of_study.get("study_file", ""))
-    found = replace(_trained(address, attributes, of_study, name), code=code, trained_on=joined)
+    found = replace(
+        _trained(address, attributes, of_study, name),
+        code=code,
+        trained_on=tuple(of_study.get("trained_on", ())),
+        recipe=settings_of(of_study.get("space_file", ""), json.loads(attributes.get(TRAINING, "{}"))),
+    )
     if not source or not found.is_trained:
         return found
     try:
@@ -166,13 +171,6 @@ def _of_trial(address: str, storage: str | None) -> Trained:
     except UserError as error:
         return replace(found, path=None, why_not=f"they are those of {source}: {error}")
     return replace(found, path=kept.path, sha256=kept.sha256, why_not=kept.why_not)
-
-
-def _joined(study_file: str) -> tuple[str, ...]:
-    """Return the splits, by name, that a study's training split is made of, if it says so."""
-    data = (parse_yaml(study_file, Path("study.yaml")).data if study_file else {}).get("data", {})
-    given = (data.get("splits") or {}).get("train") or ()
-    return tuple(part for part in ([given] if isinstance(given, str) else given) if isinstance(part, str))
 
 
 def _of_row(name: str, row: str, storage: str | None) -> Trained:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # The network
 ARCH = "arch"  # family and every field, as JSON
 ARCH_ID = "arch_id"
+TRAINING = "training"  # the space's parameters of the recipe, as drawn, as JSON; absent where it has none
 SEED = "seed"
 PUBLISHED = "published"  # the variant's name, for a published network that runs beside a search
 CODE = "code"  # version and commit of nasseg

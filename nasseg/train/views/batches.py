@@ -37,7 +37,7 @@ class Batches:
     """
 
     def __init__(self, data: DataSet, recipe: Recipe, generator: torch.Generator, device: torch.device) -> None:
-        _require_agreement(data, recipe)
+        require_agreement(data, recipe)
         self.device, self.generator, self.share = device, generator, recipe.class_uniform or 0.0
         self.split = data.train.to(device)
         self.rounds = Rounds(len(self.split), recipe.batch_size - recipe.pseudo_count, generator)
@@ -85,7 +85,12 @@ class Batches:
             self.pseudo_rounds.order = state["pseudo_order"]
 
 
-def _require_agreement(data: DataSet, recipe: Recipe) -> None:
+def require_agreement(data: DataSet, recipe: Recipe) -> None:
+    """Check that a recipe draws from pseudo-labelled images just where the data have them.
+
+    Raises:
+        UserError: it does not, or those images have another size.
+    """
     if (PSEUDO in data.sources) != (recipe.pseudo is not None):
         raise UserError(
             "the recipe draws a share of each step from pseudo-labelled images (pseudo), and the data have none: "

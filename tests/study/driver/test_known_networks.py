@@ -1,5 +1,7 @@
 """What happens to the driver when processes die, budgets end and the same network comes again at a bad moment."""
 
+from collections import Counter
+
 import pytest
 from optuna.trial import TrialState
 
@@ -175,3 +177,63 @@ def test_a_small_search_with_halving_finishes_a_network(url, trials, rungs):
     driver = make_driver(url, make_study(halving=f"{{rungs: {rungs}, factor: 3}}"), trials=trials)
     assert driver.run() == f"all {trials} trials are done"
     assert 1 <= states(driver).count(COMPLETE) <= max(1, trials // 3)
+
+
+TWO_NETWORKS = """
+about: two networks, three trainings of each
+parameters:
+  family: regseg
+  width: [0.25, 0.5]
+  recipe.learning_rate: [0.01, 0.05, 0.1]
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / "two.yaml").write_text(TWO_NETWORKS)
+    return make_study(space=str(tmp_path / "two.yaml"))
+
+
+def kinds(driver):
+    return Counter(job.kind for job in driver.engine.done)
+
+
+def test_trainings_of_one_network_share_its_latency(url, study):
+    driver = make_driver(url, study, FakeEngine(workers=3))
+    assert driver.run() == "all 6 trials are done"
+    assert kinds(driver) == {"cost": 6, "latency": 2, "train": 6}
+    trials = driver.record.trials(COMPLETE)
+    asked = {(job.settings["width"], job.recipe["learning_rate"]) for job in driver.engine.trained()}
+    assert asked == {(width, rate) for width in (0.25, 0.5) for rate in (0.01, 0.05, 0.1)}
+    assert len({trial.user_attrs["eval_key"] for trial in trials}) == 6
+    assert len({(trial.user_attrs["arch_id"], trial.user_attrs["latency_ms"]) for trial in trials}) == 2
+
+
+def test_a_latency_of_an_earlier_call_is_shared(url, study):
+    first = make_driver(url, study, trials=4)
+    first.run()
+    later = make_driver(url, study)
+    assert later.run() == "all 6 trials are done"
+    assert kinds(first)["latency"] + kinds(later)["latency"] == 2
+
+
+def test_a_network_that_is_too_slow_is_timed_once_and_never_trained(url, study):
+    driver = make_driver(url, study, FakeEngine(workers=2, macs=lambda settings: 60_000_000))
+    assert driver.run() == "every architecture of the space was tried"
+    assert kinds(driver) == {"cost": 6, "latency": 2}
+    assert states(driver) == [PRUNED] * 6
+    assert {trial.user_attrs["reason"] for trial in driver.record.trials()} == {"latency_ms is over the limit of 50"}
+
+
+def test_where_a_timing_fails_the_next_training_times_the_network(url, study):
+    failed = []
+
+    def spoil(job):
+        if job.kind == "latency" and not failed:
+            failed.append(job)
+            return "the operator is not supported"
+        return None
+
+    driver = make_driver(url, study, FakeEngine(workers=3, spoil=spoil))
+    driver.run()
+    assert kinds(driver) == {"cost": 6, "latency": 3, "train": 5}

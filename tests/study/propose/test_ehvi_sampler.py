@@ -9,11 +9,12 @@ from optuna.trial import TrialState
 
 from nasseg.analyse.front import hypervolume
 from nasseg.errors import UserError
+from nasseg.space import space_from_text
 from nasseg.study.engines.jobs import Job
 from nasseg.study.propose import graph_features
 from nasseg.study.propose.ehvi_sampler import MAX_FINISHED, EHVISampler, Seen, _line, front_and_latest
 from nasseg.study.propose.gaussian_process import GaussianProcess
-from nasseg.study.propose.graph_features import Described
+from nasseg.study.propose.graph_features import Described, recipe_features
 from nasseg.study.propose.halving import Halving
 from nasseg.study.propose.improvement import Outlook, expected_improvement
 from nasseg.study.propose.samplers import make_sampler
@@ -229,3 +230,18 @@ def test_a_search_with_it_gives_the_same_again(tmp_path):
 def test_it_takes_no_options():
     with pytest.raises(UserError, match="ehvi takes no options, got depth"):
         make_sampler("ehvi", {"depth": 3}, 0)
+
+
+def test_numbers_of_the_recipe_are_features_and_names_are_codes():
+    text = """
+about: one network
+parameters:
+  family: regseg
+  recipe.learning_rate: {choices: [0.1, 0.01, 0.05], when: {recipe.ohem: hard}}
+  recipe.ohem: {choices: {none: null, hard: {loss_above: 0.5}}}
+"""
+    space = space_from_text(text, "one")
+    hard = {"family": "regseg", "recipe.ohem": "hard"}
+    found = [recipe_features(space, {**hard, "recipe.learning_rate": rate}) for rate in (0.01, 0.05, 0.1)]
+    assert found == [(0.0,), (0.5,), (1.0,)]
+    assert recipe_features(space, {"family": "regseg", "recipe.ohem": "none"}) == (0.5,)

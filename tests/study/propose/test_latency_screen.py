@@ -196,7 +196,7 @@ def test_a_limit_on_cost_comes_first_and_published_networks_are_exempt(made_up):
 
 def test_what_is_to_be_timed_is_taken_by_prediction_and_the_rest_in_turn(made_up):
     def order(screen):
-        at_work = AtWork((), screen, None)
+        at_work = AtWork(make_study().space, (), screen, None)
         for kind, depth in (("latency", 9), ("train", 1), ("latency", 3), ("latency", 12)):
             settings = {"family": "made-up", "depth": depth, "width": 1.0}
             at_work.queue(Item(Costed(Proposal({}, {}, {}), settings, None, 0)), kind)
