@@ -49,7 +49,7 @@ def escape(text: str) -> str:
 
 def wrapped(text: str, width: int) -> str:
     """Return text in lines of that many letters, for Plotly."""
-    return "<br>".join(map(escape, textwrap.wrap(text, width)))
+    return "<br>".join(map(escape, textwrap.wrap(text, width, drop_whitespace=False)))
 
 
 def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.Figure:
@@ -142,23 +142,20 @@ def axis_layout(axis: Axis) -> dict[str, Any]:
 
 
 def limit_shapes(axis: Axis, letter: str) -> list[dict[str, Any]]:
-    """Return a dashed line across the plot for each limit of an axis, with its value beside it, inside the plot."""
+    """Return a dashed line across the plot for each limit of an axis, its value on the side that is allowed."""
     other = "y" if letter == "x" else "x"
-    place = ("end", "right", "top") if letter == "x" else ("start", "left", "bottom")
-    label: dict[str, Any] = dict(zip(("textposition", "xanchor", "yanchor"), place, strict=True), textangle=0)
-    label["font"] = {"size": 11, "color": MUTED}
-    line = {"type": "line", "layer": "between", "line": {"color": MUTED, "width": 1.2, "dash": "dash"}}
+    line = {"type": "line", "layer": "above", "line": {"color": MUTED, "width": 1.2, "dash": "dash"}}
     across = {f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
-    return [
-        {
-            **line,
-            **across,
-            f"{letter}0": value,
-            f"{letter}1": value,
-            "label": {"text": escape(f"limit: {side} {number(value, axis.unit)}"), **label},
-        }
-        for side, value in axis.limit.items()
-    ]
+    found = []
+    for side, value in axis.limit.items():
+        text = escape(f"limit: {side} {number(value, axis.unit)}")
+        label: dict[str, Any] = {"text": text, "textangle": 0, "font": {"size": 11, "color": MUTED}}
+        if letter == "x":
+            label |= {"textposition": "end", "xanchor": "right" if side == "max" else "left", "yanchor": "top"}
+        else:
+            label |= {"textposition": "start", "xanchor": "left", "yanchor": "top" if side == "max" else "bottom"}
+        found.append({**line, **across, f"{letter}0": value, f"{letter}1": value, "label": label})
+    return found
 
 
 def _scatter(view: View, x: Axis, y: Axis, rows: Sequence[int], role: str, **more: Any) -> go.Scatter:

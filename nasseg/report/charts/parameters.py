@@ -29,7 +29,8 @@ _AXES = 5  # parameters among the lines' axes
 def importance_figure(population: Population) -> go.Figure:
     """Draw each parameter's share of the differences at equal cost, with its interval."""
     frame = importance_frame(population).dropna(subset="share")
-    names = [escape(str(name)) for name in frame["parameter"]][::-1]
+    labels = {str(name): wrapped(str(name), 30) for name in frame["parameter"]}
+    names = list(labels.values())[::-1]
     traces = []
     for verdict, (colour, symbol, size) in VERDICTS.items():
         part = frame[frame["verdict"] == verdict]
@@ -43,7 +44,7 @@ def importance_figure(population: Population) -> go.Figure:
         traces.append(
             go.Scatter(
                 x=share.tolist(),
-                y=[escape(str(name)) for name in part["parameter"]],
+                y=[labels[str(name)] for name in part["parameter"]],
                 mode="markers",
                 name=verdict,
                 customdata=part["parameter"].tolist(),

@@ -48,6 +48,7 @@ async function start() {
       mark();
       for (const { mark: also } of sections) also?.(compare.rows);
       for (const line of tableRows) line.querySelector("input").checked = compare.rows.includes(rowOf(line));
+      remember({ compare: compare.rows.map((one) => data.rows.keys[one] ?? data.rows.names[one - data.rows.keys.length]).join("|") });
       const button = panel.querySelector(".pick");
       if (button) button.textContent = pickLabel(opened);
     });
@@ -107,6 +108,8 @@ async function start() {
   onPaper(() => sections.forEach(({ print }) => print?.()));
   followLinks();
   filter.restore();
+  const places = new Map([...data.rows.names.map((name, i) => [name, data.rows.keys.length + i]), ...rows]);
+  for (const name of (setting("compare") ?? "").split("|")) if (places.has(name)) await toggle(places.get(name));
   await openTrial(setting("trial"), false);
   document.body.dataset.drawn = "yes";
   setTimeout(details, 300); // so that the first click need not wait for them

@@ -23,6 +23,7 @@ def marks_of(page):
 
 def drag(page, chart, start, end, *between):
     """Drag over a chart, from and to shares of its plot."""
+    page.evaluate("(id) => document.getElementById(id).scrollIntoView({block: 'center'})", chart)
     box = page.evaluate(
         "(id) => (({x, y, width, height}) => [x, y, width, height])"
         "(document.querySelector(`#${id} .nsewdrag`).getBoundingClientRect())",
@@ -146,7 +147,6 @@ def test_a_stretch_of_a_parallel_axis_is_a_filter(visit, written, record):
     page = visit(written)
     population_shown(page)
     everything = rows_of(page)
-    page.evaluate("document.getElementById('parallel').scrollIntoView({block: 'center'})")
     axes = page.evaluate("document.getElementById('parallel').layout.meta.axes")
     left, right = page.evaluate("document.getElementById('parallel').layout.xaxis.range")
     bottom, top = page.evaluate("document.getElementById('parallel').layout.yaxis.range")
@@ -167,7 +167,7 @@ def test_a_stretch_of_a_parallel_axis_is_a_filter(visit, written, record):
     drag(
         page,
         "parallel",
-        (first - 0.02, 1 - (1.06 - bottom) / (top - bottom)),
+        (first - 0.01, 1 - (1.06 - bottom) / (top - bottom)),
         (first + 0.02, 1 - (0.8 - bottom) / (top - bottom)),
     )
     assert {record.trials[row].arch["family"] for row in rows_of(page)} == {"regseg"}
@@ -195,3 +195,17 @@ def test_the_key_names_what_is_drawn(visit, written, record):
     page.select_option("#x-axis", "arch.family")
     assert "best so far" not in key()
     assert any(on_front(record))
+
+
+@pytest.mark.slow
+def test_a_comparison_is_in_the_link(visit, written, record):
+    page = visit(written)
+    first, second = (record.trials[row].number for row in sorted(rows_of(page))[:2])
+    published = record.published[0].name
+    page = visit(written, hash=f"#compare={first}|{second}|{published}|999999&trial={second}")
+    heads = page.locator("#compare thead th")
+    assert heads.count() == 3
+    assert f"#{first} " in heads.nth(0).inner_text()
+    assert published in heads.nth(2).inner_text()
+    page.click("#compare thead button >> nth=0")
+    assert page.evaluate("decodeURIComponent(location.hash)") == f"#compare={second}|{published}&trial={second}"

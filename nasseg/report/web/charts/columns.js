@@ -36,16 +36,15 @@ export function escaped(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
-// Text in lines of that many letters, as Plotly shows it.
+// Text in lines of that many letters, as Plotly shows it; broken after a space or a hyphen where there is one.
 export function lines(text, width) {
   const found = [""];
-  for (const word of text.split(" ").flatMap((long) => long.match(new RegExp(`.{1,${width}}`, "gs")) ?? [""])) {
-    const last = found[found.length - 1];
-    if (last === "") found[found.length - 1] = word;
-    else if (last.length + word.length < width) found[found.length - 1] = `${last} ${word}`;
-    else found.push(word);
+  for (const part of text.split(/(?<=[ -])/).flatMap((long) => long.match(new RegExp(`.{1,${width}}`, "gs")) ?? [])) {
+    const last = found.length - 1;
+    if (found[last].length + part.trimEnd().length <= width) found[last] += part;
+    else found.push(part);
   }
-  return found.map(escaped).join("<br>");
+  return found.map((line) => escaped(line.trimEnd())).join("<br>");
 }
 
 const DIGITS = [[1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]];

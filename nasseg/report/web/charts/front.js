@@ -108,7 +108,7 @@ export class Front {
   axis(letter, traces) {
     const column = this.column(letter), shown = this.node.layout?.[`${letter}axis`]?.range;
     const room = (letter === "x" ? this.node.clientWidth : this.node.clientHeight) - 90;
-    const title = { text: lines(column.title, Math.max(16, Math.floor(room / 7))) };
+    const title = { text: lines(column.title, Math.max(16, Math.floor(room / 8))), font: { size: 14 } };
     const layout = { ...this.data.front.layout[`${letter}axis`], ...column.layout, title };
     if (this.ranges) Object.assign(layout, { range: this.ranges[letter].slice(), autorange: false });
     if (!this.isLog(letter)) return { ...layout, type: "linear" };
@@ -154,7 +154,7 @@ export class Front {
         if (array) kept[`error_${letter}`] = { type: "data", array: kept.customdata.map((row) => array[row] ?? 0), color: trace.marker.color, thickness: 1.2, width: 0 };
       }
     }
-    return { ...kept, text: said, marker: { ...trace.marker, ...this.colours(kept.customdata) } };
+    return { ...kept, text: said, marker: { ...trace.marker, ...this.colours(trace, kept.customdata) } };
   }
 
   // Around chosen marks; those that are compared are numbered.
@@ -171,10 +171,11 @@ export class Front {
     return { x: known.map((row) => x[row]), y: known.map((row) => y[row]), customdata: known };
   }
 
-  colours(rows) {
+  // Of a column; the edge is of no group then.
+  colours({ marker }, rows) {
     if (!byId("colour").value) return {};
     const { log, values } = this.columns.get(byId("colour").value);
-    return { color: rows.map((row) => (log && values[row] > 0 ? Math.log10(values[row]) : (values[row] ?? null))), coloraxis: "coloraxis" };
+    return { color: rows.map((row) => (log && values[row] > 0 ? Math.log10(values[row]) : (values[row] ?? null))), coloraxis: "coloraxis", line: { ...marker.line, color: "#5d6977" } };
   }
 
   // The colour bar of a column.
@@ -218,9 +219,9 @@ export class Front {
     const letter = ["x", "y"].find((l) => this.budget && this.axes[l] === this.budget[0]);
     if (!letter) return shapes;
     const other = letter === "x" ? "y" : "x", value = this.budget[1];
-    const line = { type: "line", layer: "between", line: { color: "#00649e", width: 1.6 }, [`${other}ref`]: "paper" };
+    const line = { type: "line", layer: "above", line: { color: "#00649e", width: 1.6 }, [`${other}ref`]: "paper" };
     const label = { text: "budget", textposition: letter === "x" ? "start" : "end", textangle: 0, font: { size: 11, color: "#00649e" } };
-    Object.assign(label, { xanchor: "right", yanchor: "bottom" });
+    Object.assign(label, { xanchor: "right", yanchor: letter === "x" ? "bottom" : "top" });
     return [...shapes, { ...line, [`${letter}0`]: value, [`${letter}1`]: value, [`${other}0`]: 0, [`${other}1`]: 1, label }];
   }
 
