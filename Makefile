@@ -9,7 +9,7 @@ SYSMON := $(shell $(PYTHON) -c 'import sys; print("--cov" if sys.version_info >=
 COVERAGE ?= $(SYSMON)
 export COVERAGE_CORE = $(if $(SYSMON),sysmon,ctrace)
 
-.PHONY: search test quick coverage test-slow lint lint-scripts
+.PHONY: search test quick coverage test-slow lint lint-scripts docs
 
 search: .venv/installed
 	$(BIN)/nasseg search quickstart
@@ -33,6 +33,9 @@ lint: .venv/installed
 	$(BIN)/lint-imports
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory lint-scripts; \
 	else echo "no npm here: the report's scripts are not checked; install Node.js to check them"; fi
+
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint-scripts: node_modules/installed
 	node_modules/.bin/eslint --max-warnings 0 nasseg/report/web

@@ -1,17 +1,37 @@
-"""Test that the examples run."""
+"""The examples run."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
 
 from nasseg.study import opened
 from tests import ROOT
 from tests.report.fake import fake_record
+
+EXAMPLES = ROOT / "examples"
+# The commands of examples/README.md; a longer line is one that it leaves to its reader.
+COMMANDS = {
+    "1-your-folder": [
+        "python make_pictures.py",
+        "nasseg init --data pictures --hours 0.02",
+        "nasseg search pictures --trials 2",
+    ],
+    "2-your-figure": ["nasseg search my_study.yaml"],
+    "3-your-block": ["python check.py", "nasseg search my_study.yaml"],
+    "4-your-target": ["nasseg search my_study.yaml"],
+    "6-your-table": ["nasseg reproduce mine.yaml -o mine.md"],
+}
 
 
 def test_the_notebook_reads_a_study(monkeypatch):
     record = fake_record(120)
     asked = []
     monkeypatch.setattr(opened, "read_study", lambda name, storage: asked.append(name) or record)
-    cells = json.loads((ROOT / "examples" / "read-a-study.ipynb").read_text())["cells"]
+    cells = json.loads((EXAMPLES / "5-read-a-study.ipynb").read_text())["cells"]
     assert len(cells) == 15
     names: dict[str, object] = {}
     for cell in cells:
@@ -22,3 +42,37 @@ def test_the_notebook_reads_a_study(monkeypatch):
     assert names["within"]["latency_ms"].max() <= names["budget_ms"]
     assert names["best"]["miou"] == names["finished"]["miou"].max()
     assert set(names["classes"]) >= {"road", "person"}
+
+
+def test_each_example_is_listed_with_its_commands():
+    listed = (EXAMPLES / "README.md").read_text()
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_dir()} == set(COMMANDS)
+    for name, commands in COMMANDS.items():
+        row = next(line for line in listed.splitlines() if f"({name})" in line)
+        assert all(f"`{command}`" in row for command in commands), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_example_runs(name, tmp_path):
+    if name == "4-your-target":
+        pytest.importorskip("onnxruntime")
+    home = shutil.copytree(EXAMPLES / name, tmp_path / name)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "python").symlink_to(sys.executable)
+    (programs / "nasseg").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nasseg "$@"\n')
+    (programs / "nasseg").chmod(0o755)
+    env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    for command in COMMANDS[name]:
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=home,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    assert list(home.glob("runs/*/report.html")) or (home / "mine.md").exists()

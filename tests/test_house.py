@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -165,9 +166,7 @@ def test_the_wheel_searches_in_a_clean_environment(tmp_path, monkeypatch):
     assert "all 2 trials are done" in done.stdout
     assert (home / "runs/quickstart/report.html").exists()
     # A family of a user's own needs no fork.
-    (home / "my_block.py").write_text(
-        re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
-    )
+    shutil.copy(ROOT / "examples/3-your-block/my_block.py", home)
     mine = [str(tmp_path / "clean/bin/nasseg"), "measure", "my_block.py:LargeKernelArch", "--input", "64x128", "--json"]
     done = subprocess.run(mine, cwd=home, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,9 +1,11 @@
-"""A family of one's own: the README's example keeps the rules, searches, and composes; what breaks a rule is found."""
+"""A family of one's own: the shipped example keeps the rules, searches, and composes; what breaks a rule is found."""
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -22,35 +24,14 @@ from nasseg.study.search.run_study import run_study
 from nasseg.study.study_file import load_study
 from tests import ROOT
 
-README = ROOT / "README.md"
-STUDY = """
-question: Does a block of one's own search like the others?
-expected: seconds
-space: my_space.yaml
-data: {name: scenes, size: [32, 64], train: 8, val: 4}
-objectives: [miou, macs]
-recipe: {steps: 2, batch_size: 2}
-latency: {warmup: 1, min_replicates: 1, min_seconds: 0}
-sampler: random
-trials: 2
-"""
-
-
-def blocks():
-    section = README.read_text().split("## Add your block\n")[1].split("\n## ")[0]
-    return re.findall(r"```(?:python|yaml)\n(.*?)```", section, re.DOTALL)
+EXAMPLE = ROOT / "examples/3-your-block"
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A folder with the files of the README's section, in which nasseg runs."""
-    code, check, space = blocks()
-    (tmp_path / "my_block.py").write_text(code)
-    (tmp_path / "check.py").write_text(check)
-    (tmp_path / "my_space.yaml").write_text(space)
-    (tmp_path / "my_study.yaml").write_text(STUDY)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    """A copy of the example's folder, in which nasseg runs."""
+    monkeypatch.chdir(shutil.copytree(EXAMPLE, tmp_path / "example"))
+    return Path.cwd()
 
 
 @pytest.mark.slow

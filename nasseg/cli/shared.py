@@ -45,7 +45,6 @@ app = typer.Typer(
     cls=_InOrderOfWork,
     help="Explore design spaces of real-time segmentation networks: search, measure, compare.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -42,7 +42,11 @@ _STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class ClassRow(BaseModel):
-    """A class: its name, its colour in drawings, and the label values that mean it."""
+    """A class.
+
+    name: as reports show it. colour: in drawings. ids: label values that mean it. rgb: colours in labels that mean it,
+    where they are not `colour`. titles: names of shapes that mean it.
+    """
 
     model_config = _STRICT
 
@@ -54,7 +58,10 @@ class ClassRow(BaseModel):
 
 
 class LabelFiles(BaseModel):
-    """The paths of labels and what they hold. offset: stored value + offset = id."""
+    """The paths of labels and what they hold.
+
+    path: with `{split}`, `{group}` and `{name}`. hold: what the files hold. offset: stored value + offset = id.
+    """
 
     model_config = _STRICT
 
@@ -66,7 +73,7 @@ class LabelFiles(BaseModel):
 class Part(BaseModel):
     """Samples of a split: those of a folder, of a list file, or of sequences; all conditions hold at once.
 
-    folder: fills `{split}`. list: a file with a sample a line, below the data's folder or beside the class table;
+    folder: fills `{split}`. list: a file with a sample a line, below the data's folder or beside the class table.
     list_if_there: the same, but all samples if the file is missing. sequences, without: how names begin, up to a `_`,
     `-` or `/`, with the wildcards `*`, `?`, `[...]`; groups are part of a name (`aachen/aachen_000000_000019`). labels:
     replace the layout's. optional: the folder may be missing.
@@ -103,7 +110,8 @@ def as_lists(value: Any) -> Any:
 class Layout(BaseModel):
     """One form in which a data set is distributed.
 
-    labelled_only: images without a label are not part of the data. absent: why a split does not exist.
+    images: their path, with `{split}`, `{group}` and `{name}`. labels: the first that a sample has counts. splits: the
+    parts of each. labelled_only: images without a label are not part of the data. absent: why a split does not exist.
     """
 
     model_config = _STRICT
@@ -118,11 +126,13 @@ class Layout(BaseModel):
 
 
 class ClassTable(BaseModel):
-    """The content of a class table.
+    """The classes of a data set, and how it lies on disk.
 
-    root: the data's default folder; relative to the table's file. background: the class of pixels that no shape covers;
-    null ignores them. unknown: the treatment of values in neither `classes` nor `ignore`: an error, ignored, or the
-    class with the nearest value (masks with grey edges, or kept as JPEG).
+    about: what the data show. citation: their source. classes: in the order of the network's outputs. ignore: label
+    values that are no class. layouts: forms in which the data are distributed, by name. root: the data's default
+    folder; relative to the table's file. background: the class of pixels that no shape covers; null ignores them.
+    unknown: the treatment of values in neither `classes` nor `ignore`: an error, ignored, or the class with the nearest
+    value (masks with grey edges, or kept as JPEG).
     """
 
     model_config = _STRICT

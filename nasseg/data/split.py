@@ -110,7 +110,7 @@ class Split:
         """Yield the whole split in its order, at most `size` images at a time."""
         if isinstance(self.images, Tensor) and isinstance(self.labels, Tensor) and self.fits:
             for images, labels in zip(self.images.split(size), self.labels.split(size), strict=True):
-                yield images.to(device), labels.to(device)
+                yield upload(images, device), upload(labels, device)
             return
         for numbers in torch.arange(len(self)).split(size):
             yield self.batch(numbers, device)

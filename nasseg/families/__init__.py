@@ -72,7 +72,7 @@ def get_family(name: str) -> "type[Arch]":
     if ":" in name:
         arch_class, _ = load_code(name)
         if not (isinstance(arch_class, type) and issubclass(arch_class, Arch)):
-            raise UserError(f"{name} is no family: it must be a subclass of nasseg.Arch, see the README")
+            raise UserError(f"{name} is no family: it must be a subclass of nasseg.Arch, see docs/guide/extending.md")
         return arch_class
     if name not in FAMILIES:
         raise unknown("family", name, FAMILIES)

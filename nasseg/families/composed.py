@@ -227,7 +227,8 @@ def _own_decoder(source: str) -> type[Decoder]:
     decoder, _ = load_code(source)
     if not (isinstance(decoder, type) and issubclass(decoder, Decoder)):
         raise UserError(
-            f"{source} is no decoder: it must be a subclass of nasseg.families.arch.Decoder, see the README"
+            f"{source} is no decoder: it must be a subclass of nasseg.families.arch.Decoder; see "
+            "docs/guide/extending.md"
         )
     return decoder
 

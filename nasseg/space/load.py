@@ -17,7 +17,13 @@ NAME_THEM = "; give lists and mappings a name: {choices: {NAME: VALUE}}"
 
 
 class SpaceFile(BaseModel):
-    """The keys of a space file."""
+    """The networks that a search may draw.
+
+    about: the question that the space asks. citation: of the paper it comes from. parameters: fields of the
+    architecture: a constant, a list of choices, or one of `choices`, `range` (with a `step`) and `template` (with
+    `holes`), each with a condition under `when`. forbid: combinations that are left out. limits: on figures, that hold
+    for every study of the space.
+    """
 
     model_config = ConfigDict(extra="forbid")
 

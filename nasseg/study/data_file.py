@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class DataFile(BaseModel):
-    """`name`: `scenes`, a data set with a class table, or a folder. Further keys: options of `load_data`."""
+    """The data of a study. Further keys are options of the data set, such as `size` and `splits`.
+
+    name: `scenes`, a data set by name, a class table, or a folder.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 

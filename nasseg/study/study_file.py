@@ -22,7 +22,12 @@ _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
 class FigureFile(BaseModel):
-    """A user's own figure."""
+    """A figure of the user's own.
+
+    function: `FILE.py:NAME`, called with the model and what was measured. unit: for tables and pages. direction:
+    minimize or maximize. phase: when it is called: `cost` before anything is measured, `latency` after the timing,
+    `trained`.
+    """
 
     model_config = _STRICT
 
@@ -33,7 +38,15 @@ class FigureFile(BaseModel):
 
 
 class LatencyFile(BaseModel):
-    """The latency protocol without the settings that follow from the data (input size, classes)."""
+    """The latency protocol without what follows from the data (input size, classes).
+
+    `protocol: regseg` is a paper's, with the other keys taking precedence. device: cpu, cuda or cuda:N. precision: of
+    weights and arithmetic. tf32: whether fp32 may be rounded to TensorFloat-32. backend: what runs the network.
+    command: of the backend `command`, with `{onnx}` for the file. memory_format: of maps. cudnn_benchmark: whether
+    cuDNN tries its algorithms first. fold_bn: whether BatchNorm is folded into convolutions. upsampling: whether the
+    last one is timed. batch: images at once. threads: of the CPU. warmup: runs before the timing. min_replicates: runs
+    at least. min_seconds: of timing at least.
+    """
 
     model_config = _STRICT
 
@@ -70,7 +83,8 @@ class LatencyFile(BaseModel):
 class HalvingFile(BaseModel):
     """Successive halving.
 
-    rungs: the steps at which networks are stopped and compared; the recipe's last step is one more.
+    rungs: the steps at which networks are stopped and compared; the recipe's last step is one more. unit: of the rungs.
+    factor: one of so many is promoted at each rung; 1 promotes all.
     straight: the share of compute for networks that are trained to the end whatever their rungs say.
     """
 
@@ -78,7 +92,7 @@ class HalvingFile(BaseModel):
 
     rungs: list[int] = Field(min_length=1)
     unit: Literal["steps", "epochs"] = "steps"
-    factor: int = Field(3, ge=1)  # 1: all are promoted
+    factor: int = Field(3, ge=1)
     straight: float = Field(0.0, ge=0, lt=1)
 
     @field_validator("rungs")
@@ -116,7 +130,19 @@ class ScreenFile(BaseModel):
 
 
 class StudyFile(BaseModel):
-    """The keys of a study file. Those below `trials` are run settings, which may change during a study."""
+    """The keys of a study. From `trials` on they are run settings, which may change during a study.
+
+    question: what the study is to answer. expected: what comes out, and how long it takes. space: a search space, by
+    name or path. objectives: figures of which the front is made. figures: your own, by name. limits: on any figure,
+    {min: x}, {max: y} or both; what breaks one before training is not trained. data: the data set. recipe: how networks
+    are trained: settings, or a paper's name. latency: how networks are timed. halving: successive halving; null trains
+    every network to the end. published: networks of the papers that are trained beside the search. sampler: tpe,
+    random, nsga2, gp or ehvi, or a class of Optuna's as `name` with its arguments. trials: finished networks in all.
+    hours: of searching, after which nothing new begins. max_trial_minutes: longer trainings are ended. workers:
+    processes, one thread each. resources: of each job on a cluster; empty is one CPU. screen: skips what a predictor
+    holds to be far over a limit on latency. keep: networks whose weights stay; those of unfinished rungs stay, too.
+    price_per_hour: of all machines together; shows the cost. seed: of the sampler and the trainings.
+    """
 
     model_config = _STRICT
 
@@ -136,10 +162,10 @@ class StudyFile(BaseModel):
     hours: float | None = Field(None, gt=0)
     max_trial_minutes: float | None = Field(None, gt=0)
     workers: int = Field(1, ge=1)
-    resources: dict[str, Annotated[float, Field(ge=0)]] = {}  # for each job on a cluster; empty: one CPU
+    resources: dict[str, Annotated[float, Field(ge=0)]] = {}
     screen: ScreenFile | None = None
-    keep: Literal["front", "all", "none"] = "front"  # networks whose weights stay; those of unfinished rungs stay too
-    price_per_hour: float | None = Field(None, ge=0)  # of all the machines of a search
+    keep: Literal["front", "all", "none"] = "front"
+    price_per_hour: float | None = Field(None, ge=0)
     seed: int = Field(0, ge=0)
 
 

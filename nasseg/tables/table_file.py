@@ -51,6 +51,8 @@ class TableColumn(BaseModel):
     cost: a figure of the whole network. layer: a figure of the row's module. field: a field of the Arch. latency: the
     device and how it was timed. accuracy: miou, miou_reduced (without truck, bus and train), pixel_accuracy, top1 or
     iou.<class>, with `data` and `split`. given: set or quoted by the paper, not measured.
+    label: the heading. data, split: what accuracy was measured on. evaluated: the printed formula that values come
+    from, where they are not from a table.
     size, classes: [height, width] of the image and the classes that the network is built for. unit: M, G and B scale
     the figure. runs_across_stride: a run of equal blocks continues after a strided one (of `layer: repeat`).
     set: fields of the Arch that differ from the variant's for this column, unless a row sets them. best: the row that
@@ -74,7 +76,7 @@ class TableColumn(BaseModel):
     runs_across_stride: bool = False
     set: dict[str, Any] = {}
     best: str | None = None
-    evaluated: str | None = None  # the values come from this printed formula, not from a table
+    evaluated: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "TableColumn":
@@ -121,9 +123,11 @@ class TableColumn(BaseModel):
 
 
 class TableRow(BaseModel):
-    """A printed row. It has a variant, or is cited or missing. printed: column -> text, null if nothing is printed.
+    """A printed row. It has a variant, or is cited or missing.
 
-    set: fields of the Arch that differ from the variant's. recipe: settings of the Recipe that differ from the table's.
+    name: as printed. variant: the published network. cited: whether it is another paper's, shown beside ours. missing:
+    why it cannot be built here. printed: column -> text, null if nothing is printed. note: a remark of ours. set:
+    fields of the Arch that differ from the variant's. recipe: settings of the Recipe that differ from the table's.
     pretraining, self_training: data sets besides the column's. run: the number of one of several equal trainings.
     module: the part of the model that columns of layers look at. flagged: column -> why ours differs from print.
     """
@@ -166,9 +170,11 @@ class TableRow(BaseModel):
 
 
 class TableFile(BaseModel):
-    """The keys of a table's study file. recipe: a published one by which rows were trained, or one with settings.
+    """A table of a paper.
 
-    pretraining_recipe: the published one by which rows were pre-trained on their `pretraining` data.
+    paper: its family. table: its number. title: in words. question: what it is to answer. expected: the paper's answer.
+    recipe: a published one by which rows were trained, or one with settings. columns: by name, as printed. rows: as
+    printed. pretraining_recipe: the published one by which rows were pre-trained on their `pretraining` data.
     reference: the row that others are compared with; default: the first that is built here.
     """
 

@@ -35,10 +35,10 @@ _LATER = frozenset(
 class OHEM(BaseModel):
     """Online hard example mining: the loss is the mean over the hard pixels of a batch only.
 
-    A pixel is hard if its class has a probability below `probability_below`, or its loss is above `loss_above`. If less
-    than the share `at_least` of the pixels is hard, that share with the highest losses is taken, as far as there are
-    labelled ones; so it is always if neither threshold is given. share_of: `labelled` pixels, or of `all`, ignored ones
-    too, as STDC's and RegSeg's released code counts.
+    probability_below: pixels whose class has a lower probability are hard. loss_above: those with a higher loss,
+    instead. at_least: if a smaller share of the pixels is hard, this share with the highest losses is taken, as far as
+    there are labelled ones; so it is always if neither threshold is given. share_of: `labelled` pixels, or of `all`,
+    ignored ones too, as STDC's and RegSeg's released code counts.
     """
 
     model_config = _STRICT
@@ -63,10 +63,10 @@ class OHEM(BaseModel):
 
 
 class RandAugment(BaseModel):
-    """RegSeg's reduced RandAugment (Section 4.2): `operations` different ones of seven on each view.
+    """RegSeg's reduced RandAugment (Section 4.2): different operations of seven on each view.
 
-    magnitude: 0..1, of rotation up to 30 degrees, and of colour, contrast, brightness and sharpness by a factor of 0.1
-    to 1.9. See nasseg.train.views.randaugment.
+    operations: how many. magnitude: 0..1, of rotation up to 30 degrees, and of colour, contrast, brightness and
+    sharpness by a factor of 0.1 to 1.9. See nasseg.train.views.randaugment.
     """
 
     model_config = _STRICT
@@ -78,7 +78,8 @@ class RandAugment(BaseModel):
 class SegmentationHeads(BaseModel):
     """A head on each of the named features that predicts the classes, with the recipe's loss times `weight`.
 
-    booster: BiSeNetV2, Figure 7. auxiliary: STDC's, without bias. width: channels of the 3x3 convolution, Ct.
+    kind: booster is BiSeNetV2's (Figure 7), auxiliary is STDC's, without bias. features: of the encoder and context.
+    weight: of its loss. width: channels of the 3x3 convolution, Ct.
     """
 
     model_config = _STRICT
@@ -95,10 +96,11 @@ DetailForm = Literal["printed", "released"]
 class DetailHead(BaseModel):
     """STDC's detail guidance (Section 3.2.2) of the named feature, with the loss of Eq. 4 times `weight`.
 
-    strides: of the Laplacian targets, any of 1, 2, 4 (Table 4), in pixels of the views. fusion: whether their weights
-    are trained too. form: `printed` is Eq. 5 over labelled pixels; `released` is the authors' code, whose dice has no
-    squares and whose target marks the frame and the borders of ignored regions, but not what only a map of weight 0.1
-    marks; its fusion is fixed.
+    kind: detail. feature: of the encoder. width: channels of the 3x3 convolution. weight: of its loss. strides: of the
+    Laplacian targets, any of 1, 2, 4 (Table 4), in pixels of the views. fusion: whether their weights are trained too.
+    form: `printed` is Eq. 5 over labelled pixels; `released` is the authors' code, whose dice has no squares and whose
+    target marks the frame and the borders of ignored regions, but not what only a map of weight 0.1 marks; its fusion
+    is fixed.
     """
 
     model_config = _STRICT
@@ -131,29 +133,30 @@ class Recipe(BaseModel):
     `hash` identifies the settings that decide the weights; `learning_rate_at` is the schedule; `deviations` lists the
     differences from the publication.
 
-    batch_size: images a step. accumulation: into how many parts a step is split to save memory; BatchNorm and OHEM see
-    one part at a time. crop_size: [height, width], cut to the images where they are smaller; null for the whole image.
-    scale_range: bounds of the random zoom.
-    views: whether crop_size and scale_range are the camera's or, where a network resizes its input, of what it then
-    sees: training passes that resize, so that losses and their targets are at the network's crop, too.
+    name: of a published recipe, which the other keys change. steps: of the optimizer. batch_size: images a step.
+    accumulation: into how many parts a step is split to save memory; BatchNorm and OHEM see one part at a time.
+    crop_size: [height, width], cut to the images where they are smaller; null for the whole image. scale_range: bounds
+    of the random zoom. views: whether crop_size and scale_range are the camera's or, where a network resizes its input,
+    of what it then sees: training passes that resize, so that losses and their targets are at the network's crop, too.
     flip: left-right, every second image. jitter: brightness and contrast vary by up to this fraction. rand_augment:
     null for none. class_uniform: the share of images that is drawn evenly over the classes, each with a crop around its
     class. pseudo: the share of a step's images that is drawn from pseudo-labelled ones, which the data must have.
-    learning_rate_of: factors of the learning rate of parts of the network (encoder, context, decoder, head, as built)
-    and of the recipe's `heads`. momentum: of SGD; Adam's and AdamW's betas are (0.9, 0.999). weight_decay_on:
-    `weights` are matrices and kernels, without biases, BatchNorm and other vectors; `convolutions` all that belongs to
-    a convolution; `not_batch_norm`; `all`.
-    power: of the poly schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper;
-    warmup_from: the share of the learning rate that it starts with, null for 1 / (warmup_steps + 1). warmup_curve: null
-    for a straight line, exponential for a constant factor a step, which needs a warmup_from above 0.
-    init: a file of weights to start from, as far as they fit (its hash is part of the accuracy protocol); init_map:
-    patterns of tensors' names there -> here (see nasseg.train.key_maps), for files whose names are not known.
-    ohem: hard pixels only; null for cross entropy over all. class_weights: the loss is a mean with these weights, one a
-    class, or inverse_log for 1 / ln(1.02 + a class's share of the training split's labelled pixels), ENet's; what is
-    hard they do not change. label_smoothing: the share of each label that goes to all classes alike, on whole images.
-    heads: trained beside the network, then dropped.
-    ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead. precision: of the forward
-    pass in training; fp16 scales the loss.
+    optimizer: sgd, adam or adamw. learning_rate: before the schedule. learning_rate_of: factors of the learning rate of
+    parts of the network (encoder, context, decoder, head, as built) and of the recipe's `heads`. momentum: of SGD;
+    Adam's and AdamW's betas are (0.9, 0.999). weight_decay: of the optimizer. weight_decay_on: `weights` are matrices
+    and kernels, without biases, BatchNorm and other vectors; `convolutions` all that belongs to a convolution;
+    `not_batch_norm`; `all`. schedule: of the learning rate, down to 0 at the last step, or constant. power: of the poly
+    schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper. warmup_from: the share of the
+    learning rate that it starts with, null for 1 / (warmup_steps + 1). warmup_curve: null for a straight line,
+    exponential for a constant factor a step, which needs a warmup_from above 0. init: a file of weights to start from,
+    as far as they fit (its hash is part of the accuracy protocol). init_map: patterns of tensors' names there -> here
+    (see nasseg.train.key_maps), for files whose names are not known. ohem: hard pixels only; null for cross entropy
+    over all. class_weights: the loss is a mean with these weights, one a class, or inverse_log for 1 / ln(1.02 + a
+    class's share of the training split's labelled pixels), ENet's; what is hard they do not change. label_smoothing:
+    the share of each label that goes to all classes alike, on whole images. heads: trained beside the network, then
+    dropped. ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead. precision: of the
+    forward pass in training; fp16 scales the loss. channels_last: the layout of maps, for speed. eval_batch_size:
+    images at once in an evaluation.
     """
 
     model_config = _STRICT

@@ -93,7 +93,7 @@ def apart(name: str, passed: list[str], results: Path, seconds: float) -> int:
     """Run a step in a process of its own, and kill that with all below it when its time is over."""
     print(f"{name}: at most {seconds:g} s", flush=True)
     command = [sys.executable, "-m", "tests.gpu.agenda", *passed, "--alone", name]
-    with subprocess.Popen(command, start_new_session=True) as process:
+    with subprocess.Popen(command, process_group=0) as process:
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
 
 from nasseg.errors import UserError
 from nasseg.measure.environment import environment
-from nasseg.measure.latency.backends import Buildable, Run, check_protocol, clock_mhz, numerics, runner
+from nasseg.measure.latency.backends import SLOW_TO_BUILD, Buildable, Run, check_protocol, clock_mhz, numerics, runner
 from nasseg.measure.latency.reference import ReferenceArch
 from nasseg.measure.latency.target import measure_on_target
 from nasseg.records import IN_TURNS, Latency, LatencyProtocol
@@ -91,9 +91,20 @@ def builder(arch: Buildable, protocol: LatencyProtocol) -> Callable[[], Pair]:
     """
 
     def build() -> Pair:
-        return runner(arch, protocol), runner(ReferenceArch(), protocol) if protocol.rule == IN_TURNS else None
+        return runner(arch, protocol), reference_runner(protocol) if protocol.rule == IN_TURNS else None
 
     return build if _builds(protocol) > 1 else cache(build)
+
+
+def reference_runner(protocol: LatencyProtocol) -> Run:
+    """Return a call of the reference network. What takes long to build, a process builds once."""
+    slow = protocol.backend in SLOW_TO_BUILD
+    return _kept_reference(protocol) if slow else runner(ReferenceArch(), protocol)
+
+
+@lru_cache(maxsize=1)
+def _kept_reference(protocol: LatencyProtocol) -> Run:
+    return runner(ReferenceArch(), protocol)
 
 
 def _builds(protocol: LatencyProtocol) -> int:

@@ -24,6 +24,7 @@ from nasseg.records import LatencyProtocol
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BACKENDS = ("eager", "cuda-graph", "onnxruntime", "tensorrt", "compile", "command")
 ON_CUDA_ONLY = ("cuda-graph", "tensorrt")
+SLOW_TO_BUILD = ("tensorrt", "compile")
 
 
 class Buildable(Protocol):

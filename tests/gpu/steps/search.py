@@ -54,7 +54,8 @@ def place(options: Options) -> tuple[Path, dict[str, str]]:
     folder = options.folder / NAME
     folder.mkdir(parents=True, exist_ok=True)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return folder, {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    patience = {"NASSEG_PATIENCE": "0"} if options.tiny else {}
+    return folder, {**os.environ, **patience, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def begun(options: Options) -> Row:

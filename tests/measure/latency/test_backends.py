@@ -8,7 +8,7 @@ from nasseg.errors import UserError
 from nasseg.families import FAMILIES, build_model, make_arch
 from nasseg.measure.latency import in_turns
 from nasseg.measure.latency.attempts import Attempt, measure_latency
-from nasseg.measure.latency.backends import example, fold_batch_norm, numerics, prepare, runner
+from nasseg.measure.latency.backends import BACKENDS, example, fold_batch_norm, numerics, prepare, runner
 from nasseg.measure.latency.in_turns import compare_latency, latency_by_part
 from nasseg.measure.latency.presets import latency_preset, latency_presets
 from nasseg.network.time_in_turns import time_addresses
@@ -127,6 +127,11 @@ def test_presets_are_protocols_that_say_how_they_differ():
     file = LatencyFile.model_validate({"protocol": "regseg", "device": "cuda"})
     assert (file.precision, file.warmup, file.device) == ("fp16", 10, "cuda")
     assert latency_preset("regseg").settings["min_replicates"] == file.min_replicates
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "command"])
+def test_each_backend_may_stand_in_a_study(backend):
+    assert LatencyFile.model_validate({"backend": backend}).protocol((32, 64), 3).backend == backend
 
 
 def test_what_runs_is_the_protocols_network():

@@ -53,6 +53,17 @@ def test_what_disturbs_is_seen_and_named(found, doubt):
     assert found.doubt == doubt
 
 
+@pytest.mark.parametrize(("backend", "built"), [("compile", 1), ("tensorrt", 1), ("onnxruntime", 2)])
+def test_a_reference_that_takes_long_to_build_is_built_once(monkeypatch, backend, built):
+    archs = []
+    monkeypatch.setattr(attempts, "runner", lambda arch, _protocol: archs.append(arch) or len(archs))
+    attempts._kept_reference.cache_clear()
+    found = [builder(name, replace(PROTOCOL, backend=backend))() for name in "ab"]
+    attempts._kept_reference.cache_clear()
+    assert [network for network, _ in found] == [archs.index("a") + 1, archs.index("b") + 1]
+    assert sum(isinstance(arch, ReferenceArch) for arch in archs) == built
+
+
 def test_the_least_that_a_network_takes_is_its_best_round():
     assert made_up([3.0, 2.5, 3.5], [2.0, 2.1, 2.2]).latency(PROTOCOL).lower_ms == pytest.approx(5.0)
     assert Attempt(np.array([3e-3, 2e-3, 4e-3]), 1.0, None).latency(PROTOCOL).lower_ms == pytest.approx(2.0)
