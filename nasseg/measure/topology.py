@@ -15,7 +15,7 @@ IMAGE = -1  # as an input of a block
 
 
 class Row(Protocol):
-    """What of an operator's cost counts here."""
+    """An operator's stride, shape and cost."""
 
     @property
     def stride(self) -> int: ...
