@@ -20,6 +20,7 @@ class Fault(StrEnum):
     OUT_OF_MEMORY = "out of memory"
     WORKER_DIED = "worker died"  # the job is tried again a few times
     DEVICE = "device"  # CUDA failed, and the worker with it; the job is tried once more, in another one
+    CROWDED = "crowded"  # memory ran out on a GPU of which others hold a share; tried again, then the search stops
     TOO_LONG = "too long"  # longer than the study allows
     FIGURE = "figure"  # a user's own figure raised, or gave no number
     SURROUNDINGS = "surroundings"  # the data, the disk or the target: other networks would fail too
@@ -44,6 +45,10 @@ class MisfitError(UserError):
 
 class BrokenDeviceError(UserError):
     """An error of CUDA after which a process can use the device no more, whatever it was that caused it."""
+
+
+class CrowdedDeviceError(UserError):
+    """Memory ran out on a GPU of which other processes hold a good share: no network is at fault."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:

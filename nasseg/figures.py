@@ -76,6 +76,7 @@ FIGURES: Mapping[str, Figure] = {
         Figure("latency_ms", "ms", "minimize", "latency", label="latency (median)", attribute="p50_ms"),
         Figure("latency_p90_ms", "ms", "minimize", "latency", label="latency (p90)", attribute="p90_ms"),
         Figure("latency_p99_ms", "ms", "minimize", "latency", label="latency (p99)", attribute="p99_ms"),
+        Figure("energy_mj", "mJ", "minimize", "latency", label="energy of an image on the GPU"),
         Figure("miou", "%", "maximize", "trained", label="mIoU"),
         Figure("pixel_accuracy", "%", "maximize", "trained", label="pixel accuracy"),
         Figure("miou_reduced", "%", "maximize", "trained", label="mIoU^R (without truck, bus and train)"),
@@ -132,12 +133,13 @@ def all_figures(measurement: Measurement) -> dict[str, float]:
 def least_of(measurement: Measurement) -> dict[str, float | None]:
     """Return the doubtful figures of a measured network, each with the least that it can be; None: not known.
 
-    A latency taken beside other work is doubtful.
+    A latency taken beside other work is doubtful, and the energy beside it.
     """
     latency = measurement.latency
     if latency is None or not latency.disturbed:
         return {}
-    return {name: latency.lower_ms for name, figure in FIGURES.items() if figure.phase == "latency"}
+    known = {name: latency.lower_ms for name, figure in FIGURES.items() if figure.phase == "latency"}
+    return {**known, "energy_mj": None}
 
 
 def value_of(name: str, measurement: Measurement) -> float | None:

@@ -88,6 +88,21 @@ def checked_name(name: str) -> str:
     return name
 
 
+def below(folder: Path, name: object) -> Path:
+    """Return the path of a name below a folder. Records hold names, and may hold anything.
+
+    Raises:
+        UserError: it is no path that stays below the folder.
+    """
+    parts = name.split("/") if isinstance(name, str) else [""]
+    if any(part.startswith(".") or "\0" in part or not part for part in parts):
+        raise UserError(
+            f"{name!r} is no name below {folder}: a name has no part that is empty or begins with a dot. If you did "
+            "not write it, the record was changed by hand"
+        )
+    return folder.joinpath(*parts)
+
+
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """Give a path to write to.

@@ -106,6 +106,19 @@ def load_code(source: str, *folders: Path) -> tuple[Any, str]:
     return getattr(module, name), known
 
 
+def check_command(command: str) -> None:
+    """Check that a command of the user's own may run. One that a record names must have run here before.
+
+    Raises:
+        CodeError: it may not.
+    """
+    rule, known = _rule.get(), hashlib.sha256(command.encode()).hexdigest()[:16]
+    if rule is not None and rule.by_record:
+        _require_word(f"the command {command!r}", known)
+    else:
+        _note(known)
+
+
 def _text(place: str, path: Path | None) -> bytes:
     if path is None:
         spec = importlib.util.find_spec(place)

@@ -24,8 +24,19 @@ def digest(value: object, length: int = 16) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Accelerator:
+    """A GPU beyond its name. mig: it is, or is an instance of, a GPU in MIG mode. None: not known."""
+
+    uuid: str
+    cudnn: str | None
+    driver: str | None
+    power_limit_watts: float | None
+    mig: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The origin of a number: software versions, processor and, if used, accelerator."""
+    """The origin of a number: software versions, processor and, if there is one, GPU (its name, and what it is)."""
 
     nasseg: str
     commit: str | None
@@ -35,6 +46,18 @@ class Environment:
     cpu: str
     cores: int
     gpu: str | None = None
+    accelerator: Accelerator | None = None
+
+    def device(self, name: str) -> str:
+        """Return in words what computes on a device: the GPU with its driver, another of which times differently."""
+        if self.gpu is None or not name.startswith("cuda"):
+            return self.cpu
+        driver = self.accelerator.driver if self.accelerator else None
+        return f"{self.gpu}, driver {driver}" if driver else self.gpu
+
+    def place(self, device: str) -> tuple[str, str | None, str]:
+        """Return what tells machines apart on which times do not compare: the processor, the GPU, what computes."""
+        return self.cpu, self.gpu, self.device(device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +133,9 @@ IN_TURNS = (
 class LatencyProtocol:
     """The way latency is timed, of the trained model's inference form in eval mode.
 
-    backend: eager, cuda-graph, onnxruntime, tensorrt, compile, or command: `command` run on a target. tf32,
-    cudnn_benchmark: CUDA only. fold_bn: BatchNorm folded into the convolution before it. upsampling: whether resizing
-    the logits to the input's size is timed.
+    backend: eager, cuda-graph, onnxruntime, tensorrt, compile, or command: `command` run on a target. warmup: runs; on
+    a GPU half a second at least. tf32, cudnn_benchmark: CUDA only. fold_bn: BatchNorm folded into the convolution
+    before it. upsampling: whether resizing the logits to the input's size is timed.
     """
 
     device: str
@@ -135,6 +158,19 @@ class LatencyProtocol:
     rule: str = BY_ITSELF  # or IN_TURNS
 
 
+ENERGY_RULE = "the whole board's, idle power too, by NVML's counter, over runs one after another"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """Millijoules an image, of so many images in so many seconds, run as the latency's protocol says."""
+
+    mj: float
+    seconds: float
+    images: int
+    rule: str = ENERGY_RULE
+
+
 @dataclass(frozen=True, kw_only=True)
 class Latency:
     """Milliseconds a batch: percentiles over n replicates. `disturbed`: other load was seen, also in repeats.
@@ -142,8 +178,8 @@ class Latency:
     lower_ms: the network takes no less, whatever ran beside it; None if not known. ratio: of the median to the
     reference network's time, if the rule has one. reference_ms: the time that the ratio is multiplied with. drift: the
     reference's time beside this network, over reference_ms. load: wall over CPU seconds, 1 on a quiet machine (one
-    thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, if it reports them. target: a command's
-    description of its device and runtime.
+    thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, if it reports them; of a GPU after the
+    warm-up and at the end. target: a command's description of its device and runtime. energy: None if not measured.
     """
 
     protocol: LatencyProtocol
@@ -162,6 +198,11 @@ class Latency:
     clocks_mhz: tuple[float, float] | None = None
     target: dict[str, str] = field(default_factory=dict)
     parts_ms: dict[str, float] = field(default_factory=dict)  # encoder, context, ...: run eagerly, one after the other
+    energy: Energy | None = None
+
+    @property
+    def energy_mj(self) -> float | None:
+        return self.energy.mj if self.energy else None
 
     @property
     def fps(self) -> float:
@@ -311,11 +352,25 @@ class TrialRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Example:
+    """A validation image (`number`) beside its labels and a network's prediction: the content of small WebP files.
+
+    classes: name and colour (`#rrggbb`) of what the labels or the prediction show.
+    """
+
+    number: int
+    image: bytes = field(repr=False)
+    labels: bytes = field(repr=False)
+    prediction: bytes = field(repr=False)
+    classes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyRecord:
     """A whole study as plain data: all that an analysis or a report reads.
 
     `limits`: figure -> {"min": ..., "max": ...}. `identity`: space, protocols, data fingerprint. `command`: continues
-    the study. `study_file`: its text.
+    the study. `study_file`: its text. `examples`: what networks predict, by trial, where that was kept and was read.
     """
 
     name: str
@@ -329,6 +384,7 @@ class StudyRecord:
     created: str = ""
     environment: dict[str, Any] = field(default_factory=dict)
     study_file: str = ""
+    examples: dict[int, tuple[Example, ...]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property

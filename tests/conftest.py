@@ -8,6 +8,8 @@ import os
 import signal
 import tempfile
 
+import pytest
+
 for name in ("CACHE", "LOCKS"):
     folder = os.path.join(tempfile.gettempdir(), f"nasseg-test-{name.lower()}-{os.getuid()}")
     os.environ.setdefault(f"NASSEG_{name}", folder)
@@ -21,3 +23,12 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(700, 10, 100)
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """Two GPUs that compute nothing: see tests/fake_nvml.py."""
+    from tests.fake_nvml import FakeGpu, forget, install  # which import PyTorch
+
+    yield install(monkeypatch, FakeGpu())
+    forget()

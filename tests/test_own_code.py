@@ -8,7 +8,7 @@ import pytest
 from nasseg import own_code
 from nasseg.errors import UserError
 from nasseg.network.address import resolve
-from nasseg.own_code import CodeError, load_code, of_record, only
+from nasseg.own_code import CodeError, check_command, load_code, of_record, only
 from nasseg.study.driver.other_study import front_points
 from nasseg.study.store.read_study import open_record
 from nasseg.study.store.weight_store import WeightStore
@@ -131,7 +131,15 @@ def test_the_text_that_was_hashed_is_the_text_that_runs(home, monkeypatch):
     assert load_code("mine.py:Mine")[0].__name__ == "Mine"
 
 
-@pytest.mark.parametrize("key", ["../../home", "/etc", "..", "", "a/b", ".ssh"])
+def test_a_command_that_a_record_names_needs_the_users_word(home):
+    with of_record({}), pytest.raises(CodeError, match=r"the command './bench \{onnx\}' is not run: a record names it"):
+        check_command("./bench {onnx}")
+    check_command("./bench {onnx}")  # of the user's own study file
+    with of_record({}):
+        check_command("./bench {onnx}")
+
+
+@pytest.mark.parametrize("key", ["../../home", "/etc", "..", "", "a//b", ".ssh"])
 def test_a_key_leads_nowhere_but_into_the_runs_folder(tmp_path, key):
     precious = tmp_path / "last.pt"
     precious.touch()

@@ -4,7 +4,7 @@ Values are arrays [n, m]: n trials by m objectives, each with its direction. Ins
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,17 +24,30 @@ def pareto_front(values: ArrayLike, directions: Sequence[str]) -> Mask:
     A row dominates another if it is at least as good everywhere and better somewhere. Equal rows are therefore both on
     the front or both off it. A row with a NaN is never on the front and dominates nothing.
     """
+    front = np.zeros(len(_minimised(values, directions)), dtype=bool)
+    front[next(pareto_fronts(values, directions), [])] = True
+    return front
+
+
+def pareto_fronts(values: ArrayLike, directions: Sequence[str]) -> Iterator[NDArray[np.int64]]:
+    """Yield the places [k] of the rows of values [n, m] on the front, then those on the front of the others, and so on.
+
+    Rows with a NaN are on none.
+    """
     points = _minimised(values, directions)
-    known = ~np.isnan(points).any(axis=1)
-    front = np.zeros(len(points), dtype=bool)
-    if not known.any():
-        return front
+    known = np.flatnonzero(~np.isnan(points).any(axis=1))
+    if not len(known):
+        return
     # Ranks keep the order, so that infinities and negative zeros need no care. Among distinct rows in lexicographic
     # order, only an earlier one can dominate a later one.
     ranks = np.stack([np.unique(column, return_inverse=True)[1] for column in points[known].T], axis=1)
     rows, inverse = np.unique(ranks, axis=0, return_inverse=True)
-    front[known] = _undominated(rows)[inverse.reshape(-1)]
-    return front
+    left = np.arange(len(rows))
+    while len(left):
+        front, on = np.zeros(len(rows), dtype=bool), _undominated(rows[left])
+        front[left[on]] = True
+        yield known[front[inverse.reshape(-1)]]
+        left = left[~on]
 
 
 def is_dominated(values: ArrayLike, directions: Sequence[str]) -> Mask:
@@ -171,7 +184,8 @@ def _undominated(rows: NDArray[np.int64]) -> Mask:
         return front
     padded = np.zeros((n, 3), dtype=np.int64)
     padded[:, :m] = rows
-    stairs = _Stairs(n, n)
+    corner = int(rows.max(initial=0)) + 1
+    stairs = _Stairs(corner, corner)
     return np.array([stairs.add(y, z) > 0 for _, y, z in padded.tolist()])
 
 

@@ -351,7 +351,7 @@ def front_probabilities(record: StudyRecord) -> Floats | None:
 class Choice:
     """The best network within a budget, by trial number and value; the next best other one; the best published one.
 
-    published_over: the limit that the published one breaks; it is named only if no published one keeps all limits.
+    published_over: the limit, or the budget, that the published one breaks; such a one is named only if no other is.
     """
 
     number: int
@@ -371,23 +371,24 @@ def best_within(record: StudyRecord, figure: str, budget: float, gain: str) -> C
     """
     sign = {o.name: -1.0 if o.direction == "maximize" else 1.0 for o in record.objectives}[gain]
 
-    def fits(known: Mapping[str, float]) -> bool:
-        return known.get(figure, math.inf) <= budget and math.isfinite(known.get(gain, math.nan))
+    def spent(known: Mapping[str, float]) -> float:  # infinite where one of the two is not known
+        return known.get(figure, math.inf) if math.isfinite(known.get(gain, math.nan)) else math.inf
 
-    rows = []
-    for trial in record.trials:
-        known = trial_figures(trial)
-        if fits(known) and outcome(trial) == "finished" and not broken_limit(record.limits, trial):
-            rows.append((sign * known[gain], known[figure], trial.number, trial))
+    counted = [(trial_figures(t), t) for t, counts in zip(record.trials, contenders(record), strict=True) if counts]
+    rows = [(sign * known[gain], known[figure], t.number, t) for known, t in counted if spent(known) <= budget]
     rows.sort(key=lambda row: row[:3])
     if not rows:
         return None
     value, _, number, best = rows[0]
     own = best.measurement.arch_id if best.measurement else None
     other = next((r for r in rows[1:] if own is None or not r[3].measurement or r[3].measurement.arch_id != own), None)
-    points = [p for p in record.published if fits(p.figures) and p.name != best.extra.get("published")]
-    within = [point for point in points if not broken_limit(record.limits, point)]
-    published = min(within or points, key=lambda p: sign * p.figures[gain], default=None)
+    points = [p for p in record.published if math.isfinite(spent(p.figures)) and p.name != best.extra.get("published")]
+    fitting = [point for point in points if spent(point.figures) <= budget]
+    within = [point for point in fitting if not broken_limit(record.limits, point)]
+    published = min(within or fitting or points, key=lambda p: sign * p.figures[gain], default=None)
+    over = broken_limit(record.limits, published) if published else None
+    if published and not fitting:
+        over = over or Breach(figure, published.figures[figure], "max", budget)
     return Choice(
         number=number,
         value=sign * value,
@@ -395,5 +396,5 @@ def best_within(record: StudyRecord, figure: str, budget: float, gain: str) -> C
         runner_up_value=sign * other[0] if other else math.nan,
         published=published.name if published else None,
         published_value=published.figures[gain] if published else math.nan,
-        published_over=broken_limit(record.limits, published) if published else None,
+        published_over=over,
     )

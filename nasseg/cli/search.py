@@ -90,6 +90,7 @@ def search(
         _print_preview(found)
         return
     from nasseg.analyse.trials import doubts_of
+    from nasseg.study.predictions import with_examples
     from nasseg.study.search.run_study import run_study  # slow to import: the first line does not wait for it
     from nasseg.study.store.storage import runs_folder
 
@@ -118,7 +119,7 @@ def search(
         out.print(line)
     from nasseg.report import write_report  # slow to import: a mistyped command must not wait for it
 
-    path = write_report(ended.record, report_path or runs_folder(loaded.name) / "report.html")
+    path = write_report(with_examples(ended.record), report_path or runs_folder(loaded.name) / "report.html")
     out.print(f"report: {path}")
     for line in next_steps(ended.record):
         out.print(line)
@@ -205,10 +206,11 @@ def report(
 ) -> None:
     """Write the HTML report of a study, or of several side by side: one file, readable offline."""
     from nasseg.report import write_report
+    from nasseg.study.predictions import with_examples
     from nasseg.study.store.read_study import read_study
     from nasseg.study.store.storage import runs_folder
 
-    records = [read_study(study, storage_of(storage)) for study in studies]
+    records = [with_examples(read_study(study, storage_of(storage))) for study in studies]
     if len(records) > 1 and output is None:
         raise UserError("a report of several studies needs a file: give -o FILE")
     path = output or runs_folder(records[0].name) / "report.html"

@@ -145,7 +145,7 @@ def _trust(given: bool) -> bool:
 
 TrustOption = Annotated[
     bool,
-    typer.Option("--trust-code", callback=_trust, help="Run code of one's own that a study of elsewhere names."),
+    typer.Option("--trust-code", callback=_trust, help="Run code and commands that a study of elsewhere names."),
 ]
 
 

@@ -5,6 +5,7 @@ torch, which is imported with the first Arch.
 """
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ __all__ = [
     "build_model",
     "get_family",
     "make_arch",
+    "own_code_of",
     "variants",
 ]
 
@@ -59,6 +61,16 @@ class Variant:
     citation: str
     params: dict[str, Any]
     note: str = ""
+
+
+def own_code_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hash of each file of a user's own that a network is built by, by its source. settings: with `family`.
+
+    Raises:
+        CodeError: one is not there, or may not run.
+    """
+    named = {str(settings.get(name, "")) for name in ("family", "encoder", "decoder")}
+    return {source: load_code(source)[1] for source in sorted(named) if ":" in source}
 
 
 def get_family(name: str) -> "type[Arch]":

@@ -7,14 +7,18 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from nasseg.records import Environment
+from nasseg.records import Accelerator, Environment
 
 
 @cache
-def environment() -> Environment:
-    """Return versions, processor, and the accelerator if there is one."""
+def environment(device: str = "cuda") -> Environment:
+    """Return versions, processor, and the GPU if there is one.
+
+    device: what was computed on, to tell several GPUs apart.
+    """
     import torch  # slow to import; readers of a study do not need it
 
+    gpu = (device if device.startswith("cuda") else "cuda") if torch.cuda.is_available() else None
     return Environment(
         nasseg=_version(),
         commit=_commit(),
@@ -23,7 +27,23 @@ def environment() -> Environment:
         system=f"{platform.system()} {platform.machine()}",
         cpu=_cpu(),
         cores=os.cpu_count() or 1,
-        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        gpu=torch.cuda.get_device_name(gpu) if gpu else None,
+        accelerator=_accelerator(gpu) if gpu else None,
+    )
+
+
+def _accelerator(device: str) -> Accelerator:
+    import torch
+
+    from nasseg.measure.nvml import find_gpu, uuid_of
+
+    gpu, cudnn = find_gpu(device), torch.backends.cudnn.version()
+    return Accelerator(
+        uuid=uuid_of(device),
+        cudnn=None if cudnn is None else str(cudnn),
+        driver=gpu.driver if gpu else None,
+        power_limit_watts=gpu.power_limit_watts if gpu else None,
+        mig=gpu.mig if gpu else None,
     )
 
 

@@ -4,12 +4,12 @@ What was trained has the addresses of nasseg.study.store.trained: a run's folder
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nasseg.errors import UserError
-from nasseg.families import Arch, get_family, make_arch, variants
+from nasseg.families import Arch, get_family, make_arch, own_code_of, variants
 from nasseg.files import read_yaml
 from nasseg.own_code import of_record
 from nasseg.records import Measurement
@@ -20,13 +20,16 @@ from nasseg.study.store.trained import WEIGHTS, Trained, find_trained, is_traine
 class Resolved:
     """An arch, the published variant that it is (by identity of the network), and what is already measured of it.
 
-    trained: what the address is one of, where it is one of something trained (or only measured, in a study).
+    trained: what the address is one of, where it is one of something trained (or only measured, in a study). family: as
+    settings name it, FILE.py:CLASS for a user's own. code: the user's own code that it is built by, hash by source.
     """
 
     arch: Arch
     variant: str | None
     measurement: Measurement | None = None
     trained: Trained | None = None
+    family: str = ""
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: str | None = None) -> Resolved:
@@ -36,13 +39,15 @@ def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: s
         UserError: nothing is there, or a field or its value is refused.
     """
     overrides = dict(overrides or {})
-    trained = None
     if is_trained_address(address):
         trained = find_trained(address, storage)
         settings = dict(trained.settings)
+        name = settings.pop("family")
         with of_record(trained.code):
-            arch = get_family(settings.pop("family")).from_params({**settings, **overrides})
-    elif Path(address).suffix in (".yaml", ".yml"):
+            arch = get_family(name).from_params({**settings, **overrides})
+            code = own_code_of({"family": name, **arch.params()})
+        return Resolved(arch, _variant(arch), None if overrides else trained.measurement, trained, str(name), code)
+    if Path(address).suffix in (".yaml", ".yml"):
         settings = dict(read_yaml(_file(address)).data)
         for key in settings:
             if not isinstance(key, str):
@@ -59,8 +64,9 @@ def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: s
             "with `nasseg train --resume`; weights from elsewhere are given as --init, beside the network"
         )
     else:
-        arch = make_arch(address, **overrides)
-    return Resolved(arch, _variant(arch), trained.measurement if trained and not overrides else None, trained)
+        name, arch = address, make_arch(address, **overrides)
+    family = str(name) if ":" in str(name) else arch.family
+    return Resolved(arch, _variant(arch), family=family, code=own_code_of({"family": family, **arch.params()}))
 
 
 def _file(address: str) -> Path:

@@ -131,7 +131,8 @@ def evaluate_address(
     writer = _Writer(save, data, options, split, loaded) if save else None
     matrix = ConfusionMatrix(loaded.num_classes)
     with working(device, threads) as guard, torch.inference_mode():
-        model.to(device)
+        with guard():
+            model.to(device)
         for number in range(len(chosen)):
             with guard():
                 classes = _evaluate(model, chosen, number, protocol, matrix, device)

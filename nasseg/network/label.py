@@ -74,7 +74,8 @@ def label_folder(
     todo, sure, file = begin_labels(folder, labels), [], ""
     try:
         with working(device, threads) as guard:
-            model.to(device)
+            with guard():
+                model.to(device)
             for file in todo:
                 with guard():
                     sure.append(write_label(model, labels, folder, file, device))

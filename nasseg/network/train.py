@@ -80,7 +80,6 @@ def train_address(
     if init_map:
         settings["init_map"] = read_rules(init_map)
     chosen = with_init_file(recipe_of(recipe, settings, epochs, loaded), storage)
-    own = address if ":" in address and "#" not in address else ""
     start = f"-i{weights_hash(chosen.init)[:8]}" if chosen.init else ""
     runs = tuple(
         Run(
@@ -88,7 +87,8 @@ def train_address(
             data=loaded,
             recipe=chosen,
             seed=seed,
-            family=own,
+            family=resolved.family,
+            code=resolved.code,
             device=device,
             folder=folder / f"{arch.id}-{chosen.hash}-{loaded.fingerprint}{start}-s{seed}",
             checkpoint_minutes=checkpoint_minutes,

@@ -7,16 +7,19 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
+from typing import Literal
 
 from nasseg.redaction import shown
 
 FIRST_SECONDS, AGAIN_SECONDS = 5.0, 60.0  # of waiting, before each line
 LONGEST = 100  # of a command
+UNSEEN = "a process that cannot be seen from here holds it"
 Tell = Callable[[str], None]
+Kind = Literal["FLOCK", "POSIX"]  # as the kernel calls flock's and fcntl's locks
 
 
 def to_stderr(line: str) -> None:
@@ -31,48 +34,70 @@ def take_lock(fd: int, kind: int, what: str, tell: Tell = to_stderr) -> None:
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        done = Event()
-        watcher = Thread(target=_tell_until, args=(done, fd, what, tell), daemon=True)
-        watcher.start()
-        try:
+        with told_while_waiting(what, lambda: _held_by(fd), tell):
             fcntl.flock(fd, kind)
-        finally:
-            done.set()
-            watcher.join()
     with suppress(OSError):  # no right to: whoever waits sees an earlier time
         os.utime(fd)
 
 
-def _tell_until(done: Event, fd: int, what: str, tell: Tell) -> None:
-    pause = FIRST_SECONDS
-    while not done.wait(pause):
-        with suppress(OSError):  # nobody listens any more
-            tell(f"waiting for {what}: {_held_by(fd)}")
-        pause = AGAIN_SECONDS
+@contextmanager
+def told_while_waiting(what: str, why: Callable[[], str], tell: Tell = to_stderr) -> Iterator[None]:
+    """Tell what is waited for in this context, and why, after 5 s and each minute."""
+    done = Event()
+
+    def watch() -> None:
+        pause = FIRST_SECONDS
+        while not done.wait(pause):
+            with suppress(OSError):  # nobody listens any more
+                tell(f"waiting for {what}: {why()}")
+            pause = AGAIN_SECONDS
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def user_of(path: Path) -> str:
+    """Return which process has a file locked by fcntl, as SQLite does, and how to go on if it is paused."""
+    try:
+        holders = _holders(path.stat(), "POSIX")
+    except OSError:
+        holders = []
+    others = [(shared, pid) for pid, shared in holders if pid != os.getpid()]
+    if not others:
+        return UNSEEN
+    _, pid = min(others)  # whoever writes, before those who read
+    return f"process {pid} ({_command(pid)}) holds it{_if_paused(pid)}"
 
 
 def _held_by(fd: int) -> str:
     """Return which process holds the lock of a file since when, and how to go on if it is paused."""
-    holders = _holders(fd)
+    holders = _holders(os.fstat(fd), "FLOCK")
     if not holders:
-        return "a process that cannot be seen from here holds it"
+        return UNSEEN
     pid, shared = holders[0]
     # Each holder notes the time on the file: of several, it is that of the last one.
     since = time.strftime("%H:%M:%S", time.localtime(os.fstat(fd).st_mtime))
     others = f", and {len(holders) - 1} more," if len(holders) > 1 else ""
-    line = f"process {pid} ({_command(pid)}){others} holds it since {since}{' or before' * shared}"
-    return f"{line}; it is paused: `kill -CONT {pid}` lets it go on" if _stat(pid)[0] in "Tt" else line
+    return f"process {pid} ({_command(pid)}){others} holds it since {since}{' or before' * shared}{_if_paused(pid)}"
 
 
-def _holders(fd: int) -> list[tuple[int, bool]]:
-    """Return the processes that hold the lock of a file, and whether they share it."""
-    stat = os.fstat(fd)
+def _holders(stat: os.stat_result, kind: Kind) -> list[tuple[int, bool]]:
+    """Return the processes that hold locks of a kind on a file, and whether they share them."""
     file = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
     with suppress(OSError):  # no Linux
         lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-        held = [parts for parts in lines if parts[1] == "FLOCK" and parts[5] == file]
-        return [(int(pid), kind == "READ") for _, _, _, kind, pid, *_ in held if int(pid) > 0]
+        held = [parts for parts in lines if parts[1] == kind and parts[5] == file]
+        return [(int(pid), mode == "READ") for _, _, _, mode, pid, *_ in held if int(pid) > 0]
     return []
+
+
+def _if_paused(pid: int) -> str:
+    return f"; it is paused: `kill -CONT {pid}` lets it go on" if _stat(pid)[0] in "Tt" else ""
 
 
 def _command(pid: int) -> str:
@@ -80,8 +105,8 @@ def _command(pid: int) -> str:
     with suppress(OSError, ValueError):
         words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
         if any("multiprocessing" in word for word in words) and int(_stat(pid)[1]) > 1:
-            return f"worker of {_command(int(_stat(pid)[1]))}"
-        command = shown(" ".join(words).strip())
+            return f"worker of {_command(int(_stat(pid)[1])).removeprefix('worker of ')}"  # below a server of workers
+        command = shown(" ".join(" ".join(words).split()))
         return command if len(command) <= LONGEST else f"{command[:LONGEST]}..."
     return "unknown"
 

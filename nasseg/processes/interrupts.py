@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[Callable[[], None]]:
-    """Give a function that raises KeyboardInterrupt once Ctrl-C or SIGTERM has come; a second signal raises at once.
+    """Give a function that raises KeyboardInterrupt after Ctrl-C or SIGTERM, one time; a second signal raises at once.
 
     In the middle of a transaction, an interrupt could leave a database locked; in the middle of a step, a broken
     checkpoint. A signal that is ignored (as in background jobs of a shell) stays ignored. Outside the main thread
-    signals are left to the caller.
+    signals are left to the caller. What is done after it has raised, to end well, is not interrupted again.
     """
-    asked = [False]
+    asked, raised = [False], [False]
 
     def ask(_number: int, _frame: object) -> None:
         if asked[0]:
@@ -21,7 +21,8 @@ def interrupts() -> Iterator[Callable[[], None]]:
         asked[0] = True
 
     def look() -> None:
-        if asked[0]:
+        if asked[0] and not raised[0]:
+            raised[0] = True
             raise KeyboardInterrupt
 
     with contextlib.ExitStack() as stack:

@@ -7,6 +7,7 @@ from typing import Any
 
 from nasseg.figures import Figure, find_figure, load_function
 from nasseg.measure.latency.backends import check_protocol
+from nasseg.measure.latency.gpu import check_energy
 from nasseg.own_code import load_code
 from nasseg.records import AccuracyProtocol, CostProtocol, LatencyProtocol, digest
 from nasseg.study.data_file import DataFile
@@ -35,6 +36,7 @@ class Context:
     code: Mapping[str, str] = field(default_factory=dict)  # source -> hash: all code of a user's own that may run
     data_files: frozenset[int] = frozenset()  # a number a file and its content; what is another file now has another
     rungs: tuple[int, ...] = ()  # the steps at which a network is stopped and compared, without the recipe's last
+    energy: bool = False  # whether a figure of the study is the energy of an image
     trained_on: tuple[str, ...] = ()  # splits of the data's layout, where several were joined
 
     def protocol_of(self, settings: Mapping[str, Any], seed: int) -> AccuracyProtocol:
@@ -64,8 +66,11 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage:
     check_on_data(study.space, study.file.recipe, loaded)
     size, recipe = loaded.val.size, with_init_file(study.file.recipe, storage)
     latency = study.file.latency.protocol(size, loaded.num_classes)
+    energy = "energy_mj" in study.figures
     if not elsewhere:
         check_protocol(latency)
+        if energy:
+            check_energy(latency)
     return Context(
         data=data,
         recipe=recipe,
@@ -88,6 +93,7 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage:
         trained_on=loaded.trained_on,
         weights=runs_folder(study.name).resolve(),
         device=study.file.latency.device,
+        energy=energy,
     )
 
 

@@ -3,8 +3,8 @@
 import inspect
 import random
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -19,6 +19,8 @@ from nasseg.families.arch import Arch
 from nasseg.figures import Figure, custom_entry, load_function
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.environment import environment
+from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.measure.latency.gpu import on_gpu
 from nasseg.records import Accuracy, Latency, Measurement
 from nasseg.study.context import Context
 from nasseg.study.study_file import Study
@@ -93,14 +95,27 @@ def try_on(arch: Arch, context: Context, classes: Sequence[str], name: str) -> N
         if phase == "trained":
             measurement = replace(measurement, accuracy=_accuracy(context, classes))
         figures = [figure for figure in context.figures if figure.phase == phase]
-        if figures and phase != "cost":
-            torch.manual_seed(0)
-            model = arch.build(context.cost.num_classes).eval()
-        measurement, fault = add_own(figures, model, measurement, context.folder)
+        with _turn(context, phase):
+            if figures and phase != "cost":
+                torch.manual_seed(0)
+                model = arch.build(context.cost.num_classes).eval()
+            measurement, fault = add_own(figures, model, measurement, context.folder)
         faults += [fault] if fault else []
     if faults:
         where = f"tried on an untrained network of {name}"
         raise UserError(f"{'; '.join(faults)}, {where}; mend it and run the same command again")
+
+
+@contextmanager
+def _turn(context: Context, phase: str) -> Iterator[None]:
+    """Take a turn on the study's device, as a job of that phase does; on the CPU where jobs run on nodes."""
+    here = not on_gpu(context.device) or torch.cuda.is_available()
+    lock = DeviceLock(context.device if here else "cpu")
+    try:
+        with lock.measuring() if phase == "latency" else lock.computing():
+            yield
+    finally:
+        lock.close()
 
 
 def _smallest(study: Study, context: Context) -> Arch:

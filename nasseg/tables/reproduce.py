@@ -247,8 +247,8 @@ def _latency_seconds(table: Table, device: str, storage: str | None) -> float:
         if not macs:
             continue
         smallest = min(macs, key=lambda arch: macs[arch])
-        model, image = prepare(smallest, protocol), example(protocol)
         with numerics(protocol), DeviceLock(device).measuring(), torch.inference_mode():
+            model, image = prepare(smallest, protocol), example(protocol)
             one = _seconds(partial(model, image), device)
         for arch in macs:
             each = one * macs[arch] / macs[smallest]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
@@ -55,7 +55,7 @@ def begin(
                 "space_file": "",
                 "question": f"{table.paper}, {table.file.table}: {table.file.question}",
                 "command": command or f"nasseg reproduce {table.name}",
-                "environment": vars(environment()),
+                "environment": asdict(environment()),
                 "created": now(),
                 "table": table.name,
             }

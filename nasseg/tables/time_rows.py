@@ -161,8 +161,8 @@ def session(
         found = {row: _latency(trials[row]) for row in wanted}
         first = next(iter(found.values()))[0]
         if protocol is not None:
-            here = environment()
-            if first.protocol == protocol and (first.environment.gpu, first.environment.cpu) == (here.gpu, here.cpu):
+            here = environment(protocol.device).place(protocol.device)
+            if first.protocol == protocol and first.environment.place(protocol.device) == here:
                 return found
         elif (first.protocol.input_size, first.protocol.num_classes) == size:
             return found
@@ -189,7 +189,8 @@ def stored_session(
 def words(table: Table, latency: Latency) -> str:
     """Describe how a latency was taken."""
     p, env = latency.protocol, latency.environment
-    where = env.gpu if p.device.startswith("cuda") else f"{env.cpu}, {p.threads} thread{'s' if p.threads > 1 else ''}"
+    threads = "" if p.device.startswith("cuda") else f", {p.threads} thread{'s' if p.threads > 1 else ''}"
+    where = env.device(p.device) + threads
     size = f"{p.input_size[0]} x {p.input_size[1]}"
     preset = latency_presets().get(table.file.paper)
     # The preset's remarks hold only if it is followed.

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial
 
 from nasseg.data.dataset import DataSet
 from nasseg.errors import Fault, UserError
-from nasseg.families import Arch
+from nasseg.families import Arch, own_code_of
 from nasseg.measure.accuracy import IGNORE
-from nasseg.records import digest, eval_key
+from nasseg.records import AccuracyProtocol, digest, eval_key
 from nasseg.study.store.claims import Claims, Lost
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import TABLE_RUNS
@@ -124,7 +124,9 @@ class TableTraining:
                 before = self._before(row, 0) if row.pretraining else None
                 start = [before.key if before else "", self._data(row).fingerprint]
             rows[row.name] = [self.networks[row.name].id, recipe.hash, *start]
-        return {"table": self.table.name, "data": self.training.data.fingerprint, "rows": rows}
+        code = {source: known for one in self.runs for source, known in one.run.code.items()}
+        own = {"own code": code} if code else {}
+        return {"table": self.table.name, "data": self.training.data.fingerprint, "rows": rows, **own}
 
     @cached_property
     def record(self) -> Record:
@@ -155,7 +157,7 @@ class TableTraining:
         if before is None:
             return found
         protocol = replace(found.run.protocol, init=before.key)  # the file of weights is yet to be made
-        return replace(found, key=eval_key(found.run.arch.id, protocol), before=before)
+        return replace(found, key=_key(found.run, protocol), before=before)
 
     def _before(self, row: TableRow, seed: int) -> Planned:
         """Return the pre-training of a row."""
@@ -173,6 +175,7 @@ class TableTraining:
         share = height * width / (size[0] * size[1] * scale**2)
         passes = 3 * share * recipe.steps * recipe.batch_size  # a backward pass costs two forward passes
         images = data.counts["val"]
+        family = str(row.variant) if ":" in str(row.variant) else ""
         evaluations = min(max(int(EVALUATING * passes / images), 1), EVALUATIONS)
         run = Run(
             arch=arch,
@@ -181,12 +184,13 @@ class TableTraining:
             seed=seed,
             folder=TABLE_RUNS,
             label=recipe.name,
-            family=str(row.variant) if ":" in str(row.variant) else "",
+            family=family,
+            code=own_code_of({"family": family, **arch.params()}),
             held_out=held_out,
             device=self.training.device,
             evaluations=evaluations,
         )
-        return Planned(row, run, eval_key(arch.id, run.protocol), macs * passes, macs * evaluations * images)
+        return Planned(row, run, _key(run, run.protocol), macs * passes, macs * evaluations * images)
 
     @cached_property
     def _held_out(self) -> HeldOut | None:
@@ -306,3 +310,9 @@ class TableTraining:
         if result.held_out is not None:
             attributes |= {HELD_OUT: json.dumps(asdict(result.held_out)), "test_miou": result.held_out.miou}
         return Known(result.measurement, attributes, f"{self.record.name}#{trial.number}")
+
+
+def _key(run: Run, protocol: AccuracyProtocol) -> str:
+    """Return the key of a training. Code of a user's own counts: it may train otherwise, and cost the same."""
+    key = eval_key(run.arch.id, protocol)
+    return digest([key, dict(run.code)]) if run.code else key

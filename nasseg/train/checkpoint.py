@@ -107,6 +107,15 @@ class Checkpoints:
         self.path.unlink(missing_ok=True)
 
 
+def on_cpu(state: Any) -> Any:
+    """Return a state, plain data and tensors, with the tensors on the CPU; those that are there are not copied."""
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    if isinstance(state, Mapping):
+        return {key: on_cpu(value) for key, value in state.items()}
+    return type(state)(map(on_cpu, state)) if isinstance(state, list | tuple) else state
+
+
 def without_checksum(content: bytes) -> bytes:
     """Return what torch wrote of a checkpoint's content; any other file's content as it is."""
     return content[len(_HEAD) + 32 :] if content.startswith(_HEAD) else content

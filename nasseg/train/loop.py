@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from time import perf_counter
 from typing import Any, TypedDict
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from nasseg.data.dataset import DataSet, Split
-from nasseg.errors import MisfitError, UserError
+from nasseg.errors import UserError
 from nasseg.families.layers import train_mode
 from nasseg.measure.accuracy import ConfusionMatrix
-from nasseg.train.checkpoint import Checkpoints
+from nasseg.train.checkpoint import Checkpoints, on_cpu
 from nasseg.train.heads import TrainingHeads
 from nasseg.train.losses import class_weights, segmentation_loss
 from nasseg.train.optimizer import FACTOR, Average, make_optimizer
@@ -22,7 +22,7 @@ from nasseg.train.recipe import Recipe
 from nasseg.train.views.ahead import Ahead, Source, Views, searched_algorithms
 from nasseg.train.views.augment import Augment
 from nasseg.train.views.batches import Batches
-from nasseg.train.views.network_input import map_back, past_resize, place
+from nasseg.train.views.network_input import keep_classes, logits_of, map_back, past_resize, place
 
 Guard = Callable[[], AbstractContextManager[object]]
 _CURVE_POINTS = 50
@@ -67,13 +67,14 @@ class TrainResult(Scores):
 
     train_seconds: wall time of the steps, including waits in `guard`, excluding evaluation.
     curve: (step, mean training loss since the point before), at most 50 points.
-    evaluated: (step, mIoU). best: None unless `evaluate_every` was given.
+    evaluated: (step, mIoU). best: None unless `evaluate_every` was given. predicted: classes [H, W] by image.
     """
 
     train_seconds: float
     curve: tuple[tuple[int, float], ...]
     evaluated: tuple[tuple[int, float], ...] = ()
     best: Best | None = None
+    predicted: dict[int, Tensor] = field(default_factory=dict)
 
 
 class TrainOptions(TypedDict, total=False):
@@ -86,6 +87,7 @@ class TrainOptions(TypedDict, total=False):
     checkpoints: Checkpoints | None
     until: int | None
     kind: "type[Training]"
+    predict: Sequence[int]
 
 
 def train(
@@ -102,6 +104,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     until: int | None = None,
     kind: "type[Training] | None" = None,
+    predict: Sequence[int] = (),
 ) -> TrainResult:
     """Train `model`, [B, 3, H, W] -> logits [B, classes, H, W], in place, and evaluate it.
 
@@ -115,7 +118,8 @@ def train(
     checkpoints: training resumes from the existing one, to the same weights as without a break. It writes others when
     they are due, after the last step, and when it is interrupted (KeyboardInterrupt) between two steps. until: a step
     after which this call ends; the schedule stays that of the recipe's steps, and a checkpoint past it is not used.
-    kind: what is learnt; default: the class of each pixel.
+    kind: what is learnt; default: the class of each pixel. predict: validation images whose classes are kept of the
+    evaluation.
 
     Raises:
         Diverged: the loss became infinite or NaN, or exploded.
@@ -123,12 +127,19 @@ def train(
         OSError: a checkpoint cannot be written; the previous one is still there.
     """
     guard, end = guard or nullcontext, min(until or recipe.steps, recipe.steps)
-    with torch.random.fork_rng(devices=_cuda_devices(device)):
+    with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
         torch.manual_seed(seed)
-        training = (kind or Training)(model, data, recipe, seed, device)
         saved = checkpoints.read() if checkpoints else None
-        if saved is not None and checkpoints and (checkpoints.step or 0) <= end:
-            training.load(saved)
+        with guard():
+            training = (kind or Training)(model, data, recipe, seed, device)
+            training.predicted = dict.fromkeys(predict, torch.empty(0))
+            if saved is not None and checkpoints and (checkpoints.step or 0) <= end:
+                training.load(saved)
+
+        def keep(kept: Checkpoints) -> None:
+            with guard():
+                state = on_cpu(training.state())
+            kept.write(training.step, state)
 
         def score() -> Scores:
             scores = training.evaluate(guard, keep_best=evaluate_every is not None)
@@ -148,24 +159,26 @@ def train(
                 ):
                     for loss in training.steps(end, evaluate_every, guard):
                         if checkpoints and checkpoints.due(training.step):
-                            checkpoints.write(training.step, training.state())
+                            keep(checkpoints)
                         if on_step:
                             on_step(training.step, loss)
             if checkpoints and checkpoints.step != training.step:
-                checkpoints.write(training.step, training.state())
+                keep(checkpoints)
             scores = score()
         except KeyboardInterrupt:
             if checkpoints and training.whole:
-                checkpoints.write(training.step, training.state())
+                keep(checkpoints)
             raise
     if training.average:
-        model.load_state_dict(training.average.state)
+        with guard():
+            model.load_state_dict(training.average.state)
     return TrainResult(
         **vars(scores),
         train_seconds=training.seconds,
         curve=tuple(training.curve),
         evaluated=tuple(training.evaluated),
         best=training.best,
+        predicted=training.predicted,
     )
 
 
@@ -193,6 +206,7 @@ class Training:
         self.recent: list[float] = []
         self.evaluated: list[tuple[int, float]] = []
         self.best: Best | None = None
+        self.predicted: dict[int, Tensor] = {}
 
     def prepare(self) -> None:
         """Make the source of batches and what else views and losses need."""
@@ -216,12 +230,12 @@ class Training:
             with guard():
                 self.whole = False
                 loss = self._step(more=self.step + 1 < end)
-            self.limit = self.limit or _EXPLODED * max(loss, 1.0)
-            if not isfinite(loss) or loss > self.limit:
-                raise Diverged(self.step + 1, loss)
-            self._advance(loss)
-            self.seconds += perf_counter() - started
-            self.whole = True
+                self.limit = self.limit or _EXPLODED * max(loss, 1.0)
+                if not isfinite(loss) or loss > self.limit:
+                    raise Diverged(self.step + 1, loss)
+                self._advance(loss)
+                self.seconds += perf_counter() - started
+                self.whole = True
             yield loss
             if evaluate_every and self.waits_for_evaluation(evaluate_every):
                 return
@@ -249,7 +263,7 @@ class Training:
         recipe, weights = self.recipe, self.class_weights
         precision = PRECISIONS[recipe.precision]
         with torch.autocast(images.device.type, precision, enabled=recipe.precision != "fp32"):
-            logits = _logits(self.model, images, self.data.num_classes, recipe.channels_last)
+            logits = logits_of(self.model, images, self.data.num_classes, recipe.channels_last)
         loss = segmentation_loss(logits.float(), labels, recipe.ohem, weights)
         return sum(self.heads.losses(self.model, labels, weights), loss)
 
@@ -261,36 +275,42 @@ class Training:
             self.recent.clear()
 
     def waits_for_evaluation(self, every: int) -> bool:
-        done = self.evaluated[-1][0] if self.evaluated else 0
-        return self.step % every == 0 and done < self.step
+        return self.step % every == 0 and (self.evaluated[-1][0] if self.evaluated else 0) < self.step
 
     def evaluate(self, guard: Guard, *, keep_best: bool) -> Scores:
         """Evaluate the weights that count: the averaged ones, if there are any."""
-        with self._average_weights():
+        with self._average_weights(guard):
             scores = self.score(guard)
             if keep_best and (self.best is None or scores.miou >= self.best.miou):
-                weights = {name: tensor.cpu().clone() for name, tensor in self.model.state_dict().items()}
+                with guard():
+                    weights = {name: tensor.cpu().clone() for name, tensor in self.model.state_dict().items()}
                 self.best = Best(**vars(scores), step=self.step, weights=weights)
         self.evaluated = [item for item in self.evaluated if item[0] < self.step] + [(self.step, scores.miou)]
         return scores
 
     def score(self, guard: Guard) -> Scores:
         """Return the scores of the network as it is on the validation split; the best have the highest mIoU."""
-        data, size = self.data, self.recipe.eval_batch_size
-        matrix = evaluate(self.model, data.val, data.num_classes, device=self.device, batch_size=size, guard=guard)
+        data, size, kept = self.data, self.recipe.eval_batch_size, self.predicted
+        matrix = evaluate(
+            self.model, data.val, data.num_classes, device=self.device, batch_size=size, guard=guard, predicted=kept
+        )
         return scores_of(matrix, data.classes)
 
     @contextmanager
-    def _average_weights(self) -> Iterator[None]:
-        if self.average is None:
-            yield
-            return
-        current = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average.state)
+    def _average_weights(self, guard: Guard) -> Iterator[None]:
+        current: dict[str, Tensor] = {}
         try:
+            if self.average:
+                with guard():
+                    self.whole = False  # until its own weights are back
+                    current = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+                    self.model.load_state_dict(self.average.state)
             yield
         finally:
-            self.model.load_state_dict(current)
+            if current:
+                with guard():
+                    self.model.load_state_dict(current)
+                    self.whole = True
 
     def state(self) -> dict[str, Any]:
         """Return tensors and plain data. The tensors are in use: write them before the next step."""
@@ -346,21 +366,29 @@ def evaluate(
     device: torch.device | str = "cpu",
     batch_size: int = 8,
     guard: Guard | None = None,
+    predicted: dict[int, Tensor] | None = None,
 ) -> ConfusionMatrix:
-    """Return a model's confusion matrix on whole images, at the labels' size. The model is left in eval mode."""
-    guard = guard or nullcontext
+    """Return a model's confusion matrix on whole images, at the labels' size. The model is left in eval mode.
+
+    predicted: its keys are images whose classes, uint8 [H, W], become its values.
+    """
+    guard, kept = guard or nullcontext, predicted or {}
     model.eval()
-    matrix = ConfusionMatrix(num_classes)
-    for images, labels in split.batches(batch_size, device):
+    matrix, batches = ConfusionMatrix(num_classes), enumerate(split.batches(batch_size, device))
+    while True:
         with guard():
-            logits = _logits(model, place(images, split.size), num_classes, True)
+            if (found := next(batches, None)) is None:  # which copies a batch to the device
+                matrix.counts = matrix.counts.cpu()
+                return matrix
+            index, (images, labels) = found
+            logits = logits_of(model, place(images, split.size), num_classes, True)
+            keep_classes(kept, index * batch_size, logits, images, labels)
             if isinstance(images, Tensor) and isinstance(labels, Tensor):
                 matrix.update(logits, labels)
                 continue
             for image, label, one in zip(images, labels, logits.split(1), strict=True):
                 for top, part in map_back(one, image.shape, (label.shape[0], label.shape[1])):
                     matrix.update(part, label[None, top : top + part.shape[2]])
-    return matrix
 
 
 def scores_of(matrix: ConfusionMatrix, classes: Sequence[str]) -> Scores:
@@ -370,19 +398,3 @@ def scores_of(matrix: ConfusionMatrix, classes: Sequence[str]) -> Scores:
         class_iou=dict(zip(classes, matrix.class_iou, strict=True)),
         unpredicted=matrix.unpredicted,
     )
-
-
-def _logits(model: nn.Module, images: Tensor, num_classes: int, channels_last: bool) -> Tensor:
-    if channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
-    logits: Tensor = model(images)
-    if logits.shape != (len(images), num_classes, *images.shape[2:]):
-        raise MisfitError(
-            f"logits must be [{len(images)}, {num_classes}, {images.shape[2]}, {images.shape[3]}] for this data set, "
-            f"got {list(logits.shape)}: build the model for {num_classes} classes"
-        )
-    return logits
-
-
-def _cuda_devices(device: torch.device | str) -> list[torch.device]:
-    return [torch.device(device)] if torch.device(device).type == "cuda" else []

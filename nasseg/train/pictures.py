@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from io import BytesIO
 from math import floor, log10
 from pathlib import Path
 
@@ -93,8 +94,7 @@ def predictions_picture(
     """Draw `count` images spread over a split, a row each: the image, its labels (white: none), the prediction."""
     chosen = data.split(split)
     numbers = sorted({round(k * (len(chosen) - 1) / max(1, count - 1)) for k in range(count)})
-    colours = np.full((256, 3), _UNKNOWN, np.uint8)
-    colours[: data.num_classes] = data.colours
+    colours = _colours_of(data)
     rows: list[list[Pixels]] = []
     seen: set[int] = set()
     for number in numbers:
@@ -128,6 +128,30 @@ def _sheet(rows: list[list[Pixels]], legend: list[tuple[str, Colour]]) -> Image.
         draw.rectangle((left + 2, top + 4, left + 14, top + 16), fill=colour, outline="black")
         draw.text((left + 20, top + line // 2), name, fill="black", font=font, anchor="lm")
     return canvas
+
+
+def example_pictures(data: DataSet, number: int, classes: Pixels) -> dict[str, bytes]:
+    """Return a validation image, its labels and a prediction [H, W] as small WebP files, by these names.
+
+    The image loses some detail; the others keep their colours, which stand for classes.
+    """
+    image, labels, colours = np.asarray(data.val.images[number]), np.asarray(data.val.labels[number]), _colours_of(data)
+    scale = min(1.0, _LONGEST_SIDE / max(image.shape[:2]))
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    found = {}
+    for name, pixels in (("image", image), ("labels", colours[labels]), ("prediction", colours[classes])):
+        exact, content = name != "image", BytesIO()
+        shown = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST if exact else Image.Resampling.BILINEAR)
+        shown.save(content, "WEBP", lossless=exact, quality=75)
+        found[name] = content.getvalue()
+    return found
+
+
+def _colours_of(data: DataSet) -> Pixels:
+    """Return the colour of each value of a label, [256, 3]."""
+    colours = np.full((256, 3), _UNKNOWN, np.uint8)
+    colours[: data.num_classes] = data.colours
+    return colours
 
 
 def write_picture(picture: str | Image.Image, path: Path) -> Path:

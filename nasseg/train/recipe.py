@@ -28,7 +28,16 @@ _NOT_COMPARED = frozenset(
 )  # they do not decide the weights, or (the last) are compared in their own way
 # Newer settings: left out of the hash while unset, so that old hashes stay.
 _LATER = frozenset(
-    {"warmup_curve", "rand_augment", "class_uniform", "pseudo", "class_weights", "learning_rate_of", "label_smoothing"}
+    {
+        "warmup_curve",
+        "rand_augment",
+        "class_uniform",
+        "pseudo",
+        "class_weights",
+        "learning_rate_of",
+        "label_smoothing",
+        "tf32",
+    }
 )
 
 
@@ -155,8 +164,9 @@ class Recipe(BaseModel):
     class's share of the training split's labelled pixels), ENet's; what is hard they do not change. label_smoothing:
     the share of each label that goes to all classes alike, on whole images. heads: trained beside the network, then
     dropped. ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead. precision: of the
-    forward pass in training; fp16 scales the loss. channels_last: the layout of maps, for speed. eval_batch_size:
-    images at once in an evaluation.
+    forward pass in training; fp16 scales the loss. tf32: whether a GPU may round the factors of fp32 products to ten
+    bits, in training and evaluation; null for no. channels_last: the layout of maps, for speed. eval_batch_size: images
+    at once in an evaluation.
     """
 
     model_config = _STRICT
@@ -192,6 +202,7 @@ class Recipe(BaseModel):
     heads: tuple[Head, ...] = ()
     ema_decay: float | None = Field(None, gt=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    tf32: bool | None = None
     channels_last: bool = True
     eval_batch_size: int = Field(8, ge=1)
 

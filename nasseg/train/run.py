@@ -8,7 +8,7 @@ and `predictions.png`. A finished run is not trained again.
 import fcntl
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
@@ -24,13 +24,14 @@ from nasseg.errors import UserError
 from nasseg.families import Arch
 from nasseg.files import written_whole
 from nasseg.measure.cost import measure_cost
+from nasseg.own_code import only
 from nasseg.records import Accuracy, AccuracyProtocol, Measurement
-from nasseg.train.checkpoint import Checkpoints
+from nasseg.train.checkpoint import Checkpoints, on_cpu
 from nasseg.train.loop import Guard, evaluate, scores_of
 from nasseg.train.pictures import curve_svg, predictions_picture, write_picture
 from nasseg.train.recipe import Recipe
 from nasseg.train.session import TrainedNetwork, failures, train_network
-from nasseg.train.weights import save_weights, weights_hash
+from nasseg.train.weights import save_state, weights_hash
 from nasseg.words import differences, duration
 
 EVALUATIONS = 10  # on the validation split, evenly over the steps
@@ -53,8 +54,8 @@ class HeldOut:
 class Run:
     """The settings of a run.
 
-    label: the recipe's name in the protocol. family: FILE.py:CLASS for a user's own. evaluations: on the validation
-    split, evenly over the steps.
+    label: the recipe's name in the protocol. family: FILE.py:CLASS for a user's own. code: the user's own code that may
+    run, hash by source. evaluations: on the validation split, evenly over the steps.
     """
 
     arch: Arch
@@ -64,6 +65,7 @@ class Run:
     folder: Path
     label: str = ""
     family: str = ""
+    code: Mapping[str, str] = field(default_factory=dict)
     held_out: HeldOut | None = None
     device: str = "cpu"
     evaluations: int = EVALUATIONS
@@ -90,6 +92,7 @@ class Run:
             "data": self.data.fingerprint,
             "seed": self.seed,
             "starting weights": self.protocol.init,
+            **({"own code": dict(self.code)} if self.code else {}),
         }
 
     @property
@@ -166,7 +169,7 @@ def train_one(
         KeyboardInterrupt: it was interrupted; there is a checkpoint if that was between two steps.
     """
     try:
-        with failures("; try `accumulation` in the recipe"), alone(run.folder):
+        with failures("; try `accumulation` in the recipe", run.device), only(run.code), alone(run.folder):
             stored = read_result(run)
             if stored is None:
                 stored = _train(run, guard, tell, on_progress)
@@ -206,12 +209,15 @@ def _keep(run: Run, trained: TrainedNetwork, guard: Guard) -> RunResult:
     """Write the run's files; the result comes last, because it marks the run as done."""
     model, best = trained.model, trained.result.best
     assert best is not None
-    weights = {"last.pt": save_weights(model, run.folder / "last.pt")}
-    model.load_state_dict(best.weights)
-    weights["best.pt"] = save_weights(model, run.folder / "best.pt")
     with guard():
+        last = on_cpu(model.state_dict())
+    weights = {"last.pt": save_state(last, run.folder / "last.pt")}
+    with guard():
+        model.load_state_dict(best.weights)
+        chosen = on_cpu(model.state_dict())
         cost = measure_cost(run.arch, run.data.val.size, run.data.num_classes)
         drawn = predictions_picture(model, run.data, "val", DRAWN, run.device)
+    weights["best.pt"] = save_state(chosen, run.folder / "best.pt")
     write_picture(drawn, run.folder / "predictions.png")
     title = f"{run.settings['family']}, {run.label or run.recipe.name or 'own recipe'}, seed {run.seed}"
     curve = curve_svg(title, trained.result.curve, trained.result.evaluated, run.recipe.steps)

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from nasseg.data.dataset import DataSet
-from nasseg.errors import BrokenDeviceError, Fault, MisfitError, UserError
+from nasseg.errors import BrokenDeviceError, CrowdedDeviceError, Fault, MisfitError, UserError
 from nasseg.files import read_yaml
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.measure.latency.gpu import held_by_others, on_gpu
 from nasseg.own_code import CodeError
 from nasseg.processes.interrupts import interrupts
 from nasseg.records import Accuracy, AccuracyProtocol
@@ -22,6 +23,7 @@ from nasseg.train.loop import Diverged, Guard, Scores, TrainOptions, TrainResult
 from nasseg.train.recipe import Recipe, load_recipe
 from nasseg.train.weights import load_weights
 
+CROWDED_SHARE = 1 / 8  # of a GPU's memory, which others' contexts alone do not take
 # What torch's CPU allocator says, and what oneDNN says when the scratch memory of a convolution cannot be had: of 37
 # limits on memory from 380 MB to 1.1 GB, BiSeNetV2's training step met the second at one.
 _OUT_OF_MEMORY = (
@@ -29,7 +31,10 @@ _OUT_OF_MEMORY = (
     "could not create a primitive",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDA driver error: out of memory",
     "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",  # cuDNN 9
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
 )
 _BROKEN_DEVICE = ("CUDA error", "CUDA driver error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS")
 
@@ -43,12 +48,13 @@ class Failed(RuntimeError):  # noqa: N818  (an outcome rather than a fault)
 
 
 @contextmanager
-def failures(advice: str = "") -> Iterator[None]:
+def failures(advice: str = "", device: str = "cpu") -> Iterator[None]:
     """Raise `Failed` for a training that diverges and for memory that runs out, and let everything else through.
 
-    advice: the end of the message when memory runs out.
+    advice: the end of the message when memory runs out. device: that is worked on.
 
     Raises:
+        CrowdedDeviceError: memory ran out on a GPU that others use, too.
         BrokenDeviceError: CUDA failed otherwise.
     """
     try:
@@ -61,11 +67,19 @@ def failures(advice: str = "") -> Iterator[None]:
             if not broken_device(error):
                 raise
             raise BrokenDeviceError(f"the device failed: {reason}; run the same command again to go on") from error
+        others = held_by_others(device) if on_gpu(device) else 0.0
+        if others > CROWDED_SHARE:
+            raise CrowdedDeviceError(
+                f"out of memory on {device}, of which other processes hold {others:.0%}: {reason}; give it fewer "
+                "workers, or wait for the others, and run the same command again"
+            ) from error
         raise Failed(f"out of memory: {reason}{advice}", Fault.OUT_OF_MEMORY) from error
 
 
 def _out_of_memory(error: Exception) -> bool:
     """Return whether an error means that memory ran out, by its type or in the words of torch and oneDNN."""
+    if isinstance(error, BrokenDeviceError):  # a capture that failed for memory: its process is broken all the same
+        return False
     named = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return named or any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
@@ -140,7 +154,23 @@ def train_network(
     lines = loaded.lines() if loaded else []
     for line in lines:
         tell(line)
-    return TrainedNetwork(model, train(model, data, recipe, seed=seed, guard=guard, **options), lines)
+    with tf32(recipe.tf32):
+        return TrainedNetwork(model, train(model, data, recipe, seed=seed, guard=guard, **options), lines)
+
+
+@contextmanager
+def tf32(allowed: bool | None) -> Iterator[None]:
+    """Let a GPU round the factors of fp32 products to ten bits, or not, and restore it afterwards.
+
+    torch's own default does so in convolutions, unseen.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = bool(allowed)
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 @contextmanager
@@ -199,19 +229,24 @@ def check_device(device: str) -> None:
 
 @contextmanager
 def working(device: str, threads: int) -> Iterator[Callable[[], Any]]:
-    """Give the guard of steps: it keeps latency measurements apart, and lets Ctrl-C and SIGTERM act between steps."""
+    """Give the guard of steps: it keeps latency measurements apart, and lets Ctrl-C and SIGTERM act between steps.
+
+    A signal is heeded where a step ends, so that what must be done in the end can take the lock in peace. Products are
+    in full fp32, but in trainings, whose recipe decides.
+    """
     lock, before = DeviceLock(device), torch.get_num_threads()
 
     with ExitStack() as stack:
         stack.callback(lock.close)
         stack.callback(torch.set_num_threads, before)
         torch.set_num_threads(threads)
+        stack.enter_context(tf32(False))
         look = stack.enter_context(interrupts())
 
         @contextmanager
         def guard() -> Iterator[None]:
-            look()
             with lock.computing():
                 yield
+            look()
 
         yield guard

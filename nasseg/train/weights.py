@@ -33,8 +33,13 @@ def save_weights(model: nn.Module, path: Path) -> str:
     Raises:
         OSError: it cannot be written (a full disk); an earlier file is still there.
     """
+    return save_state(model.state_dict(), path)
+
+
+def save_state(state: Mapping[str, Tensor], path: Path) -> str:
+    """Write a state_dict atomically, see `save_weights`."""
     content = io.BytesIO()  # torch's own writer turns a full disk into a RuntimeError without a reason
-    torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, content)
+    torch.save({name: tensor.cpu() for name, tensor in state.items()}, content)
     with written_whole(path) as partial:
         partial.write_bytes(content.getbuffer())
     return hashlib.sha256(content.getbuffer()).hexdigest()

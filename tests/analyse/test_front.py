@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from nasseg.analyse.front import hypervolume, hypervolume_history, is_dominated, pareto_front, reference_box
+from nasseg.analyse.front import (
+    hypervolume,
+    hypervolume_history,
+    is_dominated,
+    pareto_front,
+    pareto_fronts,
+    reference_box,
+)
 from nasseg.errors import UserError
 
 MIN, MAX = "minimize", "maximize"
@@ -19,6 +26,19 @@ def slow_front(points: np.ndarray) -> list[bool]:
 def test_front_is_the_definition_with_and_without_ties(m: int, levels: int) -> None:
     points = np.random.default_rng(m).integers(0, levels, (300, m)).astype(float)
     assert pareto_front(points, [MIN] * m).tolist() == slow_front(points)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+def test_fronts_are_peeled_one_by_one(m: int) -> None:
+    points = np.random.default_rng(m).integers(0, 9, (60, m)).astype(float)
+    points[7, 0] = np.nan
+    left = np.delete(np.arange(60), 7)
+    for front in pareto_fronts(points, [MIN] * m):
+        expected = slow_front(points[left])
+        assert front.tolist() == left[expected].tolist()
+        left = left[~np.array(expected)]
+    assert not len(left)
+    assert list(pareto_fronts(np.zeros((0, m)), [MIN] * m)) == []
 
 
 def test_directions() -> None:

@@ -10,8 +10,9 @@ import torch
 
 from nasseg.families import make_arch
 from nasseg.measure.latency.attempts import attempt, measure_latency
-from nasseg.measure.latency.backends import clock_mhz, example, numerics, prepare, runner
+from nasseg.measure.latency.backends import example, numerics, prepare, runner
 from nasseg.measure.latency.in_turns import compare_latency, latency_by_part
+from nasseg.measure.nvml import find_gpu
 
 
 def wall_ms(run, rounds=50):
@@ -80,13 +81,25 @@ def test_a_larger_network_and_a_larger_image_take_longer(protocol):
 
 
 def test_clocks_are_read_before_and_after(protocol):
-    clock = clock_mhz(protocol.device)
+    gpu = find_gpu(protocol.device)
     found = measure_latency(make_arch("regseg", width=0.25), protocol).clocks_mhz
-    if clock is None:
+    if gpu is None or gpu.clock_mhz is None:
         assert found is None
-        pytest.skip("torch cannot read this device's clock (it needs the package nvidia-ml-py)")
-    assert 100 < clock < 5_000
+        pytest.skip("NVML does not tell this device's clock")
+    assert 100 < gpu.clock_mhz <= gpu.max_clock_mhz < 5_000
     assert all(100 < one < 5_000 for one in found)
+
+
+def test_a_larger_network_takes_more_energy_and_no_more_than_the_board_may_draw(protocol):
+    gpu, asked = find_gpu(protocol.device), replace(protocol, backend="cuda-graph")
+    if gpu is None or gpu.energy_mj is None:
+        pytest.skip("NVML has no energy counter for this device")
+    small, wide = (
+        measure_latency(make_arch("regseg", width=width), asked, energy=True).energy for width in (0.25, 2.0)
+    )
+    assert small.mj < wide.mj
+    for found in (small, wide):
+        assert 10 < found.mj * found.images / found.seconds / 1e3 < 1.1 * gpu.power_limit_watts
 
 
 def test_networks_in_turns_have_steady_ratios(protocol):

@@ -18,7 +18,7 @@ from nasseg.tables.table_store import trained
 from nasseg.tables.train_rows import TableTraining, rows_trained
 from nasseg.train.run import stored_result
 from nasseg.train.weights import weights_hash
-from tests.tables.two_rows import training
+from tests.tables.two_rows import table, training
 
 
 def test_figure_7_asks_segmentation_networks(data: DataSet) -> None:
@@ -136,3 +136,32 @@ def test_data_that_no_row_asks_for(here: None) -> None:
     given = given_data([load_table("regseg/table-8")], "scenes", small, {"Cityscapes": "scenes"})
     assert (given["data"].counts["train"], list(given["pretraining"])) == (2, ["Cityscapes"])
     assert given["self_training"] == {}
+
+
+OWN_ROW = """
+base: mine/table-0
+rows:
+  - {name: own, variant: "mine.py:Mine", set: {width: 0.25, dilations: "(1,1)"}, printed: {miou: "70.0"}}
+"""
+
+
+@pytest.mark.usefixtures("here")
+def test_code_of_ones_own_that_changes_is_another_training(data: DataSet) -> None:
+    """Even where the network stays the same: it may train otherwise."""
+    code = Path("mine.py")
+    code.write_text("from nasseg.families.regseg import RegSegArch\n\nclass Mine(RegSegArch):\n    pass\n")
+    Path("studies/mine/table-2.yaml").write_text(OWN_ROW)
+
+    def planned() -> TableTraining:
+        return TableTraining(load_table("mine/table-2"), training(data, seeds=1), None)
+
+    before = planned()
+    assert set(before.identity["own code"]) == {"mine.py:Mine"}
+    assert "own code" not in TableTraining(table(), training(data, seeds=1), None).identity
+    code.write_text(code.read_text() + "# changed\n")
+    after = planned()
+    same, other = zip(before.runs[:2], after.runs[:2], strict=True), (before.runs[2], after.runs[2])
+    assert all(one.key == two.key for one, two in same)
+    assert other[0].run.arch.id == other[1].run.arch.id
+    assert other[0].key != other[1].key
+    assert before.identity != after.identity

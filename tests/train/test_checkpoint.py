@@ -96,16 +96,18 @@ def same(one, other):
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
-def interrupted_at(number):
-    """A guard that Ctrl-C meets when it is entered for the `number`-th time."""
+def interrupted_at(number, before=False):
+    """A guard that Ctrl-C meets when it is left for the `number`-th time, or before it is entered."""
     left = [number]
 
     @contextmanager
     def guard():
         left[0] -= 1
-        if not left[0]:
+        if before and not left[0]:
             raise KeyboardInterrupt
         yield
+        if not left[0]:
+            raise KeyboardInterrupt
 
     return guard
 
@@ -126,6 +128,16 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(data, whole, tmp_pa
             assert kept.step is not None
     assert interruptions > 0, f"seed {seed}"
     same(whole[name], result)
+
+
+def test_a_second_signal_before_a_network_has_its_own_weights_back_spoils_no_checkpoint(data, whole, tmp_path):
+    name = next(name for name in RECIPES if "EMA" in name)
+    kept = Checkpoints(tmp_path / "checkpoint.pt", {}, every_steps=3)
+    # The beginning, four steps and a checkpoint; the averaged weights, a batch, its end, the best weights: then back.
+    with pytest.raises(KeyboardInterrupt):
+        run(data, RECIPES[name], checkpoints=kept, guard=interrupted_at(1 + 5 + 4 + 1, before=True))
+    assert kept.step == 3
+    same(whole[name], run(data, RECIPES[name], checkpoints=Checkpoints(kept.path, {})))
 
 
 def test_a_training_in_two_calls_is_one_training(data, whole, tmp_path):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -9,12 +10,15 @@ from torch import nn
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from nasseg.data.dataset import load_data
+from nasseg.data.split import Ragged, Split
 from nasseg.errors import UserError
 from nasseg.families import make_arch
 from nasseg.measure.accuracy import ConfusionMatrix
-from nasseg.train.loop import Diverged, make_optimizer, scores_of, train
+from nasseg.train.checkpoint import Checkpoints
+from nasseg.train.loop import Diverged, evaluate, make_optimizer, scores_of, train
 from nasseg.train.losses import cross_entropy
 from nasseg.train.optimizer import Average
+from nasseg.train.pictures import predicted
 from nasseg.train.recipe import Recipe
 from nasseg.train.views.augment import Augment
 from nasseg.train.views.network_input import normalise
@@ -148,7 +152,29 @@ def test_steps_and_guards_are_counted(data):
         guard=Guard,
     )
     assert steps == [1, 2, 3]
-    assert len(entered) == 3 + 2
+    assert len(entered) == 1 + 3 + 2 + 1  # the beginning, steps, batches of the evaluation, and its end
+
+
+def test_classes_of_the_images_asked_for_are_those_of_the_last_evaluation(data, tmp_path):
+    recipe, model = Recipe(steps=3, batch_size=2, eval_batch_size=3), network(data.num_classes)
+    found = train(model, data, recipe, seed=0, predict=(2, 5)).predicted
+    assert set(found) == {2, 5}
+    for number, classes in found.items():
+        assert classes.dtype == torch.uint8
+        assert np.array_equal(classes, predicted(model, data.val, number))
+    # A training that was stopped after its last step, and before its evaluation, gives them, too.
+    checkpoints = Checkpoints(tmp_path / "checkpoint.pt", {})
+    train(network(data.num_classes), data, recipe, seed=0, checkpoints=checkpoints)
+    resumed = train(network(data.num_classes, 1), data, recipe, seed=0, checkpoints=checkpoints, predict=(2, 5))
+    assert torch.equal(resumed.predicted[5], found[5])
+
+
+def test_classes_of_labels_of_another_size_have_that_size(data):
+    labels = [torch.zeros(20 + k, 30, dtype=torch.uint8) for k in range(len(data.val))]
+    flat = Ragged(torch.cat([label.flatten() for label in labels]), tuple(tuple(label.shape) for label in labels))
+    split, kept = Split(data.val.images, flat, data.val.size), {4: torch.empty(0)}
+    evaluate(network(data.num_classes), split, data.num_classes, batch_size=3, predicted=kept)
+    assert kept[4].shape == (24, 30)
 
 
 def test_training_learns(data):

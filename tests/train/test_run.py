@@ -348,3 +348,14 @@ def test_bad_input_is_refused_before_anything_is_written(bad, message):
     with pytest.raises(UserError, match=message):
         trained(**bad)
     assert not Path("runs").exists()
+
+
+def test_a_run_by_code_of_ones_own_that_was_changed_since_is_another_run():
+    code, short = Path("mine.py"), {"recipe": {**RECIPE, "steps": 2}}
+    code.write_text("from nasseg.families.regseg import RegSegArch\n\nclass Mine(RegSegArch):\n    pass\n")
+    given = {"data": "scenes", "data_options": SCENES, "overrides": TINY, **short}
+    (result,) = train_address("mine.py:Mine", **given).results
+    assert result.arch["family"] == "mine.py:Mine"
+    code.write_text(code.read_text() + "# changed\n")
+    with pytest.raises(UserError, match=r"is another run's \(own code.mine.py:Mine: it has '\w+', now '\w+'\)"):
+        train_address("mine.py:Mine", **given)

@@ -1,16 +1,18 @@
 """What every training shares: one start from a seed and from weights, and failures that are said with their fault."""
 
+import signal
+
 import pytest
 import torch
 
 from nasseg.data.dataset import load_data
-from nasseg.errors import BrokenDeviceError, Fault, UserError
+from nasseg.errors import BrokenDeviceError, CrowdedDeviceError, Fault, UserError
 from nasseg.families import make_arch
 from nasseg.measure.latency.device_lock import DeviceLock
 from nasseg.train import session
 from nasseg.train.loop import Diverged, Scores
 from nasseg.train.recipe import Recipe
-from nasseg.train.session import Failed, failures, train_network
+from nasseg.train.session import Failed, failures, train_network, working
 from nasseg.train.weights import save_weights
 
 DATA = load_data("scenes", size=(32, 64), train=4, val=2)
@@ -65,7 +67,9 @@ CUDA = [
 NO_MEMORY = [
     "CUDA error: out of memory",
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDA driver error: out of memory",
     "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
 ]
 
 
@@ -82,6 +86,55 @@ def test_memory_that_cuda_lacks_is_about_the_network(kind, text):
     with pytest.raises(Failed) as caught, failures():
         raise kind(text)
     assert caught.value.fault is Fault.OUT_OF_MEMORY
+
+
+def test_memory_that_others_hold_is_not_about_the_network(two_gpus):
+    with pytest.raises(Failed), failures(device="cuda"):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    two_gpus.free = 10
+    with pytest.raises(CrowdedDeviceError, match="other processes hold 60%"), failures(device="cuda"):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_capture_that_fails_for_memory_is_about_the_process():
+    with pytest.raises(BrokenDeviceError), failures():
+        raise BrokenDeviceError("the network cannot be captured: CUDA error: out of memory")
+
+
+@pytest.mark.parametrize("asked", [None, False, True])
+def test_the_recipe_says_whether_factors_are_rounded(monkeypatch, asked):
+    """torch's own default is to round those of convolutions."""
+    flags = torch.backends.cudnn, torch.backends.cuda.matmul
+    before, seen = [flag.allow_tf32 for flag in flags], []
+
+    def look(*_arguments, **_options):
+        seen.extend(flag.allow_tf32 for flag in flags)
+        return Scores(miou=50.0, pixel_accuracy=60.0, class_iou={})
+
+    monkeypatch.setattr(session, "train", look)
+    arch = make_arch("regseg", width=0.25, dilations="(1,1)")
+    with working("cpu", 1) as guard:
+        assert [flag.allow_tf32 for flag in flags] == [False, False]
+        train_network(arch, DATA, Recipe(tf32=asked), seed=0, guard=guard)
+    assert seen == [bool(asked)] * 2
+    assert [flag.allow_tf32 for flag in flags] == before
+    assert Recipe(tf32=None).hash == Recipe().hash != Recipe(tf32=True).hash
+
+
+def test_a_signal_is_heeded_where_a_step_ends_and_leaves_the_lock_to_what_must_be_done():
+    done = []
+    with working("cpu", 1) as guard:
+
+        def step():
+            with guard():
+                signal.raise_signal(signal.SIGTERM)
+                done.append("step")
+
+        with pytest.raises(KeyboardInterrupt):
+            step()
+        with guard():
+            done.append("checkpoint")
+    assert done == ["step", "checkpoint"]
 
 
 @pytest.mark.parametrize("error", [UserError("no data"), OSError("full"), RuntimeError("a fault"), KeyboardInterrupt()])

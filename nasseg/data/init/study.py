@@ -17,7 +17,8 @@ _SMALL = 200  # pixels; images with a shorter side than this are searched with n
 _SMALLEST, _LARGEST = 64, 2_048  # sides that networks see
 _EPOCHS, _FEWEST, _MOST = 60, 200, 4_000  # steps of a whole training
 _EXTRA = 1.3  # of the time of the steps: evaluation, latency and costs
-_TRIALS, _SHARE = 72, 19 / 72  # by halving, 72 trials train as much as 19 networks to the end
+_TRIALS = 36
+_FIRST, _SHARE = 8, 0.42  # networks that are all trained to the end, and what each later one takes by hedged halving
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,12 @@ def _training(step: float, images: int, batch: int, workers: int, hours: float) 
     """Return the longest training that the hours allow, up to _EPOCHS; if that is too short, fewer trials."""
     wanted = min(_MOST, max(_FEWEST, round(_EPOCHS * images / batch)))
     for trials in (_TRIALS, _TRIALS // 2, _TRIALS // 4):
-        affordable = hours * 3600 * workers / (trials * _SHARE * step * _EXTRA)
+        whole = _FIRST + (trials - _FIRST) * _SHARE  # trainings to the end that cost as much
+        affordable = hours * 3600 * workers / (whole * step * _EXTRA)
         if affordable >= _FEWEST or trials == _TRIALS // 4:
             break
     steps = max(90, min(wanted, round(affordable, -1)))
-    return _Training(int(steps), trials, trials * _SHARE * steps * step * _EXTRA / workers / 3600)
+    return _Training(int(steps), trials, whole * steps * step * _EXTRA / workers / 3600)
 
 
 def _text(
@@ -154,7 +156,10 @@ def _text(
         f"objectives: [miou, macs, latency_ms]\n{limits}"
         f"recipe: {{steps: {steps}, batch_size: {batch}, crop_size: {list(_crop(size))}, scale_range: [0.75, 1.5],\n"
         f"         jitter: 0.2, warmup_steps: {steps // 10}, ema_decay: 0.98}}\n"
-        f"halving: {{rungs: [{steps // 9}, {steps // 3}], factor: 3}}  # steps; the best third of a rung goes on\n"
+        "sampler: ehvi  # looks at the networks' graphs, see reports/replay\n"
+        "# Steps; the best third of a rung goes on. Half of the compute goes to networks that are trained to the end\n"
+        "# whatever their rungs say, all of it where rungs rank badly.\n"
+        f"halving: {{rungs: [{steps // 9}, {steps // 3}], factor: 3, straight: 0.5}}\n"
         f"latency: {{device: {machine.device}, threads: 1}}\n"
         f"trials: {training.trials}\n"
         f"hours: {wishes.hours or HOURS:g}\n"

@@ -13,6 +13,7 @@ import torch
 from nasseg.errors import UserError
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.backends import SLOW_TO_BUILD, Buildable, Run, check_protocol, clock_mhz, numerics, runner
+from nasseg.measure.latency.gpu import WARM_UP_SECONDS, Seen, Watch, free_memory, measure_energy, on_gpu
 from nasseg.measure.latency.reference import ReferenceArch
 from nasseg.measure.latency.target import measure_on_target
 from nasseg.records import IN_TURNS, Latency, LatencyProtocol
@@ -39,6 +40,7 @@ def measure_latency(
     reference_ms: float | None = None,
     patience: float = 0.0,
     tell: Callable[[str], None] = lambda _line: None,
+    energy: bool = False,
 ) -> Latency:
     """Return the latency of an arch's inference form, in milliseconds a batch.
 
@@ -46,7 +48,7 @@ def measure_latency(
     that keeps others off the device. A disturbed attempt is repeated, twice at once and then after growing pauses of at
     most `patience` seconds in all; `tell` is called with a line for each. If none is quiet, the least disturbed one is
     kept and marked; with a reference all are pooled, for errors even out. reference_ms: the reference network's time in
-    the study.
+    the study. energy: also measure the energy of an image, on a GPU.
 
     Raises:
         UserError: the device, backend or precision is not available here.
@@ -66,9 +68,26 @@ def measure_latency(
                 attempts.append(attempt(build, protocol, reference_ms))
             if attempts[-1].disturbance <= 1:
                 break
-    if attempts[-1].disturbance <= 1:
-        return attempts[-1].latency(protocol)
-    return replace(_pooled(attempts).latency(protocol), disturbed=True)
+        if attempts[-1].disturbance <= 1:
+            found = attempts[-1].latency(protocol)
+        else:
+            found = replace(_pooled(attempts).latency(protocol), disturbed=True)
+        if energy and on_gpu(protocol.device):
+            with exclusive():
+                found = _with_energy(found, build)
+    return found
+
+
+def _with_energy(latency: Latency, build: Callable[[], Pair]) -> Latency:
+    """Return a latency with the energy of an image, on a GPU that the caller holds alone."""
+    protocol = latency.protocol
+    run, _ = build()
+    _warm_up(run, protocol, protocol.warmup)
+    watch = Watch(protocol.device)
+    energy, doubts = measure_energy(run, protocol, latency.p50_ms), watch.seen().doubts
+    del run
+    free_memory(protocol.device)
+    return replace(latency, energy=energy, disturbed=latency.disturbed or max(doubts.values(), default=0.0) > 1)
 
 
 def _pooled(attempts: list["Attempt"]) -> "Attempt":
@@ -87,13 +106,15 @@ def _pooled(attempts: list["Attempt"]) -> "Attempt":
 def builder(arch: Buildable, protocol: LatencyProtocol) -> Callable[[], Pair]:
     """Return a function that builds a network and, where they are timed in turns, the reference beside it.
 
-    It builds once, or anew for each call where an attempt spreads over several builds. Building works on the device.
+    It builds once, or anew for each call where an attempt spreads over several builds; on a GPU too, where many
+    networks and their graphs would fill the memory, but for what takes long to build. Building works on the device.
     """
 
     def build() -> Pair:
         return runner(arch, protocol), reference_runner(protocol) if protocol.rule == IN_TURNS else None
 
-    return build if _builds(protocol) > 1 else cache(build)
+    anew = _builds(protocol) > 1 or (on_gpu(protocol.device) and protocol.backend not in SLOW_TO_BUILD)
+    return build if anew else cache(build)
 
 
 def reference_runner(protocol: LatencyProtocol) -> Run:
@@ -144,7 +165,7 @@ class Attempt:
     """Seconds of each replicate [n]; wall over CPU time; clocks before and after.
 
     reference_seconds: the reference network's median in the round of each replicate [n], where it was timed in turns.
-    reference_ms: its time in the study, where that is known.
+    reference_ms: its time in the study, where that is known. gpu: what was seen of it, on a GPU.
     """
 
     seconds: np.ndarray
@@ -152,6 +173,7 @@ class Attempt:
     clocks_mhz: tuple[float, float] | None
     reference_seconds: np.ndarray | None = None
     reference_ms: float | None = None
+    gpu: Seen | None = None
 
     @property
     def ms(self) -> np.ndarray:
@@ -191,12 +213,15 @@ class Attempt:
 
     @property
     def _doubts(self) -> dict[str, float]:
+        slower = {f"{self.drift:.1f} times slower than when the study began": self.drift / MAX_DRIFT}
+        if self.gpu is not None:
+            return {**self.gpu.doubts_of(self.ms), **slower}
         p25, p50, p75 = np.percentile(self.ms, [25, 50, 75])
         spread = float((p75 - p25) / p50)
         return {
             f"load {self.load:.1f}": self.load / MAX_WALL_OVER_CPU,
             f"its times lie {spread:.0%} apart": spread / MAX_SPREAD,
-            f"{self.drift:.1f} times slower than when the study began": self.drift / MAX_DRIFT,
+            **slower,
         }
 
     def latency(self, protocol: LatencyProtocol) -> Latency:
@@ -204,7 +229,7 @@ class Attempt:
         reference_ms = (self.reference_ms or self._reference_now) if self.reference_seconds is not None else None
         return Latency(
             protocol=protocol,
-            environment=environment(),
+            environment=environment(protocol.device),
             p50_ms=p50,
             p90_ms=p90,
             p99_ms=p99,
@@ -224,9 +249,16 @@ def attempt(build: Callable[[], Pair], protocol: LatencyProtocol, reference_ms: 
     """Run warm-up and replicates, in turns with a reference if there is one, on a device that the caller holds alone.
 
     build: as of `builder`. One eager thread of a CPU is timed by its CPU time where there is a reference, by the wall
-    clock where not.
+    clock where not. On a GPU nothing is kept of the networks.
     """
-    before = clock_mhz(protocol.device)
+    try:
+        return _attempt(build, protocol, reference_ms)
+    finally:
+        free_memory(protocol.device)
+
+
+def _attempt(build: Callable[[], Pair], protocol: LatencyProtocol, reference_ms: float | None) -> Attempt:
+    before, watch = clock_mhz(protocol.device), None
     builds = _builds(protocol)
     times: list[tuple[np.ndarray, np.ndarray]] = []
     beside: list[np.ndarray] = []
@@ -234,20 +266,30 @@ def attempt(build: Callable[[], Pair], protocol: LatencyProtocol, reference_ms: 
         run, reference = build()
         for each in (run, reference):
             if each:
-                _burst(each, protocol, -(-protocol.warmup // builds), 0.0)
+                _warm_up(each, protocol, -(-protocol.warmup // builds))
+        if on_gpu(protocol.device):
+            watch = Watch(protocol.device)
         if reference is None:
             times.append(_burst(run, protocol, protocol.min_replicates, protocol.min_seconds))
         else:
             for wall_and_cpu, median in _rounds(run, reference, protocol, ROUNDS // builds):
                 times.append(wall_and_cpu)
                 beside.append(np.full(len(wall_and_cpu[0]), median))
-    after = clock_mhz(protocol.device)
+    seen, after = watch.seen() if watch else None, clock_mhz(protocol.device)
     wall, cpu = (np.concatenate(part) for part in zip(*times, strict=True))
     load = float(wall.sum() / cpu.sum()) if _one_thread(protocol) else 1.0
-    clocks = None if before is None or after is None else (before, after)
+    clocks = seen.clocks_mhz if seen else None if before is None or after is None else (before, after)
     if not beside:
-        return Attempt(wall, load, clocks)
-    return Attempt(cpu if _one_thread(protocol) else wall, load, clocks, np.concatenate(beside), reference_ms)
+        return Attempt(wall, load, clocks, gpu=seen)
+    seconds = cpu if _one_thread(protocol) else wall
+    return Attempt(seconds, load, clocks, np.concatenate(beside), reference_ms, seen)
+
+
+def _warm_up(run: Run, protocol: LatencyProtocol, runs: int) -> None:
+    begin = time.perf_counter()
+    _burst(run, protocol, runs, 0.0)
+    while on_gpu(protocol.device) and time.perf_counter() - begin < WARM_UP_SECONDS:
+        _burst(run, protocol, 1, 0.0)
 
 
 def _rounds(
@@ -266,7 +308,7 @@ def _burst(run: Run, protocol: LatencyProtocol, runs: int, seconds: float) -> tu
 
     A GPU's own clock is read: an event before and after each replicate, which is waited for.
     """
-    cuda = protocol.device.startswith("cuda")
+    cuda = on_gpu(protocol.device)
     once = _by_events if cuda else _by_wall_clock
     if cuda:
         torch.cuda.synchronize(protocol.device)

@@ -2,14 +2,19 @@
 
 A worker enters `computing()` for each step on the device; a latency measurement enters `measuring()` and has the device
 alone. A waiting measurer holds the gate, so no new step starts and it waits for one step at most. Both are file locks:
-the kernel frees them when a process dies, even by SIGKILL.
+the kernel frees them when a process dies, even by SIGKILL. What a process has queued on a GPU is waited for before it
+gives the lock back.
+
+A GPU is one device by its UUID, by whatever number and name a process sees it, and its lock is one for all users of the
+machine. Containers share it if NASSEG_LOCKS names a folder that they share.
 """
 
 import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nasseg.errors import UserError
@@ -22,13 +27,15 @@ class DeviceLock:
     Make one in each process (file descriptors are not shared between them).
 
     Raises:
-        UserError: the folder of the locks cannot be used.
+        UserError: the folder of the locks cannot be used, or torch sees no such GPU.
     """
 
     def __init__(self, device: str, tell: Tell = to_stderr) -> None:
         self._what, self._tell = f"device {device}", tell
-        folder, name = _folder(), _physical(device)
-        self._gate, self._body = (_open(folder / f"{name}.{part}") for part in ("gate", "body"))
+        self._gpu = device if device.partition(":")[0] == "cuda" else None
+        shared, name = self._gpu is not None, _physical(device)
+        folder = _folder(shared)
+        self._gate, self._body = (_open(folder / f"{name}.{part}", shared) for part in ("gate", "body"))
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -41,7 +48,7 @@ class DeviceLock:
         try:
             yield
         finally:
-            fcntl.flock(self._body, fcntl.LOCK_UN)
+            self._give_back(self._body)
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -52,7 +59,7 @@ class DeviceLock:
             try:
                 yield
             finally:
-                fcntl.flock(self._body, fcntl.LOCK_UN)
+                self._give_back(self._body)
         finally:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
 
@@ -63,28 +70,69 @@ class DeviceLock:
     def _take(self, file: int, kind: int) -> None:
         take_lock(file, kind, self._what, self._tell)
 
+    def _give_back(self, file: int) -> None:
+        """Unlock a file once the GPU has done all that this process asked of it."""
+        try:
+            if self._gpu:
+                _wait_for(self._gpu)
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
 
-def _folder() -> Path:
-    """Return the folder of the locks: this user's own, so that no other user can hold them, or lead them elsewhere."""
-    folder = Path(os.environ.get("NASSEG_LOCKS", Path(tempfile.gettempdir()) / f"nasseg-locks-{os.getuid()}"))
+
+def _wait_for(gpu: str) -> None:
+    import torch  # slow to import; a lock of a CPU does not need it
+
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize(gpu)
+
+
+def _folder(shared: bool) -> Path:
+    """Return the folder of the locks.
+
+    A CPU's is this user's own, so that no other user can hold its locks, or lead them elsewhere. A GPU's is one for all
+    users: what another one computes there disturbs as much. There nobody can replace what is another user's.
+    """
+    name = "nasseg-locks" if shared else f"nasseg-locks-{os.getuid()}"
+    said = os.environ.get("NASSEG_LOCKS")
+    folder = Path(said or Path(tempfile.gettempdir()) / name)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = folder.lstat().st_uid
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700, parents=True)
+            if shared and not said:
+                folder.chmod(0o1777)
+        found = folder.lstat()
     except OSError as error:
         raise _unusable(folder, error.strerror or str(error)) from None
     if folder.is_symlink():
         raise _unusable(folder, "it is a symbolic link")
-    if owner != os.getuid():
-        raise _unusable(folder, f"it belongs to another user (uid {owner})")
+    if found.st_uid != os.getuid() and not ((shared or said) and found.st_mode & stat.S_ISVTX):
+        sticky = ", and is not for all of them (chmod 1777)" if shared else ""
+        raise _unusable(folder, f"it belongs to another user (uid {found.st_uid}){sticky}")
     return folder
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, shared: bool) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        if not shared:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        if not os.path.lexists(path):
+            _create_shared(path)
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW)  # O_CREAT is refused for a file of another user's
     except OSError as error:
         why = "is a symbolic link" if path.is_symlink() else f"cannot be opened: {error.strerror}"
         raise _unusable(path.parent, f"{path.name} {why}") from None
+
+
+def _create_shared(path: Path) -> None:
+    """Create a file that all may write to, under its name only once they may; another process may be first."""
+    descriptor, partial = tempfile.mkstemp(dir=path.parent)
+    try:
+        os.fchmod(descriptor, 0o666)
+        with suppress(FileExistsError):
+            os.link(partial, path)
+    finally:
+        os.close(descriptor)
+        os.unlink(partial)
 
 
 def _unusable(folder: Path, why: str) -> UserError:
@@ -92,10 +140,9 @@ def _unusable(folder: Path, why: str) -> UserError:
 
 
 def _physical(device: str) -> str:
-    """Return a name for the physical GPU: the same for processes that number it differently, another for other GPUs."""
-    kind, _, number = device.partition(":")
-    if kind != "cuda":
+    """Return a name for the physical device."""
+    if device.partition(":")[0] != "cuda":
         return device.replace(":", "-")
-    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    place = int(number or 0)
-    return f"cuda-{(visible[place] if place < len(visible) else str(place)).replace('/', '-')}"
+    from nasseg.measure.nvml import uuid_of  # imports torch
+
+    return f"cuda-{uuid_of(device)}"

@@ -19,6 +19,7 @@ from nasseg.errors import MisfitError, UserError
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.backends import Buildable, prepare
 from nasseg.measure.latency.onnx_file import write_onnx
+from nasseg.own_code import check_command
 from nasseg.records import Latency, LatencyProtocol
 
 TIMEOUT_SECONDS = 600.0
@@ -40,8 +41,10 @@ def measure_on_target(
 
     Raises:
         TargetUnreachable: it timed out, could not be started, failed, or its output is malformed.
+        CodeError: a record names the command, and the user has not run it here.
         UserError: it reports that it cannot run this network.
     """
+    check_command(protocol.command)
     with tempfile.TemporaryDirectory(prefix="nasseg-") as folder:
         path = Path(folder) / "model.onnx"
         write_onnx(prepare(arch, protocol), path, protocol.input_size, batch=protocol.batch)

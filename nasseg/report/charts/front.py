@@ -20,7 +20,7 @@ EDGES = ("#0A78B8", "#C45500", "#00825F", "#B25A8D", "#A87000", "#2A84B8")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
 FILL = "rgba(0,114,178,0.08)"
-INK, MUTED, GRID, PUBLISHED = "#1d2733", "#5d6977", "#e7eaee", "#1d2733"
+INK, MUTED, GRID, PUBLISHED, ANSWER = "#1d2733", "#5d6977", "#e7eaee", "#1d2733", "#00649e"
 HALO = ", ".join(["0 0 3px white"] * 3)
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 CONFIG = {
@@ -63,7 +63,8 @@ def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.F
             if kind in ("dominated", "front") or rows_by_group[group]:
                 traces.append(_group(view, across, up, group, index, rows_by_group[group], kind))
     traces.append(_published(view, across, up))
-    traces.append(_scatter(view, across, up, [], "selected", marker=_ring(INK), hoverinfo="skip", showlegend=False))
+    for part, ring in (("answer", _ring(ANSWER, 30)), ("selected", _ring(INK, 21))):
+        traces.append(_scatter(view, across, up, [], part, marker=ring, hoverinfo="skip", showlegend=False))
     layout = figure_layout(axis_layout(across), axis_layout(up))
     return go.Figure(data=traces, layout={**layout, "shapes": limit_shapes(across, "x") + limit_shapes(up, "y")})
 
@@ -249,8 +250,8 @@ def _steps(view: View, x: Axis, y: Axis, rows: list[int], group: int | None) -> 
     )
 
 
-def _ring(colour: str) -> dict[str, Any]:
-    return {"symbol": "circle-open", "size": 21, "color": colour, "line": {"width": 2.2}}
+def _ring(colour: str, size: int) -> dict[str, Any]:
+    return {"symbol": "circle-open", "size": size, "color": colour, "line": {"width": size / 10}}
 
 
 def hover_texts(view: View, rows: Sequence[int] | None = None) -> list[str]:

@@ -3,7 +3,9 @@
 import base64
 import gzip
 import hashlib
+import io
 import json
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from string import Template
@@ -36,8 +38,24 @@ def packed(content: str) -> str:
     return base64.b64encode(gzip.compress(content.encode(), 6, mtime=0)).decode()
 
 
+def packed_list(items: Iterable[Any]) -> str:
+    """Return a block with a list as JSON, made an item at a time: together they may take a hundred megabytes."""
+    block = io.BytesIO()
+    with gzip.GzipFile(fileobj=block, mode="wb", compresslevel=6, mtime=0) as file:
+        between = "["
+        for item in items:
+            file.write(f"{between}{_json(item)}".encode())
+            between = ","
+        file.write(b"[]" if between == "[" else b"]")
+    return base64.b64encode(block.getvalue()).decode()
+
+
 def packed_json(value: Any) -> str:
-    return packed(json.dumps(value, allow_nan=False, separators=(",", ":")))
+    return packed(_json(value))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 @cache

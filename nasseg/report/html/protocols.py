@@ -14,7 +14,8 @@ def cost_protocol(p: CostProtocol) -> str:
 def latency_protocol(p: LatencyProtocol) -> str:
     how = f"{p.device}, {p.precision}, {p.backend}, {p.memory_format.replace('_', ' ')}, batch {p.batch}, {p.form} form"
     threads = f"{p.threads} thread{'s' if p.threads != 1 else ''}"
-    runs = f"at least {p.min_replicates} runs and {p.min_seconds:g} s after {p.warmup} to warm up"
+    warm = f"{p.warmup} to warm up" + (", half a second at least" if p.device.startswith("cuda") else "")
+    runs = f"at least {p.min_replicates} runs and {p.min_seconds:g} s after {warm}"
     return f"{how}, {threads}; {_size(p.input_size)}, {p.num_classes} classes; {runs}; {p.rule}"
 
 
@@ -24,6 +25,6 @@ def accuracy_protocol(p: AccuracyProtocol) -> str:
 
 
 def environment(e: Environment) -> str:
-    machine = f"{e.cpu}, {e.cores} cores" + (f", {e.gpu}" if e.gpu else "")
+    machine = f"{e.cpu}, {e.cores} cores" + (f", {e.device('cuda')}" if e.gpu else "")
     code = f"nasseg {e.nasseg}" + (f" ({e.commit[:10]})" if e.commit else "")
     return f"{machine}; {e.system}; Python {e.python}, torch {e.torch}, {code}"

@@ -297,9 +297,10 @@ DISTURBED = "timed beside other work: the latency is doubtful"
 
 
 def over_words(record: StudyRecord, breach: Breach) -> str:
-    """Describe a broken limit for readers: "multiply-adds 150 M, over the limit of 60 M"."""
+    """Describe a broken limit, or budget, for readers: "multiply-adds 150 M, over the limit of 60 M"."""
     figure, side = figure_in(record, breach.name), "over" if breach.side == "max" else "under"
-    return f"{figure.label} {figure.text(breach.value)}, {side} the limit of {figure.text(breach.bound)}"
+    kind = "limit" if breach.bound in record.limits.get(breach.name, {}).values() else "budget"
+    return f"{figure.label} {figure.text(breach.value)}, {side} the {kind} of {figure.text(breach.bound)}"
 
 
 def _half(trial: TrialRow) -> float | None:

@@ -31,11 +31,12 @@ from nasseg.report.numbers.content import BUDGETS, rows_shown
 from nasseg.report.numbers.front_view import History, View, box_of, family_of, finished_rows, histories_of, view_of
 from nasseg.report.numbers.sample_trials import MOST_TRIALS, thinned
 from nasseg.report.pages.study_page import about, front_data, table_data, whole_page
-from nasseg.report.parts import summary, tables
+from nasseg.report.parts import predictions, summary, tables
 from nasseg.report.parts.filters import filter_controls
 from nasseg.report.parts.network_panel import published_detail, trial_detail
 from nasseg.report.sections import every_trial, origin, search_history
 from nasseg.report.sections.front import front_section
+from nasseg.report.sections.front_table import table_section
 
 
 def render_several(records: Sequence[StudyRecord], shared: bool = False) -> str:
@@ -83,8 +84,8 @@ class Several:
             kicker=f"{len(self.records)} studies compared",
             question=" / ".join(dict.fromkeys(record.question.strip() for record in self.records)),
             about=about(max(r.created for r in self.records), sum(map(len, self.view.front.values()))),
-            headline=text(self.headline(), self.tiles()),
             sections=text(
+                summary.summary_section(self.headline(), self.tiles()),
                 section("comparable", "Which figures compare", *self.comparable()),
                 self.front() if finished else None,
                 every_trial.trials_section() if finished else None,
@@ -102,6 +103,7 @@ class Several:
                 "population": None,
             },
             details=self.details(),
+            pictures=self.pictures(),
             table=table_data(self.records, frame[["study", *(c for c in frame if c != "study")]]),
         )
 
@@ -165,16 +167,16 @@ class Several:
         marks = [text(summary.swatch(*mark(i)), letter) for i, letter in enumerate(self.letters)]
         studies = {row: marks[i] for i, name in enumerate(self.names) for row in self.view.front[name]}
         levels = {name: choice["levels"] for name, choice in self.choices().items()}
-        return front_section(
+        chart = front_section(
             self.view,
             list(self.choices()),
             guide="guide_several.html",
             legend=summary.group_legend(self.view, done),
             filters=filter_controls(figures_of(self.merged, self.view), levels),
             thinned=summary.thinned_note(self.merged, _merged(self.parts, self.letters)),
-            table=tables.front_table(self.merged, self.view, studies=studies),
-            certainty=tables.doubts_note(self.merged, self.view),
         )
+        table = tables.front_table(self.merged, self.view, studies=studies)
+        return text(chart, table_section(table, tables.doubts_note(self.merged, self.view)))
 
     def hypervolume(self) -> list[Html]:
         histories = next(h for h in self.histories if h)
@@ -269,6 +271,11 @@ class Several:
             origin.provenance(record),
         ]
         return tag("details", tag("summary", self.names[index]), *parts, open=index == 0)
+
+    def pictures(self) -> dict[str, Any]:
+        pairs = [(record.examples, trial) for record in self.shown for trial in record.trials]
+        rows = {row: known[trial.number] for row, (known, trial) in enumerate(pairs) if trial.number in known}
+        return predictions.data(rows)
 
     def details(self) -> list[dict[str, Any]]:
         found = []

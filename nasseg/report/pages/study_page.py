@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,14 +12,14 @@ from nasseg.analyse.trials import on_front, outcome
 from nasseg.records import StudyRecord
 from nasseg.report.charts.front import CONFIG, axis_layout, axis_title, front_template, hover_texts, limit_shapes
 from nasseg.report.html.markup import Html, tag, text
-from nasseg.report.html.one_file import fill, library, packed, packed_json, policy, resource, scripts_in
+from nasseg.report.html.one_file import fill, library, packed, packed_json, packed_list, policy, resource, scripts_in
 from nasseg.report.html.scripts import bundle
 from nasseg.report.numbers import certainty
 from nasseg.report.numbers.all_trials import all_trials
 from nasseg.report.numbers.columns import choices_of, rows_data
 from nasseg.report.numbers.content import Content, content_of
 from nasseg.report.numbers.front_view import View
-from nasseg.report.parts import summary, tables
+from nasseg.report.parts import predictions, tables
 from nasseg.report.parts.network_panel import BETTER, published_detail, trial_detail
 from nasseg.report.sections import SECTIONS, Section
 
@@ -40,15 +40,17 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
         kicker="Design-space search",
         question=record.question.strip(),
         about=about(record.created, len(tables.front_rows(shown, view))),
-        headline=text(summary.headline(record, shown, view), summary.tiles(record, shown, view)),
         sections=text(*sections.values()),
         payload=payload(content, sections),
         details=_details(content),
+        pictures=_pictures(content),
         table=table_data([record], all_trials(record)),
     )
 
 
-def whole_page(shared: bool, *, payload: object, details: object, table: str, **parts: str) -> str:
+def whole_page(
+    shared: bool, *, payload: object, details: Iterable[object], pictures: object, table: str, **parts: str
+) -> str:
     """Return the page around its parts, with the script and its data."""
     script = bundle(*scripts_in("sections"), "page.js")
     plotly, code = ("", None) if shared else library()
@@ -58,7 +60,8 @@ def whole_page(shared: bool, *, payload: object, details: object, table: str, **
         style=stylesheet(),
         library=tag("script", Html(plotly), type="text/plain", id="library", data_src=LIBRARY if shared else None),
         payload=Html(packed_json(payload)),
-        details=Html(packed_json(details)),
+        details=Html(packed_list(details)),
+        pictures=Html(packed_json(pictures)),
         table=Html(packed(table)),
         script=Html(script),
         **parts,
@@ -135,12 +138,18 @@ def front_data(name: str, view: View) -> dict[str, Any]:
     }
 
 
-def _details(content: Content) -> list[dict[str, Any]]:
-    """Return the panel's data for each row: trials in their order, then published networks."""
+def _details(content: Content) -> Iterator[dict[str, Any]]:
+    """Yield the panel's data for each row: trials in their order, then published networks."""
     shown = content.shown
     trials = {trial.number: trial for trial in shown.trials}
-    details = []
     for row, (trial, front) in enumerate(zip(shown.trials, on_front(shown).tolist(), strict=True)):
         sure = certainty.group(content.certainty, trial, row) if outcome(trial) == "finished" else None
-        details.append(trial_detail(shown, trial, front, sure, trials))
-    return details + [published_detail(shown, point) for point in shown.published]
+        yield trial_detail(shown, trial, front, sure, trials)
+    yield from (published_detail(shown, point) for point in shown.published)
+
+
+def _pictures(content: Content) -> dict[str, Any]:
+    """Return what networks predict, for each row that has it."""
+    examples = content.record.examples
+    rows = {row: examples[t.number] for row, t in enumerate(content.shown.trials) if t.number in examples}
+    return predictions.data(rows)

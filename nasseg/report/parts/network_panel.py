@@ -136,6 +136,7 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
         figures = [("median", t.p50_ms, "ms"), ("p90", t.p90_ms, "ms"), ("p99", t.p99_ms, "ms")]
         figures += [("interquartile range", t.iqr_ms, "ms")] if t.iqr_ms is not None else []
         figures += [("runs", t.n, "")]
+        figures += [(f"energy of an image, {t.energy.rule}", t.energy.mj, "mJ")] if t.energy else []
         if SEARCHED_MS in trial.extra:
             figures += [("median in the search, before it was timed again", trial.extra[SEARCHED_MS], "ms")]
         if t.ratio is not None and t.reference_ms is not None:

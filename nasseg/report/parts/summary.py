@@ -69,6 +69,10 @@ def tiles(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
     return tag("div", *cards, class_="tiles")
 
 
+def summary_section(*parts: Html) -> Html:
+    return tag("section", *parts, aria_label="Summary")
+
+
 def thinned_note(shown: StudyRecord, record: StudyRecord) -> Html | None:
     """Return a note on the sample, for a study that is too large for one page; None for others."""
     if len(shown.trials) == len(record.trials):
@@ -98,7 +102,7 @@ def group_legend(view: View, finished: Sequence[int]) -> Html:
     known = ([name for name in view.axes if view.columns[name][row] is not None] for row in view.published)
     if any(len(names) > 1 for names in known):  # a star needs two figures
         entries.append(_key(swatch(PUBLISHED, "star", hollow=True), "published", None, data_group="published"))
-    return text(tag("div", *entries, class_="legend script"), _key_of_marks())
+    return tag("div", *entries, class_="legend script")
 
 
 _PARTS = {  # of the chart, each with the path of its sign and what it means
@@ -109,16 +113,16 @@ _PARTS = {  # of the chart, each with the path of its sign and what it means
     "spread": ("M1 7h12", "middle half of a latency's runs"),
     "limit": ("M7 0v3.5m0 2v3.5m0 2v3", "limit of the study"),
     "budget": ("M7 0v14", "your budget"),
+    "answer": ("ring", "the best network within it"),
 }
 
 
-def _key_of_marks() -> Html:
+def key_of_marks() -> Html:
     """Explain marks and lines; the script shows what the chart has."""
     entries = []
     for part, (sign, meaning) in _PARTS.items():
-        path = tag(
-            "path", d=_SHAPES["circle"] if sign in ("circle", "pale", "hollow") else sign, class_=sign.split()[0]
-        )
+        shape = _SHAPES["circle"] if sign in ("circle", "pale", "hollow", "ring") else sign
+        path = tag("path", d=shape, class_=sign.split()[0])
         drawn = tag("svg", path, viewBox="0 0 14 14", width=14, height=14, aria_hidden="true")
         entries.append(tag("span", drawn, tag("span", meaning), data_part=part))
     return tag("div", *entries, id="key", class_="note script")

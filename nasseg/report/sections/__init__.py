@@ -9,17 +9,19 @@ from typing import Any
 
 from nasseg.report.html.markup import Html
 from nasseg.report.numbers.content import Content
+from nasseg.report.parts import answer
 from nasseg.report.sections import (
-    budget,
     cheap_figures,
     every_trial,
     finished,
     front,
+    front_table,
     measured_again,
     origin,
     population,
     search_history,
     since,
+    totals,
 )
 
 
@@ -34,10 +36,11 @@ class Section:
 
 SECTIONS = (  # in the page's order
     Section(since.write),
+    Section(front.write, "budget", answer.data),
+    Section(totals.write),
     Section(finished.write),
     Section(measured_again.write),
-    Section(budget.write, "budget", budget.data),
-    Section(front.write, "paper", front.data),
+    Section(front_table.write, "paper", front_table.data),
     Section(every_trial.write, "trials", every_trial.data),
     Section(population.write, "population", population.data),
     Section(cheap_figures.write),

@@ -1,51 +1,58 @@
-"""The front: the chart with its controls and filter, the panel, and the table below."""
+"""The first of the page: the answer to a budget beside the chart of the front, with its controls, filter and legend."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from nasseg.analyse.parameters import Population
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill, resource
-from nasseg.report.numbers import certainty
 from nasseg.report.numbers.content import Content
 from nasseg.report.numbers.front_view import View
-from nasseg.report.parts import filters, for_paper, summary, tables
+from nasseg.report.parts import filters, summary
+from nasseg.report.parts.answer import answer_beside
+
+GUIDE = "How to read this chart"
 
 
 def write(content: Content) -> Html | None:
     """Return the section; None before a network is measured."""
     if not content.view.drawn:
         return None
-    shown, view, sure = content.shown, content.view, content.certainty
-    early = any(view.unfinished.values())
-    none = tag("p", "No network has finished yet: cost and latency are measured before training.", class_="note")
+    finished = bool(content.histories)
     return front_section(
-        view,
+        content.view,
         list(map(str, content.networks.choices)),
-        legend=summary.legend(view, content.record),
+        answer=answer_beside(content) if finished else None,
+        guide="guide.html" if finished else "guide_unfinished.html",
+        legend=summary.legend(content.view, content.record),
         filters=filters.filter_controls(content.figures, levels_of(content.networks)),
-        thinned=summary.thinned_note(shown, content.record),
-        guide="guide_unfinished.html" if early else "guide.html",
-        table=none if early else tables.front_table(shown, view, sure.chances),
-        certainty=text(tables.doubts_note(shown, view), tag("p", certainty.note(sure, shown), class_="note")),
+        thinned=summary.thinned_note(content.shown, content.record),
     )
 
 
-def data(content: Content) -> dict[str, Any]:
-    """Return what the script copies for a paper."""
-    record = content.record
-    return {"study": record.name, "latex": for_paper.latex_front(record), "bibtex": for_paper.bibtex(record)}
-
-
-def front_section(view: View, parameters: Sequence[str], *, guide: str = "guide.html", **parts: Html | None) -> Html:
-    """Return the section of these parts. guide: the file of what the panel says before a network is chosen."""
+def front_section(
+    view: View,
+    parameters: Sequence[str],
+    *,
+    answer: Html | None = None,
+    guide: str = "guide.html",
+    **parts: Html | None,
+) -> Html:
+    """Return the section of these parts. guide: a file, in the panel where there is no answer."""
     axes = {"x": "Across", "y": "Upwards", "z": "Third"}
     selects = {f"{letter}_axis": summary.axis_select(view, parameters, letter, title) for letter, title in axes.items()}
     heading = "Cost and latency so far" if any(view.unfinished.values()) else "The front"
-    filled = {name: text(part) for name, part in parts.items()}
-    colour = summary.colour_select(view, parameters)
-    files = {"guide": Html(resource(guide)), "save": Html(resource("save_figure.html"))}
-    return Html(fill("front.html", heading=heading, colour=colour, **files, **selects, **filled))
+    said = Html(resource(guide))
+    beside = {
+        "answer": answer,
+        "save": Html(resource("save_figure.html")),
+        "key": summary.key_of_marks(),
+        "panel": None if answer else text(tag("h3", GUIDE), said),
+        "below": tag("details", tag("summary", GUIDE), said, class_="note") if answer else None,
+    }
+    filled = {name: text(part) for name, part in {**beside, **parts}.items()}
+    return Html(
+        fill("front.html", heading=heading, colour=summary.colour_select(view, parameters), **selects, **filled)
+    )
 
 
 def levels_of(networks: Population) -> dict[str, list[str]]:

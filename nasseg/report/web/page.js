@@ -3,7 +3,7 @@
 import { Columns } from "./charts/columns.js";
 import { Front } from "./charts/front.js";
 import { walkMarks } from "./charts/marks.js";
-import { Budget } from "./choices/budget.js";
+import { Answer } from "./choices/answer.js";
 import { Filter } from "./choices/filter.js";
 import { byId, el, sortBy } from "./lib/dom.js";
 import { csvOf, jsonOf, save } from "./lib/download.js";
@@ -13,6 +13,7 @@ import { onPaper } from "./lib/paper.js";
 import { beginSections } from "./lib/sections.js";
 import { Compare } from "./network/compare.js";
 import { panelOf } from "./network/panel.js";
+import { predictionsOf } from "./network/predictions.js";
 
 async function start() {
   document.body.dataset.ready = "yes";
@@ -33,13 +34,13 @@ async function start() {
   const columns = new Columns(data);
   const filter = new Filter(data, columns, () => {
     front.draw(false);
-    budget?.update();
+    answer?.update();
     for (const line of tableRows) line.hidden = !filter.keeps(rowOf(line));
     for (const { draw } of sections) draw?.();
   });
   let front = null; // drawn once, with the budget in it
-  const budget = byId("budget-slider") && new Budget(data, filter, (figure, value) => front?.setBudget(figure, value));
-  front = new Front(data, columns, filter, budget && [budget.figure, budget.budget]);
+  const answer = byId("answer") && new Answer(data, filter, (figure, value, row) => front?.setBudget(figure, value, row));
+  front = new Front(data, columns, filter, answer && [answer.figure, answer.budget], answer?.row);
 
   let opened = null, compare = null;
   const mark = () => front.choose(opened === null ? [] : [opened], compare?.rows ?? []);
@@ -57,13 +58,26 @@ async function start() {
   };
   const pickLabel = (row) => (compare?.rows.includes(row) ? "Remove from the comparison" : "Compare");
 
+  // The panel stands where the answer stood.
+  const close = () => {
+    delete document.body.dataset.opened;
+    panel.replaceChildren();
+    opened = null;
+    mark();
+    for (const line of tableRows) line.classList.remove("chosen");
+    remember({ trial: null });
+  };
+
   const open = async (row, jump) => {
     const detail = (await details())[row], pick = el("button", { type: "button", class: "pick" }, pickLabel(row));
     pick.addEventListener("click", () => toggle(row));
     const [title, ...rest] = panelOf(detail);
-    panel.replaceChildren(title, el("p", { class: "actions" }, pick), ...rest);
+    const back = answer && el("button", { type: "button", class: "back" }, "Back to the answer");
+    back?.addEventListener("click", close);
+    panel.replaceChildren(title, el("p", { class: "actions" }, back, " ", pick), ...(await predictionsOf(row)), ...rest);
     panel.scrollTop = 0;
     opened = row;
+    document.body.dataset.opened = "yes";
     mark();
     for (const line of tableRows) line.classList.toggle("chosen", line.id === `trial-${detail.key}`);
     if (detail.key !== undefined) remember({ trial: detail.key });

@@ -96,9 +96,7 @@ class Claiming:
         self.parked.due = False
         for item in list(self.parked.items):
             trial = item.trial
-            if time.monotonic() < item.not_before or self.ended_trials.running(
-                item.key, before=trial.number if trial else None
-            ):
+            if time.monotonic() < item.not_before or self._at_work(item.key, trial.number if trial else None):
                 continue
             self.parked.items.remove(item)
             if trial is None:
@@ -107,13 +105,21 @@ class Claiming:
             elif not self._answered(item, trial):
                 self._go_on(item)
 
+    def _at_work(self, key: str, before: int | None = None) -> bool:
+        """Return whether the network is trained by a trial of an earlier claim, or waits to be."""
+        if self.ended_trials.running(key, before):
+            return True
+        # Whoever is idle takes up what waits, unless it was left to another call or the hours are over.
+        waits = not self.budget.hours_over and key not in self.parked.left
+        return waits and bool(self.ended_trials.waiting(key, before))
+
     def _settle(self, item: Item) -> bool:
         """Answer a candidate from the record if its network is there; park it if the network is being trained."""
         self.ended_trials.sync()
         trial = self.known.answer(item.candidate, item.key)
         if trial is not None:
             self.endings.tell(trial, item)
-        elif self.ended_trials.running(item.key):
+        elif self._at_work(item.key):
             self.parked.items.append(item)
         else:
             return False
@@ -134,7 +140,7 @@ class Claiming:
     def _go_on(self, item: Item) -> None:
         """Queue the next job of a claimed trial; park it if a trial claimed earlier has the same network."""
         assert item.trial is not None
-        if self.ended_trials.running(item.key, before=item.trial.number):
+        if self._at_work(item.key, item.trial.number):
             self.parked.items.append(item)
         elif known_of(item).latency and not self.endings.in_doubt(item):
             self.train(item)

@@ -54,10 +54,17 @@ class EndedTrials:
 
         key: only those of this network. before: only those with a lower number, whose claim is earlier.
         """
+        return self._unfinished(TrialState.RUNNING, key, before)
+
+    def waiting(self, key: str, before: int | None = None) -> list[FrozenTrial]:
+        """Return the trials of a network that waited at the last sync. before: see `running`."""
+        return self._unfinished(TrialState.WAITING, key, before)
+
+    def _unfinished(self, state: TrialState, key: str, before: int | None) -> list[FrozenTrial]:
         return [
             trial
             for trial in self.unfinished
-            if trial.state == TrialState.RUNNING
+            if trial.state == state
             and (not key or trial.user_attrs.get(EVAL_KEY) == key)
             and (before is None or trial.number < before)
         ]

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.analyse.front import pareto_front
 from nasseg.errors import UserError
-from nasseg.families import get_family
+from nasseg.families import get_family, own_code_of
 from nasseg.own_code import of_record
 from nasseg.records import Accuracy, AccuracyProtocol, Measurement, eval_key
 from nasseg.space import Params, Space
@@ -105,6 +105,7 @@ def _point(space: Space, trial: FrozenTrial, code: Mapping[str, str]) -> Params 
         return None
     encoder = {name: value for name, value in settings.items() if name == "encoder"}
     with of_record(code):
+        own_code_of(settings)  # of another version neither the points nor the accuracy would be the same
         defaults = {"family": settings["family"], **get_family(settings["family"]).from_params(encoder).params()}
     return space.locate(settings, defaults, json.loads(trial.user_attrs.get(TRAINING, "{}")))
 

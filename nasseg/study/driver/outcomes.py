@@ -14,7 +14,7 @@ from nasseg.study.propose.latency_screen import Screen, passed_over
 
 FIGURE_FAULTS = 3  # in a row, after which a search stops
 DEVICE_FAULTS = 3  # likewise
-MAX_TRIES = {Fault.WORKER_DIED: MAX_ATTEMPTS, Fault.DEVICE: 2}  # of a job that may not be at fault
+MAX_TRIES = {Fault.WORKER_DIED: MAX_ATTEMPTS, Fault.DEVICE: 2, Fault.CROWDED: 3}  # of a job that may not be at fault
 
 
 @dataclass
@@ -38,8 +38,8 @@ class Outcomes:
 
         Raises:
             UserError: something around the networks failed (data, disk, target), or three jobs in a row failed by the
-                device or a user's own figure. A measurement is stored first. Without one the candidate stays at work,
-                so that `Driver.stop` re-queues it.
+                device or a user's own figure, or one did three times for the memory that others hold. A measurement is
+                stored first. Without one the candidate stays at work, so that `Driver.stop` re-queues it.
         """
         for note in result.notes:
             self.say(note)
@@ -48,9 +48,12 @@ class Outcomes:
         self.without_device = self.without_device + 1 if result.fault is Fault.DEVICE else 0
         if self.without_device == DEVICE_FAULTS:
             raise UserError(f"{result.reason} ({DEVICE_FAULTS} jobs in a row)")
-        item = self.at_work.items.pop(result.candidate, None)
+        item = self.at_work.items.get(result.candidate)
         if item is None:
             return False
+        if result.fault is Fault.CROWDED and item.attempts + 1 == MAX_TRIES[Fault.CROWDED]:
+            raise UserError(result.reason)
+        del self.at_work.items[result.candidate]
         if result.measurement is None:
             self._failed(result, item)
         else:

@@ -1,6 +1,7 @@
 """The work of a worker: one job of one architecture. Jobs and results are plain data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -9,13 +10,14 @@ import torch
 from torch import nn
 
 from nasseg.data.dataset import DataSet
-from nasseg.errors import BrokenDeviceError, Fault, MisfitError, UserError
+from nasseg.errors import BrokenDeviceError, CrowdedDeviceError, Fault, MisfitError, UserError
 from nasseg.families import Arch, arch_of
 from nasseg.figures import Figure, Phase
 from nasseg.measure.cost import measure_cost
 from nasseg.measure.latency.attempts import measure_latency, patience_seconds
 from nasseg.measure.latency.backends import Buildable
 from nasseg.measure.latency.device_lock import DeviceLock
+from nasseg.measure.latency.gpu import free_memory, on_gpu
 from nasseg.measure.latency.in_turns import latency_by_part
 from nasseg.measure.latency.reference import ReferenceArch
 from nasseg.measure.latency.target import TargetUnreachable
@@ -24,8 +26,9 @@ from nasseg.records import Latency, Measurement, digest
 from nasseg.redaction import redact
 from nasseg.study.context import Context
 from nasseg.study.own_figures import add_own
+from nasseg.study.predictions import example_numbers, write_predictions
 from nasseg.study.store.trial_attributes import DEVIATIONS, INIT, WEIGHTS_ERROR, WEIGHTS_SHA256
-from nasseg.study.store.weight_store import CHECKPOINT, LAST, WeightStore
+from nasseg.study.store.weight_store import CHECKPOINT, LAST, PREDICTIONS, WeightStore
 from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.session import Failed, about_the_network, failures, train_network
 from nasseg.train.weights import save_weights
@@ -100,15 +103,27 @@ class Workshop:
         """Do a job. What goes wrong with one candidate is its result, never this process's end.
 
         A UserError is about what is around the candidates (data, files, code); a MisfitError is about this one. After
-        the fault DEVICE this process must end.
+        the fault DEVICE this process must end. Of a GPU's memory nothing is kept for the next job.
         """
+        result = self._result(job)
+        if on_gpu(self.context.device) and result.fault is not Fault.DEVICE:
+            try:
+                with failures(), self.lock.computing():
+                    free_memory(self.context.device)
+            except (Failed, BrokenDeviceError) as error:
+                return _fault(job, Fault.DEVICE, str(error))
+        return result
+
+    def _result(self, job: Job) -> Result:
         try:
-            with failures(), only(self.context.code):
+            with failures(device=self.context.device), only(self.context.code):
                 return getattr(self, f"_{job.kind}")(job)
         except Failed as error:
             return _fault(job, error.fault, str(error))
         except BrokenDeviceError as error:
             return _fault(job, Fault.DEVICE, str(error))
+        except CrowdedDeviceError as error:
+            return _fault(job, Fault.CROWDED, str(error))
         except MisfitError as error:
             return _fault(job, Fault.NETWORK, " ".join(str(error).split())[:300])
         except UserError as error:
@@ -130,25 +145,44 @@ class Workshop:
         arch, before = _arch(job), _known(job)
         protocol = self.context.latency
         try:
-            latency = self._time(arch, job.reference_ms)
+            latency = self._time(arch, job.reference_ms, self.context.energy)
             if protocol.backend == "eager":
                 parts = latency_by_part(arch, protocol, self.latency_lock.measuring, rounds=PART_ROUNDS)
                 latency = replace(latency, parts_ms={name: ms / latency.drift for name, ms in parts.items()})
         except TargetUnreachable as error:
             return _fault(job, Fault.SURROUNDINGS, str(error))
         measurement = replace(before, latency=latency)
-        torch.manual_seed(job.seed)  # for the initial weights, which users' own figures see
-        model = arch.build(self.context.latency.num_classes).eval() if self._own("latency") else None
-        return self._done(job, measurement, "latency", model)
+        if not self._own("latency"):
+            return self._done(job, measurement, "latency", None)
+        with self._alone():
+            torch.manual_seed(job.seed)  # for the initial weights, which users' own figures see
+            model = arch.build(self.context.latency.num_classes).eval()
+            return self._done(job, measurement, "latency", model)
 
     def _reference(self, job: Job) -> Result:
-        latency = self._time(ReferenceArch(), None)
+        latency = self._time(ReferenceArch(), None, False)
         return Result(job.candidate, job.kind, Measurement(arch_id="reference", latency=latency))
 
-    def _time(self, arch: Buildable, reference_ms: float | None) -> Latency:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the device that is timed alone, and work on that of the study."""
+        with self.latency_lock.measuring():
+            if self.latency_lock is self.lock:
+                yield
+            else:
+                with self.lock.computing():
+                    yield
+
+    def _time(self, arch: Buildable, reference_ms: float | None, energy: bool) -> Latency:
         exclusive, patience = self.latency_lock.measuring, self.patience
         found = measure_latency(
-            arch, self.context.latency, exclusive, reference_ms=reference_ms, patience=patience, tell=self.tell
+            arch,
+            self.context.latency,
+            exclusive,
+            reference_ms=reference_ms,
+            patience=patience,
+            tell=self.tell,
+            energy=energy,
         )
         self.patience = patience / 2 if found.disturbed else patience_seconds()
         return found
@@ -176,6 +210,7 @@ class Workshop:
                 on_step=lambda step, loss: self.on_step(job.candidate, step, loss),
                 checkpoints=checkpoints,
                 until=job.until,
+                predict=() if job.until else example_numbers(len(data.val)),
                 init_sha256=context.accuracy.init,
             )
         except OSError as error:
@@ -187,13 +222,18 @@ class Workshop:
             notes[INIT] = trained.loaded[:1]
         model = trained.model.eval()
         accuracy = trained.accuracy(replace(context.protocol_of(job.recipe, job.seed), steps=steps))
-        result = self._done(job, replace(before, accuracy=accuracy), "trained", model)
+        with self.lock.computing():
+            result = self._done(job, replace(before, accuracy=accuracy), "trained", model)
+            model.to("cpu")  # where it is written from
         result = replace(result, notes=tuple(said))
         if job.until:
             return replace(result, extra=notes)
         try:
             notes[WEIGHTS_SHA256] = save_weights(model, folder / LAST)
             store.written(folder / LAST)
+            with self.lock.computing():
+                write_predictions(folder / PREDICTIONS, data, trained.result.predicted)
+            store.written(folder / PREDICTIONS)
             checkpoints.remove()
             store.remove(job.key, CHECKPOINT)
         except OSError as error:  # what was measured is kept

@@ -29,7 +29,7 @@ def open_local(setup: Setup) -> OpenEngine:
         raise UserError("an address and Tune's callbacks belong to the engine ray: give --engine ray")
     DeviceLock(setup.context.device).close()  # said here once, not by each worker
     engine = LocalEngine(setup.context, setup.workers or setup.local_workers, setup.on_step, setup.tell)
-    return OpenEngine(engine, latency_device(setup.context.latency, environment()))
+    return OpenEngine(engine, latency_device(setup.context.latency, environment(setup.context.latency.device)))
 
 
 @dataclass(eq=False)

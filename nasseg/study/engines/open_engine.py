@@ -77,6 +77,6 @@ def _measured(engine: Engine, job: Job, look: Callable[[], None]) -> Measurement
         look()
         if results[0].fault is Fault.SURROUNDINGS:
             raise UserError(results[0].reason)
-        if results[0].fault is not Fault.WORKER_DIED:
+        if results[0].fault not in (Fault.WORKER_DIED, Fault.DEVICE, Fault.CROWDED):
             return results[0].measurement
     return None

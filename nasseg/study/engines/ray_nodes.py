@@ -14,6 +14,7 @@ from nasseg.errors import UserError
 from nasseg.files import cache_folder
 from nasseg.measure.environment import environment
 from nasseg.measure.latency.backends import check_protocol
+from nasseg.measure.latency.gpu import check_energy
 from nasseg.records import Environment, LatencyProtocol
 from nasseg.study.context import Context
 from nasseg.study.store.storage import is_local
@@ -141,6 +142,8 @@ def faults(context: Context, expected: Expected) -> list[str]:
     else:
         try:
             check_protocol(context.latency)
+            if context.energy:
+                check_energy(context.latency)
         except UserError as error:
             found.append(str(error))
     folders = [cache_folder()]
@@ -168,7 +171,8 @@ def latency_device(protocol: LatencyProtocol, where: Environment) -> str:
     """Return the name of the device of latencies; empty if a command takes them, which reports its own."""
     if protocol.backend == "command":
         return ""
-    return f"{where.gpu} on {where.cpu}" if protocol.device.startswith("cuda") else where.cpu
+    device = where.device(protocol.device)
+    return device if device == where.cpu else f"{device} on {where.cpu}"
 
 
 def _names(nodes: Sequence[Node]) -> str:

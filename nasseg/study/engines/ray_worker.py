@@ -97,7 +97,7 @@ class Worker(tune.Trainable):
         if self.faults is None:
             self.faults = faults(context, self.expected)
         found, device = list(self.faults), self.expected.latency_device
-        if job.kind in TIMES and latency_device(context.latency, environment()) != device:
+        if job.kind in TIMES and latency_device(context.latency, environment(context.latency.device)) != device:
             found.append(f"latencies of this search come from {device}, and it has another device: take it out")
         return found
 
@@ -113,7 +113,7 @@ class Worker(tune.Trainable):
 @ray.remote(num_cpus=0, max_retries=0)
 def ask(context: Context, expected: Expected) -> tuple[list[str], str]:
     _go_to(expected.folder)
-    return faults(context, expected), latency_device(context.latency, environment())
+    return faults(context, expected), latency_device(context.latency, environment(context.latency.device))
 
 
 def _go_to(folder: str) -> None:

@@ -223,7 +223,7 @@ def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, c
 def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, more: dict[str, Any]) -> None:
     """Store a finished trial of the sibling: the member's figures with the new latency."""
     assert member.arch is not None
-    measurement = replace(_measured(member), latency=row.middle)
+    measurement = replace(_measured(member), latency=replace(row.middle, energy=_latency(member).energy))
     names = {*USUAL, *(objective.name for objective in searched.objectives), *searched.limits}
     label = str(member.extra.get(PUBLISHED, ""))
     proposal, training = Proposal({}, {}, {}), dict(member.training)
@@ -256,6 +256,8 @@ def _notes(members: list[TrialRow], rows: list[Row]) -> Iterator[str]:
     if disturbed:
         yield f"something else was running in {disturbed} of {total} measurements: wait until it is quiet, and repeat"
     own = {name for one in members for name, entry in _measured(one).custom.items() if entry["phase"] == "latency"}
+    if any(one.energy for one in latencies):
+        own.add("energy_mj")
     if own:
         yield f"not measured again: {', '.join(sorted(own))}"
 
@@ -264,8 +266,7 @@ def _place(latency: Latency) -> str:
     """Return the device of a latency."""
     if latency.protocol.backend == "command":
         return latency.target.get("device", latency.protocol.command)
-    built = latency.environment
-    return (built.gpu if latency.protocol.device.startswith("cuda") else None) or built.cpu
+    return latency.environment.device(latency.protocol.device)
 
 
 def _measured(trial: TrialRow) -> Measurement:

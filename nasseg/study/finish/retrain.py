@@ -226,6 +226,7 @@ class Retraining:
             seed=seed,
             folder=folder,
             family=str(member.arch["family"]),
+            code=self.searched.own_code,
             label=self.recipe.name or self.record.name,
             held_out=self.held_out,
             device=self.device,
@@ -242,7 +243,8 @@ class Retraining:
         if own := self._own_figures(measurement, "trained"):
             model = run.arch.build(self.data.num_classes).eval()
             model.load_state_dict(torch.load(run.folder / "last.pt", map_location="cpu", weights_only=True))
-            measurement, why = add_own(own, model, measurement, self.folder)
+            with self.guard():
+                measurement, why = add_own(own, model, measurement, self.folder)
         values = [value_of(objective.name, measurement) for objective in self.searched.objectives]
         known = [value for value in values if value is not None and math.isfinite(value)]
         attributes = {

@@ -4,6 +4,7 @@ A sibling lies in the storage of its search and is joined with it on arch_id.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from nasseg.measure.environment import environment
@@ -27,7 +28,7 @@ def sibling(
     record = Record.create(source.storage, f"{searched.name}@{purpose}", objectives, whole)
     before = source.attributes()
     kept = {key: before[key] for key in _OF_THE_SEARCH if key in before}  # published networks may come later
-    record.set_attributes({**kept, "environment": vars(environment()), f"{purpose}_of": searched.name, **attributes})
+    record.set_attributes({**kept, "environment": asdict(environment()), f"{purpose}_of": searched.name, **attributes})
     if "created" not in record.attributes():
         record.set_attributes({"created": now()})
     return record

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from nasseg.families import arch_of
 from nasseg.figures import Figure
 from nasseg.measure.cost import measure_cost
+from nasseg.own_code import CodeError
 from nasseg.records import Cost, CostProtocol, Measurement, Size
 from nasseg.space import Params, Space
 from nasseg.study.limits import over_limit
@@ -38,7 +39,7 @@ class Points(Protocol):
         ...
 
     def describe(self, point: Mapping[str, Any]) -> Described | None:
-        """Return what is known of a point; None where it cannot keep a limit."""
+        """Return what is known of a point; None where it cannot keep a limit, or cannot be built."""
         ...
 
 
@@ -60,7 +61,12 @@ class SpacePoints:
 
     def describe(self, point: Mapping[str, Any]) -> Described | None:
         settings = json.dumps(self.space.settings(point), sort_keys=True)
-        cost = cost_of_settings(settings, self.protocol.input_size, self.protocol.num_classes)
+        try:
+            cost = cost_of_settings(settings, self.protocol.input_size, self.protocol.num_classes)
+        except CodeError:  # a file of the user's own, without which no network can be built
+            raise
+        except Exception:  # a candidate's failure must not end the search, whatever its type
+            return None
         built = Measurement(arch_id="", cost=cost)
         if over_limit({name: dict(limit) for name, limit in self.limits.items()}, built):
             return None

@@ -14,7 +14,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.analyse.early_figures import ENOUGH
-from nasseg.analyse.front import Floats, is_dominated, pareto_front
+from nasseg.analyse.front import Floats, is_dominated, pareto_fronts
 from nasseg.analyse.rungs import ranks_badly
 from nasseg.study.store.trial_attributes import (
     CONTINUES,
@@ -42,10 +42,10 @@ def promotion_order(values: Floats, directions: Sequence[str], count: int) -> li
     low, high = (edge(values[left], axis=0) for edge in (np.min, np.max)) if len(left) else (0.0, 1.0)
     scaled = (values - low) / np.where(high > low, high - low, 1.0)
     order: list[int] = []
-    while len(left) and len(order) < count:
-        on = pareto_front(values[left], directions)
-        order += _spread(left[on], scaled, directions[0])
-        left = left[~on]
+    for front in pareto_fronts(values[left], directions):
+        if len(order) >= count:
+            break
+        order += _spread(left[front], scaled, directions[0])
     return order[:count]
 
 

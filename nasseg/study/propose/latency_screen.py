@@ -97,9 +97,10 @@ class Screen:
         """Return whether a latency comes from this device and was taken undisturbed."""
         if latency.disturbed or latency.protocol != self._protocol:
             return False
-        there, here = latency.environment, environment()
+        device = latency.protocol.device
+        there, here = latency.environment, environment(device)
         on_target = latency.protocol.backend == "command"
-        return on_target or (there.cpu, there.gpu, there.torch) == (here.cpu, here.gpu, here.torch)
+        return on_target or (there.place(device), there.torch) == (here.place(device), here.torch)
 
     def judge(self, candidate: _HasSettings) -> Hopeless | None:
         """Return why a candidate is not worth measuring; None if it may be."""

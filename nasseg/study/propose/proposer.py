@@ -65,6 +65,7 @@ class Proposer:
         self._random = random.Random(seed)
         self._finished: list[_Told] = []
         self._stopped: dict[int, tuple[int, FrozenTrial]] = {}  # number -> rung, trial
+        self._orders: dict[int, tuple[list[FrozenTrial], list[int]]] = {}  # rung -> trials, and their order
         self._asked: dict[int, int] = {}  # token -> number in the view, of proposals on their way
         self._tokens = itertools.count()
         self._view = self._new_view()
@@ -146,7 +147,10 @@ class Proposer:
         found = []
         for rung in {rung for rung, _ in latest}:
             trials = [trial for reached, trial in latest if reached == rung]
-            order = promotion_order(np.array([trial.values for trial in trials]), self.directions, len(trials))
+            before, order = self._orders.get(rung, ([], []))
+            if before != trials:
+                order = promotion_order(np.array([trial.values for trial in trials]), self.directions, len(trials))
+                self._orders[rung] = (trials, order)
             for place, index in enumerate(order):
                 again = copy.copy(trials[index])
                 vars(again).pop("constraints", None)

@@ -45,8 +45,8 @@ class Policy:
 
 _EXAMPLE = "population_size=20"
 BASELINE = Policy("random")
-DEFAULT = Policy("tpe", halving=True)  # what `nasseg init` writes
 HEDGED = 0.5  # the share of compute that goes straight to the end, where halving is hedged
+DEFAULT = Policy("ehvi", halving=True, straight=HEDGED)  # what `nasseg init` writes
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -33,7 +33,7 @@ from nasseg.study.search.reference_time import keep_reference
 from nasseg.study.search.settings import RunOptions, RunSettings, run_settings
 from nasseg.study.store.read_study import latest_of, open_record, record_of
 from nasseg.study.store.record import Record, now
-from nasseg.study.store.storage import open_storage, storage_faults
+from nasseg.study.store.storage import large, open_storage, storage_faults
 from nasseg.study.store.weight_store import Keeper, WeightStore, weights_place
 from nasseg.study.study_file import Study, sampler_name
 
@@ -72,8 +72,10 @@ def run_study(
     context, proposer = prepare(study, settings.data, settings.seed, elsewhere, settings.same_storage)
     if settings.runs is not None:
         context = replace(context, weights=weights_place(settings.runs, study.name))
-    WeightStore(context.weights).check()
+    WeightStore(context.weights).check(elsewhere)
     reuse = _points_of_other_studies(study, settings, context, proposer)
+    if size := large(settings.storage):
+        tell(f"reading the record, {size / 1e6:.0f} MB")
     with storage_faults(settings.storage):
         record = _open(study, settings, context)
     steps: dict[int, int] = {}  # candidate -> training step
@@ -148,7 +150,7 @@ def _open(study: Study, settings: RunSettings, context: Context) -> Record:
             "objectives": [[f.name, f.unit, f.direction] for f in study.objectives],
             "limits": study.limits,
             "command": settings.command,
-            "environment": vars(environment()),
+            "environment": asdict(environment()),
             "price_per_hour": study.file.price_per_hour,
             **({"trained_on": list(context.trained_on)} if context.trained_on else {}),
             **({"weights": str(context.weights)} if settings.runs is not None else {}),

@@ -6,9 +6,11 @@ last line. The stored data are those of Optuna's own storages, and its tools rea
 
 import copy
 import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,15 @@ from optuna.distributions import (
 )
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._rdb import models
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.storages.journal._file import get_lock_file
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
+from nasseg.processes.file_lock import told_while_waiting
 from nasseg.study.store.read_sql import SCHEMA, bulk_trials
+from nasseg.study.store.storage import quiet_optuna
 from nasseg.study.store.trial_attributes import LEASE
 
 TABLE_ATTEMPTS = 25
@@ -273,6 +277,29 @@ def _as_rows(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
 
 
+class _JournalLock(JournalFileSymlinkLock):
+    """Optuna's lock of a journal, with a word to whoever waits for it.
+
+    It is a link beside the journal, and knows no holder: what a process that was killed leaves behind is removed by
+    whoever waits for it, once the journal has not changed for half a minute.
+    """
+
+    def acquire(self) -> bool:
+        with suppress(FileExistsError):
+            os.symlink(self._lock_target_file, self._lock_file)
+            return True
+        with told_while_waiting(f"the journal {self._lock_target_file}", self._holder), quiet_optuna():
+            return super().acquire()
+
+    def _holder(self) -> str:
+        try:
+            since = time.strftime("%H:%M:%S", time.localtime(os.lstat(self._lock_file).st_mtime))
+        except OSError:
+            return "several processes write it in turns"
+        left = f"it is removed when the journal has not changed for {self.grace_period} s"
+        return f"its lock {self._lock_file} is there since {since}; {left}"
+
+
 class _Journal(JournalFileBackend):
     """A journal that removes a torn last line.
 
@@ -283,7 +310,8 @@ class _Journal(JournalFileBackend):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(str(path.resolve()))  # with a relative path in a folder, a stale lock hangs
+        whole = str(path.resolve())  # with a relative path in a folder, a stale lock hangs
+        super().__init__(whole, _JournalLock(whole))
         with path.open("rb") as file:
             first = file.readline()
         if first.endswith(b"\n") and "op_code" not in json.loads(first):
@@ -298,10 +326,18 @@ class _Journal(JournalFileBackend):
             raise
 
     def _drop_torn_line(self) -> None:
+        if self._is_whole():  # most are, and a reader of a folder that it may not write needs no lock
+            return
         with get_lock_file(self._lock), open(self._file_path, "rb+") as file:
             content = file.read()
             if not content.endswith(b"\n"):
                 file.truncate(content.rfind(b"\n") + 1)
+
+    def _is_whole(self) -> bool:
+        with open(self._file_path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            return file.read() in (b"", b"\n")
 
 
 def open_journal(path: Path) -> JournalStorage:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json  # twice as fast as the standard library's
 
+from nasseg.processes.sqlite_lock import PatientConnection
 from nasseg.records import (
     Accuracy,
     AccuracyProtocol,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 12  # the version of Optuna's tables that are read here
 MANY = 20_000
-SQLITE_TIMEOUT_S = 60
 _INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
 
 
@@ -69,7 +69,7 @@ class SqliteStudy:
     def rows(self, objectives: list[str]) -> tuple[TrialRow, ...] | None:
         """Return the trials; None if they must be read through Optuna. objectives: the names of their values."""
         try:
-            with closing(sqlite3.connect(self.path, timeout=SQLITE_TIMEOUT_S)) as base, no_collection():
+            with closing(PatientConnection(self.path)) as base, no_collection():
                 rows = _rows(base.cursor(), self.study, objectives)
                 return None if rows is None else keep(rows)
         except sqlite3.Error:  # which the other way says in words
@@ -81,7 +81,7 @@ def sqlite_studies(path: Path) -> dict[str, SqliteStudy]:
     if not path.is_file():
         return {}
     try:
-        with closing(sqlite3.connect(path, timeout=SQLITE_TIMEOUT_S)) as base:
+        with closing(PatientConnection(path)) as base:
             if base.execute("SELECT schema_version FROM version_info").fetchone()[0] != SCHEMA:
                 return {}
             names = base.execute("SELECT study_id, study_name FROM studies").fetchall()
@@ -257,11 +257,15 @@ class _Row(TrialRow):
 
     @cached_property
     def arch(self) -> dict[str, Any] | None:
-        return None if self._arch is None else from_json(self._arch)
+        found = None if self._arch is None else from_json(self._arch)
+        del self.__dict__["_arch"]  # the texts take half of a row's memory, and are needed once
+        return found
 
     @cached_property
     def measurement(self) -> Measurement | None:
-        return self._reader.read(self._measurement) if self._measurement else None
+        found = self._reader.read(self._measurement) if self._measurement else None
+        del self.__dict__["_measurement"]
+        return found
 
     @property
     def accuracy(self) -> Accuracy | None:

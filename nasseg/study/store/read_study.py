@@ -9,7 +9,15 @@ from nasseg.errors import UserError
 from nasseg.records import Objective, PublishedPoint, StudyRecord, TrialRow
 from nasseg.study.store.read_journal import JournalStudy, journal_studies
 from nasseg.study.store.read_sql import Measurements, SqliteStudy, bulk_rows, make_row, sqlite_studies
-from nasseg.study.store.storage import default_url, is_there, journal_path, open_storage, sqlite_path, storage_faults
+from nasseg.study.store.storage import (
+    default_url,
+    disconnect,
+    is_there,
+    journal_path,
+    open_storage,
+    sqlite_path,
+    storage_faults,
+)
 from nasseg.study.store.trial_attributes import PUBLISHED
 
 if TYPE_CHECKING:
@@ -40,7 +48,11 @@ def read_study(name: str | Path, storage: str | None = None) -> StudyRecord:
 
 def _through_optuna(label: str, storage: str | None) -> StudyRecord:
     with storage_faults(storage or default_url(label)):
-        return latest_of(open_record(label, storage))
+        record = open_record(label, storage)
+        try:
+            return latest_of(record)
+        finally:
+            disconnect(record.storage)
 
 
 def _without_optuna(url: str) -> Mapping[str, JournalStudy | SqliteStudy]:
@@ -128,6 +140,7 @@ def _study_record(name: str, attributes: dict[str, Any], rows: tuple[TrialRow, .
             "space_file": attributes["space_file"],
             "searched_seconds": attributes.get("searched_seconds", 0.0),
             "price_per_hour": attributes.get("price_per_hour"),
+            "weights": attributes.get("weights"),
             **({"latency_reference": known} if (known := attributes.get("latency_reference")) else {}),
         },
     )

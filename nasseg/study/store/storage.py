@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasseg.errors import UserError
+from nasseg.files import below
+from nasseg.processes.sqlite_lock import PatientConnection
 from nasseg.redaction import keep_secret
-from nasseg.study.store.read_sql import SQLITE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _POSTGRESQL = re.compile(
     "^postgres(ql)?://"
 )  # a URL without a driver means different ones in different versions of SQLAlchemy
+LARGE = 20_000_000  # bytes, about 5,000 trials
 _JOURNAL_SUFFIXES = (".log", ".journal")
 
 
@@ -38,8 +40,12 @@ def default_url(study: str) -> str:
 
 
 def runs_folder(study: str) -> Path:
-    """Return the folder of a study's files; siblings, `<name>@<purpose>`, share their study's."""
-    return Path("runs") / study.partition("@")[0]
+    """Return the folder of a study's files; siblings, `<name>@<purpose>`, share their study's.
+
+    Raises:
+        UserError: the name leads elsewhere.
+    """
+    return below(Path("runs"), study.partition("@")[0])
 
 
 TABLE_RUNS = Path("runs/tables")  # trainings of tables' rows, which tables share
@@ -91,6 +97,13 @@ def sqlite_path(url: str) -> Path | None:
     return _local_path(url) if url.startswith("sqlite:") else None
 
 
+def large(url: str) -> int:
+    """Return the bytes of a storage that takes seconds to read; 0 for another, and for a server."""
+    path = _local_path(url)
+    size = path.stat().st_size if path and path.is_file() else 0
+    return size if size > LARGE else 0
+
+
 def open_storage(url: str, *, create: bool) -> "BaseStorage":
     """Open the storage behind an Optuna URL or the path of a journal (.log, .journal).
 
@@ -118,7 +131,7 @@ def open_storage(url: str, *, create: bool) -> "BaseStorage":
         if path is not None and journal_path(url):
             opened: BaseStorage = open_journal(path)
         else:
-            options = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}} if path else {"pool_pre_ping": True}
+            options = {"connect_args": {"factory": PatientConnection}} if path else {"pool_pre_ping": True}
             opened = open_database(_POSTGRESQL.sub("postgresql+psycopg://", url), options)
         opened.get_all_studies()  # fails unless it is one of Optuna's storages
         return opened
@@ -129,6 +142,13 @@ def open_storage(url: str, *, create: bool) -> "BaseStorage":
             postgres = "pip install 'nasseg[postgresql]'"
             hint = f"install the driver: {postgres if 'psycopg' in reason else 'see the documentation of SQLAlchemy'}"
         raise UserError(f"cannot open storage {url}: {reason}; {hint}") from None
+
+
+def disconnect(storage: "BaseStorage") -> None:
+    """Close a storage's connections to its server, which has no more than about a hundred. It may be used on."""
+    behind = getattr(storage, "_backend", storage)  # Optuna wraps databases in a cache
+    if engine := getattr(behind, "engine", None):
+        engine.dispose()
 
 
 def _local_path(url: str) -> Path | None:

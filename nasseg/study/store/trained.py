@@ -140,7 +140,7 @@ def _figures(result: RunResult, name: str) -> Measurement:
     return replace(result.measurement, accuracy=result.best) if name == "best.pt" else result.measurement
 
 
-def _of_trial(address: str, storage: str | None) -> Trained:
+def _of_trial(address: str, storage: str | None, seen: tuple[str, ...] = ()) -> Trained:
     # Optuna is slow to import, and only these addresses need it.
     from nasseg.study.store.read_study import open_record
     from nasseg.study.store.trial_attributes import ACCURACY_FROM, ARCH, REUSED_FROM, TAKEN_FROM, TRAINING
@@ -157,7 +157,7 @@ def _of_trial(address: str, storage: str | None) -> Trained:
     if REUSED_FROM in attributes:
         source = f"{name}#{attributes[REUSED_FROM]}"
     of_study = record.attributes()
-    code = None if "table" in of_study else of_study.get("identity", {}).get("own code", {})
+    code = of_study.get("identity", {}).get("own code", None if "table" in of_study else {})
     found = replace(
         _trained(address, attributes, of_study, name),
         code=code,
@@ -167,7 +167,9 @@ def _of_trial(address: str, storage: str | None) -> Trained:
     if not source or not found.is_trained:
         return found
     try:
-        kept = _of_trial(source, storage)
+        if source in (address, *seen):
+            raise UserError(f"trials name each other as their source: {', '.join([*seen, address])}")
+        kept = _of_trial(source, storage, (*seen, address))
     except UserError as error:
         return replace(found, path=None, why_not=f"they are those of {source}: {error}")
     return replace(found, path=kept.path, sha256=kept.sha256, why_not=kept.why_not)
@@ -208,7 +210,7 @@ def _trained(address: str, attributes: dict[str, Any], of_study: dict[str, Any],
         WEIGHTS_ERROR,
         WEIGHTS_SHA256,
     )
-    from nasseg.study.store.weight_store import LAST, WeightStore
+    from nasseg.study.store.weight_store import LAST, WeightStore, recorded_place
 
     settings = json.loads(attributes[ARCH])
     text = attributes.get(MEASUREMENT)
@@ -221,7 +223,9 @@ def _trained(address: str, attributes: dict[str, Any], of_study: dict[str, Any],
     if BEST in attributes and BEST_SHA256 in attributes:
         best = TypeAdapter(Accuracy).validate_json(attributes[BEST])
         file, sha256, measurement = "best.pt", attributes[BEST_SHA256], replace(measurement, accuracy=best)
-    place = of_study.get("weights", TABLE_RUNS if "table" in of_study else runs_folder(name))
+    place: Path | str = TABLE_RUNS if "table" in of_study else runs_folder(name)
+    if "weights" in of_study:
+        place = recorded_place(of_study["weights"], name)
     folder = WeightStore(place).folder(attributes[EVAL_KEY])
     tested = folder.with_name(f"{folder.name}-tested")  # a row that was evaluated on the held-out split, too
     folder = tested if HELD_OUT in attributes and tested.is_dir() else folder

@@ -1,20 +1,22 @@
 """The weights of a study's networks: a folder for each eval_key, below a path or an fsspec URL."""
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from optuna.trial import FrozenTrial, TrialState
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
 
 from nasseg.errors import UserError
-from nasseg.files import cache_folder
+from nasseg.files import below, cache_folder
 from nasseg.records import digest
 from nasseg.redaction import HIDDEN, keep_secret
 from nasseg.study.store.trial_attributes import EVAL_KEY, PUBLISHED, REUSED_FROM, is_interrupted, is_stopped
 
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
 LAST, CHECKPOINT = "last.pt", "checkpoint.pt"
+PREDICTIONS = "predictions.zip"  # beside the last weights, and removed with them
 
 
 def is_url(place: Path | str) -> bool:
@@ -24,6 +26,20 @@ def is_url(place: Path | str) -> bool:
 def weights_place(runs: str, study: str) -> Path | str:
     """Return the place of a study's weights below a path or URL for all studies."""
     return f"{runs.rstrip('/')}/{study}" if is_url(runs) else Path(runs).resolve() / study
+
+
+def recorded_place(place: Any, study: str) -> Path | str:
+    """Return the place of a study's weights as its record names it.
+
+    Raises:
+        UserError: it is none, for it does not end with the study's name.
+    """
+    name = study.partition("@")[0]
+    if not (isinstance(place, str) and place.endswith(f"/{name}") and ".." not in place.split("/")):
+        raise UserError(
+            f"the weights of study {name!r} lie in a folder of that name, got {place!r}: the record was changed by hand"
+        )
+    return place
 
 
 @dataclass(frozen=True)
@@ -41,10 +57,9 @@ class WeightStore:
         Raises:
             UserError: the URL cannot be read, or the key is none.
         """
-        _require_key(key)
         if not is_url(self.place):
-            return Path(self.place) / key
-        local = cache_folder() / "weights" / digest(str(self.place)) / key
+            return below(Path(self.place), key)
+        local = below(cache_folder() / "weights" / digest(str(self.place)), key)
         local.mkdir(parents=True, exist_ok=True)
         for name in (LAST, CHECKPOINT):
             if self._files.exists(self._at(key, name)):
@@ -65,22 +80,45 @@ class WeightStore:
             self._files.put_file(str(path), f"{there}.part")
             self._files.mv(f"{there}.part", there)
 
+    def read(self, key: str, name: str) -> bytes | None:
+        """Return a file's content; None if it is not there.
+
+        Raises:
+            OSError: it cannot be read.
+            UserError: the URL cannot be read, or the key is none.
+        """
+        path = below(Path(str(self.place)), key) / name
+        if not is_url(self.place):
+            return path.read_bytes() if path.is_file() else None
+        there = self._at(key, name)
+        content: bytes | None = self._files.cat_file(there) if self._files.exists(there) else None
+        return content
+
     def remove(self, key: str, name: str) -> None:
         """Remove a file, if it is there."""
-        _require_key(key)
+        folder = below(Path(str(self.place)), key)
         if not is_url(self.place):
-            (Path(self.place) / key / name).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
         elif self._files.exists(self._at(key, name)):
             self._files.rm_file(self._at(key, name))
 
-    def check(self) -> None:
-        """Check that a URL can be opened here.
+    def check(self, elsewhere: bool = False) -> None:
+        """Check that a URL can be opened here, or that a folder can be written, unless jobs write it `elsewhere`.
 
         Raises:
             UserError: it cannot.
         """
         if is_url(self.place):
             self._files  # noqa: B018
+        if elsewhere or is_url(self.place):
+            return
+        try:
+            Path(self.place).mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=self.place).close()
+        except OSError as error:
+            raise UserError(
+                f"cannot write weights into {self.place}: {error.strerror}; name another folder with --runs"
+            ) from None
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
@@ -103,12 +141,6 @@ class WeightStore:
         return f"{self._opened[1]}/{key}/{name}"
 
 
-def _require_key(key: str) -> None:
-    """Refuse what would lead out of the folder: a record may say anything."""
-    if not re.fullmatch(r"\w[\w.@-]*", key):
-        raise UserError(f"a network's key is letters, digits and -, got {key!r}: the record was changed by hand")
-
-
 def _dominates(one: list[float], other: list[float]) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
@@ -124,7 +156,7 @@ class Keeper:
         self._signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
         self._front: dict[str, list[float]] = {}  # costs by key
 
-    def learn(self, trial: FrozenTrial) -> None:
+    def learn(self, trial: "FrozenTrial") -> None:
         """Take in a trial that ended.
 
         Raises:
@@ -133,13 +165,14 @@ class Keeper:
         attributes, key = trial.user_attrs, trial.user_attrs.get(EVAL_KEY)
         if key is None or REUSED_FROM in attributes:
             return
-        if trial.state == TrialState.FAIL and not is_interrupted(trial):
+        state = trial.state.name
+        if state == "FAIL" and not is_interrupted(trial):
             self._remove(key, CHECKPOINT)
-        elif trial.state == TrialState.PRUNED and not is_stopped(trial) and self._keep != "all":
-            self._remove(key, LAST)  # over a limit after training
-        elif trial.state == TrialState.COMPLETE and PUBLISHED not in attributes:
+        elif state == "PRUNED" and not is_stopped(trial) and self._keep != "all":
+            self._remove(key, LAST, PREDICTIONS)  # over a limit after training
+        elif state == "COMPLETE" and PUBLISHED not in attributes:
             if self._keep == "none":
-                self._remove(key, LAST)
+                self._remove(key, LAST, PREDICTIONS)
             elif self._keep == "front":
                 self._keep_front(key, [sign * value for sign, value in zip(self._signs, trial.values, strict=True)])
 
@@ -147,16 +180,17 @@ class Keeper:
         """Remove the weights that a network makes needless: its own, or those of networks that it dominates."""
         if any(_dominates(other, costs) for name, other in self._front.items() if name != key):
             self._front.pop(key, None)
-            self._remove(key, LAST)
+            self._remove(key, LAST, PREDICTIONS)
             return
         for loser in [name for name, other in self._front.items() if name != key and _dominates(costs, other)]:
             del self._front[loser]
-            self._remove(loser, LAST)
+            self._remove(loser, LAST, PREDICTIONS)
         self._front[key] = costs
 
-    def _remove(self, key: str, name: str) -> None:
+    def _remove(self, key: str, *names: str) -> None:
         try:
-            self._store.remove(key, name)
+            for name in names:
+                self._store.remove(key, name)
         except OSError as error:
             reason = error.strerror or error
             raise UserError(f"cannot remove weights that are not kept from {self._store.place}: {reason}") from None

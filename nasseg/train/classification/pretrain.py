@@ -86,7 +86,7 @@ def pretrain(
         on_progress(done, chosen.steps, f"step {done:,} of {chosen.steps:,}, loss {loss:.3f}")
 
     try:
-        with alone(folder), failures("; try `accumulation` in the recipe"), working(device, threads) as guard:
+        with alone(folder), failures("; try `accumulation` in the recipe", device), working(device, threads) as guard:
             if (folder / "pretrained.json").exists():
                 return _stored(folder)
             trained = train_network(

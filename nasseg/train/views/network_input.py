@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.data.image_file import fit_image
+from nasseg.errors import MisfitError
 from nasseg.records import Size
 from nasseg.train.recipe import Recipe
 
@@ -112,6 +113,37 @@ def map_back(answer: Tensor, fitted: Sequence[int], shape: Size) -> Iterator[tup
 def classes_of(logits: Tensor, fitted: Sequence[int], shape: Size) -> Tensor:
     """Return the class of each pixel, uint8 [*shape], of an image's logits [1, C, *seen]; see map_back."""
     return torch.cat([part.argmax(1)[0] for _, part in map_back(logits, fitted, shape)]).byte()
+
+
+def logits_of(model: nn.Module, images: Tensor, num_classes: int, channels_last: bool) -> Tensor:
+    """Return a network's logits [B, num_classes, H, W] of images [B, 3, H, W].
+
+    Raises:
+        MisfitError: they have another shape.
+    """
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    logits: Tensor = model(images)
+    if logits.shape != (len(images), num_classes, *images.shape[2:]):
+        raise MisfitError(
+            f"logits must be [{len(images)}, {num_classes}, {images.shape[2]}, {images.shape[3]}] for this data set, "
+            f"got {list(logits.shape)}: build the model for {num_classes} classes"
+        )
+    return logits
+
+
+def keep_classes(
+    kept: dict[int, Tensor],
+    first: int,
+    logits: Tensor,
+    images: Tensor | Sequence[Tensor],
+    labels: Tensor | Sequence[Tensor],
+) -> None:
+    """Keep the classes, uint8 [H, W], of those images of a batch whose numbers are keys. first: the batch's first."""
+    for number in kept.keys() & range(first, first + len(logits)):
+        image, label = images[number - first], labels[number - first]
+        one = logits[number - first : number - first + 1]
+        kept[number] = classes_of(one, image.shape, (label.shape[0], label.shape[1])).cpu()
 
 
 def nearest_classes(classes: Tensor, fitted: Sequence[int], shape: Size) -> Tensor:

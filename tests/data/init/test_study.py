@@ -54,11 +54,12 @@ def test_a_budget_that_no_size_meets_says_which_one_would_be(fast):
 @pytest.mark.parametrize("hours", [0.25, 1.0, 8.0])
 def test_the_hours_bound_the_search(fast, hours):
     content, _ = written([(360, 480)], Wishes(hours=hours), {"train": 3_000, "val": 500})
-    trained = content["trials"] * 19 / 72 * content["recipe"]["steps"] * 0.25 / content["workers"]
+    trained = (8 + (content["trials"] - 8) * 0.42) * content["recipe"]["steps"] * 0.25 / content["workers"]
     assert trained <= hours * 3600
     assert content["hours"] == hours
     first, second = content["halving"]["rungs"]
     assert 0 < first < second < content["recipe"]["steps"]
+    assert (content["sampler"], content["halving"]["straight"]) == ("ehvi", 0.5)  # DEFAULT of the replay
 
 
 def test_few_images_are_not_trained_on_for_hours(fast):

@@ -78,7 +78,7 @@ def test_on_paper_nothing_is_cut_covered_or_folded(visit, written):
     )
     assert covered == []
     assert page.locator("button:visible:not(.legend button):not(th button), input:visible, select:visible").count() == 0
-    assert page.locator("summary:visible").all_inner_texts() == ["Every parameter in words"]
+    assert page.locator("summary:visible").all_inner_texts() == ["How to read this chart", "Every parameter in words"]
     page.emulate_media(media="screen")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("#population details[open]").count() == 0

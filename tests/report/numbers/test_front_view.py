@@ -9,12 +9,11 @@ import pytest
 
 from nasseg.analyse.trials import front_frame, outcome, trials_frame
 from nasseg.records import PublishedPoint
-from nasseg.report.numbers.certainty import certainty_of
-from nasseg.report.numbers.columns import figures_of
+from nasseg.report.numbers.content import content_of
 from nasseg.report.numbers.front_view import view_of
 from nasseg.report.pages.study_page import render
+from nasseg.report.parts.answer import answer
 from nasseg.report.parts.tables import doubts_note
-from nasseg.report.sections.budget import answer
 from tests.report.fake import fake_record
 from tests.report.unpacked import unpacked
 
@@ -43,7 +42,7 @@ def test_a_network_over_a_limit_is_marked_and_answers_nothing(record):
     longer = replace(record, trials=(*record.trials, giant), published=(*record.published, point))
     page, before = render(longer), render(record)
     assert front_frame(longer)["number"].tolist() == front_frame(record)["number"].tolist()
-    said = re.search(r'<p id="answer".*?</p>', page, re.DOTALL)[0]
+    said = re.search(r'<div id="answer".*?</div>', page, re.DOTALL)[0]
     assert "99 %" not in said.partition("Published")[0]
     assert re.search('<div class="tiles">.*?</section>', page, re.DOTALL)[0].count("99 %") == 0
     detail = json.loads(unpacked(page, "details"))[giant.number]
@@ -88,8 +87,6 @@ def test_a_disturbed_latency_is_marked_wherever_it_is_shown(record):
     assert list(data["rows"]["disturbed"]) == [str(number)]
     assert "timed beside other work" in data["hover"][number]
     assert trials_frame(marked).set_index("number")["disturbed"][number]
-    figures = figures_of(marked, view_of(marked))
-    budget = marked.trials[number].values["macs"]
-    said = answer(marked, figures["macs"], figures["miou"], budget, certainty_of(marked))
+    said = answer(content_of(marked), "macs", marked.trials[number].values["macs"])
     assert f"#{number}" in said
-    assert "timed beside other work: the latency is doubtful" in said
+    assert "Timed beside other work: the latency is doubtful." in said

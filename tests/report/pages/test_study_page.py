@@ -200,7 +200,7 @@ def test_text_of_a_study_never_becomes_markup():
     page = render(hostile_record(HOSTILE))
     elements = Elements()
     elements.feed(page)
-    assert elements.found.count("script") == 5
+    assert elements.found.count("script") == 6
     assert "img" not in elements.found
     assert elements.handlers == []
     # In Plotly's texts, too, which know some markup: nothing but its own.

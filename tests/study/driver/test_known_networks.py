@@ -96,6 +96,24 @@ def test_a_requeued_network_is_not_trained_beside_one_that_waited_for_it(url):
     assert sum("reused_from" not in trial.user_attrs for trial in complete) == 1
 
 
+def test_a_network_that_waits_to_be_trained_is_not_trained_beside_it(url):
+    """It is re-queued while another process has the same network costed."""
+    stopped = make_driver(url, trials=4, engine=one_network())
+    begin(stopped)
+    other = make_driver(url, trials=4, engine=one_network())
+    begin(other, "cost")
+    stopped.stop("the search was stopped")
+    while not other.record.trials(COMPLETE):
+        for result in other.engine.wait(0):
+            other.outcomes.handle(result)
+        other.housekeeping.turn()
+        other.fill()
+    other.housekeeping.turn()
+    assert len(other.engine.trained()) == 1
+    trials = other.record.trials(COMPLETE)
+    assert [trial.user_attrs.get("retry_of", trial.user_attrs.get("reused_from")) for trial in trials[:2]] == [0, 1]
+
+
 def test_a_requeued_network_that_another_process_finished_meanwhile_is_not_trained(url):
     stopped = make_driver(url, trials=1, engine=one_network())
     begin(stopped)

@@ -62,3 +62,22 @@ def test_a_device_that_fails_three_jobs_in_a_row_stops_the_search_and_blames_no_
     driver.stop("the device failed")
     assert states(driver).count(COMPLETE) == 2
     assert RUNNING not in states(driver)
+
+
+def test_a_job_for_which_others_leave_no_memory_is_tried_again_and_then_stops_the_search(url):
+    tried = []
+
+    def spoil(job):
+        if job.kind == "train" and (not tried or job.key == tried[0]):
+            tried.append(job.key)
+            return Fault.CROWDED, "out of memory, of which other processes hold 45%"
+        return None
+
+    driver = make_driver(url, engine=FakeEngine(workers=1, spoil=spoil))
+    with pytest.raises(UserError, match="other processes hold 45%"):
+        driver.run()
+    assert len(tried) == 3
+    driver.stop("out of memory")
+    ended = [trial for trial in driver.record.trials() if trial.state == FAIL]
+    assert [trial.user_attrs["fault"] for trial in ended] == ["interrupted"]
+    assert RUNNING not in states(driver)

@@ -66,9 +66,9 @@ def counted(monkeypatch):
     """How many steps are trained, and networks timed."""
     found, step, time = Counter(), loop.Training._step, jobs.measure_latency
 
-    def counting_step(training):
+    def counting_step(training, **options):
         found["steps"] += 1
-        return step(training)
+        return step(training, **options)
 
     def counting_time(*arguments, **options):
         found["timed"] += 1
@@ -306,11 +306,11 @@ def test_what_diverges_is_noted_and_not_tried_again(here, counted):
 
 
 def test_a_full_disk_stops_it_and_it_goes_on(here, monkeypatch):
-    def full(_model, path):
+    def full(_state, path):
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "save_weights", full)
+        patch.setattr(run, "save_state", full)
         with pytest.raises(UserError, match=r"last.pt: No space left on device; the last checkpoint is kept"):
             finish_study("tiny", recipe=RECIPE, seeds=1)
     assert states() == {TrialState.FAIL: 1, TrialState.WAITING: 1}

@@ -304,3 +304,15 @@ def test_a_device_that_is_not_here_is_refused_before_anything_is_written(fake, s
         remeasure("fake", storage=storage)
     assert all(trial.state != TrialState.RUNNING for trial in open_record("fake", storage).trials())
     assert asdict(protocol)["device"] == "cuda:99"
+
+
+def test_a_command_that_is_forged_into_a_record_does_not_run(storage, tmp_path, monkeypatch):
+    monkeypatch.setenv("NASSEG_CACHE", str(tmp_path / "cache"))
+    text = Path(storage).read_text()
+    eager, empty = r"\"backend\":\"eager\"", r"\"command\":\"\""
+    assert eager in text
+    forged = text.replace(eager, eager.replace("eager", "command"))
+    Path(storage).write_text(forged.replace(empty, f"{empty[:-2]}touch {tmp_path}/ran {{onnx}}{empty[-2:]}"))
+    with pytest.raises(UserError, match=r"the command 'touch .*/ran \{onnx\}' is not run: a record names it"):
+        remeasure("fake", storage=storage)
+    assert not (tmp_path / "ran").exists()

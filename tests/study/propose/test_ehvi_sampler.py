@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from nasseg.analyse.front import hypervolume
 from nasseg.errors import UserError
+from nasseg.records import CostProtocol
 from nasseg.space import space_from_text
 from nasseg.study.engines.jobs import Job
 from nasseg.study.propose import graph_features
@@ -225,6 +226,17 @@ def test_a_search_with_it_gives_the_same_again(tmp_path):
         driver.run()
         drawn.append([trial.params for trial in driver.record.trials()])
     assert drawn[0] == drawn[1]
+
+
+def test_a_point_that_cannot_be_built_ends_no_search():
+    """The Detail Branch has no place beside DABNet's encoder."""
+    text = "about: x\nparameters: {family: composed, encoder: [dabnet, regseg], decoder: none, detail_width: [0, 64]}"
+    points = graph_features.SpacePoints(
+        space_from_text(text, "x"), (), {}, CostProtocol(input_size=(64, 128), num_classes=2)
+    )
+    fits = {"family": "composed", "encoder": "dabnet", "decoder": "none", "detail_width": 0}
+    assert points.describe(fits)
+    assert points.describe({**fits, "detail_width": 64}) is None
 
 
 def test_it_takes_no_options():

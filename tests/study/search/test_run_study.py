@@ -79,7 +79,8 @@ def finish(folder):
     assert len(set(keys)) == len(keys)
     front = {t.extra["eval_key"] for t, on in zip(record.trials, on_front(record), strict=True) if on}
     assert front
-    assert {path.parent.name for path in (folder / "runs" / "s").glob("*/last.pt")} == front
+    for name in ("last.pt", "predictions.zip"):
+        assert {path.parent.name for path in (folder / "runs" / "s").glob(f"*/{name}")} == front
     return record
 
 

@@ -1,6 +1,7 @@
 """Storages: a new trial is written in few statements and is the one that Optuna writes; a foreign study is refused."""
 
 import math
+import threading
 from datetime import datetime
 
 import optuna
@@ -10,8 +11,10 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
 
 from nasseg.errors import UserError
+from nasseg.processes import file_lock
+from nasseg.study.store.database import _JournalLock
 from nasseg.study.store.read_study import read_study
-from nasseg.study.store.storage import open_storage
+from nasseg.study.store.storage import LARGE, large, open_storage
 from nasseg.study.store.trial_attributes import LEASE
 
 FIELDS = ["number", "state", "values", "params", "distributions", "user_attrs", "system_attrs", "datetime_complete"]
@@ -125,3 +128,40 @@ def test_a_study_of_somebody_elses_is_not_read(tmp_path, monkeypatch, url):
     optuna.create_study(study_name="theirs", storage=open_storage(url, create=True))
     with pytest.raises(UserError, match="study 'theirs' in this storage is not nasseg's"):
         read_study("theirs", url)
+
+
+def test_whoever_waits_for_a_journals_lock_says_so(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(file_lock, "FIRST_SECONDS", 0.05)
+    path = tmp_path / "s.log"
+    storage, lock = open_storage(str(path), create=True), tmp_path / "s.log.lock"
+    lock.symlink_to(path)  # as of a process that was killed
+    threading.Timer(0.3, lock.unlink).start()
+    storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    said = [line for line in capfd.readouterr().err.splitlines() if "A new study" not in line]
+    assert len(said) == 1
+    assert said[0].startswith(f"waiting for the journal {path}: its lock {lock} is there since ")
+    assert said[0].endswith("; it is removed when the journal has not changed for 30 s")
+    assert not lock.is_symlink()
+
+
+def test_a_journal_that_may_only_be_read_is_opened_without_its_lock(tmp_path, monkeypatch):
+    """It may lie in a folder of somebody else's. One whose last line was cut off is mended, which takes the lock."""
+    path = tmp_path / "s.log"
+    open_storage(str(path), create=True).create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    whole, taken = path.read_bytes(), []
+    monkeypatch.setattr(_JournalLock, "acquire", lambda _lock: taken.append(1))
+    monkeypatch.setattr(_JournalLock, "release", lambda _lock: None)
+    assert [one.study_name for one in open_storage(str(path), create=False).get_all_studies()] == ["s"]
+    assert not taken
+    path.write_bytes(whole + b'{"op_co')
+    open_storage(str(path), create=False)
+    assert taken
+    assert path.read_bytes() == whole
+
+
+def test_a_large_storage_is_one_that_takes_seconds_to_read(tmp_path):
+    for name, size in (("small.log", 10), ("large.log", LARGE + 1)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    found = [large(str(tmp_path / name)) for name in ("small.log", "large.log", "none.log")]
+    assert [*found, large("postgresql://h/d")] == [0, LARGE + 1, 0, 0]

@@ -10,6 +10,7 @@ from optuna.trial import TrialState, create_trial
 from nasseg.errors import Fault, UserError
 from nasseg.study.context import make_context
 from nasseg.study.engines.jobs import Job, Workshop
+from nasseg.study.predictions import read_examples
 from nasseg.study.store.weight_store import Keeper, WeightStore, is_url, weights_place
 from tests.study.fakes import make_study
 
@@ -33,10 +34,13 @@ def kept(tmp_path, keep, trials):
         folder.mkdir(exist_ok=True)
         (folder / "last.pt").touch()
         (folder / "checkpoint.pt").touch()
+        (folder / "predictions.zip").touch()
     keeper = Keeper(WeightStore(tmp_path), keep, ["maximize", "minimize"])
     for one in trials:
         keeper.learn(one)
-    return {path.parent.name for path in tmp_path.glob("*/last.pt")}
+    found = {path.parent.name for path in tmp_path.glob("*/last.pt")}
+    assert {path.parent.name for path in tmp_path.glob("*/predictions.zip")} == found  # they share their life
+    return found
 
 
 TINY = "{name: scenes, size: [32, 64], train: 4, val: 2}"
@@ -100,7 +104,10 @@ def test_training_goes_on_on_another_machine(tmp_path, monkeypatch, url):
     result = machine("two").run(Job(0, "train", settings, known, "k", 0))
     assert result.fault is None
     assert steps == [1, 2, 3, 4]
-    assert [path.name for path in (tmp_path / "shared/s/k").iterdir()] == ["last.pt"]
+    assert {path.name for path in (tmp_path / "shared/s/k").iterdir()} == {"last.pt", "predictions.zip"}
+    examples = read_examples(WeightStore(place).read("k", "predictions.zip"))
+    assert [example.number for example in examples] == [0, 1]  # of the two images of the split
+    assert WeightStore(place).read("other", "predictions.zip") is None
     monkeypatch.setenv("NASSEG_CACHE", str(tmp_path / "three"))
     weights = torch.load(WeightStore(place).folder("k") / "last.pt", weights_only=True)
     assert all(tensor.isfinite().all() for tensor in weights.values())

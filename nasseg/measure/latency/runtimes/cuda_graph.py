@@ -3,13 +3,18 @@
 import torch
 from torch import Tensor, nn
 
+from nasseg.errors import BrokenDeviceError
 from nasseg.measure.latency.runtimes.own_stream import Run
 
 _WARM_UP = 3  # runs in which libraries choose their algorithms, before the capture
 
 
 def captured(model: nn.Module, image: Tensor) -> Run:
-    """Capture a network on its own device, and return its replay. Each call refills the same tensor."""
+    """Capture a network on its own device, and return its replay. Each call refills the same tensor.
+
+    Raises:
+        BrokenDeviceError: the capture failed.
+    """
     device = image.device
     # torch.cuda.graph captures on the current device, and on a stream that it keeps of the first one it saw.
     with torch.cuda.device(device), torch.inference_mode():
@@ -20,8 +25,15 @@ def captured(model: nn.Module, image: Tensor) -> Run:
                 model(image)
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=side):
-            logits = model(image)
+        try:
+            with torch.cuda.graph(graph, stream=side):
+                logits = model(image)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise BrokenDeviceError(
+                "the network cannot be captured as a CUDA graph, after which a process can use the device no more: "
+                f"{reason}; use another backend if it never can"
+            ) from error
 
     def replay() -> Tensor:
         graph.replay()

@@ -10,8 +10,8 @@ const BARE = { x: [], y: [], customdata: [] };
 // The chart of the front: any two columns, what the filter keeps, a colour, chosen rows, a budget, and the ranges drawn
 // first, which a choice must not move.
 export class Front {
-  constructor(data, columns, filter, budget) {
-    Object.assign(this, { data, columns, filter, budget, node: byId("front"), chosen: [], compared: [], ranges: null, selections: 0 });
+  constructor(data, columns, filter, budget, answer) {
+    Object.assign(this, { data, columns, filter, budget, answer, node: byId("front"), chosen: [], compared: [], ranges: null, selections: 0 });
     this.letters = ["x", "y", "z"].filter((letter) => byId(`${letter}-axis`));
     this.first = this.read();
     for (const letter of this.letters) {
@@ -99,6 +99,7 @@ export class Front {
       spread: has(({ error_x, error_y }) => [error_x, error_y].some((spread) => spread?.array.some((half) => half > 0))),
       limit: shapes.some(({ line }) => line.dash),
       budget: shapes.some(({ line }) => !line.dash),
+      answer: has(({ meta }) => meta === "answer"),
     };
     for (const entry of document.querySelectorAll("#key [data-part]")) entry.hidden = !drawn[entry.dataset.part];
     const steps = document.querySelector("#key [data-part=steps] span");
@@ -143,6 +144,7 @@ export class Front {
   trace(trace) {
     const { filter, data } = this, { rows, hover, halves } = data;
     if (trace.meta === "selected") return { ...trace, ...this.rings() };
+    if (trace.meta === "answer") return { ...trace, ...this.points(this.answered()) };
     if (trace.meta === "steps") return { ...trace, ...this.steps(trace), visible: !filter.hidden.has(trace.legendgroup) };
     const kept = { ...trace, ...this.points(trace.customdata.filter((row) => filter.keeps(row))) };
     kept.visible = !filter.hidden.has(trace.meta === "published" ? "published" : trace.legendgroup);
@@ -169,6 +171,10 @@ export class Front {
     const [x, y] = [this.column("x").values, this.column("y").values];
     const known = rows.filter((row) => Number.isFinite(x[row]) && Number.isFinite(y[row]));
     return { x: known.map((row) => x[row]), y: known.map((row) => y[row]), customdata: known };
+  }
+
+  answered() {
+    return this.answer === undefined ? [] : [this.answer];
   }
 
   // Of a column; the edge is of no group then.
@@ -225,14 +231,15 @@ export class Front {
     return [...shapes, { ...line, [`${letter}0`]: value, [`${letter}1`]: value, [`${other}0`]: 0, [`${other}1`]: 1, label }];
   }
 
-  // Once a frame at most: a slider moves faster than a chart of thousands of marks.
-  setBudget(figure, value) {
-    const before = this.budget && this.budget[0];
+  // Once a frame at most: a slider moves faster than a chart of thousands of marks. answer: the row of the best network.
+  setBudget(figure, value, answer) {
     this.budget = [figure, value];
-    if (this.axes.z || ![before, figure].some((name) => Object.values(this.axes).includes(name)) || this.waiting) return;
-    this.waiting = requestAnimationFrame(() => {
+    this.answer = answer;
+    this.waiting ??= requestAnimationFrame(() => {
       this.waiting = null;
-      Plotly.relayout(this.node, { shapes: themed(this.shapes()) });
+      if (this.axes.z) return this.draw(false);
+      const { x, y } = this.points(this.answered()), ring = this.node.data.findIndex(({ meta }) => meta === "answer");
+      Plotly.update(this.node, { x: [x], y: [y] }, { shapes: themed(this.shapes()) }, [ring]);
     });
   }
 

@@ -13,7 +13,7 @@ export function spaceOf(front, traces, layouts) {
     hovertemplate: trace.hovertemplate, textposition: trace.customdata.map((_, i) => ["top center", "bottom center", "middle right", "middle left"][i % 4]), textfont: { size: 11, color: trace.textfont?.color },
     marker: { ...trace.marker, symbol: SOLIDS[trace.marker.symbol.replace("-open", "")], size: trace.meta === "published" ? 7 : 5 },
   })); // prettier-ignore
-  const chosen = front.chosen.filter((row) => letters.every((letter) => at(letter, row) !== null));
+  const chosen = [...front.chosen, front.answer].filter((row) => row !== undefined && letters.every((letter) => at(letter, row) !== null));
   const ring = { type: "scatter3d", meta: "selected", mode: "markers", ...place(chosen), customdata: chosen, hoverinfo: "skip", marker: { symbol: "circle-open", size: 11, color: "#1d2733" } };
   const shown = marks.filter(({ visible }) => visible !== false);
   const ends = (letter, limit) => {

@@ -1,15 +1,29 @@
-import { el } from "./dom.js";
+// Buttons that copy a text.
 
-// Puts text on the clipboard, also where a page from a disk may not use the browser's own way.
+// text: what is copied, as it is at the click. The button says for a moment that it was.
+export function copies(button, text) {
+  const label = button.textContent;
+  let timer = null;
+  button.addEventListener("click", async () => {
+    const done = await copyText(text());
+    button.textContent = done ? "Copied" : "Not copied: the browser refused";
+    clearTimeout(timer);
+    timer = setTimeout(() => (button.textContent = label), 2000);
+  });
+}
+
+// The clipboard is not to be had everywhere on a file from the disk; the older way needs a selection.
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
+    return true;
   } catch {
-    const field = el("textarea", { class: "heard" });
+    const field = document.createElement("textarea");
     field.value = text;
     document.body.append(field);
     field.select();
-    document.execCommand("copy");
+    const done = document.execCommand("copy");
     field.remove();
+    return done;
   }
 }

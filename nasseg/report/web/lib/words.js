@@ -25,6 +25,12 @@ export function number(value, unit = "") {
   return `${text} ${unit}`.trimEnd();
 }
 
+// As Python's words.sentence: a capital first letter, unless the first word has capitals of its own (mIoU).
+export function sentence(text) {
+  const [word] = text.split(" ");
+  return word === word.toLowerCase() ? text.slice(0, 1).toUpperCase() + text.slice(1) : text;
+}
+
 // A word of a command, quoted where a shell would read it otherwise.
 export function shellWord(text) {
   return /^[\w@%+=:,./#-]+$/.test(text) && !text.startsWith("#") ? text : `'${text.replaceAll("'", `'"'"'`)}'`;

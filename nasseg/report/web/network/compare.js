@@ -4,6 +4,7 @@ import { COLOURS, curves } from "./curve.js";
 import { scheduleDiagram, stageDiagram } from "./diagram.js";
 import { isDrawable, topologyDiagram } from "./topology.js";
 import { byId, el } from "../lib/dom.js";
+import { comparedPredictions } from "./predictions.js";
 
 export class Compare {
   // better: name of a figure -> 1 where more of it is better, -1 where less is.
@@ -59,7 +60,9 @@ export class Compare {
     const more = n ? el("label", { class: "control" }, box, ` Show also what is the same in all (${n})`) : "";
     const alone = this.rows.length < 2;
     const hint = alone ? "Choose another network to see the differences side by side." : "The best of each line is bold; small figures are differences to the first network.";
-    this.node.replaceChildren(el("h3", {}, "Side by side"), el("p", { class: "note" }, hint), el("div", { class: "scroll", tabindex: 0 }, table), more, ...(alone ? [] : this.pictures()));
+    const titles = Object.fromEntries(this.rows.map((row) => [row, this.details[row].title])), seen = el("div");
+    comparedPredictions(this.rows, titles).then((shown) => seen.replaceChildren(...shown));
+    this.node.replaceChildren(el("h3", {}, "Side by side"), el("p", { class: "note" }, hint), seen, el("div", { class: "scroll", tabindex: 0 }, table), more, ...(alone ? [] : this.pictures()));
   }
 
   heads() {

@@ -1,7 +1,9 @@
 """The capture of a graph: on the network's own device, after a warm-up on the stream that captures."""
 
+import pytest
 import torch
 
+from nasseg.errors import BrokenDeviceError
 from nasseg.measure.latency.runtimes.cuda_graph import captured
 from tests.fake_gpu import CudaRecord
 
@@ -32,3 +34,17 @@ def test_a_graph_is_captured_on_its_own_device_and_stream(monkeypatch):
     cuda.notes.clear()
     assert run() is image
     assert cuda.notes == ["replay"]
+
+
+def test_a_capture_that_fails_breaks_the_process(monkeypatch):
+    CudaRecord(monkeypatch)
+    runs = []
+
+    def forward(image):
+        runs.append(image)
+        if len(runs) > 3:  # the warm-up is over
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return image
+
+    with pytest.raises(BrokenDeviceError, match=r"cannot be captured as a CUDA graph, .*: CUDA out of memory"):
+        captured(forward, torch.zeros(1).as_subclass(OnSecondGPU))
