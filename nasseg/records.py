@@ -83,6 +83,20 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Block:
+    """Operators at one output stride, one after the other. inputs: the earlier blocks that it reads; -1: the image.
+
+    Two blocks at one stride are two branches. width: as of a Stage.
+    """
+
+    stride: int
+    width: int
+    params: int
+    macs: int
+    inputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Figures that need no run of the model.
 
@@ -103,6 +117,7 @@ class Cost:
     peak_activation_bytes: int | None = None
     eager_memory_bytes: int | None = None
     stages: tuple[Stage, ...] = ()
+    blocks: tuple[Block, ...] = ()
     uncounted: dict[str, int] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
 

@@ -73,6 +73,20 @@ def test_front_and_report_read_the_storage(searched, tmp_path):
     assert "front of tiny" in nasseg("front", "tiny.yaml", "--storage", url, cwd=tmp_path).stdout
 
 
+def test_a_front_is_drawn_and_written_for_a_paper(searched):
+    folder, _ = searched
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert nasseg("figure", "tiny", cwd=folder).stdout == "figure: tiny-macs-miou.pdf\n"
+    assert (folder / "tiny-macs-miou.pdf").read_bytes().startswith(b"%PDF")
+    done = nasseg("figure", "tiny", "--x", "latency_ms", "--wide", "-o", "a.svg", cwd=folder)
+    assert done.stdout == "figure: a.svg\n"
+    assert nasseg("front", "tiny", "--latex", cwd=folder).stdout.startswith("\\begin{table}\n")
+    assert nasseg("front", "tiny", "--bibtex", cwd=folder).stdout.startswith("@")
+    assert "choose another name with -o" in fails("figure", "tiny", "-o", "a.jpg", cwd=folder)
+    assert "'maccs'" in fails("figure", "tiny", "--x", "maccs", cwd=folder)
+    assert "choose one" in fails("front", "tiny", "--latex", "--json", cwd=folder)
+
+
 def test_status_reads_the_storage_alone(searched):
     folder, _ = searched
     told = json.loads(nasseg("status", "tiny", "--json", cwd=folder).stdout)

@@ -7,7 +7,15 @@ from itertools import zip_longest
 from textwrap import wrap
 from typing import Literal
 
-from nasseg.analyse.paper_table import Cell, Column, Comparison, comparison_frame, difference_text, text_of
+from nasseg.analyse.paper_table import (
+    Cell,
+    Column,
+    Comparison,
+    Verdict,
+    comparison_frame,
+    difference_text,
+    text_of,
+)
 from nasseg.errors import unknown
 from nasseg.redaction import cell
 
@@ -16,10 +24,14 @@ Format = Literal["text", "markdown", "csv", "latex", "json"]
 
 @dataclass(frozen=True)
 class Grid:
-    """A comparison as strings: a head for each column, rows of cells, and numbered notes below."""
+    """A comparison as strings: a head for each column, rows of cells, and numbered notes below.
+
+    verdicts: of each cell of the rows, where it shows what was judged or measured: ours, or else the printed one.
+    """
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    verdicts: tuple[tuple[Verdict | None, ...], ...]
     notes: tuple[str, ...]
 
 
@@ -33,23 +45,26 @@ def grid(comparison: Comparison) -> Grid:
         label = column.label if column.label.startswith(column.unit) else f"{column.label} ({column.unit})"
         heads.append(f"{label} printed")
         heads += [f"{label} ours"] * _filled(comparison, column) + ["difference"] * _numeric(comparison, column)
-    rows = [[row, *_cells(comparison, row, flags)] for row in comparison.rows]
+    rows = [[(row, None), *_cells(comparison, row, flags)] for row in comparison.rows]
     notes = [f"[{i}] {reason}" for i, reason in enumerate(flags, start=1)]
     notes += [f"{row}: {note}" for row, note in comparison.notes.items()]
     notes += _protocols(comparison)
     notes += [one.sentence for one in comparison.answers[1:]]
-    return Grid(tuple(heads), tuple(map(tuple, rows)), tuple(notes))
+    texts = tuple(tuple(text for text, _ in row) for row in rows)
+    verdicts = tuple(tuple(verdict for _, verdict in row) for row in rows)
+    return Grid(tuple(heads), texts, verdicts, tuple(notes))
 
 
-def _cells(comparison: Comparison, row: str, flags: list[str]) -> list[str]:
-    texts = []
+def _cells(comparison: Comparison, row: str, flags: list[str]) -> list[tuple[str, Verdict | None]]:
+    texts: list[tuple[str, Verdict | None]] = []
     for column in comparison.columns:
-        cell = comparison.cell(row, column.name)
-        texts.append((cell.printed or "") if cell else "")
-        if _filled(comparison, column):
-            texts.append(_ours(cell, flags) if cell else "")
+        cell, filled = comparison.cell(row, column.name), _filled(comparison, column)
+        verdict = cell.verdict if cell else None
+        texts.append(((cell.printed or "") if cell else "", None if filled else verdict))
+        if filled:
+            texts.append((_ours(cell, flags) if cell else "", verdict))
         if _numeric(comparison, column):
-            texts.append(difference_text(cell) if cell else "")
+            texts.append((difference_text(cell) if cell else "", None))
     return texts
 
 
@@ -111,21 +126,21 @@ def _bar(cells: Sequence[str]) -> str:
 def latex(comparison: Comparison) -> str:
     """Return the comparison as a LaTeX table (booktabs)."""
     table = grid(comparison)
-    rows = [" & ".join(map(_tex, row)) + r" \\" for row in table.rows]
+    rows = [" & ".join(map(tex, row)) + r" \\" for row in table.rows]
     return (
         "\n".join(
             [
                 r"\begin{table}",
                 r"\centering",
-                rf"\caption{{{_tex(_title(comparison))}}}",
+                rf"\caption{{{tex(_title(comparison))}}}",
                 rf"\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}",
                 r"\toprule",
-                " & ".join(map(_tex, table.heads)) + r" \\",
+                " & ".join(map(tex, table.heads)) + r" \\",
                 r"\midrule",
                 *rows,
                 r"\bottomrule",
                 r"\end{tabular}",
-                *(rf"\par\footnotesize {_tex(note)}" for note in (comparison.conclusion, *table.notes)),
+                *(rf"\par\footnotesize {tex(note)}" for note in (comparison.conclusion, *table.notes)),
                 r"\end{table}",
             ]
         )
@@ -133,9 +148,11 @@ def latex(comparison: Comparison) -> str:
     )
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
+    """Return text for LaTeX, with all that is special to it escaped."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {c: "\\" + c for c in "&%$#_{}"} | {"±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}"}
+    special |= {c: "\\" + c for c in "&%$#_{}"} | {"<": r"\textless{}", ">": r"\textgreater{}"}
+    special |= {"±": r"$\pm$", "\u00d7": r"$\times$"}
     special |= {"[": "{[}"}  # after the end of a row or a rule, a bare [ would open its argument
     return "".join(special.get(character, character) for character in text)
 

@@ -5,6 +5,7 @@ import sys
 from nasseg.cli import (  # noqa: F401  (define the verbs)
     data,
     export,
+    figure,
     latency,
     replay,
     reproduce,

@@ -22,7 +22,7 @@ from nasseg.redaction import command_line, redact_all, shown
 PANELS = {
     "Your data": ("init", "data"),
     "Search": ("search", "status"),
-    "Results": ("front", "report"),
+    "Results": ("front", "report", "figure"),
     "Finish and ship": ("finish", "evaluate", "export", "predict"),
     "Papers": ("reproduce", "variants"),
     "Spaces and single networks": ("spaces", "sample", "measure", "latency", "train", "pretrain", "label", "replay"),

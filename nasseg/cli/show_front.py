@@ -30,15 +30,23 @@ def front(
         list[str] | None,
         typer.Option("--max", metavar="FIGURE=VALUE", help="Only networks with at most so much. Repeatable."),
     ] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Print a table in LaTeX (booktabs).")] = False,
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the papers that the study builds on.")] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the Pareto front of a study, best first."""
+    if sum((latex, bibtex, as_json, bool(at_most and (latex or bibtex)))) > 1:
+        raise UserError("--latex, --bibtex and --json each print something else, of the whole front: choose one")
     from nasseg.study.store.read_study import read_study
 
     bounds = _bounds(at_most or [])
     record = read_study(study, storage_of(storage))
-    if as_json:
+    if latex or bibtex:
+        from nasseg.report.parts import for_paper
+
+        print((for_paper.latex_front if latex else for_paper.bibtex)(record).rstrip("\n"))
+    elif as_json:
         print_json(_within(record, bounds))
     else:
         print_front(record, bounds)

@@ -16,6 +16,7 @@ import numpy as np
 from nasseg.families.arch import Arch, no_collection
 from nasseg.families.graph.recorder import IMAGE, WEIGHTS, Edge, Graph, Operator
 from nasseg.measure.environment import environment
+from nasseg.measure.topology import blocks
 from nasseg.records import Cost, CostProtocol, Size, Stage
 
 
@@ -335,6 +336,7 @@ def cost_of(graph: Graph, protocol: CostProtocol) -> Cost:
         eager_memory_bytes=eager_memory_bytes(graph),
         field_of_view=field_of_view(graph),
         stages=stages(rows),
+        blocks=blocks(graph, rows),
         uncounted=_by_kind(row for row in rows if not row.fvcore_flops),
         unknown=_by_kind(row for row in rows if row.unknown),
     )

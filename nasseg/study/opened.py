@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from nasseg.analyse.trials import front_frame, on_front, progress, trial_figures, trials_frame
+from nasseg.analyse.trials import front_frame, on_front, progress, trial_figures
 from nasseg.errors import unknown
 from nasseg.records import StudyRecord
 from nasseg.study.store.read_study import read_study
 
 if TYPE_CHECKING:  # plotly takes a third of a second
+    import pandas as pd
     import plotly.graph_objects as go
 
     from nasseg.report.numbers.front_view import Axis
@@ -26,17 +25,13 @@ class OpenStudy:
     record: StudyRecord
 
     def trials(self) -> pd.DataFrame:
-        """Return a row a trial, with a column a figure and a column a parameter.
+        """Return a row a trial, with a column a figure, a class and a parameter.
 
-        Columns: those of `nasseg.analyse.trials.trials_frame` without `arch` and `training`, every further figure that
-        was measured, then every field of the architectures and every parameter of the recipe. A field that has the name
-        of a figure is called `arch.NAME`.
+        See `nasseg.report.numbers.all_trials.all_trials`.
         """
-        frame = trials_frame(self.record).drop(columns=["arch", "training"], errors="ignore")
-        figures = pd.DataFrame([trial_figures(trial) for trial in self.record.trials])
-        fields = pd.DataFrame([_fields(trial.settings) for trial in self.record.trials])
-        fields = fields.rename(columns=lambda name: f"arch.{name}" if name in {*frame, *figures} else name)
-        return pd.concat([frame, figures.drop(columns=frame.columns, errors="ignore"), fields], axis=1)
+        from nasseg.report.numbers.all_trials import all_trials
+
+        return all_trials(self.record)
 
     def front(self) -> pd.DataFrame:
         """Return the rows of `trials` that are on the front, best first by the first objective."""
@@ -75,6 +70,27 @@ class OpenStudy:
             return axis_of(self.record, name, known.tolist())
         return Axis(name=name, label=name, unit="", direction=None, log=False, thousands=False, limit={})
 
+    def save_front(
+        self, path: str | Path | None = None, x: str | None = None, y: str | None = None, wide: bool = False
+    ) -> Path:
+        """Draw the front over two columns of `trials` for a paper, and return the file: PDF, SVG or PNG.
+
+        path: STUDY-X-Y.pdf, unless given. wide: 17.5 cm, as a page, not 8.5 cm, as a column.
+
+        Raises:
+            UserError: there is no such column or format, matplotlib is not installed, or the file cannot be written.
+        """
+        from nasseg.report.charts.in_print import save_front
+        from nasseg.report.numbers.all_trials import figure_name
+        from nasseg.report.numbers.any_axis import with_axes
+        from nasseg.report.numbers.front_view import view_of
+
+        view = view_of(self.record)
+        x, y = x or view.x, y or view.y
+        target = Path(path or f"{figure_name(self.record.name, x, y)}.pdf")
+        save_front(with_axes(view, self.record, (x, y)), x, y, target, wide)
+        return target
+
     def plot_hypervolume(self, over: str = "trial") -> go.Figure:
         """Draw how the hypervolume grew. over: `trial`, `compute` (hours of training) or `time`."""
         from nasseg.report.charts.front import hypervolume_figure
@@ -90,10 +106,6 @@ class OpenStudy:
     def _repr_html_(self) -> str:
         names = ["number", "family", *(objective.name for objective in self.record.objectives)]
         return f"<p>{self!r}</p>" + self.front()[names].to_html(index=False)
-
-
-def _fields(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name != "family"}
 
 
 def open_study(name: str | Path, storage: str | None = None) -> OpenStudy:

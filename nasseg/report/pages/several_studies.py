@@ -19,12 +19,13 @@ from nasseg.analyse.several_studies import (
     protocol_differences,
     shared_networks,
 )
-from nasseg.analyse.trials import on_front, progress, trials_frame
+from nasseg.analyse.trials import on_front, progress
 from nasseg.errors import UserError
 from nasseg.figures import Part, figure_in, label_of
 from nasseg.records import Objective, PublishedPoint, StudyRecord
 from nasseg.report.charts.front import hypervolume_figure, mark
 from nasseg.report.html.markup import Html, section, tag, text, titled
+from nasseg.report.numbers.all_trials import all_trials
 from nasseg.report.numbers.columns import figures_of, rows_data
 from nasseg.report.numbers.content import BUDGETS, rows_shown
 from nasseg.report.numbers.front_view import History, View, box_of, family_of, finished_rows, histories_of, view_of
@@ -33,7 +34,7 @@ from nasseg.report.pages.study_page import about, front_data, table_data, whole_
 from nasseg.report.parts import predictions, summary, tables
 from nasseg.report.parts.filters import filter_controls
 from nasseg.report.parts.network_panel import published_detail, trial_detail
-from nasseg.report.sections import origin, search_history
+from nasseg.report.sections import every_trial, origin, search_history
 from nasseg.report.sections.front import front_section
 from nasseg.report.sections.front_table import table_section
 
@@ -75,7 +76,7 @@ class Several:
     def page(self, shared: bool) -> str:
         finished = any(self.view.front.values())
         names = ", ".join(dict.fromkeys(record.name for record in self.records))
-        frames = [trials_frame(record).assign(study=x) for record, x in zip(self.records, self.letters, strict=True)]
+        frames = [all_trials(record).assign(study=x) for record, x in zip(self.records, self.letters, strict=True)]
         frame = pd.concat([f.astype(object) for f in frames], ignore_index=True)
         return whole_page(
             shared,
@@ -87,6 +88,7 @@ class Several:
                 summary.summary_section(self.headline(), self.tiles()),
                 section("comparable", "Which figures compare", *self.comparable()),
                 self.front() if finished else None,
+                every_trial.trials_section() if finished else None,
                 section("search", "Hypervolume in one box", *self.hypervolume()) if finished else None,
                 section("studies", "Study by study", self.study_table(), self.ranks()),
                 section("origin", "Where these figures come from", *map(self.origin, range(len(self.records)))),
@@ -96,6 +98,8 @@ class Several:
                 "hypervolume": self.hypervolume_data() if finished else None,
                 "rows": rows_data(self.merged, self.view, self.choices()),
                 "budget": None,
+                "paper": {},
+                "trials": every_trial.columns_of(self.merged, ["study"]),
                 "population": None,
             },
             details=self.details(),

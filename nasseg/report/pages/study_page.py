@@ -8,18 +8,19 @@ from typing import Any
 import pandas as pd
 
 from nasseg import words
-from nasseg.analyse.trials import on_front, outcome, trials_frame
+from nasseg.analyse.trials import on_front, outcome
 from nasseg.records import StudyRecord
 from nasseg.report.charts.front import CONFIG, axis_layout, axis_title, front_template, hover_texts, limit_shapes
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill, library, packed, packed_json, packed_list, policy, resource, scripts_in
 from nasseg.report.html.scripts import bundle
 from nasseg.report.numbers import certainty
+from nasseg.report.numbers.all_trials import all_trials
 from nasseg.report.numbers.columns import choices_of, rows_data
 from nasseg.report.numbers.content import Content, content_of
 from nasseg.report.numbers.front_view import View
 from nasseg.report.parts import predictions, tables
-from nasseg.report.parts.network_panel import published_detail, trial_detail
+from nasseg.report.parts.network_panel import BETTER, published_detail, trial_detail
 from nasseg.report.sections import SECTIONS, Section
 
 LIBRARY = "plotly.min.js"  # beside the pages that share it
@@ -43,7 +44,7 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
         payload=payload(content, sections),
         details=_details(content),
         pictures=_pictures(content),
-        table=table_data([record], trials_frame(record)),
+        table=table_data([record], all_trials(record)),
     )
 
 
@@ -133,6 +134,7 @@ def front_data(name: str, view: View) -> dict[str, Any]:
         },
         "halves": view.halves,
         "hover": hover_texts(view),
+        "better": BETTER,
     }
 
 

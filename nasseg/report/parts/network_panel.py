@@ -1,5 +1,6 @@
 """The page's panel on one network: plain data, already in words."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -26,6 +27,14 @@ OUTCOMES = {
 }
 # Attributes that a report shows elsewhere, or that only the search needs.
 _HIDDEN = {"arch_id", "eval_key", "lease", "constraints", "continues", "stopped_at_rung"}
+
+# Names of figures in the panel -> 1 where more is better, -1 where less is; a comparison's best.
+BETTER = {
+    **dict.fromkeys(("mIoU", "pixel accuracy", "field of view"), 1),
+    **dict.fromkeys(("training time", "median", "p90", "p99", "interquartile range"), -1),
+    **dict.fromkeys(("multiply-adds", "parameters", "FLOPs as fvcore counts", "activations"), -1),
+    **dict.fromkeys(map(label_of, ("peak_activation_bytes", "eager_memory_bytes")), -1),
+}
 
 Trials = Mapping[int, TrialRow]  # by number
 
@@ -173,14 +182,16 @@ def _group(title: str, protocol: str, environment: str, figures: list[tuple[str,
 
 
 def _commands(record: StudyRecord, trial: TrialRow) -> list[list[str]]:
-    """Return commands to continue with a network. RECIPE, NAME: the reader's choice."""
+    """Return commands to continue with a network. RECIPE: the reader's choice."""
     address = shlex.quote(f"{record.name}#{trial.number}")
+    file = shlex.quote(f"{re.sub(r'[^a-zA-Z0-9_.-]+', '-', record.name)}-{trial.number}.onnx")
     accuracy = trial.accuracy
     data = shlex.quote(accuracy.protocol.data) if accuracy else "DATA"
     return [
         ["Train it to the end", f"nasseg train {address} --data {data} --recipe RECIPE"],
         ["Measure it again", f"nasseg measure {address} --latency"],
-        ["Export it", f"nasseg export {address} -o NAME.onnx"],
+        ["Export it", f"nasseg export {address} -o {file}"],
+        ["See its graph, by `pip install netron`", f"nasseg export {address} -o {file} && netron {file}"],
     ]
 
 
@@ -231,6 +242,10 @@ def _curves(m: Measurement | None) -> dict[str, Any]:
     if m and m.cost:
         total = max(1, sum(stage.macs for stage in m.cost.stages))
         found["input"] = list(m.cost.protocol.input_size)
+        found["blocks"] = [
+            [block.stride, block.width, round(100 * block.macs / total, 1), list(block.inputs)]
+            for block in m.cost.blocks
+        ]
         found["stages"] = [
             [
                 stage.stride,

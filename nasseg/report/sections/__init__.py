@@ -12,6 +12,7 @@ from nasseg.report.numbers.content import Content
 from nasseg.report.parts import answer
 from nasseg.report.sections import (
     cheap_figures,
+    every_trial,
     finished,
     front,
     front_table,
@@ -39,7 +40,8 @@ SECTIONS = (  # in the page's order
     Section(totals.write),
     Section(finished.write),
     Section(measured_again.write),
-    Section(front_table.write),
+    Section(front_table.write, "paper", front_table.data),
+    Section(every_trial.write, "trials", every_trial.data),
     Section(population.write, "population", population.data),
     Section(cheap_figures.write),
     Section(search_history.write, "hypervolume", search_history.data),

@@ -44,6 +44,7 @@ def front_section(
     said = Html(resource(guide))
     beside = {
         "answer": answer,
+        "save": Html(resource("save_figure.html")),
         "key": summary.key_of_marks(),
         "panel": None if answer else text(tag("h3", GUIDE), said),
         "below": tag("details", tag("summary", GUIDE), said, class_="note") if answer else None,

@@ -1,10 +1,12 @@
 """The networks on the front as a table, and how certain the front is."""
 
+from typing import Any
+
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill
 from nasseg.report.numbers import certainty
 from nasseg.report.numbers.content import Content
-from nasseg.report.parts import tables
+from nasseg.report.parts import for_paper, tables
 
 
 def write(content: Content) -> Html | None:
@@ -17,6 +19,13 @@ def write(content: Content) -> Html | None:
         return table_section(tag("p", none, class_="note"), None)
     said = text(tables.doubts_note(shown, view), tag("p", certainty.note(sure, shown), class_="note"))
     return table_section(tables.front_table(shown, view, sure.chances), said)
+
+
+def data(content: Content) -> dict[str, Any]:
+    """Return what the script copies for a paper."""
+    record = content.record
+    latex = for_paper.latex_front(record) if content.histories else ""
+    return {"study": record.name, "latex": latex, "bibtex": for_paper.bibtex(record)}
 
 
 def table_section(table: Html, certainty: Html | None) -> Html:

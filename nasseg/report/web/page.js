@@ -43,15 +43,17 @@ async function start() {
   front = new Front(data, columns, filter, answer && [answer.figure, answer.budget], answer?.row);
 
   let opened = null, compare = null;
-  const mark = () => front.choose([...(opened === null ? [] : [opened]), ...(compare?.rows ?? [])]);
+  const mark = () => front.choose(opened === null ? [] : [opened], compare?.rows ?? []);
   const toggle = async (row) => {
-    compare ??= new Compare(await details(), () => {
+    compare ??= new Compare(await details(), data.better, () => {
       mark();
+      for (const { mark: also } of sections) also?.(compare.rows);
       for (const line of tableRows) line.querySelector("input").checked = compare.rows.includes(rowOf(line));
       remember({ compare: compare.rows.map((one) => data.rows.keys[one] ?? data.rows.names[one - data.rows.keys.length]).join("|") });
       const button = panel.querySelector(".pick");
       if (button) button.textContent = pickLabel(opened);
     });
+    if (!compare.rows.length && opened !== null && opened !== row) compare.toggle(opened);
     compare.toggle(row);
   };
   const pickLabel = (row) => (compare?.rows.includes(row) ? "Remove from the comparison" : "Compare");

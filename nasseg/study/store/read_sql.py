@@ -21,6 +21,7 @@ from nasseg.processes.sqlite_lock import PatientConnection
 from nasseg.records import (
     Accuracy,
     AccuracyProtocol,
+    Block,
     Cost,
     CostProtocol,
     Environment,
@@ -353,6 +354,8 @@ class Measurements:
         if cost is not None:
             self._share(cost, CostProtocol)
             cost["stages"] = tuple([_made(Stage, stage) for stage in cost["stages"]])
+            blocks = cost.get("blocks", ())
+            cost["blocks"] = tuple([_made(Block, {**block, "inputs": tuple(block["inputs"])}) for block in blocks])
             data["cost"] = _made(Cost, cost)
         if latency is not None:
             self._share(latency, LatencyProtocol)

@@ -136,7 +136,9 @@ def test_the_panel_has_every_figure_with_its_protocol(record):
     address = f"'street-scenes/cpu-front#{trial.number}'"
     assert commands["Measure it again"] == f"nasseg measure {address} --latency"
     assert commands["Train it to the end"] == f"nasseg train {address} --data 'street scenes' --recipe RECIPE"
-    assert commands["Export it"] == f"nasseg export {address} -o NAME.onnx"
+    file = f"street-scenes-cpu-front-{trial.number}.onnx"
+    assert commands["Export it"] == f"nasseg export {address} -o {file}"
+    assert f"nasseg export {address} -o {file} && netron {file}" in commands.values()
     peak = m.cost.peak_activation_bytes / 2**20
     assert ["peak activation memory", number(peak, "MiB")] in groups_of(detail)["Cost"]
     groups = {group["title"]: group for group in detail["groups"]}

@@ -11,7 +11,8 @@ import pytest
 from nasseg.analyse.paper_table import Cell, Comparison
 from nasseg.analyse.paper_verdict import answer
 from nasseg.errors import UserError
-from nasseg.report.pages.tables_page import figure_of, render_tables, write_tables
+from nasseg.report.charts.paper_tables import figure_of
+from nasseg.report.pages.tables_page import render_tables, write_tables
 from tests.analyse.test_paper_formats import small
 
 HOSTILE = '</script><img src=x onerror="alert(1)">&<b>'
@@ -47,7 +48,7 @@ def test_the_page_needs_nothing_else_and_is_the_same_each_time(tmp_path: Path) -
     assert {a["href"] for _, a in found if "href" in a} == {"data:,", "#x/table-1", "#x/table-2"}
     assert not re.findall(r"@import|url\(", page)
     assert "default-src 'none'" in unescape(page)
-    assert [a["data-table"] for _, a in found if "data-table" in a] == ["x/table-1", "x/table-2"]
+    assert [a["data-figure"] for _, a in found if "data-figure" in a] == ["x/table-1", "x/table-2"]
     assert {a["id"] for name, a in found if name == "section" and "id" in a} == {"x/table-1", "x/table-2"}
     assert page == render_tables([small(), replace(small(), name="x/table-2")])
 
@@ -76,34 +77,37 @@ def test_measured_rows_are_drawn_against_the_base_row() -> None:
     assert ours.error_x.array[0] == pytest.approx(ours.error_x.arrayminus[0])
     page = render_tables([measured()])
     assert measured().conclusion in unescape(page)
-    assert 'class="badge confirmed"' in page
-
-
-def test_computed_numbers_are_drawn_beside_print_and_texts_as_verdicts() -> None:
-    ours, printed = figure_of(small()).data
-    assert (list(ours.x), list(printed.x)) == ([1.52, 2.1, None], [1.5, 2.0, 7.0])
-    cells = tuple(replace(cell, ours="3x3", verdict="equal") for cell in small().cells)
-    figure = figure_of(replace(small(), cells=cells))
-    assert figure.data[0].type == "heatmap"
-    assert figure.data[0].z[0][0] == 1
-
-
-def test_columns_of_one_label_are_told_apart_by_their_units() -> None:
-    columns = tuple(replace(column, label="512x1024") for column in small().columns)
-    cells = tuple(replace(cell, ours="3x3", verdict="equal") for cell in small().cells)
-    figure = figure_of(replace(small(), columns=columns, cells=cells))
-    assert list(figure.data[0].x) == ["512x1024, %", "512x1024, G", "512x1024, ms"]
-
-
-def test_own_rows_are_drawn_against_the_base_row_too() -> None:
-    runs = {"a": {0: 50.0, 1: 51.0}, "b": {0: 40.0, 1: 41.0}, "mine": {0: 60.0, 1: 61.1}}
-    found = answer("mIoU", {"a": 70.0, "b": 60.0, "mine": None}, runs, "a", unit="%")
-    ours, printed = figure_of(replace(small(), answers=(found,))).data
-    assert list(ours.y) == ["b", "mine"]
-    assert list(printed.x) == [-10.0, None]
+    assert 'class="badge trend confirmed"' in page
+    assert "mIoU: trend seen" in page
 
 
 def test_it_says_where_it_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*choose another place with -o"):
         write_tables([small()], tmp_path / "file/index.html")
+
+
+def test_two_badges_tell_what_the_architecture_decides_from_what_was_trained() -> None:
+    page = render_tables([small(), replace(measured(), name="x/table-2")])
+    assert page.count("1 of 2 cells equal, 1 flagged") == 2
+    assert page.count("training: not run") == 1
+    found = [a for name, a in tags(page) if name == "section" and "id" in a]
+    assert [(a["data-paper"], a["data-cells"], a["data-trend"]) for a in found] == [
+        ("X", "flagged", "not-run"),
+        ("X", "flagged", "confirmed"),
+    ]
+
+
+def test_cells_have_the_colours_of_the_legend() -> None:
+    page = render_tables([small()])
+    kinds = [a["class"] for name, a in tags(page) if name == "td" and "cell" in (a.get("class") or "").split()]
+    assert kinds.count("number is-equal cell") == 1
+    assert kinds.count("number is-flagged cell") == 1
+    assert kinds.count("number is-measured cell") == 1
+    for kind in {kind.split()[1] for kind in kinds}:
+        assert f".{kind} {{ --shade: #" in page
+
+
+def test_titles_stand_in_the_navigation() -> None:
+    page = render_tables([small()])
+    assert f"<strong>{small().table}</strong> {small().title}</a>" in page

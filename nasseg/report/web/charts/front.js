@@ -11,7 +11,7 @@ const BARE = { x: [], y: [], customdata: [] };
 // first, which a choice must not move.
 export class Front {
   constructor(data, columns, filter, budget, answer) {
-    Object.assign(this, { data, columns, filter, budget, answer, node: byId("front"), chosen: [], ranges: null, selections: 0 });
+    Object.assign(this, { data, columns, filter, budget, answer, node: byId("front"), chosen: [], compared: [], ranges: null, selections: 0 });
     this.letters = ["x", "y", "z"].filter((letter) => byId(`${letter}-axis`));
     this.first = this.read();
     for (const letter of this.letters) {
@@ -143,7 +143,7 @@ export class Front {
 
   trace(trace) {
     const { filter, data } = this, { rows, hover, halves } = data;
-    if (trace.meta === "selected") return { ...trace, ...this.points(this.chosen.filter((row) => row >= rows.keys.length || rows.finished.includes(row))) };
+    if (trace.meta === "selected") return { ...trace, ...this.rings() };
     if (trace.meta === "answer") return { ...trace, ...this.points(this.answered()) };
     if (trace.meta === "steps") return { ...trace, ...this.steps(trace), visible: !filter.hidden.has(trace.legendgroup) };
     const kept = { ...trace, ...this.points(trace.customdata.filter((row) => filter.keeps(row))) };
@@ -157,6 +157,13 @@ export class Front {
       }
     }
     return { ...kept, text: said, marker: { ...trace.marker, ...this.colours(trace, kept.customdata) } };
+  }
+
+  // Around chosen marks; those that are compared are numbered.
+  rings() {
+    const { rows } = this.data, found = this.points(this.chosen.filter((row) => row >= rows.keys.length || rows.finished.includes(row)));
+    const text = found.customdata.map((row) => (this.compared.includes(row) ? `<b>${this.compared.indexOf(row) + 1}</b>` : ""));
+    return { ...found, text, mode: "markers+text", textposition: "top right", textfont: { size: 14, color: "#1d2733" } };
   }
 
   // Of the rows, those for which both columns are known.
@@ -236,8 +243,9 @@ export class Front {
     });
   }
 
-  choose(rows) {
-    this.chosen = rows;
+  choose(rows, compared) {
+    this.chosen = [...rows.filter((row) => !compared.includes(row)), ...compared];
+    this.compared = compared;
     this.draw(false);
   }
 

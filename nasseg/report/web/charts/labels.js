@@ -38,7 +38,7 @@ export function placeLabels(front) {
   });
   const key = JSON.stringify([texts, places]);
   if (key === JSON.stringify([trace.text, trace.textposition])) return;
-  Plotly.restyle(node, { text: [texts], textposition: [places] }, [index]);
+  return Plotly.restyle(node, { text: [texts], textposition: [places] }, [index]);
 }
 
 const square = ([x, y], half) => [x - half, y - half, x + half, y + half];

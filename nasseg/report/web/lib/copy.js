@@ -5,7 +5,7 @@ export function copies(button, text) {
   const label = button.textContent;
   let timer = null;
   button.addEventListener("click", async () => {
-    const done = await copy(text());
+    const done = await copyText(text());
     button.textContent = done ? "Copied" : "Not copied: the browser refused";
     clearTimeout(timer);
     timer = setTimeout(() => (button.textContent = label), 2000);
@@ -13,7 +13,7 @@ export function copies(button, text) {
 }
 
 // The clipboard is not to be had everywhere on a file from the disk; the older way needs a selection.
-async function copy(text) {
+export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;

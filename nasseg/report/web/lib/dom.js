@@ -3,7 +3,7 @@
 export const byId = (id) => document.getElementById(id);
 
 export function el(name, attributes = {}, ...children) {
-  const svg = ["svg", "path", "line", "text", "rect", "polygon", "circle"].includes(name);
+  const svg = ["svg", "path", "line", "text", "rect", "polygon", "circle", "title"].includes(name);
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.append(...children.filter((child) => child !== null && child !== undefined));

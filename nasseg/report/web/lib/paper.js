@@ -4,7 +4,7 @@ import { recolour } from "./theme.js";
 // before: draws what is not drawn yet.
 export function onPaper(before) {
   const drawn = () => [...document.querySelectorAll(".js-plotly-plot")];
-  const height = (chart) => (chart.matches(".half") ? 320 : chart.matches(".low") ? 240 : chart.matches(".importance") ? chart.layout.height : 400);
+  const height = (chart) => (chart.matches(".half") ? 320 : chart.matches(".low") ? 240 : chart.matches(".importance, .figure") ? chart.layout.height : 400);
   let folds = [], heights = new Map();
   addEventListener("beforeprint", () => {
     before();

@@ -2,8 +2,9 @@
 
 const found = [];
 
-// begin: called with the section's data and the page, {data, columns, filter, open, toggle}; returns {draw, print}, both optional:
-// draw is called when the filter changes, print draws before the page is printed what is not drawn yet.
+// begin: called with the section's data and the page, {data, columns, filter, open, toggle}; returns {draw, mark,
+// print}, all optional: draw is called when the filter changes, mark with the rows that are compared when they change, print draws
+// before the page is printed what is not drawn yet.
 export function section(key, begin) {
   found.push([key, begin]);
 }

@@ -14,6 +14,11 @@ export function draw(node, traces, layout, config) {
   return Plotly.react(node, themed(traces), themed(layout), config);
 }
 
+// The traces and the layout of a chart as on a light page.
+export function light(node) {
+  return structuredClone(drawn.get(node).slice(0, 2));
+}
+
 // A layout, traces or parts of them in the page's colours.
 export function themed(value) {
   if (!dark.matches || printing) return value;

@@ -30,3 +30,8 @@ export function sentence(text) {
   const [word] = text.split(" ");
   return word === word.toLowerCase() ? text.slice(0, 1).toUpperCase() + text.slice(1) : text;
 }
+
+// A word of a command, quoted where a shell would read it otherwise.
+export function shellWord(text) {
+  return /^[\w@%+=:,./#-]+$/.test(text) && !text.startsWith("#") ? text : `'${text.replaceAll("'", `'"'"'`)}'`;
+}

@@ -4,6 +4,8 @@ import { el } from "../lib/dom.js";
 import { bar, head, rowsOf } from "../lib/rows.js";
 import { curve } from "./curve.js";
 import { scheduleDiagram, stageDiagram } from "./diagram.js";
+import { isDrawable, topologyDiagram } from "./topology.js";
+import { copyText } from "../lib/copy.js";
 
 const note = (text, className) => (text ? el("p", { class: className }, text) : null);
 
@@ -18,12 +20,26 @@ function groupOf(group) {
   ];
 }
 
+function commandOf(command) {
+  const button = el("button", { type: "button", class: "copy" }, "Copy");
+  button.addEventListener("click", async () => {
+    await copyText(command);
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = "Copy"), 2000);
+  });
+  return el("div", { class: "copied" }, el("pre", {}, command), button);
+}
+
 export function panelOf(detail) {
   const parts = [el("h3", { class: "title" }, detail.title, el("span", { class: detail.front ? "state front" : "state" }, detail.state))];
   if (detail.reason) parts.push(el("p", {}, detail.reason));
   if (detail.stages?.some((stage) => stage[0])) {
     parts.push(el("h4", {}, "Stages"), stageDiagram(detail));
     parts.push(el("p", { class: "protocol" }, "A wider box is a finer map; a darker one takes more of the multiply-adds."));
+  }
+  if (isDrawable(detail.blocks)) {
+    parts.push(el("h4", {}, "Branches and joins"), topologyDiagram(detail.blocks));
+    parts.push(el("p", { class: "protocol" }, "Blocks from left to right, with their channels; a row is a stride. Orange ones join what several give."));
   }
   parts.push(...(detail.schedules ?? []).flatMap(scheduleDiagram));
   if (detail.arch.length) parts.push(el("h4", {}, "Architecture"), rowsOf(detail.arch, "arch"));
@@ -44,7 +60,7 @@ export function panelOf(detail) {
   }
   if (detail.curve?.length > 1) parts.push(el("h4", {}, "Training loss"), curve(detail.curve, "loss"));
   if (detail.rungs?.length) parts.push(el("h4", {}, "mIoU at its rungs, %"), curve(detail.rungs, "mIoU", { colour: "#D55E00", marks: true }));
-  for (const [title, command] of detail.commands ?? []) parts.push(el("h4", {}, title), el("pre", {}, command));
+  for (const [title, command] of detail.commands ?? []) parts.push(el("h4", {}, title), commandOf(command));
   if (detail.facts.length) parts.push(el("h4", {}, "Record"), rowsOf(detail.facts));
   return parts.filter((part) => part !== null);
 }

@@ -1,0 +1,127 @@
+"""The shape of a network: blocks of operators at one output stride, and which block reads which.
+
+It is found in the recorded graph alone, so that every network has one, a user's own too. Two blocks at one stride are
+two branches; a block that reads several is where they are joined.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Protocol
+
+from nasseg.families.graph.recorder import Graph
+from nasseg.records import Block
+
+IMAGE = -1  # as an input of a block
+
+
+class Row(Protocol):
+    """An operator's stride, shape and cost."""
+
+    @property
+    def stride(self) -> int: ...
+    @property
+    def output_shape(self) -> tuple[int, ...]: ...
+    @property
+    def params(self) -> int: ...
+    @property
+    def macs(self) -> int: ...
+
+
+class _Group:
+    """Operators at one stride. inputs: names of the groups that it reads, or IMAGE."""
+
+    def __init__(self, stride: int, inputs: set[int]) -> None:
+        self.stride, self.inputs, self.rows = stride, inputs, list[Row]()
+
+    @property
+    def macs(self) -> int:
+        return sum(row.macs for row in self.rows)
+
+
+def blocks(graph: Graph, rows: Sequence[Row]) -> tuple[Block, ...]:
+    """Return the blocks in the order of the run. rows: the cost of each operator that the logits depend on."""
+    groups = _grouped(graph, rows)
+    while _merge_one(groups):
+        pass
+    place = {name: index for index, name in enumerate(sorted(groups))}
+    return tuple(
+        Block(
+            stride=group.stride,
+            width=max((row.output_shape[1] for row in group.rows if row.macs), default=0),
+            params=sum(row.params for row in group.rows),
+            macs=group.macs,
+            inputs=tuple(sorted(place.get(source, IMAGE) for source in group.inputs)),
+        )
+        for _, group in sorted(groups.items())
+    )
+
+
+def _grouped(graph: Graph, rows: Sequence[Row]) -> dict[int, _Group]:
+    """Put each operator to the group that it reads at its own stride; it begins one where there is none, or several.
+
+    What is pooled to one pixel (squeeze-and-excitation, global context) stays where it is pooled from, and what is
+    computed from weights alone, where it is read. A group is named by its first operator.
+    """
+    of = dict[int, int]()  # operator -> group
+    loose = dict[int, list[Row]]()  # operator on weights alone -> rows that are not in a group yet
+    groups: dict[int, _Group] = {}
+    for index, row in zip(graph.needed(), rows, strict=True):
+        sources = {source for source, _ in graph.operators[index].inputs}
+        read = {of.get(source, IMAGE) for source in sources - loose.keys()}
+        placed = [row]
+        for source in sources & loose.keys():
+            placed += loose[source]
+            loose[source] = []
+        if not read:
+            loose[index] = placed
+            continue
+        same = {name for name in read - {IMAGE} if groups[name].stride == row.stride}
+        if not row.stride and read - {IMAGE}:
+            of[index] = max(read)
+        elif len(same) == 1 and read == same:
+            of[index] = min(same)
+        else:
+            of[index] = index
+            groups[index] = _Group(row.stride, read)
+        groups[of[index]].rows += placed
+    return groups
+
+
+def _merge_one(groups: dict[int, _Group]) -> bool:
+    """Merge two groups that are one block to a reader, if there are two.
+
+    That is one that multiplies nothing (an upsampling, a pooling, a sum), with what it reads, or what alone reads it;
+    and the paths inside a block: a shortcut with a convolution, or pooling beside one.
+    """
+    readers: dict[int, set[int]] = defaultdict(set)
+    for name, group in groups.items():
+        for source in group.inputs:
+            readers[source].add(name)
+    for name, group in groups.items():
+        if not group.macs and len(group.inputs) == 1 and (readers[name] or group.inputs != {IMAGE}):
+            (source,) = group.inputs
+            for reader in readers[name]:
+                groups[reader].inputs = (groups[reader].inputs - {name}) | {source}
+            groups[source if source != IMAGE else min(readers[name])].rows += group.rows
+            del groups[name]
+            return True
+        if len(readers[name]) == 1:
+            (reader,) = readers[name]
+            target, beside = groups[reader], group.inputs | _twins(groups, readers, name)
+            inside = target.stride == group.stride and target.inputs - {name} <= beside
+            if not group.macs or inside:
+                target.inputs = (target.inputs | group.inputs) - {name}
+                target.rows += group.rows
+                del groups[name]
+                return True
+    return False
+
+
+def _twins(groups: dict[int, _Group], readers: dict[int, set[int]], name: int) -> set[int]:
+    """Return the groups beside this one: at its stride, with its inputs and its readers."""
+    one = groups[name]
+    return {
+        other
+        for other, group in groups.items()
+        if (group.stride, group.inputs, readers[other]) == (one.stride, one.inputs, readers[name])
+    }
