@@ -60,9 +60,9 @@ def test_an_example_runs(name, tmp_path):
     home = shutil.copytree(EXAMPLES / name, tmp_path / name)
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "python").symlink_to(sys.executable)
-    (programs / "nasseg").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nasseg "$@"\n')
-    (programs / "nasseg").chmod(0o755)
+    for program, arguments in (("python", ""), ("nasseg", "-m nasseg ")):
+        (programs / program).write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
+        (programs / program).chmod(0o755)
     env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     for command in COMMANDS[name]:
         done = subprocess.run(
