@@ -31,7 +31,7 @@ export async function figureFile(data, axes, cm, format) {
 function forPaper(node, width, height) {
   const [data, layout] = light(node);
   const size = (points) => points * POINT;
-  const traces = data.filter(({ meta }) => meta !== "selected").map((trace) => {
+  const traces = data.filter(({ meta }) => !["selected", "answer"].includes(meta)).map((trace) => {
     const marker = { ...trace.marker, size: trace.marker?.size * 0.62, line: { ...trace.marker?.line, width: 0.8 } };
     return { ...trace, legendgroup: undefined, showlegend: trace.meta !== "steps" && trace.showlegend, ...(trace.marker ? { marker } : {}), ...(trace.textfont ? { textfont: { ...trace.textfont, color: INK, size: size(7) } } : {}) };
   });
@@ -44,7 +44,7 @@ function forPaper(node, width, height) {
   const shapes = (layout.shapes ?? []).filter(({ label }) => label?.text !== "budget");
   for (const { label, x0, x1 } of shapes) {
     label.font = { ...label.font, size: size(7) };
-    if (x0 === x1) Object.assign(label, { textposition: "middle", textangle: -90, xanchor: "right", yanchor: "middle" }); // beside its line
+    if (x0 === x1) Object.assign(label, { textposition: legend.yanchor === "bottom" ? "end" : "start", textangle: -90, xanchor: "right", yanchor: legend.yanchor === "bottom" ? "top" : "bottom" }); // away from the legend
   }
   return {
     traces,
