@@ -1,6 +1,5 @@
 """The verbs of networks and spaces: list, sample, and measure."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -50,7 +49,7 @@ def spaces(
     out.print(table)
     for parameter_name, values in space.named.items():
         for choice, value in values.items():
-            out.print(f"{parameter_name} = {choice}: {space.training[parameter_name]} {json.dumps(value)}")
+            out.print(f"{parameter_name} = {choice}: {space.training[parameter_name]} {value}")
     for template in space.templates.values():
         number, exact = space.schedules(template.name)
         out.print(f"{template.name}: {template.text}, {'' if exact else 'at most '}{number:,} distinct schedules")

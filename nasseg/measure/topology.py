@@ -31,23 +31,27 @@ class _Group:
     """Operators at one stride. inputs: names of the groups that it reads, or IMAGE."""
 
     def __init__(self, stride: int, inputs: set[int]) -> None:
-        self.stride, self.inputs, self.rows = stride, inputs, list[Row]()
+        self.stride, self.inputs, self.rows, self.macs = stride, inputs, list[Row](), 0
 
-    @property
-    def macs(self) -> int:
-        return sum(row.macs for row in self.rows)
+    def add(self, rows: list[Row]) -> None:
+        self.rows += rows
+        self.macs += sum(row.macs for row in rows)
 
 
 def blocks(graph: Graph, rows: Sequence[Row]) -> tuple[Block, ...]:
     """Return the blocks in the order of the run. rows: the cost of each operator that the logits depend on."""
     groups = _grouped(graph, rows)
-    while _merge_one(groups):
+    readers: dict[int, set[int]] = defaultdict(set)
+    for name, group in groups.items():
+        for source in group.inputs:
+            readers[source].add(name)
+    while sum(_merged(name, groups, readers) for name in list(groups)):
         pass
     place = {name: index for index, name in enumerate(sorted(groups))}
     return tuple(
         Block(
             stride=group.stride,
-            width=max((row.output_shape[1] for row in group.rows if row.macs), default=0),
+            width=max((row.output_shape[1] for row in group.rows if row.macs and len(row.output_shape) > 1), default=0),
             params=sum(row.params for row in group.rows),
             macs=group.macs,
             inputs=tuple(sorted(place.get(source, IMAGE) for source in group.inputs)),
@@ -83,45 +87,44 @@ def _grouped(graph: Graph, rows: Sequence[Row]) -> dict[int, _Group]:
         else:
             of[index] = index
             groups[index] = _Group(row.stride, read)
-        groups[of[index]].rows += placed
+        groups[of[index]].add(placed)
     return groups
 
 
-def _merge_one(groups: dict[int, _Group]) -> bool:
-    """Merge two groups that are one block to a reader, if there are two.
+def _merged(name: int, groups: dict[int, _Group], readers: dict[int, set[int]]) -> bool:
+    """Merge a group into another with which it is one block to a reader, if there is one.
 
     That is one that multiplies nothing (an upsampling, a pooling, a sum), with what it reads, or what alone reads it;
-    and the paths inside a block: a shortcut with a convolution, or pooling beside one.
+    and the paths inside a block: a shortcut with a convolution, or pooling beside one. readers: of each group.
     """
-    readers: dict[int, set[int]] = defaultdict(set)
-    for name, group in groups.items():
-        for source in group.inputs:
-            readers[source].add(name)
-    for name, group in groups.items():
-        if not group.macs and len(group.inputs) == 1 and (readers[name] or group.inputs != {IMAGE}):
-            (source,) = group.inputs
-            for reader in readers[name]:
-                groups[reader].inputs = (groups[reader].inputs - {name}) | {source}
-            groups[source if source != IMAGE else min(readers[name])].rows += group.rows
-            del groups[name]
+    group = groups[name]
+    if not group.macs and len(group.inputs) == 1 and (readers[name] or group.inputs != {IMAGE}):
+        (source,) = group.inputs
+        for reader in readers[name]:
+            groups[reader].inputs = (groups[reader].inputs - {name}) | {source}
+        readers[source] = (readers[source] | readers[name]) - {name}
+        groups[source if source != IMAGE else min(readers[name])].add(group.rows)
+        del groups[name], readers[name]
+        return True
+    if len(readers[name]) == 1:
+        (reader,) = readers[name]
+        target, beside = groups[reader], group.inputs | _twins(groups, readers, name)
+        inside = target.stride == group.stride and target.inputs - {name} <= beside
+        if not group.macs or inside:
+            target.inputs = (target.inputs | group.inputs) - {name}
+            for source in group.inputs:
+                readers[source] = (readers[source] | {reader}) - {name}
+            target.add(group.rows)
+            del groups[name], readers[name]
             return True
-        if len(readers[name]) == 1:
-            (reader,) = readers[name]
-            target, beside = groups[reader], group.inputs | _twins(groups, readers, name)
-            inside = target.stride == group.stride and target.inputs - {name} <= beside
-            if not group.macs or inside:
-                target.inputs = (target.inputs | group.inputs) - {name}
-                target.rows += group.rows
-                del groups[name]
-                return True
     return False
 
 
 def _twins(groups: dict[int, _Group], readers: dict[int, set[int]], name: int) -> set[int]:
-    """Return the groups beside this one: at its stride, with its inputs and its readers."""
+    """Return the groups beside this one, itself among them: at its stride, with its inputs and its readers."""
     one = groups[name]
     return {
         other
-        for other, group in groups.items()
-        if (group.stride, group.inputs, readers[other]) == (one.stride, one.inputs, readers[name])
+        for other in readers[min(one.inputs)]
+        if groups[other].stride == one.stride and groups[other].inputs == one.inputs and readers[other] == readers[name]
     }
