@@ -80,6 +80,7 @@ def test_onnx_computes_what_the_network_does(tmp_path, plain):
         tiny(tmp_path / "winner.pt")
 
 
+@pytest.mark.slow
 def test_onnx_of_an_opset_and_any_batch_in_half_precision_without_batch_norm(tmp_path, plain):
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     card = tiny(tmp_path / "winner.onnx", half=True, opset=18, batch=None).card
@@ -108,6 +109,7 @@ def test_onnx_of_an_opset_and_any_batch_in_half_precision_without_batch_norm(tmp
             tiny(tmp_path / "winner.pt", **options)
 
 
+@pytest.mark.slow
 def test_argmax_inside_the_file(trained, tmp_path):
     done = export_address("tiny#0", tmp_path / "winner.pt2", argmax=True, storage=STORAGE)
     images = parity_images(1, SIZE)

@@ -96,7 +96,10 @@ def test_labels_are_the_networks_classes(network, picture, tmp_path):
     assert done.line().startswith(f"{done.overlay}: {most} {100 * done.shares[most]:.1f} %")
 
 
-@pytest.mark.parametrize(("suffix", "options"), [("onnx", {"argmax": True, "batch": 2}), ("pt2", {})])
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [pytest.param("onnx", {"argmax": True, "batch": 2}, marks=pytest.mark.slow), ("pt2", {})],
+)
 def test_every_format_gives_the_same_classes(files, tmp_path, suffix, options):
     if suffix == "onnx":
         pytest.importorskip("onnxruntime")
@@ -168,7 +171,7 @@ def onnx(files):
     return export(files, files / "m.onnx")
 
 
-@pytest.mark.parametrize("suffix", ["pt", "onnx"])
+@pytest.mark.parametrize("suffix", ["pt", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_an_exported_file_has_the_recorded_accuracy_on_pictures_of_many_ratios(files, mixed, tmp_path, suffix, request):
     """To the last digit: one road from a picture to the network, in evaluation and in prediction."""
     split, pairs = mixed

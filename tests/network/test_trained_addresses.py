@@ -116,6 +116,7 @@ def test_every_command_begins_with_it(one, tmp_path):
     assert Path(with_init_file(load_recipe(recipe), STORAGE).init).read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_recipe_may_begin_with_something_trained(here, tmp_path):
     recipe = {"steps": 1, "batch_size": 2, "init": "tiny#0"}
     options = {"data_options": SCENES, "overrides": TINY, "folder": tmp_path, "storage": STORAGE}

@@ -246,7 +246,7 @@ def test_a_step_in_parts_is_the_same_step(data, optimizer):
     assert curve_in_parts[-1][1] == pytest.approx(curve[-1][1], rel=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_mixed_precision_learns_and_keeps_fp32_weights(data, precision):
     """The loss scaler skips the first steps of fp16, whose scaled gradients overflow."""
     curves = []

@@ -53,7 +53,9 @@ def test_upsampling_outside_leaves_the_logits_at_their_stride():
         assert outside(image).shape == (1, 3, 8, 16)
 
 
-@pytest.mark.parametrize("backend", ["eager", "onnxruntime", pytest.param("compile", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "backend", ["eager", *(pytest.param(name, marks=pytest.mark.slow) for name in ("onnxruntime", "compile"))]
+)
 def test_each_backend_is_timed(backend):
     if backend == "onnxruntime":
         pytest.importorskip("onnxruntime")

@@ -135,6 +135,7 @@ def test_energy_is_refused_where_there_is_no_counter(two_gpus):
         check_energy(PROTOCOL)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_network_is_kept_between_turns(timed):
     archs = {str(number): None for number in range(3)}
     holding = []

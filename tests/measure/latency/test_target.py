@@ -50,6 +50,7 @@ def test_what_the_command_says_is_the_latency(arch, tmp_path, no_export):
     assert found.fps == 500
 
 
+@pytest.mark.slow
 def test_the_shipped_onnxruntime_script_is_such_a_command(arch, tmp_path):
     pytest.importorskip("onnxruntime")
     script = (SHIPPED / "onnxruntime_bench.py").read_text()

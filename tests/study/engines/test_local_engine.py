@@ -31,7 +31,8 @@ latency: {min_seconds: 0.0, min_replicates: 2, warmup: 1}
 """
 
 
-@pytest.mark.parametrize("way", ["script", pytest.param("notebook", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["script", "notebook"])
 def test_a_plain_script_searches(tmp_path, way):
     """A notebook has no main file: as code that is read from standard input."""
     (tmp_path / "plain.py").write_text(SCRIPT)

@@ -170,6 +170,7 @@ def plain(name):
     return found
 
 
+@pytest.mark.slow
 def test_what_was_stopped_goes_on_and_nothing_is_done_twice(here, counted, monkeypatch):
     monkeypatch.setattr(run, "TELL_SECONDS", 0.0)
     heard = []
@@ -305,6 +306,7 @@ def test_what_diverges_is_noted_and_not_tried_again(here, counted):
     assert counted["steps"] == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_it_and_it_goes_on(here, monkeypatch):
     def full(_state, path):
         raise OSError(28, "No space left on device", str(path))

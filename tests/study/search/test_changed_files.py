@@ -86,6 +86,7 @@ def test_a_network_that_a_record_forges_into_a_job_runs_no_code(inline, tmp_path
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_cut_is_set_aside_and_its_network_is_trained_anew(inline, tmp_path, monkeypatch):
     """It is cut while the search stands still."""
     text = (
