@@ -96,6 +96,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(redact_all(value)))
 
 
+def in_one_line(value: Any) -> str:
+    """Return a value of a YAML file as one could write it there, in one line."""
+    return json.dumps(value)
+
+
 def this_command() -> str:
     """Return the command that runs, as it may be shown and kept."""
     return command_line(["nasseg", *sys.argv[1:]])

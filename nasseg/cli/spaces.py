@@ -14,6 +14,7 @@ from nasseg.cli.shared import (
     Table,
     TrustOption,
     app,
+    in_one_line,
     out,
     parse_settings,
     parse_size,
@@ -49,7 +50,7 @@ def spaces(
     out.print(table)
     for parameter_name, values in space.named.items():
         for choice, value in values.items():
-            out.print(f"{parameter_name} = {choice}: {space.training[parameter_name]} {value}")
+            out.print(f"{parameter_name} = {choice}: {space.training[parameter_name]} {in_one_line(value)}")
     for template in space.templates.values():
         number, exact = space.schedules(template.name)
         out.print(f"{template.name}: {template.text}, {'' if exact else 'at most '}{number:,} distinct schedules")
