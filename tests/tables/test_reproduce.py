@@ -193,7 +193,7 @@ def test_an_interrupted_table_goes_on(data: DataSet, monkeypatch: pytest.MonkeyP
     said: list[str] = []
     _, stopped = train_tables([table()], asked, tell=said.append)
     assert not stopped
-    assert "seed 1: going on from step 2 of 4" in said
+    assert "seed 1: going on from step 3 of 4" in said  # a signal is heeded where the next step ends
     ended = [trial.params for trial in record.trials(TrialState.COMPLETE)]
     assert ended == [{"row": row, "seed": seed} for seed in (0, 1) for row in ("wide", "narrow")]
 
