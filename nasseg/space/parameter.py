@@ -157,7 +157,7 @@ def range_values(low: Any, high: Any, step: Any) -> tuple[int | float, ...]:
     if not (float("-inf") < low <= high < float("inf")) or not step > 0:
         raise UserError(f"a range needs low <= high and a step above 0, got [{low}, {high}] with step {step}")
     count = (high - low) / step
-    if abs(count - round(count)) > 1e-9 or count > MAX_STEPS:
+    if count > MAX_STEPS or abs(count - round(count)) > 1e-9:
         raise UserError(
             f"a range's length must be a whole number (up to {MAX_STEPS:,}) of steps, got "
             f"[{low}, {high}] with step {step}"

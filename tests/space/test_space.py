@@ -160,6 +160,7 @@ BAD = [
     ("about: x\nparameters:\n  family: regseg\n  width: {range: [0.5, 1.0]}", "needs a step"),
     ("about: x\nparameters:\n  family: regseg\n  width: {range: [1, 2], step: 0}", "step above 0"),
     ("about: x\nparameters:\n  family: regseg\n  width: {range: [1, 2], step: 3}", "whole number"),
+    ("about: x\nparameters:\n  family: regseg\n  width: {range: [0.25, 1.0e+308], step: 0.25}", "whole number"),
     ("about: x\nparameters:\n  family: regseg\n  width: {choices: [1], when: {widht: 1}}", "did you mean 'width'"),
     ("about: x\nparameters:\n  family: regseg\n  a: [1, 2]\n  b: {choices: [1], when: {a: 3}}", "never holds"),
     (
