@@ -20,7 +20,7 @@ COUNTER_SECONDS = 0.02  # between two steps of the energy counter
 
 @dataclass
 class FakeGpu:
-    """What is faked of a machine with two GPUs. now: seconds; it moves on when networks run.
+    """Stand-ins for a machine with two GPUs. now: seconds; it moves on when networks run.
 
     clock: MHz at a time. samples: (process, microseconds, percent of the GPU). unsupported: functions of NVML that this
     GPU does not have. calls: of torch.cuda, in their order.

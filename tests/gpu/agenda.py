@@ -1,4 +1,4 @@
-"""What is measured when a GPU is at hand, the most valuable first, in 24 minutes.
+"""Measurements for the time when a GPU is at hand, the most valuable first, in 24 minutes.
 
     python -m tests.gpu.agenda --results DIR/results.jsonl --data PATH/TO/camvid
     python -m tests.gpu.agenda --results DIR/results.jsonl --steps ground,lock

@@ -1,4 +1,4 @@
-"""What the steps of the agenda share: settings, networks, and how their items are run one by one.
+"""Parts that the steps of the agenda share: settings, networks, and how their items are run one by one.
 
 A step is a module with `items(options)`, which yields the key of each thing to measure and a function that returns its
 figures, and `summary(rows, options)`, which makes something of the rows by key.
@@ -114,7 +114,7 @@ def logits_of(arch: Arch, protocol: LatencyProtocol) -> torch.Tensor:
 
 
 def rows_of(results: Path, step: str, options: Options) -> dict[str, Row]:
-    """What a file of results holds of a step under these options, by key; what failed is left out."""
+    """Return the results of a step under these options, by key; what failed is left out."""
     lines = results.read_text().splitlines() if results.exists() else []
     found: dict[str, Row] = {}
     for line in lines:

@@ -59,7 +59,7 @@ def ramp(name: str, options: Options) -> Row:
 
 
 def summary(rows: dict[str, Row], _options: Options) -> Row:
-    """By warm-up: how far p50 lies apart between two processes, and whether they rank alike."""
+    """Tell by warm-up how far p50 lies apart between two processes, and whether they rank alike."""
     by_process: dict[str, dict[str, Row]] = {}
     for key, row in rows.items():
         process, name = key.split(", ", 1)

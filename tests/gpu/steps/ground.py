@@ -36,7 +36,7 @@ def device(options: Options) -> Row:
 
 
 def timed(family: str, backend: str, options: Options) -> Row:
-    """By events and by the wall clock, and how far the logits are from those of eager."""
+    """Time by events and by the wall clock, and compare the logits with those of eager."""
     arch, protocol = of_family(family, options), options.protocol(backend=backend)
     lock = DeviceLock(options.device)
     found = measure_latency(arch, protocol, lock.measuring)
