@@ -19,6 +19,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection  # registers multiprocessing's own exit handler
 from types import ModuleType
 
+from nasseg.errors import UserError
+
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["nasseg.study.engines.jobs", "torch._dynamo"])  # the latter: torch.optim asks for it
 _PAUSES = (0.1, 1.0)  # seconds before a process is started again; multiprocessing starts another server then
@@ -33,14 +35,17 @@ class Child:
     """
 
     def __init__(self, function: Callable[[Connection], None]) -> None:
-        for wait in _PAUSES:
+        for wait in (*_PAUSES, None):
             try:
                 self._start(function)
                 break
             except (EOFError, ConnectionError):  # the fork server was killed meanwhile
+                if wait is None:
+                    raise UserError(
+                        "no process could be started: the one that starts them was killed three times in a row, most "
+                        "likely for memory; try fewer workers"
+                    ) from None
                 time.sleep(wait)
-        else:
-            self._start(function)
         _running.add(self)
 
     def _start(self, function: Callable[[Connection], None]) -> None:
