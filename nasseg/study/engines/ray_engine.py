@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -119,7 +119,8 @@ class RayEngine:
 
     def submit(self, job: Job) -> None:
         self._jobs[job.candidate] = job
-        ray.get(self._desk.put.remote(job))  # it must be there before a worker asks
+        with _cluster():
+            ray.get(self._desk.put.remote(job))  # it must be there before a worker asks
         self._counter.jobs.put(job)
 
     def waiting(self, candidate: int) -> bool:
@@ -149,14 +150,14 @@ class RayEngine:
     def cancel(self, candidate: int) -> None:
         """End the job of a candidate at once; it gives no result."""
         if self._jobs.pop(candidate, None):
-            worker = ray.get(self._desk.drop.remote(candidate))
-            if worker is not None:
-                ray.kill(worker)
+            with contextlib.suppress(RayError):  # the cluster may be gone
+                worker = ray.get(self._desk.drop.remote(candidate))
+                if worker is not None:
+                    ray.kill(worker)
 
     def close(self) -> None:
-        with contextlib.suppress(RayError):  # the cluster may be gone
-            for candidate in list(self._jobs):
-                self.cancel(candidate)
+        for candidate in list(self._jobs):
+            self.cancel(candidate)
         self._closing.closing = True
         self._counter.jobs.put(None)
         self._thread.join(CLOSE_SECONDS)
@@ -202,11 +203,9 @@ class RayEngine:
     def _look(self) -> None:
         """Look up the jobs that have begun, the steps trained, and the living nodes."""
         self._looked = time.monotonic()
-        try:
+        with _cluster():
             nodes = living_nodes()
             begun, steps, lines = ray.get(self._desk.look.remote())
-        except RayError as error:
-            raise UserError(f"Ray failed: {_last_line(error)}; run the same command again") from None
         self._slots, self._begun = self._count(nodes), begun
         for step in steps:
             self._on_step(step)
@@ -355,6 +354,19 @@ class _Closing(tune.Stopper):
         return self.closing
 
 
+@contextlib.contextmanager
+def _cluster() -> Iterator[None]:
+    """Report errors of Ray itself as user errors.
+
+    Raises:
+        UserError: Ray failed.
+    """
+    try:
+        yield
+    except RayError as error:
+        raise UserError(f"Ray failed: {_last_line(error)}; run the same command again") from None
+
+
 def _connect(address: str | None, workers: int | None) -> None:
     alone = {
         "include_dashboard": False,
@@ -367,7 +379,7 @@ def _connect(address: str | None, workers: int | None) -> None:
         if host and port.isdigit() and "://" not in host:  # without a listener, Ray itself would try for minutes
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # a start that timed out, for one, has no type of its own
         raise UserError(
             f"no Ray cluster at {address or 'this machine'}: {_last_line(error)}; check --address and the "
             "cluster's token, or start one with `ray start --head`"
