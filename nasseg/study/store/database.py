@@ -31,7 +31,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-from nasseg.processes.file_lock import told_while_waiting
+from nasseg.processes.file_lock import clock, told_while_waiting
 from nasseg.study.store.read_sql import SCHEMA, bulk_trials, no_collection
 from nasseg.study.store.storage import quiet_optuna
 from nasseg.study.store.trial_attributes import LEASE
@@ -299,7 +299,7 @@ class _JournalLock(JournalFileSymlinkLock):
 
     def _holder(self) -> str:
         try:
-            since = time.strftime("%H:%M:%S", time.localtime(os.lstat(self._lock_file).st_mtime))
+            since = clock(os.lstat(self._lock_file).st_mtime)
         except OSError:
             return "several processes write it in turns"
         left = f"it is removed when the journal has not changed for {self.grace_period} s"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nasseg.errors import UserError
 from nasseg.files import below
@@ -12,7 +12,7 @@ from nasseg.processes.sqlite_lock import PatientConnection
 from nasseg.redaction import keep_secret
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+    from optuna.storages import BaseStorage, RDBStorage
 
 _POSTGRESQL = re.compile(
     "^postgres(ql)?://"
@@ -130,9 +130,10 @@ def open_storage(url: str, *, create: bool) -> "BaseStorage":
     try:
         if path is not None and journal_path(url):
             opened: BaseStorage = open_journal(path)
+        elif path is not None:
+            opened = open_database(url, {"connect_args": {"factory": PatientConnection}})
         else:
-            options = {"connect_args": {"factory": PatientConnection}} if path else {"pool_pre_ping": True}
-            opened = open_database(_POSTGRESQL.sub("postgresql+psycopg://", url), options)
+            opened = _open_server(_POSTGRESQL.sub("postgresql+psycopg://", url))
         opened.get_all_studies()  # fails unless it is one of Optuna's storages
         return opened
     except (OptunaError, SQLAlchemyError, ArgumentError, ImportError, OSError, ValueError, LookupError) as error:
@@ -142,6 +143,19 @@ def open_storage(url: str, *, create: bool) -> "BaseStorage":
             postgres = "pip install 'nasseg[postgresql]'"
             hint = f"install the driver: {postgres if 'psycopg' in reason else 'see the documentation of SQLAlchemy'}"
         raise UserError(f"cannot open storage {url}: {reason}; {hint}") from None
+
+
+def _open_server(url: str) -> "RDBStorage":
+    """Open a database on a server; of PostgreSQL's, whoever waits for another process says so."""
+    from nasseg.processes.postgres_lock import client_name, tell_waits
+    from nasseg.study.store.database import open_database
+
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if not url.startswith("postgresql+psycopg"):
+        return open_database(url, options)
+    opened = open_database(url, {**options, "connect_args": {"fallback_application_name": client_name()}})
+    tell_waits(opened.engine)
+    return opened
 
 
 def disconnect(storage: "BaseStorage") -> None:
