@@ -230,11 +230,11 @@ def fuzz(numbers) -> dict[str, int]:
 
 
 def test_mutated_files():
-    outcomes = fuzz(range(1_000))
-    assert outcomes["valid"] > 50  # else nothing but the parser is tested
-    assert outcomes["refused"] > 250
+    outcomes = fuzz(range(300))
+    assert outcomes["valid"] > 15  # else nothing but the parser is tested
+    assert outcomes["refused"] > 75
 
 
 @pytest.mark.slow
-def test_ten_thousand_mutated_files():
-    fuzz(range(1_000, 12_000))
+def test_thousands_of_mutated_files():
+    fuzz(range(300, 8_000))
