@@ -124,11 +124,16 @@ def test_every_space_loads_and_names_fields_that_exist(name):
     assert space.count() > (250 if name == "replay" else 1_000)  # one is there to be trained as a whole
 
 
-@pytest.mark.slow
-def test_the_wheel_brings_its_spaces_and_studies(tmp_path):
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
+    return next(folder.glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_its_spaces_and_studies(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     code = "import nasseg, nasseg.files as f; print(nasseg.__file__, *f.list_files('spaces'), *f.list_files('studies'))"
@@ -143,11 +148,8 @@ def test_the_wheel_brings_its_spaces_and_studies(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_wheel_searches_in_a_clean_environment(tmp_path, monkeypatch):
+def test_the_wheel_searches_in_a_clean_environment(wheel, tmp_path, monkeypatch):
     """Its own environment, where the wheel is installed; what it depends on is lent by this one."""
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
     venv.create(tmp_path / "clean", symlinks=True)
     (site,) = (tmp_path / "clean").glob("lib/python*/site-packages")
     python = str(tmp_path / "clean/bin/python")

@@ -95,7 +95,7 @@ def test_images_of_many_sizes_get_a_size(root, fast):
     assert load_study("many").file.data.load().val.size == (64, 128)
 
 
-def test_a_known_data_set_gets_a_study_only(root):
+def test_a_known_data_set_gets_a_study_only(root, fast):
     begun = begin(downloads.ade20k(root, sizes=((64, 96), (70, 64), (64, 99))), name="scenes150")
     assert begun.table is None
     data = load_study("scenes150").file.data
