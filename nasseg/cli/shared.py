@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import select
 import sys
 import time
 from pathlib import Path
@@ -41,11 +42,21 @@ class _InOrderOfWork(TyperGroup):
         return [name for names in PANELS.values() for name in names]
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. An end of file that nobody handled is a fault with a traceback: Typer prints "Aborted."."""
+        """Run a command. A file or pipe within that ended is a fault with a traceback: Typer hides what it is."""
         try:
             return super().invoke(ctx)
-        except EOFError as error:
+        except (EOFError, BrokenPipeError) as error:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                raise
             raise RuntimeError("a file or a pipe ended before its time") from error
+
+
+def _nobody_reads() -> bool:
+    """Return whether the reader of our output is gone, as `head` is after its lines."""
+    poll = select.poll()
+    for fd in (1, 2):
+        poll.register(fd, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _fd, event in poll.poll(0))
 
 
 app = typer.Typer(

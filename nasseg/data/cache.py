@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ from nasseg.records import Size, digest
 
 FORMAT = 3  # of the arrays; another number decodes everything again
 _SETTLED_NS = 2_000_000_000  # a file may change twice within a tick of its clock, so a younger one is read again
-_INCOMPLETE = (OSError, ValueError, EOFError)  # what arrays that are missing or cut short raise
+_INCOMPLETE = (OSError, ValueError, EOFError, TokenError)  # what arrays that are missing or cut short raise
 Check = tuple[int, int]  # size and CRC-32
 
 
@@ -123,7 +124,7 @@ def _open(entry: Path, seen: Size | None) -> Split:
     """Return a split from its arrays.
 
     Raises:
-        OSError, ValueError, EOFError: the arrays are missing or incomplete.
+        OSError, ValueError, EOFError, TokenError: the arrays are missing or incomplete.
     """
     sizes = np.load(entry / "sizes.npy")
     images = _shaped(_mapped(entry / "images.npy"), sizes[:, :2], (3,))

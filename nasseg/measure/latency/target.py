@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from nasseg.errors import MisfitError, UserError
 from nasseg.measure.environment import environment
@@ -57,7 +58,8 @@ def measure_on_target(
 def _answer(words: list[str], timeout_seconds: float) -> str:
     name = words[0]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout_seconds, stdin=subprocess.DEVNULL)
+        options: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace"}
+        done = subprocess.run(words, **options, timeout=timeout_seconds, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
         raise TargetUnreachable(f"the target did not answer {name} in {timeout_seconds:g} s; look after it") from None
     except OSError as error:
@@ -76,6 +78,7 @@ def _latency(answer: str, protocol: LatencyProtocol) -> Latency:
     try:
         found = json.loads(line)
         p50, p90, p99, n = (float(found[key]) for key in ("p50", "p90", "p99", "n"))
+        iqr = float(found["iqr"]) if "iqr" in found else None
     except (ValueError, KeyError, TypeError) as error:
         rule = 'its last line must be JSON with the numbers "p50", "p90", "p99" (ms) and "n"'
         raise TargetUnreachable(f"the target's answer cannot be used ({error!r}): {rule}, got {line[:200]!r}") from None
@@ -90,7 +93,7 @@ def _latency(answer: str, protocol: LatencyProtocol) -> Latency:
         p50_ms=p50,
         p90_ms=p90,
         p99_ms=p99,
-        iqr_ms=float(found["iqr"]) if "iqr" in found else None,
+        iqr_ms=iqr,
         n=int(n),
         target=told,
     )

@@ -218,8 +218,8 @@ def _in_child(free: "SimpleQueue[Child]", *task: Any) -> Searched:
     try:
         child.pipe.send(task)
         found: Searched | Exception = child.pipe.recv()
-    except EOFError:
-        raise RuntimeError("a process of the replay died; try fewer processes") from None
+    except (EOFError, OSError):
+        raise UserError("a process of the replay died, most likely for memory; try fewer of them") from None
     finally:
         free.put(child)
     if isinstance(found, Exception):

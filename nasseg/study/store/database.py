@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,16 +21,18 @@ from optuna.distributions import (
     distribution_to_json,
     json_to_distribution,
 )
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.storages.journal._file import get_lock_file
 from optuna.trial import FrozenTrial, TrialState
+from pydantic_core import from_json
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from nasseg.processes.file_lock import told_while_waiting
-from nasseg.study.store.read_sql import SCHEMA, bulk_trials
+from nasseg.study.store.read_sql import SCHEMA, bulk_trials, no_collection
 from nasseg.study.store.storage import quiet_optuna
 from nasseg.study.store.trial_attributes import LEASE
 
@@ -291,6 +293,10 @@ class _JournalLock(JournalFileSymlinkLock):
         with told_while_waiting(f"the journal {self._lock_target_file}", self._holder), quiet_optuna():
             return super().acquire()
 
+    def release(self) -> None:
+        with suppress(RuntimeError):  # whoever waited for too long has removed it: we were paused
+            super().release()
+
     def _holder(self) -> str:
         try:
             since = time.strftime("%H:%M:%S", time.localtime(os.lstat(self._lock_file).st_mtime))
@@ -301,9 +307,9 @@ class _JournalLock(JournalFileSymlinkLock):
 
 
 class _Journal(JournalFileBackend):
-    """A journal that removes a torn last line.
+    """A journal that never writes behind a torn line, and reads long ones fast.
 
-    A full disk or a kill can cut a line off. The next line would be appended to it, and both would be lost.
+    A full disk or a kill can cut the last line off. The next line would be appended to it, and both would be lost.
 
     Raises:
         ValueError: the file is no journal of Optuna's.
@@ -312,26 +318,47 @@ class _Journal(JournalFileBackend):
     def __init__(self, path: Path) -> None:
         whole = str(path.resolve())  # with a relative path in a folder, a stale lock hangs
         super().__init__(whole, _JournalLock(whole))
+        self._read = (0, 0)  # lines, and their bytes
         with path.open("rb") as file:
             first = file.readline()
         if first.endswith(b"\n") and "op_code" not in json.loads(first):
             raise ValueError("it is no journal of Optuna's")
-        self._drop_torn_line()
+        if not self._is_whole():  # most are, and a reader of a folder that it may not write needs no lock
+            with get_lock_file(self._lock):
+                self._drop_torn_line()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        try:
-            super().append_logs(logs)
-        except OSError:
-            self._drop_torn_line()
-            raise
+        left = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with get_lock_file(self._lock):
+            self._drop_torn_line()  # of a process that was killed since
+            try:
+                with open(self._file_path, "ab", buffering=0) as file:
+                    while left:
+                        left = left[file.write(left) :]
+                    os.fsync(file.fileno())
+            except OSError:
+                self._drop_torn_line()
+                raise
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any]]:
+        if log_number_from < self._read[0]:
+            self._read = (0, 0)
+        with open(self._file_path, "rb") as file:
+            file.seek(self._read[1])
+            for line in file:
+                if not line.endswith(b"\n"):  # another process is writing it
+                    return
+                number, place = self._read
+                log = _log_of(line, number + 1)
+                self._read = (number + 1, place + len(line))
+                if number >= log_number_from:
+                    yield log
 
     def _drop_torn_line(self) -> None:
-        if self._is_whole():  # most are, and a reader of a folder that it may not write needs no lock
-            return
-        with get_lock_file(self._lock), open(self._file_path, "rb+") as file:
-            content = file.read()
-            if not content.endswith(b"\n"):
-                file.truncate(content.rfind(b"\n") + 1)
+        """Remove a last line without its end; whoever calls it holds the lock."""
+        if not self._is_whole():
+            with open(self._file_path, "rb+") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
 
     def _is_whole(self) -> bool:
         with open(self._file_path, "rb") as file:
@@ -340,13 +367,21 @@ class _Journal(JournalFileBackend):
             return file.read() in (b"", b"\n")
 
 
+def _log_of(line: bytes, number: int) -> dict[str, Any]:
+    for parse in (from_json, json.loads):  # the slower one takes names that are no Unicode
+        with suppress(ValueError):
+            return dict(parse(line))
+    raise StorageInternalError(f"line {number} of the journal is damaged")
+
+
 def open_journal(path: Path) -> JournalStorage:
     """Open a journal.
 
     Raises:
         ValueError: the file is no journal of Optuna's.
     """
-    return JournalStorage(_Journal(path))
+    with no_collection():
+        return JournalStorage(_Journal(path))
 
 
 def open_database(url: str, options: dict[str, Any]) -> RDBStorage:
