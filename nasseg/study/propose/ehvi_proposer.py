@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.figures import Figure
 from nasseg.space import Params, Space
-from nasseg.study.propose.ehvi_sampler import MAX_FINISHED, MAX_PARTIAL, EHVISampler, Seen, front_and_latest
+from nasseg.study.propose.ehvi_sampler import MAX_FINISHED, MAX_PARTIAL, EHVISampler, Seen, front_and_latest, key_of
 from nasseg.study.propose.proposer import MAX_REJECTED, Proposer
 from nasseg.study.store.candidate import Proposal
 from nasseg.study.store.trial_attributes import CONTINUES, REUSED_FROM, is_stopped
@@ -70,8 +70,9 @@ class EHVIProposer(Proposer):
             self._over.append(Seen(point, (), None, trial.constraints))
 
     def _ask(self) -> tuple[Proposal | None, Params | None]:
-        point = self._next if self._next is not None and not self._is_drawn(self._next) else self._choose(())[0]
-        self._next = None
+        point, self._next = self._next, None
+        if point is None or key_of(point) in self.drawn:
+            point = self._choose(())[0]
         if point is None or not self._new(point):
             return None, None
         token = next(self._tokens)
@@ -83,7 +84,7 @@ class EHVIProposer(Proposer):
     def _choose(self, waiting: Sequence[Seen]) -> tuple[Params | None, int | None]:
         seen = [*self._done, *self._waiting.values(), *self._over]
         running = [*self._running.values(), *(one.point for one in self._going_on.values())]
-        return self._ehvi.choose(seen, self.directions, running, self._is_drawn, waiting)
+        return self._ehvi.choose(seen, self.directions, running, self.drawn, waiting)
 
 
 def make_proposer(

@@ -9,7 +9,7 @@ probability that the limit is kept.
 """
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ MAX_POOL = 512
 STARTUP = 3  # finished networks before anything is learned
 MAX_FINISHED, MAX_PARTIAL = 256, 128  # seen at once: the front and the latest
 CALIBRATED = 5  # networks trained on from a rung before what others showed there counts
+Key = tuple[tuple[str, Any], ...]  # a point as what it is known by
 CODES = 0.5  # what differing in all parameters weighs beside differing in all features
 
 
@@ -59,8 +60,8 @@ class EHVISampler(BaseSampler):
         self.points = points
         self._random = random.Random(seed)
         self._independent = RandomSampler(seed)
-        self._pool: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}
-        self._known: dict[tuple[tuple[str, Any], ...], Described | None] = {}
+        self._pool: dict[Key, dict[str, Any]] = {}
+        self._known: dict[Key, Described | None] = {}
         self._processes: dict[str, GaussianProcess] = {}
         self._given: dict[int, Mapping[str, Any]] = {}
 
@@ -84,7 +85,7 @@ class EHVISampler(BaseSampler):
         running = [t.params for t in trials if t.state == TrialState.RUNNING and t.number != trial.number]
         names = ["maximize" if d == StudyDirection.MAXIMIZE else "minimize" for d in study.directions]
         taken = {key_of(one.point) for one in seen} | set(map(key_of, running))
-        point, _ = self.choose(seen, names, running, lambda point: key_of(point) in taken)
+        point, _ = self.choose(seen, names, running, taken)
         if point is not None:
             self._given[trial.number] = point
 
@@ -112,13 +113,13 @@ class EHVISampler(BaseSampler):
         seen: Sequence[Seen],
         directions: Sequence[str],
         running: Sequence[Mapping[str, Any]] = (),
-        taken: Callable[[dict[str, Any]], bool] = lambda _point: False,
+        taken: Container[Key] = (),
         waiting: Sequence[Seen] = (),
     ) -> tuple[dict[str, Any] | None, int | None]:
         """Return a new point, or the place of the network in `waiting` that is better worth training to the end.
 
-        seen: what is known, those in `waiting` too. running: points on their way. taken: whether a point is not to be
-        proposed. Both are None where there is nothing to choose from.
+        seen: what is known, those in `waiting` too. running: points on their way. taken: keys of points that are not
+        to be proposed. Both are None where there is nothing to choose from.
         """
         finished = [one for one in seen if one.values is not None]
         self._refill(finished, directions, taken)
@@ -136,11 +137,9 @@ class EHVISampler(BaseSampler):
         best = int(np.argmax(scores))
         return (pool[best], None) if best < len(pool) else (None, places[best - len(pool)])
 
-    def _refill(
-        self, finished: Sequence[Seen], directions: Sequence[str], taken: Callable[[dict[str, Any]], bool]
-    ) -> None:
+    def _refill(self, finished: Sequence[Seen], directions: Sequence[str], taken: Container[Key]) -> None:
         """Drop what was taken from the pool, and draw for it: evenly, and every other time near the front."""
-        self._pool = {key: point for key, point in self._pool.items() if not taken(point)}
+        self._pool = {key: point for key, point in self._pool.items() if key not in taken}
         front: list[Seen] = []
         if len(finished) >= STARTUP:
             on = pareto_front(_values(finished), directions)
@@ -151,8 +150,8 @@ class EHVISampler(BaseSampler):
             near = front and (before + draw) % 2
             point = self.points.near(self._random.choice(front).point, self._random) if near else None
             point = self.points.draw(self._random) if point is None else point
-            if not taken(point) and self._describe(point):
-                self._pool[key_of(point)] = point
+            if (key := key_of(point)) not in taken and self._describe(point):
+                self._pool[key] = point
             if len(self._known) >= wanted:
                 break
 
@@ -178,8 +177,10 @@ class EHVISampler(BaseSampler):
         """Return the expected improvement of each candidate, running ones counted as if they were as expected."""
         running = [point for point in running if self._describe(point)]
         asked = [*running, *candidates]
-        known = [self._described(point).known for point in asked]
-        rows = self._coordinates([*(one.point for one in seen), *asked])
+        points = [*(one.point for one in seen), *asked]
+        described = [self._described(point) for point in points]
+        known = [one.known for one in described[len(seen) :]]
+        rows = _coordinates(points, [one.features for one in described])
         there, here = rows[: len(seen)], rows[len(seen) :]
         sign = np.array([-1.0 if direction == "maximize" else 1.0 for direction in directions])
         mean, error = np.zeros((2, len(asked), len(sign)))
@@ -227,23 +228,24 @@ class EHVISampler(BaseSampler):
             mean = np.concatenate([mean[:running], again[running:]])
         return mean, error
 
-    def _coordinates(self, points: Sequence[Mapping[str, Any]]) -> Floats:
-        """Return points as rows whose distances mean something: features of equal spread, and parameters as codes."""
-        features = np.array([self._described(point).features for point in points])
-        spread = features.std(axis=0)
-        scaled = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0) / features.shape[1] ** 0.5
-        names = {item: place for place, item in enumerate(dict.fromkeys(i for point in points for i in point.items()))}
-        codes = np.zeros((len(points), len(names)))
-        for row, point in enumerate(points):
-            codes[row, [names[item] for item in point.items()]] = CODES
-        varied = codes.std(axis=0) > 0
-        active = max(1.0, (codes[:, varied] > 0).sum() / len(points))
-        return np.hstack([scaled, codes[:, varied] / active**0.5])
-
     def _described(self, point: Mapping[str, Any]) -> Described:
         found = self._describe(point)
         assert found is not None
         return found
+
+
+def _coordinates(points: Sequence[Mapping[str, Any]], known: Sequence[Sequence[float]]) -> Floats:
+    """Return points as rows whose distances mean something: features of equal spread, and parameters as codes."""
+    features = np.array(known)
+    spread = features.std(axis=0)
+    scaled = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0) / features.shape[1] ** 0.5
+    names = {item: place for place, item in enumerate(dict.fromkeys(i for point in points for i in point.items()))}
+    codes = np.zeros((len(points), len(names)))
+    for row, point in enumerate(points):
+        codes[row, [names[item] for item in point.items()]] = CODES
+    varied = codes.std(axis=0) > 0
+    active = max(1.0, (codes[:, varied] > 0).sum() / len(points))
+    return np.hstack([scaled, codes[:, varied] / active**0.5])
 
 
 def _values(seen: Sequence[Seen]) -> Floats:
@@ -293,6 +295,6 @@ def _line(pairs: Iterable[tuple[float, float]]) -> tuple[float, float, float, fl
     return None if slope <= 0 else (slope, float(early.mean()), float(final.mean()), left)
 
 
-def key_of(point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+def key_of(point: Mapping[str, Any]) -> Key:
     """Return a point as what it is known by."""
     return tuple(sorted(point.items()))

@@ -83,6 +83,7 @@ class Halving:
         self._spent = {True: 0, False: 0}  # steps, of those trained straight and of the others
         self._reached: dict[int, list[float]] = {}  # by trial: what it was at its rungs
         self._pairs: list[tuple[float, float]] = []  # at the rung before the last, and at the end
+        self._badly = False  # whether they seem to rank badly
         self._marked: list[FrozenTrial] = []
         self._stopped: list[list[FrozenTrial]] = [[] for _ in rungs]
         self._values: list[list[list[float]]] = [[] for _ in rungs]
@@ -120,6 +121,7 @@ class Halving:
             self._reached[trial.number] = [*before, attributes[self._objectives[self._trained]]]
         elif before:
             self._pairs.append((before[-1], trial.values[self._trained]))
+            self._badly = ranks_badly(self._pairs)
 
     def _price(self, trial: FrozenTrial) -> int:
         """Return the steps of a trial; of one trained straight all that follow are counted where that was decided."""
@@ -137,7 +139,7 @@ class Halving:
         unfinished: trials that run or wait. pending: for each new network on its way to be a trial, whether it goes
         straight.
         """
-        if not self.straight or len(self._pairs) < ENOUGH or ranks_badly(self._pairs):
+        if not self.straight or len(self._pairs) < ENOUGH or self._badly:
             return self.straight > 0
         spent = dict(self._spent)
         for trial in unfinished:

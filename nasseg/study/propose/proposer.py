@@ -10,7 +10,7 @@ import copy
 import itertools
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nasseg.analyse.front import pareto_front
 from nasseg.figures import Figure
 from nasseg.space import Params, Space
+from nasseg.study.propose.ehvi_sampler import Key, key_of
 from nasseg.study.propose.halving import promotion_order
 from nasseg.study.propose.samplers import MAX_FINISHED, check_sampler
 from nasseg.study.store.candidate import Proposal
@@ -60,7 +61,7 @@ class Proposer:
         self.space, self.sampler, self.rungs = space, sampler, rungs
         self.directions = [figure.direction for figure in objectives]
         self._objectives = [figure.name for figure in objectives]
-        self.drawn: set[tuple[tuple[str, Any], ...]] = set()
+        self.drawn: set[Key] = set()
         self.first = deque(first)  # points to propose before those of the sampler
         self._random = random.Random(seed)
         self._finished: list[_Told] = []
@@ -214,11 +215,8 @@ class Proposer:
                 return point
         return None
 
-    def _is_drawn(self, params: Params) -> bool:
-        return _key(params) in self.drawn
-
     def _new(self, params: Params) -> bool:
-        key = _key(params)
+        key = key_of(params)
         if key in self.drawn:
             return False
         self.drawn.add(key)
@@ -273,7 +271,3 @@ class _Shown(FrozenTrial):
     @cached_property
     def constraints(self) -> dict[str, float]:
         return super().constraints
-
-
-def _key(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(params.items()))

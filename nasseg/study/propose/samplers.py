@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseGASampler
+from optuna.search_space.group_decomposed import _SearchSpaceGroup
 
 from nasseg.errors import UserError, unknown
 from nasseg.space import Space
@@ -57,9 +59,13 @@ def make_sampler(
         # Silence Optuna's warnings on experimental features: these options were chosen on purpose.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return sampler(**{**merged, **options})
+            made: optuna.samplers.BaseSampler = sampler(**{**merged, **options})
     except (TypeError, ValueError, ImportError) as error:
         raise UserError(f"sampler {class_name} refuses its options {dict(options)}: {error}") from None
+    groups = getattr(made, "_group_decomposed_search_space", None)
+    if groups is not None:
+        groups._search_space = _Groups()
+    return made
 
 
 def check_sampler(sampler: optuna.samplers.BaseSampler, space: Space) -> None:
@@ -79,3 +85,20 @@ def check_sampler(sampler: optuna.samplers.BaseSampler, space: Space) -> None:
             f"{len(gated)} of {len(varied)} are under `when` (such as {gated[0]}): those it would draw at random; "
             "choose tpe, or a space with fewer conditions"
         )
+
+
+class _Groups(_SearchSpaceGroup):
+    """Optuna's groups of parameters that occur together; names that were added are not added again.
+
+    Optuna adds all trials anew for each proposal.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._added: set[frozenset[str]] = set()
+
+    def add_distributions(self, distributions: dict[str, BaseDistribution]) -> None:
+        names = frozenset(distributions)
+        if names not in self._added:
+            self._added.add(names)
+            super().add_distributions(distributions)
