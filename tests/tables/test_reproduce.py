@@ -16,7 +16,7 @@ from nasseg.records import Measurement
 from nasseg.study.store.read_study import read_study
 from nasseg.tables.baseline import baseline
 from nasseg.tables.fill import _as_printed, measured
-from nasseg.tables.reproduce import table_data, table_hours, train_tables
+from nasseg.tables.reproduce import _Timed, _times_of, table_data, table_hours, train_tables
 from nasseg.tables.table_file import load_table, table_from
 from nasseg.tables.table_store import accuracy_records, begin
 from nasseg.tables.train_rows import TableTraining
@@ -262,6 +262,15 @@ def test_hours(data: DataSet) -> None:
     assert not Path("runs").exists()
     (timing,) = table_hours(tables[:1], None, "cpu")
     assert timing.latency_seconds > 0
+
+
+def test_hours_follow_a_line_between_two_networks_of_a_family() -> None:
+    """In proportion to the smallest one's, hours of larger ones would be too long."""
+    known = [_Timed(work=1e6, step=3.0, forward=1.0), _Timed(work=5e6, step=5.0, forward=2.0)]
+    assert _times_of(1e6, known) == (3.0, 1.0)
+    assert _times_of(3e6, known) == (4.0, 1.5)
+    assert _times_of(10e6, known) == (10.0, 4.0)
+    assert _times_of(10e6, known[:1]) == (30.0, 10.0)
 
 
 @pytest.mark.parametrize(
