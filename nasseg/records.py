@@ -124,8 +124,8 @@ class Cost:
 
 BY_ITSELF = "runs one after another, by the wall clock"
 IN_TURNS = (
-    "in turns with reference network 1: ratio to its median in the same round, times its time when the study began; of "
-    "one eager thread on a CPU its CPU time, over four builds"
+    "in turns with reference network 1: ratio to it in the same round, on a CPU of one run each, times its time when "
+    "the study began; of one eager thread on a CPU its CPU time, over four builds"
 )
 
 
@@ -175,11 +175,12 @@ class Energy:
 class Latency:
     """Milliseconds a batch: percentiles over n replicates. `disturbed`: other load was seen, also in repeats.
 
-    lower_ms: the network takes no less, whatever ran beside it; None if not known. ratio: of the median to the
-    reference network's time, if the rule has one. reference_ms: the time that the ratio is multiplied with. drift: the
-    reference's time beside this network, over reference_ms. load: wall over CPU seconds, 1 on a quiet machine (one
-    thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, if it reports them; of a GPU after the
-    warm-up and at the end. target: a command's description of its device and runtime. energy: None if not measured.
+    p50_ms: the latency of fronts, limits and tables. lower_ms: the network takes no less, whatever ran beside it; None
+    if not known. ratio: of the median to the reference network's time, if the rule has one. reference_ms: the time that
+    the ratio is multiplied with. drift: the reference's time beside this network, over reference_ms. load: wall over
+    CPU seconds, 1 on a quiet machine (one thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, if
+    it reports them; of a GPU after the warm-up and at the end. target: a command's description of its device and
+    runtime. energy: None if not measured.
     """
 
     protocol: LatencyProtocol

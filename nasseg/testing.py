@@ -99,8 +99,8 @@ def check_training(arch: Arch, batch: int, size: tuple[int, int]) -> None:
 def check_features(arch: Arch) -> None:
     """Check that features and the decoder's result match their declaration, and that the logits need every weight."""
     model = arch.build_meta(5)
-    maps: dict[str, torch.Tensor] = {}
-    (model.context or model.encoder).register_forward_hook(lambda _module, _inputs, made: maps.update(made))
+    with torch.no_grad():
+        maps = dict(model.forward_features(torch.empty(1, 3, *ODD, device="meta")))
     model.decoder.register_forward_hook(lambda _module, _inputs, made: maps.update(decoder=made))
     graph = record(model, ODD)
     used = {w.index for operator in graph.reachable() for w in operator.weights if w and w.trainable}

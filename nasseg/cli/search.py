@@ -226,6 +226,7 @@ def _remeasure(study: str, storage: str | None) -> None:
             storage=storage,
             command=this_command(),
             on_progress=lambda n, of: ticker.update(f"{n} of {of} timings", n),
+            tell=ticker.say,
         )
     table = Table("trial", "family", "search, ms", "again, ms", "ratio", "rounds, ms", "front", title=done.record.name)
     for row in done.frame.itertuples():

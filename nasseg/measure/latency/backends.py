@@ -19,7 +19,7 @@ from nasseg.measure.latency.runtimes.compiled import compiled
 from nasseg.measure.latency.runtimes.cuda_graph import captured
 from nasseg.measure.latency.runtimes.own_stream import Run
 from nasseg.measure.latency.runtimes.tensorrt import on_tensorrt, require_tensorrt
-from nasseg.records import LatencyProtocol
+from nasseg.records import BY_ITSELF, IN_TURNS, LatencyProtocol
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BACKENDS = ("eager", "cuda-graph", "onnxruntime", "tensorrt", "compile", "command")
@@ -45,6 +45,11 @@ def check_protocol(protocol: LatencyProtocol) -> None:
         raise UserError(f"device must be cpu, cuda or cuda:N, got {protocol.device!r}")
     if protocol.backend not in BACKENDS:
         raise unknown("backend", protocol.backend, BACKENDS)
+    if protocol.rule not in (BY_ITSELF, IN_TURNS):
+        raise UserError(
+            f"rule must be {BY_ITSELF!r} or {IN_TURNS!r}, got {protocol.rule!r}, which is another version's of nasseg: "
+            "use that version, or search anew"
+        )
     if protocol.precision not in DTYPES:
         raise UserError(f"precision must be one of {', '.join(DTYPES)}, got {protocol.precision!r}")
     if protocol.upsampling not in ("inside", "outside"):

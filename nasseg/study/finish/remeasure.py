@@ -8,6 +8,7 @@ beside it. The search's own trials stay as they are.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,13 @@ def remeasure(
     storage: str | None = None,
     command: str = "",
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> Remeasured:
     """Time the front and the trained published networks of a search again, A B A B, under the search's protocol.
 
-    rounds: each times every network once. The new figure is the median round, of the undisturbed ones if there are any.
-    Nothing of an interrupted session is kept. `on_progress(measurements, of all)` is called after each. Users' own
-    figures are not measured again.
+    rounds: each times every network once. The new figure is what the rounds say together, the undisturbed ones if there
+    are any. A busy machine needs more rounds, which `tell` hears of. Nothing of an interrupted session is kept.
+    `on_progress(measurements, of all)` is called after each. Users' own figures are not measured again.
 
     Raises:
         UserError: there is nothing to measure, the protocol cannot be followed here, a network's code was changed, or
@@ -90,17 +92,22 @@ def remeasure(
     searched = record_of(source)
     if "@" in searched.name:
         raise UserError(f"{searched.name} is no search: measure {searched.name.partition('@')[0]} again")
-    return _session(source, searched, rounds, command, on_progress)
+    return _session(source, searched, rounds, command, on_progress, tell)
 
 
 def _session(
-    source: Record, searched: StudyRecord, rounds: int, command: str, on_progress: Callable[[int, int], None]
+    source: Record,
+    searched: StudyRecord,
+    rounds: int,
+    command: str,
+    on_progress: Callable[[int, int], None],
+    tell: Callable[[str], None],
 ) -> Remeasured:
     front = front_members(searched)
     members = session_members(searched)
     protocol = _latency(members[0]).protocol
     with of_record(searched.own_code):
-        rows = _time(members, protocol, rounds, on_progress)
+        rows = _time(members, protocol, rounds, on_progress, tell)
     with storage_faults():
         on_front = {trial.number for trial in front}
         found, session = keep_session(source, searched, members, rows, on_front, command)
@@ -139,7 +146,7 @@ def time_front_again(record: Record, look: Callable[[], None], tell: Callable[[s
         if {_measured(member).arch_id for member in members} <= done or _latency(members[0]).protocol.command:
             return
         tell(f"timing the front again, {len(members)} networks in turns")
-        for line in _session(record, searched, END_ROUNDS, "", lambda _done, _of: look()).lines():
+        for line in _session(record, searched, END_ROUNDS, "", lambda _done, _of: look(), tell).lines():
             tell(line)
     except UserError as error:
         tell(f"the front was not timed again: {error}")
@@ -162,7 +169,11 @@ def session_members(searched: StudyRecord) -> list[TrialRow]:
 
 
 def _time(
-    members: list[TrialRow], protocol: LatencyProtocol, rounds: int, on_progress: Callable[[int, int], None]
+    members: list[TrialRow],
+    protocol: LatencyProtocol,
+    rounds: int,
+    on_progress: Callable[[int, int], None],
+    tell: Callable[[str], None],
 ) -> list[Row]:
     archs = {_measured(member).arch_id: _arch(member) for member in members}
     name = f"target-{digest(protocol.command)}" if protocol.command else protocol.device
@@ -174,7 +185,7 @@ def _time(
         with lock.measuring():
             yield
         done += 1
-        on_progress(done, rounds * len(archs))
+        on_progress(done, max(rounds, ceil(done / len(archs))) * len(archs))
 
     try:
         return compare_latency(
@@ -184,6 +195,7 @@ def _time(
             repeat=rounds,
             exclusive=exclusive,
             reference_ms=_latency(members[0]).reference_ms,
+            tell=tell,
         )
     finally:
         lock.close()
@@ -223,7 +235,7 @@ def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, c
 def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, more: dict[str, Any]) -> None:
     """Store a finished trial of the sibling: the member's figures with the new latency."""
     assert member.arch is not None
-    measurement = replace(_measured(member), latency=replace(row.middle, energy=_latency(member).energy))
+    measurement = replace(_measured(member), latency=replace(row.latency, energy=_latency(member).energy))
     names = {*USUAL, *(objective.name for objective in searched.objectives), *searched.limits}
     label = str(member.extra.get(PUBLISHED, ""))
     proposal, training = Proposal({}, {}, {}), dict(member.training)

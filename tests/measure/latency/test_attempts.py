@@ -49,6 +49,7 @@ def test_bf16_is_timed_on_the_cpu():
         ({"device": "cuda:99"}, "not to be had"),
         ({"precision": "int8"}, "precision must be one of"),
         ({"precision": "fp16"}, "fp16 is not timed on a CPU"),
+        ({"rule": "by guessing"}, "got 'by guessing', which is another version's of nasseg: use that version"),
     ],
 )
 def test_what_cannot_be_timed_is_refused(change, message):
