@@ -41,6 +41,13 @@ class _InOrderOfWork(TyperGroup):
         """Return the names of the commands as PANELS orders them."""
         return [name for names in PANELS.values() for name in names]
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. An end of file that nobody handled is a fault with a traceback: Typer prints "Aborted."."""
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise RuntimeError("a file or a pipe ended before its time") from error
+
 
 app = typer.Typer(
     cls=_InOrderOfWork,

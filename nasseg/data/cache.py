@@ -35,6 +35,7 @@ from nasseg.records import Size, digest
 
 FORMAT = 3  # of the arrays; another number decodes everything again
 _SETTLED_NS = 2_000_000_000  # a file may change twice within a tick of its clock, so a younger one is read again
+_INCOMPLETE = (OSError, ValueError, EOFError)  # what arrays that are missing or cut short raise
 Check = tuple[int, int]  # size and CRC-32
 
 
@@ -87,11 +88,11 @@ def cached_split(home: Path, name: str, samples: Sequence[Sample], checks: Seque
     rules = [encoding.rules() for encoding in encodings.values()]
     key = digest([FORMAT, name, seen, rows, rules, list(checks)])
     entry = home / f"{name}-{key}"
-    with suppress(OSError, ValueError):
+    with suppress(*_INCOMPLETE):
         return _open(entry, seen)
     try:
         with _locked(home / f"{name}.lock"):
-            with suppress(OSError, ValueError):  # another process has made it in the meantime
+            with suppress(*_INCOMPLETE):  # another process has made it in the meantime
                 return _open(entry, seen)
             for old in (*home.glob(f"{name}-*"), *home.glob(f".{name}-*")):
                 shutil.rmtree(old, ignore_errors=True)
@@ -122,7 +123,7 @@ def _open(entry: Path, seen: Size | None) -> Split:
     """Return a split from its arrays.
 
     Raises:
-        OSError, ValueError: the arrays are missing or incomplete.
+        OSError, ValueError, EOFError: the arrays are missing or incomplete.
     """
     sizes = np.load(entry / "sizes.npy")
     images = _shaped(_mapped(entry / "images.npy"), sizes[:, :2], (3,))

@@ -80,3 +80,12 @@ def test_a_samplers_algebra_has_one_thread_unless_the_user_says_otherwise(monkey
             monkeypatch.delenv("OPENBLAS_NUM_THREADS")
         shared.one_thread_for_samplers()
         assert os.environ["OPENBLAS_NUM_THREADS"] == used
+
+
+def test_an_end_of_file_that_nobody_handled_is_not_told_as_a_wish_to_stop(monkeypatch):
+    def ended(*_arguments):
+        raise EOFError
+
+    monkeypatch.setattr(shared.TyperGroup, "invoke", ended)
+    with pytest.raises(RuntimeError, match="ended before its time"):
+        cli.app(["variants"])
