@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nasseg.study.store.read_study import read_study
     from nasseg.study.study_file import load_study
 
+__version__ = "0.2.0"
+
 _HOMES = {
     "Arch": "nasseg.families",
     "make_arch": "nasseg.families",
@@ -56,4 +58,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

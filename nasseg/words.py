@@ -58,6 +58,11 @@ def difference(value: float, unit: str = "") -> str:
     return number(float(f"{abs(value):.3g}"), "points" if unit == "%" else unit)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return how many there are: 1 network, 1,204 networks."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def percent(share: float) -> str:
     """Return a share (0..1) in percent with two digits, never more certain than it is: 0.3 %, 12 %, over 99 %."""
     if 0.995 <= share < 1:

@@ -14,6 +14,7 @@ from nasseg.analyse.front import pareto_front
 from nasseg.analyse.trials import directions, objective_values
 from nasseg.figures import figure_in, value_of
 from nasseg.records import Latency, PublishedPoint, StudyRecord, TrialRow
+from nasseg.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,7 +152,8 @@ class Agreement:
 
     def line(self) -> str:
         order = "" if math.isnan(self.kendall_tau) else f", Kendall tau {self.kendall_tau:.2f}"
-        return f"{self.networks} networks: new to old {self.ratio:.3f} (from {self.low:.3f} to {self.high:.3f}){order}"
+        networks = counted(self.networks, "network")
+        return f"{networks}: new to old {self.ratio:.3f} (from {self.low:.3f} to {self.high:.3f}){order}"
 
 
 def agreement(frame: "pd.DataFrame") -> Agreement:

@@ -18,6 +18,7 @@ from nasseg.cli.shared import (
     storage_of,
 )
 from nasseg.errors import UserError, unknown
+from nasseg.words import counted
 
 if TYPE_CHECKING:
     from nasseg.records import StudyRecord
@@ -93,7 +94,7 @@ def print_front(record: "StudyRecord", bounds: Mapping[str, float]) -> None:
         empty = "no trial is finished yet: the front is empty"
         out.print(f"no network of the front has{within[1:]}" if within else empty)
         return
-    table = Table("trial", "family", title=f"front of {record.name}{within}: {len(rows)} networks")
+    table = Table("trial", "family", title=f"front of {record.name}{within}: {counted(len(rows), 'network')}")
     for figure in figures:
         table.add_column(figure.name, justify="right")
     for row in rows:

@@ -4,9 +4,9 @@ import os
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from nasseg import __version__
 from nasseg.records import Accelerator, Environment
 
 
@@ -20,7 +20,7 @@ def environment(device: str = "cuda") -> Environment:
 
     gpu = (device if device.startswith("cuda") else "cuda") if torch.cuda.is_available() else None
     return Environment(
-        nasseg=_version(),
+        nasseg=__version__,
         commit=_commit(),
         python=platform.python_version(),
         torch=torch.__version__,
@@ -45,14 +45,6 @@ def _accelerator(device: str) -> Accelerator:
         power_limit_watts=gpu.power_limit_watts if gpu else None,
         mig=gpu.mig if gpu else None,
     )
-
-
-def _version() -> str:
-    """Return nasseg's version; a tree that was copied here without being installed has none."""
-    try:
-        return version("nasseg")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _cpu() -> str:

@@ -150,7 +150,7 @@ def _text(
     return (
         "# Written by nasseg init from the data and a few seconds of measuring this machine; make it your own.\n"
         f"question: Which small network gives the most accuracy on {name} for its multiply-adds and latency?\n"
-        f"expected: about {duration(3600 * training.hours)}; write down here what else you expect\n"
+        f"expected: about {duration(3600 * training.hours)}  # and which accuracy? write it down before you search\n"
         f"space: {space}\n"
         f"data: {flow(data)}\n"
         f"objectives: [miou, macs, latency_ms]\n{limits}"

@@ -41,6 +41,7 @@ from nasseg.study.store.trial_attributes import (
     SESSION,
     WEIGHTS_SHA256,
 )
+from nasseg.words import counted
 
 ROUNDS = 5
 END_ROUNDS = 3  # at the end of a search
@@ -145,7 +146,7 @@ def time_front_again(record: Record, look: Callable[[], None], tell: Callable[[s
         members = session_members(searched)
         if {_measured(member).arch_id for member in members} <= done or _latency(members[0]).protocol.command:
             return
-        tell(f"timing the front again, {len(members)} networks in turns")
+        tell(f"timing the front again, {counted(len(members), 'network')} in turns")
         for line in _session(record, searched, END_ROUNDS, "", lambda _done, _of: look(), tell).lines():
             tell(line)
     except UserError as error:
