@@ -130,7 +130,7 @@ def test_the_command_line_marks_doubtful_latencies(doubtful, monkeypatch, capsys
     for trial in (t for t in record.trials if "published" not in t.extra):
         marked = f"~{trial.values['latency_ms']:.4g}" in said
         assert marked == (trial.number != first)
-    assert "~ taken beside other work: doubtful" in said
+    assert "~ timed beside other work: doubtful" in said
     cli.search.status("fake")
     said = capsys.readouterr().out
     assert "most latencies were taken beside other work, 4 of 5, and are doubtful" in said
