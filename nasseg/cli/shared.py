@@ -1,4 +1,4 @@
-"""What commands share: their order in the help, output, options, and the parsing of arguments."""
+"""Parts that commands share: their order in the help, output, options, and the parsing of arguments."""
 
 import json
 import math

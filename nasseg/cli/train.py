@@ -114,7 +114,7 @@ def pretrain(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 1,
 ) -> None:
-    """Pre-train STDC or a backbone as a classifier of whole images, for `--init` of a segmentation network."""
+    """Train STDC or a backbone as a classifier of whole images, to start a segmentation network from (`--init`)."""
     from nasseg.network.address import resolve
     from nasseg.train.classification.pretrain import pretrain as run
 

@@ -34,7 +34,7 @@ class Context:
     weights: Path | str  # a path or an fsspec URL, with a folder an eval_key below it
     device: str
     code: Mapping[str, str] = field(default_factory=dict)  # source -> hash: all code of a user's own that may run
-    data_files: frozenset[int] = frozenset()  # a number a file and its content; what is another file now has another
+    data_files: frozenset[int] = frozenset()  # a number for each file and its content, which changes with the file
     rungs: tuple[int, ...] = ()  # the steps at which a network is stopped and compared, without the recipe's last
     energy: bool = False  # whether a figure of the study is the energy of an image
     trained_on: tuple[str, ...] = ()  # splits of the data's layout, where several were joined

@@ -138,7 +138,7 @@ def train_network(
 
     Raises:
         Diverged, OSError: see `train`.
-        UserError: see `train`; or the starting weights cannot be used, or are another file now.
+        UserError: see `train`; or the starting weights cannot be used, or have changed.
         MisfitError: the network cannot be built, or something does not fit it.
     """
     with guard():
