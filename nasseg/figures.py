@@ -151,11 +151,10 @@ def value_of(name: str, measurement: Measurement) -> float | None:
 
 
 def load_function(source: str, folder: Path) -> tuple[Callable[..., float], str]:
-    """Load a user's `file.py:function`, and return it with its file's hash. The path is relative to the study file,
-    then to here.
+    """Load a user's `file.py:function` (relative to the study file, then to here). Return it with its file's hash.
 
-    It is called as function(model, measurement): the model on the meta device in phase `cost`, a real one in eval
-    mode in phase `latency`, the trained one in phase `trained`. The measurement holds what is known so far.
+    It is called as function(model, measurement): the model on the meta device in phase `cost`, a real one in eval mode
+    in phase `latency`, the trained one in phase `trained`. The measurement holds what is known so far.
 
     Raises:
         UserError: the file or the function is not there, or the file does not import.

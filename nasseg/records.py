@@ -177,10 +177,10 @@ class Latency:
 
     lower_ms: the network takes at least this long, whatever ran beside it; None if not known. ratio: the median over
     the reference network's time, if the rule has a reference. reference_ms: the time that the ratio is multiplied with.
-    drift: the
-    reference's time beside this network, over reference_ms. load: wall over CPU seconds, 1 on a quiet machine (one
-    thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, if it reports them; of a GPU after the
-    warm-up and at the end. target: a command's description of its device and runtime. energy: None if not measured.
+    drift: the reference's time beside this network, over reference_ms. load: wall over CPU seconds, 1 on a quiet
+    machine (one thread on a CPU; 1 elsewhere). clocks_mhz: of the device before and after, if it reports them; of a GPU
+    after the warm-up and at the end. target: a command's description of its device and runtime. energy: None if not
+    measured.
     """
 
     protocol: LatencyProtocol

@@ -103,8 +103,7 @@ def check_training(arch: Arch, batch: int, size: tuple[int, int]) -> None:
 
 
 def check_features(arch: Arch) -> None:
-    """Check that features and the decoder's output match their declaration, and that the logits depend on every
-    weight."""
+    """Check that features and the decoder's output are as declared, and that the logits depend on every weight."""
     model = arch.build_meta(5)
     maps: dict[str, torch.Tensor] = {}
     (model.context or model.encoder).register_forward_hook(lambda _module, _inputs, made: maps.update(made))
@@ -156,8 +155,7 @@ def check_eval(arch: Arch) -> None:
 
 
 def check_id(arch: Arch) -> None:
-    """Check that the id depends on everything that changes the inference graph, and not on a build, a seed or the
-    classes."""
+    """Check that the id depends on what changes the inference graph, and not on a build, a seed or the classes."""
     other = type(arch).from_params(arch.params())
     _seeded(other, 3)
     assert other.id == arch.id, "two equal archs have two ids"

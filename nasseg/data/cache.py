@@ -42,8 +42,7 @@ Check = tuple[int, int]  # size and CRC-32
 
 
 def checksums(root: Path, files: Sequence[Path]) -> list[Check]:
-    """Return the size and CRC-32 of each file below `root`. Files that have not changed since the last call are not
-    read.
+    """Return the size and CRC-32 of each file below `root`. Reads only files that changed since the last call.
 
     Raises:
         UserError: a file cannot be read.

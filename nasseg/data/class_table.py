@@ -12,12 +12,10 @@
         splits: {train: {folder: train}, val: {folder: val}}
 
 `{split}` stands for the folder of a split, `{group}` for one or more folders, `{name}` for the rest. Labels are
-pictures that hold the
-`ids` of the classes, their `numbers` (0 for the first class of the table), `alpha` (the ids, in the alpha channel) or
-`colours` (a class' `rgb`, else its colour); or shapes, as `coco`, `cvat`, `labelme`, `supervisely` and `yolo` write
-them. Shapes are matched to classes by `titles` (default: the class' name; yolo's class numbers are titles). A file of
-`coco` or
-`cvat` holds the shapes of many images: its path has no `{name}`.
+pictures that hold the `ids` of the classes, their `numbers` (0 for the first class of the table), `alpha` (the ids, in
+the alpha channel) or `colours` (a class' `rgb`, else its colour); or shapes, as `coco`, `cvat`, `labelme`,
+`supervisely` and `yolo` write them. Shapes are matched to classes by `titles` (default: the class' name; yolo's class
+numbers are titles). A file of `coco` or `cvat` holds the shapes of many images: its path has no `{name}`.
 """
 
 from dataclasses import dataclass
@@ -133,9 +131,9 @@ class ClassTable(BaseModel):
 
     about: what the data show. citation: their source. classes: in the order of the network's outputs. ignore: label
     values that are no class. layouts: forms in which the data are published, by name. root: the data's default folder,
-    relative to the table's file. background: the class of pixels that no shape covers; null ignores them.
-    unknown: what to do with values in neither `classes` nor `ignore`: an error, ignore them, or take the class with the
-    nearest value (for masks with grey edges, or saved as JPEG).
+    relative to the table's file. background: the class of pixels that no shape covers; null ignores them. unknown: what
+    to do with values in neither `classes` nor `ignore`: an error, ignore them, or take the class with the nearest value
+    (for masks with grey edges, or saved as JPEG).
     """
 
     model_config = _STRICT

@@ -32,10 +32,10 @@ PSEUDO = "pseudo"  # the split of pseudo-labelled images, and the option for its
 class DataSet:
     """Splits `train`, `val` and, if there, `test` and `pseudo`, each read on first use and then kept.
 
-    fingerprint: a hash of the content; if it differs, accuracies are not comparable. Weights are chosen on `val`,
-    never on `test`. counts: images of each split; rules: where each comes from, in words; absent: why a split does not
-    exist. files: what the data are read from, with the size and CRC-32 of each. trained_on: the layout's splits that
-    `train` is made of, if the study sets that.
+    fingerprint: a hash of the content; if it differs, accuracies are not comparable. Weights are chosen on `val`, never
+    on `test`. counts: images of each split; rules: where each comes from, in words; absent: why a split does not exist.
+    files: what the data are read from, with the size and CRC-32 of each. trained_on: the layout's splits that `train`
+    is made of, if the study sets that.
     """
 
     name: str
@@ -135,11 +135,10 @@ def load_data(name: str | Path, **options: Any) -> DataSet:
     `scenes`: procedural street scenes; options size=(64, 128), train=800, val=200, test=0 (numbers of scenes), seed=0.
     A folder laid out like a data set that nasseg knows (nasseg/data/datasets), or the name or the file of a class table
     (nasseg.data.class_table); options:
-      root: the folder, if a table is named. Default: what the table says, else the folder of its name.
-      layout: one of the table's. splits: instead of the layout's, which they may name, as in `train: [train, val]`.
-      unknown: instead of the table's.
-      size: [height, width] that networks see. Images are resized to fit into it, and logits back to the labels' size,
-      at which accuracy is measured. Needed if images differ in size.
+      root: the folder, if a table is named. Default: what the table says, else the folder of its name. layout: one of
+      the table's. splits: instead of the layout's, which they may name, as in `train: [train, val]`. unknown: instead
+      of the table's. size: [height, width] that networks see. Images are resized to fit into it, and logits back to the
+      labels' size, at which accuracy is measured. Needed if images differ in size.
     Both: pseudo, a folder that `nasseg label` wrote. Its images are the split `pseudo` and part of the content. None of
     their files may equal a file of `val` or `test`.
 

@@ -256,8 +256,7 @@ class Folder:
                 found.wrong.append(f"{path}:{number} lists {text}, but {self.root} holds no such image")
 
     def rules(self) -> dict[str, Any]:
-        """Return everything, besides the files, that decides the content: empty for class numbers in folders by
-        split."""
+        """Return what decides the content besides the files: empty for class numbers in folders by split."""
         found = (sample.encoding for samples in self.samples.values() for sample in samples)
         encodings = {id(encoding): encoding for encoding in found}.values()
         extra: dict[str, Any] = {}

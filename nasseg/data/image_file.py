@@ -183,8 +183,10 @@ def read_label(
 def unknown_values(path: Path, encoding: Encoding, bad: list[int | str]) -> str:
     """Return the message about values that belong to no class."""
     more = f" and {len(bad) - 1} more unknown values" if len(bad) > 1 else ""
-    return f"{path} holds {encoding.show(bad[0])}{more}: classes are {encoding.classes_in_words}; add it to a "
-    "class or to `ignore` in the class table, or set `unknown: ignore` for the data"
+    return (
+        f"{path} holds {encoding.show(bad[0])}{more}: classes are {encoding.classes_in_words}; add it to a class or to "
+        "`ignore` in the class table, or set `unknown: ignore` for the data"
+    )
 
 
 def read_stored(path: Path) -> tuple[str, NDArray[Any]]:

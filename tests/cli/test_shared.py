@@ -87,5 +87,5 @@ def test_an_end_of_file_that_nobody_handled_is_not_told_as_a_wish_to_stop(monkey
         raise EOFError
 
     monkeypatch.setattr(shared.TyperGroup, "invoke", ended)
-    with pytest.raises(RuntimeError, match="ended before its time"):
+    with pytest.raises(RuntimeError, match="ended too early"):
         cli.app(["variants"])

@@ -1,5 +1,4 @@
-"""Splits of a user's own: a split may be one of the layout's, or several; nothing is both trained on and reported
-on."""
+"""Users' own splits: a split may be one of the layout's, or several; nothing is both trained on and reported."""
 
 import re
 

@@ -1,5 +1,4 @@
-"""Draw the contact sheet of a data set: images of each split beside their labels, to see whether the classes are
-right."""
+"""Draw the contact sheet of a data set, images of each split beside their labels, to check the classes."""
 
 from collections.abc import Sequence
 from pathlib import Path

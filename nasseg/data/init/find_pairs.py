@@ -237,8 +237,7 @@ def with_split(folder: str) -> tuple[str, str]:
 
 
 def _with_groups(pairs: Iterable[Pair]) -> list[Pair]:
-    """Return the pairs with `{group}` for folders that vary the same way in both patterns, such as sequences and
-    cities."""
+    """Return the pairs with `{group}` for folders that vary alike in both patterns, such as sequences or cities."""
     pairs = list(pairs)
     found = []
     for pair in pairs:

@@ -16,8 +16,7 @@ _FLAT, _COVERED, _LARGEST = 0.8, 0.8, 8  # any other one is mostly areas, mostly
 
 @dataclass(frozen=True)
 class _Look:
-    """values: how many differ; flat: share of pixels equal to those to the right and below; covered: share of the most
-    frequent values."""
+    """values: how many differ; flat: share of pixels like those to the right and below; covered: see _COVERED."""
 
     values: int
     flat: float

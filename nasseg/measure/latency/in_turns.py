@@ -1,4 +1,4 @@
-"""Time networks in turns, so that changes of the machine affect all of them alike."""
+"""Time networks in turns, so that changes of the machine affect all alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ PARTS = ("encoder", "context", "decoder", "head")
 
 @dataclass(frozen=True)
 class Row:
-    """A network's rounds. ratios: of its p50 to the base's in the same round."""
+    """One network's rounds. ratios: of its p50 to the base's in the same round."""
 
     label: str
     rounds: tuple[Latency, ...]
@@ -63,7 +63,7 @@ def compare_latency(
 ) -> list[Row]:
     """Time each network once a round, A B A B, for `repeat` rounds, with ratios to `base`, round by round.
 
-    reference_ms: the reference network's time in the study, where the protocol has one timed in turns.
+    reference_ms: the reference network's time in the study, if the protocol times one in turns.
 
     Raises:
         UserError: the protocol cannot be followed here.
@@ -94,13 +94,13 @@ def latency_by_part(
 ) -> dict[str, float]:
     """Return the milliseconds of encoder, context, decoder, head and the final upsampling: medians of eager runs.
 
-    Each part is waited for.
+    It waits for each part.
 
     Raises:
         UserError: the protocol's backend has no visible parts.
     """
     if protocol.backend != "eager":
-        raise UserError(f"latency by part is taken with backend eager, got {protocol.backend}")
+        raise UserError(f"latency by part needs backend eager, got {protocol.backend}")
     cuda = protocol.device.startswith("cuda")
     stamps: list[float] = []
 

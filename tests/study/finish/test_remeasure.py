@@ -300,7 +300,7 @@ def test_a_device_that_is_not_here_is_refused_before_anything_is_written(fake, s
     protocol = replace(searched.trials[0].measurement.latency.protocol, device="cuda:99")
     latency = replace(searched.trials[0].measurement.latency, protocol=protocol)
     monkeypatch.setattr(module, "_latency", lambda trial: latency)
-    with pytest.raises(UserError, match="device cuda:99 is not to be had"):
+    with pytest.raises(UserError, match="device cuda:99 is not available"):
         remeasure("fake", storage=storage)
     assert all(trial.state != TrialState.RUNNING for trial in open_record("fake", storage).trials())
     assert asdict(protocol)["device"] == "cuda:99"
