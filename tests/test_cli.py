@@ -82,6 +82,7 @@ def test_a_front_is_drawn_and_written_for_a_paper(searched):
     assert done.stdout == "figure: a.svg\n"
     assert nasseg("front", "tiny", "--latex", cwd=folder).stdout.startswith("\\begin{table}\n")
     assert nasseg("front", "tiny", "--bibtex", cwd=folder).stdout.startswith("@")
+    assert nasseg("front", "tiny", "--rows", cwd=folder).stdout.startswith('rows:\n  - {name: "tiny#')
     assert "choose another name with -o" in fails("figure", "tiny", "-o", "a.jpg", cwd=folder)
     assert "'maccs'" in fails("figure", "tiny", "--x", "maccs", cwd=folder)
     assert "choose one" in fails("front", "tiny", "--latex", "--json", cwd=folder)

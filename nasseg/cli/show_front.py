@@ -32,12 +32,16 @@ def front(
     ] = None,
     latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table (booktabs).")] = False,
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print BibTeX entries of the study's papers.")] = False,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Print the networks as rows of a table, for `nasseg reproduce`.")
+    ] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the Pareto front of a study, best first."""
-    if sum((latex, bibtex, as_json, bool(at_most and (latex or bibtex)))) > 1:
-        raise UserError("choose one of --latex, --bibtex and --json; --max does not go with the first two")
+    whole = latex or bibtex or rows
+    if sum((latex, bibtex, rows, as_json, bool(at_most and whole))) > 1:
+        raise UserError("choose one of --latex, --bibtex, --rows and --json; --max goes with --json alone")
     from nasseg.study.store.read_study import read_study
 
     bounds = _bounds(at_most or [])
@@ -46,6 +50,10 @@ def front(
         from nasseg.report.parts import for_paper
 
         print((for_paper.latex_front if latex else for_paper.bibtex)(record).rstrip("\n"))
+    elif rows:
+        from nasseg.tables.front_rows import front_rows
+
+        print(front_rows(record).rstrip("\n"))
     elif as_json:
         print_json(_within(record, bounds))
     else:

@@ -10,7 +10,6 @@ from nasseg.data.templates import tails
 
 class Spellings:
     """The ways to name a sample: its image's or label's path, or its key, below any folder, with or without suffix."""
-    suffix."""
 
     def __init__(self, root: Path, files: Iterable[Mapping[str, Path]]) -> None:
         self._keys: dict[str, set[str]] = {}

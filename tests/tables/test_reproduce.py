@@ -1,5 +1,6 @@
 """The measured half of a table: trained, timed, reused, gone on with, and answered."""
 
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -142,6 +143,27 @@ def test_nothing_is_trained_twice_not_even_for_another_table(data: DataSet, monk
     assert [t.values for t in second.trials()] == [t.values for t in first.trials()]
     with pytest.raises(AssertionError, match="trained again"):
         train_tables([table()], training(data, seeds=2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", [None, "sqlite:///all.db"])
+def test_nothing_is_trained_twice_for_a_table_read_by_its_path(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch, storage: str | None
+) -> None:
+    first, second = Path("first.yaml"), Path("own/second.yaml")
+    second.parent.mkdir()
+    for path in (first, second):
+        path.write_text(TWO_ROWS)
+    train_tables([load_table(first)], training(data, seeds=1), storage=storage)
+    shutil.rmtree("runs/tables")  # only the record is left
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(session, "train", refuse)
+    train_tables([load_table(second)], training(data, seeds=1), storage=storage)
+    (record,) = accuracy_records("own/second", storage)
+    assert [trial.state for trial in record.trials()] == [TrialState.COMPLETE] * 2
 
 
 @pytest.mark.slow

@@ -34,6 +34,9 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
+RUNS = Path("runs")
+
+
 def default_url(study: str) -> str:
     """Return the default storage of a study: an SQLite file of its own under ./runs."""
     return f"sqlite:///{runs_folder(study) / 'study.db'}"
@@ -45,10 +48,10 @@ def runs_folder(study: str) -> Path:
     Raises:
         UserError: the name leads elsewhere.
     """
-    return below(Path("runs"), study.partition("@")[0])
+    return below(RUNS, study.partition("@")[0])
 
 
-TABLE_RUNS = Path("runs/tables")  # trainings of tables' rows, which tables share
+TABLE_RUNS = RUNS / "tables"  # trainings of tables' rows, which tables share
 
 
 @contextmanager
