@@ -41,7 +41,7 @@ def front(
     """Print the Pareto front of a study, best first."""
     whole = latex or bibtex or rows
     if sum((latex, bibtex, rows, as_json, bool(at_most and whole))) > 1:
-        raise UserError("choose one of --latex, --bibtex, --rows and --json; --max goes with --json alone")
+        raise UserError("choose one of --latex, --bibtex, --rows and --json; of these, only --json takes --max")
     from nasseg.study.store.read_study import read_study
 
     bounds = _bounds(at_most or [])

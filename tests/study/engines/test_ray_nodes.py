@@ -40,7 +40,7 @@ def test_all_latencies_come_from_the_one_node_that_offers_to_take_them():
     assert place(SPOT) == TRIAL
     assert place(HEAD, SPOT, TIMER) == {"latency_device": ray_nodes.LATENCY_SHARE}
     assert place(HEAD, SPOT, protocol=replace(LATENCY, backend="command")) == {"head": ray_nodes.LATENCY_SHARE}
-    with pytest.raises(UserError, match=r"does not say which one takes latencies: start that one with `ray start"):
+    with pytest.raises(UserError, match=r"none is named for latencies: start one with `ray start"):
         place(HEAD, SPOT)
     with pytest.raises(UserError, match=r"node timer .* node other .* all offer latency_device"):
         place(TIMER, replace(TIMER, host="other"))
@@ -207,7 +207,7 @@ def test_an_engine_that_is_not_there_is_one_clear_error(context, monkeypatch):
     setup = Setup(context=context, storage="s.log", workers=1, local_workers=1)
     with pytest.raises(UserError, match="unknown engine 'rai': did you mean 'ray'"):
         begin_engine("rai", setup)
-    with pytest.raises(UserError, match="belong to the engine ray"):
+    with pytest.raises(UserError, match="are for the engine ray"):
         begin_engine("local", replace(setup, address="auto"))
     monkeypatch.delitem(sys.modules, "nasseg.study.engines.ray_engine", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)

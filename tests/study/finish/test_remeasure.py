@@ -244,7 +244,7 @@ def test_the_median_is_of_the_rounds_that_nothing_disturbed(fake, storage):
     done = remeasure("fake", rounds=5, storage=storage)
     assert done.frame["ratio"].tolist() == pytest.approx([1.1] * 5)
     assert done.frame["disturbed"].tolist() == [2] * 5
-    assert "something else was running in 10 of 25 measurements" in done.lines()[-1]
+    assert "other work was running in 10 of 25 measurements" in done.lines()[-1]
     loud = Row("", tuple(replace(compare.latency, p50_ms=ms, disturbed=True) for ms in (3.0, 1.0, 2.0, 4.0)), ())
     assert loud.middle.p50_ms == 2.0
 

@@ -104,7 +104,7 @@ def test_each_point_is_a_training_of_its_own_and_a_network_is_timed_once(here, s
 
 def test_the_same_command_trains_nothing_again(here, monkeypatch):
     monkeypatch.setattr(jobs, "train_network", lambda *_, **__: pytest.fail("trained again"))
-    assert run_study(load_study("two.yaml"), trials=9).reason == "every architecture of the space was tried"
+    assert run_study(load_study("two.yaml"), trials=9).reason == "every architecture in the space was tried"
 
 
 def test_trials_keep_their_recipe_at_their_address(here):
