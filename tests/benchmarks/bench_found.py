@@ -93,6 +93,16 @@ class Against:
         return "found is better" if self.low > 0 else "hand-made is better" if self.high < 0 else "undecided"
 
 
+def colour_and_place(table: Table, storage: str) -> str:
+    """Say what a pixel's colour and place alone reach, which networks must beat before their order counts."""
+    for record in accuracy_records(table.name, storage):
+        known = record.attributes().get("baseline")
+        if known:
+            val, test = (known[split]["miou"] for split in ("val", "test"))
+            return f"Colour and place alone reach {val:.1f} % on val and {test:.1f} % on test."
+    return ""
+
+
 def networks(table: Table, storage: str) -> list[Network]:
     """Return the rows of a table with what is recorded of them."""
     column = table.file.columns["test"]
@@ -157,8 +167,8 @@ def sentences(results: Sequence[Against], figure: str) -> list[str]:
     return lines
 
 
-def report(all_of_them: Sequence[Network]) -> str:
-    """Return the results in Markdown."""
+def report(all_of_them: Sequence[Network], alone: str = "") -> str:
+    """Return the results in Markdown. alone: what colour and place alone reach, in words."""
     done = [one for one in all_of_them if one.trainings]
     hand = [one for one in all_of_them if not one.found]
     found = [one for one in all_of_them if one.found]
@@ -166,8 +176,10 @@ def report(all_of_them: Sequence[Network]) -> str:
     sd, freedom = noise(done)
     lines = [f"**Done: {_count(hand)} of hand-made networks, {_count(found)} of found ones; {_timed(done)}.**", ""]
     if freedom:
-        lines += [f"A seed moves the test mIoU by {sd:.2f} (standard deviation, {freedom} degrees of freedom).", ""]
-    results = against(all_of_them, figure)
+        alone = f"A seed moves the test mIoU by {sd:.2f} (standard deviation, {freedom} degrees of freedom). {alone}"
+    if alone:
+        lines += [alone, ""]
+    results = against(all_of_them, figure) if found else []
     if found:
         lines += [*sentences(results, figure), ""]
     return "\n".join([*lines, *(_table(done, results) if done else []), ""])
@@ -250,7 +262,8 @@ def draw(all_of_them: Sequence[Network], path: Path) -> None:
 
 def main() -> None:
     table_path = next(path for name in ("found", "hand-made") if (path := FOLDER / f"{name}.yaml").exists())
-    all_of_them = networks(load_table(table_path), str(FOLDER / "trainings.log"))
+    table, storage = load_table(table_path), str(FOLDER / "trainings.log")
+    all_of_them = networks(table, storage)
     costs = [
         {
             **{"row": one.row, "family": one.family, "macs": one.macs, "params": one.params},
@@ -269,7 +282,7 @@ def main() -> None:
     before, begin, rest = readme.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     with written_whole(readme) as partial:
-        partial.write_text(before + begin + report(all_of_them) + end + after)
+        partial.write_text(before + begin + report(all_of_them, colour_and_place(table, storage)) + end + after)
     if trainings:
         write_csv(FOLDER / "trainings.csv", trainings)
         draw(all_of_them, FOLDER / "front.png")
