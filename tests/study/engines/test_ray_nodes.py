@@ -199,7 +199,7 @@ def test_a_storage_that_fails_as_a_search_is_ended_is_one_clear_error(tmp_path, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(local_engine, "LocalEngine", lambda _context, workers, *_: Ended(workers))
     monkeypatch.setattr(Record, "requeue", gone)
-    with pytest.raises(UserError, match=r"storage .* failed: the server closed the connection; what it holds is kept"):
+    with pytest.raises(UserError, match=r"storage .* failed: the server closed the connection; nothing stored is lost"):
         run_study(make_study(data=FEW))
 
 

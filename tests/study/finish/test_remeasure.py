@@ -284,7 +284,7 @@ def test_a_network_whose_code_was_changed_is_refused(fake, storage, monkeypatch)
     ("study", "options", "message"),
     [
         ("fake", {"rounds": 0}, "at least one round is needed, got 0"),
-        ("fake@remeasure", {}, "fake@remeasure is no search: measure fake again"),
+        ("fake@remeasure", {}, "fake@remeasure is not a search: measure fake again"),
         ("fakes", {}, "did you mean 'fake'"),
     ],
 )

@@ -389,7 +389,7 @@ recipe: {{steps: 10}}
     with pytest.raises(UserError, match=r"name it out\.csv"):
         write_table(record, tmp_path / "out.yaml")
     (tmp_path / "study.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"study\.yaml is another file than the space"):
+    with pytest.raises(UserError, match=r"study\.yaml would be overwritten by the space"):
         write_table(record, tmp_path / "study.csv")
 
 

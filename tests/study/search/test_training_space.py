@@ -158,7 +158,7 @@ def test_frames_reports_and_tables_show_both_parts(here, tmp_path):
 def test_a_finish_trains_each_as_it_was(here):
     record = read_study("two")
     front = front_members(record)
-    with pytest.raises(UserError, match="learning_rate is a parameter of the space that two searched"):
+    with pytest.raises(UserError, match="learning_rate is a parameter of the space of two"):
         finish_study("two", recipe_settings={"learning_rate": 0.2})
     asked = {"recipe": {"steps": 2, "batch_size": 2}, "seeds": 1, "purpose": "end"}
     finish_study("two", **asked)
