@@ -1,6 +1,6 @@
 """nasseg: explore design spaces of real-time segmentation networks.
 
-Names load when they are first used, so importing nasseg is quick and a report needs no torch.
+Names are imported on first use, so importing nasseg is quick and a report needs no torch.
 """
 
 from importlib import import_module

@@ -14,7 +14,7 @@ from nasseg.records import Accelerator, Environment
 def environment(device: str = "cuda") -> Environment:
     """Return versions, processor, and the GPU if there is one.
 
-    device: what was computed on, to tell several GPUs apart.
+    device: where it was computed, to distinguish several GPUs.
     """
     import torch  # slow to import; readers of a study do not need it
 
@@ -57,7 +57,7 @@ def _cpu() -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout that this code runs from, with `+changes` if files differ; None elsewhere."""
+    """Return the commit of this code's checkout, with `+changes` if files differ; None without a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

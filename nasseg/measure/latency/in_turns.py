@@ -1,4 +1,4 @@
-"""Time networks in turns, so that changes of the machine affect all of them alike."""
+"""Time networks in turns, so that changes of the machine affect all alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -117,13 +117,13 @@ def latency_by_part(
 ) -> dict[str, float]:
     """Return the milliseconds of encoder, context, decoder, head and the final upsampling: medians of eager runs.
 
-    Each part is waited for.
+    It waits for each part.
 
     Raises:
         UserError: the protocol's backend has no visible parts.
     """
     if protocol.backend != "eager":
-        raise UserError(f"latency by part is taken with backend eager, got {protocol.backend}")
+        raise UserError(f"latency by part needs backend eager, got {protocol.backend}")
     cuda = protocol.device.startswith("cuda")
     stamps: list[float] = []
 
