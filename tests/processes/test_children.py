@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -43,6 +45,23 @@ def test_a_killed_child_says_so():
     child = Child(tell)
     child.kill()
     assert child.join() == -9
+
+
+def test_a_server_that_is_killed_while_it_starts_a_child_is_replaced():
+    def first():
+        child = Child(tell)
+        child.pipe.send(0)
+        server = child.pipe.recv()[0]
+        child.join()
+        return server
+
+    server = first()
+    os.kill(server, signal.SIGSTOP)
+    with ThreadPoolExecutor() as pool:
+        another = pool.submit(first)
+        time.sleep(0.3)  # until it waits for the server's answer
+        os.kill(server, signal.SIGKILL)
+        assert another.result(120) != server
 
 
 def test_a_program_that_ends_does_not_wait_for_its_children():

@@ -106,10 +106,10 @@ def test_a_known_data_set_gets_a_study_only(root, fast):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda root: None, "0 folders of pictures, and no two"),
+        (lambda root: None, "0 folders of pictures, but no images and labels"),
         (
             lambda root: own(root, "a/{name}.jpg", "b/{name}.jpg", NUMBERS),
-            r"2 folders of pictures \(a, b\), and no two",
+            r"2 folders of pictures \(a, b\), but no images and labels",
         ),
         (lambda root: own(root, "a/{name}.jpg", "b/{name}.png", ["only"]), "one labelled image"),
         (lambda root: root.rmdir(), "no folder"),
