@@ -1,4 +1,4 @@
-"""Proposals of an EHVISampler, which also chooses among networks that wait at a rung."""
+"""Proposals of an EHVISampler, which also chooses among networks that wait at rungs."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from nasseg.study.store.trial_attributes import CONTINUES, REUSED_FROM, is_stopp
 
 
 class EHVIProposer(Proposer):
-    """Shows the sampler each network once, at the highest rung that it reached, without a study in between."""
+    """Show the sampler each network once, at its highest rung, without a study in between."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class EHVIProposer(Proposer):
         self._next: Params | None = None
 
     def best_waiting(self, waiting: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        """Return the network that is worth more, trained to the end, than the best new one; None if there is none."""
+        """Return the waiting network that is better worth training to the end than the best new one, if any."""
         trials = [trial for trial in waiting if trial.number in self._waiting][-MAX_PARTIAL:]
         if self.first or not trials:
             return None
@@ -47,11 +47,11 @@ class EHVIProposer(Proposer):
         return trials[place]
 
     def drop(self, token: int) -> None:
-        """Forget a proposal that is no longer on its way."""
+        """Forget a proposal that is no longer pursued."""
         self._running.pop(token, None)
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Show the sampler a finished or rejected trial; its point is not drawn again."""
+        """Show the sampler a finished or rejected trial. Its point is not drawn again."""
         point = self._remember(trial)
         attributes = trial.user_attrs
         if point is None or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or REUSED_FROM in attributes:
@@ -90,7 +90,7 @@ class EHVIProposer(Proposer):
 def make_proposer(
     space: Space, objectives: Sequence[Figure], sampler: optuna.samplers.BaseSampler, seed: int, rungs: int = 1
 ) -> Proposer:
-    """Return what asks a sampler.
+    """Return the proposer for a sampler.
 
     Raises:
         UserError: the sampler is of no use in this space.

@@ -1,10 +1,10 @@
-"""A sampler for networks: expected hypervolume improvement by Gaussian processes over what the generator built.
+"""A sampler for networks: expected hypervolume improvement, by Gaussian processes over the built networks.
 
 Each objective that training or timing decides has a Gaussian process over features of the network's graph, which mean
-the same in every family, and over the parameters themselves. What a network showed at a rung is calibrated to the end
-by a line through those that were trained on, and weighs as much as that line is worth. Objectives that are known before
-training, such as multiply-adds, are taken as they are. Of a pool of points that grows with the search, the one is
-chosen whose hypervolume improvement is expected to be largest; a limit on what is not known yet makes it less by the
+the same in every family, and over the parameters. Values at a rung are mapped to final values by a line fitted through
+the networks that were trained on, and count as much as that line is worth. Objectives known before training, such as
+multiply-adds, are used as they are. From a pool of points that grows with the search, the sampler chooses the point
+with the largest expected hypervolume improvement. A limit on a figure that is not known yet multiplies this by the
 probability that the limit is kept.
 """
 
@@ -26,8 +26,8 @@ from nasseg.study.propose.gaussian_process import GaussianProcess
 from nasseg.study.propose.graph_features import Described, Points
 from nasseg.study.propose.improvement import Outlook, expected_improvement
 
-POOL, FILLS = 128, 12  # points in the pool at first, and how many are described before a choice until there are
-GROWS = 1  # points that are described before each choice from then on: most of the time that a choice takes
+POOL, FILLS = 128, 12  # points in the pool at first, and how many are described before each choice until it is full
+GROWS = 1  # points described before each later choice: most of the time of a choice
 MAX_POOL = 512
 STARTUP = 3  # finished networks before anything is learned
 MAX_FINISHED, MAX_PARTIAL = 256, 128  # seen at once: the front and the latest
@@ -40,7 +40,7 @@ CODES = 0.5  # what differing in all parameters weighs beside differing in all f
 class Seen:
     """A network of the search. at_rungs: its objectives' values at each rung; values: at the end, None before.
 
-    breaches: by how much it is over each limit, at most 0 where it is kept.
+    breaches: how far it is over each limit, at most 0 if it is kept.
     """
 
     point: Mapping[str, Any]
@@ -50,10 +50,10 @@ class Seen:
 
 
 class EHVISampler(BaseSampler):
-    """Chooses points by expected hypervolume improvement; for Optuna, and for nasseg's own searches.
+    """Choose points by expected hypervolume improvement, for Optuna and for nasseg's own searches.
 
-    points: draws and describes them, by the names that the objective function suggests. Conditional parameters need
-    nothing more; a name that a point does not have is drawn evenly.
+    points: draws and describes them, with the names that the objective function suggests. Conditional parameters need
+    nothing more. A name that a point lacks is drawn uniformly.
     """
 
     def __init__(self, points: Points, seed: int | None = None) -> None:
@@ -65,7 +65,7 @@ class EHVISampler(BaseSampler):
         self._processes: dict[str, GaussianProcess] = {}
         self._given: dict[int, Mapping[str, Any]] = {}
 
-    # Of Optuna
+    # Optuna's interface
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {}
@@ -106,7 +106,7 @@ class EHVISampler(BaseSampler):
         self._random.seed()
         self._independent.reseed_rng()
 
-    # Of the method
+    # The method
 
     def choose(
         self,
@@ -116,7 +116,7 @@ class EHVISampler(BaseSampler):
         taken: Container[Key] = (),
         waiting: Sequence[Seen] = (),
     ) -> tuple[dict[str, Any] | None, int | None]:
-        """Return a new point, or the place of the network in `waiting` that is better worth training to the end.
+        """Return a new point, or the index of the network in `waiting` that is better worth training to the end.
 
         seen: what is known, those in `waiting` too. running: points on their way. taken: keys of points that are not
         to be proposed. Both are None where there is nothing to choose from.
@@ -162,7 +162,7 @@ class EHVISampler(BaseSampler):
         return self._known[key]
 
     def _at_hand(self, seen: Sequence[Seen], directions: Sequence[str]) -> list[Seen]:
-        """Return what a choice looks at, so that it takes no longer in a long search."""
+        """Return what a choice uses: a bounded part, so that it takes no longer in a long search."""
         finished = front_and_latest([one for one in seen if one.values is not None], directions)
         partial = [one for one in seen if one.values is None][-MAX_PARTIAL:]
         return [one for one in (*finished, *partial) if self._describe(one.point)]
@@ -174,7 +174,7 @@ class EHVISampler(BaseSampler):
         running: Sequence[Mapping[str, Any]],
         candidates: Sequence[Mapping[str, Any]],
     ) -> Floats:
-        """Return the expected improvement of each candidate, running ones counted as if they were as expected."""
+        """Return the expected improvement of each candidate, counting running ones at their expected values."""
         running = [point for point in running if self._describe(point)]
         asked = [*running, *candidates]
         points = [*(one.point for one in seen), *asked]
@@ -195,7 +195,7 @@ class EHVISampler(BaseSampler):
                 mean[:, index], error[:, index] = sign[index] * found[0], found[1]
         error[: len(running)] = 0
         front = _values(seen) * sign
-        sure = (error == 0).all(axis=0)  # what is known of candidates widens the box, so that the largest count too
+        sure = (error == 0).all(axis=0)  # known values of candidates widen the box, so that the largest count, too
         corners = np.vstack([front, np.where(sure, mean, front[0])])
         reference = reference_box(corners, ["minimize"] * len(sign)).reference
         front = np.vstack([front, mean[: len(running)]])
@@ -216,7 +216,7 @@ class EHVISampler(BaseSampler):
     def _process(
         self, name: str, there: Floats, data: Sequence[tuple[int, float, float]], here: Floats, running: int
     ) -> tuple[Floats, Floats]:
-        """Return mean and error of candidates. data: row, value and variance. running: so many are as if seen."""
+        """Return mean and error of candidates. data: row, value and variance. running: how many are treated as seen."""
         process = self._processes.setdefault(name, GaussianProcess())
         rows, values, noise = (np.array(column) for column in zip(*data, strict=True))
         process.fit(there[rows], values, noise)
@@ -249,12 +249,12 @@ def _coordinates(points: Sequence[Mapping[str, Any]], known: Sequence[Sequence[f
 
 
 def _values(seen: Sequence[Seen]) -> Floats:
-    """Return the values [n, m] of what is finished."""
+    """Return the values [n, m] of finished networks."""
     return np.array([one.values for one in seen if one.values is not None], dtype=np.float64)
 
 
 def front_and_latest(finished: list[Seen], directions: Sequence[str]) -> list[Seen]:
-    """Return at most MAX_FINISHED: the front (of a large one the latest), and of the others the latest."""
+    """Return at most MAX_FINISHED: the front (the latest of a large one), and the latest of the others."""
     if len(finished) <= MAX_FINISHED:
         return finished
     on = pareto_front(_values(finished), directions)
@@ -264,9 +264,9 @@ def front_and_latest(finished: list[Seen], directions: Sequence[str]) -> list[Se
 
 
 def _observed(seen: Sequence[Seen], index: int) -> list[tuple[int, float, float]]:
-    """Return row, value and variance of what is known of an objective at the end, calibrated where it is not the end.
+    """Return row, value and variance of what is known about an objective's final value, estimated from rungs if needed.
 
-    At each rung a line is fitted through those that were trained on, its slope shrunk as if two more had shown none.
+    At each rung a line is fitted through the networks trained on, its slope shrunk as if two more had shown no slope.
     """
     data = [(row, one.values[index], 0.0) for row, one in enumerate(seen) if one.values is not None]
     lines: dict[int, tuple[float, float, float, float] | None] = {}
@@ -285,7 +285,7 @@ def _observed(seen: Sequence[Seen], index: int) -> list[tuple[int, float, float]
 
 
 def _line(pairs: Iterable[tuple[float, float]]) -> tuple[float, float, float, float] | None:
-    """Return slope, means and the variance about it; None where there is nothing to learn from a rung."""
+    """Return slope, means and the variance around the line; None if there is nothing to learn from a rung."""
     early, final = np.array(list(pairs)).reshape(-1, 2).T
     if len(early) < CALIBRATED or early.std() == 0:
         return None

@@ -29,9 +29,9 @@ _SHORT = {
 def make_sampler(
     name: str, options: Mapping[str, Any], seed: int, points: Points | None = None
 ) -> optuna.samplers.BaseSampler:
-    """Make `ehvi`, or an Optuna sampler by class name or short name.
+    """Make `ehvi`, or an Optuna sampler by its class name or short name.
 
-    TPE is multivariate and grouped unless the options say otherwise. points: those that `ehvi` chooses from.
+    TPE is multivariate and grouped unless options say otherwise. points: those that `ehvi` chooses from.
 
     Raises:
         UserError: no such sampler, or an option it does not take.
@@ -51,7 +51,9 @@ def make_sampler(
         if option not in known:
             raise unknown(f"option of {class_name}", option, known)
     if (population := options.get("population_size") or 0) > MAX_FINISHED:
-        raise UserError(f"population_size is {MAX_FINISHED} at most, as many as a sampler sees, got {population}")
+        raise UserError(
+            f"population_size is at most {MAX_FINISHED}, the number of trials that a sampler sees, got {population}"
+        )
     merged: dict[str, Any] = {"seed": seed} if "seed" in known else {}
     if class_name == "TPESampler":
         merged |= {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8}
@@ -71,7 +73,7 @@ def make_sampler(
 def check_sampler(sampler: optuna.samplers.BaseSampler, space: Space) -> None:
     """Refuse a genetic sampler in a space most of whose parameters are under conditions.
 
-    Optuna's genetic samplers cross the parameters that all networks have and draw the others evenly: that would be
+    Optuna's genetic samplers cross the parameters that all networks have and draw the others at random: this would be
     random search under another name.
 
     Raises:
