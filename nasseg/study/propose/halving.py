@@ -121,8 +121,12 @@ class Halving:
         if stopped:
             self._reached[trial.number] = [*before, attributes[self._objectives[self._trained]]]
         elif before:
-            self._pairs.append((before[-1], trial.values[self._trained]))
-            self._badly = ranks_badly(self._pairs)
+            self._compare(before[-1], trial.values[self._trained])
+
+    def _compare(self, early: float, final: float) -> None:
+        """Take in what a network was at the rung before the last, and at the end."""
+        self._pairs.append((early, final))
+        self._badly = ranks_badly(self._pairs)
 
     def _price(self, trial: FrozenTrial) -> int:
         """Return the steps of a trial. For one trained straight, all steps count where that was decided."""
