@@ -1,6 +1,6 @@
 """nasseg: explore design spaces of real-time segmentation networks.
 
-Names load when they are first used, so importing nasseg is quick and a report needs no torch.
+Names are imported on first use, so importing nasseg is quick and a report needs no torch.
 """
 
 from importlib import import_module
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nasseg.study.search.run_study import run_study
     from nasseg.study.store.read_study import read_study
     from nasseg.study.study_file import load_study
+
+__version__ = "0.2.0"
 
 _HOMES = {
     "Arch": "nasseg.families",
@@ -56,4 +58,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

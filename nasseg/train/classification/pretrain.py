@@ -142,5 +142,9 @@ def _keep(
 
 
 def _stored(folder: Path) -> Pretrained:
-    found = json.loads((folder / "pretrained.json").read_text())
-    return Pretrained(folder=folder, **{name: found[name] for name in ("top1", "best_top1", "best_step")})
+    path = folder / "pretrained.json"
+    try:
+        found = json.loads(path.read_bytes())
+        return Pretrained(folder=folder, **{name: found[name] for name in ("top1", "best_top1", "best_step")})
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged; remove it to train again") from None

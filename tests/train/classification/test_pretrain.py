@@ -59,6 +59,9 @@ def test_it_learns_and_a_segmentation_network_starts_from_it(here):
     assert set(encoder) <= set(loaded.matched)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in encoder.items())
     assert pretrain(tiny(), here, RECIPE) == done  # it is read
+    (done.folder / "pretrained.json").write_text('{"top1": 5')
+    with pytest.raises(UserError, match=r"pretrained\.json is damaged; remove it to train again"):
+        pretrain(tiny(), here, RECIPE)
 
 
 def test_it_resumes_to_the_same_weights(here, tmp_path, monkeypatch):
