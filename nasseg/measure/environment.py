@@ -6,7 +6,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from nasseg import __version__
+from nasseg.version import __version__
 from nasseg.records import Accelerator, Environment
 
 
