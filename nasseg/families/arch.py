@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
+from inspect import signature
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 from torch import Tensor, fx, nn
@@ -22,6 +23,9 @@ ID_INPUT_SIZE = (1024, 2048)
 ID_CLASSES = 19
 
 
+Reads = tuple[str, ...] | None  # names of feature maps; None: all
+
+
 @dataclass(frozen=True)
 class Feature:
     """A feature map's channels and stride, in input pixels a step."""
@@ -31,22 +35,44 @@ class Feature:
 
 
 class Encoder(nn.Module):
-    """Image [B, 3, H, W] -> {name: feature map}; `features` describes each map."""
+    """Image [B, 3, H, W] -> {name: feature map}; `features` describes each map.
+
+    Where `forward` takes `reads`, names of maps, it holds and returns no others; None: all of them.
+    """
 
     features: dict[str, Feature]
+    _selects: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._selects = "reads" in signature(cls.forward).parameters
+
+    def read(self, image: Tensor, reads: Reads) -> dict[str, Tensor]:
+        """Return the maps named in `reads`, or more."""
+        maps: dict[str, Tensor] = self(image, reads) if self._selects and reads is not None else self(image)
+        return maps
+
+
+def kept(name: str, x: Tensor, reads: Reads) -> dict[str, Tensor]:
+    """Return {name: x} if that map is read, else {}."""
+    return {name: x} if reads is None or name in reads else {}
 
 
 class Context(nn.Module):
-    """{name: map} -> {name: map} with maps added; `features` describes each."""
+    """{name: map} -> {name: map} with maps added; `features` describes each.
+
+    reads: names of the maps that it works on; None: all of them.
+    """
 
     features: dict[str, Feature]
+    reads: Reads = None
 
 
 class Decoder(nn.Module):
     """{name: map} -> one map, described by `feature`. reads: names of the only maps it is given; None: of all."""
 
     feature: Feature
-    reads: tuple[str, ...] | None = None
+    reads: Reads = None
 
 
 class Segmenter(nn.Module):
@@ -79,9 +105,14 @@ class Segmenter(nn.Module):
         return self.fit(self.coarse_logits(image), image)
 
     def coarse_logits(self, image: Tensor) -> Tensor:
-        """Return the logits at the head's own stride; what the decoder does not read is dropped before it runs."""
-        logits: Tensor = self.head(self.decoder(self._read(self.forward_features(image))))
+        """Return the logits at the head's own stride; maps that nothing reads later are dropped on the way."""
+        logits: Tensor = self.head(self.decoder(self._read(self.forward_features(image, self._encoder_reads()))))
         return logits
+
+    def _encoder_reads(self) -> Reads:
+        """Return the maps that the decoder or the context reads of an encoder."""
+        read = self.decoder.reads, self.context.reads if self.context else ()
+        return None if read[0] is None or read[1] is None else read[0] + read[1]
 
     def _read(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
         reads = self.decoder.reads
@@ -99,8 +130,11 @@ class Segmenter(nn.Module):
         """Return what torch.jit.script compiles: it cannot read `features`, which torch.fx leaves behind."""
         return fx.symbolic_trace(self)
 
-    def forward_features(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the features after the context: the input of decoders and training heads."""
+    def forward_features(self, image: Tensor, reads: Reads = None) -> dict[str, Tensor]:
+        """Return the features after the context: the input of decoders and training heads.
+
+        reads: of those of the encoder, names of the ones that are needed; None: all of them.
+        """
         if self.input_scale != 1.0:
             # Let torch compute the size: every tool can trace that. A size computed here becomes a constant or fails.
             image = F.interpolate(
@@ -110,7 +144,7 @@ class Segmenter(nn.Module):
                 align_corners=self.align_corners,
                 recompute_scale_factor=True,
             )
-        features: dict[str, Tensor] = self.encoder(image)
+        features = self.encoder.read(image, reads)
         return features if self.context is None else self.context(features)
 
     def resize(self, x: Tensor, size: Any) -> Tensor:

@@ -40,8 +40,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import UserError, unknown
-from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
-from nasseg.families.layers import batch_norm2d, conv2d, conv_bn, conv_bn_relu
+from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Reads, Segmenter
+from nasseg.families.layers import batch_norm2d, conv2d, conv_bn, conv_bn_relu, in_line
 
 CHOICES = {
     "branches": ("both", "detail", "semantic"),
@@ -185,10 +185,8 @@ class DetailBranch(Encoder):
         self.features = {"detail1": Feature(c1, 2), "detail2": Feature(c2, 4), "detail3": Feature(c3, 8)}
         kaiming_normal(self)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        detail1 = self.detail1(image)
-        detail2 = self.detail2(detail1)
-        return {"detail1": detail1, "detail2": detail2, "detail3": self.detail3(detail2)}
+    def forward(self, image: Tensor, reads: Reads = None) -> dict[str, Tensor]:
+        return in_line({"detail1": self.detail1, "detail2": self.detail2, "detail3": self.detail3}, image, reads)
 
 
 class SemanticBranch(Encoder):
@@ -213,11 +211,8 @@ class SemanticBranch(Encoder):
         self.features = {"stem": Feature(c1, 4), "s3": Feature(c3, 8), "s4": Feature(c4, 16), "s5": Feature(c5, 32)}
         kaiming_normal(self)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        stem = self.stem(image)
-        s3 = self.s3(stem)
-        s4 = self.s4(s3)
-        return {"stem": stem, "s3": s3, "s4": s4, "s5": self.s5(s4)}
+    def forward(self, image: Tensor, reads: Reads = None) -> dict[str, Tensor]:
+        return in_line({"stem": self.stem, "s3": self.s3, "s4": self.s4, "s5": self.s5}, image, reads)
 
 
 class Branches(Encoder):
@@ -228,9 +223,9 @@ class Branches(Encoder):
         self.detail, self.semantic = detail, semantic
         self.features = {**(detail.features if detail else {}), **(semantic.features if semantic else {})}
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        maps = self.detail(image) if self.detail else {}
-        return {**maps, **self.semantic(image)} if self.semantic else maps
+    def forward(self, image: Tensor, reads: Reads = None) -> dict[str, Tensor]:
+        maps = self.detail(image, reads) if self.detail else {}
+        return {**maps, **self.semantic(image, reads)} if self.semantic else maps
 
 
 class ContextEmbedding(Context):
@@ -238,7 +233,7 @@ class ContextEmbedding(Context):
 
     def __init__(self, features: dict[str, Feature], source: str) -> None:
         super().__init__()
-        self.source = source
+        self.source, self.reads = source, (source,)
         c = features[source].channels
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), batch_norm2d(c), conv_bn_relu(c, c, 1))
         self.conv = conv2d(c, c, 3, padding=1, bias=False)

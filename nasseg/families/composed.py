@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from nasseg.errors import UserError, unknown
 from nasseg.families import FAMILIES, bisenetv2, dabnet, eseg, get_family, regseg, stdc
-from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
+from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Reads, Segmenter
 from nasseg.families.backbones.backbone import ASPP, DeepLabV3PlusDecoder
 from nasseg.families.graph.on_meta import OnMeta
 from nasseg.families.layers import Select, conv2d, conv_bn, conv_bn_relu, conv_head
@@ -245,6 +245,7 @@ class Chain(Context):
     def __init__(self, first: Context, second: Context) -> None:
         super().__init__()
         self.first, self.second, self.features = first, second, second.features
+        self.reads = None if first.reads is None or second.reads is None else first.reads + second.reads
 
     def forward(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
         chained: dict[str, Tensor] = self.second(self.first(maps))
@@ -262,8 +263,8 @@ class BesideDetail(Encoder):
         self.detail, self.encoder = bisenetv2.DetailBranch((c // 2, c // 2, c)), encoder
         self.features = {**self.detail.features, **encoder.features}
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return {**self.detail(image), **self.encoder(image)}
+    def forward(self, image: Tensor, reads: Reads = None) -> dict[str, Tensor]:
+        return {**self.detail(image, reads), **self.encoder.read(image, reads)}
 
 
 class Adapter(Context):
@@ -271,6 +272,7 @@ class Adapter(Context):
 
     def __init__(self, features: dict[str, Feature], names: tuple[str, ...], c: int) -> None:
         super().__init__()
+        self.reads = names
         other = [name for name in names if features[name].channels != c]
         self.convs = nn.ModuleDict({name: nn.Sequential(*conv_bn(features[name].channels, c, 1)) for name in other})
         self.features = {**features, **{name: Feature(c, features[name].stride) for name in other}}
@@ -288,7 +290,7 @@ class TwoConvolutions(Context):
 
     def __init__(self, features: dict[str, Feature], source: str, c: int) -> None:
         super().__init__()
-        self.source = source
+        self.source, self.reads = source, (source,)
         self.convs = nn.ModuleList(conv_bn_relu(features[source].channels, c) for _ in range(2))
         self.features = {**features, "convs": Feature(c, features[source].stride)}
 

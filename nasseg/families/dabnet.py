@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import unknown
-from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
+from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Reads, Segmenter, kept
 from nasseg.families.layers import Select, batch_norm2d, conv2d, prelu, relu, scale_width
 from nasseg.schedule import format_schedule, parse_schedule
 
@@ -216,14 +216,16 @@ class DABNet(Encoder):
         names = ("stem", "block1", "block2")
         self.features = {name: Feature(c, 2**i) for i, (name, c) in enumerate(zip(names, channels, strict=True), 1)}
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, reads: Reads = None) -> dict[str, Tensor]:
         images = self._shrunk(image)
-        stem = self.norms[0](torch.cat([self.stem(image), *images[0]], dim=1))
-        down = self.down1(stem)
-        block1 = self.norms[1](torch.cat([self.block1(down), down, *images[1]], dim=1))
-        down = self.down2(block1)
-        block2 = self.norms[2](torch.cat([self.block2(down), down, *images[2]], dim=1))
-        return {"stem": stem, "block1": block1, "block2": block2}
+        x = self.norms[0](torch.cat([self.stem(image), *images.pop(0)], dim=1))
+        maps = kept("stem", x, reads)
+        x = self.down1(x)
+        x = self.norms[1](torch.cat([self.block1(x), x, *images.pop(0)], dim=1))
+        maps |= kept("block1", x, reads)
+        x = self.down2(x)
+        x = self.norms[2](torch.cat([self.block2(x), x, *images.pop(0)], dim=1))
+        return maps | kept("block2", x, reads)
 
     def _shrunk(self, image: Tensor) -> list[list[Tensor]]:
         """Return the image at strides 2, 4, 8, each in a list to concatenate; the lists are empty without injection."""
@@ -239,7 +241,7 @@ class SpatialPyramidPooling(Context):
 
     def __init__(self, features: dict[str, Feature], source: str, c: int) -> None:
         super().__init__()
-        self.source = source
+        self.source, self.reads = source, (source,)
         c_in, stride = features[source].channels, features[source].stride
         each = math.ceil(c_in / len(BINS))
         self.bins = nn.ModuleList(

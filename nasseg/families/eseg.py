@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import unknown
-from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
+from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Reads, Segmenter
 from nasseg.families.backbones.efficientnet import ACTIVATIONS, BLOCKS, BN_EPS, EfficientNet, activate, conv_bn
 from nasseg.families.layers import batch_norm2d, conv2d
 
@@ -104,7 +104,7 @@ class PooledLevels(Context):
 
     def __init__(self, features: dict[str, Feature], source: str, highest: int) -> None:
         super().__init__()
-        self.source = source
+        self.source, self.reads = source, (source,)
         channels, stride = features[source].channels, features[source].stride
         pooled = {f"p{level}": Feature(channels, 2**level) for level in range(stride.bit_length(), highest + 1)}
         self.pooled = tuple(pooled)
@@ -126,8 +126,8 @@ class PooledEncoder(Encoder):
         super().__init__()
         self.backbone, self.levels, self.features = backbone, levels, levels.features
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        maps: dict[str, Tensor] = self.levels(self.backbone(image))
+    def forward(self, image: Tensor, reads: Reads = None) -> dict[str, Tensor]:
+        maps: dict[str, Tensor] = self.levels(self.backbone.read(image, reads and (*reads, self.levels.source)))
         return maps
 
 

@@ -1,12 +1,12 @@
 """Layers shared by two or more families."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
 from torch import Tensor, nn
 
-from nasseg.families.arch import Decoder, Encoder, Feature
+from nasseg.families.arch import Decoder, Encoder, Feature, Reads, kept
 from nasseg.families.graph.on_meta import layer
 
 # Torch's own layers, built by `layer` so that costing can copy layers it has already built.
@@ -98,11 +98,17 @@ class Levels(Encoder):
             self.features[f"p{len(levels)}"] = Feature(channels, 2 ** len(levels))
         self.levels = nn.ModuleList(nn.Sequential(*level) for level in levels)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        maps, x = {}, image
-        for name, level in zip(self.features, self.levels, strict=True):
-            x = maps[name] = level(x)
-        return maps
+    def forward(self, image: Tensor, reads: Reads = None) -> dict[str, Tensor]:
+        return in_line(dict(zip(self.features, self.levels, strict=True)), image, reads)
+
+
+def in_line(stages: Mapping[str, nn.Module], x: Tensor, reads: Reads) -> dict[str, Tensor]:
+    """Run stages one after the other, and return the maps of those that are read, by name."""
+    maps: dict[str, Tensor] = {}
+    for name, stage in stages.items():
+        x = stage(x)
+        maps |= kept(name, x, reads)
+    return maps
 
 
 class Select(Decoder):

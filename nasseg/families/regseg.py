@@ -42,8 +42,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import unknown
-from nasseg.families.arch import Arch, Decoder, Encoder, Feature, Segmenter
-from nasseg.families.layers import AttentionRefinement, batch_norm2d, conv2d, conv_bn, conv_bn_relu, relu, scale_width
+from nasseg.families.arch import Arch, Decoder, Encoder, Feature, Reads, Segmenter
+from nasseg.families.layers import (
+    AttentionRefinement,
+    batch_norm2d,
+    conv2d,
+    conv_bn,
+    conv_bn_relu,
+    in_line,
+    relu,
+    scale_width,
+)
 from nasseg.schedule import Schedule, format_schedule, parse_schedule
 
 # Table 5 from best to worst; sum-1x1 was run under the name of concat-1x1.
@@ -251,11 +260,9 @@ class RegSegEncoder(Encoder):
             "stage4": Feature(last, 16),
         }
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        stem = self.stem(image)
-        stage2 = self.stage2(stem)
-        stage3 = self.stage3(stage2)
-        return {"stem": stem, "stage2": stage2, "stage3": stage3, "stage4": self.stage4(stage3)}
+    def forward(self, image: Tensor, reads: Reads = None) -> dict[str, Tensor]:
+        stages = {"stem": self.stem, "stage2": self.stage2, "stage3": self.stage3, "stage4": self.stage4}
+        return in_line(stages, image, reads)
 
 
 def upsample(x: Tensor, like: Tensor) -> Tensor:

@@ -36,8 +36,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import unknown
-from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
-from nasseg.families.layers import AttentionRefinement, conv2d, conv_bn, conv_bn_relu, conv_head, relu, scale_width
+from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Reads, Segmenter
+from nasseg.families.layers import (
+    AttentionRefinement,
+    conv2d,
+    conv_bn,
+    conv_bn_relu,
+    conv_head,
+    in_line,
+    relu,
+    scale_width,
+)
 
 CHOICES = {"form": ("segmentation", "classifier"), "module": ("released", "printed")}
 
@@ -193,12 +202,9 @@ class STDCNet(Encoder):
         if spatial_path:
             self.features["spatial"] = Feature(2 * spatial_path, 8)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        maps: dict[str, Tensor] = {}
-        x = image
-        for i, stage in enumerate((self.stage1, self.stage2, self.stage3, self.stage4, self.stage5), start=1):
-            x = stage(x)
-            maps[f"stage{i}"] = x
+    def forward(self, image: Tensor, reads: Reads = None) -> dict[str, Tensor]:
+        stages = (self.stage1, self.stage2, self.stage3, self.stage4, self.stage5)
+        maps = in_line({f"stage{i}": stage for i, stage in enumerate(stages, start=1)}, image, reads)
         if self.spatial:
             maps["spatial"] = self.spatial(image)
         return maps
@@ -216,6 +222,7 @@ class ContextPath(Context):
         stride = features[middle].stride // 2
         # Take the finer size from a feature of that stride: doubling the middle one's may give a pixel too many.
         self.fine = next(name for name, feature in features.items() if feature.stride == stride)
+        self.reads = middle, deep, self.fine
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv_bn_relu(features[deep].channels, c, 1))
         self.arm_deep = AttentionRefinement(features[deep].channels, c)
         self.arm_middle = AttentionRefinement(features[middle].channels, c)

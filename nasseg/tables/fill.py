@@ -19,6 +19,7 @@ from nasseg.tables.table_store import accuracy_records, trained
 from nasseg.tables.time_rows import latency_columns, stored_session, words
 from nasseg.tables.train_rows import NOT_TRAINED, rows_trained, trained_column
 from nasseg.train.recipe import load_recipe
+from nasseg.words import counted
 
 Trained = tuple[str, int, Measurement, Accuracy | None]  # row, seed, measurement, accuracy on the held-out split
 Runs = dict[str, dict[int, float]]  # row -> seed or round -> value
@@ -84,7 +85,7 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
                 runs.setdefault(row, {})[seed] = value
                 alike[row] = _as_printed(table, row, column, measurement)
         for row, values in runs.items():
-            seeds = f"{len(values)} seed{'s' if len(values) != 1 else ''}"
+            seeds = counted(len(values), "seed")
             found.results[row, name] = _cell(list(values.values()), fmean, f"{protocol}, {seeds}", alike[row])
         for row in rows:
             found.reasons[row, name] = absent or _why(record, row)

@@ -15,7 +15,7 @@ from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, Measurement
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.record import Record, now, study_names
-from nasseg.study.store.storage import default_url, is_there, open_storage
+from nasseg.study.store.storage import RUNS, default_url, is_there, open_storage
 from nasseg.study.store.trial_attributes import (
     BEST,
     BEST_SHA256,
@@ -100,11 +100,20 @@ class Known:
 def known_trainings(storage: str | None) -> dict[str, Known]:
     """Return all finished trainings of all tables, by eval_key."""
     found: dict[str, Known] = {}
-    for name in tables():
+    for name in _stored_tables(storage):
         for record in accuracy_records(name, storage):
             for trial in record.trials(TrialState.COMPLETE):
                 found.setdefault(trial.user_attrs[EVAL_KEY], known_of(record, trial))
     return found
+
+
+def _stored_tables(storage: str | None) -> list[str]:
+    """Return the names of the tables that may have trainings, those read by path among them."""
+    if storage is None:
+        stored = [path.parent for level in ("*", "*/*") for path in RUNS.glob(f"{level}/study.db")]
+        return sorted({*tables(), *(str(folder.relative_to(RUNS)) for folder in stored)})
+    opened = open_storage(storage, create=False) if is_there(storage) else None
+    return sorted({name.partition("@")[0] for name in (study_names(opened) if opened else ())})
 
 
 def known_of(record: Record, trial: FrozenTrial) -> Known:

@@ -128,7 +128,7 @@ def _keep(record: Record, rows: dict[str, Timed], found: dict[str, Row]) -> None
     number = digest([time.time_ns(), environment().cpu], 12)
     for row, timed in rows.items():
         one = found[timed.id]
-        latency = one.middle
+        latency = one.latency
         measurement = Measurement(arch_id=timed.id, latency=latency)
         arch = timed.arch if isinstance(timed, Part) else timed
         trial = record.claim(candidate(arch, "", row, 0, {}), digest([number, row]), {}, {})

@@ -138,7 +138,7 @@ def train_network(
 
     Raises:
         Diverged, OSError: see `train`.
-        UserError: see `train`; or the starting weights cannot be used, or are another file now.
+        UserError: see `train`; or the starting weights cannot be used, or have changed.
         MisfitError: the network cannot be built, or something does not fit it.
     """
     with guard():
@@ -224,7 +224,7 @@ def check_device(device: str) -> None:
     if kind not in ("cpu", "cuda") or (number and not (number.isdecimal() and len(number) < 4)):
         raise UserError(f"device must be cpu, cuda or cuda:N, got {device!r}")
     if kind == "cuda" and (not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count()):
-        raise UserError(f"device {device} is not to be had: torch sees {torch.cuda.device_count()} here; use cpu")
+        raise UserError(f"device {device} is not available: torch sees {torch.cuda.device_count()} here; use cpu")
 
 
 @contextmanager

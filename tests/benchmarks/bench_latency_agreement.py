@@ -116,7 +116,7 @@ def in_turns(archs: list[Arch], protocol: LatencyProtocol, reference_ms: float) 
             exclusive=lock.measuring,
             reference_ms=reference_ms,
         )
-        return Session.of([row.middle for row in rows])
+        return Session.of([row.latency for row in rows])
     finally:
         lock.close()
 

@@ -89,7 +89,7 @@ def test_a_pipe_that_ended_within_is_not_told_as_a_wish_to_stop(monkeypatch, kin
         raise kind(errno.EPIPE, "Broken pipe")
 
     monkeypatch.setattr(shared.TyperGroup, "invoke", ended)
-    with pytest.raises(RuntimeError, match="ended before its time"):
+    with pytest.raises(RuntimeError, match="ended too early"):
         cli.app(["variants"])
 
 

@@ -1,4 +1,4 @@
-"""Splits of a user's own: a split may be one of the layout's, or several; what is trained on is reported on nowhere."""
+"""Users' own splits: a split may be one of the layout's, or several; nothing is both trained on and reported."""
 
 import re
 
@@ -55,8 +55,8 @@ def test_a_part_of_a_split_may_be_kept(here):
 @pytest.mark.parametrize(
     ("splits", "said"),
     [
-        ({"train": ["train", "val"]}, "splits: val is trained on, and cannot be reported on: say what networks are"),
-        ({"train": ["train", "val"], "val": "val"}, "splits: val is trained on, and cannot be reported on"),
+        ({"train": ["train", "val"]}, "splits: val is trained on and cannot be evaluated on: name another split"),
+        ({"train": ["train", "val"], "val": "val"}, "splits: val is trained on and cannot be evaluated on"),
         ({"train": ["train", "vall"], "val": "test"}, r"unknown split \(splits: train\) 'vall': did you mean 'val'"),
         ({"train": ["train", "test"], "test": "test"}, "is in split train and in test: an image belongs to one split"),
     ],

@@ -274,7 +274,7 @@ def test_what_is_wrong_is_said(labelled, tmp_path, monkeypatch):
         load_data("scenes", **SCENES, pseudo=tmp_path)
     text = (labelled / "pseudo" / "pseudo.json").read_text()
     (tmp_path / "pseudo.json").write_text(text.replace('"road"', '"street"'))
-    with pytest.raises(UserError, match=r"are of the classes sky, building, street, .*both must be the same"):
+    with pytest.raises(UserError, match=r"have the classes sky, building, street, .*both must be the same"):
         load_data("scenes", **SCENES, pseudo=tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "cut.png").write_bytes((images / "f2.png").read_bytes()[:100])

@@ -254,6 +254,14 @@ def test_eager_memory_is_what_torchs_profiler_sees(family):
     assert cost.eager_memory_bytes >= cost.peak_activation_bytes
 
 
+@pytest.mark.parametrize(("name", "share"), [("dabnet", 0.8), pytest.param("stdc1", 0.8, marks=slow)])
+def test_maps_that_nothing_reads_are_let_go_while_the_encoder_runs(name, share):
+    model = make_arch(name).build(5).eval()
+    held = held_by_torch(model, (64, 128))
+    model.decoder.reads = None  # as if the decoder read all of them
+    assert held <= share * held_by_torch(model, (64, 128))
+
+
 @slow
 def test_eager_memory_is_never_below_what_the_graph_needs():
     for name in variants():

@@ -163,29 +163,21 @@ def recorded(split):
     return evaluate(colourful(len(scenes.CLASSES)), split, len(scenes.CLASSES)).miou
 
 
-@pytest.fixture(scope="module")
-def onnx(files):
-    """The network as an ONNX file that takes one picture."""
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    return export(files, files / "m.onnx")
-
-
 @pytest.mark.parametrize("suffix", ["pt", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_an_exported_file_has_the_recorded_accuracy_on_pictures_of_many_ratios(files, mixed, tmp_path, suffix, request):
     """To the last digit: one road from a picture to the network, in evaluation and in prediction."""
     split, pairs = mixed
-    path = request.getfixturevalue("onnx") if suffix == "onnx" else files / "a.pt"
+    path = request.getfixturevalue("onnx_file").path if suffix == "onnx" else files / "a.pt"
     done = {item.image: np.asarray(Image.open(item.labels)) for item in predict(path, list(pairs), tmp_path / "out")}
     assert [done[image].shape for image in pairs] == SIZES
     assert miou((label, done[image]) for image, label in pairs.items()) == pytest.approx(recorded(split), rel=1e-13)
 
 
-def test_the_card_is_enough_for_the_recorded_accuracy(onnx, mixed):
+def test_the_card_is_enough_for_the_recorded_accuracy(onnx_file, mixed):
     """What card and file say, done by Pillow, NumPy, ONNX Runtime and a plain resize, as somebody else would."""
     split, pairs = mixed
-    session = pytest.importorskip("onnxruntime").InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    card = json.loads(onnx.with_name("m.card.json").read_text())
+    session = pytest.importorskip("onnxruntime").InferenceSession(onnx_file.path, providers=["CPUExecutionProvider"])
+    card = json.loads(onnx_file.card_path.read_text())
     assert [len(card["input"]["prepare"]), len(card["output"]["map_back"])] == [6, 3]
     height, width = card["input"]["shape"][2:]
     found = []

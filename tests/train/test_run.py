@@ -338,7 +338,7 @@ def test_what_is_drawn_is_what_is_evaluated():
     ("bad", "message"),
     [
         ({"device": "tpu"}, "device must be cpu, cuda or cuda:N, got 'tpu'"),
-        ({"device": "cuda:99"}, "cuda:99 is not to be had"),
+        ({"device": "cuda:99"}, "cuda:99 is not available"),
         ({"seeds": 0}, "at least one seed"),
         ({"recipe": "nothing-like-it"}, "unknown recipe"),
         ({"data": "nowhere", "data_options": None}, "nowhere"),

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasseg.errors import unknown
-from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Segmenter
+from nasseg.families.arch import Arch, Context, Decoder, Encoder, Feature, Reads, Segmenter
 from nasseg.families.backbones.efficientnet import EfficientNet
 from nasseg.families.backbones.mobile import GhostNet, MobileNetV2, MobileNetV3Large, ShuffleNetV2
 from nasseg.families.layers import Levels, Select, conv2d, conv_bn, conv_bn_relu
@@ -128,6 +128,7 @@ class LastConvolution(Context):
         c, _, activation = CLASSIFIERS[name]
         c_in, stride = features["p5"].channels, features["p5"].stride
         self.conv = nn.Sequential(*conv_bn(c_in, c, 1), activation()) if c else nn.Identity()
+        self.reads = ("p5",)
         self.features = {**features, "last": Feature(c or c_in, stride)}
 
     def forward(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -142,8 +143,8 @@ class WithLastConvolution(Encoder):
         self.encoder, self.last = encoder, LastConvolution(encoder.features, name)
         self.features = self.last.features
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        maps: dict[str, Tensor] = self.last(self.encoder(image))
+    def forward(self, image: Tensor, reads: Reads = None) -> dict[str, Tensor]:
+        maps: dict[str, Tensor] = self.last(self.encoder.read(image, reads and (*reads, "p5")))
         return maps
 
 
@@ -196,7 +197,7 @@ class ASPP(Context):
         self, features: dict[str, Feature], source: str = "p5", c: int = 256, rates: tuple[int, ...] = (6, 12, 18)
     ) -> None:
         super().__init__()
-        self.source = source
+        self.source, self.reads = source, (source,)
         c_in = features[source].channels
         dilated = [conv_bn_relu(c_in, c, dilation=rate) for rate in rates]
         self.branches = nn.ModuleList([conv_bn_relu(c_in, c, 1), *dilated])

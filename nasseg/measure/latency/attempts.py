@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -18,13 +18,15 @@ from nasseg.measure.latency.reference import ReferenceArch
 from nasseg.measure.latency.target import measure_on_target
 from nasseg.records import IN_TURNS, Latency, LatencyProtocol
 
-Pair = tuple[Run, Run | None]  # calls of a network and of the reference
+Pair = tuple[Run, Run | None]  # calls of a network, and of the reference
 
 MAX_REPLICATES = 2_000
-ROUNDS = 24  # of the reference and the network in turns
+ROUNDS = 24  # of the reference and the network in turns, at least
 BUILDS = 4  # of one eager thread on a CPU: where the weights lie in memory moves a time by 1 to 2 %
-REFERENCE_SHARE = 1 / 3  # of the time of a round
+REFERENCE_SHARE = 1 / 3  # of the time of a round on a GPU
 ATTEMPTS = 3  # at once, before anything is waited for
+MAX_ATTEMPTS = 8  # at most, where all are disturbed and the median is not known well enough
+MAX_ERROR = 0.005  # of a median: networks of one front are often only 1 to 2 % apart
 WAITS = (2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before further ones
 # On a quiet machine one thread's wall time is its CPU time, and the quartiles of small networks lie 3-17 % apart.
 MAX_WALL_OVER_CPU = 1.1
@@ -42,13 +44,14 @@ def measure_latency(
     tell: Callable[[str], None] = lambda _line: None,
     energy: bool = False,
 ) -> Latency:
-    """Return the latency of an arch's inference form, in milliseconds a batch.
+    """Return the latency of an arch's inference form, in milliseconds per batch.
 
     Weights are random, which does not matter to dense networks. `exclusive` is entered around each attempt, for a lock
     that keeps others off the device. A disturbed attempt is repeated, twice at once and then after growing pauses of at
     most `patience` seconds in all; `tell` is called with a line for each. If none is quiet, the least disturbed one is
-    kept and marked; with a reference all are pooled, for errors even out. reference_ms: the reference network's time in
-    the study. energy: also measure the energy of an image, on a GPU.
+    kept and marked; with a reference all are pooled, for errors even out, and more are made until the median is known
+    to MAX_ERROR, at most MAX_ATTEMPTS in all. reference_ms: the reference network's time in the study. energy: also
+    measure the energy of an image, on a GPU.
 
     Raises:
         UserError: the device, backend or precision is not available here.
@@ -68,10 +71,10 @@ def measure_latency(
                 attempts.append(attempt(build, protocol, reference_ms))
             if attempts[-1].disturbance <= 1:
                 break
-        if attempts[-1].disturbance <= 1:
-            found = attempts[-1].latency(protocol)
-        else:
-            found = replace(_pooled(attempts).latency(protocol), disturbed=True)
+        while attempts[-1].disturbance > 1 and len(attempts) < MAX_ATTEMPTS and pooled(attempts).error > MAX_ERROR:
+            with exclusive():
+                attempts.append(attempt(build, protocol, reference_ms))
+        found = latency_of(attempts, protocol)
         if energy and on_gpu(protocol.device):
             with exclusive():
                 found = _with_energy(found, build)
@@ -79,7 +82,7 @@ def measure_latency(
 
 
 def _with_energy(latency: Latency, build: Callable[[], Pair]) -> Latency:
-    """Return a latency with the energy of an image, on a GPU that the caller holds alone."""
+    """Return a latency with the energy per image, on a GPU that the caller holds alone."""
     protocol = latency.protocol
     run, _ = build()
     _warm_up(run, protocol, protocol.warmup)
@@ -90,8 +93,14 @@ def _with_energy(latency: Latency, build: Callable[[], Pair]) -> Latency:
     return replace(latency, energy=energy, disturbed=latency.disturbed or max(doubts.values(), default=0.0) > 1)
 
 
-def _pooled(attempts: list["Attempt"]) -> "Attempt":
-    """Return all disturbed attempts as one where their ratios are known, else the least disturbed."""
+def latency_of(attempts: Sequence["Attempt"], protocol: LatencyProtocol) -> Latency:
+    """Return what attempts say together: those that nothing disturbed, or else all of them, marked."""
+    quiet = [one for one in attempts if one.disturbance <= 1]
+    return replace(pooled(quiet or attempts).latency(protocol), disturbed=not quiet)
+
+
+def pooled(attempts: Sequence["Attempt"]) -> "Attempt":
+    """Return attempts as one where their ratios are known, else the least disturbed."""
     references = [one.reference_seconds for one in attempts if one.reference_seconds is not None]
     if not references:
         return min(attempts, key=lambda one: one.disturbance)
@@ -104,10 +113,10 @@ def _pooled(attempts: list["Attempt"]) -> "Attempt":
 
 
 def builder(arch: Buildable, protocol: LatencyProtocol) -> Callable[[], Pair]:
-    """Return a function that builds a network and, where they are timed in turns, the reference beside it.
+    """Return a function that builds a network, and the reference if they are timed in turns.
 
-    It builds once, or anew for each call where an attempt spreads over several builds; on a GPU too, where many
-    networks and their graphs would fill the memory, but for what takes long to build. Building works on the device.
+    It builds once, or again for each call if an attempt covers several builds. On a GPU it also builds again, because
+    many networks and their graphs would fill the memory, unless building takes long. Building uses the device.
     """
 
     def build() -> Pair:
@@ -118,7 +127,7 @@ def builder(arch: Buildable, protocol: LatencyProtocol) -> Callable[[], Pair]:
 
 
 def reference_runner(protocol: LatencyProtocol) -> Run:
-    """Return a call of the reference network. What takes long to build, a process builds once."""
+    """Return a call of the reference network. If it takes long to build, a process builds it once."""
     slow = protocol.backend in SLOW_TO_BUILD
     return _kept_reference(protocol) if slow else runner(ReferenceArch(), protocol)
 
@@ -133,15 +142,15 @@ def _builds(protocol: LatencyProtocol) -> int:
 
 
 def _one_thread(protocol: LatencyProtocol) -> bool:
-    """Return whether all work is done by the calling thread, so that its CPU time is that of the network."""
+    """Return whether the calling thread does all the work, so that its CPU time is the network's."""
     return protocol.device == "cpu" and protocol.threads == 1 and protocol.backend == "eager"
 
 
 def patience_seconds() -> float:
-    """Return for how long a busy machine is waited for: 60 s, or what NASSEG_PATIENCE says.
+    """Return how many seconds to wait for a busy machine: 60, or the value of NASSEG_PATIENCE.
 
     Raises:
-        UserError: that is no number.
+        UserError: the value is no number.
     """
     said = os.environ.get("NASSEG_PATIENCE", "") or str(sum(WAITS))
     try:
@@ -164,7 +173,7 @@ def pauses(patience: float) -> Iterator[float]:
 class Attempt:
     """Seconds of each replicate [n]; wall over CPU time; clocks before and after.
 
-    reference_seconds: the reference network's median in the round of each replicate [n], where it was timed in turns.
+    reference_seconds: the reference network's time in the round of each replicate [n], where it was timed in turns.
     reference_ms: its time in the study, where that is known. gpu: what was seen of it, on a GPU.
     """
 
@@ -185,7 +194,7 @@ class Attempt:
 
     @property
     def drift(self) -> float:
-        """The reference's time, now over in the study; 1 where there is none."""
+        """The reference's time now, over its time in the study; 1 without a reference."""
         return self._reference_now / self.reference_ms if self.reference_ms else 1.0
 
     @property
@@ -194,15 +203,20 @@ class Attempt:
 
     @property
     def lower_ms(self) -> float:
-        """The best replicate; with a reference the median of the best round."""
+        """The best replicate; with a reference what nine of ten take at least, for the best has a slow reference."""
+        return float(self.ms.min() if self.reference_seconds is None else np.quantile(self.ms, 0.1))
+
+    @property
+    def error(self) -> float:
+        """The standard error of the median over the median; 0 where there is no reference."""
         if self.reference_seconds is None:
-            return float(self.ms.min())
-        ms = self.ms
-        return min(float(np.median(ms[self.reference_seconds == one])) for one in np.unique(self.reference_seconds))
+            return 0.0
+        p25, p50, p75 = np.percentile(self.ms, [25, 50, 75])
+        return float(0.93 * (p75 - p25) / p50 / len(self.seconds) ** 0.5)  # of a normal distribution
 
     @property
     def disturbance(self) -> float:
-        """Above 1: something else was running, the times lie too far apart, or the machine is slower than it was."""
+        """The strength of disturbances. Above 1: other work ran, times vary too much, or the machine got slower."""
         return max(self._doubts.values())
 
     @property
@@ -220,7 +234,7 @@ class Attempt:
         spread = float((p75 - p25) / p50)
         return {
             f"load {self.load:.1f}": self.load / MAX_WALL_OVER_CPU,
-            f"its times lie {spread:.0%} apart": spread / MAX_SPREAD,
+            f"its times differ by {spread:.0%}": spread / MAX_SPREAD,
             **slower,
         }
 
@@ -248,8 +262,8 @@ class Attempt:
 def attempt(build: Callable[[], Pair], protocol: LatencyProtocol, reference_ms: float | None = None) -> Attempt:
     """Run warm-up and replicates, in turns with a reference if there is one, on a device that the caller holds alone.
 
-    build: as of `builder`. One eager thread of a CPU is timed by its CPU time where there is a reference, by the wall
-    clock where not. On a GPU nothing is kept of the networks.
+    build: as of `builder`. One eager thread of a CPU is timed by its CPU time if there is a reference, else by the wall
+    clock. On a GPU the networks are freed afterwards.
     """
     try:
         return _attempt(build, protocol, reference_ms)
@@ -272,7 +286,8 @@ def _attempt(build: Callable[[], Pair], protocol: LatencyProtocol, reference_ms:
         if reference is None:
             times.append(_burst(run, protocol, protocol.min_replicates, protocol.min_seconds))
         else:
-            for wall_and_cpu, median in _rounds(run, reference, protocol, ROUNDS // builds):
+            rounds = _bursts(run, reference, protocol) if on_gpu(protocol.device) else _rounds(run, reference, protocol)
+            for wall_and_cpu, median in rounds:
                 times.append(wall_and_cpu)
                 beside.append(np.full(len(wall_and_cpu[0]), median))
     seen, after = watch.seen() if watch else None, clock_mhz(protocol.device)
@@ -292,21 +307,35 @@ def _warm_up(run: Run, protocol: LatencyProtocol, runs: int) -> None:
         _burst(run, protocol, 1, 0.0)
 
 
-def _rounds(
-    run: Run, reference: Run, protocol: LatencyProtocol, rounds: int
-) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], float]]:
-    """Yield for each round the wall and CPU seconds [n] of the network, and the median of the reference."""
+Round = tuple[tuple[np.ndarray, np.ndarray], float]  # wall and CPU seconds [n]; the median of the reference
+
+
+def _rounds(run: Run, reference: Run, protocol: LatencyProtocol) -> Iterator[Round]:
+    """Yield the rounds of one build on a CPU: one run of the reference, and one of the network.
+
+    Beside other work each run has noise of its own, so that more rounds help more than repeats within a round.
+    """
+    builds, clock = _builds(protocol), int(_one_thread(protocol))
+    least, rounds, used = max(ROUNDS, protocol.min_replicates), 0, 0.0
+    while rounds < least / builds or (rounds < MAX_REPLICATES / builds and used < protocol.min_seconds / builds):
+        other, times = _burst(reference, protocol, 1, 0.0)[clock], _burst(run, protocol, 1, 0.0)
+        yield times, float(other[0])
+        rounds, used = rounds + 1, used + float(other[0] + times[clock][0])
+
+
+def _bursts(run: Run, reference: Run, protocol: LatencyProtocol) -> Iterator[Round]:
+    """Yield the rounds on a GPU: replicates of the reference, and of the network."""
     runs, share = -(-protocol.min_replicates // ROUNDS), protocol.min_seconds / ROUNDS
-    for _ in range(rounds):
-        other = _burst(reference, protocol, runs, REFERENCE_SHARE * share)[_one_thread(protocol)]
+    for _ in range(ROUNDS):
+        other, _ = _burst(reference, protocol, runs, REFERENCE_SHARE * share)
         yield _burst(run, protocol, runs, (1 - REFERENCE_SHARE) * share), float(np.median(other))
 
 
 @torch.inference_mode()
 def _burst(run: Run, protocol: LatencyProtocol, runs: int, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return seconds [n] of at least `runs` replicates, of at least `seconds` in all: by the device's clock, and CPU.
+    """Return device seconds [n] and CPU seconds of at least `runs` replicates that take at least `seconds` in total.
 
-    A GPU's own clock is read: an event before and after each replicate, which is waited for.
+    A GPU's own clock is read, by an event before and one after each replicate. Each replicate is waited for.
     """
     cuda = on_gpu(protocol.device)
     once = _by_events if cuda else _by_wall_clock

@@ -1,4 +1,4 @@
-"""Time networks in turns, so that changes of the machine affect all of them alike."""
+"""Time networks in turns, so that changes of the machine affect all alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,30 +10,36 @@ from statistics import median, median_low
 import torch
 
 from nasseg.errors import UserError
-from nasseg.measure.latency.attempts import Pair, attempt, builder
+from nasseg.measure.latency.attempts import MAX_ERROR, Attempt, Pair, attempt, builder, latency_of, pooled
 from nasseg.measure.latency.backends import Buildable, check_protocol, example, numerics, prepare
 from nasseg.measure.latency.target import measure_on_target
-from nasseg.records import Latency, LatencyProtocol
+from nasseg.records import IN_TURNS, Latency, LatencyProtocol
 
 Exclusive = Callable[[], AbstractContextManager[None]]
 PARTS = ("encoder", "context", "decoder", "head")
 
 
+MOST_ROUNDS = 4  # times those that are asked for
+
+
 @dataclass(frozen=True)
 class Row:
-    """A network's rounds. ratios: of its p50 to the base's in the same round."""
+    """A network's rounds. ratios: of its p50 to the base's in the same round. pooled: what all replicates say."""
 
     label: str
     rounds: tuple[Latency, ...]
     ratios: tuple[float, ...]
+    pooled: Latency | None = None
 
     @property
     def p50_ms(self) -> float:
         return median(one.p50_ms for one in self.rounds)
 
     @property
-    def middle(self) -> Latency:
-        """The round with the median p50, among the undisturbed ones if there are any."""
+    def latency(self) -> Latency:
+        """Return what the rounds say together, pooled or by the median round: the undisturbed ones if there are any."""
+        if self.pooled is not None:
+            return self.pooled
         quiet = [one for one in self.rounds if not one.disturbed] or list(self.rounds)
         p50_ms = median_low(one.p50_ms for one in quiet)
         return next(one for one in quiet if one.p50_ms == p50_ms)
@@ -60,33 +66,50 @@ def compare_latency(
     repeat: int,
     exclusive: Exclusive = nullcontext,
     reference_ms: float | None = None,
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> list[Row]:
     """Time each network once a round, A B A B, for `repeat` rounds, with ratios to `base`, round by round.
 
-    reference_ms: the reference network's time in the study, where the protocol has one timed in turns.
+    With a reference network there are more rounds, at most MOST_ROUNDS times as many, until the median of each network
+    that other work disturbed is known to MAX_ERROR; `tell` hears of it. reference_ms: the reference network's time in
+    the study, where the protocol has one timed in turns.
 
     Raises:
         UserError: the protocol cannot be followed here.
     """
     check_protocol(protocol)
     found: dict[str, list[Latency]] = {label: [] for label in archs}
+    attempts: dict[str, list[Attempt]] = {label: [] for label in archs}
     builds: dict[str, Callable[[], Pair]] = {label: builder(arch, protocol) for label, arch in archs.items()}
     with numerics(protocol):
-        for _ in range(repeat):
+        for number in range(MOST_ROUNDS * repeat):
+            error = max(_error(tried) for tried in attempts.values())
+            if number >= repeat and error <= MAX_ERROR:
+                break
+            if number == repeat:
+                most = MOST_ROUNDS * repeat
+                tell(f"the machine is busy: more rounds, up to {most}, for medians are known to {error:.1%}")
             for label, arch in archs.items():
                 if protocol.backend == "command":
                     found[label].append(measure_on_target(arch, protocol, exclusive))
                     continue
                 with exclusive():
-                    found[label].append(attempt(builds[label], protocol, reference_ms).latency(protocol))
+                    attempts[label].append(attempt(builds[label], protocol, reference_ms))
+                found[label].append(attempts[label][-1].latency(protocol))
     return [
         Row(
             label,
             tuple(rounds),
             tuple(one.p50_ms / other.p50_ms for one, other in zip(rounds, found[base], strict=True)),
+            latency_of(attempts[label], protocol) if protocol.rule == IN_TURNS else None,
         )
         for label, rounds in found.items()
     ]
+
+
+def _error(attempts: list[Attempt]) -> float:
+    """Return the error of a network's median, 0 where it has no reference or was timed on a quiet machine."""
+    return 0.0 if any(one.disturbance <= 1 for one in attempts) or not attempts else pooled(attempts).error
 
 
 def latency_by_part(
@@ -94,13 +117,13 @@ def latency_by_part(
 ) -> dict[str, float]:
     """Return the milliseconds of encoder, context, decoder, head and the final upsampling: medians of eager runs.
 
-    Each part is waited for.
+    It waits for each part.
 
     Raises:
         UserError: the protocol's backend has no visible parts.
     """
     if protocol.backend != "eager":
-        raise UserError(f"latency by part is taken with backend eager, got {protocol.backend}")
+        raise UserError(f"latency by part needs backend eager, got {protocol.backend}")
     cuda = protocol.device.startswith("cuda")
     stamps: list[float] = []
 

@@ -1,9 +1,9 @@
-"""Latency on another device, by a user's command: nasseg writes an ONNX file, the command reports how long it took.
+"""Latency on another device, by a user's command: nasseg writes an ONNX file, and the command reports its times.
 
-The command is a line with `{onnx}` for the file, run without a shell: `ssh board ./bench.sh {onnx}`. Its last line of
-output is JSON, `{"p50": ms, "p90": ms, "p99": ms, "n": replicates, "device": "...", "runtime": "..."}`. Exit code 3
-means that the target cannot run this network, which is then the network's fault. Every other failure is the target's,
-and no network is blamed for it.
+The command is a line with `{onnx}` for the file, run without a shell, such as `ssh board ./bench.sh {onnx}`. Its last
+line of output is JSON, `{"p50": ms, "p90": ms, "p99": ms, "n": replicates, "device": "...", "runtime": "..."}`. Exit
+code 3 means that the target cannot run this network: the network fails. Any other failure is the target's, and no
+network fails for it.
 """
 
 import json
@@ -38,7 +38,7 @@ def measure_on_target(
     *,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Latency:
-    """Return the latency that the protocol's command reports for the network; `exclusive` is entered while it runs.
+    """Return the latency that the protocol's command reports for the network. `exclusive` is held while it runs.
 
     Raises:
         TargetUnreachable: it timed out, could not be started, failed, or its output is malformed.
@@ -61,7 +61,9 @@ def _answer(words: list[str], timeout_seconds: float) -> str:
         options: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace"}
         done = subprocess.run(words, **options, timeout=timeout_seconds, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        raise TargetUnreachable(f"the target did not answer {name} in {timeout_seconds:g} s; look after it") from None
+        raise TargetUnreachable(
+            f"the target did not answer {name} in {timeout_seconds:g} s; check the target"
+        ) from None
     except OSError as error:
         raise TargetUnreachable(f"the target's command {name} does not start: {error.strerror}") from None
     said = (done.stderr.strip() or done.stdout.strip()).splitlines()

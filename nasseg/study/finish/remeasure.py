@@ -1,13 +1,14 @@
 """Measure a search's latencies again: its front and the published networks beside it, in turns, in one session.
 
 A search measures over hours, each network once. New measurements form a sibling study, `<name>@remeasure`: a trial for
-each network and session, with the search's cost and accuracy, the new latency in place of the old, and the old one
+each network and session, with the search's cost and accuracy, the new latency instead of the old, and the old one
 beside it. The search's own trials stay as they are.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from nasseg.study.store.trial_attributes import (
     SESSION,
     WEIGHTS_SHA256,
 )
+from nasseg.words import counted
 
 ROUNDS = 5
 END_ROUNDS = 3  # at the end of a search
@@ -48,7 +50,7 @@ _KEPT = (EVAL_KEY, WEIGHTS_SHA256)  # to find the weights
 
 @dataclass(frozen=True)
 class Remeasured:
-    """A session. frame: see nasseg.analyse.remeasured. notes: remarks for the reader, a line each."""
+    """A session. frame: see nasseg.analyse.remeasured. notes: remarks for the reader, one per line."""
 
     record: StudyRecord
     searched: StudyRecord
@@ -73,34 +75,40 @@ def remeasure(
     storage: str | None = None,
     command: str = "",
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> Remeasured:
     """Time the front and the trained published networks of a search again, A B A B, under the search's protocol.
 
-    rounds: each times every network once. The new figure is the median round, of the undisturbed ones if there are any.
-    Nothing of an interrupted session is kept. `on_progress(measurements, of all)` is called after each. Users' own
-    figures are not measured again.
+    rounds: each times every network once. The new figure is what the rounds say together, the undisturbed ones if there
+    are any. A busy machine needs more rounds, which `tell` hears of. Nothing of an interrupted session is kept.
+    `on_progress(measurements, of all)` is called after each. Users' own figures are not measured again.
 
     Raises:
-        UserError: there is nothing to measure, the protocol cannot be followed here, a network's code was changed, or
-            the storage failed.
+        UserError: there is nothing to measure, the protocol cannot be followed here, a network's code has changed, or
+        the storage failed.
     """
     if rounds < 1:
         raise UserError(f"at least one round is needed, got {rounds}")
     source = open_record(str(study), storage)
     searched = record_of(source)
     if "@" in searched.name:
-        raise UserError(f"{searched.name} is no search: measure {searched.name.partition('@')[0]} again")
-    return _session(source, searched, rounds, command, on_progress)
+        raise UserError(f"{searched.name} is not a search: measure {searched.name.partition('@')[0]} again")
+    return _session(source, searched, rounds, command, on_progress, tell)
 
 
 def _session(
-    source: Record, searched: StudyRecord, rounds: int, command: str, on_progress: Callable[[int, int], None]
+    source: Record,
+    searched: StudyRecord,
+    rounds: int,
+    command: str,
+    on_progress: Callable[[int, int], None],
+    tell: Callable[[str], None],
 ) -> Remeasured:
     front = front_members(searched)
     members = session_members(searched)
     protocol = _latency(members[0]).protocol
     with of_record(searched.own_code):
-        rows = _time(members, protocol, rounds, on_progress)
+        rows = _time(members, protocol, rounds, on_progress, tell)
     with storage_faults():
         on_front = {trial.number for trial in front}
         found, session = keep_session(source, searched, members, rows, on_front, command)
@@ -115,7 +123,7 @@ def keep_session(
     on_front: Collection[int],
     command: str,
 ) -> tuple[StudyRecord, int]:
-    """Keep networks' new latencies as one session in the sibling of their study; return that and the session's number.
+    """Keep new latencies as one session in the study's sibling; return the sibling and the session's number.
 
     on_front: numbers of the trials that were on the front.
     """
@@ -129,7 +137,7 @@ def keep_session(
 def time_front_again(record: Record, look: Callable[[], None], tell: Callable[[str], None]) -> None:
     """Time the front in one session at the end of a search, unless a quiet session has timed all of it.
 
-    look: called between measurements, and may raise; nothing is kept then. What stands against it is told.
+    look: called between measurements; if it raises, nothing is kept. Obstacles are told, not raised.
     """
     searched = record_of(record)
     known = latest_of(record)
@@ -138,15 +146,15 @@ def time_front_again(record: Record, look: Callable[[], None], tell: Callable[[s
         members = session_members(searched)
         if {_measured(member).arch_id for member in members} <= done or _latency(members[0]).protocol.command:
             return
-        tell(f"timing the front again, {len(members)} networks in turns")
-        for line in _session(record, searched, END_ROUNDS, "", lambda _done, _of: look()).lines():
+        tell(f"timing the front again, {counted(len(members), 'network')} in turns")
+        for line in _session(record, searched, END_ROUNDS, "", lambda _done, _of: look(), tell).lines():
             tell(line)
     except UserError as error:
         tell(f"the front was not timed again: {error}")
 
 
 def session_members(searched: StudyRecord) -> list[TrialRow]:
-    """Return the front, what may be on it if its latency is doubtful, and the other trained published networks.
+    """Return the front, networks that may be on it because their latency is doubtful, and trained published networks.
 
     Raises:
         UserError: no network keeps the limits.
@@ -162,7 +170,11 @@ def session_members(searched: StudyRecord) -> list[TrialRow]:
 
 
 def _time(
-    members: list[TrialRow], protocol: LatencyProtocol, rounds: int, on_progress: Callable[[int, int], None]
+    members: list[TrialRow],
+    protocol: LatencyProtocol,
+    rounds: int,
+    on_progress: Callable[[int, int], None],
+    tell: Callable[[str], None],
 ) -> list[Row]:
     archs = {_measured(member).arch_id: _arch(member) for member in members}
     name = f"target-{digest(protocol.command)}" if protocol.command else protocol.device
@@ -174,7 +186,7 @@ def _time(
         with lock.measuring():
             yield
         done += 1
-        on_progress(done, rounds * len(archs))
+        on_progress(done, max(rounds, ceil(done / len(archs))) * len(archs))
 
     try:
         return compare_latency(
@@ -184,25 +196,26 @@ def _time(
             repeat=rounds,
             exclusive=exclusive,
             reference_ms=_latency(members[0]).reference_ms,
+            tell=tell,
         )
     finally:
         lock.close()
 
 
 def _arch(member: TrialRow) -> Arch:
-    """Return the network of a trial, which must still be the one that was searched."""
+    """Return a trial's network, which must still be the one that was searched."""
     assert member.arch is not None
     arch, known = arch_of(member.arch), _measured(member).arch_id
     if arch.id != known:
         raise UserError(
-            f"trial {member.number} builds another network now ({arch.id}) than in the search ({known}): its code was "
-            "changed; measure again with the code of the search"
+            f"trial {member.number} builds another network now ({arch.id}) than in the search ({known}): its code "
+            "has changed; measure again with the code of the search"
         )
     return arch
 
 
 def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, command: str) -> Record:
-    published = [  # the search's latencies do not compare with a session's
+    published = [  # the search's latencies are not comparable with a session's
         {**point, "figures": {name: value for name, value in point["figures"].items() if name != "latency_ms"}}
         for point in source.attributes().get("published", ())
     ]
@@ -223,7 +236,7 @@ def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, c
 def _keep(record: Record, searched: StudyRecord, member: TrialRow, row: Row, more: dict[str, Any]) -> None:
     """Store a finished trial of the sibling: the member's figures with the new latency."""
     assert member.arch is not None
-    measurement = replace(_measured(member), latency=replace(row.middle, energy=_latency(member).energy))
+    measurement = replace(_measured(member), latency=replace(row.latency, energy=_latency(member).energy))
     names = {*USUAL, *(objective.name for objective in searched.objectives), *searched.limits}
     label = str(member.extra.get(PUBLISHED, ""))
     proposal, training = Proposal({}, {}, {}), dict(member.training)
@@ -254,7 +267,7 @@ def _notes(members: list[TrialRow], rows: list[Row]) -> Iterator[str]:
         yield f"the search measured with torch {', '.join(sorted(versions))}; this session with {here.torch}"
     disturbed, total = sum(row.disturbed for row in rows), sum(len(row.rounds) for row in rows)
     if disturbed:
-        yield f"something else was running in {disturbed} of {total} measurements: wait until it is quiet, and repeat"
+        yield f"other work was running in {disturbed} of {total} measurements: repeat this when the machine is quiet"
     own = {name for one in members for name, entry in _measured(one).custom.items() if entry["phase"] == "latency"}
     if any(one.energy for one in latencies):
         own.add("energy_mj")

@@ -1,7 +1,7 @@
 """Optuna's storages, opened by `open_storage`.
 
-A database writes in one transaction what is written at once, and does not read again what it knows; a journal mends its
-last line. The stored data are those of Optuna's own storages, and its tools read them.
+A database writes related data in one transaction and does not read again what it knows; a journal repairs its last
+line. Data are stored as by Optuna's own storages, and its tools can read them.
 """
 
 import copy
@@ -37,7 +37,7 @@ from nasseg.study.store.storage import quiet_optuna
 from nasseg.study.store.trial_attributes import LEASE
 
 TABLE_ATTEMPTS = 25
-AT_ONCE = 500  # trials named in a statement
+AT_ONCE = 500  # trials per statement
 
 _TRIAL: Any = models.TrialModel.__table__
 _USER: Any = models.TrialUserAttributeModel.__table__
@@ -50,8 +50,8 @@ _STEP: Any = models.TrialIntermediateValueModel.__table__
 class Database(RDBStorage):
     """A database that reads a trial again only if its state has changed.
 
-    Of a trial that runs on, `get_all_trials` reads only the lease: what else is written meanwhile counts for others
-    when it has ended. `get_trial` gives it as it is now.
+    Of a running trial, `get_all_trials` reads only the lease: other processes see what else is written only when it has
+    ended. `get_trial` reads it as it is now.
     """
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
@@ -71,13 +71,13 @@ class Database(RDBStorage):
     ) -> bool:
         """Set attributes of a running trial, and end it if a state is given, in one transaction.
 
-        owner: who must hold its lease; None for anybody. Return False, with nothing written, if the trial does not run
-        or is somebody else's.
+        owner: who must hold its lease; None: anybody. Return False and write nothing if the trial is not running or
+        belongs to somebody else.
         """
         end = {} if state is None else {"datetime_complete": datetime.now()}
         running = update(_TRIAL).where(_TRIAL.c.trial_id == trial_id, _TRIAL.c.state == TrialState.RUNNING)
         with self.engine.connect() as connection:
-            # The first statement is a write, which locks the trial; in SQLite, the file.
+            # The first statement is a write: it locks the trial, or in SQLite the file.
             if not connection.execute(running.values(state=state or TrialState.RUNNING, **end)).rowcount:
                 return False
             stored = self._attributes(connection, trial_id, [LEASE, *attributes])
@@ -121,7 +121,7 @@ class Database(RDBStorage):
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         trial = super()._create_new_trial(study_id, template_trial)
-        trial.user_attrs = json.loads(json.dumps(trial.user_attrs))  # as it is read
+        trial.user_attrs = json.loads(json.dumps(trial.user_attrs))  # as it will be read
         self._known[trial._trial_id] = trial
         return trial
 
@@ -164,7 +164,7 @@ class Database(RDBStorage):
         return trial
 
     def _first(self, study_id: int, name: str, new: BaseDistribution, session: Any) -> BaseDistribution:
-        """Return a parameter's first distribution in a study, which later ones must match; `new` if it has none."""
+        """Return a parameter's first distribution in a study, which later ones must match; `new` if there is none."""
         found = self._distributions.get((study_id, name))
         if found is None:
             stored = (
@@ -194,7 +194,7 @@ class Database(RDBStorage):
         included_trial_ids: set[int],
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
-        """Return the trials with these ids and those above, as Optuna's cache asks for them."""
+        """Return the trials with these ids and those above, as Optuna's cache requests them."""
         asked = or_(_TRIAL.c.trial_id > trial_id_greater_than, _TRIAL.c.trial_id.in_(included_trial_ids))
         with self.engine.connect() as connection:
             rows = connection.execute(
@@ -240,7 +240,7 @@ class Database(RDBStorage):
 
 
 def database_of(storage: BaseStorage) -> Database | None:
-    """Return the database behind a storage; None if it is another kind."""
+    """Return the database behind a storage; None for another kind of storage."""
     behind = getattr(storage, "_backend", storage)  # Optuna wraps databases in a cache
     return behind if isinstance(behind, Database) else None
 
@@ -280,10 +280,10 @@ def _as_rows(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 class _JournalLock(JournalFileSymlinkLock):
-    """Optuna's lock of a journal, with a word to whoever waits for it.
+    """Optuna's lock of a journal, with a message to whoever waits for it.
 
-    It is a link beside the journal, and knows no holder: what a process that was killed leaves behind is removed by
-    whoever waits for it, once the journal has not changed for half a minute.
+    It is a link beside the journal and names no holder. A killed process leaves it behind; whoever waits for it removes
+    it once the journal has not changed for half a minute.
     """
 
     def acquire(self) -> bool:
@@ -303,7 +303,7 @@ class _JournalLock(JournalFileSymlinkLock):
         except OSError:
             return "several processes write it in turns"
         left = f"it is removed when the journal has not changed for {self.grace_period} s"
-        return f"its lock {self._lock_file} is there since {since}; {left}"
+        return f"its lock {self._lock_file} has existed since {since}; {left}"
 
 
 class _Journal(JournalFileBackend):
@@ -385,7 +385,7 @@ def open_journal(path: Path) -> JournalStorage:
 
 
 def open_database(url: str, options: dict[str, Any]) -> RDBStorage:
-    """Open a database; if another process is creating its tables at this moment, try again a little later."""
+    """Open a database. If another process is creating its tables at this moment, try again a little later."""
     for _ in range(TABLE_ATTEMPTS - 1):
         try:
             return _database(url, options)

@@ -158,7 +158,7 @@ def test_exit_code_3_is_the_networks_fault(arch, tmp_path, no_export):
     [
         ({"backend": "command"}, "needs `command`"),
         ({"command": "./bench {onnx}"}, "no other backend takes one"),
-        ({"backend": "command", "command": "./bench"}, "must say where the file goes"),
+        ({"backend": "command", "command": "./bench"}, "must hold {onnx}"),
         ({"backend": "tensorflow"}, "unknown backend 'tensorflow'"),
         ({"backend": "tensorrt"}, "backend tensorrt needs a cuda device; use eager on a CPU"),
         ({"backend": "cuda-graph"}, "needs a cuda device"),

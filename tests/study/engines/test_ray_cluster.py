@@ -97,7 +97,7 @@ def test_a_late_joiner_that_does_not_fit_is_named_once_and_gets_no_more_jobs(clu
         result = {"done": True, "refused": (number, LATE.id, f"{LATE.name}: its data differ")}
         engine._counter.on_trial_complete("t", result)
     assert engine.wait(0) == []
-    assert engine._told == [f"{LATE.name}: its data differ; it gets no jobs until it is mended and joins again"]
+    assert engine._told == [f"{LATE.name}: its data differ; it gets no jobs until this is fixed and it joins again"]
     again = [handed_out(engine) for _ in range(2)]
     assert [(config["candidate"], config["shunned_nodes"]) for config in again] == [(1, LATE.id), (2, LATE.id)]
     engine._look()

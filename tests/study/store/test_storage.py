@@ -140,7 +140,7 @@ def test_whoever_waits_for_a_journals_lock_says_so(tmp_path, monkeypatch, capfd)
     storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
     said = [line for line in capfd.readouterr().err.splitlines() if "A new study" not in line]
     assert len(said) == 1
-    assert said[0].startswith(f"waiting for the journal {path}: its lock {lock} is there since ")
+    assert said[0].startswith(f"waiting for the journal {path}: its lock {lock} has existed since ")
     assert said[0].endswith("; it is removed when the journal has not changed for 30 s")
     assert not lock.is_symlink()
 
