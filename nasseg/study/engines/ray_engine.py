@@ -14,15 +14,13 @@ is restarted between latency and training, which takes seconds for each candidat
 """
 
 import contextlib
-import logging
 import os
 import queue
-import socket
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +36,7 @@ from nasseg.measure.environment import environment
 from nasseg.study.context import Context
 from nasseg.study.engines.engine import Step
 from nasseg.study.engines.jobs import TIMES, Job, Result
+from nasseg.study.engines.ray_connection import connect, last_line, reached
 from nasseg.study.engines.ray_nodes import (
     Expected,
     Node,
@@ -52,8 +51,6 @@ from nasseg.study.engines.ray_worker import Desk, Worker, ask, living_nodes
 LOOK_SECONDS = 1.0
 MAX_STARTS = 5  # attempts in a row at a job that no worker begins
 CLOSE_SECONDS = 120
-CONNECT_SECONDS = 10
-OBJECT_STORE_BYTES = 200 << 20
 _HEAD = "node:__internal_head__"
 _SHUNNED = "shunned_nodes"
 
@@ -98,7 +95,7 @@ class RayEngine:
         self._logs = tempfile.TemporaryDirectory(prefix="nasseg-tune-")
         try:
             if self._own_ray:
-                _connect(address, workers)
+                connect(address, workers)
             nodes = living_nodes()
             self._slots = self._count(nodes)
             self._refuse_nodes(nodes)
@@ -120,7 +117,7 @@ class RayEngine:
 
     def submit(self, job: Job) -> None:
         self._jobs[job.candidate] = job
-        with _cluster():
+        with reached():
             ray.get(self._desk.put.remote(job))  # it must exist before a worker asks
         self._counter.jobs.put(job)
 
@@ -194,7 +191,7 @@ class RayEngine:
             try:
                 there, where = ray.get(answer)
             except RayError as error:
-                there, where = [f"it answers: {_last_line(error)}; is nasseg installed there?"], ""
+                there, where = [f"it answers: {last_line(error)}; is nasseg installed there?"], ""
             found += [f"{node.name}: {fault}" for fault in there]
             device = device or (where if node.fits(self._latency) else "")
         if found:
@@ -204,7 +201,7 @@ class RayEngine:
     def _look(self) -> None:
         """Look up the jobs that have begun, the trained steps, and the living nodes."""
         self._looked = time.monotonic()
-        with _cluster():
+        with reached():
             nodes = living_nodes()
             begun, steps, lines = ray.get(self._desk.look.remote())
         self._slots, self._begun = self._count(nodes), begun
@@ -251,7 +248,7 @@ class RayEngine:
         try:
             tuner.fit()
         except Exception as error:  # `wait` raises it in the driver's thread
-            self._results.put(UserError(f"Ray Tune stopped: {_last_line(error)}; run the same command again"))
+            self._results.put(UserError(f"Ray Tune stopped: {last_line(error)}; run the same command again"))
 
     def _done(self, result: Result) -> None:
         self._desk.drop.remote(result.candidate)
@@ -355,38 +352,6 @@ class _Closing(tune.Stopper):
         return self.closing
 
 
-@contextlib.contextmanager
-def _cluster() -> Iterator[None]:
-    """Report errors of Ray itself as user errors.
-
-    Raises:
-        UserError: Ray failed.
-    """
-    try:
-        yield
-    except RayError as error:
-        raise UserError(f"Ray failed: {_last_line(error)}; run the same command again") from None
-
-
-def _connect(address: str | None, workers: int | None) -> None:
-    alone = {
-        "include_dashboard": False,
-        "object_store_memory": OBJECT_STORE_BYTES,
-        "num_cpus": max(workers or 1, os.cpu_count() or 1),
-    }
-    options: dict[str, Any] = {"address": address} if address else {"address": "local", **alone}
-    host, _, port = (address or "").rpartition(":")
-    try:
-        if host and port.isdigit() and "://" not in host:  # if nothing listens there, Ray would try for minutes
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-        ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-    except Exception as error:  # a start that timed out, for one, has no type of its own
-        raise UserError(
-            f"no Ray cluster at {address or 'this machine'}: {_last_line(error)}; check --address and the "
-            "cluster's token, or start one with `ray start --head`"
-        ) from None
-
-
 def _on(node: str) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node, soft=False)
 
@@ -399,7 +364,3 @@ def _place(resources: Resources, shunned: str) -> tune.PlacementGroupFactory:
 
 def _trial_name(trial: Any) -> str:
     return f"{trial.config.get('kind')}-{trial.config.get('candidate')}-{trial.trial_id}"
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:300]

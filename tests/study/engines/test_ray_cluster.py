@@ -131,3 +131,31 @@ def test_a_second_host_on_a_file_stops_the_search(cluster):
     nodes.append(SPOT)
     with pytest.raises(UserError, match=r"2 nodes .*postgresql"):
         engine._look()
+
+
+def test_a_desk_that_is_gone_stops_the_search_in_one_line(cluster, monkeypatch):
+    from ray.exceptions import RayActorError
+
+    from nasseg.study.engines import ray_engine
+
+    def gone(_answer):
+        raise RayActorError
+
+    engine, _, _ = cluster(HEAD)
+    engine.submit(Job(1, "train", {}))
+    monkeypatch.setattr(ray_engine.ray, "get", gone)
+    for call in (lambda: engine.submit(Job(2, "train", {})), engine._look):
+        with pytest.raises(UserError, match="^Ray failed: .*; run the same command again$"):
+            call()
+    engine.cancel(1)  # as a search does that stops
+
+
+def test_a_cluster_that_does_not_start_in_time_is_one_line(monkeypatch):
+    from nasseg.study.engines import ray_connection
+
+    def late(**_options):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray_connection.ray, "init", late)
+    with pytest.raises(UserError, match="no Ray cluster at this machine: The current node timed out during startup"):
+        ray_connection.connect(None, 1)
