@@ -145,7 +145,7 @@ def test_a_desk_that_is_gone_stops_the_search_in_one_line(cluster, monkeypatch):
     engine.submit(Job(1, "train", {}))
     monkeypatch.setattr(ray_engine.ray, "get", gone)
     for call in (lambda: engine.submit(Job(2, "train", {})), engine._look):
-        with pytest.raises(UserError, match="^Ray failed: .*; run the same command again$"):
+        with pytest.raises(UserError, match=r"^Ray failed: .*; run the same command again$"):
             call()
     engine.cancel(1)  # as a search does that stops
 
