@@ -195,7 +195,7 @@ def test_a_damaged_line_of_a_journal_is_named(tmp_path):
         storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], name)
     path.write_bytes(path.read_bytes().replace(b'"other"', b'"oth\xff\xff"'))
     with (
-        pytest.raises(UserError, match=r"the storage failed: line 2 of the journal is damaged; .*mend it"),
+        pytest.raises(UserError, match=r"the storage failed: line 2 of the journal is damaged; "),
         storage_faults(),
     ):
         names(seen)
