@@ -6,6 +6,8 @@ Names are imported on first use, so importing nasseg is quick and a report needs
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from nasseg.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from nasseg.analyse.front import pareto_front
     from nasseg.families import Arch, build_model, make_arch
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from nasseg.study.search.run_study import run_study
     from nasseg.study.store.read_study import read_study
     from nasseg.study.study_file import load_study
-
-__version__ = "0.2.0"
 
 _HOMES = {
     "Arch": "nasseg.families",

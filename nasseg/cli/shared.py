@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from nasseg import __version__
 from nasseg.errors import UserError
 from nasseg.files import parse_value
 from nasseg.redaction import command_line, redact_all, shown
+from nasseg.version import __version__
 
 # The commands in the order of use, as the help shows them.
 PANELS = {

@@ -6,8 +6,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from nasseg import __version__
 from nasseg.records import Accelerator, Environment
+from nasseg.version import __version__
 
 
 @cache

@@ -37,7 +37,7 @@ class Row:
 
     @property
     def latency(self) -> Latency:
-        """What the rounds say together, the undisturbed ones if there are any: pooled, or the median round."""
+        """Return what the rounds say together, pooled or by the median round: the undisturbed ones if there are any."""
         if self.pooled is not None:
             return self.pooled
         quiet = [one for one in self.rounds if not one.disturbed] or list(self.rounds)
