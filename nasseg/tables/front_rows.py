@@ -1,4 +1,4 @@
-"""The networks that a search found as rows of a table of one's own, beside the papers' networks, trained alike."""
+"""A search's networks as rows of one's own table, trained like the papers' networks beside them."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def front_rows(record: StudyRecord) -> str:
     """Return the front of a search as rows of a table, in YAML: see nasseg.tables.own_table.
 
     Raises:
-        UserError: code of a user's own is not there, or may not run.
+        UserError: a user's own code is missing, or may not run.
     """
     front = [trial for trial, on in zip(record.trials, on_front(record).tolist(), strict=True) if on]
     with of_record(record.own_code):
@@ -22,9 +22,9 @@ def front_rows(record: StudyRecord) -> str:
 
 
 def _row(record: StudyRecord, trial: TrialRow) -> dict[str, Any]:
-    """Return a trial's row: what differs from its family's published network, and from the table's recipe."""
+    """Return a trial's row: how it differs from its family's published network, and from the table's recipe."""
     family, network = str((trial.arch or {})["family"]), arch_of(trial.arch or {}).params()
-    usual = {**get_family(family)().params(), "input_scale": None}  # always given: a table's column may have another
+    usual = {**get_family(family)().params(), "input_scale": None}  # always given: a column may have another
     differs = {name: value for name, value in network.items() if usual.get(name, ...) != value}
     recipe = settings_of(record.extra["space_file"], trial.training)
     row = {"name": f"{record.name}#{trial.number}", "variant": family, "set": differs}

@@ -1,4 +1,4 @@
-"""Measure tables: time and train their rows, the smallest first, or estimate how long that would take."""
+"""Measure tables: time and train their rows, the smallest first, or estimate how long it would take."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,11 +38,11 @@ SCENES = {"size": (256, 512), "train": 400, "val": 100, "test": 100}
 TIMED_MACS = 4e9  # of the forward pass of a step that is timed for an estimate
 Progress = Callable[
     [str, tuple[str, str, int, int]], None
-]  # a line, and a value that changes when the line is worth printing
+]  # a line, and a value that changes when the line should be printed
 
 
 def table_data(name: str | Path, options: Mapping[str, Any] | None = None) -> DataSet:
-    """Load the data that tables are trained on; procedural scenes are as large as an ablation needs.
+    """Load the data that tables are trained on. Procedural scenes are as large as an ablation needs.
 
     Raises:
         UserError: there is no data set of that name, or an option is wrong.
@@ -53,12 +53,12 @@ def table_data(name: str | Path, options: Mapping[str, Any] | None = None) -> Da
 def given_data(
     tables: Sequence[Table], data: str | Path, options: Mapping[str, Any] | None, extra: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return a training's data: those of all rows, and further ones by the name that the tables have for them.
+    """Return a training's data: those for all rows, and others by their name in the tables.
 
-    extra: such a name -> data to pre-train on (a folder or a name), or a folder that `nasseg label` wrote.
+    extra: a name in the tables -> data to pre-train on (a folder or a name), or a folder that `nasseg label` wrote.
 
     Raises:
-        UserError: there are no such data, or no row asks for a name.
+        UserError: there are no such data, or no row needs a name.
     """
     rows = [row for table in tables for row in table.file.rows if row.variant]
     before, pseudo = {n for row in rows for n in row.pretraining}, {n for row in rows for n in row.self_training}
@@ -81,7 +81,7 @@ def time_tables(
     command: str = "",
     tell: Tell = lambda _line: None,
 ) -> None:
-    """Time the latency columns of tables, with the device kept free meanwhile.
+    """Time the latency columns of tables, keeping the device free meanwhile.
 
     Raises:
         UserError: the device is not available, or a study cannot be written.
@@ -149,7 +149,7 @@ class _Clock:
         self.done[planned.key] = planned.work * (progress.step - first) / progress.steps
         self.left[planned.key] = planned.work * (1 - progress.step / progress.steps)
         seconds = (time.monotonic() - self.begun) / max(sum(self.done.values()), 1.0) * sum(self.left.values())
-        line = f"{table}, {planned.row.name}, {progress.line()}; all in about {duration(seconds)}"
+        line = f"{table}, {planned.row.name}, {progress.line()}; about {duration(seconds)} left in total"
         tenth = 10 * progress.step // progress.steps
         self.on_progress(line, (table, planned.row.name, progress.seed, tenth))
 
@@ -159,7 +159,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class TableHours:
-    """The work left for a table. runs: trainings asked for; left: those not done yet, nor by a table before it."""
+    """The work left for a table. runs: requested trainings; left: those not done yet, nor by an earlier table."""
 
     name: str
     runs: int
@@ -175,7 +175,7 @@ class TableHours:
 def table_hours(
     tables: Sequence[Table], training: Training | None, latency_device: str | None, storage: str | None = None
 ) -> list[TableHours]:
-    """Estimate the hours that tables need, in the order in which they would be done; nothing is stored.
+    """Estimate the hours that tables need, in the order of doing them. Stores nothing.
 
     A step and a forward pass are timed of two networks of each family, the smallest and the middle one; others follow
     by their multiply-adds. On a CPU the hours are those of cores that compute nothing else.
@@ -265,7 +265,7 @@ def _time(planned: Planned, training: Training) -> _Timed:
 
 
 def _seconds(run: Callable[[], object], device: str) -> float:
-    """Return the time of the second of two runs; on a CPU its process time, so that other programs do not count."""
+    """Return the time of the second of two runs; on a CPU the process time, so that other programs do not count."""
     cuda = device.startswith("cuda")
     clock = time.monotonic if cuda else time.process_time
     begun = 0.0
@@ -278,7 +278,7 @@ def _seconds(run: Callable[[], object], device: str) -> float:
 
 
 def _latency_seconds(table: Table, device: str, storage: str | None) -> float:
-    """Estimate the timing of columns that no session covers, from one pass of the smallest network at each size."""
+    """Estimate the time to time columns that no session covers, from one pass of the smallest network at each size."""
     total = 0.0
     for names in latency_columns(table).values():
         column = table.file.columns[names[0]]

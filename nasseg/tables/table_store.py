@@ -64,15 +64,15 @@ def begin(
 
 
 def records(name: str, storage: str | None) -> list[Record]:
-    """Return the studies of a table, the latest first; none if nothing was stored."""
+    """Return the studies of a table, the latest first; empty if nothing was stored."""
     url = storage or default_url(name)
     if not is_there(url):
         return []
     opened = open_storage(url, create=False)
-    # One storage may hold studies of other kinds: skip them.
+    # A storage may hold studies of other kinds: skip them.
     found = [Record(opened, study) for study in study_names(opened) if study.startswith(f"{name}@")]
     own = [record for record in found if record.attributes().get("table") == name]
-    # Two may have the same second; a storage numbers its studies in the order of creation.
+    # Two may share the same second. A storage numbers its studies in order of creation.
     return sorted(own, key=lambda record: (str(record.attributes()["created"]), record.study_id), reverse=True)
 
 
@@ -81,7 +81,7 @@ def accuracy_records(name: str, storage: str | None) -> list[Record]:
 
 
 def candidate(arch: Arch, family: str, row: str, seed: int, distributions: dict[str, BaseDistribution]) -> Candidate:
-    """Return the candidate that is stored for a row. family: FILE.py:CLASS for a user's own."""
+    """Return the candidate to store for a row. family: FILE.py:CLASS for a user's own."""
     sampled = {name: value for name, value in {"row": row, "seed": seed}.items() if name in distributions}
     return Candidate(
         Proposal({}, sampled, distributions), {"family": family or arch.family, **arch.params()}, None, seed
@@ -108,7 +108,7 @@ def known_trainings(storage: str | None) -> dict[str, Known]:
 
 
 def _stored_tables(storage: str | None) -> list[str]:
-    """Return the names of the tables that may have trainings, those read by path among them."""
+    """Return the names of the tables that may have trainings, including those read by path."""
     if storage is None:
         stored = [path.parent for level in ("*", "*/*") for path in RUNS.glob(f"{level}/study.db")]
         return sorted({*tables(), *(str(folder.relative_to(RUNS)) for folder in stored)})

@@ -99,9 +99,9 @@ def test_onnx_of_an_opset_and_any_batch_in_half_precision_without_batch_norm(tmp
     assert " on 3 procedural street scenes of 64 x 96, in batches of 1 and 2: " in card.lines()[3]
     assert card.lines()[-1].endswith(" folded into the convolutions before them")
     for options, message in (
-        ({"opset": 18}, "an opset goes with onnx"),
-        ({"half": True}, "half precision with onnx and pt2"),
-        ({"batch": None}, "left open in onnx, not in state_dict"),
+        ({"opset": 18}, "opset is for onnx"),
+        ({"half": True}, "half precision for onnx and pt2"),
+        ({"batch": None}, "leave the batch open, not state_dict"),
     ):
         with pytest.raises(UserError, match=message):
             tiny(tmp_path / "winner.pt", **options)
@@ -204,8 +204,8 @@ def test_weights_that_were_not_kept_are_said_to_be(trained, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"overrides": {"width": 0.5}}, "tiny#0 is trained, and its weights fit no other fields"),
-        ({"num_classes": 19}, "19 classes were asked for, but there are 10: sky, building"),
+        ({"overrides": {"width": 0.5}}, "tiny#0 is trained, and its weights do not fit other fields"),
+        ({"num_classes": 19}, "19 classes are asked for, but there are 10: sky, building"),
         ({"data": "nowhere"}, "no data set 'nowhere'"),
     ],
 )
@@ -217,7 +217,7 @@ def test_what_contradicts_a_trained_trial_is_refused(trained, tmp_path, options,
 def test_classes_come_from_a_data_set(tmp_path, monkeypatch):
     card = export_address("regseg", tmp_path / "a.pt", overrides=TINY, input_size=SIZE, data="scenes").card
     assert tuple(entry.name for entry in card.classes) == scenes.CLASSES
-    with pytest.raises(UserError, match="5 classes were asked for, but there are 10"):
+    with pytest.raises(UserError, match="5 classes are asked for, but there are 10"):
         tiny(tmp_path / "b.pt", data="scenes")
 
 

@@ -38,14 +38,16 @@ def test_a_table_is_trained_and_answered(data: DataSet) -> None:
     asked = [("wide", 0), ("narrow", 0), ("wide", 1), ("narrow", 1)]
     assert [(trial.params["row"], trial.params["seed"]) for trial in trials] == asked
     assert "mine/table-0, wide, seed 0: step 2 of 2" in " ".join(lines)
-    assert "all in about" in lines[0]
+    assert "left in total" in lines[0]
 
     comparison = measured(table())
     runs = [t.values[0] for t in trials if t.params["row"] == "wide"]
     cell = comparison.cell("wide", "miou")
     assert (cell.ours, cell.spread) == (pytest.approx(sum(runs) / 2), pytest.approx(abs(runs[0] - runs[1]) / 2**0.5))
     assert "scenes at 32 x 64" in cell.protocol
-    assert cell.protocol.endswith("2 steps of 2 images, recipe regseg-cityscapes-ablation fitted to that, cpu, 2 seeds")
+    assert cell.protocol.endswith(
+        "2 steps of 2 images, recipe regseg-cityscapes-ablation adapted to this, cpu, 2 seeds"
+    )
     assert comparison.cell("wide", "bus").reason == "needs data with the class bus"
     assert comparison.cell("wide", "test").verdict == "measured"
     assert comparison.cell("wide", "test").ours == pytest.approx(
@@ -215,7 +217,7 @@ def test_an_interrupted_table_goes_on(data: DataSet, monkeypatch: pytest.MonkeyP
     said: list[str] = []
     _, stopped = train_tables([table()], asked, tell=said.append)
     assert not stopped
-    assert "seed 1: going on from step 3 of 4" in said  # a signal is heeded where the next step ends
+    assert "seed 1: resuming from step 3 of 4" in said  # signals act at the end of a step
     ended = [trial.params for trial in record.trials(TrialState.COMPLETE)]
     assert ended == [{"row": row, "seed": seed} for seed in (0, 1) for row in ("wide", "narrow")]
 
@@ -276,7 +278,7 @@ def test_hours_follow_a_line_between_two_networks_of_a_family() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 2, "epochs": 1.0}, "steps or by epochs"),
+        ({"steps": 2, "epochs": 1.0}, "as steps or as epochs"),
         ({"seeds": 0}, "above 0"),
         ({"settings": {"steps": 3}}, "give --steps or --epochs"),
         ({"device": "tpu"}, "device must be cpu"),

@@ -110,7 +110,7 @@ def test_a_checkpoint_that_was_cut_is_set_aside_and_its_network_is_trained_anew(
     assert Cutting.cut
     assert not ended.fault
     assert states(ended.record) == {"COMPLETE": 3, "PRUNED": 3}
-    assert len([line for line in said if "is no checkpoint that is whole" in line]) == 1
+    assert len([line for line in said if "is a damaged checkpoint" in line]) == 1
     assert len(list(tmp_path.glob("runs/tiny/*/checkpoint.pt.damaged"))) == 1
 
 
