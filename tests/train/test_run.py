@@ -193,7 +193,7 @@ def test_a_full_disk_keeps_the_checkpoint(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "TELL_SECONDS", 0.0)
         try:
-            with pytest.raises(UserError, match="too large; the last checkpoint is kept: mend this"):
+            with pytest.raises(UserError, match="too large; the last checkpoint is kept: fix this"):
                 train_one(run, on_progress=fill)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
