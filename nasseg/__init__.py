@@ -1,10 +1,12 @@
 """nasseg: explore design spaces of real-time segmentation networks.
 
-Names load when they are first used, so importing nasseg is quick and a report needs no torch.
+Names are imported on first use, so importing nasseg is quick and a report needs no torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from nasseg.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from nasseg.analyse.front import pareto_front
@@ -56,4 +58,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

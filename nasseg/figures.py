@@ -1,7 +1,7 @@
 """Figures: name, label, unit, direction, phase, part of the measurement, and printed form.
 
-To add a figure, add one entry to `FIGURES` and give its part of the measurement (nasseg.records) a field or
-property of that name. Limits, objectives, tables, fronts and reports take it from here.
+To add a figure, add one entry to `FIGURES` and give its part of the measurement (nasseg.records) a field or property of
+that name. Limits, objectives, tables, fronts and reports then know it.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,8 +23,8 @@ Part = Literal["cost", "latency", "accuracy"]  # of a Measurement
 class Figure:
     """A number of a measured network.
 
-    label: its name for readers; empty: the name itself. attribute: of its part, if it is not the name.
-    source: `file.py:function` of a user's own figure, else empty.
+    label: its name for readers, if empty `name`. attribute: the attribute of its part, if it is not `name`. source:
+    `file.py:function` of a user's own figure, else empty.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Figure:
 
     @property
     def part(self) -> Part:
-        """The part of a measurement that holds the figure, whose protocol says how it was taken."""
+        """The part of a measurement that holds the figure. The part's protocol says how it was measured."""
         return "accuracy" if self.phase == "trained" else self.phase
 
     def of(self, measurement: Measurement) -> float | None:
@@ -124,16 +124,16 @@ def own_figure(name: str, entry: Mapping[str, Any]) -> Figure:
 
 
 def all_figures(measurement: Measurement) -> dict[str, float]:
-    """Return every known figure of a measured network by name, users' own too, but no IoU of single classes."""
+    """Return every known figure of a measured network by name, users' own too, without the IoU of single classes."""
     known = {name: figure.of(measurement) for name, figure in FIGURES.items()}
     own = {name: float(entry["value"]) for name, entry in measurement.custom.items()}
     return {name: value for name, value in known.items() if value is not None} | own
 
 
 def least_of(measurement: Measurement) -> dict[str, float | None]:
-    """Return the doubtful figures of a measured network, each with the least that it can be; None: not known.
+    """Return the doubtful figures of a measured network, each with its lowest possible value (None: not known).
 
-    A latency taken beside other work is doubtful, and the energy beside it.
+    A latency timed beside other work is doubtful, and so is its energy.
     """
     latency = measurement.latency
     if latency is None or not latency.disturbed:
@@ -151,10 +151,10 @@ def value_of(name: str, measurement: Measurement) -> float | None:
 
 
 def load_function(source: str, folder: Path) -> tuple[Callable[..., float], str]:
-    """Load a user's `file.py:function` (relative to the study file, then to here); return it and its file's hash.
+    """Load a user's `file.py:function` (relative to the study file, then to here). Return it with its file's hash.
 
-    It is called as function(model, measurement): the model on the meta device in phase `cost`, a real one in eval
-    mode in phase `latency`, the trained one in phase `trained`; the measurement holds what is known so far.
+    It is called as function(model, measurement): the model on the meta device in phase `cost`, a real one in eval mode
+    in phase `latency`, the trained one in phase `trained`. The measurement holds what is known so far.
 
     Raises:
         UserError: the file or the function is not there, or the file does not import.

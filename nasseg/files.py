@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["spaces", "studies", "tables"]  # tables lie in studies/<paper>/, called table-*, figure-* or equation-*
 Model = TypeVar("Model", bound="BaseModel")
-ELSEWHERE = "; choose another place with -o"  # advice to who gave it
-# Of a YAML file. What is larger is refused before it is looked at, for what it would take to read grows without end.
+ELSEWHERE = "; choose another place with -o"  # advice for whoever chose the place
+# Limits of a YAML file. A larger one is refused unread: reading it could take forever.
 MAX_BYTES = 1_000_000
 MAX_VALUES = 20_000
 MAX_DEPTH = 50
@@ -27,14 +27,14 @@ KeyPath = tuple[str | int, ...]
 
 
 def _shipped(kind: Kind) -> Path:
-    """Return the folder that comes with nasseg: inside an installed wheel, else the checkout's own."""
+    """Return the folder shipped with nasseg: in an installed wheel, else in the checkout."""
     package = Path(__file__).resolve().parent
     installed = package / "_data" / kind
     return installed if installed.is_dir() else package.parent / kind
 
 
 def list_files(kind: Kind) -> dict[str, Path]:
-    """Return names and paths of the files in ./spaces or ./studies and of those shipped; the user's own come first."""
+    """Return names and paths of the files in ./spaces or ./studies and of the shipped ones, the user's own first."""
     found: dict[str, Path] = {}
     home: Kind = "spaces" if kind == "spaces" else "studies"
     for folder in (Path.cwd() / home, _shipped(home)):
@@ -49,10 +49,10 @@ def _is_table(path: Path) -> bool:
 
 
 def find_file(kind: Kind, name: str | Path) -> Path:
-    """Return the file of that path or name.
+    """Return the file with this path or name.
 
     Raises:
-        UserError: there is none; the nearest name is offered.
+        UserError: there is none. The message offers the nearest name.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
@@ -66,7 +66,7 @@ def find_file(kind: Kind, name: str | Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder of what may be deleted and made again, which NASSEG_CACHE names."""
+    """Return the cache folder, named by NASSEG_CACHE. Its content may be deleted at any time."""
     if named := os.environ.get("NASSEG_CACHE"):
         return Path(named).expanduser()
     home = os.environ.get("XDG_CACHE_HOME")
@@ -77,28 +77,28 @@ def checked_name(name: str) -> str:
     """Return the name of a study or a table.
 
     Raises:
-        UserError: it holds an @. `NAME@PURPOSE` is the address of what was found out later of NAME's networks: timed
-            again, trained to the end, or measured for a table; it is kept in the folder of NAME.
+        UserError: it holds an @. `NAME@PURPOSE` is the address of later results of NAME's networks: timed again,
+        trained to the end, or measured for a table. They are kept in NAME's folder.
     """
     if "@" in name:
         raise UserError(
-            f"the name of a study or table holds no @, got {name!r}: NAME@PURPOSE is what was found out later of "
-            "NAME's networks; rename the file"
+            f"the name of a study or table holds no @, got {name!r}: NAME@PURPOSE means later results of NAME's "
+            "networks; rename the file"
         )
     return name
 
 
 def below(folder: Path, name: object) -> Path:
-    """Return the path of a name below a folder. Records hold names, and may hold anything.
+    """Return the path of a name below a folder. A name from a record may be anything.
 
     Raises:
-        UserError: it is no path that stays below the folder.
+        UserError: the path would not stay below the folder.
     """
     parts = name.split("/") if isinstance(name, str) else [""]
     if any(part.startswith(".") or "\0" in part or not part for part in parts):
         raise UserError(
-            f"{name!r} is no name below {folder}: a name has no part that is empty or begins with a dot. If you did "
-            "not write it, the record was changed by hand"
+            f"{name!r} is no name below {folder}: no part of a name is empty or begins with a dot. If you did not "
+            "write it, the record was changed by hand"
         )
     return folder.joinpath(*parts)
 
@@ -122,7 +122,7 @@ def written_whole(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def output_file(target: Path, advice: str = "") -> Iterator[Path]:
-    """Do as `written_whole` does, for a file that a user asked for. advice: the end of the message.
+    """Like `written_whole`, for a file that a user asked for. advice: the end of the error message.
 
     Raises:
         UserError: the file cannot be written.
@@ -134,11 +134,11 @@ def output_file(target: Path, advice: str = "") -> Iterator[Path]:
         raise UserError(f"cannot write {target}: {error.strerror or error}{advice}") from None
 
 
-_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML comes with it
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
 
 
 class _Loader(_Parser):
-    """Safe YAML in which 1e9 is a number (YAML 1.2), a key that occurs twice is an error, and numbers have an end."""
+    """Safe YAML in which 1e9 is a number (YAML 1.2), a repeated key is an error, and numbers have limited length."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -181,12 +181,12 @@ class Document:
 
     def validate(self, model: type[Model]) -> Model:
         """Return the data as a pydantic model. The first fault becomes a UserError."""
-        from pydantic import ValidationError  # networks are built and timed where it is not installed
+        from pydantic import ValidationError  # networks are also built and timed where pydantic is not installed
 
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            # A typo is both an unknown key and a missing one; the unknown one tells more.
+            # A typo is both an unknown key and a missing one; naming the unknown one helps more.
             first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
             where = tuple(first["loc"])
             name = ".".join(_parts(self.data, where))
@@ -203,7 +203,7 @@ class Document:
 def _parts(data: Any, where: Iterable[str | int]) -> Iterator[str]:
     """Yield the parts of a place.
 
-    An item of a list goes by its name if it has one: its number may be that of a merged list.
+    A list item goes by its name if it has one: its number may be that of a merged list.
     """
     for part in where:
         if isinstance(data, list) and isinstance(part, int):
@@ -227,7 +227,7 @@ def read_yaml(path: Path) -> Document:
     """Read a YAML mapping from a file.
 
     Raises:
-        UserError: the file cannot be read, does not parse (file and line), or is no mapping.
+        UserError: the file cannot be read, does not parse (file and line are named), or is no mapping.
     """
     try:
         with path.open("rb") as file:
@@ -238,10 +238,10 @@ def read_yaml(path: Path) -> Document:
 
 
 def parse_value(text: str) -> Any:
-    """Return what `--set KEY=VALUE` means by its value: YAML where it is, else the text itself.
+    """Return the value of `--set KEY=VALUE`: parsed if it is YAML, else the text itself.
 
     Raises:
-        UserError: it is too large, or goes too deep.
+        UserError: it is too large, or nested too deep.
     """
     try:
         return _load(text)[1]
@@ -269,7 +269,7 @@ def parse_yaml(text: str, path: Path) -> Document:
     return Document(path, text, data, lines)
 
 
-# What PyYAML raises for values that are not what their tag says: `!!timestamp x`, `!!bool x`, `{[]: 1}`, 2026-13-45.
+# What PyYAML raises for values that do not fit their tag: `!!timestamp x`, `!!bool x`, `{[]: 1}`, 2026-13-45.
 _NO_YAML = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
@@ -278,35 +278,35 @@ class TooLargeError(UserError):
 
 
 def _load(text: str) -> tuple[dict[KeyPath, int], Any]:
-    """Return the line of each key, and the data. Limits are looked at before anything is built.
+    """Return the line of each key, and the data. Limits are checked before anything is built.
 
     Raises:
         TooLargeError, yaml.YAMLError, or what `_NO_YAML` names
     """
     if len(text) > MAX_BYTES:
-        raise TooLargeError(f"a YAML file has at most {MAX_BYTES:,} bytes; write out what is meant in less")
+        raise TooLargeError(f"a YAML file has at most {MAX_BYTES:,} bytes; make it shorter")
     depth = values = 0
     for event in yaml.parse(text, Loader=_Parser):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         values += isinstance(event, yaml.NodeEvent)
         if depth > MAX_DEPTH:
-            raise TooLargeError(f"its lists and mappings go deeper than {MAX_DEPTH}; write it flatter")
+            raise TooLargeError(f"its lists and mappings are nested deeper than {MAX_DEPTH}; nest them less")
         if values > 2 * MAX_VALUES:  # keys are values, too
-            raise TooLargeError(f"it has more than {MAX_VALUES:,} values; write out what is meant in less")
+            raise TooLargeError(f"it has more than {MAX_VALUES:,} values; make it shorter")
     loader = _Loader(text)
     node = loader.get_single_node()
     lines: dict[KeyPath, int] = {}
     if node is not None and not _collect_lines(node, (), lines):
         raise TooLargeError(
-            f"its aliases expand to more than {MAX_VALUES:,} values, or without end; write out what is meant"
+            f"its aliases expand to more than {MAX_VALUES:,} values, or without end; write the values out instead"
         )
     return lines, loader.construct_document(node) if node is not None else None
 
 
 def _collect_lines(node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int]) -> bool:
-    """Note where each key is; False once the file is too large, for aliases may expand without end.
+    """Note where each key is. Return False once the file is too large: aliases may expand without end.
 
-    A merge (`<<`) expands as what it merges would.
+    A merge (`<<`) counts as what it merges.
     """
     lines.setdefault(where, node.start_mark.line + 1)
     if len(lines) > MAX_VALUES or len(where) > MAX_DEPTH:

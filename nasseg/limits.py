@@ -9,7 +9,7 @@ Limits = Mapping[str, Mapping[str, float]]  # figure -> {"min": ..., "max": ...}
 
 @dataclass(frozen=True)
 class Breach:
-    """A broken limit: the figure, its value, the side ("max", "min") and the bound; a NaN breaks any limit."""
+    """A broken limit: the figure, its value, the side ("max", "min") and the bound. NaN breaks every limit."""
 
     name: str
     value: float
@@ -18,7 +18,7 @@ class Breach:
 
     def __str__(self) -> str:
         if math.isnan(self.value):
-            return f"{self.name} is not a number, and has a limit"
+            return f"{self.name} has a limit, but its value is not a number"
         return f"{self.name} is {'over' if self.side == 'max' else 'under'} the limit of {self.bound:.6g}"
 
 
@@ -27,7 +27,7 @@ def breaches(
 ) -> Iterator[Breach]:
     """Yield the limits that a network's figures break, as far as they are known.
 
-    least: for doubtful figures, the least that they can be (None: not known); only that can break a maximum.
+    least: for doubtful figures, the lowest possible value (None: not known). Only this can break a maximum.
     """
     for name, limit in limits.items():
         for side, bound in limit.items():

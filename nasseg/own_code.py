@@ -1,7 +1,7 @@
-"""Code of a user's own: found, known by its hash, and run only where it may be.
+"""Users' own code: found, identified by its hash, and run only where that is allowed.
 
-What a user names, in a file or a command, may run. What a record names may run where the study's identity names it with
-an equal hash and the user has run it on this machine before, or says now that it may (`--trust-code`).
+Code that a user names, in a file or a command, may run. Code that a record names may run only if the study's identity
+names it with the same hash, and the user has run it on this machine before or allows it now (`--trust-code`).
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from nasseg.files import cache_folder
 
 
 class CodeError(UserError):
-    """Code of one's own that is not there, is not what it was, or may not run: a fault of a file, not of a network."""
+    """A user's own code is missing, was changed, or may not run: a fault of a file, not of a network."""
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """A rule for what may run. code: hash by source; None: not known. by_record: a record names what is to run."""
+    """A rule for what may run. code: hash by source (None: not known). by_record: a record names the code."""
 
     code: Mapping[str, str] | None
     by_record: bool
@@ -40,7 +40,7 @@ _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 
 @contextmanager
 def only(code: Mapping[str, str]) -> Iterator[None]:
-    """Let nothing run but these sources with these hashes: those of the study that this process works for."""
+    """Let only these sources with these hashes run: those of the study that this process works for."""
     before = _rule.get()
     with _ruled(_Rule(code, by_record=before is not None and before.by_record)):
         yield
@@ -48,7 +48,7 @@ def only(code: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def of_record(code: Mapping[str, str] | None) -> Iterator[None]:
-    """Let code run as a record may: its sources by hash; None: a record that keeps no hashes."""
+    """Let code run under the rule for records. None: a record without hashes."""
     with _ruled(_Rule(code, by_record=True)):
         yield
 
@@ -63,26 +63,26 @@ def _ruled(rule: _Rule) -> Iterator[None]:
 
 
 def trust_records() -> None:
-    """Take the user's word, from now on, that code which records name may run here."""
+    """Let code that records name run here from now on, because the user said so."""
     _trusted.set(True)
 
 
 def load_code(source: str, *folders: Path) -> tuple[Any, str]:
-    """Return what `file.py:name` (the file in one of the folders, or here) or `package.module:name` is, and a hash.
+    """Load `file.py:name` (in one of the folders, or here) or `package.module:name`, and return it with a hash.
 
-    A file is run once a process, so that what it defines stays equal to itself. The hash is of the text that runs.
+    A file runs once per process, so that its classes stay the same objects. The hash is of the text that runs.
 
     Raises:
-        CodeError: the file or the name is not there (nearest name offered), it does not import, or may not run.
+        CodeError: there is no such file or name (the nearest is offered), it does not import, or it may not run.
     """
     place, _, name = source.rpartition(":")
     path = next((base / place for base in (*folders, Path.cwd()) if place and (base / place).is_file()), None)
     if path is None and (not place or place.endswith(".py") or "/" in place):
         where = f"there is no file {place or source!r} in {Path.cwd()}"
-        raise CodeError(f"code of your own is written FILE.py:NAME; {where}")
+        raise CodeError(f"your own code is named as FILE.py:NAME; {where}")
     rule = _rule.get()
     if rule and rule.code is not None and source not in rule.code:
-        raise CodeError(f"{source} is not run: the study's identity does not name it, and a record cannot")
+        raise CodeError(f"{source} is not run: the study's identity does not name it, and a record may not add code")
     try:
         text = _text(place, path)
         known = hashlib.sha256(text).hexdigest()[:16]
@@ -90,15 +90,15 @@ def load_code(source: str, *folders: Path) -> tuple[Any, str]:
             _note(known)
         elif rule.code is not None and rule.code[source] != known:
             raise CodeError(
-                f"{path or place} was changed: the study knows it with hash {rule.code[source]}, now it is {known}, "
-                "and figures of both would not compare. Put it back, or give the study another name"
+                f"{path or place} was changed: its hash was {rule.code[source]} in the study and is now {known}, "
+                "so figures would not be comparable. Undo the change, or give the study another name"
             )
         elif rule.by_record and not place.startswith("nasseg."):
             _require_word(str(path or place), known)
         module = importlib.import_module(place) if path is None else _module(path.resolve(), text)
     except CodeError:
         raise
-    except Exception as error:  # whatever a user's file raises is the user's to read
+    except Exception as error:  # show the user whatever the file raises
         raise CodeError(f"{path or place} does not import: {type(error).__name__}: {error}") from error
     if not callable(getattr(module, name, None)):
         own = [label for label, value in vars(module).items() if callable(value) and not label.startswith("_")]
@@ -107,7 +107,7 @@ def load_code(source: str, *folders: Path) -> tuple[Any, str]:
 
 
 def check_command(command: str) -> None:
-    """Check that a command of the user's own may run. One that a record names must have run here before.
+    """Check that a user's own command may run. A command that a record names must have run here before.
 
     Raises:
         CodeError: it may not.
@@ -129,7 +129,7 @@ def _text(place: str, path: Path | None) -> bytes:
 
 
 class _Text(SourceLoader):
-    """Loads the text that was hashed, whatever the file is by now."""
+    """Loads the text that was hashed, even if the file has changed since."""
 
     def __init__(self, path: str, text: bytes) -> None:
         self._path, self._content = path, text
@@ -163,17 +163,17 @@ def _noted(known: str) -> Path:
 
 @cache
 def _note(known: str) -> None:
-    with suppress(OSError):  # without it the user is asked for a word once more
+    with suppress(OSError):  # without it, the user is only asked again
         _noted(known).parent.mkdir(parents=True, exist_ok=True)
         _noted(known).touch()
 
 
 def _require_word(name: str, known: str) -> None:
-    """Refuse code that a record names and that nobody has run here."""
+    """Refuse code that a record names and that was never run here."""
     if _trusted.get():
         _note(known)
     elif not _noted(known).exists():
         raise CodeError(
-            f"{name} is not run: a record names it, and on this machine you have not run it (hash {known}). Read it, "
-            "and if it may run, give --trust-code"
+            f"{name} is not run: a record names it, and you have not run it on this machine yet (hash {known}). "
+            "Read it; to run it, add --trust-code"
         )

@@ -1,4 +1,4 @@
-"""Measurements and the way they were taken: plain frozen data, kept in the study and read by the reports.
+"""Measurements and how they were made: plain frozen data, kept in the study and read by the reports.
 
 A `Measurement` has three parts, each with its protocol and its environment, so that each can be reused, or taken again,
 separately. `None` means not measured.
@@ -25,7 +25,7 @@ def digest(value: object, length: int = 16) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Accelerator:
-    """A GPU beyond its name. mig: it is, or is an instance of, a GPU in MIG mode. None: not known."""
+    """A GPU beyond its name. mig: it is a GPU in MIG mode, or an instance of one. None: not known."""
 
     uuid: str
     cudnn: str | None
@@ -36,7 +36,7 @@ class Accelerator:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The origin of a number: software versions, processor and, if there is one, GPU (its name, and what it is)."""
+    """The place of a measurement: software versions, processor and, if there is one, GPU."""
 
     nasseg: str
     commit: str | None
@@ -49,14 +49,14 @@ class Environment:
     accelerator: Accelerator | None = None
 
     def device(self, name: str) -> str:
-        """Return in words what computes on a device: the GPU with its driver, another of which times differently."""
+        """Return in words what computes on a device: a GPU with its driver, because drivers differ in speed."""
         if self.gpu is None or not name.startswith("cuda"):
             return self.cpu
         driver = self.accelerator.driver if self.accelerator else None
         return f"{self.gpu}, driver {driver}" if driver else self.gpu
 
     def place(self, device: str) -> tuple[str, str | None, str]:
-        """Return what tells machines apart on which times do not compare: the processor, the GPU, what computes."""
+        """Return what must be equal for times to be comparable: the processor, the GPU, what computes."""
         return self.cpu, self.gpu, self.device(device)
 
 
@@ -84,7 +84,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Operators at one output stride, one after the other. inputs: the earlier blocks that it reads; -1: the image.
+    """Operators at one output stride, one after the other. inputs: the earlier blocks it reads (-1: the image).
 
     Two blocks at one stride are two branches. width: as of a Stage.
     """
@@ -98,13 +98,13 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Figures that need no run of the model.
+    """Figures that are known without running the model.
 
     activations: output elements of convolutions and linear layers. field_of_view: in pixels of the input, by Eqs 1-2 of
-    RegSeg. uncounted: operators by kind that count 0 in fvcore_flops. unknown: operators by kind that may multiply more
-    than macs says, because they have several operands and no rule.
+    RegSeg. uncounted: operators by kind that count 0 in fvcore_flops. unknown: operators by kind that may need more
+    multiply-adds than macs counts: they have several operands and no rule.
     peak_activation_bytes, eager_memory_bytes: of activations, fp32, batch 1: what the graph needs at once, and what
-    eager torch holds at once (see nasseg.measure.cost); None where it was measured before the figure existed.
+    eager torch holds at once (see nasseg.measure.cost). None if measured before the figure existed.
     """
 
     protocol: CostProtocol
@@ -131,7 +131,7 @@ IN_TURNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyProtocol:
-    """The way latency is timed, of the trained model's inference form in eval mode.
+    """The rules for timing latency, always of the trained model's inference form in eval mode.
 
     backend: eager, cuda-graph, onnxruntime, tensorrt, compile, or command: `command` run on a target. warmup: runs; on
     a GPU half a second at least. tf32, cudnn_benchmark: CUDA only. fold_bn: BatchNorm folded into the convolution
@@ -163,7 +163,7 @@ ENERGY_RULE = "the whole board's, idle power too, by NVML's counter, over runs o
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
-    """Millijoules an image, of so many images in so many seconds, run as the latency's protocol says."""
+    """Millijoules per image, over this many images and seconds, run as the latency's protocol says."""
 
     mj: float
     seconds: float
@@ -198,7 +198,9 @@ class Latency:
     load: float = 1.0
     clocks_mhz: tuple[float, float] | None = None
     target: dict[str, str] = field(default_factory=dict)
-    parts_ms: dict[str, float] = field(default_factory=dict)  # encoder, context, ...: run eagerly, one after the other
+    parts_ms: dict[str, float] = field(
+        default_factory=dict
+    )  # encoder, context, ...: run in eager mode, one after the other
     energy: Energy | None = None
 
     @property
@@ -213,7 +215,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyProtocol:
-    """The settings that decide a trained figure besides the architecture: data, recipe, steps, seed, split, weights.
+    """Everything that decides a trained figure besides the architecture: data, recipe, steps, seed, split, weights.
 
     init: SHA-256 of the weights that training started from; empty if from scratch.
     """
@@ -280,9 +282,9 @@ def _reader() -> "TypeAdapter[Measurement]":
 
 
 def eval_key(arch_id: str, protocol: AccuracyProtocol) -> str:
-    """Return the identity of a trained figure: two trials that share it would train the same thing twice.
+    """Return the identity of a trained figure: two trials with the same key would train the same network twice.
 
-    The recipe's name does not count; its hash does.
+    The recipe counts by its hash, not its name.
     """
     return digest([arch_id, asdict(replace(protocol, recipe=""))])
 
@@ -300,8 +302,8 @@ class Objective:
 class PublishedPoint:
     """A published network beside a study's own.
 
-    `figures` holds only comparable ones: same data, input size and rule. disturbed: its latency was taken
-    beside other work.
+    `figures` holds only comparable ones: same data, input size and rule. disturbed: its latency was timed beside other
+    work.
     """
 
     name: str
@@ -316,9 +318,9 @@ class PublishedPoint:
 class TrialRow:
     """One ended trial. `arch`: family and fields as plain data; `params`: the sampler's choices.
 
-    `training`: the space's parameters of the recipe, as drawn; they are no part of the network.
-    `reason`: why it was pruned or failed, in the same words for the same cause, because reasons are counted.
-    `reused_from`: the trial whose figures were copied; such a trial is neither counted nor drawn again.
+    `training`: the sampled parameters of the recipe, which are not part of the network.
+    `reason`: why it was pruned or failed. Equal causes have equal words, because reasons are counted.
+    `reused_from`: the trial whose figures were copied; such a trial is neither counted nor drawn.
     """
 
     number: int
@@ -338,12 +340,12 @@ class TrialRow:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Family, fields, and the training part: all that tells it from other trials of its study."""
+        """Family, fields, and the training part: all that distinguishes it from other trials of its study."""
         return {**(self.arch or {}), **self.training}
 
     @property
     def trained_network(self) -> tuple[str, str]:
-        """Key of a network trained in one way: its id, and the training part as text."""
+        """Key of a network under one training: its id, and the training part as text."""
         assert self.measurement is not None
         return self.measurement.arch_id, json.dumps(self.training, sort_keys=True)
 
@@ -354,7 +356,7 @@ class TrialRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A validation image (`number`) beside its labels and a network's prediction: the content of small WebP files.
+    """A validation image (`number`), its labels and a network's prediction, as the content of small WebP files.
 
     classes: name and colour (`#rrggbb`) of what the labels or the prediction show.
     """
@@ -370,8 +372,8 @@ class Example:
 class StudyRecord:
     """A whole study as plain data: all that an analysis or a report reads.
 
-    `limits`: figure -> {"min": ..., "max": ...}. `identity`: space, protocols, data fingerprint. `command`: continues
-    the study. `study_file`: its text. `examples`: what networks predict, by trial, where that was kept and was read.
+    `limits`: figure -> {"min": ..., "max": ...}. `identity`: space, protocols, data fingerprint. `command`: resumes the
+    study. `study_file`: its text. `examples`: predictions by trial, if they were kept and read.
     """
 
     name: str
@@ -390,5 +392,5 @@ class StudyRecord:
 
     @property
     def own_code(self) -> dict[str, str]:
-        """The hash of each file of a user's own that the study was searched with, by its source."""
+        """The hash of each user's own file that the study was searched with, by its source."""
         return dict(self.identity.get("own code", {}))

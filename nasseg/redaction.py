@@ -1,7 +1,7 @@
-"""Foreign text before anybody sees it: without the passwords of URLs, and as text, whatever it holds.
+"""Make foreign text safe to show: no passwords of URLs, no escape sequences, no spreadsheet formulas.
 
-Every outlet (messages, records, reports, the terminal, CSV) calls `redact`, `shown` or `cell`. A password is whatever
-SQLAlchemy or fsspec takes for one in a URL that this process was given (`keep_secret`), and what looks like one.
+Every outlet (messages, records, reports, the terminal, CSV) calls `redact`, `shown` or `cell`. A password is what
+SQLAlchemy or fsspec reads as one in a URL given to this process (`keep_secret`), and whatever looks like one.
 """
 
 import re
@@ -13,12 +13,12 @@ from shlex import join
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus
 
 HIDDEN = "***"
-_SHORTEST = 3  # of what is hidden wherever it occurs: a shorter one would hide parts of every word
+_SHORTEST = 3  # shortest text that is hidden wherever it occurs: a shorter one would hide parts of many words
 _NAMES = r"(?<![\w-])[\w-]*(?:password|passwd|pwd|passphrase|secret|token|api_?key|access_?key)[\w-]*"
 _NAME = re.compile(_NAMES, re.IGNORECASE)
 _PAIR = re.compile(rf"({_NAMES}[\"']?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s&#'\",;}}]+)", re.IGNORECASE)
 _URL = re.compile(r"((?<![\w+.-])[A-Za-z][\w+.-]*://[^:/?#\s]*):\S*@")
-_CONTROL = re.compile(  # and what turns the direction of writing around
+_CONTROL = re.compile(  # and characters that reverse the direction of writing
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _FORMULA = re.compile(r"^[=+\-@\t\r]")
@@ -26,9 +26,9 @@ _secrets: dict[str, re.Pattern[str]] = {}
 
 
 def keep_secret(url: str) -> None:
-    """Take the passwords of a URL for secrets of this process, in each way of writing them.
+    """Remember the passwords of a URL as secrets of this process, in each way of writing them.
 
-    Their parts too: who parses a URL otherwise takes one that holds @ or / for a host or a port, and says so.
+    Parts of them, too: another parser may take part of a password with @ or / for a host or a port, and print it.
     """
     ways = (unquote, unquote_plus, quote, quote_plus, partial(quote, safe=""), repr, dumps)
     for secret in _in_url(url):
@@ -37,7 +37,7 @@ def keep_secret(url: str) -> None:
         parts = {part for whole in forms for part in re.split(r"[@/:?#&\s]", whole)}
         for form in forms | parts:
             if len(form) >= _SHORTEST and form != HIDDEN:
-                # A password that is also the begin of a word hides no part of that: postgres, postgresql.
+                # A password that also begins a word does not hide part of the word: postgres, postgresql.
                 start, end = (r"(?<![^\W_])" * form[0].isalnum(), r"(?![^\W_])" * form[-1].isalnum())
                 _secrets[form] = re.compile(start + re.escape(form) + end)
 
@@ -47,12 +47,12 @@ def _in_url(url: str) -> set[str]:
     if not there:
         return set()
     found = {rest.rpartition("@")[0].partition(":")[2], *_values(rest.partition("?")[2])}
-    with suppress(Exception):  # what is no URL of a database
+    with suppress(Exception):  # not a database URL
         from sqlalchemy.engine import make_url  # slow to import
 
         parsed = make_url(url)
         found |= {str(parsed.password or ""), *(str(v) for k, v in parsed.query.items() if _NAME.fullmatch(k))}
-    with suppress(Exception):  # what is no URL of a file system
+    with suppress(Exception):  # not a file system URL
         from fsspec.utils import infer_storage_options
 
         found |= {str(value) for key, value in infer_storage_options(url).items() if _NAME.fullmatch(key)}
@@ -83,7 +83,7 @@ def redact_all(value: object) -> object:
 
 
 def command_line(words: Iterable[str]) -> str:
-    """Return a command as it may be shown and kept; its URLs are secrets of this process from now on."""
+    """Return a command without passwords, and keep the secrets of its URLs from now on."""
     listed = list(words)
     for word in listed:
         keep_secret(word.partition("=")[2] if word.startswith("--") and "=" in word else word)
@@ -91,12 +91,12 @@ def command_line(words: Iterable[str]) -> str:
 
 
 def shown(text: object) -> str:
-    """Return foreign text for a terminal: no passwords, and escape sequences and the like as they are written."""
+    """Return foreign text for a terminal: without passwords, and with escape sequences spelled out."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), redact(str(text)))
 
 
 def cell(value: object) -> object:
-    """Return a value for a cell of a CSV file: text that a spreadsheet would run begins with an apostrophe."""
+    """Return a value for a CSV cell: text that a spreadsheet would run gets an apostrophe in front."""
     if not isinstance(value, str):
         return value
     return f"'{shown(value)}" if _FORMULA.match(value) else shown(value)

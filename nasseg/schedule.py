@@ -1,6 +1,6 @@
 """Dilation schedules in the papers' own notation, `(1,1)+(1,2)+4*(1,4)+7*(1,14)`.
 
-A schedule is a tuple of entries, one a block; an entry is a tuple of dilation rates, one a branch.
+A schedule is a tuple of entries, one for each block; an entry is a tuple of dilation rates, one for each branch.
 """
 
 import re
@@ -16,7 +16,7 @@ _TERM = re.compile(r"(?:([0-9]{1,9})\*)?\(([0-9]{1,9}(?:,[0-9]{1,9})*)\)")
 
 
 def parse_schedule(text: str) -> Schedule:
-    """Parse a schedule written as a sum of terms `n*(d1,d2,...)`; n * may be left out, and n may be 0.
+    """Parse a schedule written as a sum of terms `n*(d1,d2,...)`; `n*` may be left out, and n may be 0.
 
     Raises:
         UserError: a term does not parse, a rate is below 1, or there is no entry at all, or too many.
@@ -41,7 +41,7 @@ def parse_schedule(text: str) -> Schedule:
 
 
 def format_schedule(schedule: Schedule) -> str:
-    """Write a schedule in the papers' notation, equal neighbours joined: the inverse of `parse_schedule`."""
+    """Write a schedule in the papers' notation, joining equal neighbours: the inverse of `parse_schedule`."""
     terms = []
     for entry, run in groupby(schedule):
         count = len(list(run))

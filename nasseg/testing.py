@@ -1,4 +1,4 @@
-"""The rules that every family keeps, as checks of one architecture: for nasseg's own families and for yours."""
+"""The rules that every family keeps, as checks of one architecture, for nasseg's families and yours."""
 
 import dataclasses
 import json
@@ -16,13 +16,19 @@ from nasseg.families.graph.recorder import record
 from nasseg.families.layers import train_mode
 from nasseg.measure.cost import measure_cost
 
-SIZES = ((32, 32), (33, 47), (97, 161), (88, 120), (33, 250))  # 88 x 120 halves as often to whole sides as 360 x 480
+SIZES = (
+    (32, 32),
+    (33, 47),
+    (97, 161),
+    (88, 120),
+    (33, 250),
+)  # both sides of 88 x 120 can be halved as often as those of 360 x 480
 TRAINING = ((2, (64, 96)), (1, (32, 32)), (1, (97, 161)), (1, (33, 47)), (1, (88, 120)), (2, (33, 250)))
 ODD = (97, 161)
 
 
 def check_family(family: type[Arch], **params: Any) -> None:
-    """Run every check on `family(**params)`: choose a small form, for it computes on the CPU (seconds to a minute).
+    """Run every check on `family(**params)`. Choose a small form: it runs on the CPU (seconds to a minute).
 
     Raises:
         AssertionError: a rule is broken; the message names the check, whose docstring states the rule.
@@ -37,7 +43,7 @@ def check_family(family: type[Arch], **params: Any) -> None:
 
 
 def check_params(arch: Arch) -> None:
-    """Check that an arch equals its params, through JSON too, and is frozen."""
+    """Check that an arch survives params and JSON unchanged, and is frozen."""
     same = type(arch).from_params(json.loads(json.dumps(arch.params())))
     assert same == arch, f"from_params(params()) gives {same}, not {arch}"
     try:
@@ -67,7 +73,7 @@ def check_bad_params(arch: Arch) -> None:
 
 
 def check_logits(arch: Arch) -> None:
-    """Check that logits are finite and have the input's size, odd ones too."""
+    """Check that logits are finite and have the input's size, odd sizes too."""
     for scale in (1.0, 0.5):
         model = _scaled(arch, scale).build(5).eval()
         for size in SIZES:
@@ -78,7 +84,7 @@ def check_logits(arch: Arch) -> None:
 
 
 def check_gradients(arch: Arch) -> None:
-    """Check that gradients are finite and reach every weight, with a single image too."""
+    """Check that gradients are finite and reach every weight, also with a single image."""
     for batch, size in TRAINING:
         check_training(arch, batch, size)
     check_training(_scaled(arch, 0.5), 1, (33, 47))
@@ -97,7 +103,7 @@ def check_training(arch: Arch, batch: int, size: tuple[int, int]) -> None:
 
 
 def check_features(arch: Arch) -> None:
-    """Check that features and the decoder's result match their declaration, and that the logits need every weight."""
+    """Check that features and the decoder's output are as declared, and that the logits depend on every weight."""
     model = arch.build_meta(5)
     with torch.no_grad():
         maps = dict(model.forward_features(torch.empty(1, 3, *ODD, device="meta")))
@@ -106,7 +112,9 @@ def check_features(arch: Arch) -> None:
     used = {w.index for operator in graph.reachable() for w in operator.weights if w and w.trainable}
     index, number = graph.outputs["logits"]
     logits = graph.operators[index].output_shapes[number]
-    assert logits in ((1, 5, *ODD), (1, 5)), f"logits {logits} for an image of {ODD}: neither a map nor a classifier's"
+    assert logits in ((1, 5, *ODD), (1, 5)), (
+        f"logits {logits} for an image of {ODD}: neither a map's nor a classifier's"
+    )
     total = len(list(model.parameters()))
     assert len(used) == total, f"the logits depend on {len(used)} of {total} weights"
     declared = {**(model.context or model.encoder).features, "decoder": model.decoder.feature}
@@ -118,7 +126,7 @@ def check_features(arch: Arch) -> None:
 
 
 def check_training_heads(arch: Arch) -> None:
-    """Check that heads on any feature train beside the network and do not change its logits."""
+    """Check that a head on any feature trains with the network and does not change its logits."""
     model, image = _seeded(arch, 3), torch.randn(2, 3, 64, 96)
     features = (model.context or model.encoder).features
     heads = {name: nn.Conv2d(feature.channels, 3, 1) for name, feature in features.items()}
@@ -137,7 +145,7 @@ def check_training_heads(arch: Arch) -> None:
 
 
 def check_eval(arch: Arch) -> None:
-    """Check that in eval mode the same input gives the same logits, and that images do not mix."""
+    """Check that in eval mode the same input gives the same logits, and that images of a batch do not mix."""
     model, images = _seeded(arch, 4).eval(), torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         together = model(images)
@@ -147,7 +155,7 @@ def check_eval(arch: Arch) -> None:
 
 
 def check_id(arch: Arch) -> None:
-    """Check that the id depends on all that changes the inference graph, and not on a build, a seed or the classes."""
+    """Check that the id depends on what changes the inference graph, and not on a build, a seed or the classes."""
     other = type(arch).from_params(arch.params())
     _seeded(other, 3)
     assert other.id == arch.id, "two equal archs have two ids"
@@ -155,8 +163,8 @@ def check_id(arch: Arch) -> None:
 
 
 def check_cost(arch: Arch) -> None:
-    """Check that the predicted cost is torch's count on the built model."""
-    model = arch.build(7).eval()  # not on the meta device, on which torch takes longer than it does to compute this
+    """Check that the predicted cost equals torch's count on the built model."""
+    model = arch.build(7).eval()  # not on the meta device, where torch takes longer than computing it
     for size in ((64, 96), ODD):
         cost = measure_cost(arch, size, 7)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:

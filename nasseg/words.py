@@ -9,7 +9,7 @@ NOTHING = "–"  # noqa: RUF001
 
 
 def differences(before: Any, now: Any, name: str = "") -> str:
-    """Return in which of their keys two settings differ, nested ones too: `recipe.steps: it has 3, now 4; ...`."""
+    """Return the keys in which two settings differ, nested ones too: `recipe.steps: it has 3, now 4; ...`."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         keys = sorted({*before, *now})
         found = (differences(before.get(k), now.get(k), f"{name}.{k}" if name else str(k)) for k in keys)
@@ -58,8 +58,13 @@ def difference(value: float, unit: str = "") -> str:
     return number(float(f"{abs(value):.3g}"), "points" if unit == "%" else unit)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return how many there are: 1 network, 1,204 networks."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def percent(share: float) -> str:
-    """Return a share (0..1) in percent with two digits, never more certain than it is: 0.3 %, 12 %, over 99 %."""
+    """Return a share (0..1) in percent with two digits, never rounded up to certainty: 0.3 %, 12 %, over 99 %."""
     if 0.995 <= share < 1:
         return "over 99 %"
     return f"{100 * share:.2g} %" if 100 * share < 99.5 else "100 %"
@@ -84,9 +89,9 @@ def moment(text: str | None) -> str:
 
 
 class LocalTime:
-    """A converter of times: databases hold UTC without saying so; Optuna shows local time.
+    """Convert times: databases hold UTC without a mark, Optuna shows local time.
 
-    The offset is looked up hourly.
+    The offset is looked up once an hour.
     """
 
     def __init__(self) -> None:

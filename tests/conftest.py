@@ -6,6 +6,7 @@ Two processes of two threads each on two cores take longer than two of one.
 import gc
 import os
 import signal
+import sys
 import tempfile
 
 import pytest
@@ -23,6 +24,24 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(700, 10, 100)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def migrations_read_once():
+    """Let Optuna read the migrations of its databases once, not three times for each: most of what making one takes."""
+    storage, known = sys.modules.get("optuna.storages._rdb.storage"), []
+    if storage is None:
+        yield
+        return
+    read = storage._VersionManager._create_alembic_script
+
+    def script(manager):
+        known[:] = known or [read(manager)]
+        return known[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage._VersionManager, "_create_alembic_script", script)
+        yield
 
 
 @pytest.fixture

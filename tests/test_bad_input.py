@@ -178,8 +178,8 @@ def test_arguments_that_no_command_takes(fails, arguments):
         (["measure", "tiny#x"], "no trial and no trained row 'x' of 'tiny'"),
         (["front", "nothing"], "run `nasseg search` first"),
         (["search", "quickstart", "--remeasure", "--dry-run"], "leave out --dry-run"),
-        (["reproduce", "--data", "scenes", "--dry-run"], "which table?"),
-        (["reproduce", "regseg/table-4", "--seeds", "3", "--size", "64x128"], "--seeds, --size need a training"),
+        (["reproduce", "--data", "scenes", "--dry-run"], "no table named"),
+        (["reproduce", "regseg/table-4", "--seeds", "3", "--size", "64x128"], "--seeds, --size apply to training only"),
         (["reproduce", "regseg/table-4", "--data", "scenes", "--epochs", "inf", "--dry-run"], "finite and above 0"),
         (["reproduce", "regseg/table-4", "--data", "scenes", "--recipe-set", "x"], "--recipe-set takes KEY=VALUE"),
         (

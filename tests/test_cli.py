@@ -82,6 +82,7 @@ def test_a_front_is_drawn_and_written_for_a_paper(searched):
     assert done.stdout == "figure: a.svg\n"
     assert nasseg("front", "tiny", "--latex", cwd=folder).stdout.startswith("\\begin{table}\n")
     assert nasseg("front", "tiny", "--bibtex", cwd=folder).stdout.startswith("@")
+    assert nasseg("front", "tiny", "--rows", cwd=folder).stdout.startswith('rows:\n  - {name: "tiny#')
     assert "choose another name with -o" in fails("figure", "tiny", "-o", "a.jpg", cwd=folder)
     assert "'maccs'" in fails("figure", "tiny", "--x", "maccs", cwd=folder)
     assert "choose one" in fails("front", "tiny", "--latex", "--json", cwd=folder)
@@ -113,7 +114,7 @@ def test_status_and_report_tell_what_came_since_a_date(searched, tmp_path):
     assert f"since 2020-01-01 00:00: {latest['trials']} trials, {len(front)} new on the front, hyper" in shown
     assert "hypervolume 0.000 -> " in shown
     assert "0 trials, 0 new on the front" in nasseg("status", "tiny", "--since", "2999-01-01", cwd=folder).stdout
-    assert "a date is written like" in fails("status", "tiny", "--since", "yesterday", cwd=folder)
+    assert "a date is written as" in fails("status", "tiny", "--since", "yesterday", cwd=folder)
     page = tmp_path / "r.html"
     nasseg("report", "tiny", "--since", "2020-01-01", "-o", page, cwd=folder)
     text = page.read_text()

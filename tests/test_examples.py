@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from threading import Event, Thread
 
 import pytest
 
@@ -20,7 +22,7 @@ COMMANDS = {
         "nasseg init --data pictures --hours 0.02",
         "nasseg search pictures --trials 2",
     ],
-    "2-your-figure": ["nasseg search my_study.yaml"],
+    "2-your-figure": ["nasseg search my_study.yaml", "nasseg search energy_study.yaml"],
     "3-your-block": ["python check.py", "nasseg search my_study.yaml"],
     "4-your-target": ["nasseg search my_study.yaml"],
     "6-your-table": ["nasseg reproduce mine.yaml -o mine.md"],
@@ -52,9 +54,27 @@ def test_each_example_is_listed_with_its_commands():
         assert all(f"`{command}`" in row for command in commands), name
 
 
+@pytest.fixture
+def counter(tmp_path):
+    """A file that counts energy as the kernel's does: 20 W, in microjoules."""
+    file, over = tmp_path / "energy_uj", Event()
+
+    def count():
+        while not over.wait(0.01):
+            partial = file.with_suffix(".partial")
+            partial.write_text(f"{int(20e6 * time.monotonic())}\n")
+            partial.replace(file)
+
+    thread = Thread(target=count)
+    thread.start()
+    yield file
+    over.set()
+    thread.join()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_an_example_runs(name, tmp_path):
+def test_an_example_runs(name, tmp_path, counter):
     if name == "4-your-target":
         pytest.importorskip("onnxruntime")
     home = shutil.copytree(EXAMPLES / name, tmp_path / name)
@@ -64,6 +84,7 @@ def test_an_example_runs(name, tmp_path):
         (programs / program).write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
         (programs / program).chmod(0o755)
     env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    env["ENERGY_COUNTER"] = str(counter)
     for command in COMMANDS[name]:
         done = subprocess.run(
             ["bash", "-c", command],
@@ -75,4 +96,6 @@ def test_an_example_runs(name, tmp_path):
             timeout=600,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-    assert list(home.glob("runs/*/report.html")) or (home / "mine.md").exists()
+    searches = sum(command.startswith("nasseg search") for command in COMMANDS[name])
+    assert len(list(home.glob("runs/*/report.html"))) == searches
+    assert searches or (home / "mine.md").exists()

@@ -34,7 +34,7 @@ def test_all_figures_are_those_of_each_figure(measurement):
 @pytest.mark.parametrize(("side", "bound"), [("max", 1.0), ("min", 1.0)])
 def test_a_figure_that_is_not_a_number_breaks_its_limit_and_the_reason_says_so(measurement, side, bound):
     broken = replace(measurement, accuracy=replace(measurement.accuracy, miou=math.nan))
-    assert over_limit({"miou": {side: bound}}, broken) == "miou is not a number, and has a limit"
+    assert over_limit({"miou": {side: bound}}, broken) == "miou has a limit, but its value is not a number"
 
 
 @pytest.mark.parametrize(

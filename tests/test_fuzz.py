@@ -212,29 +212,29 @@ def fuzz(numbers) -> dict[str, int]:
     def hang(*_):
         raise TimeoutError
 
-    before = signal.signal(signal.SIGALRM, hang)
+    before = signal.signal(signal.SIGPROF, hang)  # of its own time: others may work here
     try:
         for number in numbers:
             kind, text = mutated(number)
-            signal.alarm(SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
             try:
                 outcome = check(kind, text)
             except BaseException as error:
                 raise AssertionError(f"mutation {number} ({kind}): {error!r}\n{text[:4000]}") from error
             finally:
-                signal.alarm(0)
+                signal.setitimer(signal.ITIMER_PROF, 0)
             outcomes[outcome] = outcomes.get(outcome, 0) + 1
     finally:
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGPROF, before)
     return outcomes
 
 
 def test_mutated_files():
-    outcomes = fuzz(range(1_000))
-    assert outcomes["valid"] > 50  # else nothing but the parser is tested
-    assert outcomes["refused"] > 250
+    outcomes = fuzz(range(300))
+    assert outcomes["valid"] > 15  # else nothing but the parser is tested
+    assert outcomes["refused"] > 75
 
 
 @pytest.mark.slow
-def test_ten_thousand_mutated_files():
-    fuzz(range(1_000, 12_000))
+def test_thousands_of_mutated_files():
+    fuzz(range(300, 8_000))

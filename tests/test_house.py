@@ -1,15 +1,10 @@
 """The house itself: import rules, and that every file shipped loads."""
 
 import ast
-import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
-import venv
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -122,55 +117,6 @@ def test_every_space_loads_and_names_fields_that_exist(name):
     space = load_space(name)
     check_space(space)
     assert space.count() > (250 if name == "replay" else 1_000)  # one is there to be trained as a whole
-
-
-@pytest.mark.slow
-def test_the_wheel_brings_its_spaces_and_studies(tmp_path):
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-    code = "import nasseg, nasseg.files as f; print(nasseg.__file__, *f.list_files('spaces'), *f.list_files('studies'))"
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=environment
-    )
-    where, *names = done.stdout.split()
-    assert where.startswith(str(tmp_path))
-    assert {*list_files("spaces"), *list_files("studies")} == set(names)
-    assert (tmp_path / "site/nasseg/report/web/page.js").exists()
-
-
-@pytest.mark.slow
-def test_the_wheel_searches_in_a_clean_environment(tmp_path, monkeypatch):
-    """Its own environment, where the wheel is installed; what it depends on is lent by this one."""
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    venv.create(tmp_path / "clean", symlinks=True)
-    (site,) = (tmp_path / "clean").glob("lib/python*/site-packages")
-    python = str(tmp_path / "clean/bin/python")
-    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run(install, check=True, capture_output=True)
-    # A .pth file inside a folder that a .pth file names is not read: the checkout's own nasseg stays out.
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    (site / "lent.pth").write_text(str(Path(pytest.__file__).resolve().parents[1]))
-    where = [python, "-c", "import nasseg; print(nasseg.__file__)"]
-    home = tmp_path / "home"
-    home.mkdir()
-    assert subprocess.run(where, cwd=home, capture_output=True, text=True, check=True).stdout.startswith(str(site))
-    search = [str(tmp_path / "clean/bin/nasseg"), "search", "quickstart", "--trials", "2"]
-    done = subprocess.run(search, cwd=home, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "all 2 trials are done" in done.stdout
-    assert (home / "runs/quickstart/report.html").exists()
-    # A family of a user's own needs no fork.
-    shutil.copy(ROOT / "examples/3-your-block/my_block.py", home)
-    mine = [str(tmp_path / "clean/bin/nasseg"), "measure", "my_block.py:LargeKernelArch", "--input", "64x128", "--json"]
-    done = subprocess.run(mine, cwd=home, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(done.stdout)["family"] == "largekernel"
 
 
 def test_nothing_runs_what_is_in_a_file():

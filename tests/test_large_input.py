@@ -112,7 +112,7 @@ def test_schedules_are_not_listed_to_be_counted(no_hang, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["measure", "arch.yaml"], "a key is the name of a field, got 1"),
+        (["measure", "arch.yaml"], "a key must be the name of a field, got 1"),
         (["measure", "regseg", "--set", "width=2026-13-45"], "width must be of type float"),
         (["measure", "regseg", "--set", f"width={'9' * 6_000}"], "width must be of type float"),
         (["measure", "regseg", "--set", f"dilations={'9' * 6_000}*(1,1)"], "a schedule is a sum of terms"),

@@ -72,7 +72,7 @@ def test_an_identity_that_is_forged_too_needs_the_users_word(home, evil):
     load = own_code._text("", home.parent / evil.rpartition(":")[0])
     known = own_code.hashlib.sha256(load).hexdigest()[:16]
     url = searched(home, evil, identity={"own code": {evil: known}})
-    with pytest.raises(CodeError, match=rf"you have not run it \(hash {known}\).*--trust-code"):
+    with pytest.raises(CodeError, match=rf"you have not run it on this machine yet \(hash {known}\).*--trust-code"):
         resolve("fake#0", storage=url)
 
 
@@ -102,7 +102,7 @@ def test_the_users_word_is_asked_for_once_a_file_and_a_change_asks_again(home):
     (home / "mine.py").write_text(FAMILY + "\n# changed\n")
     with (
         of_record({source: known}),
-        pytest.raises(CodeError, match=rf"was changed: the study knows it with hash {known}"),
+        pytest.raises(CodeError, match=rf"was changed: its hash was {known} in the study"),
     ):
         load_code(source)
     with of_record(None), pytest.raises(CodeError, match="--trust-code"):

@@ -1,6 +1,6 @@
 import pytest
 
-from nasseg.words import differences, duration, number
+from nasseg.words import counted, differences, duration, number
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,10 @@ def test_durations(seconds, text):
 )
 def test_numbers(value, unit, text):
     assert number(value, unit) == text
+
+
+def test_counts():
+    assert [counted(n, "network") for n in (0, 1, 1204)] == ["0 networks", "1 network", "1,204 networks"]
 
 
 def test_only_what_differs_is_told():

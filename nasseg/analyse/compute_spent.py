@@ -1,7 +1,6 @@
-"""The compute a search spent and saved, and its progress: in all, and since a date.
+"""The compute that a search spent and saved, and its progress, in total and since a date.
 
-Seconds are those of one worker, as measured with each trial. Savings are estimates, because the networks concerned were
-not trained.
+Seconds are those of one worker, measured with each trial. Savings are estimates: those networks were not trained.
 """
 
 import math
@@ -24,12 +23,12 @@ _ENOUGH = 8  # trained networks needed to fit time over cost
 
 @dataclass(frozen=True)
 class Compute:
-    """Seconds of training. `searched`: wall-clock seconds of the search, its workers in parallel; None if not known.
+    """Seconds of training. `searched`: wall-clock seconds of the search, with workers in parallel; None if not known.
 
     For a part of the trials, `searched` is their share by training time. Savings are estimates. By limits: the training
-    of networks that were rejected untrained. By duplicates: the first training of each copied network. By halving: the
-    rest of the training of networks that stopped at a rung. `money`: the hours searched, in the unit of the study's
-    price_per_hour; None without a price.
+    of networks rejected untrained. By duplicates: the training of each copied network. By halving: the remaining
+    training of networks that stopped at a rung. `money`: the hours searched, in the unit of the study's price_per_hour;
+    None without a price.
     """
 
     trained: float
@@ -57,7 +56,7 @@ class Since:
 
 
 def compute_of(record: StudyRecord, trials: Iterable[TrialRow] | None = None) -> Compute:
-    """Return the compute that the trials (default: all) took and saved."""
+    """Return the compute that trials (default: all) took and saved."""
     chosen = record.trials if trials is None else tuple(trials)
     numbers = {trial.number: trial for trial in record.trials}
     limits, duplicates, halving = _saved(chosen, numbers, _Expected(record.trials), went_on(record.trials))
@@ -76,9 +75,9 @@ def compute_of(record: StudyRecord, trials: Iterable[TrialRow] | None = None) ->
 
 
 class Account:
-    """The trained and saved seconds of `compute_of`, kept up to date while a search runs and trials end.
+    """The trained and saved seconds of `compute_of`, updated as trials of a running search end.
 
-    Rejected networks are kept as their multiply-adds only, so that 100,000 of them cost nothing.
+    Of rejected networks it keeps only the multiply-adds, so that 100,000 of them cost nothing.
     """
 
     def __init__(self) -> None:
@@ -125,9 +124,9 @@ def _saved(
 
 
 def own_seconds(trial: TrialRow, numbers: dict[int, TrialRow]) -> float:
-    """Return the seconds that a trial trained itself.
+    """Return the seconds of a trial's own training.
 
-    A promotion's record counts from the first step, so the seconds of the trial it continues are taken off. A copy has
+    A promotion's record counts from the first step, so the seconds of the trial it continues are subtracted. A copy has
     none.
     """
     seconds = _seconds(trial)
@@ -138,14 +137,14 @@ def own_seconds(trial: TrialRow, numbers: dict[int, TrialRow]) -> float:
 
 
 def since(record: StudyRecord, date: str | datetime) -> Since:
-    """Return what changed since a date, by the times at which trials ended. A date without a zone is local time.
+    """Return what changed since a date, by the end times of trials. A date without a zone is local time.
 
     Raises:
         UserError: the text is no date.
     """
     start = _moment(date) if isinstance(date, str) else _local(date)
     if start is None:
-        raise UserError(f"a date is written like 2026-03-02 or 2026-03-02T14:30, got {date!r}")
+        raise UserError(f"a date is written as 2026-03-02 or 2026-03-02T14:30, got {date!r}")
     old = np.array([not _after(trial, start) for trial in record.trials], dtype=bool)
     values = contending_values(record)
     before = np.where(old[:, None], values, np.nan)
@@ -187,7 +186,7 @@ def finishing_order(record: StudyRecord) -> list[tuple[int, float, float]]:
 
 
 class _Expected:
-    """The seconds that training a network to the end takes: a trend in multiply-adds over the trained networks."""
+    """The seconds to train a network to the end, as a trend in multiply-adds over the trained networks."""
 
     def __init__(self, trials: Sequence[TrialRow]) -> None:
         steps = [steps_of(trial) for trial in trials if outcome(trial) == "finished"]
@@ -206,7 +205,7 @@ class _Expected:
             self.slope, self.base = float(slope / x.mean()), float(base)
 
     def whole_of(self, trial: TrialRow) -> float:
-        """Return the seconds for a trained network, from its own seconds a step."""
+        """Return the seconds for a trained network, from its own seconds per step."""
         return (_seconds(trial) or 0.0) * max(1.0, self.steps / steps_of(trial))
 
     def whole(self, trial: TrialRow) -> float:
@@ -222,7 +221,7 @@ class _Expected:
 
 
 def went_on(trials: Iterable[TrialRow]) -> set[int]:
-    """Return the trials that a promotion goes on from, unless the promotion came to nothing."""
+    """Return the trials that promotions continue, leaving out failed promotions."""
     return {t.extra[CONTINUES] for t in trials if CONTINUES in t.extra and t.state != "FAIL"}
 
 
@@ -232,13 +231,13 @@ def _seconds(trial: TrialRow) -> float | None:
 
 
 def steps_of(trial: TrialRow) -> int:
-    """Return the step that a trial was trained to; 0 where it was not."""
+    """Return the step that a trial was trained to; 0 if it was not trained."""
     accuracy = trial.accuracy
     return accuracy.protocol.steps if accuracy else 0
 
 
 def _macs(trial: TrialRow) -> float | None:
-    if "macs" in trial.extra:  # in large studies much faster to read than the measurement
+    if "macs" in trial.extra:  # much faster to read than the measurement in large studies
         return float(trial.extra["macs"])
     return float(trial.measurement.cost.macs) if trial.measurement and trial.measurement.cost else None
 

@@ -1,4 +1,4 @@
-"""Rankings of networks by figures that cost nothing, compared with the ranking by trained mIoU."""
+"""Compare rankings of networks by figures that cost nothing with the ranking by trained mIoU."""
 
 import math
 from typing import TYPE_CHECKING
@@ -13,12 +13,12 @@ from nasseg.records import StudyRecord
 if TYPE_CHECKING:
     import pandas as pd
 
-ENOUGH = 8  # networks
+ENOUGH = 8  # least number of networks
 _Z = 1.96
 
 
 def rank_correlation(early: ArrayLike, final: ArrayLike, z: float = _Z) -> tuple[float, float, float]:
-    """Return Kendall's tau-b of two columns [n], n of 5 or more, and its interval's low and high end, z errors wide.
+    """Return Kendall's tau-b of two columns [n], n of 5 or more, and the ends of its interval of z errors.
 
     The interval: Fieller, Hartley and Pearson, "Tests for rank correlation coefficients", 1957. A column that does not
     vary ranks nothing: tau is 0.
@@ -32,10 +32,10 @@ def rank_correlation(early: ArrayLike, final: ArrayLike, z: float = _Z) -> tuple
 
 
 def cheap_figures_frame(record: StudyRecord) -> "pd.DataFrame":
-    """Return a row for each figure known before training (proxies and a user's own too), the best first.
+    """Return a row for each figure known before training (also proxies and users' own), the best first.
 
     Columns: figure, networks, tau (Kendall's tau-b with mIoU over finished networks, -1..1), low and high (its 95 %
-    interval). Empty where fewer than 8 networks are finished, or none has a mIoU.
+    interval). Empty if fewer than 8 networks are finished, or none has a mIoU.
     """
     import pandas as pd
 

@@ -1,7 +1,7 @@
-"""A finished study beside its search: the figures of the front's networks on the validation and the held-out split.
+"""A finish beside its search: the figures of the front's networks on the validation and the held-out split.
 
 A finish (nasseg.study.finish) is a study of its own, `<name>@finish`, with a trial for each network and seed. It is
-joined with the search on arch_id.
+joined with the search by arch_id.
 """
 
 import math
@@ -22,14 +22,14 @@ _OF_THE_SEARCH = ("searched_miou", "searched_latency_ms")
 
 
 def finished_frame(finished: StudyRecord, searched: StudyRecord | None = None) -> pd.DataFrame:
-    """Return a row for each trained network, best first by the held-out split (without one, by the validation split).
+    """Return a row for each trained network, the best on the held-out split (or else the validation split) first.
 
     Columns: number (its trial in the search), family, arch_id, seeds, latency_ms (timed again). Then the mean and, for
     several seeds, the standard deviation of three figures in percent, as `miou`, `miou_sd` and so on: `miou` (last
     weights, validation split, as in a search), `best_miou` (best weights, chosen by and measured on the validation
     split) and `test_miou` (those weights on the held-out split). If the search is given, also searched_miou and
-    searched_latency_ms. NaN where a figure is not known. disturbed, searched_disturbed: the latency was taken beside
-    other work.
+    searched_latency_ms. NaN if a figure is not known. disturbed, searched_disturbed: the latency was timed beside other
+    work.
     """
     groups: dict[tuple[str, str], list[TrialRow]] = {}
     for trial in finished.trials:

@@ -1,6 +1,6 @@
 """Pareto fronts and hypervolumes, exact.
 
-Values are arrays [n, m]: n trials by m objectives, each with its direction. Inside, everything is minimised.
+Values are arrays [n, m]: n trials by m objectives, each with its direction. Internally, everything is minimised.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,8 +21,8 @@ _SIGN = {"minimize": 1.0, "maximize": -1.0}
 def pareto_front(values: ArrayLike, directions: Sequence[str]) -> Mask:
     """Return a mask [n] of the rows of values [n, m] that no other row dominates.
 
-    A row dominates another if it is at least as good everywhere and better somewhere. Equal rows are therefore both on
-    the front or both off it. A row with a NaN is never on the front and dominates nothing.
+    A row dominates another if it is at least as good everywhere and better somewhere. So equal rows are both on the
+    front or both off it. A row with a NaN is never on the front and dominates nothing.
     """
     front = np.zeros(len(_minimised(values, directions)), dtype=bool)
     front[next(pareto_fronts(values, directions), [])] = True
@@ -30,15 +30,15 @@ def pareto_front(values: ArrayLike, directions: Sequence[str]) -> Mask:
 
 
 def pareto_fronts(values: ArrayLike, directions: Sequence[str]) -> Iterator[NDArray[np.int64]]:
-    """Yield the places [k] of the rows of values [n, m] on the front, then those on the front of the others, and so on.
+    """Yield the indices [k] of the rows of values [n, m] on the front, then those on the front of the rest, and so on.
 
-    Rows with a NaN are on none.
+    Rows with a NaN are on no front.
     """
     points = _minimised(values, directions)
     known = np.flatnonzero(~np.isnan(points).any(axis=1))
     if not len(known):
         return
-    # Ranks keep the order, so that infinities and negative zeros need no care. Among distinct rows in lexicographic
+    # Ranks keep the order, so infinities and negative zeros need no care. Among distinct rows in lexicographic
     # order, only an earlier one can dominate a later one.
     ranks = np.stack([np.unique(column, return_inverse=True)[1] for column in points[known].T], axis=1)
     rows, inverse = np.unique(ranks, axis=0, return_inverse=True)
@@ -59,7 +59,7 @@ def is_dominated(values: ArrayLike, directions: Sequence[str]) -> Mask:
 def front_probability(
     values: ArrayLike, errors: ArrayLike, directions: Sequence[str], draws: int = 400, seed: int = 0
 ) -> Floats:
-    """Return how often each row of values [n, m] is on the front if all are measured again: [n], 0..1.
+    """Return how often each row of values [n, m] would be on the front if all were measured again: [n], 0..1.
 
     A parametric bootstrap: each of `draws` times, every value is drawn from a normal distribution about the measured
     one, with the standard error in errors [n, m] and cut at four of them. An error of 0 means exact. Rows with a NaN
@@ -67,7 +67,7 @@ def front_probability(
     """
     points, spread = _minimised(values, directions), np.abs(np.asarray(errors, dtype=np.float64))
     chance = np.zeros(len(points))
-    # A row that is dominated at its best by another at its worst is never on the front.
+    # A row whose best value is dominated by another's worst is never on the front.
     low, high = points - 4 * spread, points + 4 * spread
     known = np.flatnonzero(~np.isnan(points).any(axis=1))
     sure = high[known][pareto_front(high[known], ["minimize"] * points.shape[1])]
@@ -83,8 +83,8 @@ def hypervolume(values: ArrayLike, reference: ArrayLike, directions: Sequence[st
     """Return the volume between the rows of values [n, m] and a reference point [m], in the product of the units.
 
     Rows that are not better than the reference in every objective, or not finite, contribute nothing. The result is
-    exact for any m. Time grows as n log n for two objectives, at most n^2 for three, and by a factor of n for each
-    further one.
+    exact for any m. Time grows as n log n for two objectives, at most n^2 for three, and by a factor of n for each one
+    more.
     """
     points, corner = _boxed(values, reference, directions)
     points = points[(points < corner).all(axis=1)]
@@ -98,7 +98,7 @@ def hypervolume_history(values: ArrayLike, reference: ArrayLike, directions: Seq
     total, history = 0.0, np.zeros(len(points))
     for index, point in enumerate(points):
         if (point < corner).all() and not (front <= point).all(axis=1).any():
-            # The point adds its own box, less the part that the front already covers.
+            # The point adds its own box, without the part that the front already covers.
             covered = np.maximum(front, point)
             total += max(0.0, float(np.prod(corner - point)) - _volume(covered, corner))
             front = np.vstack([front[~(front >= point).all(axis=1)], point])
@@ -124,12 +124,12 @@ class Box:
 
 
 def reference_box(values: ArrayLike, directions: Sequence[str], margin: float = 0.1) -> Box:
-    """Return the box by which hypervolumes are normalised to 0..1.
+    """Return the box that normalises hypervolumes to 0..1.
 
     The reference point is the worst value of each objective over the rows of values [n, m], widened by `margin` of the
-    objective's range, so that the worst rows count too. The opposite corner is the best value of each objective. An
-    objective that does not vary is widened by `margin` of its value. More trials can move the box: compare the
-    hypervolumes of two studies only over one box.
+    objective's range, so that the worst rows count, too. The opposite corner is the best value of each objective. An
+    objective that does not vary is widened by `margin` of its value. More trials can move the box: compare hypervolumes
+    of two studies only over the same box.
 
     Raises:
         UserError: no row is finite.
@@ -166,7 +166,7 @@ def _minimised(values: ArrayLike, directions: Sequence[str]) -> Floats:
 
 
 def _boxed(values: ArrayLike, reference: ArrayLike, directions: Sequence[str]) -> tuple[Floats, Floats]:
-    """Return values and reference point, minimised; rows that are not finite become too bad to count."""
+    """Return values and reference point, minimised. Rows that are not finite are made too bad to count."""
     points = _minimised(values, directions)
     corner = _minimised(np.asarray(reference, dtype=np.float64)[None], directions)[0]
     if not np.isfinite(corner).all():
@@ -190,7 +190,7 @@ def _undominated(rows: NDArray[np.int64]) -> Mask:
 
 
 class _Stairs:
-    """The undominated points of the plane (minimised), and the area that they cover up to a corner beyond them all."""
+    """The undominated points of the plane (minimised), and the area they cover up to a corner beyond all of them."""
 
     def __init__(self, x: float, y: float) -> None:
         self.corner_x, self.corner_y = x, y
@@ -198,7 +198,7 @@ class _Stairs:
         self.ys: list[float] = []  # descending
 
     def add(self, x: float, y: float) -> float:
-        """Add a point and return the area by which the covered part grows; 0 if the point is covered already."""
+        """Add a point and return how much the covered area grows; 0 if the point is already covered."""
         xs, ys = self.xs, self.ys
         right = bisect_right(xs, x)
         if right and ys[right - 1] <= y:
@@ -215,9 +215,9 @@ class _Stairs:
 
 
 def _volume(points: Floats, corner: Floats) -> float:
-    """Return the volume that points [n, m] (minimised) cover up to the corner [m], by a sweep of slabs.
+    """Return the volume that points [n, m] (minimised) cover up to the corner [m], by sweeping over slabs.
 
-    No point lies beyond the corner.
+    No point is beyond the corner.
     """
     m = len(corner)
     if not len(points):

@@ -26,7 +26,7 @@ Format = Literal["text", "markdown", "csv", "latex", "json"]
 class Grid:
     """A comparison as strings: a head for each column, rows of cells, and numbered notes below.
 
-    verdicts: of each cell of the rows, where it shows what was judged or measured: ours, or else the printed one.
+    verdicts: of each cell that shows a judged or measured value: ours, or else the printed one.
     """
 
     heads: tuple[str, ...]
@@ -36,7 +36,7 @@ class Grid:
 
 
 def grid(comparison: Comparison) -> Grid:
-    """Lay a comparison out: columns printed, ours and difference for computed values, printed alone for the others.
+    """Lay out a comparison: columns printed, ours and difference for computed values, printed alone for the others.
 
     Numbers in brackets refer to notes: why a cell differs or is empty, or how it was measured.
     """
@@ -93,7 +93,7 @@ def _numeric(comparison: Comparison, column: Column) -> bool:
 
 
 def _protocols(comparison: Comparison) -> list[str]:
-    """Return a note for each kind of column: how its values are obtained, and why it is empty if all of it is."""
+    """Return a note for each kind of column: how its values are obtained, or why the whole column is empty."""
     lines: dict[str, list[str]] = {}
     for column in comparison.columns:
         reasons = dict.fromkeys(cell.reason for cell in _of(comparison, column) if cell.verdict == "not run")
@@ -101,7 +101,7 @@ def _protocols(comparison: Comparison) -> list[str]:
         lines.setdefault(f"{column.protocol}.{empty}", []).append(column.label)
     notes = [f"{', '.join(dict.fromkeys(labels))}: {line}" for line, labels in lines.items()]
     if any(cell.verdict == "cited" for cell in comparison.cells):
-        notes.append("Rows without ours: other people's networks, as the paper quotes them.")
+        notes.append("Rows without ours: other papers' networks, as the paper quotes them.")
     return notes
 
 
@@ -149,18 +149,18 @@ def latex(comparison: Comparison) -> str:
 
 
 def tex(text: str) -> str:
-    """Return text for LaTeX, with all that is special to it escaped."""
+    """Return text escaped for LaTeX."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {c: "\\" + c for c in "&%$#_{}"} | {"<": r"\textless{}", ">": r"\textgreater{}"}
     special |= {"±": r"$\pm$", "\u00d7": r"$\times$"}
-    special |= {"[": "{[}"}  # after the end of a row or a rule, a bare [ would open its argument
+    special |= {"[": "{[}"}  # after the end of a row or a rule, a bare [ would begin its argument
     return "".join(special.get(character, character) for character in text)
 
 
 def terminal(comparison: Comparison, width: int | None = None) -> str:
     """Return the comparison as plain text in aligned columns.
 
-    width: of the terminal; columns that do not fit beside the names of rows follow below them.
+    width: of the terminal; columns that do not fit follow below, again beside the names of rows.
     """
     table = grid(comparison)
     columns = list(zip(*table.rows, strict=True))
@@ -184,7 +184,7 @@ def terminal(comparison: Comparison, width: int | None = None) -> str:
 
 
 def _blocks(widths: Sequence[int], width: int | None) -> list[list[int]]:
-    """Return the columns of each block: the first one, and as many others as fit, one at least."""
+    """Return the columns of each block: the first column, and as many others as fit, at least one."""
     blocks, used = [[0]], widths[0]
     for column, wide in enumerate(widths[1:], start=1):
         if width is not None and used + 2 + wide > width and len(blocks[-1]) > 1:
@@ -196,13 +196,13 @@ def _blocks(widths: Sequence[int], width: int | None) -> list[list[int]]:
 
 
 def csv(comparisons: Sequence[Comparison]) -> str:
-    """Return CSV with one line a cell, all comparisons below each other."""
+    """Return CSV with one line per cell, all comparisons below each other."""
     text: str = comparison_frame(comparisons).map(cell).to_csv(index=False, lineterminator="\n")
     return text
 
 
 def as_json(comparisons: Sequence[Comparison]) -> str:
-    """Return the comparisons as a JSON list, each with its cells and their counts by verdict."""
+    """Return the comparisons as a JSON list, each with its cells and the counts by verdict."""
     data = []
     for one in comparisons:
         cells = [

@@ -16,10 +16,10 @@ VERDICTS: dict[Verdict, str] = {
     "flagged": "differs, for a known reason",
     "differs": "differs",
     "not printed": "ours alone: the paper prints no number here",
-    "measured": "trained or timed here; printed under other conditions, so not judged",
+    "measured": "trained or timed here; the printed conditions differ, so not judged",
     "not run": "not measured, for the reason given",
-    "cited": "of another paper's network, quoted",
-    "given": "what the paper sets, nothing that is measured",
+    "cited": "quoted, of another paper's network",
+    "given": "set by the paper, not measured",
 }
 MAX_DECIMALS = 9
 
@@ -39,7 +39,7 @@ class Cell:
     """A cell of the table. `ours` is in the column's unit; None if nothing was measured, and `reason` then says why.
 
     protocol: how a measured value was obtained; empty if the column's protocol holds. spread: the standard deviation of
-    repeated values, None for one value. alike: the value was measured under the conditions of the printed one.
+    repeated values, None for one value. alike: the value was measured under the printed conditions.
     """
 
     row: str
@@ -54,7 +54,7 @@ class Cell:
 
     @property
     def difference(self) -> float | None:
-        """Return ours minus printed, in the column's unit, where both are numbers of the same conditions."""
+        """Return ours minus printed, in the column's unit, if both are numbers under the same conditions."""
         printed = number(self.printed)
         if self.verdict == "measured" and not self.alike:
             return None
@@ -63,10 +63,10 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A table of a paper beside ours. Rows and columns are in printed order; printed or computed values have a cell.
+    """A table of a paper beside ours. Rows and columns are in printed order. Printed and computed values have a cell.
 
-    answers: from trained or timed values, accuracy first. against: the reference for computed cells, if not the printed
-    values.
+    answers: from trained or timed values, accuracy first. against: what computed cells are compared with, if not the
+    printed values.
     """
 
     name: str
@@ -110,13 +110,13 @@ class Comparison:
             known.append(f"{counts['flagged']} differ for a known reason")
         computed = ", ".join(known)
         waits = ", ".join(dict.fromkeys(cell.reason for cell in self.cells if cell.verdict == "not run"))
-        why = f"not all that is asked was measured ({waits})" if waits else ""
+        why = f"some asked values were not measured ({waits})" if waits else ""
         if self.answers:
             first = self.answers[0]
             found = [first.sentence.removesuffix("."), why if self.verdict != first.verdict else "", computed]
             return "; ".join(filter(None, found)) + "."
         if counts["measured"] and not why:
-            why = "what was measured is of one row"
+            why = "only one row was measured"
         return f"{in_words(self.verdict)}: {'; '.join(filter(None, [why, computed]))}."
 
     def counts(self) -> dict[Verdict, int]:
@@ -134,14 +134,14 @@ def number(printed: str | None) -> Decimal | None:
 
 
 def decimals(printed: str | None) -> int:
-    """Return the digits after the point of a printed number, at most MAX_DECIMALS."""
+    """Return the number of decimals of a printed number, at most MAX_DECIMALS."""
     return min(MAX_DECIMALS, len((printed or "").split("±")[0].partition(".")[2]))
 
 
 def judge(printed: str | None, ours: float | str, flag: str | None) -> Verdict:
     """Compare our value with the printed one: numbers to half of the last printed digit, texts exactly.
 
-    A flagged cell that is equal after all is `equal`: its flag is stale.
+    A flagged cell whose values are equal gets `equal`: its flag is stale.
     """
     if printed is None or printed == "-":
         return "not printed"

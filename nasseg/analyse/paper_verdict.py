@@ -1,8 +1,8 @@
-"""The answer of measured rows to a table's question: their order, and the differences between rows against noise.
+"""The answer of measured rows to a table's question, from their order and the differences between rows, against noise.
 
-Values from another device, data set or length of training do not compare with the printed ones; their order and their
-differences do. Rows are measured several times: with seeds (trainings) or in rounds (timings), the same for all.
-A part of a value that moves with the seed or the round alike for all rows drops out; the rest is the noise.
+Values from another device, data set or length of training are not comparable with the printed ones, but their order and
+their differences are. Rows are measured several times, with the same seeds (trainings) or rounds (timings) for all. A
+shift that a seed or a round gives all rows alike cancels out; the rest is the noise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ Agreement = Literal["agrees", "disagrees", "open", "no claim"]
 Kind = Literal["difference", "ratio"]
 LEVEL = 0.95
 DRAWS = 4096
-ALIKE = 0.01  # printed speeds that differ by less count as equal
+ALIKE = 0.01  # printed speeds that differ by less than this count as equal
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A row against another: a difference in the column's unit, or a ratio. printed: None if the paper prints no value.
+    """One row against another: a difference in the column's unit, or a ratio. printed: None if there is no print.
 
     agrees: our interval lies on the printed side of zero (of one, for ratios). no claim: printed alike, or not printed.
     """
@@ -53,9 +53,9 @@ class Answer:
     """The answer of one column. noise: standard deviation of one measurement of a row; for ratios, as a share.
 
     baseline: the value without a network, in the column's unit; below: rows that do not beat it. If there are any, the
-    verdict is `untrained`, whatever their order. tau: Kendall's tau-b between printed and ours. repeats: seeds or
-    rounds, as named in `repeated`. pairs: of all rows; if the paper names only a best row, or prints nothing of a row,
-    pairs with the base row only.
+    verdict is `untrained`, whatever the order. tau: Kendall's tau-b between printed and ours. repeats: seeds or rounds,
+    as named in `repeated`. pairs: of all rows, or only with the base row if the paper names only a best row, or prints
+    nothing for a row.
     """
 
     quantity: str
@@ -107,7 +107,7 @@ class Answer:
         return f"{found}{self._unclaimed()}."
 
     def _unclaimed(self) -> str:
-        """Describe the results of rows of which the paper prints nothing."""
+        """Describe the results of rows for which the paper prints nothing."""
         form = ".2f" if self.kind == "ratio" else "+.2f"
 
         def words(pair: Pair) -> str:
@@ -133,16 +133,16 @@ def answer(
     caveats: Sequence[str] = (),
     baseline: float | None = None,
 ) -> Answer:
-    """Compare the order of ours (row -> seed or round -> value) with the printed order (row -> value).
+    """Compare the order of our values (row -> seed or round -> value) with the printed order (row -> value).
 
-    printed: every row of the question, measured or not; None: the paper prints nothing of it, which claims nothing.
-    best: the row that the paper calls the best, if it prints no values at all; `base` is then that row.
-    caveats: reasons that make an answer impossible, whatever the figures are.
-    baseline: the value that colour and place alone give; the order of rows that do not beat it means nothing.
+    printed: every row of the question, measured or not; None if the paper prints nothing for it and so claims nothing.
+    best: the row that the paper calls the best, if it prints no values at all; `base` is then that row. caveats:
+    reasons that rule out an answer, whatever the figures are. baseline: the value from colour and place alone; the
+    order of rows that do not beat it means nothing.
 
     Confirmed: tau's interval lies above 0, more than half of the pairs agree and none disagrees (and the best row has
-    the best mean). Contradicted: the mirror image of that. Everything else is undecided, including a single seed and a
-    table with missing rows.
+    the best mean). Contradicted: the reverse of that. Everything else is undecided, including a single seed and a table
+    with missing rows.
     """
     told = {row: value if best is None else float(row == best) for row, value in printed.items()}
     claimed = {row: value for row, value in told.items() if value is not None}
@@ -174,7 +174,7 @@ def answer(
     below = 0 if baseline is None else sum(mean <= baseline for mean in means)
     if below:
         bar = f"{baseline:.1f} {unit}".rstrip()
-        reasons.append(f"{below} of {len(rows)} rows are not above {bar}, what colour and place alone give")
+        reasons.append(f"{below} of {len(rows)} rows are not above {bar}, which colour and place alone give")
     verdict: Verdict = "untrained" if below else "undecided" if reasons else _verdict(tau, pairs)
     if best is not None and verdict == "confirmed" and values.mean(axis=1).argmax() != rows.index(best):
         verdict = "undecided"
@@ -210,7 +210,7 @@ def _verdict(tau: Interval | None, pairs: Sequence[Pair]) -> Verdict:
 def kendall(printed: Floats, ours: Floats) -> Interval | None:
     """Return tau-b between printed [rows] and the means of ours [rows, repeats]; None if either does not vary.
 
-    The interval comes from a bootstrap over the repeats: all resamples if they are few, otherwise DRAWS of them.
+    The interval comes from a bootstrap over the repeats: of all resamples if they are few, otherwise of DRAWS.
     """
     n = ours.shape[1]
     found = float(_tau(printed, ours.mean(axis=1, keepdims=True))[0])
@@ -238,7 +238,7 @@ def _tau(printed: Floats, ours: Floats) -> Floats:
 
 
 def _noise(values: Floats) -> float | None:
-    """Return the noise of values [rows, repeats]: what the means of rows and of repeats leave, one figure for all rows.
+    """Return the noise of values [rows, repeats]: what the means of rows and repeats leave unexplained, over all rows.
 
     Rows with the same values are one network, measured once.
     """
@@ -251,10 +251,10 @@ def _noise(values: Floats) -> float | None:
 
 
 def _half(first: Floats, second: Floats, noise: float, rows: int) -> float:
-    """Return half the width of the interval of a difference of means of [repeats] each, for all pairs at once (Tukey).
+    """Return half the width of the interval of a difference of two means of [repeats], for all pairs at once (Tukey).
 
-    The noise is that of all rows, or that of this difference if it is larger: a row may be less steady than others. For
-    two rows, the interval is that of the paired t-test.
+    The noise is the larger of all rows' and this difference's: a row may be less steady than others. For two rows, the
+    interval is that of the paired t-test.
     """
     repeats = len(first)
     variance = max(noise**2, float((first - second).var(ddof=1)) / 2)
@@ -297,5 +297,5 @@ def points(unit: str) -> str:
 
 
 def in_words(verdict: Verdict) -> str:
-    """Return a verdict as people read it."""
+    """Return a verdict in words."""
     return UNTRAINED if verdict == "untrained" else verdict

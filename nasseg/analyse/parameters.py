@@ -1,15 +1,15 @@
 """Statistics over the networks of a study: how much each parameter matters, and how its values compare at equal cost.
 
-Only finished networks that the search chose itself count. Copies are left out, and so are published networks that ran
-beside it. A parameter belongs to a family; networks in which it is not active do not count for it.
+Only finished networks that the search chose itself count. Copies, and published networks that ran beside it, are left
+out. A parameter belongs to a family. Networks in which it is not active do not count for it.
 
 The importance of a parameter is an analysis of variance over the networks in which it is active. The objective is
 modelled as a trend in the cost, quadratic in its logarithm, plus one term for each value of the parameter. The
-parameter's share is the variance that its terms explain, less what as many random terms would, over the variance
-between networks of equal cost. Other parameters are not held equal, for then none could pay for the cost: they vary as
-the search drew them. Intervals of shares are those of the noncentral F distribution (Steiger, "Beyond the F test",
-2004); p-values are corrected for the number of parameters (Holm, 1979). A search that learns does not draw
-independently, so read both with care.
+parameter's share is the variance that its terms explain, less what as many random terms would explain, over the
+variance between networks of equal cost. Other parameters are not held equal, because then none could make up for the
+cost: they vary as the search drew them. Intervals of shares are those of the noncentral F distribution (Steiger,
+"Beyond the F test", 2004); p-values are corrected for the number of parameters (Holm, 1979). A search that learns does
+not draw independently, so read both with care.
 """
 
 import math
@@ -30,22 +30,22 @@ from nasseg.records import StudyRecord
 
 OTHER = "other"
 MOST_LEVELS = 8  # values of a parameter kept apart; beyond that, ranges of numbers, or "other"
-NEGLIGIBLE = 0.02  # shares below this count as none
+NEGLIGIBLE = 0.02  # smaller shares count as none
 LEVEL = 0.05  # 95 % intervals; a parameter matters below this p
 _SPARE = 10  # degrees of freedom needed for an estimate
-_BINS = 6  # of cost, within which distributions are compared
+_BINS = 6  # bins of cost, within which distributions are compared
 
 Verdict = Literal["matters", "hardly matters", "undecided"]
 
 
 @dataclass(frozen=True)
 class Population:
-    """The networks that a search chose and finished, one a row; the index is the trial's place in the study.
+    """The networks that a search chose and finished, one per row; the index is the trial's place in the study.
 
     `figures`: number, family, and the target and cost by name. `choices`: a column for each parameter that varies, as
     ordered categories, missing where it is not active; "family" comes first if there are several. With several
-    families, a column's name begins with the family. `target` is the objective to explain; `cost` is None if nothing
-    was counted.
+    families, a column's name begins with the family. `target` is the objective to explain; `cost` is None if no cost is
+    known.
     """
 
     figures: pd.DataFrame
@@ -77,10 +77,10 @@ class Fit:
 
     NaN if there are too few networks, or if the value determines the cost.
 
-    rest: by row, the target of each network in which the parameter is active, less that of the average network of its
+    rest: by row, the target of each network in which the parameter is active, less that of the average network of equal
     cost. levels, counts, effects, low, high [k]: by value, the target less that of the average network of equal cost.
-    best and worst are levels. `gain`: how much better the best is than the worst, with an interval that allows for the
-    choice.
+    best and worst are levels. `gain`: how much better the best is than the worst, with an interval that allows for
+    choosing them.
     """
 
     n: int
@@ -104,8 +104,8 @@ class Fit:
 def population_of(record: StudyRecord, target: str | None = None, cost: str | None = None) -> Population:
     """Return the study's own finished networks.
 
-    target: an objective; default: the first that is maximised. cost: the figure to hold equal, named as objectives and
-    limits name it; default: multiply-adds if known, else parameters, else latency.
+    target: an objective; default: the first that is maximised. cost: the figure to hold equal, by its name in
+    objectives and limits; default: multiply-adds if known, else parameters, else latency.
 
     Raises:
         UserError: no such objective.
@@ -137,8 +137,8 @@ def importance_frame(population: Population) -> pd.DataFrame:
     """Return a row for each parameter, the most important first.
 
     Columns: parameter, family, n (networks in which it is active), values, share of the differences at equal cost with
-    its interval low..high, p (corrected for the number of parameters), verdict, best, worst, and by how much the target
-    is better at the best than at the worst value: gain, gain_low, gain_high.
+    its interval low..high, p (corrected for the number of parameters), verdict, best, worst, and how much better the
+    target is at the best value than at the worst: gain, gain_low, gain_high.
     """
     fits = population.fits
     rows = []
@@ -155,7 +155,7 @@ def effects_frame(population: Population) -> pd.DataFrame:
     """Return a row for each value of each parameter.
 
     Columns: parameter, family, value, n, effect, low, high (in the target's unit). The effect is the target of networks
-    with that value less that of the average network of equal cost.
+    with that value, less that of the average network of equal cost.
     """
     parts = [
         pd.DataFrame(
@@ -178,9 +178,9 @@ def effects_frame(population: Population) -> pd.DataFrame:
 def edf_frame(population: Population, by: str) -> pd.DataFrame:
     """Return the distribution of the target at equal cost for each value of a parameter, or for each family.
 
-    Costs are cut into bins of equally many networks. Only bins in which every value occurs count, and each counts alike
-    for every value: so a value does not look better for having been drawn with larger networks (the weights of
-    Radosavovic et al., "On Network Design Spaces for Visual Recognition", 2019). If no bin is common, all networks
+    Costs are cut into bins of equally many networks. Only bins in which every value occurs count, and each counts
+    equally for every value: so a value does not look better because it was drawn with larger networks (the weights of
+    Radosavovic et al., "On Network Design Spaces for Visual Recognition", 2019). If no bin has all values, all networks
     count as drawn, and `bin` is -1.
 
     Columns: row (the trial's place), value, target, bin, weight, share (of weight at or below the target), sorted by
@@ -220,14 +220,14 @@ def _choices(params: dict[int, dict[str, Any]], families: dict[int, str]) -> pd.
                 values.setdefault(f"{family}.{key}" if several else key, {})[row] = value
     columns = {"family": _levels(pd.Series(families))} if several else {}
     found = {name: _levels(pd.Series(column, dtype=object)) for name, column in sorted(values.items())}
-    # A text that differs in most networks has no values to compare.
+    # A text that differs between most networks has no values to compare.
     told = {name: column for name, column in found.items() if (column != OTHER).mean() >= 0.5}
     columns |= {name: column for name, column in told.items() if len(column.cat.categories) > 1}
     return pd.DataFrame({name: column.reindex(list(params)) for name, column in columns.items()}, index=list(params))
 
 
 def _levels(values: pd.Series) -> pd.Series:
-    """Sort values into a few ordered categories: many numbers become ranges, rare names among many become "other"."""
+    """Sort values into a few ordered categories: many numbers become ranges, rare names among many "other"."""
     kinds = {type(value) for value in values}
     if kinds <= {int, float}:
         numbers = values.astype(float)
@@ -240,7 +240,7 @@ def _levels(values: pd.Series) -> pd.Series:
             return pd.Series(pd.Categorical([names[i] for i in part], names, ordered=True), values.index)
         return pd.Series(pd.Categorical(numbers.map(_text), [_text(v) for v in distinct], ordered=True), values.index)
     texts = values.map(_text)
-    order = sorted(texts.unique(), key=lambda text: (text != "no", text))  # no before yes
+    order = sorted(texts.unique(), key=lambda text: (text != "no", text))  # "no" before "yes"
     if len(order) > MOST_LEVELS:
         common = texts.value_counts(sort=True).sort_index().nlargest(MOST_LEVELS - 1, keep="first").index
         texts, order = texts.where(texts.isin(common), OTHER), [*sorted(set(common) - {OTHER}), OTHER]
@@ -287,7 +287,7 @@ def _fit(population: Population, name: str) -> Fit:
     kept = scale > 1e-9 * max(1.0, float(counts.max()))
     equal, df = float(y0 @ y0), int(kept.sum())
     spare = len(y) - basis.shape[1] - df
-    # If all numbers are equal, only rounding is left.
+    # If all numbers are equal, only rounding errors are left.
     if spare < _SPARE or df == 0 or equal <= 1e-18 * float(y @ y):
         return unknown_fit
     inverse = (axes[:, kept] / scale[kept]) @ axes[:, kept].T
@@ -310,7 +310,7 @@ def _fit(population: Population, name: str) -> Fit:
     if len(named) > 1:
         worst, *_, best = sorted(named, key=lambda i: known[i, 0] * (1 if population.maximise else -1))
         gain, error = told(np.eye(k)[best] - np.eye(k)[worst])
-        wide = float(stats.t.ppf(1 - LEVEL / (k * (k - 1)), spare)) * error  # the pair was chosen among all pairs
+        wide = float(stats.t.ppf(1 - LEVEL / (k * (k - 1)), spare)) * error  # this pair was chosen among all pairs
         fit |= {"best": levels[best], "worst": levels[worst], "gain": abs(gain)}
         fit |= {"gain_low": abs(gain) - wide, "gain_high": abs(gain) + wide}
     return replace(unknown_fit, effects=known[:, 0], low=known[:, 0] - width, high=known[:, 0] + width, **fit)

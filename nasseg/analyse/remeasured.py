@@ -1,4 +1,4 @@
-"""Latencies of a search beside those of the same networks timed again, in turns, in one session.
+"""Latencies of a search beside those of the same networks, timed again, in turns, in one session.
 
 The later ones are trials of a study of their own, `<name>@remeasure` (nasseg.study.finish.remeasure), one for each
 network and session. Each also keeps the search's measurement.
@@ -14,12 +14,13 @@ from nasseg.analyse.front import pareto_front
 from nasseg.analyse.trials import directions, objective_values
 from nasseg.figures import figure_in, value_of
 from nasseg.records import Latency, PublishedPoint, StudyRecord, TrialRow
+from nasseg.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PURPOSE = "remeasure"
-SEARCHED_MS = "searched_latency_ms"  # in `extra` of a trial whose latency is a later one: what the search had measured
+SEARCHED_MS = "searched_latency_ms"  # in `extra` of a trial with a later latency: what the search had measured
 
 COLUMNS = [
     "number",
@@ -46,7 +47,7 @@ def sessions(remeasured: StudyRecord) -> list[int]:
 
 
 def later_latencies(remeasured: StudyRecord) -> dict[str, Latency]:
-    """Return the latest latency of each network, by arch_id; one that is doubtful replaces none that is not."""
+    """Return the latest latency of each network, by arch_id. A doubtful one never replaces one that is not."""
     found: dict[str, Latency] = {}
     for trial in sorted(remeasured.trials, key=lambda trial: (trial.extra.get("session", 0), trial.number)):
         measurement = trial.measurement
@@ -58,9 +59,10 @@ def later_latencies(remeasured: StudyRecord) -> dict[str, Latency]:
 
 
 def with_later_latencies(searched: StudyRecord, remeasured: StudyRecord) -> StudyRecord:
-    """Return a search's record with the latencies that were taken later, where there are any.
+    """Return a search's record with its latencies replaced by later ones, if there are any.
 
-    Such a trial has the search's median in `extra` under SEARCHED_MS. A doubtful later one replaces none that is not.
+    Such a trial has the search's median in `extra` under SEARCHED_MS. A doubtful latency never replaces one that is
+    not.
     """
     later = later_latencies(remeasured)
     trials = tuple(_later(searched, t, later) if t.extra.get("arch_id") in later else t for t in searched.trials)
@@ -97,9 +99,8 @@ def remeasured_frame(remeasured: StudyRecord, session: int | None = None) -> "pd
 
     Columns: number (its trial in the search), family, published (the variant's name, or None), arch_id, old_ms (median,
     in the search), new_ms (in the session), ratio (new to old), low_ms and high_ms (the medians of the fastest and the
-    slowest round), spread (high - low in percent of new), rounds, disturbed (of those), was_on_front, on_front (with
-    the new latency, among the session's networks that keep the limits), over_limit (the limit that it breaks now, or
-    None).
+    slowest round), spread (high - low in percent of new), rounds, disturbed (rounds), was_on_front, on_front (with the
+    new latency, among the session's networks that keep the limits), over_limit (the limit that it now breaks, or None).
     """
     import pandas as pd
 
@@ -138,7 +139,7 @@ def _row(trial: TrialRow, on_front: np.bool) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of two measurements of the same networks. ratio: new to old, median and extremes.
+    """The agreement of two measurements of the same networks. ratio: new to old, median and extremes.
 
     kendall_tau: between the orders, 1 if they are equal; NaN for fewer than two networks.
     """
@@ -151,7 +152,8 @@ class Agreement:
 
     def line(self) -> str:
         order = "" if math.isnan(self.kendall_tau) else f", Kendall tau {self.kendall_tau:.2f}"
-        return f"{self.networks} networks: new to old {self.ratio:.3f} (from {self.low:.3f} to {self.high:.3f}){order}"
+        networks = counted(self.networks, "network")
+        return f"{networks}: new to old {self.ratio:.3f} (from {self.low:.3f} to {self.high:.3f}){order}"
 
 
 def agreement(frame: "pd.DataFrame") -> Agreement:

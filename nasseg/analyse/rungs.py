@@ -1,4 +1,4 @@
-"""Successive halving, rung by rung: the networks trained to each, and how well it ranks them."""
+"""Successive halving, rung by rung: the networks trained to each rung, and how well it ranks them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ from nasseg.records import StudyRecord, TrialRow
 if TYPE_CHECKING:
     import pandas as pd
 
-RANKS_BADLY = 0.5  # a rung whose tau is below this, and half a standard error more
+RANKS_BADLY = 0.5  # a rung ranks badly if tau, less half a standard error, is below this
 
 
 class Rung(NamedTuple):
     """A rung, with its networks and promotions.
 
-    reached: networks trained to it or beyond. stopped: those that wait there. seconds: of training from the rung
-    before. pairs: networks trained on to the end. tau: Kendall's tau-b of the first objective that training decides,
-    there and at the end, over these; NaN for fewer than 8 pairs and for the last rung. low, high: its 95 % interval.
-    badly: see `ranks_badly`. Copies, and published networks, which are always trained to the end, are left out.
+    reached: networks trained to it or beyond. stopped: those waiting there. seconds: of training since the rung before.
+    pairs: networks trained on to the end. tau: Kendall's tau-b, over these, between the first trained objective at the
+    rung and at the end; NaN for fewer than 8 pairs and for the last rung. low, high: its 95 % interval. badly: see
+    `ranks_badly`. Copies, and published networks, which are always trained to the end, are left out.
     """
 
     rung: int
@@ -66,7 +66,7 @@ def rungs(record: StudyRecord) -> list[Rung]:
 
 
 def ranks_badly(pairs: Sequence[tuple[float, float]]) -> bool:
-    """Return whether a rung seems to rank badly: pairs of a network's value there and at the end."""
+    """Return whether a rung seems to rank badly. pairs: each network's value at the rung and at the end."""
     if len(pairs) < ENOUGH:
         return False
     early, final = zip(*pairs, strict=True)
@@ -74,14 +74,14 @@ def ranks_badly(pairs: Sequence[tuple[float, float]]) -> bool:
 
 
 def rung_lines(record: StudyRecord) -> list[str]:
-    """Return a sentence on how well each rung ranks, as far as known; rungs that rank badly come first."""
+    """Return a sentence on how well each rung ranks, if known. Rungs that rank badly come first."""
     lines = []
     straight = {trial.rung for trial in record.trials if trial.extra.get("straight") == trial.rung}
-    hedge = "newcomers are trained to the end whatever it says" if straight else "give halving a share `straight`"
+    hedge = "new networks are trained to the end whatever it says" if straight else "give halving a share `straight`"
     known = [row for row in rungs(record) if row.pairs >= ENOUGH]
     for row in sorted(known, key=lambda row: row.high):
         found = (
-            f"rung {row.rung} (step {row.steps}) ranks networks as their ends do with Kendall's tau "
+            f"rung {row.rung} (step {row.steps}) agrees with the final ranking with Kendall's tau "
             f"{row.tau:.2f} ({row.low:.2f} to {row.high:.2f}, {row.pairs} networks)"
         )
         lines.append(f"{found}: it ranks badly; {hedge}" if row.badly else found)
@@ -89,7 +89,7 @@ def rung_lines(record: StudyRecord) -> list[str]:
 
 
 def _pairs(record: StudyRecord, numbers: Mapping[int, TrialRow]) -> dict[int, list[tuple[float, float]]]:
-    """Return, by rung, the early and the final value of each network that was trained through it to the end."""
+    """Return, by rung, the early and final value of each network that was trained through it to the end."""
     names = [o.name for o in record.objectives if figure_in(record, o.name).phase == "trained"]
     found: dict[int, list[tuple[float, float]]] = {}
     for trial in record.trials:

@@ -1,4 +1,4 @@
-"""Several studies side by side: their common objectives, and the differences of protocol that forbid a comparison."""
+"""Several studies side by side: their common objectives, and differences of protocol that rule out a comparison."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,16 +16,16 @@ from nasseg.figures import Part
 from nasseg.records import Objective, StudyRecord
 
 PARTS: dict[Part, str] = {"accuracy": "mIoU", "latency": "latency", "cost": "multiply-adds and other costs"}
-# Fields that may vary between runs of one protocol.
+# Fields that may differ between runs of one protocol.
 _HARMLESS = {("accuracy", "seed"), ("accuracy", "recipe")}  # the recipe's hash identifies it
-_MACHINE = ("cpu", "gpu", "cores", "torch")  # a latency depends on these
+_MACHINE = ("cpu", "gpu", "cores", "torch")  # latencies depend on these
 
 
 @dataclass(frozen=True)
 class Difference:
     """A field of a protocol that differs between studies.
 
-    values: for each study, all values of its finished networks.
+    values: for each study, all values that its finished networks have.
     """
 
     part: Part
@@ -46,14 +46,16 @@ def common_objectives(records: Sequence[StudyRecord]) -> tuple[Objective, ...]:
     shared = [o for o in records[0].objectives if all(o in record.objectives for record in records)]
     if not shared:
         names = "; ".join(f"{r.name}: {', '.join(o.name for o in r.objectives)}" for r in records)
-        raise UserError(f"these studies share no objective, so nothing compares ({names}); report each of them alone")
+        raise UserError(
+            f"these studies share no objective, so they cannot be compared ({names}); report each of them alone"
+        )
     return tuple(shared)
 
 
 def protocol_differences(records: Sequence[StudyRecord]) -> list[Difference]:
-    """Return the fields of protocols, and for latencies of machines, that differ between finished networks.
+    """Return the fields of protocols, and of machines for latencies, that differ between finished networks.
 
-    A part that a study has not measured is left out for that study.
+    Parts that a study has not measured are left out for it.
     """
     found = []
     for part in PARTS:
@@ -66,7 +68,7 @@ def protocol_differences(records: Sequence[StudyRecord]) -> list[Difference]:
 
 
 def joint_front(records: Sequence[StudyRecord]) -> list[list[int]]:
-    """Return, for each study, the trials that no network of any study dominates, in the objectives that all share."""
+    """Return, for each study, the trials that no network of any study dominates in the common objectives."""
     shared = common_objectives(records)
     parts = [replace(record, objectives=shared) for record in records]
     values = []
@@ -83,9 +85,9 @@ def joint_front(records: Sequence[StudyRecord]) -> list[list[int]]:
 
 
 def shared_networks(records: Sequence[StudyRecord]) -> pd.DataFrame:
-    """Return how alike each pair of studies ranks the networks that both have.
+    """Return how similarly each pair of studies ranks the networks that both have.
 
-    Columns: first, second (places in records), figure (an objective of all), networks, tau (Kendall's, 1: the same
+    Columns: first, second (places in records), figure (a common objective), networks, tau (Kendall's, 1: the same
     order; NaN for fewer than three networks).
     """
     rows: list[tuple[int, int, str, int, float]] = []

@@ -1,4 +1,4 @@
-"""Finished trials as tables: one row a trial, the front, and the outcomes of all the others."""
+"""Finished trials as tables: one row per trial, the front, and the outcomes of all others."""
 
 import json
 import math
@@ -24,7 +24,7 @@ def outcome(trial: TrialRow) -> Outcome:
     """Return the outcome of a trial.
 
     finished: measured to the end. stopped: trained to a rung below the last, and compared there. reused: copied from
-    one of these. rejected: it broke a limit, nearly always before training. failed: an error.
+    one of these. rejected: it broke a limit, nearly always before training. failed: it ended with an error.
     """
     if trial.reused_from is not None and trial.state in ("COMPLETE", "PRUNED"):
         return "reused"
@@ -49,7 +49,7 @@ def networks_trained(record: StudyRecord) -> int:
 
 
 def reason_of(trial: TrialRow) -> str:
-    """Return the first line of a trial's reason; reasons are counted by it."""
+    """Return the first line of a trial's reason, by which reasons are counted."""
     return (trial.reason or "no reason recorded").strip().partition("\n")[0]
 
 
@@ -69,17 +69,17 @@ def directions(record: StudyRecord) -> list[str]:
 
 
 def objective_values(record: StudyRecord, trials: Sequence[TrialRow] | None = None) -> Floats:
-    """Return the objective values [n, m] of the trials (default: all); NaN where there is none."""
+    """Return the objective values [n, m] of the trials (default: all); NaN for missing ones."""
     chosen = record.trials if trials is None else trials
     rows = [[trial.values.get(objective.name, math.nan) for objective in record.objectives] for trial in chosen]
     return np.array(rows, dtype=np.float64).reshape(len(chosen), len(record.objectives))
 
 
 def broken_limit(limits: Limits, trial: TrialRow | PublishedPoint) -> Breach | None:
-    """Return the first limit of the study that a trial or a published network breaks; None if it keeps all.
+    """Return the study's first limit that a trial or a published network breaks; None if it keeps all.
 
-    Published networks run beside a search whatever its limits are, and limits may change after a trial. A latency taken
-    beside other work breaks a limit if it cannot be less.
+    Published networks run beside a search whatever its limits are, and limits may change after a trial. A latency timed
+    beside other work breaks a limit only if the lowest possible value does.
     """
     if isinstance(trial, PublishedPoint):
         return next(breaches(limits, trial.figures, {}), None)
@@ -88,13 +88,13 @@ def broken_limit(limits: Limits, trial: TrialRow | PublishedPoint) -> Breach | N
 
 
 def is_disturbed(trial: TrialRow) -> bool:
-    """Return whether other work ran while a trial's latency was taken, so that the figure is doubtful."""
+    """Return whether other work ran while a trial was timed, so that its latency is doubtful."""
     return bool(trial.measurement and trial.measurement.latency and trial.measurement.latency.disturbed)
 
 
 @dataclass(frozen=True)
 class Doubts:
-    """Counts of networks that have a latency, and of those whose latency was taken beside other work.
+    """Counts of networks with a latency, and of those timed beside other work.
 
     reference: the reference network was timed beside other work, too.
     """
@@ -105,21 +105,21 @@ class Doubts:
 
     @property
     def most(self) -> bool:
-        """True where most are doubtful, of enough to say so."""
+        """True if most are doubtful, and there are enough to say so."""
         return self.timed >= MIN_TIMED and 2 * self.disturbed > self.timed
 
     def line(self, study: str) -> str:
-        """Say so, and what to do; empty where none is doubtful."""
+        """Return the doubts and what to do about them; empty if no latency is doubtful."""
         scale = (
-            "the reference network was timed beside other work when the study began: its latencies compare with each "
-            "other, and may all be too high"
+            "the reference network was timed beside other work when the study began: its latencies are comparable with "
+            "each other, but may all be too high"
         )
         if not self.disturbed:
             return scale if self.reference else ""
         which = "most latencies" if self.most else "some latencies"
         return (
-            f"{which} were taken beside other work, {self.disturbed} of {self.timed}, and are doubtful: end what else "
-            f"runs on this machine, then `nasseg search {study} --remeasure` times the front again"
+            f"{which} were timed beside other work, {self.disturbed} of {self.timed}, and are doubtful: end other "
+            f"work on this machine, then run `nasseg search {study} --remeasure` to time the front again"
             + (f"; {scale}" if self.reference else "")
         )
 
@@ -128,7 +128,7 @@ MIN_TIMED = 4
 
 
 def doubts_of(record: StudyRecord) -> Doubts:
-    """Count the networks of a study whose latency is doubtful."""
+    """Count a study's networks with a doubtful latency."""
     found = {t.measurement.arch_id: is_disturbed(t) for t in record.trials if t.measurement and t.measurement.latency}
     reference = record.extra.get("latency_reference", {}).get("disturbed", False)
     return Doubts(len(found), sum(found.values()), reference)
@@ -159,7 +159,7 @@ def on_front(record: StudyRecord) -> Mask:
 
 
 def may_be_on_front(record: StudyRecord) -> Mask:
-    """Return which of all trials are on the front, or may be: at the least that a doubtful latency can be: [n]."""
+    """Return a mask [n] of trials on the front, or on it at the lowest possible value of a doubtful latency."""
     values = contending_values(record)
     for column, objective in enumerate(record.objectives):
         for row, trial in enumerate(record.trials):
@@ -171,7 +171,7 @@ def may_be_on_front(record: StudyRecord) -> Mask:
 
 @dataclass(frozen=True)
 class FrontShare:
-    """A front's size, and its hypervolume as a share 0..1 of a box; None where nothing counts yet."""
+    """A front's size, and its hypervolume as a share 0..1 of a box; None if no network counts yet."""
 
     members: int
     share: float
@@ -179,10 +179,10 @@ class FrontShare:
 
 
 def share_of(values: Floats, sides: Sequence[str], box: Box | None = None) -> FrontShare:
-    """Return the front of values [n, m], of the networks that count, and its hypervolume.
+    """Return the front of values [n, m] of the networks that count, and its hypervolume.
 
-    The default box is the one that these values span (`reference_box`). It grows with them, so a share can fall while
-    the front improves; over a fixed box it only rises. Searches, `nasseg status` and reports all use this function.
+    The default box is the one these values span (`reference_box`). It grows with them, so the share can fall while the
+    front improves; over a fixed box it only rises. Searches, `nasseg status` and reports all use this function.
     """
     if not np.isfinite(values).all(axis=1).any():
         return FrontShare(0, 0.0, box)
@@ -197,9 +197,9 @@ def front_share(record: StudyRecord) -> FrontShare:
 
 
 def trial_figures(trial: TrialRow) -> dict[str, float]:
-    """Return every known figure of a trial, by the names that objectives and limits use; objective values first."""
+    """Return every known figure of a trial by its name in objectives and limits, objective values first."""
     known = vars(trial).get("_figures")
-    if known is None:  # a report asks for the same some fifteen times
+    if known is None:  # a report asks for the same figures about fifteen times
         values = {name: value for name, value in trial.values.items() if math.isfinite(value)}
         known = vars(trial)["_figures"] = (all_figures(trial.measurement) if trial.measurement else {}) | values
     return dict(known)
@@ -209,9 +209,9 @@ def trials_frame(record: StudyRecord) -> "pd.DataFrame":
     """Return a row for each trial, in the order of the study.
 
     Columns: number, family, state, the objectives, then macs, params, latency_ms (median) and miou unless they are
-    objectives, on_front, over_limit (the first limit that a finished network breaks), disturbed (its latency was
-    taken beside other work), reason, reused_from, rung, seed, arch_id, arch (its fields as JSON); training, where a
-    space sets fields of the recipe (those that it set, as drawn, as JSON).
+    objectives, on_front, over_limit (the first limit that a finished network breaks), disturbed (its latency was timed
+    beside other work), reason, reused_from, rung, seed, arch_id, arch (its fields as JSON); training, if a space sets
+    fields of the recipe (their sampled values, as JSON).
     """
     return _frame(record, zip(record.trials, on_front(record).tolist(), strict=True))
 
@@ -228,7 +228,7 @@ def _frame(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> "pd.
 
 
 def shown_figures(record: StudyRecord) -> list[str]:
-    """Return the figures that every row of a trial has: the objectives, then the usual ones."""
+    """Return the figures in every trial's row: the objectives, then the usual ones."""
     names = [objective.name for objective in record.objectives]
     return names + [name for name in USUAL if name not in names]
 
@@ -252,7 +252,7 @@ def _rows(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> list[
 
 
 def front_rows(record: StudyRecord) -> list[dict[str, Any]]:
-    """Return the rows of `front_frame` without pandas, which takes long to import; what is not known is None."""
+    """Return the rows of `front_frame` without pandas, which is slow to import; unknown values are None."""
     members = [(trial, True) for trial, on in zip(record.trials, on_front(record).tolist(), strict=True) if on]
     first = record.objectives[0]
     return sorted(_rows(record, members), key=lambda row: row[first.name], reverse=first.direction == "maximize")
@@ -271,7 +271,7 @@ _QUANTILE_ERROR = {"latency_ms": 1.253, "latency_p90_ms": 1.709, "latency_p99_ms
 
 
 def seeds_frame(record: StudyRecord) -> "pd.DataFrame":
-    """Return a row for each network finished with several seeds under otherwise equal protocols: its mIoU's spread.
+    """Return a row with the spread of mIoU for each network finished with several seeds, all else equal.
 
     Columns: arch_id, family, numbers (its trials), seeds, mean, sd, low, high (percent).
     """
@@ -294,7 +294,7 @@ def seeds_frame(record: StudyRecord) -> "pd.DataFrame":
 
 
 def seed_spread(record: StudyRecord) -> float | None:
-    """Return the standard deviation of mIoU over seeds, pooled over networks with several; None if none has several."""
+    """Return the standard deviation of mIoU over seeds, pooled over networks with several; None without any."""
     frame = seeds_frame(record)
     if frame.empty:
         return None
@@ -303,9 +303,9 @@ def seed_spread(record: StudyRecord) -> float | None:
 
 
 def standard_errors(record: StudyRecord) -> Floats:
-    """Return the standard errors [n, m] of the objective values, if known; 0 for exact values and those taken once.
+    """Return the standard errors [n, m] of objective values, if known; 0 if exact, or measured once.
 
-    Latencies: from the replicates of their one run. mIoU: the pooled spread over seeds. Costs are exact.
+    Latencies: from the replicates of one run. mIoU: the pooled spread over seeds. Costs are exact.
     """
     errors = np.zeros((len(record.trials), len(record.objectives)))
     seeds = seed_spread(record)
@@ -322,9 +322,9 @@ def standard_errors(record: StudyRecord) -> Floats:
 
 
 def noise_known(record: StudyRecord) -> bool:
-    """Return whether the study knows by how much each objective varies when it is measured again.
+    """Return whether the study knows how much each objective varies when measured again.
 
-    Costs do not vary, and a latency has its runs. Trained figures need a second seed of some network, and of those only
+    Costs do not vary, and a latency has its runs. Trained figures need a second seed of some network; of them, only
     mIoU's spread over seeds is known.
     """
     trained = [o.name for o in record.objectives if figure_in(record, o.name).phase == "trained"]
@@ -332,7 +332,7 @@ def noise_known(record: StudyRecord) -> bool:
 
 
 def seeds_apart(record: StudyRecord) -> float | None:
-    """Return the most by which two seeds of one network differ in mIoU 19 times in 20, in points; None if not known."""
+    """Return the mIoU points by which two seeds of a network differ at most, 19 times in 20; None if not known."""
     spread = seed_spread(record)
     return None if spread is None else 1.96 * math.sqrt(2) * spread
 
@@ -340,7 +340,7 @@ def seeds_apart(record: StudyRecord) -> float | None:
 def front_probabilities(record: StudyRecord) -> Floats | None:
     """Return how often each trial would be on the front if all were measured again: [n], 0..1.
 
-    None if the noise of an objective is not known: one seed gives no probability.
+    None if an objective's noise is not known: one seed gives no probability.
     """
     if not noise_known(record):
         return None
@@ -349,9 +349,9 @@ def front_probabilities(record: StudyRecord) -> Floats | None:
 
 @dataclass(frozen=True)
 class Choice:
-    """The best network within a budget, by trial number and value; the next best other one; the best published one.
+    """The best network within a budget, by trial number and value; the next best one; the best published one.
 
-    published_over: the limit, or the budget, that the published one breaks; such a one is named only if no other is.
+    published_over: the limit or budget that the published one breaks; it is named only if no other keeps all.
     """
 
     number: int
@@ -366,12 +366,12 @@ class Choice:
 def best_within(record: StudyRecord, figure: str, budget: float, gain: str) -> Choice | None:
     """Return the network with the best `gain` (an objective) among those that count, with `figure` at most `budget`.
 
-    Among equals, the one that spends less of the figure. The runner-up is another architecture. A published network
-    that ran beside the search is compared as published. None if no network fits.
+    Among equals, it is the one that spends less of the figure. The runner-up is another architecture. A published
+    network that ran beside the search is compared as a published one. None if no network fits.
     """
     sign = {o.name: -1.0 if o.direction == "maximize" else 1.0 for o in record.objectives}[gain]
 
-    def spent(known: Mapping[str, float]) -> float:  # infinite where one of the two is not known
+    def spent(known: Mapping[str, float]) -> float:  # infinite if either is not known
         return known.get(figure, math.inf) if math.isfinite(known.get(gain, math.nan)) else math.inf
 
     counted = [(trial_figures(t), t) for t, counts in zip(record.trials, contenders(record), strict=True) if counts]

@@ -1,4 +1,4 @@
-"""The command line: verbs only. Everything it does can be called from Python."""
+"""The command line: arguments and output only. Everything it does can be called from Python."""
 
 import sys
 
@@ -20,7 +20,7 @@ from nasseg.redaction import shown
 
 
 def main() -> None:
-    """Run the command line: user errors are one line and exit code 2."""
+    """Run the command line. A user error prints one line and exits with code 2."""
     try:
         app()
     except UserError as error:

@@ -1,4 +1,4 @@
-"""The verbs of data on disk: check them, and start with a class table and a study for them."""
+"""Commands for data on disk: check them, or write a class table and a study for them."""
 
 import sys
 from pathlib import Path
@@ -19,12 +19,14 @@ def check(
     layout: Annotated[
         str | None, typer.Option(help="Layout of the data set. Default: recognised from the folder.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Open at most so many images of each split.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet with overlays into this PNG.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="Images of each split on the sheet.")] = 6,
+    limit: Annotated[int | None, typer.Option(min=1, help="Open at most this many images of each split.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="PNG file for a contact sheet of images with their labels.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images from each split on the sheet.")] = 6,
     as_json: JsonOption = False,
 ) -> None:
-    """Report what data hold (counts, sizes, classes) and what is wrong with them. Exit code 1 for faults."""
+    """Check data: print counts, sizes, classes and faults. Exits with code 1 if there are faults."""
     from nasseg.data.check.check_data import check_data
     from nasseg.data.check.contact_sheet import contact_sheet, write_sheet
 
@@ -51,19 +53,19 @@ def check(
 @app.command()
 def init(
     data: Annotated[Path, typer.Option(help="Folder of images and labels.")],
-    name: Annotated[str | None, typer.Option(help="Name of the data set. Default: the folder's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the data set. Default: the folder's name.")] = None,
     latency: Annotated[
         str | None,
-        typer.Option(help="Limit on the time of an image on this machine, such as 12ms. Default: ask, or none."),
+        typer.Option(help="Latency limit of one image on this machine, such as 12ms. Default: ask, or none."),
     ] = None,
-    hours: Annotated[float | None, typer.Option(min=0.01, help="Hours that the search may take. Default: 2.")] = None,
+    hours: Annotated[float | None, typer.Option(min=0.01, help="Hours to search. Default: 2.")] = None,
 ) -> None:
-    """Look at a folder, and write a class table and a study that fits this machine. Overwrites nothing."""
+    """Write a class table and a study for a folder of images, sized for this machine. Overwrites nothing."""
     from nasseg.data.init.begin import begin
     from nasseg.data.init.study import Wishes, read_latency
 
     if latency is None and sys.stdin.isatty():
-        latency = typer.prompt("Limit on the time of an image on this machine, such as 12ms (empty: none)", default="")
+        latency = typer.prompt("Latency limit of one image on this machine, such as 12ms (empty: none)", default="")
     wishes = Wishes(read_latency(latency) if latency else None, hours)
     begun = begin(data, name=name, wishes=wishes, on_line=lambda line: out.print(line, highlight=False))
     for path in filter(None, [begun.table, begun.study, *begun.lists]):

@@ -1,4 +1,4 @@
-"""The verbs of deployment: export a network, and segment pictures."""
+"""Commands for deployment: export a network, and segment pictures."""
 
 from pathlib import Path
 from statistics import median
@@ -30,22 +30,22 @@ def export(
         Path, typer.Option("-o", "--output", help="File: NAME.onnx, .pt2 or .pt. Its card is NAME.card.json.")
     ],
     file_format: Annotated[
-        str | None, typer.Option("--format", help="Format: onnx, pt2 or state_dict. Default: by the suffix.")
+        str | None, typer.Option("--format", help="Format: onnx, pt2 or state_dict. Default: from the file's suffix.")
     ] = None,
     argmax: Annotated[bool, typer.Option("--argmax", help="Return classes (uint8) instead of logits.")] = False,
     settings: SetOption = None,
     input_size: InputOption = None,
     classes: ClassesOption = None,
-    batch: Annotated[int, typer.Option(min=0, help="Images in a batch; 0: any number (onnx).")] = 1,
+    batch: Annotated[int, typer.Option(min=0, help="Images in a batch. 0 allows any number (onnx only).")] = 1,
     data: Annotated[str | None, typer.Option(help="Data set whose class names and colours go into the card.")] = None,
-    opset: Annotated[int | None, typer.Option(min=18, help="Of ONNX. Default: torch's choice.")] = None,
-    half: Annotated[bool, typer.Option("--half", help="The file computes in float16, on float32 images.")] = False,
+    opset: Annotated[int | None, typer.Option(min=18, help="ONNX opset. Default: torch's choice.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Compute in float16. Images stay float32.")] = False,
     init: InitOption = None,
     init_map: InitMapOption = None,
     storage: StorageOption = None,
     trust_code: TrustOption = False,
 ) -> None:
-    """Write a network to a file, with its weights if it is trained, and a card beside it. Checks it against PyTorch."""
+    """Export a network and its weights to a file, with a card beside it, and check the file against PyTorch."""
     from nasseg.network.export import export_address
 
     done = export_address(
@@ -71,7 +71,8 @@ def export(
 @app.command()
 def predict(
     network: Annotated[
-        str, typer.Argument(help="A file of `nasseg export`, or what was trained: a run, STUDY#TRIAL, TABLE#ROW.")
+        str,
+        typer.Argument(help="Network: a file written by `nasseg export`, or trained: a run, STUDY#TRIAL, TABLE#ROW."),
     ],
     images: Annotated[list[Path], typer.Argument(help="Pictures, folders of pictures, and videos.")],
     folder: Annotated[Path, typer.Option("-o", "--output", help="Folder for NAME.png (labels) and NAME.overlay.png.")],

@@ -1,4 +1,4 @@
-"""The verb of latency: time networks against each other."""
+"""The command `latency`: time networks against each other."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -22,11 +22,13 @@ from nasseg.cli.shared import (
 
 @app.command()
 def latency(
-    archs: Annotated[list[str], typer.Argument(help="Networks: variants, families, YAML files, or what was trained.")],
-    against: Annotated[str | None, typer.Option(help="Base network of the ratios. Default: the first.")] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Rounds. Each times every network once, in turns.")] = 5,
+    archs: Annotated[list[str], typer.Argument(help="Networks: variants, families, YAML files, or trained networks.")],
+    against: Annotated[
+        str | None, typer.Option(help="Network that ratios are relative to. Default: the first.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Rounds. Each round times every network once.")] = 5,
     protocol: Annotated[
-        str | None, typer.Option(help="Protocol of a paper: bisenetv2, stdc, eseg, regseg or dabnet.")
+        str | None, typer.Option(help="A paper's protocol: bisenetv2, stdc, eseg, regseg or dabnet.")
     ] = None,
     input_size: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""The verb of replay: compare samplers and halving on a table of networks that are all trained."""
+"""The command `replay`: compare samplers and halving on a table of networks that are all trained."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,11 @@ from nasseg.errors import UserError, unknown
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEDULERS = ("none", "halving", "hedged")  # hedged: half of the compute goes to the end whatever rungs say
+SCHEDULERS = (
+    "none",
+    "halving",
+    "hedged",
+)  # hedged: half of the compute trains networks to the end, whatever the rungs say
 
 
 @app.command()
@@ -23,13 +27,13 @@ def replay(
     ],
     sampler: Annotated[
         list[str] | None,
-        typer.Option(help="Sampler: random, tpe, ehvi, gp or NAME:OPTION=VALUE. Default: the first 3."),
+        typer.Option(help="Sampler: random, tpe, ehvi, gp or NAME:OPTION=VALUE. Default: the first three."),
     ] = None,
     scheduler: Annotated[
         list[str] | None, typer.Option(help="Scheduler: none, halving or hedged. Default: all.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Searches for each policy.")] = 20,
-    objectives: Annotated[str, typer.Option(help="Figures of the table to search for.")] = "miou,macs",
+    objectives: Annotated[str, typer.Option(help="Figures of the table to optimise.")] = "miou,macs",
     budget: Annotated[
         float | None, typer.Option(help="Budget in full trainings. Default: a quarter of the networks.")
     ] = None,
@@ -37,17 +41,19 @@ def replay(
     rungs: Annotated[
         str, typer.Option(help="Rungs: steps of the table, such as 30,90. Default: all below --steps.")
     ] = "",
-    factor: Annotated[int, typer.Option(min=2, help="One network in so many is promoted from a rung.")] = 3,
+    factor: Annotated[int, typer.Option(min=2, help="Promote one network in this many from each rung.")] = 3,
     workers: Annotated[int, typer.Option(min=1, help="Simulated workers.")] = 4,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that search in parallel.")] = 1,
     space: Annotated[str | None, typer.Option(help="Space of the tables. Default: the YAML file beside each.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", help="File of the curves. Default: TABLE.html.")] = None,
-    of_study: Annotated[str | None, typer.Option("--from", help="Study whose table to write first.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="File for the curves. Default: TABLE.html.")] = None,
+    of_study: Annotated[
+        str | None, typer.Option("--from", help="Study to write the table from, before searching it.")
+    ] = None,
     storage: StorageOption = None,
 ) -> None:
     """Search tables of trained networks, and plot hypervolume against compute for each sampler and scheduler.
 
-    Of several tables the default policy's reach is shown on each, worst first.
+    With several tables, it prints how far the default policy gets on each, worst first.
     """
     one_thread_for_samplers()
 
@@ -58,7 +64,7 @@ def replay(
     from nasseg.study.store.read_study import read_study
 
     if len(tables) > 1 and (output or of_study):
-        raise UserError("-o and --from are of one table; name one")
+        raise UserError("-o and --from apply to one table: name only one")
     if of_study:
         out.print(f"table: {write_table(read_study(of_study, storage_of(storage)), tables[0])}")
     schedulers = scheduler or list(SCHEDULERS)
@@ -114,4 +120,4 @@ def _steps(given: str) -> tuple[int, ...] | None:
     try:
         return tuple(map(int, given.split(","))) if given else None
     except ValueError:
-        raise UserError(f"--rungs: {given!r} must be steps with commas between them, such as 30,90") from None
+        raise UserError(f"--rungs takes steps separated by commas, such as 30,90, got {given!r}") from None

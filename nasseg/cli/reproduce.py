@@ -1,4 +1,4 @@
-"""The verb of the papers' tables: print them beside ours."""
+"""The command `reproduce`: print the papers' tables beside ours."""
 
 import os
 import sys
@@ -41,12 +41,12 @@ def reproduce(
     table: Annotated[str | None, typer.Argument(help="Table by name or path, or all. Default: list them.")] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="Format: text, markdown, latex, csv, json or html. Default: by -o, or text."),
+        typer.Option("--format", help="Format: text, markdown, latex, csv, json or html. Default: from -o, or text."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", help="File to write. Default for html: reports/tables.html.")
     ] = None,
-    latency: Annotated[bool, typer.Option("--latency", help="Time the rows, in turns, unless that is done.")] = False,
+    latency: Annotated[bool, typer.Option("--latency", help="Time the rows that are not timed yet, in turns.")] = False,
     data: Annotated[
         str | None, typer.Option(help="Train the rows on this data: a folder, a data set by name, or scenes.")
     ] = None,
@@ -60,7 +60,7 @@ def reproduce(
         list[str] | None,
         typer.Option(
             metavar="NAME=DATA",
-            help="Data that rows need besides: to pre-train on, or by `nasseg label`. Repeatable.",
+            help="Other data that rows need: to pre-train on, or labelled by `nasseg label`. Repeatable.",
         ),
     ] = None,
     splits: SplitsOption = None,
@@ -70,7 +70,7 @@ def reproduce(
     ] = None,
     device: Annotated[str, typer.Option(help="Device: cpu, cuda or cuda:N.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads. With 1, runs repeat exactly.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate the hours it would take.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate the hours this would take.")] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -84,7 +84,7 @@ def reproduce(
 
     if table is None:
         if latency or data or dry_run or form or output:
-            raise UserError("which table? give a name, or all; without options they are listed")
+            raise UserError("no table named: give a name, or all; `nasseg reproduce` without options lists them")
         _list(as_json)
         return
     form = "json" if as_json else form or _FORMS.get(output.suffix if output else "", "text")
@@ -93,7 +93,7 @@ def reproduce(
     given |= {"--splits": splits, "--extra": extra}
     options = {**({"size": list(seen)} if (seen := parse_size(size)) else {}), **splits_of(splits)}
     if data is None and (asked := [option for option, value in given.items() if value]):
-        raise UserError(f"{', '.join(asked)} need a training: name its data, as in --data scenes")
+        raise UserError(f"{', '.join(asked)} apply to training only: add data to train on, such as --data scenes")
     loaded = [load_table(name) for name in (tables() if table == "all" else [table])]
     training = None
     if data:
@@ -126,7 +126,9 @@ def _list(as_json: bool) -> None:
         waits = "; ".join(f"{', '.join(columns)}: needs {what}" for what, columns in labels.items())
         shown.add_row(summary.name, summary.question, str(summary.rows), ", ".join(summary.runs), waits)
     out.print(shown)
-    out.print("for columns that wait for data: --data PATH or scenes; for a GPU: --latency times on this CPU too")
+    out.print(
+        "to fill columns that need data: --data PATH or --data scenes; that need a GPU: --latency, on this CPU too"
+    )
 
 
 def _training(
@@ -155,13 +157,13 @@ def _training(
 def _measure(
     loaded: Sequence[Any], training: "Training | None", device: str | None, storage: str | None
 ) -> tuple[dict[str, Any], bool]:
-    """Time and train; return each table's study of this accuracy protocol, and whether it was interrupted."""
+    """Time and train. Return each table's study under this accuracy protocol, and whether it was interrupted."""
     from nasseg.tables.reproduce import time_tables, train_tables
 
     options: dict[str, Any] = {"storage": storage, "command": this_command()}
     if device is None and training is None:
         return {}, False
-    out.stderr = True  # only the result goes to standard output
+    out.stderr = True  # standard output gets the result only
     with Ticker() as ticker:
         if device is not None:
             time_tables(loaded, device, tell=ticker.say, **options)
@@ -172,7 +174,7 @@ def _measure(
 
 
 def _check_output(form: str, output: Path | None) -> None:
-    """Check the output before hours of measuring, not after."""
+    """Check the output now, not after hours of measuring."""
     from nasseg.analyse.paper_formats import FORMATS
 
     if form not in (*FORMATS, "html"):

@@ -1,4 +1,4 @@
-"""The verbs of studies: search, and read the results."""
+"""Commands for studies: search, and read the results."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def search(
     study: Annotated[str, typer.Argument(help="Study by name or path.")],
     trials: Annotated[int | None, typer.Option(min=1, help="Trained trials in total. Default: the study's.")] = None,
     hours: Annotated[
-        float | None, typer.Option(min=0.001, help="Start nothing new after so many hours of searching.")
+        float | None, typer.Option(min=0.001, help="Start no trial after this many hours of searching.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: the study's.")
@@ -58,13 +58,13 @@ def search(
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Show the candidates it would draw and the time it would take; store nothing."),
+        typer.Option("--dry-run", help="Show candidates it would draw and the time it would take. Stores nothing."),
     ] = False,
     remeasure: Annotated[
         bool | None,
         typer.Option(
             "--remeasure/--no-remeasure",
-            help="Only time the front again, in turns; or not at the end either. Both latencies are kept.",
+            help="Only time the front again, keeping both latencies. --no-remeasure skips this at the end of a search.",
         ),
     ] = None,
     trust_code: TrustOption = False,
@@ -91,7 +91,7 @@ def search(
         return
     from nasseg.analyse.trials import doubts_of
     from nasseg.study.predictions import with_examples
-    from nasseg.study.search.run_study import run_study  # slow to import: the first line does not wait for it
+    from nasseg.study.search.run_study import run_study  # slow to import: print the first line before
     from nasseg.study.store.storage import runs_folder
 
     with Ticker() as ticker:
@@ -117,18 +117,18 @@ def search(
     print_front(ended.record, {})
     if line := doubts_of(ended.record).line(loaded.name):
         out.print(line)
-    from nasseg.report import write_report  # slow to import: a mistyped command must not wait for it
+    from nasseg.report import write_report  # slow to import: a mistyped command should fail at once
 
     path = write_report(with_examples(ended.record), report_path or runs_folder(loaded.name) / "report.html")
     out.print(f"report: {path}")
     for line in next_steps(ended.record):
         out.print(line)
     if ended.fault:
-        raise UserError(f"{ended.fault}; all measurements are kept: mend this and run the same command again")
+        raise UserError(f"{ended.fault}; all measurements are kept: fix this and run the same command again")
     if ended.interrupted:
         raise typer.Exit(130)
     if not any(trial.state == "COMPLETE" for trial in ended.record.trials):
-        out.print("no network was finished: `nasseg status` says why")
+        out.print("no network was trained to the end: `nasseg status` says why")
         raise typer.Exit(1)
 
 
@@ -141,7 +141,7 @@ def status(
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is done, running, rejected or failed in a study, and why. Reads only the storage."""
+    """Show what is done, running, rejected or failed in a study, and why. Only reads."""
     from nasseg.analyse.compute_spent import compute_of, since
     from nasseg.analyse.rungs import rung_lines, rungs_frame
     from nasseg.analyse.trials import doubts_of, front_share, progress, reasons
@@ -197,7 +197,7 @@ def report(
     studies: Annotated[list[str], typer.Argument(help="Studies by name or path. Several are compared.")],
     output: Annotated[Path | None, typer.Option("-o", help="File to write. Default: runs/STUDY/report.html.")] = None,
     shared: Annotated[
-        bool, typer.Option("--shared", help="For a folder of reports: share one plotting library, and write an index.")
+        bool, typer.Option("--shared", help="For a folder of reports: share one plotting library and write an index.")
     ] = False,
     since_date: Annotated[
         str | None, typer.Option("--since", metavar="DATE", help="Open with the changes since this date.")
@@ -255,9 +255,7 @@ def _spent(compute: "Compute") -> str:
 
 
 def _print_preview(found: "Preview") -> None:
-    table = Table(
-        "family", "macs", "params", "latency_ms", "verdict", title="some of the candidates that it would draw"
-    )
+    table = Table("family", "macs", "params", "latency_ms", "verdict", title="some candidates that it would draw")
     for sample in [*found.timed, *(s for s in found.samples if s.verdict)][:10]:
         cost = sample.measurement.cost if sample.measurement else None
         latency = sample.measurement.latency if sample.measurement else None

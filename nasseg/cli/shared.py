@@ -1,8 +1,9 @@
-"""The common parts of the verbs: their order in the help, output, options, and the parsing of arguments."""
+"""Parts that commands share: their order in the help, output, options, and the parsing of arguments."""
 
 import json
 import math
 import os
+import select
 import sys
 import time
 from pathlib import Path
@@ -17,8 +18,9 @@ from typer.core import TyperGroup
 from nasseg.errors import UserError
 from nasseg.files import parse_value
 from nasseg.redaction import command_line, redact_all, shown
+from nasseg.version import __version__
 
-# The commands in the order of the work, as the help shows them.
+# The commands in the order of use, as the help shows them.
 PANELS = {
     "Your data": ("init", "data"),
     "Search": ("search", "status"),
@@ -37,8 +39,25 @@ class _InOrderOfWork(TyperGroup):
                 self.commands[name].rich_help_panel = panel  # type: ignore[attr-defined]
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands as PANELS orders them."""
+        """Return the names of the commands in the order of PANELS."""
         return [name for names in PANELS.values() for name in names]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. An EOFError or a broken pipe within is a fault with a traceback: Typer would hide it."""
+        try:
+            return super().invoke(ctx)
+        except (EOFError, BrokenPipeError) as error:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                raise
+            raise RuntimeError("a file or a pipe ended too early") from error
+
+
+def _nobody_reads() -> bool:
+    """Return whether the reader of our output is gone, as `head` is after its lines."""
+    poll = select.poll()
+    for fd in (1, 2):
+        poll.register(fd, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _fd, event in poll.poll(0))
 
 
 app = typer.Typer(
@@ -49,19 +68,34 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"nasseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take what goes before a command."""
+
+
 class Output(Console):
-    """The terminal: what is printed is text, whoever wrote it, and holds no password. A pipe gets no frames."""
+    """The terminal. Prints all text as it is, without passwords. In a pipe, tables have no frames."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         if not self.is_terminal and len(objects) == 1 and isinstance(objects[0], Table):
-            self.file.write("".join(f"{line}\n" for line in objects[0].lines()))  # rich makes spaces of tabs
+            self.file.write("".join(f"{line}\n" for line in objects[0].lines()))  # rich turns tabs into spaces
             return
         told = [shown(one) if isinstance(one, str) else one for one in objects]
         super().print(*told, **{"markup": False, "emoji": False, **options})
 
 
 class Table(rich.table.Table):
-    """A table of such text. The first column holds names, which are never cut; others wrap between words."""
+    """A table of plain text. Names in the first column are never cut; other columns wrap between words."""
 
     def __init__(self, *headers: Any, title: str | None = None, **options: Any) -> None:
         super().__init__(title=_as_text(title), **options)
@@ -80,7 +114,7 @@ class Table(rich.table.Table):
         super().add_row(*map(_as_text, cells), **options)
 
     def lines(self) -> list[str]:
-        """Return the title, and heads and rows with tabs between their cells."""
+        """Return the title, the heads and the rows, with tabs between cells."""
         heads = [column.header for column in self.columns]
         rows = [heads, *zip(*(column.cells for column in self.columns), strict=True)]
         title = [str(self.title)] if self.title else []
@@ -97,18 +131,18 @@ def print_json(value: Any) -> None:
 
 
 def in_one_line(value: Any) -> str:
-    """Return a value of a YAML file as one could write it there, in one line."""
+    """Return a value of a YAML file as it could be written there, on one line."""
     return json.dumps(value)
 
 
 def this_command() -> str:
-    """Return the command that runs, as it may be shown and kept."""
+    """Return the running command without its secrets."""
     return command_line(["nasseg", *sys.argv[1:]])
 
 
 out = Output(soft_wrap=True)
-OFTEN_SECONDS = 10.0  # between lines of progress off a terminal, where many things end in a second
-SELDOM_SECONDS = 60.0  # and where nothing ends
+OFTEN_SECONDS = 10.0  # between progress lines in a pipe, while things end
+SELDOM_SECONDS = 60.0  # and while nothing ends
 
 ArchArgument = Annotated[
     str,
@@ -130,10 +164,10 @@ InputOption = Annotated[
 ClassesOption = Annotated[int | None, typer.Option(min=1, help="Number of classes. Default: the trial's, or 19.")]
 InitOption = Annotated[
     str | None,
-    typer.Option(help="Weights: a file of nasseg, RegSeg, DABNet, STDC, torchvision or timm, or what was trained."),
+    typer.Option(help="Weights: a file of nasseg, RegSeg, DABNet, STDC, torchvision or timm, or a trained network."),
 ]
 SplitsOption = Annotated[
-    str | None, typer.Option(help="In place of the data's splits, as YAML: {train: [train, val], val: test}.")
+    str | None, typer.Option(help="Splits to use instead of the data's own, as YAML: {train: [train, val], val: test}.")
 ]
 InitMapOption = Annotated[
     Path | None, typer.Option(help="YAML file of patterns, `name there: name here`, for weights with other names.")
@@ -150,14 +184,14 @@ def _trust(given: bool) -> bool:
 
 TrustOption = Annotated[
     bool,
-    typer.Option("--trust-code", callback=_trust, help="Run code and commands that a study of elsewhere names."),
+    typer.Option("--trust-code", callback=_trust, help="Run code and commands that a study from elsewhere names."),
 ]
 
 
 def one_thread_for_samplers() -> None:
-    """Give NumPy's and SciPy's algebra one thread, unless the user has said how many; call it before they are imported.
+    """Give NumPy's and SciPy's algebra one thread, unless the user has set a number. Call this before importing them.
 
-    A sampler's matrices are small: beside busy workers, several threads wait for each other many times as long.
+    A sampler's matrices are small: beside busy workers, several threads would mostly wait for each other.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -167,7 +201,7 @@ def storage_of(option: str | None) -> str | None:
 
 
 def splits_of(text: str | None) -> dict[str, Any]:
-    """Return the option of the data that --splits gives."""
+    """Return --splits as an option of the data."""
     return {} if text is None else {"splits": parse_value(text)}
 
 
@@ -177,12 +211,12 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         return None
     height, _, width = text.lower().partition("x")
     if not all(side.isdecimal() and len(side) <= 6 and int(side) for side in (height, width)):
-        raise UserError(f"a size is HEIGHTxWIDTH, like 512x1024, got {text!r}")
+        raise UserError(f"a size is HEIGHTxWIDTH, such as 512x1024, got {text!r}")
     return int(height), int(width)
 
 
 def parse_settings(items: list[str], option: str = "--set") -> dict[str, Any]:
-    """Return `key=value` items as fields. Values are read as YAML: 0.5 is a number, true is no word."""
+    """Return `key=value` items as fields. Values are read as YAML: 0.5 is a number, true a boolean."""
     settings = {}
     for item in items:
         key, sign, value = item.partition("=")
@@ -194,16 +228,16 @@ def parse_settings(items: list[str], option: str = "--set") -> dict[str, Any]:
     return settings
 
 
-DOUBTFUL = "~ taken beside other work: doubtful"
+DOUBTFUL = "~ timed beside other work: doubtful"
 
 
 def latency_cell(text: str, disturbed: bool) -> str:
-    """Return a latency as tables show it: marked where it was taken beside other work."""
+    """Return a latency for a table, marked if other work ran meanwhile."""
     return f"~{text}" if disturbed and text else text
 
 
 class Ticker:
-    """Progress: one line that renews itself on a terminal; elsewhere lines, as `update` says."""
+    """Progress: one line that updates itself on a terminal; separate lines elsewhere, as `update` says."""
 
     def __init__(self) -> None:
         self._status = out.status("starting") if out.is_terminal else None
@@ -220,7 +254,7 @@ class Ticker:
             self._status.stop()
 
     def update(self, line: str, mark: object, often: object = None) -> None:
-        """Show the line: off a terminal where `mark` is new, every few seconds where `often` is, else each minute."""
+        """Show the line. Off a terminal: if `mark` is new, every few seconds if `often` is new, else each minute."""
         if self._status:
             self._status.update(_as_text(line))
             return

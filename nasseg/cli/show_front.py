@@ -1,4 +1,4 @@
-"""The verb of fronts: print one, what answers its limits, and what to do next."""
+"""The command `front`: print a study's front, the best network within its limits, and what to do next."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,7 @@ from nasseg.cli.shared import (
     storage_of,
 )
 from nasseg.errors import UserError, unknown
+from nasseg.words import counted
 
 if TYPE_CHECKING:
     from nasseg.records import StudyRecord
@@ -28,16 +29,20 @@ def front(
     study: Annotated[str, typer.Argument(help="Study by name or path.")],
     at_most: Annotated[
         list[str] | None,
-        typer.Option("--max", metavar="FIGURE=VALUE", help="Only networks with at most so much. Repeatable."),
+        typer.Option("--max", metavar="FIGURE=VALUE", help="Only networks within this upper limit. Repeatable."),
     ] = None,
-    latex: Annotated[bool, typer.Option("--latex", help="Print a table in LaTeX (booktabs).")] = False,
-    bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the papers that the study builds on.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table (booktabs).")] = False,
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="Print BibTeX entries of the study's papers.")] = False,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Print the networks as rows of a table, for `nasseg reproduce`.")
+    ] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the Pareto front of a study, best first."""
-    if sum((latex, bibtex, as_json, bool(at_most and (latex or bibtex)))) > 1:
-        raise UserError("--latex, --bibtex and --json each print something else, of the whole front: choose one")
+    whole = latex or bibtex or rows
+    if sum((latex, bibtex, rows, as_json, bool(at_most and whole))) > 1:
+        raise UserError("choose one of --latex, --bibtex, --rows and --json; of these, only --json takes --max")
     from nasseg.study.store.read_study import read_study
 
     bounds = _bounds(at_most or [])
@@ -46,6 +51,10 @@ def front(
         from nasseg.report.parts import for_paper
 
         print((for_paper.latex_front if latex else for_paper.bibtex)(record).rstrip("\n"))
+    elif rows:
+        from nasseg.tables.front_rows import front_rows
+
+        print(front_rows(record).rstrip("\n"))
     elif as_json:
         print_json(_within(record, bounds))
     else:
@@ -56,7 +65,7 @@ def _bounds(items: list[str]) -> dict[str, float]:
     bounds = parse_settings(items, "--max")
     for name, bound in bounds.items():
         if isinstance(bound, bool) or not isinstance(bound, int | float):
-            raise UserError(f"--max takes a number, such as latency_ms=12, got {name}={bound}")
+            raise UserError(f"--max takes FIGURE=NUMBER, such as latency_ms=12, got {name}={bound}")
     return bounds
 
 
@@ -83,7 +92,7 @@ def print_front(record: "StudyRecord", bounds: Mapping[str, float]) -> None:
         empty = "no trial is finished yet: the front is empty"
         out.print(f"no network of the front has{within[1:]}" if within else empty)
         return
-    table = Table("trial", "family", title=f"front of {record.name}{within}: {len(rows)} networks")
+    table = Table("trial", "family", title=f"front of {record.name}{within}: {counted(len(rows), 'network')}")
     for figure in figures:
         table.add_column(figure.name, justify="right")
     for row in rows:
@@ -95,7 +104,7 @@ def print_front(record: "StudyRecord", bounds: Mapping[str, float]) -> None:
 
 
 def next_steps(record: "StudyRecord") -> list[str]:
-    """Return the network that answers the study's limits, and the commands that come next."""
+    """Return the best network within the study's limits, and the commands to run next."""
     from nasseg.analyse.trials import front_rows
     from nasseg.figures import figure_in
 

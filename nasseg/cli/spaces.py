@@ -1,4 +1,4 @@
-"""The verbs of networks and spaces: list, sample, and measure."""
+"""Commands for networks and spaces: list, sample, and measure."""
 
 from typing import Annotated
 
@@ -27,7 +27,7 @@ from nasseg.cli.shared import (
 def spaces(
     name: Annotated[str | None, typer.Argument(help="Space by name or path. Default: list all.")] = None,
 ) -> None:
-    """List the search spaces, or show one: parameters, conditions, limits, size, published points in it."""
+    """List the search spaces, or show one: parameters, conditions, limits, size, published networks in it."""
     from nasseg.files import list_files
     from nasseg.space import load_space
 
@@ -109,9 +109,7 @@ def measure(
     latency: Annotated[bool, typer.Option("--latency", help="Also time it on --device.")] = False,
     device: Annotated[str, typer.Option(help="Device: cpu, cuda or cuda:N.")] = "cpu",
     precision: Annotated[str, typer.Option(help="Precision of the timing: fp32, fp16 or bf16.")] = "fp32",
-    counter: Annotated[
-        str, typer.Option(help="Counter: nasseg, or fvcore to show fvcore's own count beside ours.")
-    ] = "nasseg",
+    counter: Annotated[str, typer.Option(help="Counter: nasseg, or fvcore to show its count beside ours.")] = "nasseg",
     by_operator: Annotated[bool, typer.Option("--operators", help="Show the cost of each operator.")] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
@@ -165,4 +163,4 @@ def measure(
             counts = (f"{row[key]:,}" for key in ("params", "macs", "live_bytes"))
             rows.add_row(row["kind"], str(row["stride"] or ""), size, *counts)
         out.print(rows)
-    out.print("macs: one multiply-add = 1; fvcore_flops: the figure fvcore gives; field_of_view in pixels")
+    out.print("macs: one multiply-add = 1; fvcore_flops: fvcore's own figure; field_of_view in pixels")

@@ -1,4 +1,4 @@
-"""The verbs of training: one architecture under one recipe, pseudo-labels, and the networks of a front to the end."""
+"""Commands for training: one architecture with one recipe, pseudo-labels, and a front's networks to the end."""
 
 import math
 from dataclasses import asdict
@@ -52,7 +52,7 @@ def train(
     recipe: RecipeOption,
     recipe_settings: RecipeSetOption = None,
     epochs: EpochsOption = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of runs, each with its seed.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs, each with its own seed.")] = 1,
     init: InitOption = None,
     init_map: InitMapOption = None,
     pseudo: Annotated[Path | None, typer.Option(help="Folder of pseudo-labels written by `nasseg label`.")] = None,
@@ -114,7 +114,7 @@ def pretrain(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 1,
 ) -> None:
-    """Train the classifier of STDC or of a backbone on whole images, for `--init` of a segmentation network."""
+    """Train STDC or a backbone as a classifier of whole images, to start a segmentation network from (`--init`)."""
     from nasseg.network.address import resolve
     from nasseg.train.classification.pretrain import pretrain as run
 
@@ -148,10 +148,12 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     init: InitOption = None,
     init_map: InitMapOption = None,
-    scales: Annotated[str, typer.Option(help="Of the image, averaged: 0.5,0.75,1,1.25,1.5.")] = "1",
-    flip: Annotated[bool, typer.Option("--flip", help="Each view mirrored, too.")] = False,
-    save: Annotated[Path | None, typer.Option(help="A folder for label maps in the data set's own values.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", help="Folder of the result. Default: in runs/evaluate.")] = None,
+    scales: Annotated[str, typer.Option(help="Average over these scales of the image: 0.5,0.75,1,1.25,1.5.")] = "1",
+    flip: Annotated[bool, typer.Option("--flip", help="Average over each view mirrored, too.")] = False,
+    save: Annotated[Path | None, typer.Option(help="Folder for label maps in the data set's own values.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Folder for the result. Default: one in runs/evaluate.")
+    ] = None,
     input_size: InputOption = None,
     settings: SetOption = None,
     device: DeviceOption = "cpu",
@@ -160,11 +162,11 @@ def evaluate(
     as_json: JsonOption = False,
     trust_code: TrustOption = False,
 ) -> None:
-    """Score a network with its weights, or those of a file, on a split of a data set. Nothing is trained."""
+    """Score a network on a split of a data set, with its own weights or those of a file. Trains nothing."""
     from nasseg.network.evaluate import evaluate_address
 
     chosen = _scales(scales)
-    out.stderr = as_json  # the result alone goes to standard output
+    out.stderr = as_json  # standard output gets the result only
     with Ticker() as ticker:
         result, folder = evaluate_address(
             arch,
@@ -189,7 +191,7 @@ def evaluate(
     for line in result.loaded:
         out.print(line)
     if result.miou is None:
-        out.print(f"the labels of {split} hold no class, so that there are no figures")
+        out.print(f"no label of {split} holds a class: there are no figures")
     else:
         table = Table("figure", f"{result.protocol.data}, {split}, %")
         for name, value in result.rows():
@@ -204,12 +206,12 @@ def _scales(text: str) -> tuple[float, ...]:
     try:
         return tuple(map(float, text.split(",")))
     except ValueError:
-        raise UserError(f"--scales: {text!r} must be numbers with commas between them, such as 0.5,1,2") from None
+        raise UserError(f"--scales takes numbers separated by commas, such as 0.5,1,2, got {text!r}") from None
 
 
 @app.command()
 def label(
-    teacher: Annotated[str, typer.Argument(help="What was trained: a run's folder, STUDY#TRIAL, or TABLE#ROW.")],
+    teacher: Annotated[str, typer.Argument(help="Trained network: a run's folder, STUDY#TRIAL, or TABLE#ROW.")],
     images: Annotated[Path, typer.Argument(help="Folder of images without labels.")],
     output: Annotated[Path, typer.Option("-o", help="Folder for the pseudo-labels.")],
     scales: Annotated[str, typer.Option(help="Scales of the image, each also mirrored.")] = "0.5,1,2",
@@ -249,7 +251,7 @@ def finish(
         str | None, typer.Option(help="Recipe by name, or a YAML file. Default: the study's own, five times as long.")
     ] = None,
     recipe_settings: RecipeSetOption = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each network.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per network.")] = 3,
     epochs: EpochsOption = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the data set. Default: the study's.")] = None,
     purpose: Annotated[str, typer.Option("--as", help="Purpose. The results are the study STUDY@PURPOSE.")] = "finish",
@@ -306,16 +308,16 @@ def finish(
         raise typer.Exit(130)
     if frame.empty:
         raise UserError(
-            f"no network of the front of {done.searched.name} is finished: mend the faults above and run this again"
+            f"no network of the front of {done.searched.name} is finished: fix the faults above and run this again"
         )
     if best := best_made(done.record):
-        out.print(f"the best on the validation split: nasseg export {best} -o {done.searched.name}.onnx")
+        out.print(f"to export the best on the validation split: nasseg export {best} -o {done.searched.name}.onnx")
     path = write_report(done.record, runs_folder(done.record.name) / f"{purpose}.html")
     out.print(f"report: {path}")
 
 
 def _tenth(progress: "RunProgress") -> tuple[int, int]:
-    """Return a mark that changes with each tenth of a run, for terminals whose line cannot be updated."""
+    """Return a mark that changes with each tenth of a run, for output that cannot update a line."""
     return progress.seed, 10 * progress.step // progress.steps
 
 

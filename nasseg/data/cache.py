@@ -1,9 +1,9 @@
 """A cache of results from files on disk: checksums of their content, and splits decoded to arrays.
 
 The cache lies in NASSEG_CACHE, or ~/.cache/nasseg, and may be deleted at any time. A checksum holds until a file's
-size, times or inode change. A split is a folder of arrays, named by a hash of everything that decides them. One process
-makes it while others wait; it appears as a whole or not at all, and replaces the split's older arrays. Shapes are drawn
-once, at that moment. Arrays are memory-mapped, so processes share them and they may be larger than the memory.
+size, times or inode number change. A split is a folder of arrays, named by a hash of everything that decides them. One
+process makes it while others wait. It appears complete or not at all, and replaces the split's older arrays. Shapes are
+drawn once, when it is made. Arrays are memory-mapped, so processes share them and they may be larger than the memory.
 """
 
 import errno
@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -35,11 +36,12 @@ from nasseg.records import Size, digest
 
 FORMAT = 3  # of the arrays; another number decodes everything again
 _SETTLED_NS = 2_000_000_000  # a file may change twice within a tick of its clock, so a younger one is read again
+_INCOMPLETE = (OSError, ValueError, EOFError, TokenError)  # what arrays that are missing or cut short raise
 Check = tuple[int, int]  # size and CRC-32
 
 
 def checksums(root: Path, files: Sequence[Path]) -> list[Check]:
-    """Return the size and CRC-32 of each file below `root`; one that has not changed since the last call is not read.
+    """Return the size and CRC-32 of each file below `root`. Reads only files that changed since the last call.
 
     Raises:
         UserError: a file cannot be read.
@@ -59,27 +61,27 @@ def checksums(root: Path, files: Sequence[Path]) -> list[Check]:
                 return name, known[name]
             content = path.read_bytes()
         except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}; get it again, or take it out of the data") from None
+            raise UserError(f"cannot read {path}: {error.strerror}; restore it, or take it out of the data") from None
         return name, [zlib.crc32(content), len(content), *times[1:]]
 
     with ThreadPoolExecutor() as pool:
         found = dict(pool.map(check, dict.fromkeys(files)))
     settled = {name: row for name, row in found.items() if max(row[2:4]) < begun - _SETTLED_NS}
     if not settled.items() <= known.items():
-        with suppress(OSError), written_whole(store) as partial:  # without the cache only time is lost
+        with suppress(OSError), written_whole(store) as partial:  # without the cache, it only takes longer
             partial.write_text(json.dumps(known | settled))
     rows = (found[path.relative_to(root).as_posix()] for path in files)
     return [(row[1], row[0]) for row in rows]
 
 
 def cached_split(home: Path, name: str, samples: Sequence[Sample], checks: Sequence[Check], seen: Size | None) -> Split:
-    """Return the decoded samples as a split; decode them into the folder `home` first if they are not there.
+    """Return the decoded samples as a split. Decode them into the folder `home` first if they are not there.
 
     name: of the split. Labels of `train` are resized with their images, those of other splits keep their size.
     checks: of each sample's image and label, in turn. seen: see Split.
 
     Raises:
-        UserError: a file cannot be used (the message names it), or there is no room for the arrays.
+        UserError: a file cannot be used (the message names it), or the disk has no room for the arrays.
     """
     encodings = {id(sample.encoding): sample.encoding for sample in samples}
     place = {known: number for number, known in enumerate(encodings)}
@@ -87,11 +89,11 @@ def cached_split(home: Path, name: str, samples: Sequence[Sample], checks: Seque
     rules = [encoding.rules() for encoding in encodings.values()]
     key = digest([FORMAT, name, seen, rows, rules, list(checks)])
     entry = home / f"{name}-{key}"
-    with suppress(OSError, ValueError):
+    with suppress(*_INCOMPLETE):
         return _open(entry, seen)
     try:
         with _locked(home / f"{name}.lock"):
-            with suppress(OSError, ValueError):  # another process has made it in the meantime
+            with suppress(*_INCOMPLETE):  # another process has made it in the meantime
                 return _open(entry, seen)
             for old in (*home.glob(f"{name}-*"), *home.glob(f".{name}-*")):
                 shutil.rmtree(old, ignore_errors=True)
@@ -111,7 +113,7 @@ def cached_split(home: Path, name: str, samples: Sequence[Sample], checks: Seque
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock among processes; the kernel frees it when its holder dies."""
+    """Hold a lock between processes. The kernel frees it if its holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         take_lock(file.fileno(), fcntl.LOCK_EX, f"the decoded images in {path.parent}")
@@ -122,7 +124,7 @@ def _open(entry: Path, seen: Size | None) -> Split:
     """Return a split from its arrays.
 
     Raises:
-        OSError, ValueError: the arrays are missing or incomplete.
+        OSError, ValueError, EOFError, TokenError: the arrays are missing or incomplete.
     """
     sizes = np.load(entry / "sizes.npy")
     images = _shaped(_mapped(entry / "images.npy"), sizes[:, :2], (3,))
@@ -149,8 +151,8 @@ def _write(folder: Path, samples: Sequence[Sample], seen: Size | None, *, with_i
     if seen is None and len(set(stored)) > 1:
         small, large = (_by(size) for size in (min(stored), max(stored)))
         raise UserError(
-            f"images in {samples[0].image.parent} are of many sizes, {small} to {large}: say at which size networks "
-            "see them, `size: [HEIGHT, WIDTH]` in the study's data"
+            f"images in {samples[0].image.parent} differ in size, {small} to {large}: set the size that networks "
+            "see, `size: [HEIGHT, WIDTH]`, in the study's data"
         )
     images = [fitted(size, seen) for size in stored]
     labels = images if with_images else stored
@@ -196,7 +198,7 @@ def _header(file: io.BufferedWriter, count: int) -> int:
 
 
 def _write_at(descriptor: int, array: NDArray[np.uint8], offset: int) -> None:
-    """Write an array through the file, not through a memory map: a full disk is then an error and not a signal."""
+    """Write an array to the file, not to a memory map: a full disk is then an error, not a signal."""
     data = memoryview(np.ascontiguousarray(array).tobytes())
     while data:
         written = os.pwrite(descriptor, data, offset)

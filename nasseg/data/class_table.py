@@ -1,7 +1,7 @@
 """Class tables: how a data set lies on disk and what its label values mean. One YAML file each, in datasets/.
 
     classes: [{name: road, colour: [128, 64, 128], ids: [7]}, ...]     # in the order of the network's outputs
-    ignore: {ids: [0, 1], numbers: [11], colours: [[0, 0, 0]]}         # values that are no class; 255 is one always
+    ignore: {ids: [0, 1], numbers: [11], colours: [[0, 0, 0]]}         # values that are no class; 255 always is one
     background: road                                                   # the class of what no shape covers
     unknown: error                                                     # other values; or ignore, or nearest
     layouts:
@@ -11,11 +11,11 @@
           - {path: "gtFine/{split}/{group}/{name}_gtFine_labelIds.png", hold: ids}
         splits: {train: {folder: train}, val: {folder: val}}
 
-`{split}` is the folder of a split, `{group}` one or more folders, `{name}` the rest. Labels are pictures that hold the
-`ids` of the classes, their `numbers` (0 for the first class of the table), `alpha` (the ids, in the alpha channel) or
-`colours` (a class' `rgb`, else its colour); or shapes, as `coco`, `cvat`, `labelme`, `supervisely` and `yolo` write
-them, which go by `titles` (default: the name of the class; the class numbers of yolo are titles). A file of `coco` or
-`cvat` holds the shapes of many images: its path has no `{name}`.
+`{split}` stands for the folder of a split, `{group}` for one or more folders, `{name}` for the rest. Labels are
+pictures that hold the `ids` of the classes, their `numbers` (0 for the first class of the table), `alpha` (the ids, in
+the alpha channel) or `colours` (a class' `rgb`, else its colour); or shapes, as `coco`, `cvat`, `labelme`,
+`supervisely` and `yolo` write them. Shapes are matched to classes by `titles` (default: the class' name; yolo's class
+numbers are titles). A file of `coco` or `cvat` holds the shapes of many images: its path has no `{name}`.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class ClassRow(BaseModel):
     """A class.
 
     name: as reports show it. colour: in drawings. ids: label values that mean it. rgb: colours in labels that mean it,
-    where they are not `colour`. titles: names of shapes that mean it.
+    if not `colour`. titles: names of shapes that mean it.
     """
 
     model_config = _STRICT
@@ -71,9 +71,10 @@ class LabelFiles(BaseModel):
 
 
 class Part(BaseModel):
-    """Samples of a split: those of a folder, of a list file, or of sequences; all conditions hold at once.
+    """Samples of a split: those of a folder, of a list file, or of sequences. All conditions given must hold.
 
-    folder: fills `{split}`. list: a file with a sample a line, below the data's folder or beside the class table.
+    folder: fills `{split}`. list: a file that names one sample a line, below the data's folder or beside the class
+    table.
     list_if_there: the same, but all samples if the file is missing. sequences, without: how names begin, up to a `_`,
     `-` or `/`, with the wildcards `*`, `?`, `[...]`; groups are part of a name (`aachen/aachen_000000_000019`). labels:
     replace the layout's. optional: the folder may be missing.
@@ -108,7 +109,7 @@ def as_lists(value: Any) -> Any:
 
 
 class Layout(BaseModel):
-    """One form in which a data set is distributed.
+    """One form in which a data set is published.
 
     images: their path, with `{split}`, `{group}` and `{name}`. labels: the first that a sample has counts. splits: the
     parts of each. labelled_only: images without a label are not part of the data. absent: why a split does not exist.
@@ -129,10 +130,10 @@ class ClassTable(BaseModel):
     """The classes of a data set, and how it lies on disk.
 
     about: what the data show. citation: their source. classes: in the order of the network's outputs. ignore: label
-    values that are no class. layouts: forms in which the data are distributed, by name. root: the data's default
-    folder; relative to the table's file. background: the class of pixels that no shape covers; null ignores them.
-    unknown: the treatment of values in neither `classes` nor `ignore`: an error, ignored, or the class with the nearest
-    value (masks with grey edges, or kept as JPEG).
+    values that are no class. layouts: forms in which the data are published, by name. root: the data's default folder,
+    relative to the table's file. background: the class of pixels that no shape covers; null ignores them. unknown: what
+    to do with values in neither `classes` nor `ignore`: an error, ignore them, or take the class with the nearest value
+    (for masks with grey edges, or saved as JPEG).
     """
 
     model_config = _STRICT
@@ -182,7 +183,7 @@ class ClassTable(BaseModel):
 
 
 def code_of(value: int | Colour) -> int:
-    """Return a colour as one number, 0xRRGGBB; a number is itself."""
+    """Return a colour as one number, 0xRRGGBB; a number stays as it is."""
     return value if isinstance(value, int) else value[0] << 16 | value[1] << 8 | value[2]
 
 
@@ -218,7 +219,7 @@ class Encoding:
         return own and self.unknown == "error" and not self.titles
 
     def rules(self) -> list[Any]:
-        """Return everything but its content that decides a label file's classes, as plain data."""
+        """Return everything, besides its content, that decides a label file's classes, as plain data."""
         return [self.hold, self.codes, self.unknown, *([self.titles, self.background] if self.titles else ())]
 
     def decode(self, stored: NDArray[Any]) -> tuple[NDArray[np.uint8], list[int]]:
@@ -242,7 +243,7 @@ class Encoding:
         return found.astype(np.uint8), [int(value) for value in np.unique(stored[bad])]
 
     def _nearest(self, values: NDArray[Any]) -> NDArray[np.int16]:
-        """Return the classes of the known values nearest to values [N]; of colours by their three channels."""
+        """Return the class of the known value nearest to each of values [N]; colours are compared by three channels."""
         keys, targets = self._columns
         column = values[:, None].astype(np.int64)
         if self.hold != "colours":
@@ -253,7 +254,7 @@ class Encoding:
         return targets[distance.argmin(1)]
 
     def show(self, code: int | str) -> str:
-        """Return a value in the form users know."""
+        """Return a value as users write it."""
         if isinstance(code, str):
             return f"shapes of {code!r}"
         return f"colour [{code >> 16}, {code >> 8 & 255}, {code & 255}]" if self.hold == "colours" else f"label {code}"
@@ -272,7 +273,7 @@ class Encoding:
 
 
 def list_tables() -> dict[str, Path]:
-    """Return names and paths of the class tables in ./datasets and of those shipped; the user's own come first."""
+    """Return names and paths of the class tables in ./datasets and of the shipped ones, the user's own first."""
     found: dict[str, Path] = {}
     for folder in (Path.cwd() / "datasets", _HOME):
         for path in sorted(folder.glob("*.yaml")):
@@ -289,7 +290,7 @@ def read_table(path: Path) -> ClassTable:
     """Return the class table of a file.
 
     Raises:
-        UserError: the file is none (it names the line).
+        UserError: the file is no class table (the message names the line).
     """
     try:
         stat = path.stat()
@@ -310,14 +311,14 @@ def _read_table(path: Path, _version: tuple[int, int]) -> ClassTable:
 
 
 def _check(document: Document, table: ClassTable) -> None:
-    """Refuse entries that make no sense although every value has the right type."""
+    """Refuse entries that make no sense, although every value has the right type."""
     seen: dict[tuple[str, int | str], str] = {}
     if table.background is not None and table.background not in table.names:
         raise document.error(("background",), str(unknown("class", table.background, table.names)))
     for number, row in enumerate(table.classes):
         where: KeyPath = ("classes", number)
         if table.names.index(row.name) < number:
-            raise document.error(where, f"class {row.name!r} occurs twice: names tell classes apart")
+            raise document.error(where, f"class {row.name!r} occurs twice: each class needs a name of its own")
         for colour in (row.colour, *row.rgb):
             if not all(0 <= part <= 255 for part in colour):
                 raise document.error(where, f"a colour is three numbers 0..255, got {list(colour)}")
@@ -330,14 +331,16 @@ def _check(document: Document, table: ClassTable) -> None:
         holds = {labels.hold for layout in table.layouts.values() for labels in _all_labels(layout)}
         for hold in sorted({"titles" if hold in SHAPES else hold for hold in holds} & set(kinds)):
             if not kinds[hold]:
-                raise document.error(where, f"class {row.name!r} has no {hold}, but label files hold {hold}")
+                raise document.error(
+                    where, f"class {row.name!r} has no {hold}, but label files hold {hold}: add them to the class"
+                )
             for value in kinds[hold]:
                 other = seen.setdefault((hold, value if isinstance(value, str) else code_of(value)), row.name)
                 ignored = any(value in values for kind, values in table.ignore.items() if kind == hold)
                 if other != row.name or ignored:
                     is_too = "`ignore`" if ignored else repr(other)
                     raise document.error(
-                        where, f"{value} of {row.name!r} belongs to {is_too} too: a value can have one meaning only"
+                        where, f"{value} of {row.name!r} belongs to {is_too}, too: a value can have only one meaning"
                     )
     for kind, values in table.ignore.items():
         wanted = {"colours": tuple, "titles": str}.get(kind, int)

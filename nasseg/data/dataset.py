@@ -1,4 +1,4 @@
-"""Data sets: images and labels by split, with an identity that follows from their content."""
+"""Data sets: images and labels by split, identified by their content."""
 
 import zlib
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from nasseg.errors import UserError, unknown
 from nasseg.files import cache_folder
 from nasseg.records import Size, digest
 
-# Every split has scenes of its own, and adding to one does not change the others.
+# Every split has its own scenes, and adding to one does not change the others.
 _FIRST_SCENE = {"train": 0, "val": 1 << 24, "test": 2 << 24}
 _OPTIONS = ("root", "layout", "size", "splits", "unknown")
 PSEUDO = "pseudo"  # the split of pseudo-labelled images, and the option for its folder
@@ -32,10 +32,10 @@ PSEUDO = "pseudo"  # the split of pseudo-labelled images, and the option for its
 class DataSet:
     """Splits `train`, `val` and, if there, `test` and `pseudo`, each read on first use and then kept.
 
-    fingerprint: a hash of the content; where it differs, accuracies are not comparable. Weights are chosen on `val`,
-    never on `test`. counts: images of each split; rules: where each comes from, in words; absent: why there is none.
-    files: what the data are read from, with the size and CRC-32 of each. trained_on: the splits of the layout that
-    `train` is made of, where that was asked for.
+    fingerprint: a hash of the content; if it differs, accuracies are not comparable. Weights are chosen on `val`, never
+    on `test`. counts: images of each split; rules: where each comes from, in words; absent: why a split does not exist.
+    files: what the data are read from, with the size and CRC-32 of each. trained_on: the layout's splits that `train`
+    is made of, if the study sets that.
     """
 
     name: str
@@ -58,7 +58,7 @@ class DataSet:
         """Return the images and labels of a split.
 
         Raises:
-            UserError: there is no such split, or a file of it cannot be used (which is named).
+            UserError: there is no such split, or a file of it cannot be used (the message names it).
         """
         if name not in self.sources:
             if name in self.absent:
@@ -70,30 +70,29 @@ class DataSet:
 
     @property
     def val_is_test(self) -> bool:
-        """True if networks are evaluated on the test split, on which no weights may be chosen."""
+        """True if networks are evaluated on the test split. No weights may be chosen on it."""
         return self.sources.get("test") is self.sources["val"]
 
     def file_marks(self) -> frozenset[int]:
-        """Return a number for each file with its name and content, wherever the data lie."""
+        """Return a number for each file that depends on its name and content, not on the data's folder."""
         return frozenset(_mark(path, check) for path, check in self.files.items())
 
     def require(self, fingerprint: str, marks: frozenset[int]) -> None:
-        """Raise a UserError, which names the file, where these data are not those of a fingerprint and its marks."""
+        """Raise a UserError that names the file if these data do not match a fingerprint and its marks."""
         if self.fingerprint == fingerprint:
             return
         other = next((str(path) for path, check in self.files.items() if _mark(path, check) not in marks), None)
         lost = f"{len(marks) - len(self.files)} files are gone" if len(marks) > len(self.files) else "its rules differ"
         raise UserError(
             f"the data {self.name} are not those that the study was begun with: "
-            f"{f'{other} is another file now' if other else lost}. Put back what was there, or give the study "
-            "another name"
+            f"{f'{other} has changed' if other else lost}. Restore them, or give the study another name"
         )
 
     def read(self) -> None:
         """Read the splits that trainings need, `train` and `val`.
 
         Raises:
-            UserError: a file of them cannot be used (which is named).
+            UserError: a file of them cannot be used (the message names it).
         """
         for name in ("train", "val"):
             self.split(name)
@@ -134,15 +133,14 @@ def load_data(name: str | Path, **options: Any) -> DataSet:
     """Return a data set by name or path.
 
     `scenes`: procedural street scenes; options size=(64, 128), train=800, val=200, test=0 (numbers of scenes), seed=0.
-    A folder that is laid out like a data set that nasseg knows (nasseg/data/datasets), or the name or the file of a
-    class table (nasseg.data.class_table); options:
-      root: the folder, where a table is named; else what the table says, else the folder of its name.
-      layout: one of the table's. splits: in place of the layout's, whose own may be named, as in `train: [train, val]`.
-      unknown: in place of the table's.
-      size: [height, width] that networks see. Images are made to fit into it, and logits are scaled back to the
-      labels' size, at which accuracy is taken. Needed where images are of different sizes.
-    Both: pseudo, a folder that `nasseg label` wrote: its images are the split `pseudo`, part of the content; none of
-    them may be one of `val` or `test`, by the bytes of their files.
+    A folder laid out like a data set that nasseg knows (nasseg/data/datasets), or the name or the file of a class table
+    (nasseg.data.class_table); options:
+      root: the folder, if a table is named. Default: what the table says, else the folder of its name. layout: one of
+      the table's. splits: instead of the layout's, which they may name, as in `train: [train, val]`. unknown: instead
+      of the table's. size: [height, width] that networks see. Images are resized to fit into it, and logits back to the
+      labels' size, at which accuracy is measured. Needed if images differ in size.
+    Both: pseudo, a folder that `nasseg label` wrote. Its images are the split `pseudo` and part of the content. None of
+    their files may equal a file of `val` or `test`.
 
     Raises:
         UserError: there is no such data set, an option is wrong, or a file is missing (it is named).
@@ -155,7 +153,7 @@ def load_data(name: str | Path, **options: Any) -> DataSet:
 
 
 def _load_folder(name: str | Path, options: dict[str, Any]) -> tuple[DataSet, dict[Check, str]]:
-    """Return the data, and the images not to learn from: check of the file -> its split."""
+    """Return the data, and the images that must not be trained on: check of the file -> its split."""
     found, label, seen = find_folder(name, **options)
     samples = found.samples
     checks = {split: _checks(found, split) for split in samples}
@@ -188,7 +186,7 @@ def _load_folder(name: str | Path, options: dict[str, Any]) -> tuple[DataSet, di
 
 
 def find_folder(name: str | Path, **options: Any) -> tuple[Folder, str, Size | None]:
-    """Return the folder that `load_data` reads, its name, and the size that networks see, None for the images' own.
+    """Return the folder that `load_data` reads, its name, and the size that networks see (None: the images' own).
 
     Raises:
         UserError: there is no such data set, or an option is wrong.
@@ -210,7 +208,7 @@ def find_folder(name: str | Path, **options: Any) -> tuple[Folder, str, Size | N
         root = Path(options.get("root") or table.root or (name if path.suffix == "" else file.stem)).expanduser()
         if not root.is_dir():
             raise UserError(
-                f"no data set {str(root)!r}: there is no such folder; say where {label} lies by --data PATH, or by "
+                f"no data set {str(root)!r}: there is no such folder; say where {label} is with --data PATH, or "
                 "`root: PATH` in the study's data"
             )
         candidates = {label: table}
@@ -234,14 +232,14 @@ def find_folder(name: str | Path, **options: Any) -> tuple[Folder, str, Size | N
     for needed in ("train", "val"):
         if needed not in folder.splits:
             raise UserError(
-                f"{label} has no split {needed}: say in the study's data which part of it is, as in "
+                f"{label} has no split {needed}: name a part of the data in the study, such as "
                 "`splits: {val: {sequences: [NAME]}}`; weights are chosen on val"
             )
     return folder, label, seen
 
 
 def _candidates(root: Path, tables: Mapping[str, Path]) -> dict[str, ClassTable]:
-    """Return the tables that a folder may mean: those that name it, else those of the public data sets."""
+    """Return the class tables that may fit a folder: those that name it, else those of the public data sets."""
     read = {name: read_table(path) for name, path in tables.items()}
     own = {name: t for name, t in read.items() if t.root is not None and Path(t.root).resolve() == root.resolve()}
     return own or {name: table for name, table in read.items() if table.root is None}
@@ -251,7 +249,7 @@ def _seen(size: Any) -> Size | None:
     if size is None:
         return None
     if not isinstance(size, list | tuple) or len(size) != 2 or not all(isinstance(s, int) and s >= 32 for s in size):
-        raise UserError(f"size is what networks see, [HEIGHT, WIDTH], at least 32 x 32; got {size!r}")
+        raise UserError(f"size, which networks see, is [HEIGHT, WIDTH], at least 32 x 32; got {size!r}")
     return size[0], size[1]
 
 
@@ -282,14 +280,14 @@ def _read(folder: Folder, split: SplitName, checks: list[Check], home: Path, see
 def _require_unchanged(files: list[Path], checks: list[Check], now: list[Check]) -> None:
     for path, before, after in zip(files, checks, now, strict=True):
         if before != after:
-            raise UserError(f"{path} changed while the data were in use: put it back, or run the command again")
+            raise UserError(f"{path} changed while the data were in use: restore it, or run the command again")
 
 
 def _with_pseudo(data: DataSet, folder: Path, seen: Size | None, kept_apart: Mapping[Check, str]) -> DataSet:
-    """Return the data with pseudo-labelled images; their content is part of the fingerprint.
+    """Return the data with pseudo-labelled images, whose content is part of the fingerprint.
 
     Raises:
-        UserError: there are none, they have other classes, or networks are chosen or tested on some of them.
+        UserError: there are none, they have other classes, or some of them are in `val` or `test`.
     """
     images, samples = pseudo_samples(folder, data.classes)
 
@@ -303,14 +301,14 @@ def _with_pseudo(data: DataSet, folder: Path, seen: Size | None, kept_apart: Map
     if shared:
         raise UserError(
             f"{len(shared)} of the {len(samples)} pseudo-labelled images are for choosing or testing networks: "
-            f"{shared[0][0]} is {shared[0][1]}; take them out of {images}, and label it again into another folder"
+            f"{shared[0][0]} is {shared[0][1]}; take them out of {images}, and label the rest into another folder"
         )
     place = digest([str(images.resolve()), str(folder.resolve()), seen])
     home, files = cache_folder() / f"{images.resolve().name}-{place}", [f for s in samples for f in (s.image, s.label)]
 
     def read() -> Split:
         _require_unchanged(files, first, checks())
-        # As for training images: a label has its image's size.
+        # As in training, a label has its image's size.
         return cached_split(home, "train", samples, first, seen)
 
     return replace(
@@ -334,7 +332,7 @@ def _load_scenes(values: dict[str, Any]) -> DataSet:
         first = error.errors()[0]
         raise UserError(f"scenes: {first['loc'][0]}: {first['msg']}, got {first['input']!r}") from None
     counts = {split: number for split in _FIRST_SCENE if (number := getattr(options, split))}
-    # The options and the code decide the content; a few scenes stand for the code.
+    # The options and the code decide the content; the code is hashed as a few scenes.
     samples = [zlib.crc32(part.tobytes()) for number in range(4) for part in scenes.render(number, seed=options.seed)]
     return DataSet(
         name="scenes",
@@ -344,7 +342,7 @@ def _load_scenes(values: dict[str, Any]) -> DataSet:
         sources={split: partial(_draw, options, split, count) for split, count in counts.items()},
         counts=counts,
         rules=dict.fromkeys(counts, "procedural scenes"),
-        absent={"test": "say how many scenes it is to have, `test: 200`"},
+        absent={"test": "set its number of scenes, such as `test: 200`"},
     )
 
 

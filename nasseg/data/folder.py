@@ -1,4 +1,4 @@
-"""The one reader of data sets on disk: finds and matches in a folder the files that a class table describes."""
+"""Read data sets on disk: find and match the files in a folder that a class table describes."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -46,8 +46,8 @@ class Sample:
 class Matched:
     """A split as it lies on disk. wrong: one message for each fault, naming its file.
 
-    claimed, orphans: labels in its folders, with and without an image there. unlabelled: images in its folders without
-    a label, if the layout allows that.
+    claimed, orphans: labels in its folders with and without an image. unlabelled: images in its folders without a
+    label, if the layout allows that.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -106,9 +106,9 @@ class _Labels:
 
 @dataclass(frozen=True)
 class Folder:
-    """The data at `root`, as one layout of a class table describes them. Listed and matched on first use.
+    """The data at `root`, read by one layout of a class table. Files are listed and matched on first use.
 
-    given: splits that replace the layout's. joined: names of the layout's splits that one of these is made of.
+    given: splits that replace the layout's. joined: the names of the layout's splits that each of these is made of.
     """
 
     root: Path
@@ -177,7 +177,7 @@ class Folder:
         if quiet and not any(kind.files for kind in labels):
             found.wrong.append(f"no labels of split {part} in {self.root}: {' or '.join(kind.path for kind in kinds)}")
         taken = {path for kind in labels for path, _ in kind.files.values()}
-        images = {key: path for key, path in images.items() if path not in taken}  # in one folder, by one pattern
+        images = {key: path for key, path in images.items() if path not in taken}  # of one folder and one pattern
         keys = self._chosen(part, images, labels, found)
         for key in sorted(keys):
             at = next(((*where, kind.encoding) for kind in labels if (where := kind.of(key))), None)
@@ -223,7 +223,7 @@ class Folder:
         for path in list_files(folder, self.root, deep=is_deep(template)):
             key = key_of(template, part, path.relative_to(self.root).as_posix())
             if key is not None and files.setdefault(key, path) != path:
-                found.wrong.append(f"{files[key]} and {path.name} are one sample by name: keep one of them")
+                found.wrong.append(f"{files[key]} and {path.name} name the same sample: keep one of them")
         return files
 
     def _chosen(self, part: Part, images: dict[str, Path], labels: list[_Labels], found: Matched) -> set[str]:
@@ -234,7 +234,10 @@ class Folder:
             if path is not None:
                 keys = set(self._listed_keys(path, images, labels, found))
             elif part.list_file is not None:
-                found.wrong.append(f"no list {self.root / named}, which names the samples of a split, one a line")
+                found.wrong.append(
+                    f"no list {self.root / named}: it names the samples of a split, one a line; restore it, or "
+                    "change the split"
+                )
         if part.sequences:
             keys = {key for key in keys if is_in(key, part.sequences)}
         return {key for key in keys if not is_in(key, part.without)}
@@ -246,12 +249,14 @@ class Folder:
             if len(keys) == 1 and keys[0] in images:
                 yield keys[0]
             elif len(keys) > 1:
-                found.wrong.append(f"{path}:{number}: {text} may be {' or '.join(keys[:3])}: say its folder")
+                found.wrong.append(
+                    f"{path}:{number}: {text} may be {' or '.join(keys[:3])}: add the folder to the name"
+                )
             else:
                 found.wrong.append(f"{path}:{number} lists {text}, but {self.root} holds no such image")
 
     def rules(self) -> dict[str, Any]:
-        """Return everything but the files that decides the content: empty for class numbers in folders by split."""
+        """Return what decides the content besides the files: empty for class numbers in folders by split."""
         found = (sample.encoding for samples in self.samples.values() for sample in samples)
         encodings = {id(encoding): encoding for encoding in found}.values()
         extra: dict[str, Any] = {}
@@ -262,7 +267,7 @@ class Folder:
         return extra
 
     def fingerprint(self, checks: Callable[[list[Path]], list[tuple[int, int]]], seen: object = None) -> str:
-        """Return a hash of the names, sizes and CRCs of all files used, and of the rules if any.
+        """Return a hash of the names, sizes and CRCs of all files used, and of the rules, if any.
 
         seen: the size that networks see, if it is not the images' own.
         """
@@ -276,9 +281,9 @@ class Folder:
 
 @dataclass(frozen=True)
 class GivenSplits:
-    """Splits in place of a layout's. joined: the layout's splits, by name, that a split is made of.
+    """Splits instead of a layout's. joined: the names of the layout's splits that a split is made of.
 
-    A split of the layout that became part of another is no split any more: it has no parts.
+    A split of the layout that became part of another has no parts, and is no split any more.
     """
 
     parts: Splits
@@ -286,10 +291,10 @@ class GivenSplits:
 
 
 def read_splits(value: Any, where: str, layout: Layout) -> GivenSplits:
-    """Return the `splits` of a study's data, in which a split may be one of the layout's by name, or a list of them.
+    """Return the `splits` of a study's data. A split may name one of the layout's, or several as a list.
 
     Raises:
-        UserError: the value is none, or what is trained on is to be reported on.
+        UserError: the value is no splits, or a split would be trained on and reported on.
     """
     joined: dict[SplitName, tuple[SplitName, ...]] = {}
     own: Mapping[str, tuple[Part, ...]] = {str(name): parts for name, parts in layout.splits.items()}
@@ -307,8 +312,8 @@ def read_splits(value: Any, where: str, layout: Layout) -> GivenSplits:
         for name in joined.get("train", ()):
             if name in joined.get("val", ()) or (name == "val" and "val" not in value):
                 raise UserError(
-                    f"{where}: {name} is trained on, and cannot be reported on: say what networks are evaluated on, as "
-                    "in `{train: [train, val], val: test}`"
+                    f"{where}: {name} is trained on and cannot be evaluated on: name another split for val, as in "
+                    "`{train: [train, val], val: test}`"
                 )
         value = {**{part: () for names in joined.values() for part in names}, **value}
     return GivenSplits(_splits(value, where), joined)

@@ -1,7 +1,7 @@
-"""Read one image with its label, and fit both into what networks see. Every error names the file and what to do.
+"""Read one image with its label, and resize both to what networks see. Every error names the file and what to do.
 
-A camera notes in EXIF how to turn its picture. Labelling tools show it turned, so it is read turned, unless its label
-fits only the picture as stored.
+A camera writes into EXIF how to rotate its picture. Labelling tools show it rotated, so it is read rotated, unless its
+label fits only the picture as stored.
 """
 
 from contextlib import suppress
@@ -18,7 +18,7 @@ from nasseg.data.formats.read import read_drawing
 from nasseg.errors import UserError
 from nasseg.records import Size
 
-# Pillow's errors for a file that is no image, or that is cut short.
+# Pillow's errors for a file that is no image, or is incomplete.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _ORIENTATION, _CHANNELS = 0x0112, 277  # EXIF and TIFF tags
 
@@ -34,7 +34,7 @@ def size_of(path: Path) -> Size:
 
 
 def _header(path: Path) -> tuple[Size, int]:
-    """Return height and width as stored, and the EXIF note: 1 is upright, 5 to 8 lie on their side."""
+    """Return height and width as stored, and the EXIF orientation: 1 is upright, 5 to 8 lie on their side."""
     try:
         with Image.open(path) as image:
             return (image.height, image.width), image.getexif().get(_ORIENTATION, 1)
@@ -43,14 +43,14 @@ def _header(path: Path) -> tuple[Size, int]:
 
 
 def is_turned(path: Path) -> bool:
-    """Return whether an EXIF note says to show the image turned or mirrored."""
+    """Return whether the EXIF orientation says to show the image rotated or mirrored."""
     with suppress(UserError):
         return _header(path)[1] in range(2, 9)
     return False
 
 
 def fitting_size(image: Path, label: Path, encoding: Encoding, entry: str = "") -> Size:
-    """Return height and width of an image that its label fits, from the headers alone: as shown, else as stored.
+    """Return the height and width of an image that fit its label, from the headers alone: as shown, else as stored.
 
     Raises:
         UserError: a file cannot be read, or the label fits neither.
@@ -83,7 +83,7 @@ def _label_size(path: Path, encoding: Encoding, entry: str) -> Size | None:
 
 def _misfit(image: Path, label: Path, size: Size) -> str:
     shown, stored = size_of(image), _header(image)[0]
-    turned = f" ({_by(stored)} as stored, before its EXIF note turns it)" if stored != shown else ""
+    turned = f" ({_by(stored)} as stored, before its EXIF tag rotates it)" if stored != shown else ""
     return (
         f"{label} is {_by(size)} but its image {image.name} is {_by(shown)}{turned}: a label must have its image's size"
     )
@@ -97,7 +97,7 @@ def read_image(path: Path, *, as_stored: bool = False) -> NDArray[np.uint8]:
     """Return an image as it is shown, RGB, [H, W, 3].
 
     Raises:
-        UserError: it cannot be read, or has more than 8 bits or other than 1, 3 or 4 channels.
+        UserError: it cannot be read, has more than 8 bits, or does not have 1, 3 or 4 channels.
     """
     try:
         with Image.open(path) as image:
@@ -114,7 +114,7 @@ def read_image(path: Path, *, as_stored: bool = False) -> NDArray[np.uint8]:
 def read_sample(
     image: Path, label: Path, encoding: Encoding, entry: str = ""
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[int | str]]:
-    """Return an image [H, W, 3] and its label [H, W], which fit, and the values that the class table does not know.
+    """Return an image [H, W, 3], its label [H, W] of the same size, and the values that the class table does not know.
 
     Raises:
         UserError: a file cannot be read, the label fits the image neither as shown nor as stored, or it does not hold
@@ -130,7 +130,7 @@ def read_sample(
 
 
 def fitted(size: Size, seen: Size | None) -> Size:
-    """Return height and width of an image that is resized to fit into what networks see, its ratio kept."""
+    """Return height and width of an image resized to fit into what networks see, keeping its ratio."""
     if seen is None:
         return size
     share = min(seen[0] / size[0], seen[1] / size[1])
@@ -138,22 +138,22 @@ def fitted(size: Size, seen: Size | None) -> Size:
 
 
 def fit_image(pixels: NDArray[np.uint8], seen: Size) -> NDArray[np.uint8]:
-    """Return pixels [H, W, 3] resized to fit: bilinear and, where they shrink, antialiased, as Pillow does it.
+    """Return pixels [H, W, 3] resized to fit: bilinear, and antialiased when they shrink, as Pillow does it.
 
-    All images come to networks through it, of whatever command.
+    Every command resizes the images of its networks here.
     """
     height, width = fitted((pixels.shape[0], pixels.shape[1]), seen)
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def fit_label(label: NDArray[np.uint8], seen: Size) -> NDArray[np.uint8]:
-    """Return classes [H, W] resized to fit: of the nearest pixel."""
+    """Return classes [H, W] resized to fit, from the nearest pixel."""
     height, width = fitted((label.shape[0], label.shape[1]), seen)
     return np.asarray(Image.fromarray(label).resize((width, height), Image.Resampling.NEAREST))
 
 
 def read_known(image: Path, label: Path, encoding: Encoding, entry: str = "") -> tuple[NDArray[np.uint8], ...]:
-    """Return an image and its label as read_sample does; an unknown value is an error unless the table lets it pass."""
+    """Return an image and its label as read_sample does. An unknown value is an error unless the table allows it."""
     pixels, classes, bad = read_sample(image, label, encoding, entry)
     if bad and encoding.unknown == "error":
         raise UserError(unknown_values(label, encoding, bad))
@@ -165,7 +165,8 @@ def read_label(
 ) -> tuple[NDArray[np.uint8], list[int | str]]:
     """Return classes [H, W], 255 where ignored, and the values that the class table does not know.
 
-    entry: the image's name in a file that holds the shapes of many. size: of the image, for shapes that do not say it.
+    entry: the image's name in a file that holds the shapes of many. size: of the image, for shapes whose file does not
+    give it.
 
     Raises:
         UserError: the file cannot be read, or does not hold what the class table says.
@@ -180,11 +181,11 @@ def read_label(
 
 
 def unknown_values(path: Path, encoding: Encoding, bad: list[int | str]) -> str:
-    """Return the message about values that no class has."""
+    """Return the message about values that belong to no class."""
     more = f" and {len(bad) - 1} more unknown values" if len(bad) > 1 else ""
     return (
         f"{path} holds {encoding.show(bad[0])}{more}: classes are {encoding.classes_in_words}; add it to a class or to "
-        "`ignore` in the class table, or say `unknown: ignore` of the data"
+        "`ignore` in the class table, or set `unknown: ignore` for the data"
     )
 
 
@@ -232,8 +233,8 @@ def _read_stored(path: Path, encoding: Encoding) -> NDArray[Any]:
     if hold == "colours" or stored.dtype.kind == "f" or (hold == "alpha") != (encoding.hold == "alpha"):
         found = {"colours": "colours", "alpha": "alpha alone"}.get(hold, "numbers")
         raise UserError(
-            f"{path} is no label map of one number a pixel but holds {found}: if all labels do, say so in the class "
-            "table (`hold: colours`, with each class' `rgb`; or `hold: alpha`)"
+            f"{path} holds {found}, not one number a pixel: if all labels do, say so in the class table (`hold: "
+            "colours`, with each class' `rgb`; or `hold: alpha`)"
         )
     return stored
 
@@ -255,21 +256,23 @@ def _cannot_read(kind: str, path: Path, error: Exception) -> UserError:
         return error
     with suppress(OSError):
         if path.stat().st_size == 0:
-            return UserError(f"cannot read {kind} {path}: it is empty (0 bytes); get it again, or take it out")
+            return UserError(
+                f"cannot read {kind} {path}: it is empty (0 bytes); restore it, or take it out of the data"
+            )
     if isinstance(error, Image.DecompressionBombError):
         return UserError(
             f"cannot read {kind} {path}: it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million "
-            "pixels; cut it into tiles, the label too"
+            "pixels; cut it into tiles, and its label too"
         )
     if (channels := _tiff_channels(path)) not in (0, 1, 3, 4):
         return UserError(
-            f"cannot read {kind} {path}: a TIFF of {channels} channels; networks see three, so write those as RGB"
+            f"cannot read {kind} {path}: a TIFF of {channels} channels; networks see three, so save those as RGB"
         )
-    return UserError(f"cannot read {kind} {path}: {error}; get it again, or take it out of the data")
+    return UserError(f"cannot read {kind} {path}: {error}; restore it, or take it out of the data")
 
 
 def _tiff_channels(path: Path) -> int:
-    """Return the channels that the head of a TIFF names, 0 if it is none."""
+    """Return the number of channels in the header of a TIFF, 0 if the file is none."""
     with suppress(Exception), path.open("rb") as file:
         directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
         file.seek(directory.next)

@@ -1,4 +1,4 @@
-"""List the files of a data set, and read the text files among them. Every command sees the same files."""
+"""List the files of a data set, and read its text files. Every command sees the same files."""
 
 import os
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ PICTURES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm"}
 )
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-_HIDDEN = (".", "__MACOSX", "@eaDir")  # made by systems and disks, not data
+_HIDDEN = (".", "__MACOSX", "@eaDir")  # made by operating systems, not data
 
 
 def list_files(start: Path, root: Path | None = None, *, deep: bool = True) -> Iterator[Path]:
-    """Yield the files in `start` and, if deep, below it, folder by folder in the order of their names.
+    """Yield the files in `start` and, if deep, below it, folder by folder in order of names.
 
-    Hidden files are left out. A link to a folder is followed if the folder lies outside of `root` (default: start) and
-    does not contain it; each such folder is entered once, so that circles of links end.
+    Hidden files are left out. A link to a folder is followed if the folder is outside `root` (default: start) and does
+    not contain it. Each such folder is entered once, so circular links end.
 
     Raises:
         UserError: the start cannot be listed.
@@ -61,12 +61,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_of(folder: Path, homes: set[Path]) -> bool:
-    """Return whether a folder is inside of one of the homes, or holds one."""
+    """Return whether a folder is inside one of the homes, or holds one."""
     return any(folder.is_relative_to(home) or home.is_relative_to(folder) for home in homes)
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8 or, with its mark, UTF-16; lines end with one newline.
+    """Return the text of a file in UTF-8, or UTF-16 with its byte order mark. Lines end with one newline.
 
     Raises:
         UserError: the file cannot be read, or is of another encoding.
@@ -84,12 +84,14 @@ def read_text(path: Path) -> str:
             f"cannot read {path}: line {line} is no UTF-8 (byte 0x{content[error.start]:02x}); save it as UTF-8"
         ) from None
     if "\0" in text:
-        raise UserError(f"cannot read {path}: it holds zero bytes, as UTF-16 without its mark does; save it as UTF-8")
+        raise UserError(
+            f"cannot read {path}: it holds zero bytes, like UTF-16 without a byte order mark; save it as UTF-8"
+        )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file, without the spaces around them; empty ones stay, so that numbers fit.
+    """Return the lines of a text file, stripped of spaces. Empty lines stay, so that line numbers are right.
 
     Raises:
         UserError: see read_text.

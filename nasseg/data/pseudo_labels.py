@@ -21,7 +21,7 @@ from nasseg.measure.accuracy import IGNORE
 class PseudoLabels(BaseModel):
     """The content of `pseudo.json`. images: their folder; files: their names below it. teacher: SHA-256 of its weights.
 
-    size: what the teacher saw in training, [height, width], and sees of these images at scale 1.
+    size: what the teacher saw in training, [height, width], and how it sees these images at scale 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,7 +53,7 @@ def list_images(images: Path) -> tuple[str, ...]:
 
 
 def begin_labels(folder: Path, wanted: PseudoLabels) -> list[str]:
-    """Write `pseudo.json`, or check that it is already the same, and return the images that have no label yet.
+    """Write `pseudo.json`, or check that the existing one is the same. Return the images without a label so far.
 
     Raises:
         UserError: the folder holds other pseudo-labels, or cannot be written to.
@@ -99,13 +99,14 @@ def pseudo_samples(folder: Path, classes: Sequence[str]) -> tuple[Path, list[Sam
     found = read_labels(folder)
     if found.classes != tuple(classes):
         raise UserError(
-            f"the pseudo-labels in {folder} are of the classes {', '.join(found.classes)}, the data of "
+            f"the pseudo-labels in {folder} have the classes {', '.join(found.classes)}, the data have "
             f"{', '.join(classes)}: both must be the same, in the same order"
         )
     missing = sum(not found.label(folder, file).is_file() for file in found.files)
     if missing:
         raise UserError(
-            f"{missing} of {len(found.files)} images in {folder} have no pseudo-label yet: `nasseg label` goes on"
+            f"{missing} of {len(found.files)} images in {folder} have no pseudo-label yet: run `nasseg label` "
+            "again to continue"
         )
     encoding = Encoding("numbers", tuple((number, number) for number in [*range(len(classes)), IGNORE]))
     images = Path(found.images)

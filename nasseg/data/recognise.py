@@ -11,7 +11,7 @@ from nasseg.errors import UserError
 
 @dataclass(frozen=True)
 class Recognised:
-    """Data laid out as a table describes. `at`: the folder asked for, or the one folder below it with the data."""
+    """Data laid out as a class table describes. `at`: the folder given, or the one folder below it with the data."""
 
     table_name: str
     table: ClassTable
@@ -23,7 +23,7 @@ def recognise(root: Path, tables: dict[str, ClassTable], layout: str | None = No
     """Return the first layout of the first table that fits.
 
     Raises:
-        UserError: none does (the nearest is named), or several folders below `root` are laid out like one.
+        UserError: none does (the message names the nearest), or several folders below `root` fit.
     """
     if here := _fitting(root, tables, layout):
         return here
@@ -36,11 +36,11 @@ def recognise(root: Path, tables: dict[str, ClassTable], layout: str | None = No
         return below[0]
     candidates = list(_layouts(tables, layout))
     shares = [sum(_places(root, tables[name], each).values()) for name, _, each in candidates]
-    text = f"{root} is laid out like no data set that nasseg knows"
+    text = f"{root} is not laid out like any data set that nasseg knows"
     if any(shares):
         name, label, best = candidates[shares.index(max(shares))]
-        text += f": to be {name} ({label}) it lacks {', '.join(lacks(root, tables[name], best))}"
-    raise UserError(f"{text}; `nasseg init --data {root}` looks at a folder and writes a class table for it")
+        text += f": as {name} ({label}) it would need {', '.join(lacks(root, tables[name], best))}"
+    raise UserError(f"{text}; `nasseg init --data {root}` writes a class table for it")
 
 
 def _fitting(root: Path, tables: dict[str, ClassTable], layout: str | None) -> Recognised | None:
@@ -58,7 +58,7 @@ def _layouts(tables: dict[str, ClassTable], layout: str | None) -> Iterable[tupl
 
 
 def lacks(root: Path, table: ClassTable, layout: Layout) -> list[str]:
-    """Return the folders and lists of the layout's splits that are missing."""
+    """Return the missing folders and lists of the layout's splits."""
     places = _places(root, table, layout)
     return [name for name, there in places.items() if not there]
 

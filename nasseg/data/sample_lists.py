@@ -1,4 +1,4 @@
-"""List files: text or CSV files that name the samples of a split, one a line."""
+"""List files: text or CSV files that name the samples of a split, one per line."""
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +9,7 @@ from nasseg.data.templates import tails
 
 
 class Spellings:
-    """The ways to name a sample: its image's or label's path, or its key; below any folder, with and without suffix."""
+    """The ways to name a sample: its image's or label's path, or its key, below any folder, with or without suffix."""
 
     def __init__(self, root: Path, files: Iterable[Mapping[str, Path]]) -> None:
         self._keys: dict[str, set[str]] = {}
@@ -21,14 +21,14 @@ class Spellings:
                         self._keys.setdefault(tail.removesuffix(file.suffix), set()).add(key)
 
     def find(self, texts: Iterable[str]) -> list[str]:
-        """Return the keys of the samples that the first known text may mean."""
+        """Return the keys of the samples that the first known text may stand for."""
         ends = (tail for text in texts for tail in tails(text))
         known = (way for tail in ends for way in (tail, tail.rpartition(".")[0]) if way in self._keys)
         return sorted(self._keys.get(next(known, ""), set()))
 
 
 def listed(path: Path, spellings: Spellings) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield, for each line, its number, its text, and the keys that this may mean.
+    """Yield the number of each line, its text, and the keys that the text may stand for.
 
     The first line of a CSV file may be a header.
 

@@ -1,21 +1,21 @@
-"""Procedural street scenes, so that everything runs without a download: many, exactly labelled, equal on every machine.
+"""Procedural street scenes, so that everything runs without a download: exactly labelled, equal on all machines.
 
 A pinhole camera 1.5 m above the ground looks down a street. Lengths are metres (X to the right, Y up, Z ahead). Sizes
-on the image follow by perspective, so objects span a wide range of scales. A scene is a map of materials; a material
+in the image follow from perspective, so objects span a wide range of scales. A scene is a map of materials. A material
 has a class, a colour and a roughness. Neither colour nor a small neighbourhood solves the task:
 
 - road and pavement are one grey with one grain. The strip between a kerb-like line and the wall is pavement where the
-  wall carries awnings and road where it is bare: the cue is up to half the image height away, and further in columns
-  near the vanishing point. The rule depends on the wall, not on left and right, so flipping keeps it true.
-- trucks are painted and windowed like facades, signs and clothes like cars, overcast skies like walls.
-- poles are one pixel wide at 64 x 128.
-- on the image, some things are more than 16 times as tall as others, and some cars 9 times as tall as others.
+wall has awnings, and road where it is bare. The cue is up to half the image height away, and further in columns near
+the vanishing point. The rule depends on the wall, not on left and right, so flipping keeps it true. - trucks are
+painted and windowed like facades, signs and clothes like cars, overcast skies like walls. - poles are one pixel wide at
+64 x 128. - in the image, some things are more than 16 times as tall as others, and some cars 9 times as tall as other
+cars.
 
 Frozen: recorded figures name these scenes by their content, and a test holds checksums of it. tests/benchmarks/
 bench_scenes.py measures what they reward (reports/scenes).
 
-Some scenes end in the bonnet of the own car, which is not labelled (255).
-Only exactly rounded arithmetic (+ - * /, floor) decides pixels.
+Some scenes show the bonnet of the camera's own car, which is not labelled (255). Only exactly rounded arithmetic (+ - *
+/, floor) decides pixels.
 """
 
 from math import floor
@@ -116,7 +116,7 @@ class _Scene:
         ground_x = self.x * (ground_z / np.float32(self.focal))
         outer = np.where(right, ground_x > self.kerbs[1], ground_x < self.kerbs[0])
         ground = np.where(outer & shops[right.astype(np.intp)], pavement, road)
-        # A kerb borders whatever lies outside it, pavement or road: it shows where the strip is, not which.
+        # A kerb borders whatever is outside it, pavement or road: it shows where the strip is, not what it is.
         self.shade = np.zeros((self.height, self.width), np.float32)
         for side, kerb in enumerate(self.kerbs):
             outside = ground_x - np.float32(kerb) if side else np.float32(kerb) - ground_x
@@ -137,7 +137,7 @@ class _Scene:
         right: NDArray[np.bool_],
         shops: NDArray[np.bool_],
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Draw rows of houses along both walls. Return their materials and a mask of where they stand, [H, W] each."""
+        """Draw rows of houses along both walls. Return their materials and their mask, [H, W] each."""
         draws = self.rng.random((5, 2 * _BLOCKS)).astype(np.float32)
         ends = np.cumsum(draws[0].reshape(2, -1) * np.float32(8) + np.float32(5), axis=1)
         block = np.where(right, np.searchsorted(ends[1], wall_z) + _BLOCKS, np.searchsorted(ends[0], wall_z)).clip(
@@ -164,7 +164,8 @@ class _Scene:
         rx, ry = self.width * self.between(0.05, 0.2), self.height * self.between(0.02, 0.08)
         self._ellipse(x, y, rx, ry, cloud, only=sky)
 
-    # --- what stands on it ----------------------------------------------------------------------------------------
+    # --- what stands on the ground
+    # ----------------------------------------------------------------------------------------
 
     def draw_objects(self) -> None:
         """Draw trees, vehicles, persons, poles and signs, the farthest first."""
@@ -178,7 +179,7 @@ class _Scene:
         todo = []
         for draw, most, near, far in counts:
             for _ in range(int(self.between(0.3, most + 1))):
-                # Even in 1/Z, hence in size on the image.
+                # Uniform in 1/Z, hence in size in the image.
                 todo.append((near / self.between(near / far, 1), draw))
         for z, draw in sorted(todo, key=lambda item: -item[0]):
             draw(self.between(self.walls[0] + 0.8, self.walls[1] - 0.8), z)

@@ -11,18 +11,18 @@ from torch import Tensor
 from nasseg.records import Size
 
 Batch = tuple[Tensor, Tensor] | tuple[list[Tensor], list[Tensor]]
-_SHARE = 4  # a split moves to an accelerator if its images take at most 1 / _SHARE of the free memory
+_SHARE = 4  # a split moves to a GPU if its images take at most 1 / _SHARE of the free memory
 
 
 def upload(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Return a tensor on a device. To a GPU it goes from pinned memory: from other, the CPU waits for the copy."""
+    """Return a tensor on a device. It goes to a GPU from pinned memory: otherwise the CPU would wait for the copy."""
     if tensor.device.type == "cpu" and torch.device(device).type != "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def _chosen(parts: Tensor, chosen: Tensor, device: torch.device | str) -> Tensor:
-    """Return the chosen ones of a split's images or labels on a device; for a GPU they are gathered where it reads."""
+    """Return chosen images or labels of a split on a device. For a GPU they are gathered in pinned memory."""
     if parts.device.type == "cpu" and torch.device(device).type != "cpu":
         gathered = torch.empty(len(chosen), *parts.shape[1:], dtype=parts.dtype, pin_memory=True)
         return upload(torch.index_select(parts, 0, chosen, out=gathered), device)
@@ -69,7 +69,7 @@ class Split:
     images: uint8 [N, H, W, 3], RGB. labels: uint8 [N, H, W], 255 where ignored. Either is Ragged if its sizes differ.
     An image and its label show the same scene, each at its own size.
     seen: the size that networks see; None if all images and labels have one size. Images are resized to fit into it
-    (nasseg.data.image_file.fit_image), and the mean colour fills the rest. Logits are resized to the labels.
+    (nasseg.data.image_file.fit_image); the mean colour fills the rest. Logits are resized to the labels.
     """
 
     images: Tensor | Ragged
@@ -89,12 +89,12 @@ class Split:
 
     @property
     def fits(self) -> bool:
-        """True if all images and labels have the size that networks see: then batches are tensors."""
+        """True if all images and labels have the size that networks see, so that batches are tensors."""
         parts = (self.images, self.labels)
         return all(isinstance(part, Tensor) and tuple(part.shape[1:3]) == self.size for part in parts)
 
     def to(self, device: torch.device | str) -> "Split":
-        """Return the split on a device; unchanged if its images would take too much of a GPU's free memory."""
+        """Return the split on a device, or unchanged if its images would take too much of a GPU's free memory."""
         if torch.device(device).type == "cuda" and self.images.nbytes > torch.cuda.mem_get_info(device)[0] // _SHARE:
             return self
         return Split(self.images.to(device), self.labels.to(device), self.seen)

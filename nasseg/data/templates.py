@@ -1,6 +1,6 @@
-"""Path templates of class tables, such as `images/{split}/{name}`: the files that fit one, and their keys.
+"""Path templates of class tables, such as `images/{split}/{name}`: which files match one, and their keys.
 
-A sample's key is the common part of its image's and its label's path: group and name, `aachen/aachen_000000_000019`.
+A sample's key is what the paths of its image and label share: group and name, `aachen/aachen_000000_000019`.
 """
 
 import re
@@ -14,7 +14,7 @@ from nasseg.data.list_files import PICTURES
 
 
 def static_folder(root: Path, template: str, part: Part) -> Path:
-    """Return the deepest folder that contains everything of a template."""
+    """Return the deepest folder that contains every file of a template."""
     return root / _static(template.replace("{split}", part.folder or ""))
 
 
@@ -42,7 +42,7 @@ def _pattern(template: str, folder: str) -> re.Pattern[str]:
 
 
 def key_of(template: str, part: Part, path: str) -> str | None:
-    """Return the key of a path below the root; None if it does not fit the template.
+    """Return the key of a path below the root; None if it does not match the template.
 
     Some tools name labels after the image with its suffix, `a.jpg.json`: the key is without it.
     """
@@ -56,7 +56,7 @@ def key_of(template: str, part: Part, path: str) -> str | None:
 
 
 def filled(template: str, part: Part, key: str) -> str:
-    """Return the path below the root of a sample's file, without the suffix if any will do."""
+    """Return the path of a sample's file below the root, without the suffix if any suffix will do."""
     group, _, name = key.rpartition("/")
     return template.replace("{split}", part.folder or "").replace("{group}", group).replace("{name}", name)
 

@@ -1,4 +1,4 @@
-"""mIoU and its relatives, from one confusion matrix over a whole split."""
+"""mIoU and related figures, from one confusion matrix over a whole split."""
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ IGNORE = 255
 class ConfusionMatrix:
     """Pixels by true class (rows) and predicted class (columns), gathered batch by batch on the device of the logits.
 
-    Pixels labelled 255 do not count. The last column counts pixels without a prediction, because a logit is NaN: they
-    are wrong. mIoU is the mean over the classes that occur in labels or predictions; it equals torchmetrics'
+    Pixels labelled 255 do not count. The last column counts pixels without a prediction, because a logit is NaN; they
+    count as wrong. mIoU is the mean over the classes that occur in labels or predictions; it equals torchmetrics'
     MulticlassJaccardIndex(average="macro", ignore_index=255), and is not a mean over images.
     """
 
@@ -28,7 +28,7 @@ class ConfusionMatrix:
                 f"labels [B, H, W] and logits [B, {self.num_classes}, H, W] are needed, "
                 f"got {list(labels.shape)} and {list(logits.shape)}"
             )
-        highest, predicted = logits.max(1)  # three times as fast on the CPU as argmax; NaN if any logit is
+        highest, predicted = logits.max(1)  # three times as fast as argmax on the CPU; NaN if any logit is
         predicted = torch.where(highest.isnan(), self.num_classes, predicted)
         kept, columns = labels != IGNORE, self.num_classes + 1
         cells = labels[kept].long() * columns + predicted[kept]
@@ -39,7 +39,7 @@ class ConfusionMatrix:
 
     @property
     def unpredicted(self) -> int:
-        """Labelled pixels without a prediction, because a logit is NaN."""
+        """The number of labelled pixels without a prediction, because a logit is NaN."""
         return int(self.counts[:, -1].sum())
 
     @property
@@ -59,7 +59,7 @@ class ConfusionMatrix:
 
     @property
     def pixel_accuracy(self) -> float:
-        """The share of labelled pixels whose class is right, 0..100."""
+        """The share of labelled pixels with the right class, 0..100."""
         self._require_pixels()
         return 100 * int(self.counts.diag().sum()) / int(self.counts.sum())
 

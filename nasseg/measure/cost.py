@@ -1,8 +1,8 @@
 """Cost before any training: parameters, multiply-adds, FLOPs by each paper's rule, activations, memory, field of view.
 
-Every figure is a small function over the operators of the built model's inference graph (nasseg.families.graph); no
-formula of an architecture is kept beside the code that builds it. The papers all print multiply-adds as "FLOPs" but
-add different elementwise work; the rules below are the papers'.
+Every figure is a small function over the operators of the built model's inference graph (nasseg.families.graph); there
+is no formula for an architecture beside the code that builds it. All papers print multiply-adds as "FLOPs" but add
+different elementwise work; the rules below are the papers' own.
 """
 
 from collections import Counter, defaultdict
@@ -21,7 +21,7 @@ from nasseg.records import Cost, CostProtocol, Size, Stage
 
 
 def macs(operator: Operator) -> int:
-    """Return an operator's multiply-adds, without bias. One multiply-add = 1; products of elements are free."""
+    """Return an operator's multiply-adds, without bias. One multiply-add = 1; elementwise products are free."""
     return operator.macs
 
 
@@ -48,7 +48,7 @@ _LIKE_FVCORE = frozenset(
 def fvcore_flops(operator: Operator) -> int:
     """Return FLOPs as fvcore 0.1.5 counts them on an eval-mode model: 0 where it has no rule.
 
-    The integer is the same, with two exceptions. fvcore counts 0 for padding="same", which it does not see as a
+    The integers are the same, with two exceptions. fvcore counts 0 for padding="same", which it does not recognise as a
     convolution, and for self-attention, where torch's modules take a path that it cannot see. fvcore itself runs in
     nasseg.measure.fvcore_counter.
     """
@@ -69,22 +69,22 @@ def fvcore_flops(operator: Operator) -> int:
 
 
 def _fvcore_product(operator: Operator) -> int:
-    """Return fvcore's count for a product of several operands, which is not always the multiply-adds."""
+    """Return fvcore's count for a product of several operands. It may differ from the multiply-adds."""
     shapes = _operand_shapes(operator)
-    if operator.kind == "matmul":  # counted as if the first operand had all batch dimensions
+    if operator.kind == "matmul":  # fvcore counts as if the first operand had all batch dimensions
         return prod(shapes[0]) * shapes[1][-1] if len(shapes[1]) > 1 else 0
     if operator.kind == "einsum":
         return _fvcore_einsum(str(operator.attribute("arg0")).replace(" ", ""), shapes)
     if operator.kind == "multi_head_attention_forward":
         if operator.attribute("need_weights"):
             return operator.macs
-        query, key, value = map(prod, operator.input_shapes[:3])  # the projections alone
+        query, key, value = map(prod, operator.input_shapes[:3])  # only the projections
         return (2 * query + key + value) * operator.input_shapes[0][-1]
     return 0
 
 
 def _fvcore_einsum(equation: str, shapes: list[tuple[int, ...]]) -> int:
-    """Return half the FLOPs in NumPy's printed report (four digits), as fvcore does; two equations have own rules."""
+    """Return half the FLOPs that NumPy prints (four digits), as fvcore does; two equations have their own rules."""
     letters = {
         letter: chr(ord("a") + number) for number, letter in enumerate(dict.fromkeys(filter(str.isalpha, equation)))
     }
@@ -104,7 +104,7 @@ def _affine(operator: Operator) -> bool:
 
 
 def bisenetv2_flops(operator: Operator) -> int:
-    """Count FLOPs by BiSeNetV2's rule, which is STDC's as well.
+    """Count FLOPs by BiSeNetV2's rule, which is also STDC's.
 
     Convolutions count multiply-adds and the bias. BatchNorm counts 2, ReLU and sigmoid 1 per output element; pooling
     counts 1 per input element.
@@ -127,7 +127,7 @@ def eseg_flops(operator: Operator) -> int:
     These are the multiply-adds and half of some other operations. Per output element, a bias, a SiLU and the product of
     squeeze-and-excitation take 1, a weighted sum of n maps n - 1, and pooling its kernel's area. A mean takes 1 per
     input element. Plain sums, products with the weights of sums, BatchNorm, ReLU, sigmoid and resizing are free. An
-    atrous convolution pays for its grid padded to a multiple of the dilation. Inferred: the paper states no rule.
+    atrous convolution counts its grid padded to a multiple of the dilation. Inferred: the paper states no rule.
     """
     out = prod(operator.output_shapes[0])
     if operator.kind == "conv":
@@ -144,7 +144,7 @@ def eseg_flops(operator: Operator) -> int:
 
 
 def _padded_macs(operator: Operator) -> int:
-    """Count the multiply-adds of a convolution; an atrous one runs through SpaceToBatch, as in TensorFlow."""
+    """Count the multiply-adds of a convolution. An atrous one runs as SpaceToBatch, as in TensorFlow."""
     weight, dilation = _weight_shape(operator), operator.attribute("dilation")
     batch, channels, *sides = operator.output_shapes[0]
     grid = [
@@ -161,9 +161,9 @@ def field_of_view(graph: Graph) -> int:
     """Return the largest field of view on the way down, in pixels of the image.
 
     RegSeg's Eqs 1-2: each layer makes k <- k + (k' - 1) s and s <- s s'. A path ends where a map is upsampled, so equal
-    graphs have equal fields, however their modules are named. If the network resizes its image (input_scale), that is a
-    layer as well. Outputs of adaptive pooling are skipped: they see everything and say nothing about the convolutions.
-    Height and width are followed separately, because a 3x1 convolution widens one of them only. The larger field
+    graphs have equal fields, whatever their modules are called. If the network resizes its image (input_scale), that is
+    a layer, too. Outputs of adaptive pooling are skipped: they see the whole image, whatever the convolutions are.
+    Height and width are followed separately, because a 3x1 convolution widens only one of them. The larger field
     counts.
     """
     return max(_field_of_view(graph, axis) for axis in (0, 1))
@@ -189,7 +189,7 @@ def _field_of_view(graph: Graph, axis: int) -> int:
 
 
 def _upsamples(operator: Operator) -> bool:
-    """Return whether an operator enlarges a map; the image itself may be enlarged."""
+    """Return whether an operator enlarges a map. Enlarging the image itself does not count."""
     if operator.kind == "conv_transpose":
         return True
     if operator.kind != "interpolate" or operator.inputs[0] == IMAGE:
@@ -211,21 +211,21 @@ def _kernel(operator: Operator, axis: int) -> tuple[int, Step]:
 
 
 class OperatorCost(NamedTuple):
-    """Cost of one operator. A weight counts where it is first used."""
+    """The cost of one operator. A weight counts where it is first used."""
 
     kind: str
-    stride: int  # of the output, rounded to a power of two; 0: no map, or one pixel high
+    stride: int  # of the output, rounded to a power of two; 0: no map, or a map one pixel high
     output_shape: tuple[int, ...]  # [1, C, H, W]
     params: int
     macs: int
     fvcore_flops: int
     activations: int  # output elements of convolutions and linear layers
-    unknown: bool  # there may be more macs: its kernel has several operands and no rule
+    unknown: bool  # may need more macs than counted: it has several operands and no rule
     live_bytes: int  # of fp32 activations, while it runs: see `peak_activation_bytes`
 
 
 def operators(graph: Graph) -> list[OperatorCost]:
-    """Return the cost of each operator that the logits depend on, in the order of the run."""
+    """Return the cost of each operator that the logits depend on, in the order in which they run."""
     height, counted, rows = graph.image_shape[-2], set[int](), []
     needed = graph.reachable()
     for operator, live in zip(needed, _live_elements(graph, needed), strict=True):
@@ -249,29 +249,29 @@ def operators(graph: Graph) -> list[OperatorCost]:
 
 
 def peak_activation_bytes(graph: Graph) -> int:
-    """Return the most memory that activations of the inference form take at once, in bytes of fp32 at batch 1.
+    """Return the peak memory of the inference form's activations, in bytes of fp32 at batch 1.
 
-    An activation lives from the operator that makes it (the image: from the one that first reads it) to the last one
-    that reads it, in the order of the run. While an operator runs, its inputs and outputs both exist. Views and
-    operations in place add nothing to the memory that they share. Weights, the scratch memory of kernels, and Python
-    variables that outlive their use do not count.
+    An activation lives from the operator that makes it (the image: from its first reader) to its last reader, in the
+    order in which they run. While an operator runs, its inputs and outputs both exist. Views and in-place operations
+    share memory and add none. Weights, the scratch memory of kernels, and Python variables that outlive their use do
+    not count.
     """
     return 4 * max(_live_elements(graph, graph.reachable()))
 
 
 def eager_memory_bytes(graph: Graph) -> int:
-    """Return the most memory that activations take at once when eager torch runs the network, in bytes at batch 1.
+    """Return the peak memory of activations when eager torch runs the network, in bytes at batch 1.
 
-    An activation lives until Python drops it: maps that nothing reads, variables that outlive their use and the
-    arguments of every call that has not returned count, the image too, from the start to the end. The indices that
-    max pooling makes count while it runs. Weights and the scratch memory of other kernels do not; nor does what an
-    allocator adds, by rounding up or by keeping freed memory.
+    An activation lives until Python drops it. So unread maps count, variables that outlive their use, the arguments of
+    every call that has not returned, and the image throughout. The indices of max pooling count while it runs. Weights
+    and the scratch memory of other kernels do not count, nor does what an allocator adds by rounding up or by keeping
+    freed memory.
     """
     return graph.eager_bytes
 
 
 def _live_elements(graph: Graph, needed: list[Operator]) -> list[int]:
-    """Return how many activation elements are live while each operator runs. needed: all that run, in order."""
+    """Return how many activation elements are live while each operator runs. needed: those that run, in order."""
 
     def memory(edge: Edge) -> Edge:
         index, number = edge
@@ -323,7 +323,7 @@ def measure_cost(arch: Arch, input_size: Size, num_classes: int = 19) -> Cost:
 
 
 def cost_of(graph: Graph, protocol: CostProtocol) -> Cost:
-    """Return the cost of a graph: sums over its operators, and the kinds of operators that a figure leaves out."""
+    """Return the cost of a graph: sums over its operators, and the kinds of operators that a figure does not count."""
     rows = operators(graph)
     return Cost(
         protocol=protocol,

@@ -4,23 +4,23 @@ import os
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nasseg.records import Accelerator, Environment
+from nasseg.version import __version__
 
 
 @cache
 def environment(device: str = "cuda") -> Environment:
     """Return versions, processor, and the GPU if there is one.
 
-    device: what was computed on, to tell several GPUs apart.
+    device: where it was computed, to distinguish several GPUs.
     """
     import torch  # slow to import; readers of a study do not need it
 
     gpu = (device if device.startswith("cuda") else "cuda") if torch.cuda.is_available() else None
     return Environment(
-        nasseg=_version(),
+        nasseg=__version__,
         commit=_commit(),
         python=platform.python_version(),
         torch=torch.__version__,
@@ -47,14 +47,6 @@ def _accelerator(device: str) -> Accelerator:
     )
 
 
-def _version() -> str:
-    """Return nasseg's version; a tree that was copied here without being installed has none."""
-    try:
-        return version("nasseg")
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -65,7 +57,7 @@ def _cpu() -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout that this code runs from, with `+changes` if files differ; None elsewhere."""
+    """Return the commit of this code's checkout, with `+changes` if files differ; None without a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

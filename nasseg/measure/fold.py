@@ -1,7 +1,7 @@
-"""BatchNorm folded into the convolutions before it, wherever it stands behind them alone.
+"""Fold BatchNorm into the convolutions before it, wherever nothing else feeds it.
 
-Folding goes by what a network computes, not by how its modules are nested: behind one convolution, or behind
-convolutions whose maps are joined (RegSeg's dilated branches), of which nothing else reads the result.
+Folding follows what a network computes, not how its modules are nested: after one convolution, or after convolutions
+whose maps are joined (RegSeg's dilated branches), if nothing else reads the result.
 """
 
 from collections import Counter, defaultdict
@@ -20,9 +20,9 @@ _CONVOLUTION, _JOIN = ("conv2d", "convolution"), "cat"
 
 
 def fold_batch_norms(model: nn.Module, size: Size) -> tuple[nn.Module, int, dict[str, list[str]]]:
-    """Return a copy of a model in eval mode with BatchNorms folded, how many were, and where the others stand.
+    """Return a copy of a model in eval mode with BatchNorms folded, the number folded, and the places of the others.
 
-    size: of the images that it is traced with. The others are named, by the operator before them: `add`, `cat`, ...
+    size: of the images for tracing. The others are named by the operator before them: `add`, `cat`, ...
     """
     model = deepcopy(model)
     nodes = list(trace(model, size).graph.nodes)
@@ -46,7 +46,7 @@ def fold_batch_norms(model: nn.Module, size: Size) -> tuple[nn.Module, int, dict
 
 
 def _fold(convs: list[nn.Conv2d], norm: nn.Module) -> None:
-    """Fold a BatchNorm over maps joined in this order into the convolutions that they come from."""
+    """Fold a BatchNorm over maps joined in this order into the convolutions that made them."""
     assert isinstance(norm, nn.BatchNorm2d)
     first = 0
     for conv in convs:
@@ -65,7 +65,7 @@ def _fold(convs: list[nn.Conv2d], norm: nn.Module) -> None:
 
 
 def _convolutions(node: Any) -> list[Node]:
-    """Return the convolutions that alone make a map, in the order of its channels; empty where there is more to it."""
+    """Return the convolutions that alone make a map, in order of its channels; empty if others take part."""
     if not isinstance(node, Node) or len(node.users) > 1:
         return []
     if _operator(node) in _CONVOLUTION:
@@ -77,13 +77,13 @@ def _convolutions(node: Any) -> list[Node]:
 
 
 def _once(nodes: list[Node], chosen: list[Node]) -> bool:
-    """Return whether the modules of these nodes are used once only: what is shared cannot be changed for one use."""
+    """Return whether the modules of these nodes are used only once: shared ones cannot be changed for one use."""
     uses = Counter(_path(node) for node in nodes)
     return all(uses[_path(one)] == 1 for one in chosen)
 
 
 def _operator(node: Any) -> str:
-    """Return the name of a node's operator, such as `conv2d`; empty where it is none."""
+    """Return the name of a node's operator, such as `conv2d`; empty if it is none."""
     if not isinstance(node, Node) or node.op != "call_function":
         return ""
     return str(getattr(node.target, "_opname", getattr(node.target, "__name__", node.target)))

@@ -1,9 +1,10 @@
-"""fvcore itself, the reference for `fvcore_flops`, on networks that are not run.
+"""Count with fvcore itself, the reference for `fvcore_flops`, without running the network.
 
-fvcore traces a model with torch.jit, which runs it: seconds and gigabytes at 1024 x 2048. On meta tensors that fails,
-because a convolution leaves no node in the trace there. Here it is sent to the operator that fvcore sees in a trace of
-real tensors, and the count is the same integer. A trace also makes tensors of sizes. Here sizes stay numbers, because a
-network that rounds them (`input_scale`) fails otherwise; in fvcore alone it fails on real tensors as well.
+fvcore traces a model with torch.jit, which runs it: seconds and gigabytes at 1024 x 2048. Meta tensors alone do not
+work, because their convolutions leave no node in the trace. Here a convolution goes to the operator that fvcore sees in
+a trace of real tensors, and the count is the same integer. A trace also turns sizes into tensors. Here sizes stay
+numbers, because a network that rounds them (`input_scale`) fails otherwise; with plain fvcore it fails even on real
+tensors.
 """
 
 import warnings
@@ -18,7 +19,7 @@ from nasseg.records import Size
 
 
 class FvcoreCount(NamedTuple):
-    """fvcore's count. by_operator: FLOPs; unsupported: calls of operators without a rule; both by fvcore's names."""
+    """A count by fvcore. by_operator: FLOPs; unsupported: calls of operators without a rule; by fvcore's names."""
 
     total: int
     by_operator: dict[str, int]
@@ -28,7 +29,7 @@ class FvcoreCount(NamedTuple):
 def fvcore_count(arch: Arch, input_size: Size, num_classes: int = 19) -> FvcoreCount:
     """Return fvcore's FLOPs of an arch's inference form for one image [1, 3, *input_size].
 
-    Convolutions with padding="same" count 0: fvcore takes them for an operator that it does not know.
+    Convolutions with padding="same" count 0: to fvcore they are an unknown operator.
     """
     image = torch.empty(1, 3, *input_size, device="meta")
     analysis = FlopCountAnalysis(arch.build_meta(num_classes), image).tracer_warnings("none")

@@ -1,7 +1,7 @@
 """GPUs as NVIDIA's management library (NVML) sees them: clocks, other processes, energy, driver.
 
-It is only asked: no clock, limit or mode is ever changed. What it does not tell of a device is None; of a MIG instance
-that is most.
+It only reads: no clock, limit or mode is ever changed. Values that it does not report for a device are None; for a MIG
+instance, most are.
 """
 
 import os
@@ -23,7 +23,7 @@ SLOWDOWNS = {0x8: "hardware slowdown", 0x20: "heat", 0x40: "heat", 0x80: "power 
 
 
 def uuid_of(device: str) -> str:
-    """Return the UUID of a CUDA device, by whatever number this process sees it.
+    """Return the UUID of a CUDA device, given its number in this process.
 
     Raises:
         UserError: torch sees no such device.
@@ -32,13 +32,13 @@ def uuid_of(device: str) -> str:
         raise UserError(f"device must be cpu, cuda or cuda:N, got {device!r}")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(device.partition(":")[2] or 0) >= count:
-        raise UserError(f"device {device} is not to be had: torch sees {count or 'no'} CUDA devices here; use cpu")
+        raise UserError(f"device {device} is not available: torch sees {count or 'no'} CUDA devices here; use cpu")
     return str(torch.cuda.get_device_properties(device).uuid)
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU, by its handle. uuid: of the device that computes, an instance of the GPU if that is in MIG mode."""
+    """A GPU, by its handle. uuid: of the device that computes: an instance of the GPU in MIG mode."""
 
     nvml: Any
     handle: Any
@@ -69,7 +69,7 @@ class Gpu:
 
     @property
     def reasons(self) -> int:
-        """The reasons why its clocks are low now, as bits; 0 if there is none, or none is told."""
+        """The reasons why its clocks are low now, as bits; 0 if there are none, or none are reported."""
         return int(self._ask("CurrentClocksEventReasons") or 0)
 
     @property
@@ -79,10 +79,10 @@ class Gpu:
         return None if found is None else int(found)
 
     def busiest_other(self, since_us: int) -> tuple[int, float] | None:
-        """Return which other process computed most since a time (microseconds of the epoch), and percent of the GPU.
+        """Return the other process that computed most since a time (microseconds of the epoch), and its GPU percentage.
 
-        None: none did, or it is not told. In a container NVML may number processes as the host does: if this one is
-        not among them, the busiest is taken for it.
+        None: none did, or it is not reported. In a container NVML may use the host's process numbers: if this process
+        is not among them, the busiest one is taken to be it.
         """
         shares: dict[int, list[int]] = defaultdict(list)
         for sample in self._ask("ProcessUtilization", since_us) or ():
@@ -94,7 +94,7 @@ class Gpu:
         return (others[-1][1], others[-1][0]) if others else None
 
     def _ask(self, question: str, *details: object) -> Any:
-        """Return NVML's answer about the device; None where it has none."""
+        """Return NVML's answer about the device; None if it has none."""
         try:
             return getattr(self.nvml, f"nvmlDeviceGet{question}")(self.handle, *details)
         except self.nvml.NVMLError:
@@ -103,7 +103,7 @@ class Gpu:
 
 @cache
 def find_gpu(device: str) -> Gpu | None:
-    """Return what NVML knows of a CUDA device of this process; None if there is no NVML, or it does not know it.
+    """Return what NVML knows about a CUDA device of this process; None without NVML, or if it does not know the device.
 
     Raises:
         UserError: torch sees no such device.
@@ -111,7 +111,7 @@ def find_gpu(device: str) -> Gpu | None:
     uuid = uuid_of(device)
     try:
         import pynvml
-    except ImportError:  # a machine to which only the code was carried
+    except ImportError:  # a machine with only the code copied to it
         return None
     for kind in ("GPU", "MIG"):
         try:
@@ -133,5 +133,5 @@ def _in_mig_mode(nvml: Any, handle: Any) -> bool:
 
 
 def slowdowns(reasons: Iterable[int]) -> list[str]:
-    """Return the reasons among these, as bits, that slow a GPU down below what its settings ask for, in words."""
+    """Return in words those of these reasons (bits) that slow a GPU down below its settings."""
     return sorted({words for found in reasons for bit, words in SLOWDOWNS.items() if found & bit})

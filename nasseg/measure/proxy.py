@@ -1,11 +1,11 @@
-"""Proxies: figures of an untrained network that are said to predict its accuracy, for use as own figures in a study.
+"""Proxies: figures of an untrained network that are said to predict its accuracy, for use as a study's own figures.
 
     figures: {naswot: {function: "nasseg.measure.proxy:naswot", direction: maximize, phase: latency}}
 
-They cost one pass. Each is called as function(model, measurement) and sees the same noise whatever the data are. The
-initial weights, those of the trial's seed, also affect it. The report says, study by study, how well each ranks; as a
-limit it screens. On 286 small networks of all families (reports/replay), NASWOT ranks best of the three, and worse than
-multiply-adds: screen by none of them without evidence of your own.
+They cost one pass. Each is called as function(model, measurement) and sees the same noise, whatever the data are. The
+initial weights, from the trial's seed, also affect it. The report says how well each ranks in a study; a limit on one
+screens candidates. On 286 small networks of all families (reports/replay), NASWOT ranks best of the three, but worse
+than multiply-adds: do not screen by any of them without evidence of your own.
 
 Sources: synflow, Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow",
 2020; NASWOT, Mellor et al., "Neural Architecture Search without Training", 2021; gradient norm, as in Abdelfattah et
@@ -29,12 +29,12 @@ SIZE = (64, 128)
 
 
 def naswot(model: nn.Module, _measurement: Measurement) -> float:
-    """Return log |K|, where K[i, j] is how many rectifiers agree on images i and j, on or off.
+    """Return log |K|, where K[i, j] is the number of rectifiers that agree on images i and j, on or off.
 
     The more the images' codes differ, the larger it is.
     """
     network = _fresh(model)
-    # In training mode: with its initial statistics, BatchNorm would leave most rectifiers in the same state.
+    # In training mode, because with initial statistics BatchNorm would leave most rectifiers in the same state.
     with train_mode(network), torch.no_grad(), _Codes() as codes:
         network(_noise(IMAGES))
     return float(torch.linalg.slogdet(codes.kernel)[1])
@@ -47,7 +47,7 @@ class _Codes(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
-        # Some networks rectify weights too, such as BiFPN's of its fusion; these have no images.
+        # Some networks also rectify weights, such as BiFPN's fusion weights; these have no images.
         if function.overloadpacket.__name__.rstrip("_") in _RECTIFIERS and output.dim() == 4:
             code = (output.flatten(1) > 0).float()
             self.kernel += (code @ code.T + (1 - code) @ (1 - code).T).double()
@@ -83,7 +83,7 @@ def gradient_norm(model: nn.Module, _measurement: Measurement) -> float:
 
 
 def _fresh(model: nn.Module) -> nn.Module:
-    """Copy the model, so that the one that is timed keeps its state."""
+    """Copy the model, so that the one to be timed keeps its state."""
     return copy.deepcopy(model).requires_grad_(True)
 
 

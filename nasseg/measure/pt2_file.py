@@ -1,9 +1,9 @@
-"""A model as a program of torch.export (.pt2), and a safe way to read such a file without running code from it.
+"""Write a model as a program of torch.export (.pt2), and read such a file safely, without running code from it.
 
 `torch.export.load` trusts its file: it may hold any Python object, compiled libraries, expressions that are evaluated
 and names that are looked up and called. Here a file is first taken apart, and only its plain parts are written to a new
-file for torch: raw tensors, operators of ATen on tensors and numbers, constant sizes. Everything else is refused. That
-is what `save_pt2` writes, in the archive of torch 2.9 and later.
+file for torch: raw tensors, ATen operators on tensors and numbers, constant sizes. Everything else is refused.
+`save_pt2` writes only such parts, in the archive format of torch 2.9 and later.
 """
 
 import io
@@ -26,7 +26,7 @@ _RAW = re.compile(
     r"data/weights/weight_\d+|data/constants/tensor_\d+|archive_format|archive_version|byteorder"
     r"|\.data/version|\.data/serialization_id"
 )
-# No strings: operators on files take the name as one. No expressions, graphs or objects.
+# No strings: operators on files take the file's name as one. No expressions, graphs or objects.
 _ARGUMENTS = frozenset(
     f"as_{kind}"
     for kind in (
@@ -45,7 +45,7 @@ _ARGUMENTS = frozenset(
         "device",
     )
 )
-_OPERATOR = re.compile(r"torch\.ops\.aten\.([a-z]\w*|_assert_tensor_metadata)\.\w+")  # others with _ are internal
+_OPERATOR = re.compile(r"torch\.ops\.aten\.([a-z]\w*|_assert_tensor_metadata)\.\w+")  # other names with _ are internal
 _WORD = re.compile(r"[\w.+]*")
 # The nesting of inputs and outputs, as JSON in a string: a tuple of tensors, no other class.
 _SPEC = re.compile(r'(type|context|children_spec|null|builtins\.tuple|builtins\.dict|1|[\[\]{}":, ])*')
@@ -68,18 +68,18 @@ def save_pt2(program: ExportedProgram, path: Path) -> None:
 
 
 def open_pt2(content: bytes, name: str) -> Callable[[Tensor], Tensor]:
-    """Return the program in the content of a .pt2 file, run by torch; `name` stands for the file in errors.
+    """Return the program in the content of a .pt2 file. `name` names the file in errors.
 
     Raises:
-        UserError: it is no such file, or holds more than operators on plain tensors.
+        UserError: it is no .pt2 file, or holds more than operators on plain tensors.
     """
     try:
         plain = _plain_archive(content)
         program = torch.export.load(io.BytesIO(plain)).module()
     except _Refused as error:
         raise UserError(
-            f"{name} is not opened: {error}; only programs of plain tensors, as `nasseg export --format pt2` of "
-            "torch 2.9 or later writes them, are: export it again, or use onnx"
+            f"{name} is not opened: {error}; only programs of plain tensors are, as `nasseg export --format pt2` "
+            "writes them with torch 2.9 or later: export it again, or use onnx"
         ) from None
     except Exception as error:  # a damaged file may fail at any step of torch's reader
         raise UserError(f"cannot read {name} as a program of torch.export: {type(error).__name__}: {error}") from None
@@ -87,7 +87,7 @@ def open_pt2(content: bytes, name: str) -> Callable[[Tensor], Tensor]:
 
 
 def _plain_archive(content: bytes) -> bytes:
-    """Rewrite the archive with its plain parts only."""
+    """Rewrite the archive with only its plain parts."""
     written = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(written, "w") as plain:
         names = archive.namelist()
@@ -101,7 +101,7 @@ def _plain_archive(content: bytes) -> bytes:
             elif name in _CONFIGS:
                 found = json.dumps(_plain_config(json.loads(archive.read(full))))
             elif name == _SAMPLES:
-                found = b""  # the traced inputs: an object, and not needed
+                found = b""  # the traced inputs: not needed
             elif _RAW.fullmatch(name):
                 found = archive.read(full)
             else:
@@ -114,7 +114,7 @@ def _plain_program(program: dict[str, Any]) -> dict[str, Any]:
     graph = program["graph_module"]
     graph["metadata"] = {}
     for node in graph["graph"]["nodes"]:
-        node["metadata"] = {}  # its place in the source
+        node["metadata"] = {}  # its line in the source
     if program["range_constraints"] or program.get("guards_code") or graph.get("treespec_namedtuple_fields"):
         raise _Refused("its sizes are not constant")
     _check(program)
@@ -122,7 +122,7 @@ def _plain_program(program: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Check where each tensor lies; any further entry means that the tensor is not raw."""
+    """Check where each tensor is. Any other entry means that the tensor is not raw."""
     for tensor in config["config"].values():
         if any(value for key, value in tensor.items() if key not in ("path_name", "is_param", "tensor_meta")):
             raise _Refused(f"{tensor['path_name']!r} is no raw tensor")

@@ -1,7 +1,7 @@
 """The shape of a network: blocks of operators at one output stride, and which block reads which.
 
-It is found in the recorded graph alone, so that every network has one, a user's own too. Two blocks at one stride are
-two branches; a block that reads several is where they are joined.
+It comes from the recorded graph alone, so every network has one, users' own too. Two blocks at one stride are two
+branches; a block that reads several joins them.
 """
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ from typing import Protocol
 from nasseg.families.graph.recorder import Graph
 from nasseg.records import Block
 
-IMAGE = -1  # as an input of a block
+IMAGE = -1  # the image, as an input of a block
 
 
 class Row(Protocol):
@@ -39,7 +39,7 @@ class _Group:
 
 
 def blocks(graph: Graph, rows: Sequence[Row]) -> tuple[Block, ...]:
-    """Return the blocks in the order of the run. rows: the cost of each operator that the logits depend on."""
+    """Return the blocks in the order in which they run. rows: the cost of each operator that the logits depend on."""
     groups = _grouped(graph, rows)
     readers: dict[int, set[int]] = defaultdict(set)
     for name, group in groups.items():
@@ -61,13 +61,13 @@ def blocks(graph: Graph, rows: Sequence[Row]) -> tuple[Block, ...]:
 
 
 def _grouped(graph: Graph, rows: Sequence[Row]) -> dict[int, _Group]:
-    """Put each operator to the group that it reads at its own stride; it begins one where there is none, or several.
+    """Add each operator to the group that it reads at its own stride. If there is none, or several, it begins a group.
 
-    What is pooled to one pixel (squeeze-and-excitation, global context) stays where it is pooled from, and what is
-    computed from weights alone, where it is read. A group is named by its first operator.
+    What is pooled to one pixel (squeeze-and-excitation, global context) belongs where it is pooled from, and what is
+    computed from weights alone belongs where it is read. A group is named after its first operator.
     """
     of = dict[int, int]()  # operator -> group
-    loose = dict[int, list[Row]]()  # operator on weights alone -> rows that are not in a group yet
+    loose = dict[int, list[Row]]()  # operator on weights alone -> rows not in a group yet
     groups: dict[int, _Group] = {}
     for index, row in zip(graph.needed(), rows, strict=True):
         sources = {source for source, _ in graph.operators[index].inputs}
@@ -92,10 +92,11 @@ def _grouped(graph: Graph, rows: Sequence[Row]) -> dict[int, _Group]:
 
 
 def _merged(name: int, groups: dict[int, _Group], readers: dict[int, set[int]]) -> bool:
-    """Merge a group into another with which it is one block to a reader, if there is one.
+    """Merge a group into another that belongs to the same block for a reader, if there is one.
 
-    That is one that multiplies nothing (an upsampling, a pooling, a sum), with what it reads, or what alone reads it;
-    and the paths inside a block: a shortcut with a convolution, or pooling beside one. readers: of each group.
+    A group that multiplies nothing (an upsampling, a pooling, a sum) merges with what it reads, or with its only
+    reader. So do the paths inside a block: a shortcut with a convolution, or pooling beside one. readers: of each
+    group.
     """
     group = groups[name]
     if not group.macs and len(group.inputs) == 1 and (readers[name] or group.inputs != {IMAGE}):
@@ -121,7 +122,7 @@ def _merged(name: int, groups: dict[int, _Group], readers: dict[int, set[int]]) 
 
 
 def _twins(groups: dict[int, _Group], readers: dict[int, set[int]], name: int) -> set[int]:
-    """Return the groups beside this one, itself among them: at its stride, with its inputs and its readers."""
+    """Return the groups beside this one, and itself: those with its stride, inputs and readers."""
     one = groups[name]
     return {
         other

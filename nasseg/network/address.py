@@ -1,6 +1,6 @@
-"""One address for an architecture everywhere: a variant, a family, a file, or what was trained.
+"""One kind of address for architectures everywhere: a variant, a family, a file, or something trained.
 
-What was trained has the addresses of nasseg.study.store.trained: a run's folder or file, STUDY#TRIAL, TABLE#ROW.
+For something trained, see nasseg.study.store.trained: a run's folder or file, STUDY#TRIAL, TABLE#ROW.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from nasseg.study.store.trained import WEIGHTS, Trained, find_trained, is_traine
 
 @dataclass(frozen=True)
 class Resolved:
-    """An arch, the published variant that it is (by identity of the network), and what is already measured of it.
+    """An arch, the published variant with the same network, and its known measurements.
 
-    trained: what the address is one of, where it is one of something trained (or only measured, in a study). family: as
-    settings name it, FILE.py:CLASS for a user's own. code: the user's own code that it is built by, hash by source.
+    trained: what is at the address, if it is of something trained (or only measured, in a study). family: as in
+    settings, FILE.py:CLASS for a user's own. code: the user's own code that builds it, as hash by source.
     """
 
     arch: Arch
@@ -51,17 +51,17 @@ def resolve(address: str, overrides: Mapping[str, Any] | None = None, storage: s
         settings = dict(read_yaml(_file(address)).data)
         for key in settings:
             if not isinstance(key, str):
-                raise UserError(f"{address}: a key is the name of a field, got {key!r}")
+                raise UserError(f"{address}: a key must be the name of a field, got {key!r}")
         name = settings.pop("variant", None) or settings.pop("family", None)
         if name is None:
             raise UserError(
-                f"{address}: an architecture's file names its `family` or a `variant`, and fields that differ"
+                f"{address}: an architecture's file names its `family` or a `variant`, and the fields that differ"
             )
         arch = make_arch(str(name), **{**settings, **overrides})
     elif Path(address).suffix in WEIGHTS or Path(address).is_dir():
         raise UserError(
-            f"{address} is no run that is done: there is no result.json beside its weights. An unfinished run goes on "
-            "with `nasseg train --resume`; weights from elsewhere are given as --init, beside the network"
+            f"{address} is no finished run: there is no result.json beside its weights. Resume an unfinished run "
+            "with `nasseg train --resume`; for weights from elsewhere, give the network and --init"
         )
     else:
         name, arch = address, make_arch(address, **overrides)

@@ -1,4 +1,4 @@
-"""A network's answer to a picture, of one view or averaged over scales and left-right flips."""
+"""A network's prediction for a picture, from one view or averaged over scales and left-right flips."""
 
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
@@ -13,11 +13,11 @@ from nasseg.errors import UserError
 from nasseg.records import Size
 from nasseg.train.views.network_input import fit, map_back, place
 
-SMALLEST = 32  # a side that every network takes
+SMALLEST = 32  # smallest side that every network takes
 
 
 def check_scales(scales: Sequence[float]) -> None:
-    """Raise UserError where scales are none, or not finite numbers above 0."""
+    """Raise a UserError unless scales are one or more finite numbers above 0."""
     if not scales or not all(0 < scale < inf for scale in scales):
         raise UserError(f"scales above 0 are needed, got {', '.join(map(str, scales)) or 'none'}")
 
@@ -52,6 +52,6 @@ def averaged(
 def single(
     model: Callable[[Tensor], Tensor], picture: NDArray[np.uint8], *, size: Size, shape: Size, device: str = "cpu"
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield logits [1, C, rows, W] of a picture at `shape` and their first row: what training is evaluated by."""
+    """Yield logits [1, C, rows, W] of a picture at `shape` and their first row, as in training's evaluation."""
     image = fit(picture, size).to(device)
     yield from map_back(model(place([image], size)), image.shape, shape)

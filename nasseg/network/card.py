@@ -1,4 +1,4 @@
-"""The card of an exported network: everything that users of the file must know, as JSON beside it."""
+"""The card of an exported network: everything that users of the file need to know, as JSON beside it."""
 
 import hashlib
 from pathlib import Path
@@ -17,13 +17,13 @@ from nasseg.train.views.network_input import MEAN, PREPARE, STD
 Format = Literal["onnx", "pt2", "state_dict"]
 UNTRAINED = "untrained (random)"
 
-# Largest difference of logits, as a share of the largest logit. Another runtime sums float32 in another order and folds
+# Largest difference of logits, as a share of the largest logit. Runtimes sum float32 in different orders and fold
 # BatchNorm into convolutions: 2e-7 to 2e-5 over the published networks. A wrong operator (a resize with other corners,
 # another padding) is off by more than 1e-2.
 TOLERANCE = 1e-3
-TOLERANCE_HALF = 1e-2  # of files that compute in float16: 2e-4 (RegSeg) and 5e-4 (DABNet) with random weights
+TOLERANCE_HALF = 1e-2  # for files that compute in float16: 2e-4 (RegSeg) and 5e-4 (DABNet) with random weights
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; further classes get lighter and darker ones.
+# Okabe and Ito's colours, which colour-blind readers can tell apart. More classes get lighter and darker ones.
 _OKABE_ITO = (
     (230, 159, 0),
     (86, 180, 233),
@@ -53,9 +53,9 @@ class ArchCard(_Part):
 
 
 class InputCard(_Part):
-    """shape: [batch, 3, height, width]. any_batch: of any number of images.
+    """shape: [batch, 3, height, width]. any_batch: the file takes any number of images.
 
-    prepare: how a picture of any size becomes that, step by step.
+    prepare: the steps from a picture of any size to this input.
     """
 
     name: str = INPUT
@@ -81,7 +81,7 @@ class InputCard(_Part):
 class OutputCard(_Part):
     """logits: float32 [batch, classes, height, width]; classes: uint8 [batch, height, width], each pixel's class.
 
-    map_back: how either becomes the classes of the picture's own pixels, step by step.
+    map_back: the steps from either to the classes of the picture's own pixels.
     """
 
     name: Literal["logits", "classes"]
@@ -98,8 +98,8 @@ class ClassCard(_Part):
 class Parity(_Part):
     """The agreement of the file with PyTorch on one input.
 
-    max_difference: of logits; if the file gives classes, by how much the logit of a class is below the largest.
-    equal_argmax: share of pixels with the same class, 0..1.
+    max_difference: of logits; if the file gives classes, how far a class's logit is below the largest. equal_argmax:
+    share of pixels with the same class, 0..1.
     """
 
     runtime: str
@@ -145,9 +145,10 @@ class Card(_Part):
             f"{self.file}: {self.arch.variant or self.arch.family} ({self.arch.id}), {self.format}, images "
             f"{batch} x 3 x {height} x {width} -> {self.output.name} of {len(self.classes)} classes",
             f"weights: {self.weights}{trained}",
-            f"{card_path(Path(self.file))} says how to prepare a picture, and how to map the {self.output.name} back",
-            f"parity with PyTorch in {parity.runtime} on {parity.input}: logits differ by {parity.max_difference:.2g} "
-            f"at most (the largest is {parity.largest_logit:.3g}, tolerance {parity.tolerance:g} of it); "
+            f"{card_path(Path(self.file))} says how to prepare a picture and how to map the {self.output.name} back",
+            f"parity with PyTorch in {parity.runtime} on {parity.input}: logits differ by at most "
+            f"{parity.max_difference:.2g} (the largest is {parity.largest_logit:.3g}, the tolerance "
+            f"{parity.tolerance:g} of it); "
             f"{100 * parity.equal_argmax:.4g} % of the pixels have the same class",
             *([self.batch_norm] if self.batch_norm else []),
         ]
@@ -168,13 +169,13 @@ def read_card(path: Path) -> Card:
     try:
         return Card.model_validate_json(place.read_text())
     except FileNotFoundError:
-        raise UserError(
-            f"{path} has no card: {place} is not there; `nasseg export` writes both, keep them together"
-        ) from None
+        raise UserError(f"{path} has no card, {place}; `nasseg export` writes both: keep them together") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "its text"
-        raise UserError(f"{place} is no card of `nasseg export`: {where}: {first['msg']}; export again") from None
+        raise UserError(
+            f"{place} is no card of `nasseg export`: {where}: {first['msg']}; export the network again"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the card {place}: {error}") from None
 
@@ -211,7 +212,7 @@ def compare(found: Tensor, logits: Tensor, *, runtime: str, where: str, half: bo
 
 
 def palette(count: int) -> list[Colour]:
-    """Return fixed colours by the index of the class; the first 255 all differ."""
+    """Return fixed colours by class index. The first 255 all differ."""
     colours = []
     for index in range(count):
         base, step = np.array(_OKABE_ITO[index % len(_OKABE_ITO)]), index // len(_OKABE_ITO)
@@ -223,7 +224,7 @@ def palette(count: int) -> list[Colour]:
 
 
 def _spread(number: int) -> float:
-    """Return the number's term of van der Corput's sequence: 0, 1/2, 1/4, 3/4, 1/8, ..."""
+    """Return this term of van der Corput's sequence: 0, 1/2, 1/4, 3/4, 1/8, ..."""
     value, step = 0.0, 0.5
     while number:
         value, number, step = value + step * (number % 2), number // 2, step / 2

@@ -1,6 +1,6 @@
-"""The accuracy of a network as it is, on a split of a data set: what `nasseg evaluate` does. Nothing is trained.
+"""Measure the accuracy of a network on a split of a data set, for `nasseg evaluate`. Trains nothing.
 
-Figures are taken at the size of the labels. One view of each image gives what training's own evaluation gives;
+Figures are measured at the labels' size. One view of each image gives the same result as training's own evaluation;
 several scales and flips (Section 5 of most papers: "multi-scale testing") are a protocol of their own.
 """
 
@@ -35,7 +35,7 @@ RESULTS = Path("runs/evaluate")
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol:
-    """All that decides the figures besides the network. weights: SHA-256 of their file. size: what the network sees."""
+    """Everything that decides the figures besides the network. weights: SHA-256 of their file. size: network input."""
 
     data: str
     data_fingerprint: str
@@ -48,7 +48,7 @@ class EvaluationProtocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Figures in percent; None where the labels hold no class. class_iou: None where a class does not occur.
+    """Figures in percent; None if the labels hold no class. class_iou: None if a class does not occur.
 
     counts: pixels by true class (rows) and predicted class; the last column has those without a prediction.
     """
@@ -94,21 +94,23 @@ def evaluate_address(
     storage: str | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> tuple[Evaluation, Path]:
-    """Evaluate the network at an address on a split; write result.json and confusion.svg, and return both's folder.
+    """Evaluate the network at an address on a split. Write result.json and confusion.svg, and return their folder, too.
 
-    init, init_map: see nasseg.network.weighted. input_size: what the network sees; as it was trained unless given.
-    save: a folder for label maps, by the names of the images, in the values that the data set's own labels have. A
-    split whose labels hold no class (a test server's) has no figures. on_progress: images done, of how many.
+    init, init_map: see nasseg.network.weighted. input_size: what the network sees; default: as it was trained. save: a
+    folder for label maps with the images' names, in the values of the data set's own labels. A split whose labels hold
+    no class (a test server's) has no figures. on_progress: called with the images done, and their total.
 
     Raises:
-        UserError: nothing is at the address, there are no weights, they are of other classes, the data cannot be used,
-            or something cannot be written.
+        UserError: nothing is at the address, there are no weights, their classes differ, the data cannot be used, or a
+        file cannot be written.
     """
     check_device(device)
     check_scales(scales)
     weighted = find_weighted(address, overrides, init=init, init_map=init_map, storage=storage)
     if weighted.content is None and weighted.init is None:
-        raise UserError(f"{address} has random weights, whose accuracy says nothing: give its weights as --init FILE")
+        raise UserError(
+            f"{address} has random weights, so its accuracy means nothing: give its weights with --init FILE"
+        )
     options = _options(data, split, dict(data_options or {}), save is not None)
     loaded = _data(data, options, split, input_size or _trained_size(weighted))
     if weighted.classes is not None and weighted.classes != loaded.classes:
@@ -146,20 +148,21 @@ def evaluate_address(
 
 
 def _require_new(address: str, weighted: Weighted, data: DataSet, split: str) -> None:
-    """Refuse a split beside `train` that the weights were trained on, where that is known."""
+    """Refuse a split, other than `train`, that the weights are known to be trained on."""
     trained, measured = weighted.resolved.trained, weighted.resolved.measurement
     if weighted.init or trained is None or measured is None or measured.accuracy is None:
         return
     if split != "train" and split in trained.trained_on and measured.accuracy.protocol.data == data.name:
         raise UserError(
-            f"{address} was trained on {' + '.join(trained.trained_on)} of {data.name}: {split} cannot be reported on"
+            f"{address} was trained on {' + '.join(trained.trained_on)} of {data.name}, so {split} cannot be "
+            "evaluated on: choose another split"
         )
 
 
 def _evaluate(
     model: nn.Module, split: Split, number: int, protocol: EvaluationProtocol, matrix: ConfusionMatrix, device: str
 ) -> NDArray[np.uint8]:
-    """Count one image; return the class of each of its label's pixels."""
+    """Count one image; return the class of each pixel of its label."""
     picture, label = split.images[number].cpu().numpy(), split.labels[number].to(device)
     shape, found = (label.shape[0], label.shape[1]), []
     for top, part in _answers(model, picture, protocol, shape, device):
@@ -184,7 +187,7 @@ def _trained_size(weighted: Weighted) -> Size | None:
 
 
 def _options(data: str | Path, split: str, options: dict[str, Any], save: bool) -> dict[str, Any]:
-    """Return options under which a split without labels to score by, a test server's, may be written all the same."""
+    """Return options that allow writing a split without labels to score by, such as a test server's."""
     if save and str(data) != "scenes" and "splits" not in options:
         folder, _, _ = find_folder(data, **options)
         if split in folder.layout.absent:
@@ -193,14 +196,14 @@ def _options(data: str | Path, split: str, options: dict[str, Any], save: bool) 
 
 
 def _data(data: str | Path, options: dict[str, Any], split: str, size: Size | None) -> DataSet:
-    """Return the data at the size that the network was trained at, if that is not what they have of themselves."""
+    """Return the data at the size that the network was trained at, unless they have it already."""
     loaded = load_data(data, **options)
     if size is None or "size" in options:
         return loaded
     try:
         if loaded.split(split).size == size:
             return loaded
-    except UserError:  # images of many sizes, which are seen at one that must be said
+    except UserError:  # images of many sizes: the size that networks see must be given
         pass
     return load_data(data, **options, size=list(size))
 
@@ -256,16 +259,16 @@ def _write(result: Evaluation, folder: Path) -> None:
 
 
 class _Writer:
-    """Writes label maps below a folder, by the names of the images below the data's, in the data set's own values."""
+    """Write label maps below a folder, with the images' names below the data's folder, in the data set's own values."""
 
     def __init__(self, folder: Path, data: str | Path, options: dict[str, Any], split: str, loaded: DataSet) -> None:
         self.folder = folder
         if str(data) == "scenes":
-            raise UserError("procedural scenes have no files whose names label maps could take: leave --save away")
+            raise UserError("procedural scenes have no file names that label maps could take: leave out --save")
         found, _, _ = find_folder(data, **options)
         samples = found.samples.get(split)  # type: ignore[call-overload]
         if samples is None:
-            raise UserError(f"the split {split} of {loaded.name} is no folder of images: leave --save away")
+            raise UserError(f"the split {split} of {loaded.name} is not a folder of images: leave out --save")
         self.names = [sample.image.relative_to(found.root).with_suffix(".png") for sample in samples]
         self.values = label_values(found.table, found.layout.labels[0].hold)
 
@@ -280,7 +283,7 @@ class _Writer:
 
 
 def label_values(table: ClassTable, hold: Holds) -> NDArray[np.uint8]:
-    """Return what labels hold for each class: its first id, its colour, or its number. [classes] or [classes, 3]."""
+    """Return the value of each class in labels: its first id, its colour, or its number, [classes] or [classes, 3]."""
     if hold == "colours":
         return np.array([row.rgb[0] if row.rgb else row.colour for row in table.classes], np.uint8)
     if hold in ("ids", "alpha") and all(row.ids and 0 <= row.ids[0] <= 255 for row in table.classes):

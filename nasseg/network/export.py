@@ -1,7 +1,7 @@
 """Export a network to a file for use elsewhere, with a card beside it (nasseg.network.card).
 
-ONNX and torch.export files have one fixed image size; the batch of ONNX may be left open. A file is opened again and
-compared with PyTorch before it gets its name. Images are normalised outside of it, as the card says.
+ONNX and torch.export files have one fixed image size; ONNX may leave the batch open. A file is opened again and
+compared with PyTorch before it gets its name. Images are normalised outside the file, as the card says.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,8 +48,8 @@ from nasseg.train.weights import load_strictly, save_weights
 
 SUFFIXES: Mapping[Format, tuple[str, ...]] = {"onnx": (".onnx",), "pt2": (".pt2",), "state_dict": (".pt", ".pth")}
 MIN_SIDE, MAX_CLASSES = 32, 255  # a label is one byte; 255 marks unlabelled pixels
-TRIED = (1, 2)  # batches with which a file for any is compared
-NAMED = 3  # BatchNorms of a kind that are named
+TRIED = (1, 2)  # batch sizes with which a file for any size is compared
+NAMED = 3  # BatchNorms to name of each kind
 
 Run = Callable[[Tensor], Tensor]
 
@@ -87,7 +87,7 @@ class HalfInside(nn.Module):
 
 @dataclass(frozen=True)
 class _Form:
-    """The form in which the file is written. batch: None for any. opset: of ONNX, torch's choice unless given."""
+    """The form in which the file is written. batch: None for any. opset: of ONNX; default: torch's choice."""
 
     format: Format
     batch: int | None
@@ -98,7 +98,7 @@ class _Form:
 
 @dataclass(frozen=True)
 class Source:
-    """The network to export with its weights, its classes and its known figures."""
+    """The network to export, with its weights, classes and known figures."""
 
     weighted: Weighted
     model: nn.Module
@@ -131,26 +131,28 @@ def export_address(
 ) -> Exported:
     """Write the network at an address (see nasseg.network.address) to `output`, and its card beside it.
 
-    What was trained comes with its weights, figures and classes; anything else has random weights, and its card says
-    so. Format: as given, else by the suffix of `output`. Input size and classes: as given, else as it was
-    measured, else 1024 x 2048 and 19. data: a data set whose class names and colours the card takes. argmax: the file
-    gives each pixel's class instead of logits. batch: images in a batch; None: any number, in ONNX. init: a file of
-    weights that fills the network (see nasseg.train.weights), or the address of something trained; init_map: a file of
-    rules for its names. half: the file computes in float16, on float32 images. opset: of ONNX, torch's choice unless
-    given. BatchNorm is folded into the convolutions before it in ONNX and torch.export files.
+    A trained network comes with its weights, figures and classes; any other has random weights, and its card says so.
+    Format: as given, else from the suffix of `output`. Input size and classes: as given, else as it was measured, else
+    1024 x 2048 and 19. data: a data set whose class names and colours the card uses. argmax: the file gives each
+    pixel's class instead of logits. batch: images in a batch; None: any number, in ONNX. init: a file of weights that
+    fills the network (see nasseg.train.weights), or the address of something trained; init_map: a file of rules for its
+    names. half: the file computes in float16, on float32 images. opset: of ONNX; default: torch's choice. In ONNX and
+    torch.export files, BatchNorm is folded into the convolutions before it.
 
     Raises:
         UserError: nothing is at the address, an option is refused, weights are gone, a package is missing, the file
-            does not compute the same as PyTorch, or it cannot be written. An earlier file then stays as it was.
+        does not compute the same as PyTorch, or it cannot be written. An earlier file stays as it was.
     """
     chosen = _format(file_format, output, argmax)
     if (opset is not None and chosen != "onnx") or (half and chosen == "state_dict"):
-        raise UserError(f"an opset goes with onnx, half precision with onnx and pt2, not with {chosen}")
+        raise UserError(f"opset is for onnx, half precision for onnx and pt2, not for {chosen}")
     if batch is None and chosen != "onnx":
-        raise UserError(f"the batch can be left open in onnx, not in {chosen}")
+        raise UserError(f"only onnx can leave the batch open, not {chosen}")
     _check_card_is_free(output)
     if (batch is not None and batch < 1) or (input_size and min(input_size) < MIN_SIDE):
-        raise UserError(f"a batch is at least 1, an image {MIN_SIDE} x {MIN_SIDE}; got {batch} of {input_size}")
+        raise UserError(
+            f"a batch is at least 1, an image at least {MIN_SIDE} x {MIN_SIDE}; got {batch} of {input_size}"
+        )
     lock = DeviceLock("cpu")
     try:
         with lock.computing():
@@ -168,7 +170,7 @@ def export_address(
 
 
 def parity_images(batch: int, size: Size) -> Tensor:
-    """Return street scenes as networks read them, [batch, 3, *size]: smooth areas, edges and noise, as in pictures."""
+    """Return street scenes as network input, [batch, 3, *size]: smooth areas, edges and noise, as in pictures."""
     pictures = [scenes.render(number, size)[0] for number in range(batch)]
     return normalise(torch.from_numpy(np.stack(pictures))).contiguous()
 
@@ -189,7 +191,7 @@ def _write(path: Path, source: Source, name: str, address: str, form: _Form) -> 
         raise UserError(
             f"the exported file does not compute what PyTorch does: in {runtime} logits differ by "
             f"{parity.max_difference:.3g}, more than {parity.tolerance:g} of the largest, {parity.largest_logit:.3g}; "
-            "nothing was written: try another --format, or another version of what runs it"
+            f"nothing was written: try another --format, or another version of {runtime}"
         )
     output = (
         OutputCard(name="classes", shape=(batch, *size), dtype="uint8", map_back=MAP_BACK["classes"])
@@ -216,7 +218,7 @@ def _write(path: Path, source: Source, name: str, address: str, form: _Form) -> 
 
 
 def _convert(path: Path, model: nn.Module, source: Source, form: _Form) -> tuple[bytes, Run, str, str]:
-    """Write the file and open it again: its content, what runs it, the name of that, and what became of BatchNorm."""
+    """Write the file and open it again. Return its content, its runtime with a name, and what became of BatchNorm."""
     if form.format == "state_dict":
         save_weights(model, path)
         content = path.read_bytes()
@@ -228,7 +230,7 @@ def _convert(path: Path, model: nn.Module, source: Source, form: _Form) -> tuple
         kinds = "; ".join(f"{len(names)} behind {kind} ({_named(names)})" for kind, names in sorted(left.items()))
         count = sum(map(len, left.values()))
         why = "no convolution alone is before it" if count == 1 else "no convolution alone is before them"
-        batch_norm += f"; {count} stay{'s' * (count == 1)}, for {why}: {kinds}"
+        batch_norm += f"; {count} stay{'s' * (count == 1)}, because {why}: {kinds}"
     model = HalfInside(model) if form.half else model
     program = trace(ClassMap(model) if form.argmax else model, source.size, batch=form.batch, dtype=torch.float32)
     if form.format == "pt2":
@@ -259,7 +261,7 @@ def _format(name: str | None, output: Path, argmax: bool) -> Format:
     if output.suffix not in SUFFIXES[chosen]:
         raise UserError(f"a file of format {chosen} is called NAME{SUFFIXES[chosen][0]}, got {output.name}")
     if argmax and chosen == "state_dict":
-        raise UserError("a state_dict holds weights only, nothing that could choose classes: leave out --argmax")
+        raise UserError("a state_dict holds only weights and cannot choose classes: leave out --argmax")
     if chosen == "onnx":
         require_onnx()
     return chosen
@@ -287,7 +289,7 @@ def source_of(
     """Return a network with its weights, and its size and classes: as given, else as it was measured.
 
     Raises:
-        UserError: the weights or the classes are of another network.
+        UserError: the weights or the classes belong to another network.
     """
     measurement = None if weighted.init else weighted.resolved.measurement
     known = measurement.cost.protocol if measurement and measurement.cost else None
@@ -302,7 +304,7 @@ def source_of(
 
 
 def _classes(names: tuple[str, ...] | None, count: int | None, data: str | Path | None) -> tuple[ClassCard, ...]:
-    """Return the classes: names as trained or of the data set; its colours, or fixed ones where it is not known."""
+    """Return the classes: names as trained or from the data set; its colours, or fixed ones if it is not known."""
     tables = map(read_table, list_tables().values())
     known = {scenes.CLASSES: scenes.COLOURS} | {table.names: table.colours for table in tables}
     if data is not None:
@@ -313,7 +315,7 @@ def _classes(names: tuple[str, ...] | None, count: int | None, data: str | Path 
             )
         names, known = loaded.classes, {loaded.classes: loaded.colours}
     if count is not None and names is not None and count != len(names):
-        raise UserError(f"{count} classes were asked for, but there are {len(names)}: {', '.join(names)}")
+        raise UserError(f"{count} classes are asked for, but there are {len(names)}: {', '.join(names)}")
     if names is None:
         names = tuple(f"class {index}" for index in range(count or DEFAULT_CLASSES))
     if len(names) > MAX_CLASSES:

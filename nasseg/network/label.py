@@ -1,4 +1,4 @@
-"""Pseudo-labels by what was trained: what `nasseg label` does."""
+"""Make pseudo-labels with a trained network, for `nasseg label`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ SCALES, CONFIDENCE = (0.5, 1.0, 2.0), 0.5  # as printed
 class Labelled:
     """Counts of a labelled folder.
 
-    images: all that the folder is for. written: labels written in this call. sure: the mean share of their pixels that
+    images: all images of the folder. written: labels written in this call. sure: the mean share of their pixels that
     have a class; None if none was written.
     """
 
@@ -51,14 +51,14 @@ def label_folder(
     storage: str | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Labelled:
-    """Label the pictures below `images` with the network trained at an address; --pseudo then takes `folder`.
+    """Label the pictures below `images` with the trained network at an address. `folder` is then for --pseudo.
 
     Existing labels are kept, so the same call resumes after an interruption. on_progress: called with the images done
     and the number of all.
 
     Raises:
-        UserError: nothing trained is there, there are no pictures, an argument is refused, or something cannot be read
-            or written.
+        UserError: nothing trained is at the address, there are no pictures, an argument is refused, or a file cannot be
+        read or written.
     """
     check_device(device)
     if not scales or not all(0 < scale < math.inf for scale in scales) or not 0 <= confidence < 1 or threads < 1:
@@ -67,9 +67,9 @@ def label_folder(
             f"{', '.join(map(str, scales))}; {confidence} and {threads}"
         )
     if not images.is_dir():
-        raise UserError(f"no folder {images}: give the one that holds the pictures to label")
+        raise UserError(f"no folder {images}: give the folder of the pictures to label")
     if images.resolve() in (folder.resolve(), *folder.resolve().parents):
-        raise UserError(f"{folder} lies in {images}, and its labels would be taken for pictures: give another folder")
+        raise UserError(f"{folder} is inside {images}, so labels would count as pictures: give another folder")
     model, labels = _teacher(str(address), images, tuple(scales), confidence, storage)
     todo, sure, file = begin_labels(folder, labels), [], ""
     try:
@@ -84,7 +84,7 @@ def label_folder(
         return Labelled(folder, len(labels.files), len(sure), _mean(sure), interrupted=True)
     except OSError as error:
         raise UserError(
-            f"cannot write {labels.label(folder, file)}: {error.strerror or error}; the labels before it are kept"
+            f"cannot write {labels.label(folder, file)}: {error.strerror or error}; earlier labels are kept"
         ) from None
     return Labelled(folder, len(labels.files), len(sure), _mean(sure))
 
@@ -96,7 +96,7 @@ def _teacher(
     classes, measurement = weighted.classes, weighted.resolved.measurement
     if classes is None or measurement is None or measurement.cost is None:
         raise UserError(
-            f"{address} is not trained, and a teacher must be: `nasseg train` names the folders of its runs"
+            f"{address} is not trained, but a teacher must be: give a run's folder, which `nasseg train` prints"
         )
     model, _ = weighted.build(len(classes))
     return model, PseudoLabels(
@@ -125,7 +125,7 @@ def pseudo_label(
 ) -> Tensor:
     """Return the classes of a picture [H, W, 3], uint8 [H, W]: IGNORE where the teacher is not sure.
 
-    Probabilities are averaged over scales and left-right flips. The teacher is sure where the highest one is above the
+    Probabilities are averaged over scales and left-right flips. The teacher is sure if the highest one is above the
     confidence. size: see PseudoLabels.
     """
     shape = (picture.shape[0], picture.shape[1])

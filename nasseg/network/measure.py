@@ -34,7 +34,7 @@ def measure_address(
 
     counter: `fvcore` adds fvcore's own counts. by_operator: adds the cost of each operator.
 
-    Input size and classes: default: as the trial at the address was measured, else 1024 x 2048 and 19.
+    Default input size and classes: as the trial at the address was measured, else 1024 x 2048 and 19.
 
     Raises:
         UserError: nothing is at the address, a field is refused, or the device is not available.

@@ -1,4 +1,4 @@
-"""The pictures that a network is to segment: files, folders of files, and the frames of videos."""
+"""The pictures to segment: files, folders of files, and frames of videos."""
 
 import importlib
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Source:
-    """A picture, or a video. name: of its results below a folder, without a suffix; of a video, the folder of them."""
+    """A picture, or a video. name: of its results below a folder, without a suffix; for a video, their folder."""
 
     path: Path
     name: Path
@@ -30,7 +30,7 @@ class Source:
         return self.path.suffix.lower() in VIDEOS
 
     def frames(self) -> Iterator[tuple[Path, Pixels]]:
-        """Yield the pictures [H, W, 3] with the names of their results; a video's are numbered from 1.
+        """Yield the pictures [H, W, 3] with the names of their results. A video's frames are numbered from 1.
 
         Raises:
             UserError: it cannot be read.
@@ -43,10 +43,10 @@ class Source:
 
 
 def list_sources(given: Sequence[Path], folder: Path) -> list[Source]:
-    """Return what lies at paths: pictures, videos, and for a folder all pictures below it, by their names there.
+    """Return what is at paths: pictures, videos, and for a folder all pictures below it, by their names there.
 
     Raises:
-        UserError: there is nothing, the reader of videos is missing, or results in `folder` would count as pictures.
+        UserError: there are none, the reader of videos is missing, or results in `folder` would count as pictures.
     """
     if not given:
         raise UserError("no image was given")
@@ -54,7 +54,9 @@ def list_sources(given: Sequence[Path], folder: Path) -> list[Source]:
     for path in given:
         if path.is_dir():
             if path.resolve() in (folder.resolve(), *folder.resolve().parents):
-                raise UserError(f"{folder} lies in {path}, and results would count as pictures: give another with -o")
+                raise UserError(
+                    f"{folder} is inside {path}, so results would count as pictures: give another folder with -o"
+                )
             found += [Source(path / name, Path(name).with_suffix("")) for name in list_images(path)]
         elif path.is_file():
             source = Source(path, Path(path.name))
@@ -76,12 +78,12 @@ def _require_av() -> Any:
 
 
 def _frames_of_video(path: Path) -> Iterator[Pixels]:
-    """Yield the frames of a video's first track, turned as players show them."""
+    """Yield the frames of a video's first track, rotated as players show them."""
     av = _require_av()
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise UserError(f"{path} has no pictures: give a video, or a picture")
+                raise UserError(f"{path} has no frames: give a video, or a picture")
             for frame in container.decode(video=0):
                 yield np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)).copy()
     except (av.FFmpegError, OSError) as error:

@@ -30,7 +30,7 @@ from nasseg.study.store.trained import is_trained_address
 from nasseg.train.views.network_input import classes_of, fit, nearest_classes, place
 from nasseg.train.weights import load_strictly
 
-OPACITY = 0.55  # of the class colours over the picture
+OPACITY = 0.55  # opacity of the class colours over the picture
 
 Run = Callable[[Tensor], Tensor]
 Labels = NDArray[np.uint8]
@@ -42,7 +42,7 @@ class Prediction:
     """The files written for a picture, or for a frame of a video.
 
     size: its height and width. shares: the share of its pixels by class, for the classes that occur. seconds: from its
-    pixels to its classes, without reading and writing; of pictures in a batch, the mean.
+    pixels to its classes, without reading and writing; in a batch, the mean per picture.
     """
 
     image: Path
@@ -61,7 +61,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """An opened exported file or a trained network. name: what errors call it."""
+    """An opened exported file or a trained network. name: its name in errors."""
 
     name: str
     input: InputCard
@@ -70,7 +70,7 @@ class Predictor:
     run: Run
 
     def __call__(self, pictures: Sequence[Pixels]) -> list[Labels]:
-        """Return the classes [H, W] of each picture [H, W, 3]. Sizes may differ; at most a batch is taken.
+        """Return the classes [H, W] of each picture [H, W, 3], at most a batch of them. Sizes may differ.
 
         Raises:
             UserError: the file's output does not match its card.
@@ -107,32 +107,34 @@ def open_exported(path: Path) -> Predictor:
     """Open a file written by `nasseg export`, of any format, with its card.
 
     Raises:
-        UserError: the file or its card is missing, they do not belong together, or the file is not of its format.
+        UserError: the file or its card is missing, they do not belong together, or the file has another format.
     """
     suffixes = [suffix for of_format in SUFFIXES.values() for suffix in of_format]
     if path.suffix not in suffixes:
-        raise UserError(f"{path} is no exported file: its name ends in one of {', '.join(suffixes)}")
+        raise UserError(f"{path} is not an exported file: such a name ends in one of {', '.join(suffixes)}")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; `nasseg export` writes it") from None
     card = read_card(path)
     if path.suffix not in SUFFIXES[card.format]:
-        raise UserError(f"the card of {path} is of {card.file}, format {card.format}: export {path.name} again")
+        raise UserError(f"the card of {path} belongs to {card.file}, format {card.format}: export {path.name} again")
     if sha256(content) != card.sha256:
         raise UserError(f"{path} is not the file that its card describes (SHA-256 differs): export it again")
     return Predictor(card.file, card.input, card.output, card.classes, _runner(path, content, card))
 
 
 def open_trained(address: str, storage: str | None = None) -> Predictor:
-    """Open what was trained at an address (see nasseg.network.address).
+    """Open the trained network at an address (see nasseg.network.address).
 
     Raises:
         UserError: nothing is there, it was not trained, or its weights are gone.
     """
     weighted = find_weighted(address, storage=storage)
     if weighted.content is None:
-        raise UserError(f"{address} has random weights, which find nothing: train it, or export it with --init")
+        raise UserError(
+            f"{address} has random weights, so its predictions mean nothing: train it, or export it with --init"
+        )
     source = source_of(weighted)
     size, classes = source.size, source.classes
     output = OutputCard(name="logits", shape=(1, len(classes), *size), dtype="float32")
@@ -169,11 +171,12 @@ def predict(
 ) -> Iterator[Prediction]:
     """Segment pictures, folders of pictures and videos: NAME.png (classes, one byte a pixel) and NAME.overlay.png.
 
-    address: an exported file, or what was trained. The call itself checks all names and opens the network. Pictures are
-    read, segmented and written, in `folder`, as the result is iterated over; a video's frames are in a folder there.
+    address: an exported file, or something trained. The call itself checks all names and opens the network. Pictures
+    are read, segmented and written to `folder` while iterating over the result; a video's frames get a folder there.
 
     Raises:
-        UserError: the network cannot be used, a picture cannot be read, two have one name, or one would be overwritten.
+        UserError: the network cannot be used, a picture cannot be read, two have the same name, or one would be
+        overwritten.
     """
     sources = list_sources(images, folder)
     _check_names(sources, folder)
@@ -199,7 +202,7 @@ def _predict(predictor: Predictor, sources: Sequence[Source], folder: Path) -> I
 
 
 def overlay(picture: Pixels, labels: Labels, classes: Classes) -> Image.Image:
-    """Draw the picture under its class colours, with a legend of the classes that occur to its right."""
+    """Draw the picture tinted in its class colours, with a legend of the classes that occur on its right."""
     colours = np.array([entry.colour for entry in classes], np.float32)
     blended = (1 - OPACITY) * picture.astype(np.float32) + OPACITY * colours[labels]
     names = _legend(labels, classes, labels.shape[0])
@@ -260,7 +263,7 @@ def _check_names(sources: Sequence[Source], folder: Path) -> None:
         place = folder / source.name
         for name in [place] if source.is_video else _names(place):
             if name.resolve() in inputs:
-                raise UserError(f"{name} is one of the images to read: give another folder with -o")
+                raise UserError(f"{name} would overwrite an image to read: give another folder with -o")
             if name in written:
                 raise UserError(f"{written[name]} and {source.path} would both be {name}: give one at a time")
             written[name] = source.path

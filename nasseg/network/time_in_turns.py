@@ -30,7 +30,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class _OfFile:
-    """A network with the weights of a file, which must be this network's."""
+    """A network with the weights of a file, which must belong to it."""
 
     weighted: Weighted
 
@@ -53,7 +53,7 @@ def time_addresses(
     init_map: Path | None = None,
     storage: str | None = None,
 ) -> Timing:
-    """Time architectures in turns. settings: fields of LatencyProtocol that replace those of the paper `preset`.
+    """Time architectures in turns. settings: fields of LatencyProtocol that replace those of the paper's `preset`.
 
     Weights are random, which does not matter to dense networks, or those of `init` (see nasseg.network.weighted), which
     must fill each of them.

@@ -22,9 +22,9 @@ RUNS = Path("runs/train")
 
 @dataclass(frozen=True)
 class Trained:
-    """The runs asked for, the results of finished ones, and the failures (by seed).
+    """The requested runs, the results of finished ones, and the failures (by seed).
 
-    interrupted: whether it stopped before the last of them.
+    interrupted: whether it stopped before the last run.
     """
 
     runs: tuple[Run, ...]
@@ -57,16 +57,16 @@ def train_address(
 ) -> Trained:
     """Train the arch at an address (see nasseg.network.address) with `seeds` seeds, one after another.
 
-    recipe: a name, a YAML file of settings, or the settings; what the space of a trial's study set in its recipe
-    replaces some of them, and recipe_settings replace any. init: its starting
-    weights, a file or the address of something trained; init_map: a file of rules that bring their names to the
-    network's. epochs: in place of the recipe's steps, over the training split (see recipe_of). threads: of the CPU; the
-    same number gives the same weights. Runs lie below `folder`; one that is done is read, not trained again. Ctrl-C and
-    SIGTERM end it at the end of a step, with a checkpoint (a second one at once); `resume` goes on from that.
+    recipe: a name, a YAML file of settings, or the settings. For a trial, its space's settings of the recipe replace
+    some of them; recipe_settings replace any. init: starting weights, a file or the address of something trained;
+    init_map: a file of rules from their names to the network's. epochs: instead of the recipe's steps, over the
+    training split (see recipe_of). threads: of the CPU; the same number gives the same weights. Runs are below
+    `folder`; a finished one is read, not trained again. Ctrl-C and SIGTERM end it at the end of a step, with a
+    checkpoint (a second signal at once); `resume` continues from it.
 
     Raises:
-        UserError: nothing is at the address, an argument is refused, data or weights cannot be used, there is an
-            unfinished run and `resume` was not asked for, or something cannot be written.
+        UserError: nothing is at the address, an argument is refused, data or weights cannot be used, an unfinished run
+        exists but `resume` is not set, or a file cannot be written.
     """
     check_device(device)
     if seeds < 1 or threads < 1:
@@ -97,7 +97,7 @@ def train_address(
     )
     for run in runs:
         if run.checkpoint.exists() and not resume:
-            raise UserError(f"{run.folder} holds a run that is not finished: give --resume, or remove the folder")
+            raise UserError(f"{run.folder} holds an unfinished run: add --resume, or remove the folder")
     results: list[RunResult] = []
     failures: dict[int, str] = {}
     try:
@@ -130,7 +130,7 @@ class Metric:
 def metrics(results: Sequence[RunResult]) -> list[Metric]:
     """Return the rows that `nasseg train` prints.
 
-    They are mIoU, mIoU^R if it leaves a class out, pixel accuracy, and IoU by class.
+    They are mIoU, mIoU^R if it leaves out a class, pixel accuracy, and IoU by class.
     """
     classes = list(results[0].last.class_iou) if results else []
 
@@ -151,7 +151,7 @@ def metrics(results: Sequence[RunResult]) -> list[Metric]:
 
 
 def spread(values: Sequence[float | None]) -> str:
-    """Return mean and standard deviation in words, `41.2 ± 0.5`; only the mean for one value, nothing for none."""
+    """Return mean and standard deviation in words, `41.2 ± 0.5`: only the mean for one value, nothing for none."""
     known = [value for value in values if value is not None]
     if not known:
         return ""

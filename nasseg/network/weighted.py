@@ -1,4 +1,4 @@
-"""Networks with the weights that were asked for: those of what was trained, of a file, or random ones."""
+"""Networks with the requested weights: those of something trained, of a file, or random ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from nasseg.train.weights import Loaded, load_strictly, load_whole
 
 @dataclass(frozen=True)
 class Weighted:
-    """A network and where its weights come from. sha256: of their file; empty where they are random.
+    """A network and where its weights come from. sha256: of their file; empty if they are random.
 
-    init, rules: a file that fills the whole network, and how its names are brought to the network's.
+    init, rules: a file that fills the whole network, and the rules from its names to the network's.
     """
 
     resolved: Resolved
@@ -30,15 +30,15 @@ class Weighted:
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """Names of what the weights tell apart, where that is known."""
+        """The names of the classes, if known."""
         accuracy = self.resolved.measurement.accuracy if self.resolved.measurement else None
         return tuple(accuracy.class_iou) if accuracy and self.init is None else None
 
     def build(self, num_classes: int) -> tuple[nn.Module, Loaded | None]:
-        """Return the network in eval mode, and what was loaded of `init`. Random weights are the same every time.
+        """Return the network in eval mode, and what was loaded of `init`. Random weights are always the same.
 
         Raises:
-            UserError: the weights are not of this network.
+            UserError: the weights do not belong to this network.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -56,19 +56,19 @@ def find_weighted(
     init_map: Path | None = None,
     storage: str | None = None,
 ) -> Weighted:
-    """Return the network at an address with its weights; with those of `init` (a file, or an address) if that is given.
+    """Return the network at an address with its weights, or with those of `init` (a file, or an address).
 
     Raises:
-        UserError: nothing is there, or weights are not to be had.
+        UserError: nothing is there, or its weights are not available.
     """
     resolved = resolve(address, overrides, storage)
     if init is not None:
         file = init_file(init, storage)
         return Weighted(resolved, None, "", file, read_rules(init_map) if init_map else None)
     if init_map is not None:
-        raise UserError("a map of names goes with a file of weights: give --init, too")
+        raise UserError("a map of names needs a file of weights: add --init")
     if resolved.trained is None or not resolved.trained.is_trained:
         return Weighted(resolved)
     if overrides:
-        raise UserError(f"{address} is trained, and its weights fit no other fields: leave out the settings")
+        raise UserError(f"{address} is trained, and its weights do not fit other fields: leave out the settings")
     return Weighted(resolved, resolved.trained.weights(), resolved.trained.sha256)

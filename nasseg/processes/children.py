@@ -13,13 +13,17 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection  # registers multiprocessing's own exit handler
 from types import ModuleType
 
+from nasseg.errors import UserError
+
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["nasseg.study.engines.jobs", "torch._dynamo"])  # the latter: torch.optim asks for it
+_PAUSES = (0.1, 1.0)  # seconds before a process is started again; multiprocessing starts another server then
 _starting = threading.Lock()
 _running: set["Child"] = set()
 
@@ -31,11 +35,24 @@ class Child:
     """
 
     def __init__(self, function: Callable[[Connection], None]) -> None:
+        for wait in (*_PAUSES, None):
+            try:
+                self._start(function)
+                break
+            except (EOFError, ConnectionError):  # the fork server was killed meanwhile
+                if wait is None:
+                    raise UserError(
+                        "no process could be started: the one that starts them was killed three times in a row, most "
+                        "likely for memory; try fewer workers"
+                    ) from None
+                time.sleep(wait)
+        _running.add(self)
+
+    def _start(self, function: Callable[[Connection], None]) -> None:
         self.pipe, theirs = _CONTEXT.Pipe()
         with theirs, _outputs() as outputs, _no_main_module():
             self._process = _CONTEXT.Process(target=_run, args=(function, theirs, outputs, dict(os.environ)))
             self._process.start()
-        _running.add(self)
 
     def join(self) -> int:
         """Wait for the end of the process; return its exit code, a signal's number negated."""

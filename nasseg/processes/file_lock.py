@@ -81,9 +81,17 @@ def _held_by(fd: int) -> str:
         return UNSEEN
     pid, shared = holders[0]
     # Each holder notes the time on the file: of several, it is that of the last one.
-    since = time.strftime("%H:%M:%S", time.localtime(os.fstat(fd).st_mtime))
     others = f", and {len(holders) - 1} more," if len(holders) > 1 else ""
-    return f"process {pid} ({_command(pid)}){others} holds it since {since}{' or before' * shared}{_if_paused(pid)}"
+    return held_by(pid, os.fstat(fd).st_mtime, others, " or before" * shared)
+
+
+def held_by(pid: int, since: float, others: str = "", before: str = "") -> str:
+    """Return that a process holds something since a time of the clock, and how to go on if it is paused."""
+    return f"process {pid} ({_command(pid)}){others} holds it since {clock(since)}{before}{_if_paused(pid)}"
+
+
+def clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
 def _holders(stat: os.stat_result, kind: Kind) -> list[tuple[int, bool]]:

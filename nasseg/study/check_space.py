@@ -1,4 +1,4 @@
-"""Published networks and spaces: which fields a space may name, and which published points lie in it."""
+"""Check a space against the families: which fields it may name, and which published networks are in it."""
 
 from nasseg.errors import UserError, unknown
 from nasseg.families import FAMILIES, Variant, get_family, make_arch, variants
@@ -10,7 +10,7 @@ def check_space(space: Space) -> None:
     """Check what the space language cannot know: that families and fields exist.
 
     Raises:
-        UserError: a family or field, of an architecture or of the recipe, that does not exist (nearest name offered).
+        UserError: a family, or a field of an architecture or the recipe, does not exist (the nearest name is offered).
     """
     for family in space.families:
         if family not in FAMILIES and ":" not in family:
@@ -57,5 +57,5 @@ def locate(space: Space, variant: Variant) -> Params | None:
     settings = {"family": variant.family, **make_arch(variant.name).params()}
     try:
         return space.locate(settings, defaults)
-    except UserError:  # a value that is no schedule, for a template of the space
+    except UserError:  # the value is no schedule, as a template of the space needs
         return None

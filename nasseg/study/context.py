@@ -1,4 +1,4 @@
-"""The protocols of a study on its data: shared by its jobs, and fixed under its name."""
+"""The protocols of a study on its data. Its jobs share them, and they are fixed under the study's name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from nasseg.train.weights import weights_hash
 
 @dataclass(frozen=True)
 class Context:
-    """The facts that all jobs of a study share; sent to each worker once."""
+    """The facts that all jobs of a study share. They are sent to each worker once."""
 
     data: DataFile
     recipe: Recipe
@@ -30,14 +30,14 @@ class Context:
     cost: CostProtocol
     accuracy: AccuracyProtocol
     figures: tuple[Figure, ...]  # the user's own
-    folder: Path  # of the paths of their sources
-    weights: Path | str  # a path or an fsspec URL, with a folder an eval_key below it
+    folder: Path  # base of the paths of their sources
+    weights: Path | str  # a path or an fsspec URL, with a folder for each eval_key
     device: str
-    code: Mapping[str, str] = field(default_factory=dict)  # source -> hash: all code of a user's own that may run
-    data_files: frozenset[int] = frozenset()  # a number a file and its content; what is another file now has another
-    rungs: tuple[int, ...] = ()  # the steps at which a network is stopped and compared, without the recipe's last
-    energy: bool = False  # whether a figure of the study is the energy of an image
-    trained_on: tuple[str, ...] = ()  # splits of the data's layout, where several were joined
+    code: Mapping[str, str] = field(default_factory=dict)  # source -> hash: all user code that may run
+    data_files: frozenset[int] = frozenset()  # a number for each file and its content, which changes with the file
+    rungs: tuple[int, ...] = ()  # the steps at which networks are stopped and compared, without the recipe's last
+    energy: bool = False  # whether the study has the figure energy_mj
+    trained_on: tuple[str, ...] = ()  # splits of the data's layout, if several were joined
 
     def protocol_of(self, settings: Mapping[str, Any], seed: int) -> AccuracyProtocol:
         """Return the accuracy protocol of a training. settings: what the space sets in the recipe.
@@ -52,11 +52,12 @@ class Context:
 def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage: str | None = None) -> Context:
     """Return the protocols of a study on its data. The input size is the camera's: that of the images.
 
-    elsewhere: jobs run on nodes, which check their devices themselves. storage: of what the recipe may start from.
+    elsewhere: jobs run on nodes, which check their devices themselves. storage: of the study that starting weights may
+    come from.
 
     Raises:
-        UserError: starting weights, data or device are not available, or a figure names a class that does not exist, or
-            the recipe weighs others, or a training that the space may ask for does not fit the data or the networks.
+        UserError: starting weights, data or device are not available, a figure or the recipe's weights name unknown
+        classes, or a training in the space does not fit the data or the networks.
     """
     loaded = data.load()
     for name in study.figures:
@@ -98,7 +99,7 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage:
 
 
 def identity(study: Study, context: Context) -> dict[str, Any]:
-    """Return the settings that may not change under a study's name. Limit values, comments and run settings may."""
+    """Return the settings that may not change under a study's name, unlike limit values, comments and run settings."""
     space = study.space
     parts = [space.parameters, space.templates, space.forbid, *([space.named] if space.named else [])]
     return {
@@ -115,7 +116,7 @@ def identity(study: Study, context: Context) -> dict[str, Any]:
 
 
 def code_of(study: Study) -> dict[str, str]:
-    """Return the hash of each file of a user's own that a study names, by its source."""
+    """Return the hash of each user's own file that a study names, by its source."""
     space = study.space
     code = {f.source: load_function(f.source, study.folder)[1] for f in study.figures.values() if f.source}
     named = [space.parameters[name].values for name in ("family", "encoder", "decoder") if name in space.parameters]

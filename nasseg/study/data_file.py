@@ -23,7 +23,7 @@ class DataFile(BaseModel):
     name: str
 
     def load(self) -> "DataSet":
-        from nasseg.data.dataset import load_data  # imports torch: a search says its first line before
+        from nasseg.data.dataset import load_data  # imports torch: a search prints its first line before
 
         return load_data(self.name, **self.options())
 
@@ -38,10 +38,13 @@ class DataFile(BaseModel):
         """
         if self.name == "scenes":
             raise UserError(
-                "this study draws its data (scenes): --data does not apply; name a folder in the study file"
+                "this study draws its data (scenes), so --data does not apply; name a folder in the study file"
             )
         if not path.expanduser().is_dir():
-            raise UserError(f"no data set {str(path)!r}: --data is the folder of the study's data, and there is none")
+            raise UserError(
+                f"no data set {str(path)!r}: --data names the folder of the study's data, and this folder does "
+                "not exist"
+            )
         if Path(self.name).suffix in (".yaml", ".yml") or self.name in list_tables():
             return DataFile(name=self.name, **{**self.options(), "root": str(path)})
         return DataFile(name=str(path), **self.options())

@@ -1,4 +1,4 @@
-"""A study's limits and figures: broken limits, margins for the sampler, and the figures shown with a trial."""
+"""A study's limits and figures: broken limits, margins for the sampler, and figures shown with a trial."""
 
 import math
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from nasseg.study.study_file import Study
 def over_limit(limits: Limits, measurement: Measurement) -> str | None:
     """Return the first limit that a measurement breaks, as a sentence; None if it keeps all limits on known figures.
 
-    A figure that is not a number breaks its limit. A latency taken beside other work breaks one only if it cannot be
-    less.
+    A figure that is not a number breaks its limit. A latency timed beside other work breaks one only if its lowest
+    possible value does.
     """
     known = {name: value_of(name, measurement) for name in limits}
     return next((str(breach) for breach in breaches(limits, known, least_of(measurement))), None)
 
 
 def in_doubt(limits: Limits, measurement: Measurement) -> bool:
-    """Return whether a limit on latency is broken by a figure that was taken beside other work."""
+    """Return whether a latency that was timed beside other work breaks a limit."""
     doubtful = least_of(measurement)
     if not doubtful:
         return False
@@ -41,11 +41,11 @@ class Rules:
         return over_limit(limits, measurement)
 
     def in_doubt(self, measurement: Measurement) -> bool:
-        """Return whether one of this study's limits is broken by a doubtful figure; see the function `in_doubt`."""
+        """Return whether a doubtful figure breaks one of this study's limits; see the function `in_doubt`."""
         return in_doubt(self.study.limits, measurement)
 
     def constraints(self, measurement: Measurement) -> dict[str, float]:
-        """Return by how much each limit is broken (at most 0: kept), relative to the limit, for the sampler."""
+        """Return how much each limit is broken, relative to the limit (at most 0: kept), for the sampler."""
         constraints: dict[str, float] = {}
         least = least_of(measurement)
         for name, limit in self.study.limits.items():
@@ -59,14 +59,14 @@ class Rules:
         return constraints
 
     def objectives(self, measurement: Measurement) -> tuple[list[float], str]:
-        """Return the objectives' values, NaN if missing, and the name of the first that is not finite."""
+        """Return the objectives' values (NaN if missing), and the name of the first that is not finite."""
         found = [figure.of(measurement) for figure in self.study.objectives]
         values = [math.nan if value is None else float(value) for value in found]
         wrong = (f.name for f, v in zip(self.study.objectives, values, strict=True) if not math.isfinite(v))
         return values, next(wrong, "")
 
     def figures(self, measurement: Measurement) -> dict[str, float]:
-        """Return the known figures that a trial shows as attributes, for people to sort and filter by."""
+        """Return the known figures that a trial shows as attributes to sort and filter by."""
         wanted: dict[str, Figure] = {**{name: FIGURES[name] for name in USUAL}, **self.study.figures}
         found = {name: figure.of(measurement) for name, figure in wanted.items()}
         return {name: value for name, value in found.items() if value is not None}

@@ -20,12 +20,12 @@ if TYPE_CHECKING:  # plotly takes a third of a second
 
 @dataclass(frozen=True, repr=False)
 class OpenStudy:
-    """A study as it was when it was opened. record: all of it, as plain data."""
+    """A study as it was when opened. record: all of it, as plain data."""
 
     record: StudyRecord
 
     def trials(self) -> pd.DataFrame:
-        """Return a row a trial, with a column a figure, a class and a parameter.
+        """Return a row for each trial, with a column for each figure, class and parameter.
 
         See `nasseg.report.numbers.all_trials.all_trials`.
         """
@@ -39,9 +39,10 @@ class OpenStudy:
         return self.trials().set_index("number", drop=False).loc[order].reset_index(drop=True)
 
     def plot_front(self, x: str | None = None, y: str | None = None, color: str | None = None) -> go.Figure:
-        """Draw finished trials over two columns of `trials`; the front is ringed.
+        """Draw finished trials over two columns of `trials`. The front is marked by rings.
 
-        x, y: the study's first cost and gain, unless given. color: a column; families, unless given.
+        x, y: default: the study's first cost, and its first objective to maximise. color: a column; default: the
+        family.
 
         Raises:
             UserError: there is no such column.
@@ -75,7 +76,7 @@ class OpenStudy:
     ) -> Path:
         """Draw the front over two columns of `trials` for a paper, and return the file: PDF, SVG or PNG.
 
-        path: STUDY-X-Y.pdf, unless given. wide: 17.5 cm, as a page, not 8.5 cm, as a column.
+        path: default: STUDY-X-Y.pdf. wide: 17.5 cm (a page) instead of 8.5 cm (a column).
 
         Raises:
             UserError: there is no such column or format, matplotlib is not installed, or the file cannot be written.
@@ -109,7 +110,7 @@ class OpenStudy:
 
 
 def open_study(name: str | Path, storage: str | None = None) -> OpenStudy:
-    """Open a study by name, or by the path of its file; what comes later needs it opened again.
+    """Open a study by name, or by the path of its file. Open it again to see later trials.
 
     Raises:
         UserError: nothing is stored there.

@@ -1,4 +1,4 @@
-"""Users' own figures: call them, say which of them failed and where, and try each before a search pays for it."""
+"""Users' own figures: call them, report which failed and where, and try each before an expensive search."""
 
 import inspect
 import random
@@ -27,20 +27,20 @@ from nasseg.study.study_file import Study
 from nasseg.train.session import broken_device
 
 PHASES = ("cost", "latency", "trained")
-SAMPLES = 5  # of a space, of which figures are tried on the smallest
+SAMPLES = 5  # networks of a space; figures are tried on the smallest
 
 
 def add_own(
     figures: Iterable[Figure], model: nn.Module | None, measurement: Measurement, folder: Path
 ) -> tuple[Measurement, str]:
-    """Return a measurement with users' figures, and what was wrong with those that failed, which it then lacks."""
+    """Return a measurement with users' figures, and the faults of those that failed, which it lacks."""
     custom, faults = dict(measurement.custom), []
     for figure in figures:
         function, source_hash = load_function(figure.source, folder)
         where = f"figure {figure.name} ({figure.source}, line {{line}})"
         try:
             value = function(model, measurement)
-        except Exception as error:  # whatever a user's function raises is the user's to read
+        except Exception as error:  # show the user whatever the function raises
             if broken_device(error):
                 raise
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -58,7 +58,7 @@ def add_own(
 
 
 def _line(function: Callable[..., Any], error: Exception | None = None) -> int | str:
-    """Return the line of the user's file that an error passed through last; without one, where the function begins."""
+    """Return the last line of the user's file in an error's traceback, or else the function's first line."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return "unknown"
@@ -70,7 +70,7 @@ def _line(function: Callable[..., Any], error: Exception | None = None) -> int |
 def try_figures(study: Study, context: Context) -> None:
     """Call each of a study's own figures once, on the smallest of a few networks of its space.
 
-    The network is not timed or trained: latency and accuracy are 1 ms and 50 % there.
+    The network is not timed or trained: its latency is given as 1 ms, its accuracy as 50 %.
 
     Raises:
         UserError: a figure raises, or gives no number.
@@ -80,7 +80,7 @@ def try_figures(study: Study, context: Context) -> None:
 
 
 def try_on(arch: Arch, context: Context, classes: Sequence[str], name: str) -> None:
-    """Call own figures once on a network without training, of the space or study `name`, with data of these classes.
+    """Call own figures once on an untrained network of the space or study `name`, with data of these classes.
 
     Raises:
         UserError: a figure raises, or gives no number.
@@ -103,12 +103,12 @@ def try_on(arch: Arch, context: Context, classes: Sequence[str], name: str) -> N
         faults += [fault] if fault else []
     if faults:
         where = f"tried on an untrained network of {name}"
-        raise UserError(f"{'; '.join(faults)}, {where}; mend it and run the same command again")
+        raise UserError(f"{'; '.join(faults)}, {where}; fix this and run the same command again")
 
 
 @contextmanager
 def _turn(context: Context, phase: str) -> Iterator[None]:
-    """Take a turn on the study's device, as a job of that phase does; on the CPU where jobs run on nodes."""
+    """Take a turn on the study's device, as a job of this phase does; on the CPU if jobs run on nodes."""
     here = not on_gpu(context.device) or torch.cuda.is_available()
     lock = DeviceLock(context.device if here else "cpu")
     try:
@@ -121,7 +121,7 @@ def _turn(context: Context, phase: str) -> Iterator[None]:
 def _smallest(study: Study, context: Context) -> Arch:
     found, protocol = [], context.cost
     for seed in range(SAMPLES):
-        with suppress(Exception):  # a search records which networks of its space cannot be built, and why
+        with suppress(Exception):  # a search records which networks cannot be built, and why
             arch = arch_of(study.space.settings(study.space.sample(random.Random(seed))))
             found.append((measure_cost(arch, protocol.input_size, protocol.num_classes).macs, seed, arch))
     if not found:

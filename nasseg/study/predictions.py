@@ -1,4 +1,4 @@
-"""Examples of what a network predicts, kept where its weights are: two validation images in a zip file of pictures."""
+"""A network's example predictions, kept beside its weights: two validation images in a zip file of pictures."""
 
 import json
 import re
@@ -25,11 +25,11 @@ if TYPE_CHECKING:  # readers need no torch
     from nasseg.data.dataset import DataSet
 
 _PICTURE = re.compile(r"(\d{1,9})-(image|labels|prediction)\.webp")
-_LARGEST = 1 << 20  # bytes of a file in it; a hundred times what is written
+_LARGEST = 1 << 20  # largest file in it, in bytes; a hundred times what is written
 
 
 def example_numbers(images: int) -> tuple[int, ...]:
-    """Return which of a validation split's images are examples: the same for all networks."""
+    """Return the numbers of the validation images that are examples, the same for all networks."""
     return tuple(sorted({images // 3, 2 * images // 3}))
 
 
@@ -53,7 +53,7 @@ def write_predictions(path: Path, data: "DataSet", predicted: Mapping[int, "Tens
 
 
 def with_examples(record: StudyRecord) -> StudyRecord:
-    """Return the record with the examples of its front, as far as they were kept and can be read."""
+    """Return the record with the examples of its front that were kept and can be read."""
     place = record.extra.get("weights")
     try:
         store = WeightStore(recorded_place(place, record.name) if place else runs_folder(record.name))
@@ -66,7 +66,7 @@ def with_examples(record: StudyRecord) -> StudyRecord:
             content = store.read(str(trial.extra.get(EVAL_KEY, "none")), PREDICTIONS)
             if content is not None:
                 found[trial.number] = read_examples(content)
-        except (OSError, UserError, ValueError, KeyError, zipfile.BadZipFile):  # a report does without
+        except Exception:  # a report does without; a damaged file raises what its bytes happen to mean
             continue
     return replace(record, examples=found)
 

@@ -1,4 +1,4 @@
-"""Parameters of a space that set fields of the training recipe: what is checked of them before a search begins."""
+"""Parameters of a space that set fields of the training recipe, and their checks before a search begins."""
 
 import json
 import random
@@ -15,13 +15,19 @@ from nasseg.train.recipe import Recipe
 if TYPE_CHECKING:
     from nasseg.data.dataset import DataSet
 
-FIXED = ("name", "steps", "warmup_steps", "init", "init_map")  # a training's start and length: one for the study
-DRAWS = 1000  # a combination that fails is found if it is one in two hundred points
-TRIES = 5  # networks that may lack what a head reads
+FIXED = (
+    "name",
+    "steps",
+    "warmup_steps",
+    "init",
+    "init_map",
+)  # the start and length of trainings, the same for the whole study
+DRAWS = 1000  # a failing combination is found if it is one in two hundred points
+TRIES = 5  # networks to check for the features that heads read
 
 
 def settings_of(space_file: str, training: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a stored trial's training part sets in the recipe. space_file: its text, as the study keeps it."""
+    """Return the recipe settings of a stored trial's training part. space_file: the space's text, kept by the study."""
     return stored_space(space_file).recipe_settings(training) if training else {}
 
 
@@ -35,18 +41,20 @@ def check_fields(space: Space) -> None:
     """Check that parameters of the recipe name fields of it.
 
     Raises:
-        UserError: one does not (the nearest name is offered), or is not a space's to choose.
+        UserError: one does not (the nearest name is offered), or a space may not set it.
     """
     known = [field for field in Recipe.model_fields if field not in FIXED]
     for name, field in space.training.items():
         if field in FIXED:
-            raise UserError(f"{name}: {field} is the same for all trainings of a study; leave it to the study's recipe")
+            raise UserError(
+                f"{name}: {field} must be the same for all trainings of a study; set it in the study's recipe"
+            )
         if field not in known:
             raise unknown(f"parameter in space {space.name} (a field of the recipe)", field, known)
 
 
 def check_recipes(space: Space, recipe: Recipe) -> None:
-    """Check that a study's recipe takes what its space may set.
+    """Check that a study's recipe accepts what its space may set.
 
     Raises:
         UserError: a field does not exist, or a value or a combination is refused.
@@ -63,7 +71,7 @@ def check_on_data(space: Space, recipe: Recipe, data: "DataSet") -> None:
         UserError: a crop is larger than the images, class weights or pseudo-labels do not fit the data, or none of
             several networks has a feature that heads read.
     """
-    from nasseg.train.losses import check_class_weights  # imports torch: a search says its first line before
+    from nasseg.train.losses import check_class_weights  # imports torch: a search prints its first line before
     from nasseg.train.views.batches import require_agreement
 
     size = data.train.size
@@ -73,7 +81,7 @@ def check_on_data(space: Space, recipe: Recipe, data: "DataSet") -> None:
         if crop and "crop_size" in space.training.values() and (crop[0] > size[0] or crop[1] > size[1]):
             raise UserError(
                 f"{_words(space, point)}: a crop of {crop[0]} x {crop[1]} is larger than the images, {size[0]} x "
-                f"{size[1]}: it would be cut to them, and be the same training as another; drop it"
+                f"{size[1]}: cut to this size, it would repeat another training; drop it"
             )
         try:
             check_class_weights(chosen, data)
@@ -89,7 +97,7 @@ def _check_heads(space: Space, recipe: Recipe, num_classes: int) -> None:
     from nasseg.families import arch_of
     from nasseg.train.heads import TrainingHeads
 
-    errors: dict[tuple[Any, ...], list[str]] = {}  # none where a network has all features
+    errors: dict[tuple[Any, ...], list[str]] = {}  # empty if a network has all features
     for point in _points(space, all_draws=True):
         chosen = _recipe_at(space, recipe, point)
         key = (point["family"], point.get("encoder"), digest(chosen.model_dump(mode="json")["heads"]))
@@ -98,7 +106,7 @@ def _check_heads(space: Space, recipe: Recipe, num_classes: int) -> None:
             continue
         try:
             model = arch_of(space.settings(point)).build_meta(num_classes)
-        except UserError:  # no network, whatever it is trained by
+        except UserError:  # no network has them, whatever the training
             continue
         try:
             TrainingHeads(chosen, model, num_classes)
@@ -111,7 +119,7 @@ def _check_heads(space: Space, recipe: Recipe, num_classes: int) -> None:
 
 
 def _points(space: Space, all_draws: bool = False) -> Iterator[Params]:
-    """Yield drawn points, one for each training part unless all are asked for; none where a space has no such part."""
+    """Yield drawn points, one for each training part unless all are asked for; none if the space has no such part."""
     seen, rng = set(), random.Random(0)
     for _ in range(DRAWS if space.training else 0):
         point = space.sample(rng)

@@ -38,14 +38,14 @@ class FigureFile(BaseModel):
 
 
 class LatencyFile(BaseModel):
-    """The latency protocol without what follows from the data (input size, classes).
+    """The latency protocol, without what the data decide (input size, classes).
 
-    `protocol: regseg` is a paper's, with the other keys taking precedence. device: cpu, cuda or cuda:N. precision: of
+    `protocol: regseg` takes a paper's settings; other keys override them. device: cpu, cuda or cuda:N. precision: of
     weights and arithmetic. tf32: whether fp32 may be rounded to TensorFloat-32. backend: what runs the network.
     command: of the backend `command`, with `{onnx}` for the file. memory_format: of maps. cudnn_benchmark: whether
     cuDNN tries its algorithms first. fold_bn: whether BatchNorm is folded into convolutions. upsampling: whether the
-    last one is timed. batch: images at once. threads: of the CPU. warmup: runs before the timing. min_replicates: runs
-    at least. min_seconds: of timing at least.
+    last one is timed. batch: images at once. threads: of the CPU. warmup: runs before the timing. min_replicates: least
+    number of runs. min_seconds: least seconds of timing.
     """
 
     model_config = _STRICT
@@ -68,7 +68,7 @@ class LatencyFile(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _of_a_paper(cls, value: Any) -> Any:
-        """Replace `{protocol: regseg, ...}` by a paper's settings, with the other keys taking precedence."""
+        """Replace `{protocol: regseg, ...}` by a paper's settings; other keys override them."""
         if not isinstance(value, dict) or "protocol" not in value:
             return value
         given = {name: setting for name, setting in value.items() if name != "protocol"}
@@ -84,7 +84,7 @@ class HalvingFile(BaseModel):
     """Successive halving.
 
     rungs: the steps at which networks are stopped and compared; the recipe's last step is one more. unit: of the rungs.
-    factor: one of so many is promoted at each rung; 1 promotes all.
+    factor: one network in this many is promoted from each rung; 1 promotes all.
     straight: the share of compute for networks that are trained to the end whatever their rungs say.
     """
 
@@ -103,7 +103,7 @@ class HalvingFile(BaseModel):
         return rungs
 
     def steps(self, recipe: Recipe, images: int) -> tuple[int, ...]:
-        """Return the rungs in steps of a recipe on that many training images.
+        """Return the rungs in steps of a recipe on this many training images.
 
         Raises:
             UserError: one of them is not before the recipe's last step.
@@ -112,8 +112,8 @@ class HalvingFile(BaseModel):
         found = tuple(max(1, round(rung * an_epoch)) for rung in self.rungs)
         if found[-1] >= recipe.steps:
             raise UserError(
-                f"halving: the last rung, step {found[-1]}, must come before the recipe's last of {recipe.steps}; that "
-                "step is always the last rung"
+                f"halving: the last rung, step {found[-1]}, must be before the recipe's last step, "
+                f"{recipe.steps}, which is always a rung"
             )
         return found
 
@@ -121,7 +121,7 @@ class HalvingFile(BaseModel):
 class ScreenFile(BaseModel):
     """Skipping candidates that are predicted to break a limit on latency.
 
-    after: the measured networks it needs first.
+    after: the number of measured networks it needs first.
     """
 
     model_config = _STRICT
@@ -132,15 +132,15 @@ class ScreenFile(BaseModel):
 class StudyFile(BaseModel):
     """The keys of a study. From `trials` on they are run settings, which may change during a study.
 
-    question: what the study is to answer. expected: what comes out, and how long it takes. space: a search space, by
-    name or path. objectives: figures of which the front is made. figures: your own, by name. limits: on any figure,
-    {min: x}, {max: y} or both; what breaks one before training is not trained. data: the data set. recipe: how networks
-    are trained: settings, or a paper's name. latency: how networks are timed. halving: successive halving; null trains
-    every network to the end. published: networks of the papers that are trained beside the search. sampler: tpe,
-    random, nsga2, gp or ehvi, or a class of Optuna's as `name` with its arguments. trials: finished networks in all.
-    hours: of searching, after which nothing new begins. max_trial_minutes: longer trainings are ended. workers:
-    processes, one thread each. resources: of each job on a cluster; empty is one CPU. screen: skips what a predictor
-    holds to be far over a limit on latency. keep: networks whose weights stay; those of unfinished rungs stay, too.
+    question: what the study should answer. expected: the expected result, and how long it takes. space: a search space,
+    by name or path. objectives: figures that form the front. figures: your own, by name. limits: on any figure, {min:
+    x}, {max: y} or both; a network that breaks one before training is not trained. data: the data set. recipe: how
+    networks are trained: settings, or a paper's name. latency: how networks are timed. halving: successive halving;
+    null trains every network to the end. published: networks of the papers to train beside the search. sampler: tpe,
+    random, nsga2, gp or ehvi, or one of Optuna's classes as `name` with its arguments. trials: finished networks in
+    total. hours: of searching, after which no trial begins. max_trial_minutes: longer trainings are ended. workers:
+    processes, one thread each. resources: of each job on a cluster; empty is one CPU. screen: skips networks predicted
+    to be far over a limit on latency. keep: networks whose weights are kept; those at unfinished rungs are kept, too.
     price_per_hour: of all machines together; shows the cost. seed: of the sampler and the trainings.
     """
 
@@ -187,7 +187,7 @@ def load_study(name: str | Path) -> Study:
     """Load a study by name (./studies first, then those shipped) or path.
 
     Raises:
-        UserError: no such study, or a rule of the format is broken (file and line).
+        UserError: no such study, or the file breaks a rule (file and line are named).
     """
     path = find_file("studies", name)
     study_name = str(name) if Path(name).suffix not in (".yaml", ".yml") else path.stem
@@ -230,7 +230,7 @@ def _beside(folder: Path, name: str) -> str:
 def _own_figure(document: Document, label: str, entry: FigureFile) -> Figure:
     where = ("figures", label)
     if label in FIGURES or label.startswith("iou."):
-        raise document.error(where, f"{label} is a figure of nasseg's own; choose another name")
+        raise document.error(where, f"{label} is one of nasseg's own figures; choose another name")
     try:
         load_function(entry.function, document.path.parent)
     except UserError as error:

@@ -1,7 +1,7 @@
 """The accuracy of colour and place alone on a data set: networks must beat it before their order counts.
 
-Each pixel of the training split is sorted by its colour, 16 shades a channel, and by its place, 16 x 8 tiles of the
-image. A pixel is then predicted to be of the commonest class of its colour and place.
+Pixels of the training split are grouped by colour, 16 shades per channel, and by place, 16 x 8 tiles of the image. A
+pixel is then predicted to have the commonest class of its colour and place.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ _BLOCK = 65_536  # cells whose commonest class is found at once
 def by_colour(data: DataSet, place: bool) -> Callable[[Tensor], Tensor]:
     """Return a predictor from colour, and optionally place: images [B, H, W, 3], uint8, -> logits [B, classes, H, W].
 
-    A colour that the training split does not have gets the commonest class of all.
+    A colour that the training split lacks gets the commonest class of all.
     """
     counts = torch.zeros(SHADES**3 * TILES[0] * TILES[1] * data.num_classes, dtype=torch.int32)
     for image, label in _pictures(data.train):
@@ -63,7 +63,7 @@ def _pictures(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _cells(images: Tensor, place: bool) -> Tensor:
-    """Return the number of each pixel's cell, of images [..., H, W, 3]."""
+    """Return the number of each pixel's cell, for images [..., H, W, 3]."""
     height, width = images.shape[-3:-1]
     r, g, b = (images // (256 // SHADES)).long().unbind(-1)
     colour = (r * SHADES + g) * SHADES + b

@@ -1,4 +1,4 @@
-"""A paper's table beside ours: the architecture alone decides some cells; the others say why they are empty."""
+"""A paper's table beside ours: some cells follow from the architecture alone; the others say why they are empty."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def _graph(arch: Arch, size: Size, classes: int) -> Graph:
 
 @lru_cache(maxsize=1024)
 def cost_figure(arch: Arch, rule: str, size: Size, classes: int) -> int:
-    """Return a cost of an arch's inference form, by one of COSTS, for one image of that size."""
+    """Return a cost of an arch's inference form, one of COSTS, for one image of this size."""
     return COSTS[rule](_graph(arch, size, classes))
 
 
@@ -56,7 +56,7 @@ def cost_figure(arch: Arch, rule: str, size: Size, classes: int) -> int:
 class Measured:
     """A value trained or timed here, in its column's unit, and how, in words.
 
-    spread: the standard deviation of several values. alike: taken under the conditions of the printed value.
+    spread: the standard deviation of several values. alike: measured under the printed conditions.
     """
 
     value: float
@@ -75,7 +75,7 @@ def reproduce(
     reasons: Mapping[tuple[str, str], str] | None = None,
     answers: Iterable[Answer] = (),
 ) -> Comparison:
-    """Return a table beside ours: costs are computed, and `results` fills cells that need data or a device.
+    """Return a table beside ours. Costs are computed, and `results` fills cells that need data or a device.
 
     reasons: why other such cells are empty; default: what they need.
 
@@ -110,7 +110,7 @@ def reproduce(
 
 
 def _scratch(table: Table, column: TableColumn) -> str:
-    """Return, for a trained column, a remark that ours is trained from scratch if the paper's recipe is not."""
+    """Return, for a trained column, a remark if ours is trained from scratch but the paper's is not."""
     recipe = table.file.recipe
     lines = load_recipe(recipe).deviations if recipe is not None and column.data else ()
     return "".join(f". {line.rstrip('.')}" for line in lines if line.startswith("From scratch"))
@@ -160,7 +160,7 @@ def _why_not(row: TableRow, column: TableColumn) -> str:
 
 @dataclass(frozen=True)
 class TableSummary:
-    """A table in a list: the columns that can be computed or measured now, and what the others need."""
+    """A table in the list: the columns that can be computed or measured now, and what the others need."""
 
     name: str
     citation: str
@@ -173,12 +173,12 @@ class TableSummary:
 
 
 def at_hand(data: Iterable[str] = ()) -> frozenset[str]:
-    """Return what there is to measure with, in the words of `TableColumn.needs`: these data sets, and a GPU if any."""
+    """Return what is available, in the words of `TableColumn.needs`: these data sets, and a GPU if there is one."""
     return frozenset([*data, *(["a GPU"] if torch.cuda.is_available() else [])])
 
 
 def summarise(table: Table, hand: Collection[str] = ()) -> TableSummary:
-    """Summarise a table, given what is at hand (see `at_hand`)."""
+    """Summarise a table, given what is available (see `at_hand`)."""
     file = table.file
     measured = {column.label: column for column in file.columns.values() if column.kind != "given"}
     waits = {label: c.needs for label, c in measured.items() if c.needs is not None and c.needs not in hand}

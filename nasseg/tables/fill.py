@@ -1,4 +1,4 @@
-"""Fill a table's cells, and answer its question, from its trained and timed networks."""
+"""Fill a table's cells and answer its question from trained and timed networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,6 +19,7 @@ from nasseg.tables.table_store import accuracy_records, trained
 from nasseg.tables.time_rows import latency_columns, stored_session, words
 from nasseg.tables.train_rows import NOT_TRAINED, rows_trained, trained_column
 from nasseg.train.recipe import load_recipe
+from nasseg.words import counted
 
 Trained = tuple[str, int, Measurement, Accuracy | None]  # row, seed, measurement, accuracy on the held-out split
 Runs = dict[str, dict[int, float]]  # row -> seed or round -> value
@@ -26,7 +27,7 @@ Runs = dict[str, dict[int, float]]  # row -> seed or round -> value
 
 @dataclass
 class Found:
-    """The results for a table: cells, why others are empty, answers."""
+    """The results for a table: cells, reasons for empty ones, answers."""
 
     results: dict[tuple[str, str], Measured] = field(default_factory=dict)
     reasons: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -34,7 +35,7 @@ class Found:
 
 
 def measured(table: Table, storage: str | None = None, record: Record | None = None) -> Comparison:
-    """Return a table beside ours with the values trained and timed for it.
+    """Return a table beside ours, with the values trained and timed for it.
 
     record: the study of the accuracy protocol to show; default: the latest. The latest study of each other data set
     answers the table's question, too.
@@ -42,7 +43,7 @@ def measured(table: Table, storage: str | None = None, record: Record | None = N
     found = Found()
     latest: dict[str, Record] = {}
     for each in [*([record] if record else []), *accuracy_records(table.name, storage)]:
-        if "baseline" not in each.attributes():  # another process is about to write it before it trains
+        if "baseline" not in each.attributes():  # another process will write it before it trains
             continue
         latest.setdefault(each.attributes()["identity"]["data"], each)
     by_data = [*latest.values()]
@@ -63,7 +64,7 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
     columns = {name: c for name, c in columns.items() if c.accuracy not in NOT_TRAINED}
     asked = [name for name, c in columns.items() if "iou." not in str(c.accuracy)] or [
         *columns
-    ]  # columns of single classes count only without a mean
+    ]  # columns of single classes count only if there is no mean
     attributes = record.attributes()
     identity, size = attributes["identity"]["rows"], attributes["size"]
     archs = {row.name: row.arch(column, tuple(size)) for row in table.file.rows if row.name in identity}
@@ -84,7 +85,7 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
                 runs.setdefault(row, {})[seed] = value
                 alike[row] = _as_printed(table, row, column, measurement)
         for row, values in runs.items():
-            seeds = f"{len(values)} seed{'s' if len(values) != 1 else ''}"
+            seeds = counted(len(values), "seed")
             found.results[row, name] = _cell(list(values.values()), fmean, f"{protocol}, {seeds}", alike[row])
         for row in rows:
             found.reasons[row, name] = absent or _why(record, row)
@@ -93,7 +94,7 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
 
 
 def _value(column: TableColumn, measurement: Measurement, tested: Accuracy | None) -> float | str:
-    """Return a column's figure of one training, or, in words, what the figure needs."""
+    """Return a column's figure for one training, or else what it needs, in words."""
     accuracy, name = tested if column.split == "test" else measurement.accuracy, str(column.accuracy)
     if accuracy is None:
         return "needs a labelled test split"
@@ -102,7 +103,7 @@ def _value(column: TableColumn, measurement: Measurement, tested: Accuracy | Non
 
 
 def _conditions(table: Table, done: list[Measurement]) -> tuple[str, Size | None]:
-    """Describe data and steps beside the paper's, and return the size of the images."""
+    """Describe data and steps compared with the paper's, and return the size of the images."""
     protocols = [m.accuracy.protocol for m in done if m.accuracy]
     steps = " to ".join(f"{n:,}" for n in sorted({protocol.steps for protocol in protocols}))
     usual = load_recipe(table.file.recipe or {}).steps
@@ -115,7 +116,7 @@ def _cell(values: list[float], centre: Callable[[list[float]], float], protocol:
 
 
 def _bar(column: TableColumn, done: list[Trained], baselines: dict[str, dict[str, Any]]) -> float | None:
-    """Return a column's figure for colour and place alone; None if nothing was trained, or the data lack its class."""
+    """Return a column's figure for colour and place alone; None if nothing was trained, or the data lack the class."""
     known = baselines.get("test" if column.split == "test" else "val")
     accuracy = next((measurement.accuracy for _, _, measurement, _ in done if measurement.accuracy), None)
     if known is None or accuracy is None:
@@ -124,7 +125,7 @@ def _bar(column: TableColumn, done: list[Trained], baselines: dict[str, dict[str
 
 
 def _as_printed(table: Table, row: str, column: TableColumn, measurement: Measurement) -> bool:
-    """Return whether a row was trained on the column's data, at its size and for as long as the paper's."""
+    """Return whether a row was trained on the column's data, at its size and as long as in the paper."""
     own = table.file.training(next(each for each in table.file.rows if each.name == row))
     accuracy, cost = measurement.accuracy, measurement.cost
     if own is None or accuracy is None or cost is None:
@@ -134,19 +135,19 @@ def _as_printed(table: Table, row: str, column: TableColumn, measurement: Measur
 
 
 def _why(record: Record, row: str) -> str:
-    """Explain why a row of a study has no value."""
+    """Explain why a study has no value for a row."""
     for trial in record.trials(TrialState.FAIL):
         if trial.params.get("row") == row and not is_interrupted(trial):
             return f"failed: {trial.user_attrs[REASON]}"
     if any(trial.params.get("row") == row for trial in record.trials(TrialState.RUNNING)):
         return "is being trained"
-    return "needs its training to go on"
+    return "needs its training to continue"
 
 
 def _claims(table: Table, name: str, runs: Runs) -> dict[str, float | None]:
     """Return a column's printed values, row -> value; None for a measured row that is misprinted or not printed.
 
-    Other people's networks count only if they outnumber the paper's: then the question is about them.
+    Other papers' networks count only if they outnumber the paper's own: then the question is about them.
     """
     cited = sum(row.cited for row in table.file.rows)
     among_others = 2 * cited > len(table.file.rows)
@@ -163,7 +164,7 @@ def _claims(table: Table, name: str, runs: Runs) -> dict[str, float | None]:
 def _answer_of_accuracy(
     table: Table, name: str, column: TableColumn, runs: Runs, on: str, seen: Size | None, bar: float | None
 ) -> Answer | None:
-    """Answer a column's question from its trained rows; None if the paper prints one value or none."""
+    """Answer a column's question from its trained rows; None if the paper prints at most one value."""
     rows = {row.name: row for row in rows_trained(table)}
     claims = dict.fromkeys(rows) if column.best else _claims(table, name, runs)
     if column.best is None and sum(value is not None for value in claims.values()) < 2:
@@ -187,9 +188,9 @@ def _answer_of_accuracy(
 
 
 def _too_small(table: Table, column: TableColumn, rows: list[str], seen: Size) -> str | None:
-    """Explain why images of this size are too small to compare the networks' fields of view; None if they are not.
+    """Explain why images of this size are too small to compare fields of view; None if they are not.
 
-    A field twice as wide as the image, less a pixel, covers all of it wherever its centre is.
+    A field twice as wide as the image, less a pixel, covers the whole image wherever its centre is.
     """
     fields: dict[int, set[int]] = {}
     for row in table.file.rows:
@@ -199,13 +200,13 @@ def _too_small(table: Table, column: TableColumn, rows: list[str], seen: Size) -
             fields.setdefault(min(field_of_view, 2 * max(seen) - 1), set()).add(
                 min(field_of_view, 2 * max(column.size) - 1)
             )
-    # Decoders of one encoder differ by the few pixels of their own kernels: no comparison of fields of view.
+    # Decoders of one encoder differ only by the few pixels of their own kernels: this does not compare fields of view.
     widest = max((max(alike) for alike in fields.values() if max(alike) > 1.05 * min(alike)), default=None)
     if widest is None:
         return None
     return (
-        f"fields of view of up to {widest:,} px are compared, and on images of {seen[0]} x {seen[1]} all above "
-        f"{2 * max(seen) - 1:,} px are alike"
+        f"fields of view of up to {widest:,} px are compared, but on images of {seen[0]} x {seen[1]} all above "
+        f"{2 * max(seen) - 1:,} px are equivalent"
     )
 
 

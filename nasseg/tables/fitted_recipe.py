@@ -1,4 +1,4 @@
-"""A row's recipe for other data and another length: the paper's, with the settings that depend on these adapted."""
+"""A row's recipe for other data and lengths: the paper's, with the dependent settings adapted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,9 @@ from nasseg.train.recipe import Recipe, load_recipe
 class Training:
     """The training of tables' rows here.
 
-    steps, epochs: of a row that the paper trains for the table's usual length; at most one of them; default: the
-    paper's. settings: replace the paper's recipe's; a row's own settings take precedence.
-    pretraining: data of rows that are pre-trained, by the name that the table has for them. self_training: the same for
-    rows that learn from pseudo-labels, as `data` with these.
+    steps, epochs: of a row that the paper trains for the table's usual length; give at most one; default: the paper's.
+    settings: replace those of the paper's recipe, but not a row's own. pretraining: data to pre-train rows on, by their
+    name in the table. self_training: the same for rows that learn from pseudo-labels, as `data` with these.
     """
 
     data: DataSet
@@ -36,7 +35,7 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
-            raise UserError("a training's length is given by steps or by epochs, not by both")
+            raise UserError("give a training's length as steps or as epochs, not both")
         if self.seeds < 1 or self.threads < 1 or (self.steps or 1) < 1 or not 0 < (self.epochs or 1) < inf:
             raise UserError("seeds, threads, steps and epochs must be finite and above 0")
         batch = self.settings.get("batch_size", 1)
@@ -44,10 +43,10 @@ class Training:
             raise UserError(f"batch_size is a whole number above 0, got {batch!r}")
         for name in ("steps", "init"):
             if name in self.settings:
-                raise UserError(f"{name} is not a setting that all rows of a table can share: give --steps or --epochs")
+                raise UserError(f"{name} cannot be set for all rows of a table: give --steps or --epochs")
 
     def baseline(self, splits: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-        """Return the accuracy of colour and place alone on the data, by split; computed once for all tables."""
+        """Return the accuracy of colour and place alone on the data, by split, computed once for all tables."""
         if missing := tuple(name for name in splits if name not in self._baselines):
             self._baselines.update(baseline(self.data, missing))
         return {name: self._baselines[name] for name in splits}
@@ -66,11 +65,11 @@ class Training:
         return int(self.settings.get("batch_size", usual.batch_size))
 
     def recipe(self, table: Table, row: TableRow, column: TableColumn) -> Recipe:
-        """Return the recipe that a row is trained by here.
+        """Return the recipe for training a row here.
 
-        A row that trains twice as long in the paper does so here. Warm-up and the time over which weights are averaged
-        keep their share of the training. Crops keep their share of the image; the paper's image size is the column's.
-        Weights of the paper's classes become a rule for others. On a CPU the precision is fp32. All else is the
+        A row that trains twice as long in the paper also does so here. Warm-up and the averaging of weights keep their
+        share of the training. Crops keep their share of the image; the paper's image size is the column's. Weights of
+        the paper's classes become a rule for other classes. On a CPU the precision is fp32. Everything else is the
         paper's, or as set.
 
         Raises:
@@ -90,7 +89,7 @@ class Training:
         return load_recipe({**own.model_dump(), **changed})
 
     def before(self, table: Table, data: DataSet) -> Recipe:
-        """Return the recipe of rows' pre-training on other data, whose share of the paper's length is the same.
+        """Return the recipe for pre-training rows on other data, with the same share of the paper's length.
 
         Raises:
             UserError: a setting is refused.
@@ -103,7 +102,7 @@ class Training:
         return load_recipe({**own.model_dump(), **changed, **settings})
 
     def _as_long(self, own: Recipe, usual: Recipe, data: DataSet) -> dict[str, Any]:
-        """Return what changes in a recipe with its length, the data's classes and the device."""
+        """Return the settings of a recipe that depend on its length, the data's classes and the device."""
         steps = ceil(own.steps * self.length(usual) / usual.steps)
         share = steps / own.steps
         changed: dict[str, Any] = {"steps": steps, "warmup_steps": min(steps - 1, round(own.warmup_steps * share))}
@@ -124,5 +123,5 @@ class Training:
         more = "".join(f", {key} {value}" for key, value in self.settings.items() if key != "batch_size")
         return (
             f"{self.data.name} at {size} (data {self.data.fingerprint}), {self.length(usual):,} steps of "
-            f"{self._batch(usual)} images, recipe {usual.name} fitted to that{more}, {self.device}"
+            f"{self._batch(usual)} images, recipe {usual.name} adapted to this{more}, {self.device}"
         )

@@ -1,4 +1,4 @@
-"""Figures of single modules, as papers' layer tables print them, read off the built model."""
+"""Figures of single modules, as in papers' layer tables, read from the built model."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 
 
 class Layers:
-    """A model on the meta device and the input and output shapes of its modules in one run."""
+    """A model on the meta device, and its modules' input and output shapes in one run."""
 
     def __init__(self, model: Segmenter, size: Size) -> None:
         self.modules = dict(model.named_modules())
@@ -47,7 +47,7 @@ class Layers:
         return RULES[rule](self.modules[path], *self.shapes[path])
 
     def _run(self, path: str, across_stride: bool) -> int:
-        """Count the siblings, from this one on, that are equal in kernel, channels, dilation and stride."""
+        """Count the siblings from this one on that have the same kernel, channels, dilation and stride."""
         parent, _, name = path.rpartition(".")
         siblings = [child for child, _ in self.modules[parent].named_children()]
         paths = [f"{parent}.{child}" if parent else child for child in siblings[siblings.index(name) :]]
@@ -79,7 +79,7 @@ def _rates(module: nn.Module) -> list[int]:
 def _dilations(module: nn.Module, before: Shape, after: Shape) -> str:
     """Return the rates of the block's widest convolutions: the grouped ones, if there are any.
 
-    If a block was not split, one rate stands for both halves: `1, 1`.
+    If a block is not split, one rate stands for both halves: `1, 1`.
     """
     grouped = [conv for conv in _convs(module) if conv.groups > 1 and max(conv.kernel_size) > 1]
     rates = [max(conv.dilation) for conv in grouped] or _rates(module)
@@ -93,7 +93,7 @@ def _stride(module: nn.Module, before: Shape, after: Shape) -> int:
 def _expansion(module: nn.Module, before: Shape, after: Shape) -> int:
     convs = _convs(module)
     if not convs:
-        raise UserError(f"an expansion is that of a block's first convolution, got a {type(module).__name__}")
+        raise UserError(f"an expansion belongs to a block's first convolution, got a {type(module).__name__}")
     return convs[0].out_channels // convs[0].in_channels
 
 
@@ -107,7 +107,7 @@ def _output_size(module: nn.Module, before: Shape, after: Shape) -> str:
 
 
 class _Block(nn.Module):
-    """The network from an image up to one block of an STDC module: its own output, or as joined in the module's."""
+    """The network from an image to one block of an STDC module: the block's output, or its part of the module's."""
 
     def __init__(self, module: STDCModule, channels: int, index: int, joined: bool) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class _Probe(nn.Module):
 def _fields(module: nn.Module, before: Shape, *, joined: bool) -> list[str]:
     """Return the receptive fields of the blocks of an STDC module."""
     if not isinstance(module, STDCModule):
-        raise UserError(f"receptive fields of blocks are those of an STDC module, got a {type(module).__name__}")
+        raise UserError(f"receptive fields of blocks need an STDC module, got a {type(module).__name__}")
     probes = [_Probe(_Block(module, before[1], index, joined)).eval() for index in range(1 + len(module.blocks))]
     fields = [field_of_view(record(probe, (64, 64))) for probe in probes]
     return [f"{field}x{field}" for field in fields]
@@ -143,7 +143,7 @@ def _block_field(index: int) -> Callable[[nn.Module, Shape, Shape], str]:
     def field(module: nn.Module, before: Shape, after: Shape) -> str:
         fields = _fields(module, before, joined=False)
         if index >= len(fields):
-            raise UserError(f"field_of_view_{index + 1} needs as many blocks, got a module of {len(fields)}")
+            raise UserError(f"field_of_view_{index + 1} needs {index + 1} blocks, got a module of {len(fields)}")
         return fields[index]
 
     return field

@@ -1,12 +1,12 @@
-"""A user's own tables: `base: bisenetv2/table-3a`, with rows that are added to it or replace its own.
+"""Users' own tables: `base: bisenetv2/table-3a`, with rows that are added or replace its own.
 
     base: bisenetv2/table-3a
     rows:
       - {name: "1/8 and epsilon = 3", like: lambda = 1/8, set: {expansion: 3}}
 
-Every other key of a table (title, question, recipe, columns, ...) is the base's unless it is given. A row with the name
-of one of the base's replaces that row's given keys; any other row is added at the end. `like` names the row whose
-network and recipe a row starts from.
+Any other key of a table (title, question, recipe, columns, ...) comes from the base unless it is given. A row with the
+name of a base row replaces that row's given keys; any other row is added at the end. `like` names the row whose network
+and recipe a row starts from.
 """
 
 from typing import Any
@@ -14,11 +14,11 @@ from typing import Any
 from nasseg.errors import UserError, unknown
 from nasseg.files import Document, KeyPath, find_file, read_yaml
 
-_BUILT = ("variant", "set", "recipe", "module")  # what `like` takes over
+_BUILT = ("variant", "set", "recipe", "module")  # the keys that `like` takes over
 
 
 def with_base(document: Document, seen: tuple[str, ...] = ()) -> Document:
-    """Return a table's document with everything that its `base` says filled in; errors name the document's own lines.
+    """Return a table's document, filled in from its `base`. Errors name the document's own lines.
 
     Raises:
         UserError: there is no such table, or no such row.
@@ -37,7 +37,7 @@ def with_base(document: Document, seen: tuple[str, ...] = ()) -> Document:
         raise document.error(("base",), str(error)) from None
     own = data.get("rows", [])
     if not isinstance(own, list) or not all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in own):
-        raise document.error(("rows",), "rows is a list of mappings, each with a name, which is text")
+        raise document.error(("rows",), "rows is a list of mappings, each with a name (text)")
     more = data.get("columns") or {}
     if not isinstance(more, dict) or not all(isinstance(column, dict) for column in more.values()):
         raise document.error(("columns",), f"columns is a mapping of names to mappings, got {more!r}")
@@ -69,7 +69,7 @@ def _row(row: dict[str, Any], rows: dict[str, dict[str, Any]], columns: dict[str
             raise unknown("row", row["like"], rows)
         like = {key: rows[row["like"]][key] for key in _BUILT if key in rows[row["like"]]}
         if "variant" not in like:
-            raise UserError(f"row {row['like']!r} is not built here: `like` names one that is")
+            raise UserError(f"row {row['like']!r} is not built here: `like` must name a row that is")
         before = {"printed": before.get("printed"), **like} if before else like
     given = {key: value for key, value in row.items() if key != "like"}
     joined = {
@@ -82,6 +82,6 @@ def _row(row: dict[str, Any], rows: dict[str, dict[str, Any]], columns: dict[str
         unseen = layers - {*known} if "module" in merged else layers
         asked = [name for name, column in columns.items() if "given" not in column and name not in unseen]
         if not asked and layers:
-            raise UserError("its columns look at a module, and the row names none: add `module`")
+            raise UserError("its columns need a module, and the row names none: add `module`")
         merged["printed"] = dict.fromkeys(asked)
     return merged

@@ -1,4 +1,4 @@
-"""Measure tables: time and train their rows, the smallest first, or estimate how long that would take."""
+"""Measure tables: time and train their rows, the smallest first, or estimate how long it would take."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from nasseg.data.dataset import PSEUDO, DataSet, load_data
@@ -34,13 +35,14 @@ from nasseg.train.views.network_input import past_resize
 from nasseg.words import duration
 
 SCENES = {"size": (256, 512), "train": 400, "val": 100, "test": 100}
+TIMED_MACS = 4e9  # of the forward pass of a step that is timed for an estimate
 Progress = Callable[
     [str, tuple[str, str, int, int]], None
-]  # a line, and a value that changes when the line is worth printing
+]  # a line, and a value that changes when the line should be printed
 
 
 def table_data(name: str | Path, options: Mapping[str, Any] | None = None) -> DataSet:
-    """Load the data that tables are trained on; procedural scenes are as large as an ablation needs.
+    """Load the data that tables are trained on. Procedural scenes are as large as an ablation needs.
 
     Raises:
         UserError: there is no data set of that name, or an option is wrong.
@@ -51,12 +53,12 @@ def table_data(name: str | Path, options: Mapping[str, Any] | None = None) -> Da
 def given_data(
     tables: Sequence[Table], data: str | Path, options: Mapping[str, Any] | None, extra: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return a training's data: those of all rows, and further ones by the name that the tables have for them.
+    """Return a training's data: those for all rows, and others by their name in the tables.
 
-    extra: such a name -> data to pre-train on (a folder or a name), or a folder that `nasseg label` wrote.
+    extra: a name in the tables -> data to pre-train on (a folder or a name), or a folder that `nasseg label` wrote.
 
     Raises:
-        UserError: there are no such data, or no row asks for a name.
+        UserError: there are no such data, or no row needs a name.
     """
     rows = [row for table in tables for row in table.file.rows if row.variant]
     before, pseudo = {n for row in rows for n in row.pretraining}, {n for row in rows for n in row.self_training}
@@ -79,7 +81,7 @@ def time_tables(
     command: str = "",
     tell: Tell = lambda _line: None,
 ) -> None:
-    """Time the latency columns of tables, with the device kept free meanwhile.
+    """Time the latency columns of tables, keeping the device free meanwhile.
 
     Raises:
         UserError: the device is not available, or a study cannot be written.
@@ -147,7 +149,7 @@ class _Clock:
         self.done[planned.key] = planned.work * (progress.step - first) / progress.steps
         self.left[planned.key] = planned.work * (1 - progress.step / progress.steps)
         seconds = (time.monotonic() - self.begun) / max(sum(self.done.values()), 1.0) * sum(self.left.values())
-        line = f"{table}, {planned.row.name}, {progress.line()}; all in about {duration(seconds)}"
+        line = f"{table}, {planned.row.name}, {progress.line()}; about {duration(seconds)} left in total"
         tenth = 10 * progress.step // progress.steps
         self.on_progress(line, (table, planned.row.name, progress.seed, tenth))
 
@@ -157,7 +159,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class TableHours:
-    """The work left for a table. runs: trainings asked for; left: those not done yet, nor by a table before it."""
+    """The work left for a table. runs: requested trainings; left: those not done yet, nor by an earlier table."""
 
     name: str
     runs: int
@@ -173,14 +175,14 @@ class TableHours:
 def table_hours(
     tables: Sequence[Table], training: Training | None, latency_device: str | None, storage: str | None = None
 ) -> list[TableHours]:
-    """Estimate the hours that tables need, in the order in which they would be done; nothing is stored.
+    """Estimate the hours that tables need, in the order of doing them. Stores nothing.
 
-    A step and a forward pass of the smallest network of each paper are timed; others are scaled by their multiply-adds.
-    On a CPU the hours are those of cores that compute nothing else.
+    A step and a forward pass are timed of two networks of each family, the smallest and the middle one; others follow
+    by their multiply-adds. On a CPU the hours are those of cores that compute nothing else.
     """
     asked = {one.table.name: one for one in _cheapest_first(tables, training, storage)} if training else {}
     seen = set(known_trainings(storage)) if training else set()
-    speeds: dict[str, tuple[float, float]] = {}
+    timed: dict[str, list[_Timed]] = {}
     found = []
     order = [*asked, *(table.name for table in tables if table.name not in asked)]
     by_name = {table.name: table for table in tables}
@@ -191,38 +193,79 @@ def table_hours(
         seen |= {planned.key for planned in left}
         seconds = 0.0
         if left and training:
-            if table.paper not in speeds:
-                speeds[table.paper] = _speed(min(left, key=lambda p: p.work), training)
-            step, forward = speeds[table.paper]
-            parts = {part.key: part for planned in left for part in planned.parts}.values()
-            seconds = sum(step * part.work + forward * part.evaluation for part in parts)
+            seconds = _training_seconds(left, training, timed)
         timing = _latency_seconds(table, latency_device, storage) if latency_device else 0.0
         if one or timing:
             found.append(TableHours(name, len(one.runs) if one else 0, len(left), seconds, timing))
     return found
 
 
-def _speed(planned: Planned, training: Training) -> tuple[float, float]:
-    """Return the seconds a multiply-add of a training step and of a forward pass, for two images."""
+@dataclass(frozen=True)
+class _Timed:
+    """Seconds of a training step and of a forward pass for one image, which takes `work` multiply-adds."""
+
+    work: float
+    step: float
+    forward: float
+
+
+def _training_seconds(left: list[Planned], training: Training, timed: dict[str, list[_Timed]]) -> float:
+    """Estimate trainings from two networks of each family, which are timed unless they are in `timed`."""
+    by_family: dict[str, list[Planned]] = {}
+    for planned in sorted(left, key=_image_work):
+        by_family.setdefault(planned.run.arch.family, []).append(planned)
+    seconds = 0.0
+    for family, own in by_family.items():
+        if family not in timed:
+            two = {_image_work(planned): planned for planned in (own[0], own[len(own) // 2])}
+            timed[family] = [_time(planned, training) for planned in two.values()]
+        parts = {part.key: part for planned in own for part in planned.parts}.values()
+        for part in parts:
+            step, forward = _times_of(_image_work(part), timed[family])
+            images = part.run.recipe.steps * part.run.recipe.batch_size
+            seconds += step * images + forward * part.evaluation / _image_work(part)
+    return seconds
+
+
+def _image_work(planned: Planned) -> float:
+    """Return the multiply-adds of a forward pass for one image of a training."""
+    return planned.work / (3 * planned.run.recipe.steps * planned.run.recipe.batch_size)
+
+
+def _times_of(work: float, known: list[_Timed]) -> tuple[float, float]:
+    """Return the times of an image of so many multiply-adds: on a line between two networks, in proportion outside.
+
+    Small networks take longer for their multiply-adds: much of their time goes into starting each operator.
+    """
+    inside = min(max(work, known[0].work), known[-1].work)
+    works = [one.work for one in known]
+    step, forward = (
+        float(np.interp(inside, works, times)) for times in ([k.step for k in known], [k.forward for k in known])
+    )
+    return step * work / inside, forward * work / inside
+
+
+def _time(planned: Planned, training: Training) -> _Timed:
+    """Time a step and a forward pass: of a whole step's images where that is quick, else of at least two."""
     recipe, threads = planned.run.recipe, torch.get_num_threads()
+    images = max(2, min(recipe.batch_size, int(TIMED_MACS / _image_work(planned))))
     size = recipe.on(training.size, planned.run.arch.input_scale).crop_size or training.size
     torch.set_num_threads(training.threads)
     try:
         with DeviceLock(training.device).computing():
             model = planned.run.arch.build(training.data.num_classes).to(training.device)
-            image = torch.randn(2, 3, *size, device=training.device)
+            image = torch.randn(images, 3, *size, device=training.device)
             with train_mode(model), past_resize(model, recipe):
                 backward = _seconds(lambda: model(image).square().mean().backward(), training.device)
             with torch.inference_mode():
                 forward = _seconds(lambda: model.eval()(image), training.device)
     finally:
         torch.set_num_threads(threads)
-    image_work = planned.work / (3 * recipe.steps * recipe.batch_size)
-    return backward / (2 * 3 * image_work), forward / (2 * image_work)
+    return _Timed(_image_work(planned), backward / images, forward / images)
 
 
 def _seconds(run: Callable[[], object], device: str) -> float:
-    """Return the time of the second of two runs; on a CPU its process time, so that other programs do not count."""
+    """Return the time of the second of two runs; on a CPU the process time, so that other programs do not count."""
     cuda = device.startswith("cuda")
     clock = time.monotonic if cuda else time.process_time
     begun = 0.0
@@ -235,7 +278,7 @@ def _seconds(run: Callable[[], object], device: str) -> float:
 
 
 def _latency_seconds(table: Table, device: str, storage: str | None) -> float:
-    """Estimate the timing of columns that no session covers, from one pass of the smallest network at each size."""
+    """Estimate the time to time columns that no session covers, from one pass of the smallest network at each size."""
     total = 0.0
     for names in latency_columns(table).values():
         column = table.file.columns[names[0]]

@@ -1,4 +1,4 @@
-"""Tables of papers as study files: the printed rows and columns, and the meaning of each.
+"""Papers' tables as files: the printed rows and columns, and the meaning of each.
 
 studies/<paper>/table-3a.yaml holds the printed values (as quoted text: trailing digits count) and the meaning of each
 row: a published variant with the row's own settings, another paper's network (`cited`), or one that cannot be built
@@ -51,12 +51,11 @@ class TableColumn(BaseModel):
     cost: a figure of the whole network. layer: a figure of the row's module. field: a field of the Arch. latency: the
     device and how it was timed. accuracy: miou, miou_reduced (without truck, bus and train), pixel_accuracy, top1 or
     iou.<class>, with `data` and `split`. given: set or quoted by the paper, not measured.
-    label: the heading. data, split: what accuracy was measured on. evaluated: the printed formula that values come
-    from, where they are not from a table.
-    size, classes: [height, width] of the image and the classes that the network is built for. unit: M, G and B scale
-    the figure. runs_across_stride: a run of equal blocks continues after a strided one (of `layer: repeat`).
-    set: fields of the Arch that differ from the variant's for this column, unless a row sets them. best: the row that
-    the paper calls the best, if it prints no values.
+    label: the heading. data, split: what accuracy was measured on. evaluated: the printed formula that gives the
+    values, if they are not from a table. size, classes: [height, width] of the image, and the number of classes, for
+    building the network. unit: M, G and B scale the figure. runs_across_stride: a run of equal blocks continues after a
+    strided one (of `layer: repeat`). set: fields of the Arch that differ from the variant's in this column, unless a
+    row sets them. best: the row that the paper calls the best, if it prints no values.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,9 +82,9 @@ class TableColumn(BaseModel):
         if sum(getattr(self, kind) is not None for kind in KINDS) != 1:
             raise ValueError(f"a column has exactly one of {', '.join(KINDS)}")
         if self.set and self.accuracy is None:
-            raise ValueError("only a column of accuracy may have `set`: no printed cost is that of the trained network")
+            raise ValueError("only a column of accuracy may have `set`: no printed cost is the trained network's")
         if (self.accuracy is None) != (self.data is None) or (self.data is None) != (self.split is None):
-            raise ValueError("a column of accuracy, and no other, names its data and split")
+            raise ValueError("columns of accuracy, and no others, name their data and split")
         return self
 
     @property
@@ -94,7 +93,7 @@ class TableColumn(BaseModel):
 
     @property
     def needs(self) -> str | None:
-        """The device or data needed to measure this column; None if nothing."""
+        """The device or data needed to measure this column; None if it needs nothing."""
         if self.latency is not None:
             return "a GPU"
         if self.data is not None:
@@ -103,7 +102,7 @@ class TableColumn(BaseModel):
 
     @property
     def protocol(self) -> str:
-        """The way ours is obtained, in words."""
+        """How ours is measured, in words."""
         size, classes = f"{self.size[0]} x {self.size[1]}", f"{self.classes} classes"
         if self.cost == "params":
             return f"trainable weights of the inference form, {classes}"
@@ -126,10 +125,10 @@ class TableRow(BaseModel):
     """A printed row. It has a variant, or is cited or missing.
 
     name: as printed. variant: the published network. cited: whether it is another paper's, shown beside ours. missing:
-    why it cannot be built here. printed: column -> text, null if nothing is printed. note: a remark of ours. set:
-    fields of the Arch that differ from the variant's. recipe: settings of the Recipe that differ from the table's.
-    pretraining, self_training: data sets besides the column's. run: the number of one of several equal trainings.
-    module: the part of the model that columns of layers look at. flagged: column -> why ours differs from print.
+    why it cannot be built here. printed: column -> text, null if nothing is printed. note: our remark. set: fields of
+    the Arch that differ from the variant's. recipe: settings of the Recipe that differ from the table's. pretraining,
+    self_training: data sets besides the column's. run: the number of one of several equal trainings. module: the part
+    of the model that layer columns describe. flagged: column -> why ours differs from print.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -151,16 +150,16 @@ class TableRow(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> "TableRow":
         if (self.variant is not None) + self.cited + (self.missing is not None) != 1:
-            raise ValueError("a row names a variant, or is cited: true, or says what is missing; exactly one of them")
+            raise ValueError("a row has exactly one of variant, cited: true, and missing")
         if self.set and self.variant is None:
-            raise ValueError("set replaces fields of a variant, and there is none")
+            raise ValueError("set replaces fields of a variant, but there is none")
         return self
 
     def arch(self, column: TableColumn | None = None, size: Size | None = None) -> Arch | None:
         """Return the row's network for a column; None if it is not built here.
 
-        size: of the training images. A column's `input_scale` is adapted so that networks see as many pixels of these
-        as of the paper's images, at most all. An `input_scale` set by the row or its variant stays: it defines the row.
+        size: of the training images. A column's `input_scale` is adapted so that networks see as many pixels as of the
+        paper's images, at most all. An `input_scale` set by the row or its variant stays, because it defines the row.
         """
         more = dict(column.set) if column else {}
         if column and size and "input_scale" in more:
@@ -172,10 +171,10 @@ class TableRow(BaseModel):
 class TableFile(BaseModel):
     """A table of a paper.
 
-    paper: its family. table: its number. title: in words. question: what it is to answer. expected: the paper's answer.
-    recipe: a published one by which rows were trained, or one with settings. columns: by name, as printed. rows: as
-    printed. pretraining_recipe: the published one by which rows were pre-trained on their `pretraining` data.
-    reference: the row that others are compared with; default: the first that is built here.
+    paper: its family. table: its number. title: in words. question: what it should answer. expected: the paper's
+    answer. recipe: the published one that trained the rows, or one with settings. columns: by name, as printed. rows:
+    as printed. pretraining_recipe: the published one that pre-trained rows on their `pretraining` data. reference: the
+    row to compare others with; default: the first that is built here.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -197,7 +196,7 @@ class TableFile(BaseModel):
         return self.reference or next((row.name for row in self.rows if row.variant is not None), "")
 
     def training(self, row: TableRow) -> Recipe | None:
-        """Return the recipe that a row was trained by; None if the table names none.
+        """Return the recipe that trained a row; None if the table names none.
 
         Raises:
             UserError: no such recipe, or a setting is unknown or refused.
@@ -205,7 +204,7 @@ class TableFile(BaseModel):
         if self.recipe is None:
             if row.recipe:
                 raise UserError(
-                    f"row {row.name!r} changes a recipe, and the table names none: add `recipe` to the table"
+                    f"row {row.name!r} changes a recipe, but the table names none: add `recipe` to the table"
                 )
             return None
         usual = {"name": self.recipe} if isinstance(self.recipe, str) else self.recipe
@@ -242,7 +241,7 @@ def load_table(name: str | Path) -> Table:
     """Load a table by name (`bisenetv2/table-3a`: ./studies first, then those shipped) or path.
 
     Raises:
-        UserError: no such table, or a rule of the format is broken (file and line).
+        UserError: no such table, or the file breaks a rule (file and line are named).
     """
     path = find_file("tables", name)
     is_path = Path(name).suffix in (".yaml", ".yml")
@@ -268,7 +267,7 @@ def table_from(document: Document, name: str) -> Table:
     for index, row in enumerate(file.rows):
         where: tuple[str | int, ...] = ("rows", index)
         if row.pretraining and row.variant and (len(row.pretraining) > 1 or file.pretraining_recipe is None):
-            raise document.error(where, "a row is pre-trained on one data set, by the table's pretraining_recipe")
+            raise document.error(where, "a row is pre-trained on one data set, with the table's pretraining_recipe")
         if row.name in names[:index]:
             raise document.error(where, f"two rows are called {row.name!r}")
         for key, given in (("printed", row.printed), ("flagged", row.flagged)):
@@ -278,7 +277,7 @@ def table_from(document: Document, name: str) -> Table:
         for column in row.printed:
             kind = file.columns[column].kind
             if kind == "layer" and row.module is None and row.variant is not None:
-                raise document.error(where, f"column {column} looks at a module, and the row names none: add `module`")
+                raise document.error(where, f"column {column} needs a module, and the row names none: add `module`")
             if kind == "cost" and row.printed[column] not in (None, "-") and number(row.printed[column]) is None:
                 raise document.error((*where, "printed", column), f"a number is needed, got {row.printed[column]!r}")
         try:

@@ -15,7 +15,7 @@ from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, Measurement
 from nasseg.study.store.candidate import Candidate, Proposal
 from nasseg.study.store.record import Record, now, study_names
-from nasseg.study.store.storage import default_url, is_there, open_storage
+from nasseg.study.store.storage import RUNS, default_url, is_there, open_storage
 from nasseg.study.store.trial_attributes import (
     BEST,
     BEST_SHA256,
@@ -64,15 +64,15 @@ def begin(
 
 
 def records(name: str, storage: str | None) -> list[Record]:
-    """Return the studies of a table, the latest first; none if nothing was stored."""
+    """Return the studies of a table, the latest first; empty if nothing was stored."""
     url = storage or default_url(name)
     if not is_there(url):
         return []
     opened = open_storage(url, create=False)
-    # One storage may hold studies of other kinds: skip them.
+    # A storage may hold studies of other kinds: skip them.
     found = [Record(opened, study) for study in study_names(opened) if study.startswith(f"{name}@")]
     own = [record for record in found if record.attributes().get("table") == name]
-    # Two may have the same second; a storage numbers its studies in the order of creation.
+    # Two may share the same second. A storage numbers its studies in order of creation.
     return sorted(own, key=lambda record: (str(record.attributes()["created"]), record.study_id), reverse=True)
 
 
@@ -81,7 +81,7 @@ def accuracy_records(name: str, storage: str | None) -> list[Record]:
 
 
 def candidate(arch: Arch, family: str, row: str, seed: int, distributions: dict[str, BaseDistribution]) -> Candidate:
-    """Return the candidate that is stored for a row. family: FILE.py:CLASS for a user's own."""
+    """Return the candidate to store for a row. family: FILE.py:CLASS for a user's own."""
     sampled = {name: value for name, value in {"row": row, "seed": seed}.items() if name in distributions}
     return Candidate(
         Proposal({}, sampled, distributions), {"family": family or arch.family, **arch.params()}, None, seed
@@ -100,11 +100,20 @@ class Known:
 def known_trainings(storage: str | None) -> dict[str, Known]:
     """Return all finished trainings of all tables, by eval_key."""
     found: dict[str, Known] = {}
-    for name in tables():
+    for name in _stored_tables(storage):
         for record in accuracy_records(name, storage):
             for trial in record.trials(TrialState.COMPLETE):
                 found.setdefault(trial.user_attrs[EVAL_KEY], known_of(record, trial))
     return found
+
+
+def _stored_tables(storage: str | None) -> list[str]:
+    """Return the names of the tables that may have trainings, including those read by path."""
+    if storage is None:
+        stored = [path.parent for level in ("*", "*/*") for path in RUNS.glob(f"{level}/study.db")]
+        return sorted({*tables(), *(str(folder.relative_to(RUNS)) for folder in stored)})
+    opened = open_storage(storage, create=False) if is_there(storage) else None
+    return sorted({name.partition("@")[0] for name in (study_names(opened) if opened else ())})
 
 
 def known_of(record: Record, trial: FrozenTrial) -> Known:

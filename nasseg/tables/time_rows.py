@@ -1,4 +1,4 @@
-"""The latency columns of a table: its networks timed in turns in one session, kept in the study `<table>@latency`."""
+"""The latency columns of a table: networks timed in turns in one session, kept in the study `<table>@latency`."""
 
 import time
 from collections.abc import Callable
@@ -28,7 +28,7 @@ ON_CPU = {"precision": "fp32", "backend": "eager", "warmup": 2, "min_replicates"
 
 
 class _Alone(nn.Module):
-    """A module on a map of its own, whatever the input."""
+    """A module on its own map, whatever the input is."""
 
     map: Tensor
 
@@ -44,7 +44,7 @@ class _Alone(nn.Module):
 
 @dataclass(frozen=True)
 class Part:
-    """A module of a network at a dotted path, built like an arch."""
+    """A network's module at a dotted path, built like an arch."""
 
     arch: Arch
     path: str
@@ -63,7 +63,7 @@ Timed = Arch | Part
 
 
 def latency_columns(table: Table) -> dict[tuple[Size, int], list[str]]:
-    """Group the latency columns by the conditions they are timed under, (size, classes)."""
+    """Group the latency columns by their conditions, (size, classes)."""
     found: dict[tuple[Size, int], list[str]] = {}
     for name, column in table.file.columns.items():
         if column.latency is not None:
@@ -150,7 +150,7 @@ def session(
 ) -> dict[str, tuple[Latency, list[float]]]:
     """Return row -> latency and medians of its rounds, from the latest session that timed all of `wanted`, row -> id.
 
-    protocol: only sessions under it and on this machine. size: otherwise, sessions at that size and number of classes.
+    protocol: only sessions under it and on this machine. size: else, sessions with this size and number of classes.
     """
     sessions: dict[str, dict[str, FrozenTrial]] = {}
     for trial in record.trials(TrialState.COMPLETE):
@@ -178,7 +178,7 @@ def _latency(trial: FrozenTrial) -> tuple[Latency, list[float]]:
 def stored_session(
     table: Table, column: TableColumn, storage: str | None, protocol: LatencyProtocol | None = None
 ) -> dict[str, tuple[Latency, list[float]]]:
-    """Return the latest session of a column: under a protocol and on this machine, or else any."""
+    """Return the latest session of a column: under a protocol and on this machine, else any."""
     found = [record for record in records(table.name, storage) if record.name == f"{table.name}@{LATENCY}"]
     if not found:
         return {}
@@ -187,7 +187,7 @@ def stored_session(
 
 
 def words(table: Table, latency: Latency) -> str:
-    """Describe how a latency was taken."""
+    """Describe how a latency was measured."""
     p, env = latency.protocol, latency.environment
     threads = "" if p.device.startswith("cuda") else f", {p.threads} thread{'s' if p.threads > 1 else ''}"
     where = env.device(p.device) + threads
@@ -195,7 +195,7 @@ def words(table: Table, latency: Latency) -> str:
     preset = latency_presets().get(table.file.paper)
     # The preset's remarks hold only if it is followed.
     differs = f". {' '.join(preset.differs)}" if preset and p.device != "cpu" else ""
-    disturbed = ", other load was seen" if latency.disturbed else ""
+    disturbed = ", beside other work" if latency.disturbed else ""
     return (
         f"{where}, {p.backend}, {p.precision}, {size}, median of {ROUNDS} rounds in turns of at least "
         f"{p.min_replicates} runs{disturbed}{differs}"

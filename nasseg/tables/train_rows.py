@@ -1,8 +1,7 @@
 """The accuracy columns of tables: a study for each table and accuracy protocol, a trial for each row and seed.
 
-A study's name and identity follow from the data and from each row's network and recipe. A network that was trained for
-any table under an equal protocol is not trained again. An interrupted training resumes from its checkpoint in
-runs/tables.
+A study's name and identity follow from the data and from each row's network and recipe. A network trained for any table
+under an equal protocol is not trained again. An interrupted training resumes from its checkpoint in runs/tables.
 """
 
 import json
@@ -43,7 +42,7 @@ from nasseg.train.session import Failed
 from nasseg.train.weights import weights_hash
 
 EVALUATIONS = 4  # evaluations on the validation split, evenly over the steps, if the training is long enough
-EVALUATING = 0.1  # the most they may take of a training's multiply-adds; the one at the end always runs
+EVALUATING = 0.1  # the largest share they may take of a training's multiply-adds; the final one always runs
 NOT_TRAINED = ("top1",)  # needs a classifier's recipe, which no table here has
 
 
@@ -72,13 +71,13 @@ class Planned:
 
 
 def trained_column(table: Table) -> TableColumn | None:
-    """Return the column whose rows are trained; None for a table without one."""
+    """Return the column whose rows are trained; None if the table has none."""
     columns = table.file.columns.values()
     return next((c for c in columns if c.accuracy and c.accuracy not in NOT_TRAINED and table.file.recipe), None)
 
 
 def rows_trained(table: Table, training: Training | None = None) -> list[TableRow]:
-    """Return the rows that are built here, and need no data beyond a column's and a training's."""
+    """Return the rows that are built here and need no data besides a column's and a training's."""
     given = {*training.pretraining, *training.self_training} if training else set()
     return [row for row in table.file.rows if row.variant and given >= {*row.pretraining, *row.self_training}]
 
@@ -105,7 +104,7 @@ class TableTraining:
 
     @cached_property
     def runs(self) -> list[Planned]:
-        """All rows with the first seed, then with the next; rows that repeat one network have one seed each."""
+        """All rows with the first seed, then with the next. Rows that repeat one network have one seed each."""
         return [
             self._planned(row, seed if row.run is None else row.run - 1)
             for seed in range(self.training.seeds)
@@ -156,7 +155,7 @@ class TableTraining:
         found = self._of(row, seed, recipe, self._data(row), self._held_out)
         if before is None:
             return found
-        protocol = replace(found.run.protocol, init=before.key)  # the file of weights is yet to be made
+        protocol = replace(found.run.protocol, init=before.key)  # the file of weights does not exist yet
         return replace(found, key=_key(found.run, protocol), before=before)
 
     def _before(self, row: TableRow, seed: int) -> Planned:
@@ -299,7 +298,7 @@ class TableTraining:
             start = {"init": str(folder / "last.pt")}
             run = replace(run, recipe=run.recipe.model_copy(update=start))
         result = train_one(
-            # The key does not cover the held-out split, so evaluating that has a folder of its own.
+            # The key does not cover the held-out split, so its evaluation has its own folder.
             replace(run, folder=TABLE_RUNS / (one.key + ("-tested" if run.held_out else ""))),
             guard=still,
             tell=tell,
@@ -313,6 +312,6 @@ class TableTraining:
 
 
 def _key(run: Run, protocol: AccuracyProtocol) -> str:
-    """Return the key of a training. Code of a user's own counts: it may train otherwise, and cost the same."""
+    """Return the key of a training. A user's own code counts: it may train differently at the same cost."""
     key = eval_key(run.arch.id, protocol)
     return digest([key, dict(run.code)]) if run.code else key

@@ -1,7 +1,7 @@
-"""Checkpoints: everything a training needs to continue as if it had never stopped, in one file that is always whole.
+"""Checkpoints: everything a training needs to continue as if it had never stopped, in one file that is always complete.
 
-A file holds tensors and plain data only, behind a SHA-256 of them. It is written beside the last one and takes its
-name in one step, so that a process that is killed at any moment, or a full disk, leaves the last one as it was.
+A file holds only tensors and plain data, after their SHA-256. It is written beside the last one and takes its name in
+one step, so a killed process or a full disk leaves the last one as it was.
 """
 
 import hashlib
@@ -18,20 +18,20 @@ import torch
 from nasseg.errors import UserError
 from nasseg.files import written_whole
 
-_HEAD = b"nasseg checkpoint 1\n"  # and the 32 bytes of the SHA-256 of what follows
+_HEAD = b"nasseg checkpoint 1\n"  # then the 32 bytes of the SHA-256 of the rest
 
 
 class DamagedError(UserError):
-    """A checkpoint that is not what was written."""
+    """A checkpoint whose content is not what was written."""
 
 
 @dataclass
 class Checkpoints:
-    """The checkpoint of one training in the file `path`, used by one process at a time.
+    """The checkpoint of one training in the file `path`, for one process at a time.
 
-    identity: what is trained, and how, as plain data; the file is refused where it says anything else. One is due
-    every `every_steps` steps and every `every_seconds` seconds, whichever comes first. on_damaged: hears of a file that
-    is damaged, which is then set aside, and the training begins anew; without it, `read` raises.
+    identity: what is trained, and how, as plain data; a file with another identity is refused. One is due every
+    `every_steps` steps and every `every_seconds` seconds, whichever comes first. on_damaged: called if the file is
+    damaged; the file is then set aside, and the training starts again. Without it, `read` raises.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class Checkpoints:
     every_seconds: float = 300.0
     on_written: Callable[[Path], None] = lambda _path: None
     on_damaged: Callable[[str], None] | None = None
-    step: int | None = None  # of the one that is there, once it was read or written
+    step: int | None = None  # of the existing one, once it was read or written
     _since: float = field(default_factory=monotonic, repr=False)
 
     def due(self, step: int) -> bool:
@@ -66,10 +66,10 @@ class Checkpoints:
         self.step, self._since = step, monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """Return the state last written, on the CPU; None where there is no checkpoint, or none of use.
+        """Return the last written state, on the CPU; None without a usable checkpoint.
 
         Raises:
-            UserError: the file is damaged, or another training's; or, with on_damaged, it cannot be set aside.
+            UserError: the file is damaged, or belongs to another training; or, with on_damaged, it cannot be set aside.
         """
         for leftover in self.path.parent.glob(
             f".{self.path.name}.*"
@@ -81,13 +81,13 @@ class Checkpoints:
             return self._checked()
         except DamagedError as error:
             if self.on_damaged is None:
-                raise UserError(f"{error}; remove the file to begin anew") from None
+                raise UserError(f"{error}; remove the file to start again") from None
             aside = self.path.with_name(f"{self.path.name}.damaged")
             try:
                 os.replace(self.path, aside)
             except OSError as reason:
                 raise UserError(f"{error}, and cannot be set aside: {reason.strerror}") from None
-            self.on_damaged(f"{error}; it was set aside as {aside.name}, and the training begins anew")
+            self.on_damaged(f"{error}; it was set aside as {aside.name}, and the training starts again")
             return None
 
     def _checked(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Checkpoints:
             if known.get(key) != wanted.get(key):
                 raise UserError(
                     f"{self.path} belongs to another training: its {key} is {known.get(key)!r}, now it is "
-                    f"{wanted.get(key)!r}; remove the file to begin anew"
+                    f"{wanted.get(key)!r}; remove the file to start again"
                 )
         self.step, self._since = found["step"], monotonic()
         state: dict[str, Any] = found["state"]
@@ -108,7 +108,7 @@ class Checkpoints:
 
 
 def on_cpu(state: Any) -> Any:
-    """Return a state, plain data and tensors, with the tensors on the CPU; those that are there are not copied."""
+    """Return a state (plain data and tensors) with the tensors on the CPU. Those already there are not copied."""
     if isinstance(state, torch.Tensor):
         return state.cpu()
     if isinstance(state, Mapping):
@@ -117,7 +117,7 @@ def on_cpu(state: Any) -> Any:
 
 
 def without_checksum(content: bytes) -> bytes:
-    """Return what torch wrote of a checkpoint's content; any other file's content as it is."""
+    """Return a checkpoint's content as torch wrote it; any other file's content as it is."""
     return content[len(_HEAD) + 32 :] if content.startswith(_HEAD) else content
 
 
@@ -128,8 +128,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
     head, body = content[: len(_HEAD) + 32], memoryview(content)[len(_HEAD) + 32 :]
     if not head.startswith(_HEAD):
-        raise DamagedError(f"{path} is no checkpoint of this version of nasseg")
+        raise DamagedError(f"{path} is not a checkpoint of this version of nasseg")
     if head[len(_HEAD) :] != hashlib.sha256(body).digest():
-        raise DamagedError(f"{path} is no checkpoint that is whole: its SHA-256 is not what was written")
+        raise DamagedError(f"{path} is a damaged checkpoint: its SHA-256 is not what was written")
     found: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     return found

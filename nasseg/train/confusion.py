@@ -1,16 +1,16 @@
-"""A confusion matrix as a picture: of the pixels of each true class, the share that got each class."""
+"""A confusion matrix as a picture: for each true class, the share of its pixels predicted as each class."""
 
 from collections.abc import Sequence
 from html import escape
 
 _CELL, _TOP, _LEFT = 40, 150, 130  # pixels
-_DARK = 0.55  # a share from which text on it is white
+_DARK = 0.55  # text on shares above this is white
 
 
 def confusion_svg(title: str, classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """Return an SVG of a matrix of pixels, true classes in rows; percent of each row, those below 0.5 left blank.
+    """Return an SVG of a matrix of pixels: percent of each row (true class), leaving those below 0.5 blank.
 
-    The last column of the counts, pixels without a prediction, is drawn where there are any.
+    The last column, pixels without a prediction, is drawn if there are any.
     """
     unpredicted = any(row[-1] for row in counts)
     columns = [*classes, *(["no prediction"] if unpredicted else [])]
@@ -36,7 +36,7 @@ def confusion_svg(title: str, classes: Sequence[str], counts: Sequence[Sequence[
 
 
 def _cell(x: int, y: int, share: float | None, hit: bool) -> list[str]:
-    """Return a cell: blue for hits, orange for misses, grey where the class does not occur."""
+    """Return a cell: blue for hits, orange for misses, grey if the class does not occur."""
     if share is None:
         return [f'<rect x="{x}" y="{y}" width="{_CELL}" height="{_CELL}" fill="#eee" stroke="white"/>']
     red, green, blue = ((31, 95, 168), (184, 72, 10))[not hit]

@@ -1,14 +1,15 @@
-"""Training heads: they read named features of a network while it trains, and are then dropped.
+"""Training heads: they read named features of a network during training, and are then dropped.
 
 The booster heads of BiSeNetV2 (Section 4.4), the auxiliary heads and the detail guidance of STDC (Section 3.2.2). Each
-is a 3x3 Conv-BN-ReLU and a 1x1 convolution at its feature's stride, resized to the labels as the network's logits are.
+is a 3x3 Conv-BN-ReLU and a 1x1 convolution at its feature's stride, resized to the labels like the network's logits.
 
-The papers leave open: a booster's width (64 here, as the main head's), and the weight of each of these losses (1 here).
-STDC fuses its targets by a trainable 1x1 convolution and thresholds the result at 0.1, a step through which no gradient
-passes: trained as written, the fusion keeps its first weights, 0.6, 0.3 and 0.1 as released. There, a map of weight 0.1
-makes no detail by itself (form: released). In the printed form it does, for the weight just reaches 0.1, and the
-gradient can pass the step unchanged (fusion: trainable): the weights are then a softmax, for weights that were free to
-shrink would remove the targets and with them the loss. A map whose weight falls below 0.1 makes no detail by itself.
+The papers do not give a booster's width (64 here, as in the main head), or the weight of each of these losses (1 here).
+STDC fuses its targets by a trainable 1x1 convolution and thresholds the result at 0.1, and no gradient passes this
+step. So, trained as written, the fusion keeps its first weights, 0.6, 0.3 and 0.1 as released. In the released code, a
+map of weight 0.1 makes no detail by itself (form: released). In the printed form it does, because the weight just
+reaches 0.1, and the gradient can pass the step unchanged (fusion: trainable). The weights are then a softmax: weights
+free to shrink would remove the targets, and with them the loss. A map whose weight falls below 0.1 makes no detail by
+itself.
 """
 
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from nasseg.families.layers import conv_head
 from nasseg.train.losses import EDGE, detail_loss, detail_maps, segmentation_loss
 from nasseg.train.recipe import OHEM, DetailHead, Recipe, SegmentationHeads
 
-FUSION = {1: 0.6, 2: 0.3, 4: 0.1}  # first weights of the Laplacian targets, by stride
+FUSION = {1: 0.6, 2: 0.3, 4: 0.1}  # initial weights of the Laplacian targets, by stride
 _ROUNDING = 1e-6
 
 
@@ -131,7 +132,7 @@ def _features(model: nn.Module) -> tuple[nn.Module, dict[str, Feature]]:
     features = getattr(source, "features", None)
     if not isinstance(source, nn.Module) or not isinstance(features, dict) or not hasattr(model, "resize"):
         raise MisfitError(
-            f"the recipe's heads need a network with named features, got a {type(model).__name__}: "
-            "leave `heads` out, or build a nasseg.families.Segmenter"
+            f"the recipe's heads need a network with named features, got a {type(model).__name__}: leave out "
+            "`heads`, or build a nasseg.families.Segmenter"
         )
     return source, features

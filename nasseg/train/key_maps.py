@@ -1,15 +1,14 @@
-"""Rename the tensors of other people's files to a network's names, by rules of patterns, shipped or a user's own.
+"""Rename the tensors of other people's files to a network's names, by patterns that are shipped or a user's own.
 
-A layer is the name of a tensor without its last part. The left side of a rule is a pattern of the file's names, the
-right side one of the network's:
+A layer is the name of a tensor without its last part. The left side of a rule is a pattern for the file's names, the
+right side one for the network's:
 
 - without a wildcard, both are beginnings of names: `backbone.: encoder.`
 - `*` is any text, the same on both sides: `backbone.*.bn: encoder.*.1`
 - `~` is any text; the layers that match are paired in order, the file's with the network's: `layer~: encoder.~`
 
-The first rule that a name matches counts. Rules with `~` could go wrong silently if two orders differ and the shapes do
-not. So both sides must have equally many layers, paired tensors must have the same names, and the file's numbers must
-ascend.
+The first matching rule counts. Rules with `~` could go wrong silently if the orders differ but the shapes do not. So
+both sides must have equally many layers, paired tensors must have the same names, and the file's numbers must ascend.
 """
 
 import re
@@ -29,8 +28,8 @@ class KeyMap:
 
     source: the file in words. file: a layer that distinguishes such a file. network: a layer that the network must
     have. rules: pattern of the file -> pattern of the network. joined: layer of the network -> convolutions of the file
-    whose results are summed, and which are one here, on their maps joined in this order. dropped: pattern ->
-    description, of tensors without a place here. note: a remark for the reader.
+    whose results are summed; here they are one convolution on their maps joined in this order. dropped: pattern ->
+    description, of tensors that have no place here. note: a remark for the reader.
     """
 
     source: str
@@ -42,7 +41,7 @@ class KeyMap:
     note: str = ""
 
     def fits(self, names: Iterable[str], own: Iterable[str]) -> bool:
-        """Return whether the map is meant for a file and a network with these names of tensors."""
+        """Return whether the map is meant for a file and a network with these tensor names."""
         return _any(self.file, names) and _any(self.network, own)
 
 
@@ -56,7 +55,7 @@ class Renamed:
 
 @cache
 def key_maps() -> tuple[KeyMap, ...]:
-    """Return the maps shipped with nasseg, in the order in which they are tried."""
+    """Return the maps shipped with nasseg, in the order of trying them."""
     document = read_yaml(Path(__file__).with_name("key_maps.yaml"))
     return tuple(KeyMap(**entry) for entry in document.data["maps"])
 
@@ -85,7 +84,7 @@ def check_rules(rules: Mapping[str, str]) -> None:
         mixed = "*" in left + right and "~" in left + right
         if mixed or left.count("*") != right.count("*") or ("~" in left and "~" not in right):
             raise UserError(
-                f"the rule {left}: {right} must have as many * on both sides, or ~ on both, or no wildcard at all"
+                f"the rule {left}: {right} must have equally many * on both sides, or ~ on both, or no wildcard"
             )
 
 
@@ -157,7 +156,7 @@ def _pair(names: list[str], own: list[str], left: str, right: str, found: Rename
 
 
 def _ascending(layers: list[str]) -> bool:
-    """Return whether numbers in names ascend: where two neighbours first differ, the second has the larger one."""
+    """Return whether numbers in names ascend: where two neighbours first differ, the second has the larger number."""
     for first, second in pairwise(layers):
         pairs = zip(first.split("."), second.split("."), strict=False)
         differing = next(((a, b) for a, b in pairs if a != b), ("", ""))

@@ -1,4 +1,4 @@
-"""The training loop: batches of views, a loss, an optimiser step each; then accuracy on the validation split."""
+"""The training loop: batches of views, a loss and an optimiser step for each; then accuracy on the validation split."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -109,21 +109,21 @@ def train(
     """Train `model`, [B, 3, H, W] -> logits [B, classes, H, W], in place, and evaluate it.
 
     The seed decides batches, views, dropout and the recipe's heads; the caller initialises the weights. On the CPU with
-    one thread, the same seed gives the same weights, bit by bit. The model is left in eval mode with the evaluated
+    one thread, the same seed gives the same weights, bit for bit. The model is left in eval mode with the evaluated
     weights (the averaged ones, if the recipe has an ema_decay), without the heads. `on_step(step, loss)` is called
-    after each step, the first being 1; an exception that it raises ends training. `guard()` is entered around each step
-    and each batch of the evaluation.
+    after each step, counted from 1; an exception in it ends training. `guard()` is entered around each step and each
+    batch of the evaluation.
 
     evaluate_every: steps between evaluations; they change no weights. `on_evaluated(step, miou)` is called after each.
-    checkpoints: training resumes from the existing one, to the same weights as without a break. It writes others when
-    they are due, after the last step, and when it is interrupted (KeyboardInterrupt) between two steps. until: a step
-    after which this call ends; the schedule stays that of the recipe's steps, and a checkpoint past it is not used.
-    kind: what is learnt; default: the class of each pixel. predict: validation images whose classes are kept of the
-    evaluation.
+    checkpoints: training resumes from the existing one, to the same weights as without a break. More are written when
+    due, after the last step, and at an interruption (KeyboardInterrupt) between two steps. until: a step after which
+    this call ends; the schedule stays that of the recipe's steps, and a later checkpoint is not used. kind: what is
+    learnt; default: the class of each pixel. predict: validation images whose predicted classes are kept.
 
     Raises:
         Diverged: the loss became infinite or NaN, or exploded.
-        UserError: model, data and the recipe's heads do not fit each other, or a checkpoint is not of this training.
+        UserError: model, data and the recipe's heads do not fit each other, or a checkpoint belongs to another
+        training.
         OSError: a checkpoint cannot be written; the previous one is still there.
     """
     guard, end = guard or nullcontext, min(until or recipe.steps, recipe.steps)
@@ -183,9 +183,9 @@ def train(
 
 
 class Training:
-    """A training between two steps: the state that the next step depends on, and the history.
+    """A training between two steps: the state that the next step needs, and the history.
 
-    What is learnt is in `prepare`, `views`, `loss` and `score`: here the class of each pixel.
+    `prepare`, `views`, `loss` and `score` define what is learnt: here the class of each pixel.
     """
 
     def __init__(self, model: nn.Module, data: DataSet, recipe: Recipe, seed: int, device: torch.device | str) -> None:
@@ -209,10 +209,10 @@ class Training:
         self.predicted: dict[int, Tensor] = {}
 
     def prepare(self) -> None:
-        """Make the source of batches and what else views and losses need."""
+        """Make the source of batches, and what else views and losses need."""
         data, recipe, size = self.data, self.recipe, self.data.train.size
         if recipe.label_smoothing is not None:
-            raise UserError("label_smoothing is for whole images (`nasseg pretrain`): leave it out of this recipe")
+            raise UserError("label_smoothing is only for whole images (`nasseg pretrain`): leave it out of this recipe")
         self.batches: Source = Batches(data, recipe, self.generator, self.device)
         self.augment = Augment(recipe.on(size, getattr(self.model, "input_scale", 1.0)), size)
         weights = class_weights(recipe, data)
@@ -241,7 +241,7 @@ class Training:
                 return
 
     def _step(self, *, more: bool = False) -> float:
-        """Make a step. more: another one follows, whose views may be made ahead."""
+        """Make a step. more: another step follows; its views may be made ahead."""
         recipe, parts = self.recipe, self.recipe.accumulation
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(self.step) * group.get(FACTOR, 1.0)
@@ -278,7 +278,7 @@ class Training:
         return self.step % every == 0 and (self.evaluated[-1][0] if self.evaluated else 0) < self.step
 
     def evaluate(self, guard: Guard, *, keep_best: bool) -> Scores:
-        """Evaluate the weights that count: the averaged ones, if there are any."""
+        """Evaluate the averaged weights if there are any, else the weights."""
         with self._average_weights(guard):
             scores = self.score(guard)
             if keep_best and (self.best is None or scores.miou >= self.best.miou):
@@ -289,7 +289,7 @@ class Training:
         return scores
 
     def score(self, guard: Guard) -> Scores:
-        """Return the scores of the network as it is on the validation split; the best have the highest mIoU."""
+        """Return the scores of the network as it is on the validation split. The best have the highest mIoU."""
         data, size, kept = self.data, self.recipe.eval_batch_size, self.predicted
         matrix = evaluate(
             self.model, data.val, data.num_classes, device=self.device, batch_size=size, guard=guard, predicted=kept
@@ -302,7 +302,7 @@ class Training:
         try:
             if self.average:
                 with guard():
-                    self.whole = False  # until its own weights are back
+                    self.whole = False  # until its own weights are restored
                     current = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
                     self.model.load_state_dict(self.average.state)
             yield
@@ -368,16 +368,16 @@ def evaluate(
     guard: Guard | None = None,
     predicted: dict[int, Tensor] | None = None,
 ) -> ConfusionMatrix:
-    """Return a model's confusion matrix on whole images, at the labels' size. The model is left in eval mode.
+    """Return a model's confusion matrix on whole images, at the labels' size. It leaves the model in eval mode.
 
-    predicted: its keys are images whose classes, uint8 [H, W], become its values.
+    predicted: its keys are images; their predicted classes, uint8 [H, W], become its values.
     """
     guard, kept = guard or nullcontext, predicted or {}
     model.eval()
     matrix, batches = ConfusionMatrix(num_classes), enumerate(split.batches(batch_size, device))
     while True:
         with guard():
-            if (found := next(batches, None)) is None:  # which copies a batch to the device
+            if (found := next(batches, None)) is None:  # this copies a batch to the device
                 matrix.counts = matrix.counts.cpu()
                 return matrix
             index, (images, labels) = found

@@ -1,6 +1,6 @@
 """Losses: cross entropy, online hard example mining, and STDC's detail guidance with its targets.
 
-Labels are int64 [B, H, W] and 255 where ignored; logits are [B, C, H, W], at the size of the labels.
+Labels are int64 [B, H, W], 255 where ignored; logits are [B, C, H, W], at the labels' size.
 """
 
 from functools import lru_cache
@@ -15,15 +15,15 @@ from nasseg.errors import UserError
 from nasseg.measure.accuracy import IGNORE
 from nasseg.train.recipe import OHEM, DetailForm, Recipe
 
-EDGE = 0.1  # STDC, Section 3.2.2: a Laplacian response, and a fused one, from which a pixel is detail
+EDGE = 0.1  # STDC, Section 3.2.2: a pixel is detail from this Laplacian response, or fused response, on
 SMOOTHING = 1.0  # epsilon of Eq. 5
-_LEAST = 1e-12  # of a sum of weights, all of which may be 0
+_LEAST = 1e-12  # least sum of weights, because all may be 0
 
 
 def segmentation_loss(
     logits: Tensor, labels: Tensor, ohem: OHEM | None = None, class_weights: Tensor | None = None
 ) -> Tensor:
-    """Return the cross entropy over all labelled pixels, or over the hard ones, as a mean with the weights [C]."""
+    """Return the cross entropy over all labelled pixels, or the hard ones, as a mean with the weights [C]."""
     if ohem is None:
         return cross_entropy(logits, labels, class_weights)
     losses = F.cross_entropy(_in_planes(logits), labels, ignore_index=IGNORE, reduction="none")
@@ -50,7 +50,7 @@ def class_weights(recipe: Recipe, data: DataSet) -> Tensor | None:
     """Return a recipe's weights of the classes, [C], or None.
 
     Raises:
-        UserError: they are given for another number of classes.
+        UserError: their number is not that of the classes.
     """
     given = recipe.class_weights
     if given is None:
@@ -62,20 +62,20 @@ def class_weights(recipe: Recipe, data: DataSet) -> Tensor | None:
 
 
 def check_class_weights(recipe: Recipe, data: DataSet) -> None:
-    """Check that weights which a recipe lists are one a class.
+    """Check that a recipe lists one weight for each class.
 
     Raises:
-        UserError: they are not.
+        UserError: it does not.
     """
     given = recipe.class_weights
     if isinstance(given, tuple) and len(given) != data.num_classes:
         raise UserError(
-            f"class_weights has {len(given)} values, and {data.name} has {data.num_classes} classes: give one a class, "
-            "or inverse_log"
+            f"class_weights has {len(given)} values, but {data.name} has {data.num_classes} classes: give one for "
+            "each class, or inverse_log"
         )
 
 
-@lru_cache(maxsize=1)  # one training after another is of the same data
+@lru_cache(maxsize=1)  # one training after another uses the same data
 def class_shares(split: Split, num_classes: int) -> Tensor:
     """Return each class's share of a split's labelled pixels, [C]."""
     counts = torch.zeros(num_classes, dtype=torch.int64)
@@ -85,9 +85,9 @@ def class_shares(split: Split, num_classes: int) -> Tensor:
 
 
 def _in_planes(logits: Tensor) -> Tensor:
-    """Return logits in the layout in which the CPU's softmax is fastest; their gradient returns in the original layout.
+    """Return logits in the layout that is fastest for the CPU's softmax. Their gradient returns in the original layout.
 
-    Otherwise the backward pass through the resize of channels_last logits takes twice as long, for the same numbers.
+    Otherwise the backward pass through the resize of channels_last logits takes twice as long, with the same result.
     """
     if logits.device.type == "cpu" and logits.requires_grad and not logits.is_contiguous():
         logits.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
@@ -95,9 +95,9 @@ def _in_planes(logits: Tensor) -> Tensor:
 
 
 def mean_of_hard(losses: Tensor, threshold: float, at_least: int, weights: Tensor | None = None) -> Tensor:
-    """Return the mean of the losses [N] above the threshold, or of the `at_least` highest ones if those are more.
+    """Return the mean of the losses [N] above the threshold, or of the `at_least` highest ones if these are more.
 
-    weights: of the losses in their mean.
+    weights: of the losses in the mean.
     """
     if not len(losses):
         return losses.sum()
@@ -110,9 +110,10 @@ def mean_of_hard(losses: Tensor, threshold: float, at_least: int, weights: Tenso
 
 
 def unread_mean_of_hard(losses: Tensor, labels: Tensor, ohem: OHEM, class_weights: Tensor | None = None) -> Tensor:
-    """Return what `mean_of_hard` makes of the labelled pixels' losses [B, H, W], without a look at how many there are.
+    """Return `mean_of_hard` of the labelled pixels' losses [B, H, W], without reading how many there are.
 
-    A GPU is waited for at each look, and where `torch.where` is given a number. It computes both means, and chooses.
+    Each such read waits for the GPU, and so does `torch.where` with a plain number. This computes both means and
+    selects one.
     """
     known, losses = labels != IGNORE, losses.flatten()
     losses = losses.masked_fill(~known.flatten(), -1.0)  # below every loss
@@ -133,19 +134,18 @@ def unread_mean_of_hard(losses: Tensor, labels: Tensor, ohem: OHEM, class_weight
 
 
 def _weight_of_each(labels: Tensor, class_weights: Tensor) -> Tensor:
-    """Return the weight of each pixel's class, 0 where it is ignored."""
+    """Return the weight of each pixel's class, 0 for ignored pixels."""
     known = labels != IGNORE
     return class_weights[labels.masked_fill(~known, 0)].masked_fill(~known, 0)
 
 
 @torch.no_grad()
 def detail_maps(labels: Tensor, strides: tuple[int, ...], form: DetailForm = "printed") -> Tensor:
-    """Return where the Laplacian of the labels exceeds 0.1, at every `stride`-th pixel: [B, strides, H, W] of 0, 1.
+    """Return where the Laplacian of the labels exceeds 0.1, at every `stride`-th pixel: [B, strides, H, W] of 0 and 1.
 
-    The kernel is 8 in the middle of -1, so of two different neighbours the one with the higher class is the edge.
-    printed: ignored pixels and the outside of the image make no edge. released: the outside is class 0 and ignored
-    pixels are class 255, so that frame and borders are marked. Maps of strides above 1 return to the labels' size by
-    nearest neighbour.
+    The kernel is 8 surrounded by -1, so of two different neighbours the one with the higher class is the edge. printed:
+    ignored pixels and the image's outside make no edge. released: the outside is class 0 and ignored pixels are class
+    255, so that frame and borders are marked. Maps of strides above 1 return to the labels' size by nearest neighbour.
     """
     known = (labels != IGNORE).float().unsqueeze(1)
     classes = labels.unsqueeze(1) * known if form == "printed" else labels.unsqueeze(1).float()
@@ -157,9 +157,9 @@ def detail_maps(labels: Tensor, strides: tuple[int, ...], form: DetailForm = "pr
 
 
 def detail_loss(logits: Tensor, target: Tensor, labels: Tensor, form: DetailForm = "printed") -> Tensor:
-    """Return dice and binary cross entropy (Eq. 4) of detail logits and target, all [B, H, W].
+    """Return the dice loss and binary cross entropy (Eq. 4) of detail logits and target, all [B, H, W].
 
-    printed: over the labelled pixels. released: over all.
+    printed: over the labelled pixels. released: over all pixels.
     """
     kept = (labels != IGNORE).float() if form == "printed" else torch.ones_like(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * kept
@@ -169,7 +169,7 @@ def detail_loss(logits: Tensor, target: Tensor, labels: Tensor, form: DetailForm
 def dice_loss(predicted: Tensor, target: Tensor, form: DetailForm = "printed") -> Tensor:
     """Return the dice loss of each map, averaged over the batch: [B, H, W] of probabilities and of 0, 1.
 
-    printed: the area is of squares, as in Eq. 5. released: it is not.
+    printed: areas are sums of squares, as in Eq. 5. released: they are plain sums.
     """
     p, g = predicted.flatten(1), target.flatten(1)
     overlap, area = 2 * (p * g).sum(1), (p.square() if form == "printed" else p).sum(1) + g.square().sum(1)

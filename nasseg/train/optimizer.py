@@ -1,4 +1,4 @@
-"""The optimiser with its choice of weights to decay, and the moving average of the weights."""
+"""The optimiser, its choice of weights to decay, and the moving average of the weights."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -12,8 +12,8 @@ from torch.nn.modules.conv import _ConvNd
 from nasseg.errors import MisfitError, unknown
 from nasseg.train.recipe import Recipe
 
-HEADS = "heads"  # the recipe's, as a part with a rate of its own
-FACTOR = "factor"  # of a group's learning rate
+HEADS = "heads"  # the recipe's, as a part with its own rate
+FACTOR = "factor"  # factor of a group's learning rate
 
 _DECAYS: dict[str, Callable[[nn.Module, Tensor], bool]] = {
     "weights": lambda _layer, weight: weight.ndim > 1,
@@ -24,7 +24,7 @@ _DECAYS: dict[str, Callable[[nn.Module, Tensor], bool]] = {
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, heads: nn.Module | None = None) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser: two groups of weights, those that decay first, then two of each part's own rate.
+    """Return the recipe's optimiser: two groups of weights, decaying ones first, then two for each part with a rate.
 
     heads: the recipe's training heads.
 
@@ -49,13 +49,13 @@ def make_optimizer(model: nn.Module, recipe: Recipe, heads: nn.Module | None = N
 
 
 def _groups(models: list[nn.Module], recipe: Recipe, without: set[int]) -> list[dict[str, Any]]:
-    """Return the weights that decay and those that do not, but for some, by their id."""
+    """Return the weights that decay and those that do not, leaving out some by their id."""
     decays = _DECAYS[recipe.weight_decay_on]
     chosen: dict[bool, dict[int, nn.Parameter]] = {True: {}, False: {}}
     for layer in (layer for model in models for layer in model.modules()):
         for weight in layer.parameters(recurse=False):
             if id(weight) not in without:
-                chosen[decays(layer, weight)][id(weight)] = weight  # only once if layers share it
+                chosen[decays(layer, weight)][id(weight)] = weight  # once, if layers share it
     return [
         {"params": list(chosen[True].values()), "weight_decay": recipe.weight_decay},
         {"params": [w for key, w in chosen[False].items() if key not in chosen[True]], "weight_decay": 0.0},
@@ -65,7 +65,7 @@ def _groups(models: list[nn.Module], recipe: Recipe, without: set[int]) -> list[
 class Average:
     """An exponential moving average of a model's weights and statistics; its first steps weigh more.
 
-    The model's tensors are looked up once: they may be written to, as optimisers and load_state_dict do, but not
+    The model's tensors are looked up once: they may be changed in place, as optimisers and load_state_dict do, but not
     replaced.
     """
 
@@ -79,7 +79,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Update the average after a step, the first being 1."""
+        """Update the average after a step, counted from 1."""
         averages, current = zip(*self.moving, strict=True)
         torch._foreach_lerp_(averages, current, 1 - min(self.decay, step / (step + 9)))
         for kept, now in self.counted:

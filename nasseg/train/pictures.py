@@ -21,8 +21,8 @@ from nasseg.train.views.network_input import classes_of, place
 Points = Sequence[tuple[int, float]]
 Pixels = NDArray[np.uint8]
 _WIDTH, _PANEL, _LEFT, _GAP = 640, 170, 64, 46  # of the curve's panels, in pixels
-_BLUE, _ORANGE = "#1f5fa8", "#b8480a"  # distinct for the colour-blind, and dark enough for text
-_LONGEST_SIDE, _SHORTEST_WIDTH = 320, 200  # of an image in the picture of predictions; small ones are enlarged
+_BLUE, _ORANGE = "#1f5fa8", "#b8480a"  # distinct for colour-blind readers, and dark enough for text
+_LONGEST_SIDE, _SHORTEST_WIDTH = 320, 200  # width of an image in the picture of predictions; small ones are enlarged
 _UNKNOWN = (255, 255, 255)  # pixels without a label
 
 
@@ -36,7 +36,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def curve_svg(title: str, losses: Points, miou: Points, steps: int) -> str:
-    """Draw training loss and validation mIoU (percent) against steps, in two panels: [(step, value)] each."""
+    """Draw training loss and validation mIoU (percent) over steps, in two panels; each is [(step, value)]."""
     height = 40 + 2 * (_PANEL + _GAP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
@@ -80,7 +80,7 @@ def _panel(top: int, label: str, points: Points, steps: int, colour: str) -> lis
 
 @torch.inference_mode()
 def predicted(model: nn.Module, split: Split, number: int, device: torch.device | str = "cpu") -> Pixels:
-    """Return the class of each pixel of an image of a split, at the size of its labels, [H, W]."""
+    """Return the predicted class of each pixel of a split's image, at its label's size, [H, W]."""
     model.eval()
     images, labels = split.batch(torch.tensor([number]), device)
     height, width = labels[0].shape
@@ -91,7 +91,7 @@ def predicted(model: nn.Module, split: Split, number: int, device: torch.device 
 def predictions_picture(
     model: nn.Module, data: DataSet, split: str, count: int, device: torch.device | str = "cpu"
 ) -> Image.Image:
-    """Draw `count` images spread over a split, a row each: the image, its labels (white: none), the prediction."""
+    """Draw `count` images spread over a split, one per row: the image, its labels (white: none), the prediction."""
     chosen = data.split(split)
     numbers = sorted({round(k * (len(chosen) - 1) / max(1, count - 1)) for k in range(count)})
     colours = _colours_of(data)
@@ -131,9 +131,9 @@ def _sheet(rows: list[list[Pixels]], legend: list[tuple[str, Colour]]) -> Image.
 
 
 def example_pictures(data: DataSet, number: int, classes: Pixels) -> dict[str, bytes]:
-    """Return a validation image, its labels and a prediction [H, W] as small WebP files, by these names.
+    """Return a validation image, its labels and a prediction [H, W] as small WebP files by name.
 
-    The image loses some detail; the others keep their colours, which stand for classes.
+    The image loses some detail. The others keep their colours, which stand for classes.
     """
     image, labels, colours = np.asarray(data.val.images[number]), np.asarray(data.val.labels[number]), _colours_of(data)
     scale = min(1.0, _LONGEST_SIDE / max(image.shape[:2]))
@@ -155,7 +155,7 @@ def _colours_of(data: DataSet) -> Pixels:
 
 
 def write_picture(picture: str | Image.Image, path: Path) -> Path:
-    """Write an SVG's text, or an image as PNG, completely or not at all.
+    """Write an SVG's text, or an image as PNG, complete or not at all.
 
     Raises:
         UserError: it cannot be written.

@@ -25,7 +25,7 @@ from nasseg.records import Size, digest
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _NOT_COMPARED = frozenset(
     {"channels_last", "eval_batch_size", "accumulation"}
-)  # they do not decide the weights, or (the last) are compared in their own way
+)  # they do not decide the weights, or (the last) are compared in another way
 # Newer settings: left out of the hash while unset, so that old hashes stay.
 _LATER = frozenset(
     {
@@ -42,12 +42,12 @@ _LATER = frozenset(
 
 
 class OHEM(BaseModel):
-    """Online hard example mining: the loss is the mean over the hard pixels of a batch only.
+    """Online hard example mining: the loss is the mean over only the hard pixels of a batch.
 
-    probability_below: pixels whose class has a lower probability are hard. loss_above: those with a higher loss,
-    instead. at_least: if a smaller share of the pixels is hard, this share with the highest losses is taken, as far as
-    there are labelled ones; so it is always if neither threshold is given. share_of: `labelled` pixels, or of `all`,
-    ignored ones too, as STDC's and RegSeg's released code counts.
+    probability_below: pixels whose class has a lower probability are hard. loss_above: instead, those with a higher
+    loss are. at_least: if a smaller share of the pixels is hard, this share with the highest losses is used, as far as
+    they are labelled; without a threshold it is always used. share_of: `labelled` pixels, or `all`, including ignored
+    ones, as STDC's and RegSeg's released code counts.
     """
 
     model_config = _STRICT
@@ -72,10 +72,10 @@ class OHEM(BaseModel):
 
 
 class RandAugment(BaseModel):
-    """RegSeg's reduced RandAugment (Section 4.2): different operations of seven on each view.
+    """RegSeg's reduced RandAugment (Section 4.2): different ones of seven operations on each view.
 
-    operations: how many. magnitude: 0..1, of rotation up to 30 degrees, and of colour, contrast, brightness and
-    sharpness by a factor of 0.1 to 1.9. See nasseg.train.views.randaugment.
+    operations: how many. magnitude: 0..1; at 1, rotation is by up to 30 degrees, and colour, contrast, brightness and
+    sharpness change by a factor of 0.1 or 1.9. See nasseg.train.views.randaugment.
     """
 
     model_config = _STRICT
@@ -85,7 +85,7 @@ class RandAugment(BaseModel):
 
 
 class SegmentationHeads(BaseModel):
-    """A head on each of the named features that predicts the classes, with the recipe's loss times `weight`.
+    """A head on each named feature that predicts the classes, with the recipe's loss times `weight`.
 
     kind: booster is BiSeNetV2's (Figure 7), auxiliary is STDC's, without bias. features: of the encoder and context.
     weight: of its loss. width: channels of the 3x3 convolution, Ct.
@@ -106,10 +106,10 @@ class DetailHead(BaseModel):
     """STDC's detail guidance (Section 3.2.2) of the named feature, with the loss of Eq. 4 times `weight`.
 
     kind: detail. feature: of the encoder. width: channels of the 3x3 convolution. weight: of its loss. strides: of the
-    Laplacian targets, any of 1, 2, 4 (Table 4), in pixels of the views. fusion: whether their weights are trained too.
-    form: `printed` is Eq. 5 over labelled pixels; `released` is the authors' code, whose dice has no squares and whose
-    target marks the frame and the borders of ignored regions, but not what only a map of weight 0.1 marks; its fusion
-    is fixed.
+    Laplacian targets, any of 1, 2, 4 (Table 4), in pixels of the views. fusion: whether their weights are trained, too.
+    form: `printed` is Eq. 5 over labelled pixels; `released` follows the authors' code: dice has no squares, the target
+    marks the frame and the borders of ignored regions, but not what only a map of weight 0.1 marks, and the fusion is
+    fixed.
     """
 
     model_config = _STRICT
@@ -142,31 +142,31 @@ class Recipe(BaseModel):
     `hash` identifies the settings that decide the weights; `learning_rate_at` is the schedule; `deviations` lists the
     differences from the publication.
 
-    name: of a published recipe, which the other keys change. steps: of the optimizer. batch_size: images a step.
+    name: of a published recipe, which the other keys change. steps: of the optimizer. batch_size: images in a step.
     accumulation: into how many parts a step is split to save memory; BatchNorm and OHEM see one part at a time.
-    crop_size: [height, width], cut to the images where they are smaller; null for the whole image. scale_range: bounds
-    of the random zoom. views: whether crop_size and scale_range are the camera's or, where a network resizes its input,
-    of what it then sees: training passes that resize, so that losses and their targets are at the network's crop, too.
-    flip: left-right, every second image. jitter: brightness and contrast vary by up to this fraction. rand_augment:
-    null for none. class_uniform: the share of images that is drawn evenly over the classes, each with a crop around its
-    class. pseudo: the share of a step's images that is drawn from pseudo-labelled ones, which the data must have.
+    crop_size: [height, width], cut to smaller images; null for the whole image. scale_range: bounds of the random zoom.
+    views: whether crop_size and scale_range refer to the camera's image or, for a network that resizes its input, to
+    what it sees after resizing: training then skips the resize, so that losses and their targets are at the network's
+    crop, too. flip: left-right, every second image. jitter: brightness and contrast vary by up to this fraction.
+    rand_augment: null for none. class_uniform: the share of images drawn evenly over the classes, each with a crop
+    around its class. pseudo: the share of a step's images drawn from pseudo-labelled ones, which the data must have.
     optimizer: sgd, adam or adamw. learning_rate: before the schedule. learning_rate_of: factors of the learning rate of
     parts of the network (encoder, context, decoder, head, as built) and of the recipe's `heads`. momentum: of SGD;
-    Adam's and AdamW's betas are (0.9, 0.999). weight_decay: of the optimizer. weight_decay_on: `weights` are matrices
-    and kernels, without biases, BatchNorm and other vectors; `convolutions` all that belongs to a convolution;
+    Adam's and AdamW's betas are (0.9, 0.999). weight_decay: of the optimizer. weight_decay_on: `weights` means matrices
+    and kernels, without biases, BatchNorm and other vectors; `convolutions` everything that belongs to a convolution;
     `not_batch_norm`; `all`. schedule: of the learning rate, down to 0 at the last step, or constant. power: of the poly
     schedule, (1 - progress) ** power. warmup_steps: linear, before the schedule proper. warmup_from: the share of the
     learning rate that it starts with, null for 1 / (warmup_steps + 1). warmup_curve: null for a straight line,
-    exponential for a constant factor a step, which needs a warmup_from above 0. init: a file of weights to start from,
-    as far as they fit (its hash is part of the accuracy protocol). init_map: patterns of tensors' names there -> here
-    (see nasseg.train.key_maps), for files whose names are not known. ohem: hard pixels only; null for cross entropy
-    over all. class_weights: the loss is a mean with these weights, one a class, or inverse_log for 1 / ln(1.02 + a
-    class's share of the training split's labelled pixels), ENet's; what is hard they do not change. label_smoothing:
-    the share of each label that goes to all classes alike, on whole images. heads: trained beside the network, then
-    dropped. ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead. precision: of the
-    forward pass in training; fp16 scales the loss. tf32: whether a GPU may round the factors of fp32 products to ten
-    bits, in training and evaluation; null for no. channels_last: the layout of maps, for speed. eval_batch_size: images
-    at once in an evaluation.
+    exponential for a constant factor per step, which needs a warmup_from above 0. init: a file of weights to start
+    from, as far as they fit (its hash is part of the accuracy protocol). init_map: patterns of tensor names there ->
+    here (see nasseg.train.key_maps), for files with unknown names. ohem: only hard pixels count; null for cross entropy
+    over all. class_weights: the loss is a mean with these weights, one per class, or inverse_log for ENet's 1 / ln(1.02
+    + a class's share of the training split's labelled pixels); they do not change which pixels are hard.
+    label_smoothing: the share of each label that goes to all classes equally, on whole images. heads: trained beside
+    the network, then dropped. ema_decay: a moving average of weights and BatchNorm statistics is evaluated instead.
+    precision: of the forward pass in training; fp16 scales the loss. tf32: whether a GPU may round the factors of fp32
+    products to ten bits, in training and evaluation; null for no. channels_last: the layout of maps, for speed.
+    eval_batch_size: images at once in an evaluation.
     """
 
     model_config = _STRICT
@@ -231,13 +231,13 @@ class Recipe(BaseModel):
         if self.batch_size % self.accumulation:
             raise ValueError("batch_size must be divisible by accumulation")
         if self.pseudo is not None and not 0 < self.pseudo_count < self.batch_size:
-            raise ValueError("pseudo must leave a step one image with and one without pseudo-labels")
+            raise ValueError("pseudo must leave each step at least one image with and one without pseudo-labels")
         return self
 
     def compared(self) -> dict[str, Any]:
-        """Return the settings that decide the weights, as plain data; recipes are compared by them.
+        """Return the settings that decide the weights, as plain data. Recipes are compared by them.
 
-        They leave out the name and the path of the starting weights, whose hash is part of the accuracy protocol.
+        They leave out the name, and the path of the starting weights: their hash is part of the accuracy protocol.
         """
         data = self.model_dump(mode="json", exclude={"name", "init"})
         return {field: value for field, value in data.items() if value is not None or field not in _LATER}
@@ -273,7 +273,7 @@ class Recipe(BaseModel):
             ours, theirs = self.compared(), Recipe(name=self.name).compared()
             fields = [field for field in type(self).model_fields if field in {*ours, *theirs} - _NOT_COMPARED]
             pairs = [(field, ours.get(field), theirs.get(field)) for field in fields]
-            found += [f"{field} is {now} in place of {then}" for field, now, then in pairs if now != then]
+            found += [f"{field} is {now} instead of {then}" for field, now, then in pairs if now != then]
         if self.accumulation > 1:
             part = self.batch_size // self.accumulation
             found.append(f"BatchNorm and losses see {part} of a step's {self.batch_size} images at a time")
@@ -295,10 +295,10 @@ class Recipe(BaseModel):
         return self.learning_rate
 
     def on(self, size: Size, input_scale: float = 1.0) -> "Recipe":
-        """Return the recipe with the crop that it takes from images of that size.
+        """Return the recipe with the crop that it takes from images of this size.
 
-        size: [height, width] of the images as networks see them. input_scale: by which the network resizes its input.
-        A crop that is larger than the images is cut to them: the rest of each view would be grey and ignored.
+        size: [height, width] of the images as networks see them. input_scale: by which the network resizes its input. A
+        crop larger than the images is cut to them: the rest of each view would be grey and ignored.
         """
         if self.views == "network" and input_scale != 1.0:
             size = max(1, round(size[0] * input_scale)), max(1, round(size[1] * input_scale))
@@ -308,13 +308,13 @@ class Recipe(BaseModel):
         return self.model_copy(update={"crop_size": (min(height, size[0]), min(width, size[1]))})
 
     def deviations_on(self, size: Size, input_scale: float = 1.0) -> tuple[str, ...]:
-        """Return what differs from the publication where the recipe trains on images of that size; see `on`."""
+        """Return the deviations from the publication when training on images of this size; see `on`."""
         crop = self.on(size, input_scale).crop_size
         wanted = self.on((1 << 30, 1 << 30), input_scale).crop_size
         if self.crop_size is None or crop is None or wanted is None or crop == wanted:
             return self.deviations
         (height, width), (high, wide) = crop, wanted
-        return (*self.deviations, f"crops are {width} x {height}, since images are smaller than {wide} x {high}")
+        return (*self.deviations, f"crops are {width} x {height}, because images are smaller than {wide} x {high}")
 
 
 @dataclass(frozen=True)

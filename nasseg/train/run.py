@@ -1,8 +1,8 @@
 """Train one architecture under one recipe, for `nasseg train`.
 
-A run is a folder. While it lasts it holds `checkpoint.pt`, from which it resumes to the same weights. When it is done,
-it holds `last.pt`, `best.pt` (the weights with the highest mIoU on the validation split), `result.json`, `curve.svg`
-and `predictions.png`. A finished run is not trained again.
+A run is a folder. While it trains, it holds `checkpoint.pt`, from which it resumes to the same weights. When it is
+done, it holds `last.pt`, `best.pt` (the weights with the highest mIoU on the validation split), `result.json`,
+`curve.svg` and `predictions.png`. A finished run is not trained again.
 """
 
 import fcntl
@@ -44,7 +44,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A split that takes no part in training or in choosing weights, and the fingerprint of its data."""
+    """A split used neither for training nor for choosing weights, and the fingerprint of its data."""
 
     split: Split
     fingerprint: str
@@ -55,7 +55,7 @@ class Run:
     """The settings of a run.
 
     label: the recipe's name in the protocol. family: FILE.py:CLASS for a user's own. code: the user's own code that may
-    run, hash by source. evaluations: on the validation split, evenly over the steps.
+    run, as hash by source. evaluations: on the validation split, evenly over the steps.
     """
 
     arch: Arch
@@ -108,9 +108,9 @@ class Run:
 class RunResult:
     """The result of a run, as plain data.
 
-    measurement: cost, and the accuracy of last.pt on the validation split, so that it compares with a search's trials.
-    best, held_out: accuracy of best.pt on the validation split, which chose it, and on a held-out one; the protocol's
-    `steps` is the step of its weights. evaluated: (step, mIoU). weights: SHA-256 by file.
+    measurement: cost, and the accuracy of last.pt on the validation split, so that it is comparable with a search's
+    trials. best, held_out: accuracy of best.pt on the validation split, which chose it, and on a held-out one; the
+    protocol's `steps` is the step of its weights. evaluated: (step, mIoU). weights: SHA-256 by file.
     """
 
     arch: dict[str, Any]
@@ -123,8 +123,8 @@ class RunResult:
     held_out: Accuracy | None
     evaluated: tuple[tuple[int, float], ...]
     weights: dict[str, str]
-    init: list[str] = field(default_factory=list)  # which starting weights were taken
-    trained_on: tuple[str, ...] = ()  # splits of the data's layout, where several were joined
+    init: list[str] = field(default_factory=list)  # which starting weights were loaded
+    trained_on: tuple[str, ...] = ()  # splits of the data's layout, if several were joined
 
     @property
     def last(self) -> Accuracy:
@@ -138,7 +138,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunProgress:
-    """A moment of a run. miou: of the latest evaluation, percent."""
+    """The state of a run. miou: of the latest evaluation, in percent."""
 
     seed: int
     step: int
@@ -160,13 +160,13 @@ def train_one(
     tell: Tell = lambda _line: None,
     on_progress: Callable[[RunProgress], None] = lambda _progress: None,
 ) -> RunResult:
-    """Return the result of a run: train it, from its checkpoint if there is one, or read it if it is done.
+    """Return the result of a run: train it, resuming from a checkpoint if there is one, or read it if it is done.
 
     Raises:
         Failed: training diverged, or does not fit into memory.
-        UserError: the folder is another run's or in use, the data or the starting weights cannot be used, or something
-            cannot be written; the last checkpoint is kept.
-        KeyboardInterrupt: it was interrupted; there is a checkpoint if that was between two steps.
+        UserError: the folder belongs to another run or is in use, the data or the starting weights cannot be used, or a
+        file cannot be written; the last checkpoint is kept.
+        KeyboardInterrupt: it was interrupted; if this was between two steps, there is a checkpoint.
     """
     try:
         with failures("; try `accumulation` in the recipe", run.device), only(run.code), alone(run.folder):
@@ -178,7 +178,7 @@ def train_one(
     except OSError as error:
         where = f"{error.filename or run.folder}: {error.strerror or error}"
         raise UserError(
-            f"{where}; the last checkpoint is kept: mend this and run the same command again to resume"
+            f"{where}; the last checkpoint is kept: fix this and run the same command again to resume"
         ) from None
 
 
@@ -206,7 +206,7 @@ def _train(run: Run, guard: Guard, tell: Tell, on_progress: Callable[[RunProgres
 
 
 def _keep(run: Run, trained: TrainedNetwork, guard: Guard) -> RunResult:
-    """Write the run's files; the result comes last, because it marks the run as done."""
+    """Write the run's files. The result comes last, because it marks the run as done."""
     model, best = trained.model, trained.result.best
     assert best is not None
     with guard():
@@ -263,7 +263,7 @@ def read_result(run: Run) -> RunResult | None:
     result = stored_result(run.folder)
     if result is not None and result.identity != run.identity:
         different = differences(result.identity, run.identity)
-        raise UserError(f"{run.folder / 'result.json'} is another run's ({different}); use another folder")
+        raise UserError(f"{run.folder / 'result.json'} belongs to another run ({different}); use another folder")
     return result
 
 
@@ -284,13 +284,13 @@ def stored_result(folder: Path) -> RunResult | None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Lock the folder for this process; the system releases it when the process dies."""
+    """Lock the folder for this process. The system releases it if the process dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another process is at work in {folder}; wait for it, or end it") from None
+            raise UserError(f"another process is working in {folder}; wait for it, or end it") from None
         yield
 
 
@@ -312,7 +312,7 @@ class _Watch:
         if not self.first:
             self.first, self.begun = step, now
             if step > 1:
-                self.tell(f"seed {self.run.seed}: going on from step {step - 1:,} of {steps:,}")
+                self.tell(f"seed {self.run.seed}: resuming from step {step - 1:,} of {steps:,}")
         if now - self.told >= TELL_SECONDS or step == steps:
             self.told, done = now, step - self.first
             left = (now - self.begun) / done * (steps - step) if done else None

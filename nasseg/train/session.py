@@ -1,4 +1,4 @@
-"""The parts common to every training: recipe, device, turns on the device, start, and failures."""
+"""The parts that all trainings share: recipe, device, turns on the device, start, and failures."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,9 +23,9 @@ from nasseg.train.loop import Diverged, Guard, Scores, TrainOptions, TrainResult
 from nasseg.train.recipe import Recipe, load_recipe
 from nasseg.train.weights import load_weights
 
-CROWDED_SHARE = 1 / 8  # of a GPU's memory, which others' contexts alone do not take
-# What torch's CPU allocator says, and what oneDNN says when the scratch memory of a convolution cannot be had: of 37
-# limits on memory from 380 MB to 1.1 GB, BiSeNetV2's training step met the second at one.
+CROWDED_SHARE = 1 / 8  # share of a GPU's memory; contexts of other processes alone do not take it
+# The messages of torch's CPU allocator, and of oneDNN when a convolution gets no scratch memory. Under 37 limits on
+# memory from 380 MB to 1.1 GB, BiSeNetV2's training step met the second one once.
 _OUT_OF_MEMORY = (
     "can't allocate memory",
     "could not create a primitive",
@@ -40,7 +40,7 @@ _BROKEN_DEVICE = ("CUDA error", "CUDA driver error", "cuDNN error", "CUDNN_STATU
 
 
 class Failed(RuntimeError):  # noqa: N818  (an outcome rather than a fault)
-    """A network cannot be trained as asked: it diverged, or does not fit into memory. `fault` says which."""
+    """A network cannot be trained: it diverged, or does not fit into memory. `fault` says which."""
 
     def __init__(self, reason: str, fault: Fault) -> None:
         super().__init__(reason)
@@ -49,12 +49,12 @@ class Failed(RuntimeError):  # noqa: N818  (an outcome rather than a fault)
 
 @contextmanager
 def failures(advice: str = "", device: str = "cpu") -> Iterator[None]:
-    """Raise `Failed` for a training that diverges and for memory that runs out, and let everything else through.
+    """Raise `Failed` if training diverges or memory runs out, and let everything else through.
 
-    advice: the end of the message when memory runs out. device: that is worked on.
+    advice: the end of the message when memory runs out. device: the one in use.
 
     Raises:
-        CrowdedDeviceError: memory ran out on a GPU that others use, too.
+        CrowdedDeviceError: memory ran out on a GPU that other processes use, too.
         BrokenDeviceError: CUDA failed otherwise.
     """
     try:
@@ -66,40 +66,40 @@ def failures(advice: str = "", device: str = "cpu") -> Iterator[None]:
         if not _out_of_memory(error):
             if not broken_device(error):
                 raise
-            raise BrokenDeviceError(f"the device failed: {reason}; run the same command again to go on") from error
+            raise BrokenDeviceError(f"the device failed: {reason}; run the same command again to resume") from error
         others = held_by_others(device) if on_gpu(device) else 0.0
         if others > CROWDED_SHARE:
             raise CrowdedDeviceError(
-                f"out of memory on {device}, of which other processes hold {others:.0%}: {reason}; give it fewer "
+                f"out of memory on {device}, of which other processes hold {others:.0%}: {reason}; use fewer "
                 "workers, or wait for the others, and run the same command again"
             ) from error
         raise Failed(f"out of memory: {reason}{advice}", Fault.OUT_OF_MEMORY) from error
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Return whether an error means that memory ran out, by its type or in the words of torch and oneDNN."""
-    if isinstance(error, BrokenDeviceError):  # a capture that failed for memory: its process is broken all the same
+    """Return whether an error means that memory ran out, by its type or by the messages of torch and oneDNN."""
+    if isinstance(error, BrokenDeviceError):  # a capture that failed for lack of memory: its process is broken, too
         return False
     named = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return named or any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
 def broken_device(error: Exception) -> bool:
-    """Return whether an error of CUDA leaves a process in which every later call fails: all but out of memory."""
+    """Return whether every later call of this process will fail after a CUDA error: always, unless it is memory."""
     named = isinstance(error, torch.AcceleratorError)
     return not _out_of_memory(error) and (named or any(sign in str(error) for sign in _BROKEN_DEVICE))
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network after its last step. loaded: which of the recipe's starting weights were taken, in lines."""
+    """A network after its last step. loaded: lines on which of the recipe's starting weights were loaded."""
 
     model: nn.Module
     result: TrainResult
     loaded: list[str]
 
     def accuracy(self, protocol: AccuracyProtocol, scores: Scores | None = None) -> Accuracy:
-        """Return scores in the form of the record: those of the last weights on the validation split, or others."""
+        """Return scores in the record's form: by default those of the last weights on the validation split."""
         scores = scores or self.result
         return Accuracy(
             protocol=protocol,
@@ -114,7 +114,7 @@ class TrainedNetwork:
 
 
 class Builder(Protocol):
-    """An Arch, or what else builds a network."""
+    """An Arch, or anything else that builds a network."""
 
     def build(self, num_classes: int) -> nn.Module: ...
 
@@ -130,16 +130,16 @@ def train_network(
     init_sha256: str = "",
     **options: Unpack[TrainOptions],
 ) -> TrainedNetwork:
-    """Build a network, give it the recipe's starting weights, train and evaluate it. All trainings come through here.
+    """Build a network, load the recipe's starting weights, train and evaluate it. All trainings come through here.
 
-    The seed decides the initial weights, and what `nasseg.train.loop.train` takes from it; torch's own generator is
-    left seeded. tell: hears what of the starting weights was taken. init_sha256: of their file, where one is planned
-    with. options: as for `train`.
+    The seed decides the initial weights, and what `nasseg.train.loop.train` draws from it; torch's own generator is
+    left seeded. tell: called with what was loaded of the starting weights. init_sha256: the expected hash of their
+    file, if there is one. options: as for `train`.
 
     Raises:
         Diverged, OSError: see `train`.
-        UserError: see `train`; or the starting weights cannot be used, or are another file now.
-        MisfitError: the network cannot be built, or something does not fit it.
+        UserError: see `train`; or the starting weights cannot be used, or have changed.
+        MisfitError: the network cannot be built, or a setting does not fit it.
     """
     with guard():
         torch.manual_seed(seed)
@@ -148,8 +148,8 @@ def train_network(
         loaded = load_weights(model, recipe.init, recipe.init_map) if recipe.init else None
     if loaded and init_sha256 and loaded.sha256 != init_sha256:
         raise UserError(
-            f"{recipe.init} is not the file that this was begun with (SHA-256 differs): put it back, or begin under "
-            "another name"
+            f"{recipe.init} is not the file that this was begun with (SHA-256 differs): restore it, or begin "
+            "under another name"
         )
     lines = loaded.lines() if loaded else []
     for line in lines:
@@ -160,9 +160,9 @@ def train_network(
 
 @contextmanager
 def tf32(allowed: bool | None) -> Iterator[None]:
-    """Let a GPU round the factors of fp32 products to ten bits, or not, and restore it afterwards.
+    """Let a GPU round the factors of fp32 products to ten bits, or not, and restore the setting afterwards.
 
-    torch's own default does so in convolutions, unseen.
+    torch's default silently rounds in convolutions.
     """
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32
@@ -175,7 +175,7 @@ def tf32(allowed: bool | None) -> Iterator[None]:
 
 @contextmanager
 def about_the_network() -> Iterator[None]:
-    """Say of a UserError that it is about the network that is worked on, but for one about the file of its code."""
+    """Turn a UserError into one about the current network, unless it is about the file of its code."""
     try:
         yield
     except CodeError:
@@ -190,7 +190,7 @@ def recipe_of(
     epochs: float | None,
     data: DataSet,
 ) -> Recipe:
-    """Return a recipe with some settings, or its length, replaced. In fewer steps, the warm-up keeps its share of them.
+    """Return a recipe with some settings, or its length, replaced. With fewer steps, the warm-up keeps its share.
 
     Raises:
         UserError: there is no such recipe, or a setting is refused.
@@ -224,15 +224,15 @@ def check_device(device: str) -> None:
     if kind not in ("cpu", "cuda") or (number and not (number.isdecimal() and len(number) < 4)):
         raise UserError(f"device must be cpu, cuda or cuda:N, got {device!r}")
     if kind == "cuda" and (not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count()):
-        raise UserError(f"device {device} is not to be had: torch sees {torch.cuda.device_count()} here; use cpu")
+        raise UserError(f"device {device} is not available: torch sees {torch.cuda.device_count()} here; use cpu")
 
 
 @contextmanager
 def working(device: str, threads: int) -> Iterator[Callable[[], Any]]:
-    """Give the guard of steps: it keeps latency measurements apart, and lets Ctrl-C and SIGTERM act between steps.
+    """Give the guard of steps: it separates them from latency measurements, and lets Ctrl-C and SIGTERM act between.
 
-    A signal is heeded where a step ends, so that what must be done in the end can take the lock in peace. Products are
-    in full fp32, but in trainings, whose recipe decides.
+    Signals act at the end of a step, so that the final work can take the lock undisturbed. Products are in full fp32,
+    except in trainings, where the recipe decides.
     """
     lock, before = DeviceLock(device), torch.get_num_threads()
 

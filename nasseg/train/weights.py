@@ -1,4 +1,4 @@
-"""Weights on disk: written completely or not at all, named by their hash, read without running code from the file."""
+"""Weights on disk: written complete or not at all, identified by hash, read without running code from the file."""
 
 import argparse
 import codecs
@@ -21,7 +21,7 @@ from nasseg.train.key_maps import check_rules, key_maps, rename
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "weights", "state")
 _NO_PLACE, _SHOWN = "the model has no ", 3
-# Plain data in checkpoints besides tensors: options of argparse, and numbers of numpy, old and new.
+# Plain data in checkpoints besides tensors: argparse options, and numpy numbers, old and new.
 _SCALAR = np.float64(0).__reduce__()[0]
 _PLAIN: list[Any] = [argparse.Namespace, codecs.encode, np.dtype, *{type(np.dtype(code)) for code in "?bhilBHILefd"}]
 _PLAIN += [(_SCALAR, f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")]
@@ -49,9 +49,9 @@ def save_state(state: Mapping[str, Tensor], path: Path) -> str:
 class Loaded:
     """The use made of starting weights.
 
-    matched: taken; skipped: in the file, but not in the model or of another shape (name -> why); missing: of the model,
-    left as initialised; sha256: of the file; source: the file in words, if its names identify it; notes: remarks for
-    the reader; nearest: names of either side without a partner, the first few beside the most similar on the other.
+    matched: loaded; skipped: in the file, but not in the model or of another shape (name -> why); missing: in the model
+    only, left as initialised; sha256: of the file; source: the file in words, if its names identify it; notes: remarks
+    for the reader; nearest: the first few names without a partner, each beside the most similar one of the other side.
     """
 
     matched: tuple[str, ...]
@@ -63,7 +63,7 @@ class Loaded:
     nearest: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """Return counts, then the tensors that were not taken; layers of one part with one reason share a line."""
+        """Return counts, then the tensors that were not loaded. Layers of one part with one reason share a line."""
         total = len(self.matched) + len(self.missing)
         found = [f"{len(self.matched)} of {total} tensors matched, {len(self.skipped)} skipped"]
         found += [f"taken for {self.source}"] if self.source else []
@@ -73,7 +73,7 @@ class Loaded:
 
 
 def _together(reasons: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield names with one reason and one beginning as one: `conv_out16 (7 tensors)`."""
+    """Yield names with the same reason and beginning as one: `conv_out16 (7 tensors)`."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, why in reasons.items():
         groups.setdefault((name.removeprefix("module.").partition(".")[0], why), []).append(name)
@@ -82,14 +82,13 @@ def _together(reasons: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] | None = None) -> Loaded:
-    """Start a model from a file of tensors, by name and shape; a head for other classes keeps its initialisation.
+    """Load a file of tensors into a model, by name and shape. A head for other classes keeps its initialisation.
 
     key_map: rules of patterns (see nasseg.train.key_maps); default: those found by the file's names. Names are looked
-    up without `module.`. Files are those of torch.save: a state_dict, one under a usual key, or a checkpoint of our own
-    trainings.
+    up without `module.`. Files come from torch.save: a state_dict, one under a usual key, or a checkpoint of nasseg.
 
     Raises:
-        UserError: no such file, not of tensors only, a rule is malformed, or nothing in it fits the model.
+        UserError: there is no such file, it holds more than tensors, a rule is malformed, or no tensor fits the model.
     """
     check_rules(key_map or {})
     content = _read(Path(path))
@@ -112,7 +111,7 @@ def load_weights(model: nn.Module, path: Path | str, key_map: Mapping[str, str] 
         if name not in own:
             skipped[key] = f"{_NO_PLACE}{name}"
         elif own[name].shape != tensor.shape:
-            skipped[key] = f"it is {list(tensor.shape)}, the model's is {list(own[name].shape)}"
+            skipped[key] = f"its shape is {list(tensor.shape)}, the model's is {list(own[name].shape)}"
         else:
             taken[name] = tensor
     missing = tuple(name for name in own if name not in taken)
@@ -142,28 +141,28 @@ def load_whole(model: nn.Module, path: Path | str, key_map: Mapping[str, str] | 
         more += "".join(f"; {line}" for line in found.nearest)
         raise UserError(
             f"{path} does not fill this network: {len(found.missing)} of its {len(found.matched) + len(found.missing)} "
-            f"tensors are not in it. {'; '.join(reasons[:6])}{more}. Give the network and the number of classes that "
-            "it was trained with, or a map with --init-map"
+            f"tensors are not in it. {'; '.join(reasons[:6])}{more}. Give the network and number of classes that "
+            "the weights were trained with, or a map with --init-map"
         )
     return found
 
 
 def load_strictly(model: nn.Module, content: bytes, name: str) -> nn.Module:
-    """Return the model with the weights of a state_dict's file; `name` is what errors call them.
+    """Return the model with the weights of a state_dict's file. `name` names them in errors.
 
     Raises:
-        UserError: it is no state_dict, or another network's.
+        UserError: it is no state_dict, or belongs to another network.
     """
     try:
         model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
-    except Exception as error:  # what torch raises for a damaged file has no type in common
+    except Exception as error:  # torch's errors for a damaged file have no common type
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{name} are not of this network: {type(error).__name__}: {reason}") from None
+        raise UserError(f"{name} do not belong to this network: {type(error).__name__}: {reason}") from None
     return model
 
 
 def _join(state: dict[str, Tensor], names: dict[str, str], layer: str, parts: Sequence[str]) -> None:
-    """Replace convolutions whose results are summed by the one that does the same on their maps, joined."""
+    """Replace convolutions whose results are summed by one that does the same on their joined maps."""
     keys = {name: key for key, name in names.items()}
     both = [[keys.get(f"{part}.{kind}", "") for part in parts] for kind in ("weight", "bias")]
     weights, biases = ([state[key] for key in of_kind if key] for of_kind in both)
@@ -180,7 +179,7 @@ def _join(state: dict[str, Tensor], names: dict[str, str], layer: str, parts: Se
 def _nearest(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Iterator[str]:
     """Yield the first names of a file, then of a model, each beside the most similar one of the other side.
 
-    Names of one shape are preferred.
+    It prefers names with the same shape.
     """
     pairs = dict.fromkeys((name, _most_similar(name, theirs, ours)) for name in list(theirs)[:_SHOWN] if ours)
     pairs |= dict.fromkeys((_most_similar(name, ours, theirs), name) for name in list(ours)[:_SHOWN] if theirs)
@@ -213,7 +212,7 @@ def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
         with torch.serialization.safe_globals(_PLAIN):
             found = torch.load(io.BytesIO(without_checksum(content)), map_location="cpu", weights_only=True)
-    except Exception as error:  # for a damaged file the reader may raise almost anything
+    except Exception as error:  # for a damaged file, the reader may raise almost anything
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(f"{path} holds no plain tensors ({reason}); save model.state_dict() with torch.save") from None
     while isinstance(found, dict) and (name := next((n for n in _WRAPPERS if isinstance(found.get(n), dict)), "")):

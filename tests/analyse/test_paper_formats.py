@@ -74,7 +74,7 @@ def test_markdown() -> None:
     lines = render([small()], "markdown").splitlines()
     assert lines[:3] == ["## X, Table 1: T", "", "Why?"]
     assert lines[4] == (
-        "undecided: not all that is asked was measured (needs Streets); 1 of 2 computed cells are equal to print, "
+        "undecided: some asked values were not measured (needs Streets); 1 of 2 computed cells are equal to print, "
         "1 differ for a known reason."
     )
     assert lines[6] == (
@@ -90,7 +90,7 @@ def test_markdown() -> None:
         "- mIoU: on Streets. Not run: needs Streets.",
         "- GFLOPs: by a rule.",
         "- time: on a device.",
-        "- Rows without ours: other people's networks, as the paper quotes them.",
+        "- Rows without ours: other papers' networks, as the paper quotes them.",
     ]
 
 
@@ -107,7 +107,7 @@ def test_one_column_alone_confirms_no_table() -> None:
     one = replace(small(), answers=(times,))
     assert (times.verdict, one.verdict) == ("confirmed", "undecided")
     assert one.conclusion.startswith("time: confirmed; Kendall's tau")
-    assert "; not all that is asked was measured (needs Streets); 1 of 2 computed cells" in one.conclusion
+    assert "; some asked values were not measured (needs Streets); 1 of 2 computed cells" in one.conclusion
     done = replace(one, cells=tuple(cell for cell in one.cells if cell.verdict != "not run"))
     assert done.verdict == "confirmed"
     assert "not all" not in done.conclusion
@@ -115,7 +115,7 @@ def test_one_column_alone_confirms_no_table() -> None:
 
 def test_a_table_of_one_measured_row_says_so() -> None:
     one = replace(small(), cells=tuple(cell for cell in small().cells if cell.verdict == "measured"))
-    assert one.conclusion == "undecided: what was measured is of one row."
+    assert one.conclusion == "undecided: only one row was measured."
 
 
 def test_other_formats() -> None:

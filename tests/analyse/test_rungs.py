@@ -39,7 +39,7 @@ def test_tau_of_a_rung_is_of_those_trained_to_the_end() -> None:
     assert frame["low"][0] < frame["tau"][0] < frame["high"][0] <= 1
     assert frame["tau"].isna()[1]
     (line,) = rung_lines(two_rungs(early, final))
-    assert line.startswith("rung 0 (step 100) ranks networks as their ends do with Kendall's tau 0.93 (")
+    assert line.startswith("rung 0 (step 100) agrees with the final ranking with Kendall's tau 0.93 (")
     assert "badly" not in line
     assert rung_lines(two_rungs(early, final[:7])) == []  # too few to say
 

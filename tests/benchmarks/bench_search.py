@@ -6,7 +6,8 @@ Peers: Optuna used directly (TPE with groups, NSGA-II), pymoo's NSGA-II for mixe
 peer whose library is not installed is left out. Each proposes points of the space one at a time and trains them to the
 end; only MO-ASHA stops at the table's rungs. A network that a peer asks for again is answered from memory, at no cost.
 Ours run in the replay. --worthless: the values at rungs are dealt out anew among the networks, so that they say nothing
-of the end: a search must not be behind random search even then.
+of the end: a search must not be behind random search even then. --families: a part of the table, which is another
+table to a search.
 """
 
 import argparse
@@ -24,10 +25,11 @@ from pathlib import Path
 import numpy as np
 import optuna
 import torch
+import yaml
 
 from nasseg.analyse.front import hypervolume_history
 from nasseg.figures import FIGURES
-from nasseg.space import Params, Space
+from nasseg.space import Params, Space, space_from_text
 from nasseg.study.propose.samplers import make_sampler
 from nasseg.study.replay.policies import DEFAULT, HEDGED, Policy, Setting, setting_of
 from nasseg.study.replay.replay import Replayed, Searched, replay
@@ -201,6 +203,18 @@ def worthless(table: Table, seed: int = 0) -> Table:
     return replace(table, name=f"{table.name}, rungs worthless", networks=tuple(networks))
 
 
+def of_families(table: Table, names: list[str]) -> Table:
+    """Return the part of a table that some families are."""
+    raw = yaml.safe_load(table.space.source)
+    kept = {name: value for name, value in raw["parameters"].items() if name.partition(".")[0] in names}
+    raw["parameters"] = {"family": names, **kept}
+    networks = tuple(network for network in table.networks if network.params["family"] in names)
+    name = f"{table.name} of {', '.join(names)}"
+    return replace(
+        table, name=name, space=space_from_text(yaml.safe_dump(raw, sort_keys=False), name), networks=networks
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("tables", type=Path, nargs="+", help="CSV files")
@@ -209,15 +223,19 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes of our searches")
     parser.add_argument("--peer", action="append", choices=[*PEERS, "none"], help="default: all that are installed")
     parser.add_argument("--worthless", action="store_true", help="deal the values at rungs out anew")
+    parser.add_argument("--families", nargs="+", help="only networks of these")
+    parser.add_argument("--objectives", default="miou,macs")
+    parser.add_argument("--default-only", action="store_true", help="of our policies only what `nasseg init` writes")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for path in asked.tables:
         table = read_table(path)
+        table = of_families(table, asked.families) if asked.families else table
         table = worthless(table) if asked.worthless else table
-        setting = setting_of(table, workers=asked.workers)
-        found = replay(table, OURS, setting, asked.seeds, asked.jobs)
+        setting = setting_of(table, asked.objectives.split(","), workers=asked.workers)
+        found = replay(table, [DEFAULT] if asked.default_only else OURS, setting, asked.seeds, asked.jobs)
         searches = list(found.searches)
         for name, (library, peer) in PEERS.items():
             if asked.peer and name not in asked.peer:

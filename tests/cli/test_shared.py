@@ -1,5 +1,6 @@
 """Test what commands share: JSON of one form, and lines of progress for a terminal and for a pipe."""
 
+import errno
 import inspect
 import json
 import os
@@ -80,3 +81,31 @@ def test_a_samplers_algebra_has_one_thread_unless_the_user_says_otherwise(monkey
             monkeypatch.delenv("OPENBLAS_NUM_THREADS")
         shared.one_thread_for_samplers()
         assert os.environ["OPENBLAS_NUM_THREADS"] == used
+
+
+@pytest.mark.parametrize("kind", [EOFError, BrokenPipeError])
+def test_a_pipe_that_ended_within_is_not_told_as_a_wish_to_stop(monkeypatch, kind):
+    def ended(*_arguments):
+        raise kind(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(shared.TyperGroup, "invoke", ended)
+    with pytest.raises(RuntimeError, match="ended too early"):
+        cli.app(["variants"])
+
+
+def test_a_reader_who_has_read_enough_is_not_told_of_a_fault(monkeypatch):
+    def ended(*_arguments):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(shared.TyperGroup, "invoke", ended)
+    before, (read, write) = os.dup(1), os.pipe()
+    os.close(read)
+    os.dup2(write, 1)
+    try:
+        with pytest.raises(SystemExit) as left:
+            cli.app(["variants"])
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+        os.close(write)
+    assert left.value.code == 1

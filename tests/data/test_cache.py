@@ -102,9 +102,13 @@ def test_a_damaged_cache_is_made_anew(root, reads, home):
     content = (entry / "labels.npy").read_bytes()
     (entry / "labels.npy").write_bytes(content[:-100])
     assert torch.equal(load_data(root).train.labels, whole)
-    (next(home.glob("data-*/train-*/sizes.npy"))).unlink()
+    sizes = next(home.glob("data-*/train-*/sizes.npy"))
+    sizes.unlink()
     assert torch.equal(load_data(root).train.labels, whole)
-    assert len(reads) == 9
+    for damaged in (b"", sizes.read_bytes().replace(b"}", b"(")):
+        sizes.write_bytes(damaged)
+        assert torch.equal(load_data(root).train.labels, whole)
+    assert len(reads) == 15
 
 
 def test_nothing_stays_of_what_failed(root, home):

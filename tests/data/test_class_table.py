@@ -175,7 +175,10 @@ def test_a_data_set_of_ones_own(own, root):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("x", "train.txt:1: x may be a/x or b/x: say its folder"), ("c/z", "train.txt:1 lists c/z, but .* no such image")],
+    [
+        ("x", "train.txt:1: x may be a/x or b/x: add the folder to the name"),
+        ("c/z", "train.txt:1 lists c/z, but .* no such image"),
+    ],
 )
 def test_a_list_that_does_not_fit(own, line, message):
     own.with_name("train.txt").write_text(line)
@@ -186,8 +189,8 @@ def test_a_list_that_does_not_fit(own, line, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("ids: [5]", "ids: [4]", r"fruit.yaml:6: 4 of 'pear' belongs to 'apple' too"),
-        ("ids: [0]}", "ids: [5]}", r"5 of 'pear' belongs to `ignore` too"),
+        ("ids: [5]", "ids: [4]", r"fruit.yaml:6: 4 of 'pear' belongs to 'apple', too"),
+        ("ids: [0]}", "ids: [5]}", r"5 of 'pear' belongs to `ignore`, too"),
         ("name: pear", "name: apple", "class 'apple' occurs twice"),
         (", ids: [5]", "", "class 'pear' has no ids, but label files hold ids"),
         ("[0, 255, 0]", "[0, 256, 0]", "a colour is three numbers 0..255"),
@@ -246,7 +249,7 @@ def test_data_without_val_ask_for_one(root):
     downloads.camvid(root, splits=("train", "val"))
     text = list_tables()["camvid"].read_text()
     root.with_name("own.yaml").write_text(text.replace("      val: {folder: val, list_if_there: val.txt}\n", ""))
-    with pytest.raises(UserError, match="has no split val: say in the study's data"):
+    with pytest.raises(UserError, match="has no split val: name a part of the data in the study"):
         load_data(root.with_name("own.yaml"), root=root)
 
 
@@ -267,7 +270,7 @@ def test_every_table_is_data_that_a_user_could_write():
 
 
 def test_images_of_many_sizes_need_the_size_that_networks_see(root):
-    with pytest.raises(UserError, match=r"many sizes, .* to 40 x 50: say at which size .*`size: \[HEIGHT, WIDTH\]`"):
+    with pytest.raises(UserError, match=r"differ in size, .* to 40 x 50: set the size .*`size: \[HEIGHT, WIDTH\]`"):
         load_data(downloads.ade20k(root)).val  # noqa: B018
 
 

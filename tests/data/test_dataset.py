@@ -118,12 +118,12 @@ def spoil_size(root):
 def spoil_mixed_sizes(root):
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(root / "train" / "f2.png")
     Image.fromarray(np.zeros((48, 64), np.uint8)).save(root / "trainannot" / "f2.png")
-    return "are of many sizes, 32 x 24 to 64 x 48"
+    return "differ in size, 32 x 24 to 64 x 48"
 
 
 def spoil_colours(root):
     Image.fromarray(np.full((24, 32, 3), [9, 0, 0], np.uint8)).save(root / "trainannot" / "f1.png")
-    return "f1.png is no label map of one number a pixel but holds colours"
+    return "f1.png holds colours"
 
 
 SPOILERS = [

@@ -1,4 +1,4 @@
-"""Splits of a user's own: a split may be one of the layout's, or several; what is trained on is reported on nowhere."""
+"""Users' own splits: a split may be one of the layout's, or several; nothing is both trained on and reported."""
 
 import re
 
@@ -55,8 +55,8 @@ def test_a_part_of_a_split_may_be_kept(here):
 @pytest.mark.parametrize(
     ("splits", "said"),
     [
-        ({"train": ["train", "val"]}, "splits: val is trained on, and cannot be reported on: say what networks are"),
-        ({"train": ["train", "val"], "val": "val"}, "splits: val is trained on, and cannot be reported on"),
+        ({"train": ["train", "val"]}, "splits: val is trained on and cannot be evaluated on: name another split"),
+        ({"train": ["train", "val"], "val": "val"}, "splits: val is trained on and cannot be evaluated on"),
         ({"train": ["train", "vall"], "val": "test"}, r"unknown split \(splits: train\) 'vall': did you mean 'val'"),
         ({"train": ["train", "test"], "test": "test"}, "is in split train and in test: an image belongs to one split"),
     ],
@@ -78,7 +78,7 @@ def test_a_run_on_both_is_not_chosen_on_the_third_nor_scored_on_the_second(here,
     evaluated, _ = evaluate_address(str(run), here, split="test")
     assert evaluated.miou is not None
     said = refused("evaluate", run, "--data", here, "--split", "val", cwd=tmp_path)
-    assert "was trained on train + val of data: val cannot be reported on" in said
+    assert "was trained on train + val of data, so val cannot be evaluated on" in said
 
 
 STUDY = """
@@ -111,7 +111,7 @@ def test_what_a_study_or_a_table_trained_on_both_is_not_scored_on_the_second(her
     train_tables([load_table("mine/table-0")], training(load_data(here, splits=JOINED), seeds=1))
     for address in ("both#0", "both@finish#0", "both@remeasure#0", "mine/table-0#narrow"):
         with pytest.raises(
-            UserError, match=re.escape(f"{address} was trained on train + val of data: val cannot be reported on")
+            UserError, match=re.escape(f"{address} was trained on train + val of data, so val cannot be evaluated on")
         ):
             evaluate_address(address, here, split="val")
         assert evaluate_address(address, here, split="test")[0].miou is not None

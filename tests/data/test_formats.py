@@ -23,9 +23,9 @@ from tests.data import imitations
 # Shapes are drawn by COCO's rule for edges, and lossy masks lose a little there.
 MOSTLY = 0.985
 PAGE = Path(__file__).parents[2] / "docs/data-formats.md"
-HEAD = """# Forms of data, and what nasseg says of them
+HEAD = """# Data formats, and what nasseg says about them
 
-`nasseg init --data FOLDER` reads the forms below without being told which one it is; `nasseg data check NAME` then
+`nasseg init --data FOLDER` reads the forms below on its own; `nasseg data check NAME` then
 opens every file. Each row is a tiny imitation of a common download or export. Lines about pairs, the machine and the
 study are left out. `python -m tests.data.test_formats` writes this page; a test compares it with what comes out.
 

@@ -1,4 +1,4 @@
-"""One reader: EXIF notes followed where the label fits, and what is wrong with a file said with its name."""
+"""One reader follows EXIF tags where the label fits, and names a file with its fault."""
 
 import io
 import struct
@@ -70,7 +70,7 @@ def test_a_label_of_the_picture_as_stored_gets_it_as_stored(tmp_path):
 def test_a_label_that_fits_neither_is_refused_with_both_sizes(tmp_path):
     turned(tmp_path / "a.png", np.zeros((20, 30, 3), np.uint8), 6)
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "l.png")
-    message = r"l.png is 20 x 20 but its image a.png is 20 x 30 \(30 x 20 as stored, before its EXIF note turns it\)"
+    message = r"l.png is 20 x 20 but its image a.png is 20 x 30 \(30 x 20 as stored, before its EXIF tag rotates it\)"
     for read in (read_sample, fitting_size):
         with pytest.raises(UserError, match=message):
             read(tmp_path / "a.png", tmp_path / "l.png", NUMBERS)
@@ -93,7 +93,7 @@ def five_channels(path):
 
 SPOILT = {
     "empty": (lambda path: path.write_bytes(b""), r"it is empty \(0 bytes\)"),
-    "text": (lambda path: path.write_text("no picture"), "get it again, or take it out"),
+    "text": (lambda path: path.write_text("no picture"), "restore it, or take it out"),
     "16 bits": (lambda path: Image.fromarray(np.full((4, 4), 900, np.uint16)).save(path), "scale its values to 0..255"),
     "five channels": (five_channels, "a TIFF of 5 channels; networks see three"),
     "floats": (lambda path: Image.fromarray(np.ones((4, 4), np.float32)).save(path), "more than 8 bits a channel"),

@@ -85,7 +85,7 @@ def test_text_is_read_in_every_encoding(tmp_path, encoding, end):
     ("content", "message"),
     [
         ("a\nstraße".encode("latin-1"), r"line 2 is no UTF-8 \(byte 0xdf\); save it as UTF-8"),
-        ("a\nb".encode("utf-16-le"), "it holds zero bytes, as UTF-16 without its mark does"),
+        ("a\nb".encode("utf-16-le"), "it holds zero bytes, like UTF-16 without a byte order mark"),
     ],
 )
 def test_other_text_is_refused_with_the_reason(tmp_path, content, message):

@@ -215,7 +215,7 @@ def test_images_of_another_size_are_seen_at_one(labelled, data, tmp_path):
     assert (pseudo.images.shape[1:3], pseudo.size) == ((32, 53), (32, 64))
     train(Pixelwise(data.num_classes), found, recipe, seed=0)
     unsized = replace(found, _read={**found._read, "pseudo": replace(pseudo, seen=None)})
-    with pytest.raises(UserError, match="images are 53 x 32, those of scenes 64 x 32: say at which size"):
+    with pytest.raises(UserError, match="images are 53 x 32, those of scenes 64 x 32: set the size that networks see"):
         train(Pixelwise(data.num_classes), unsized, recipe, seed=0)
 
 
@@ -232,7 +232,9 @@ def test_self_training_is_one_seed_one_result_and_goes_on(labelled, tmp_path):
 
 def test_recipe_and_data_must_agree(labelled, data):
     found = load_data("scenes", **SCENES, pseudo=labelled / "pseudo")
-    with pytest.raises(UserError, match="the data have none: `nasseg label` makes them, --pseudo FOLDER names them"):
+    with pytest.raises(
+        UserError, match="the data have none: make them with `nasseg label`, and name them with --pseudo FOLDER"
+    ):
         train(Pixelwise(data.num_classes), data, Recipe(steps=1, pseudo=0.5), seed=0)
     with pytest.raises(UserError, match="the recipe draws none: set its `pseudo`"):
         train(Pixelwise(data.num_classes), found, Recipe(steps=1), seed=0)
@@ -259,11 +261,11 @@ def test_what_is_wrong_is_said(labelled, tmp_path, monkeypatch):
         with pytest.raises(UserError, match=message):
             label_folder(*arguments, **options)
 
-    says("is no run that is done", tmp_path, images, tmp_path / "o")
+    says("is no finished run", tmp_path, images, tmp_path / "o")
     says("no folder", run, tmp_path / "none", tmp_path / "o")
     (tmp_path / "empty").mkdir()
     says("no pictures in", run, tmp_path / "empty", tmp_path / "o")
-    says("would be taken for pictures", run, images, images / "o")
+    says("would count as pictures", run, images, images / "o")
     for scale in (0.0, math.nan, math.inf):
         says("scales above 0", run, images, tmp_path / "o", scales=(scale,))
     says("scales above 0", run, images, tmp_path / "o", confidence=1.0)
@@ -274,7 +276,7 @@ def test_what_is_wrong_is_said(labelled, tmp_path, monkeypatch):
         load_data("scenes", **SCENES, pseudo=tmp_path)
     text = (labelled / "pseudo" / "pseudo.json").read_text()
     (tmp_path / "pseudo.json").write_text(text.replace('"road"', '"street"'))
-    with pytest.raises(UserError, match=r"are of the classes sky, building, street, .*both must be the same"):
+    with pytest.raises(UserError, match=r"have the classes sky, building, street, .*both must be the same"):
         load_data("scenes", **SCENES, pseudo=tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "cut.png").write_bytes((images / "f2.png").read_bytes()[:100])

@@ -5,6 +5,7 @@ import pytest
 from nasseg.families import FAMILIES
 
 CHEAP = {family: {"width": 0.25} for family in FAMILIES} | {
+    "eseg": {"width": 0.25, "depth": 0.3},
     "backbone": {"name": "mobilenetv2"},
     "composed": {"encoder": "regseg", "regseg.width": 0.25, "decoder": "ffm", "decoder_width": 32, "head": "eseg"},
 }

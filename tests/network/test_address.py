@@ -72,7 +72,7 @@ def test_a_run_that_is_not_done_is_said_to_be_none(here):
     (here / "runs").mkdir()
     (here / "runs" / "checkpoint.pt").touch()
     for address in ("runs", "runs/checkpoint.pt"):
-        with pytest.raises(UserError, match=r"is no run that is done.*--resume.*--init"):
+        with pytest.raises(UserError, match=r"is no finished run.*--resume.*--init"):
             resolve(address)
 
 
@@ -133,5 +133,5 @@ def test_a_file_of_weights_is_exported_with_the_network_that_it_fills(here):
     assert card.figures.accuracy is None
     with pytest.raises(UserError, match="does not fill this network"):
         export_address("regseg", here / "b.pt", overrides=TINY, init=WEIGHTS)
-    with pytest.raises(UserError, match="goes with a file of weights"):
+    with pytest.raises(UserError, match="needs a file of weights"):
         find_weighted("regseg", init_map=here / "map.yaml")

@@ -50,34 +50,32 @@ def trained(tmp_path, monkeypatch):
     return make_study(tmp_path)
 
 
-def test_onnx_computes_what_the_network_does(tmp_path, plain):
-    """Run by ONNX Runtime alone, beside PyTorch with the exported state_dict."""
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    done = tiny(tmp_path / "winner.onnx", batch=2)
-    session = onnxruntime.InferenceSession(tmp_path / "winner.onnx", providers=["CPUExecutionProvider"])
-    images = torch.randn(2, 3, *SIZE)
+def test_onnx_computes_what_the_network_does(onnx_file):
+    """Run by ONNX Runtime alone, beside PyTorch with the study's weights."""
+    done, onnxruntime = onnx_file, pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(done.path, providers=["CPUExecutionProvider"])
+    images = torch.randn(1, 3, *SIZE)
     (found,) = session.run(["logits"], {"image": images.numpy()})
-    expected = logits_of(plain.path, images)
+    expected = logits_of(done.path.parent / WEIGHTS, images)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
-    assert session.get_inputs()[0].shape == [2, 3, *SIZE]
+    assert session.get_inputs()[0].shape == [1, 3, *SIZE]
 
     card = done.card
-    assert done.card_path == tmp_path / "winner.card.json"
+    assert done.card_path == done.path.with_name("m.card.json")
     assert read_card(done.path) == card
     assert card.sha256 == hashlib.sha256(done.path.read_bytes()).hexdigest()
     assert card.output.name == "logits"
-    assert card.output.shape == (2, CLASSES, *SIZE)
+    assert card.output.shape == (1, 10, *SIZE)
     assert 0 < card.parity.max_difference < 1e-5
     assert card.parity.equal_argmax > 0.999
     assert card.parity.runtime.startswith("onnxruntime")
     first, weights, how, parity, _ = card.lines()
-    assert first == f"winner.onnx: regseg ({card.arch.id}), onnx, images 2 x 3 x 64 x 96 -> logits of 5 classes"
-    assert weights == "weights: untrained (random)"
-    assert how == "winner.card.json says how to prepare a picture, and how to map the logits back"
+    assert first == f"m.onnx: regseg ({card.arch.id}), onnx, images 1 x 3 x 64 x 96 -> logits of 10 classes"
+    assert weights == f"weights: {card.weights}, mIoU 47.11 %"
+    assert how == "m.card.json says how to prepare a picture, and how to map the logits back"
     assert "parity with PyTorch in onnxruntime" in parity
-    with pytest.raises(UserError, match=r"is the card of winner\.onnx, and two files cannot share one"):
-        tiny(tmp_path / "winner.pt")
+    with pytest.raises(UserError, match=r"is the card of m\.onnx, and two files cannot share one"):
+        tiny(done.path.with_name("m.pt"))
 
 
 @pytest.mark.slow
@@ -101,9 +99,9 @@ def test_onnx_of_an_opset_and_any_batch_in_half_precision_without_batch_norm(tmp
     assert " on 3 procedural street scenes of 64 x 96, in batches of 1 and 2: " in card.lines()[3]
     assert card.lines()[-1].endswith(" folded into the convolutions before them")
     for options, message in (
-        ({"opset": 18}, "an opset goes with onnx"),
-        ({"half": True}, "half precision with onnx and pt2"),
-        ({"batch": None}, "left open in onnx, not in state_dict"),
+        ({"opset": 18}, "opset is for onnx"),
+        ({"half": True}, "half precision for onnx and pt2"),
+        ({"batch": None}, "leave the batch open, not state_dict"),
     ):
         with pytest.raises(UserError, match=message):
             tiny(tmp_path / "winner.pt", **options)
@@ -147,9 +145,11 @@ def test_a_card_says_how_to_use_the_file(plain):
     assert card["environment"]["torch"] == torch.__version__
 
 
-def test_a_variant_has_its_name(tmp_path):
-    card = export_address("dabnet", tmp_path / "a.pt", input_size=(32, 32)).card
+def test_a_variant_has_its_name_and_a_batch_its_shape(tmp_path):
+    card = export_address("dabnet", tmp_path / "a.pt", input_size=(32, 32), batch=2).card
     assert (card.arch.variant, card.input.size, len(card.classes)) == ("dabnet", (32, 32), 19)
+    assert (card.input.shape, card.output.shape) == ((2, 3, 32, 32), (2, 19, 32, 32))
+    assert ", images 2 x 3 x 32 x 32 -> logits of 19 classes" in card.lines()[0]
 
 
 def test_random_weights_are_the_same_every_time_and_leave_no_trace(tmp_path, plain):
@@ -179,6 +179,7 @@ def test_a_trained_trial_leaves_with_its_weights_and_figures(trained, tmp_path, 
 def test_a_trial_that_was_not_trained_has_random_weights(trained, tmp_path):
     card = export_address("tiny#2", tmp_path / "winner.pt", storage=STORAGE).card
     assert card.weights == "untrained (random)"
+    assert card.lines()[1] == "weights: untrained (random)"
     assert len(card.classes) == len(scenes.CLASSES)
     assert card.figures.accuracy is None
 
@@ -203,8 +204,8 @@ def test_weights_that_were_not_kept_are_said_to_be(trained, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"overrides": {"width": 0.5}}, "tiny#0 is trained, and its weights fit no other fields"),
-        ({"num_classes": 19}, "19 classes were asked for, but there are 10: sky, building"),
+        ({"overrides": {"width": 0.5}}, "tiny#0 is trained, and its weights do not fit other fields"),
+        ({"num_classes": 19}, "19 classes are asked for, but there are 10: sky, building"),
         ({"data": "nowhere"}, "no data set 'nowhere'"),
     ],
 )
@@ -216,7 +217,7 @@ def test_what_contradicts_a_trained_trial_is_refused(trained, tmp_path, options,
 def test_classes_come_from_a_data_set(tmp_path, monkeypatch):
     card = export_address("regseg", tmp_path / "a.pt", overrides=TINY, input_size=SIZE, data="scenes").card
     assert tuple(entry.name for entry in card.classes) == scenes.CLASSES
-    with pytest.raises(UserError, match="5 classes were asked for, but there are 10"):
+    with pytest.raises(UserError, match="5 classes are asked for, but there are 10"):
         tiny(tmp_path / "b.pt", data="scenes")
 
 

@@ -163,29 +163,21 @@ def recorded(split):
     return evaluate(colourful(len(scenes.CLASSES)), split, len(scenes.CLASSES)).miou
 
 
-@pytest.fixture(scope="module")
-def onnx(files):
-    """The network as an ONNX file that takes one picture."""
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    return export(files, files / "m.onnx")
-
-
 @pytest.mark.parametrize("suffix", ["pt", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_an_exported_file_has_the_recorded_accuracy_on_pictures_of_many_ratios(files, mixed, tmp_path, suffix, request):
     """To the last digit: one road from a picture to the network, in evaluation and in prediction."""
     split, pairs = mixed
-    path = request.getfixturevalue("onnx") if suffix == "onnx" else files / "a.pt"
+    path = request.getfixturevalue("onnx_file").path if suffix == "onnx" else files / "a.pt"
     done = {item.image: np.asarray(Image.open(item.labels)) for item in predict(path, list(pairs), tmp_path / "out")}
     assert [done[image].shape for image in pairs] == SIZES
     assert miou((label, done[image]) for image, label in pairs.items()) == pytest.approx(recorded(split), rel=1e-13)
 
 
-def test_the_card_is_enough_for_the_recorded_accuracy(onnx, mixed):
+def test_the_card_is_enough_for_the_recorded_accuracy(onnx_file, mixed):
     """What card and file say, done by Pillow, NumPy, ONNX Runtime and a plain resize, as somebody else would."""
     split, pairs = mixed
-    session = pytest.importorskip("onnxruntime").InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    card = json.loads(onnx.with_name("m.card.json").read_text())
+    session = pytest.importorskip("onnxruntime").InferenceSession(onnx_file.path, providers=["CPUExecutionProvider"])
+    card = json.loads(onnx_file.card_path.read_text())
     assert [len(card["input"]["prepare"]), len(card["output"]["map_back"])] == [6, 3]
     height, width = card["input"]["shape"][2:]
     found = []
@@ -254,14 +246,14 @@ def test_pictures_that_cannot_be_used_are_refused(network, picture, tmp_path):
     Image.fromarray(np.zeros(SIZE, np.uint16)).save(tmp_path / "deep.png")
     refused(r"deep\.png has more than 8 bits a channel", network, [tmp_path / "deep.png"], out)
     refused(r"no such image: .*none\.png", network, [picture, tmp_path / "none.png"], out)
-    refused(r"out lies in .*, and results would count as pictures", network, [tmp_path], out)
+    refused(r"out is inside .*, so results would count as pictures", network, [tmp_path], out)
     refused("no image was given", network, [], out)
     assert not list(out.glob("*"))
 
 
 def test_nothing_is_overwritten_that_was_given(network, picture, tmp_path):
     before = picture.read_bytes()
-    refused(r"street\.png is one of the images to read: give another folder", network, [picture], tmp_path)
+    refused(r"street\.png would overwrite an image to read: give another folder", network, [picture], tmp_path)
     other = tmp_path / "b/street.jpg"
     other.parent.mkdir()
     Image.open(picture).save(other)
@@ -275,9 +267,9 @@ def test_a_folder_that_cannot_be_written_is_a_user_error(network, picture):
 
 def test_a_file_without_its_card_is_refused(network, picture, tmp_path):
     refused(r"no\.onnx: No such file", tmp_path / "no.onnx", [picture], tmp_path / "out")
-    refused(r"street\.png is no exported file: its name ends in one of", picture, [picture], tmp_path / "out")
+    refused(r"street\.png is not an exported file: such a name ends in one of", picture, [picture], tmp_path / "out")
     network.rename(tmp_path / "b.pt")
-    refused(r"b\.pt has no card: .*b\.card\.json is not there", tmp_path / "b.pt", [picture], tmp_path / "out")
+    refused(r"b\.pt has no card, .*b\.card\.json", tmp_path / "b.pt", [picture], tmp_path / "out")
 
 
 def test_a_card_that_is_none_is_refused(network):
@@ -298,9 +290,9 @@ def test_a_card_that_is_none_is_refused(network):
         (("input", "shape", [3, 64, 96]), "no card of `nasseg export`: input.shape"),
         (("surprise", 1), "no card of `nasseg export`: surprise"),
         (("format", "onnx"), "the card of .* is of a.pt, format onnx: export a.pt again"),
-        (("arch", "params", "width", 0.5), "the weights in .* are not of this network: .*size mismatch"),
+        (("arch", "params", "width", 0.5), "the weights in .* do not belong to this network: .*size mismatch"),
         (("arch", "params", "widht", 0.5), "unknown parameter of regseg 'widht'"),
-        (("classes", [{"name": "one", "colour": [0, 0, 0]}]), "are not of this network: .*size mismatch"),
+        (("classes", [{"name": "one", "colour": [0, 0, 0]}]), "do not belong to this network: .*size mismatch"),
     ],
 )
 def test_a_card_that_does_not_fit_is_refused(network, keys_and_value, message):

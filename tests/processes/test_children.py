@@ -4,9 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from nasseg.errors import UserError
+from nasseg.processes import children
 from nasseg.processes.children import Child
 from nasseg.processes.interrupts import interrupts
 from tests import ROOT
@@ -43,6 +47,33 @@ def test_a_killed_child_says_so():
     child = Child(tell)
     child.kill()
     assert child.join() == -9
+
+
+def test_a_server_that_is_killed_while_it_starts_a_child_is_replaced():
+    def first():
+        child = Child(tell)
+        child.pipe.send(0)
+        server = child.pipe.recv()[0]
+        child.join()
+        return server
+
+    server = first()
+    os.kill(server, signal.SIGSTOP)
+    with ThreadPoolExecutor() as pool:
+        another = pool.submit(first)
+        time.sleep(0.3)  # until it waits for the server's answer
+        os.kill(server, signal.SIGKILL)
+        assert another.result(120) != server
+
+
+def test_a_server_that_is_killed_again_and_again_is_an_error_of_one_line(monkeypatch):
+    def killed(*_arguments):
+        raise EOFError
+
+    monkeypatch.setattr(children.Child, "_start", killed)
+    monkeypatch.setattr(children, "_PAUSES", (0, 0))
+    with pytest.raises(UserError, match="killed three times in a row, most likely for memory"):
+        Child(tell)
 
 
 def test_a_program_that_ends_does_not_wait_for_its_children():

@@ -99,6 +99,11 @@ def fake_record(trials: int = 400, seed: int = 0) -> StudyRecord:
     )
 
 
+def without_parameters(record: StudyRecord) -> StudyRecord:
+    """Return a study that varies nothing, for tests of the rest of its page: most of the time goes into parameters."""
+    return replace(record, trials=tuple(replace(trial, params={}) for trial in record.trials))
+
+
 def hostile_record(text: str) -> StudyRecord:
     """A small study with `text` in every field that holds text, keys of mappings and names of figures too."""
 

@@ -21,5 +21,7 @@ recipe: dabnet-cityscapes
 
 def test_weights_of_other_classes_are_refused_before_the_search() -> None:
     study = study_from(parse_yaml(STUDY, Path("x.yaml")), "x")
-    with pytest.raises(UserError, match="class_weights has 19 values, and scenes has 10 classes: give one a class"):
+    with pytest.raises(
+        UserError, match="class_weights has 19 values, but scenes has 10 classes: give one for each class"
+    ):
         make_context(study, study.file.data)

@@ -110,4 +110,4 @@ def test_a_search_in_which_nothing_is_finished_does_not_exit_with_0(study_of):
     study_of("def mine(model, m):\n    return 1.0 if m.accuracy.miou == 50 else None\n", trials=1)
     done = CliRunner().invoke(app, ["search", "tiny.yaml"])
     assert done.exit_code == 1, done.output
-    assert "no network was finished" in done.output
+    assert "no network was trained to the end" in done.output

@@ -61,16 +61,21 @@ def test_a_record_gets_the_examples_of_its_front_and_damaged_ones_are_left_out(d
     record = fake_record(30)
     rows = tuple(replace(t, extra={**t.extra, "eval_key": f"k{t.number}"}) for t in record.trials)
     record = replace(record, name="s", trials=rows)
-    whole, damaged, *_ = front_frame(record)["number"].tolist()
+    whole, cut, other, *_ = front_frame(record)["number"].tolist()
     assert with_examples(record).examples == {}
     dominated = next(t.number for t in rows if t.values and t.number not in set(front_frame(record)["number"]))
     write_predictions(tmp_path / "p.zip", data, {0: torch.as_tensor(data.val.labels[0])})
-    for number in (whole, damaged, dominated):
+    kept = (tmp_path / "p.zip").read_bytes()
+    method = kept.index(b"PK\x01\x02") + 10  # of compression, in the list of the first file
+    for number, content in (
+        (whole, kept),
+        (cut, kept[:300]),
+        (other, kept[:method] + b"\x63" + kept[method + 1 :]),
+        (dominated, kept),
+    ):
         folder = tmp_path / f"runs/s/k{number}"
         folder.mkdir(parents=True)
-        (folder / "predictions.zip").write_bytes(
-            (tmp_path / "p.zip").read_bytes()[: 300 if number == damaged else None]
-        )
+        (folder / "predictions.zip").write_bytes(content)
     assert set(with_examples(record).examples) == {whole}
     moved = replace(record, extra={**record.extra, "weights": str(tmp_path / "runs/s")})
     monkeypatch.chdir("/")

@@ -11,7 +11,7 @@ def test_images_too_small_for_what_is_compared_are_a_caveat() -> None:
         return _too_small(chosen, column, [row.name for row in chosen.file.rows], size)
 
     assert too_small("regseg/table-4", (256, 512)) == (
-        "fields of view of up to 4,095 px are compared, and on images of 256 x 512 all above 1,023 px are alike"
+        "fields of view of up to 4,095 px are compared, but on images of 256 x 512 all above 1,023 px are equivalent"
     )
     assert too_small("regseg/table-4", (1024, 2048)) is None
     assert too_small("regseg/table-5", (256, 512)) is None  # all rows have one backbone

@@ -39,7 +39,7 @@ def test_a_users_own_table(tmp_path: Path) -> None:
         ('"0.76"', "0.76", r":11: rows.'a'.printed.params: Input should be a valid string, got 0.76"),
         ('"0.76"', "few", r":11: a number is needed, got 'few'"),
         ("{params:", "{parms:", r":11: unknown column 'parms': did you mean 'params'"),
-        ("module: head, ", "", r":11: column k looks at a module, and the row names none: add `module`"),
+        ("module: head, ", "", r":11: column k needs a module, and the row names none: add `module`"),
         ("variant: dabnet", "variant: dabnett", r":11: unknown variant or family 'dabnett': did you mean 'dabnet'"),
         ("variant: dabnet", "variant: dabnet, cited: true", r":11: rows.'a': .*exactly one of them"),
         ("variant: dabnet", "variant: dabnet, set: {widht: 2}", r":11: unknown parameter of dabnet 'widht'.*'width'"),
@@ -47,7 +47,7 @@ def test_a_users_own_table(tmp_path: Path) -> None:
         ("printed: {", "flagged: {j: why}, printed: {", r":11: unknown column 'j'"),
         ("cost: params", "cost: params, given: it", r":8: columns.params: .*exactly one of cost"),
         ("cost: params", "cost: weights", r":8: columns.params.cost: Input should be 'params'"),
-        ("cost: params", "accuracy: miou", r":8: columns.params: .*names its data and split"),
+        ("cost: params", "accuracy: miou", r":8: columns.params: .*name their data and split"),
         ("layer: kernel", "field: kernel", r":7: unknown field 'kernel'"),
         ("dabnet-cityscapes", "dabnet-citiscapes", r":12: recipe: unknown recipe .*'dabnet-cityscapes'"),
         ("dabnet-cityscapes", "{name: dabnet-cityscapes, heds: []}", r":12: unknown setting .*'heads'"),
@@ -63,7 +63,7 @@ def test_bad_files_are_user_errors(old: str, new: str, message: str) -> None:
 
 def test_a_row_cannot_change_a_recipe_that_the_table_does_not_name() -> None:
     text = GOOD.replace("recipe: dabnet-cityscapes", "").replace("module: head", "module: head, recipe: {steps: 9}")
-    with pytest.raises(UserError, match=":11: row 'a' changes a recipe, and the table names none"):
+    with pytest.raises(UserError, match=":11: row 'a' changes a recipe, but the table names none"):
         table_from(parse_yaml(text, Path("bad.yaml")), "bad")
 
 
@@ -71,7 +71,7 @@ def test_a_row_cannot_change_a_recipe_that_the_table_does_not_name() -> None:
     ("module", "layer", "message"),
     [
         ("haed", "kernel", "unknown module 'haed': did you mean 'head'"),
-        ("head", "field_of_view_1", "are those of an STDC module, got a Conv2d"),
+        ("head", "field_of_view_1", "need an STDC module, got a Conv2d"),
         ("encoder.norms.0", "expansion", "a block's first convolution, got a Sequential"),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_row_in_place_of_a_printed_one_keeps_what_it_does_not_replace() -> Non
         ("like: lambda = 1/8", "like: lambda = 1/9", r"mine.yaml:4: unknown row 'lambda = 1/9': did you mean"),
         ("{expansion: 3}", "{expanson: 3}", r"mine.yaml:4: unknown parameter of bisenetv2 'expanson'"),
         ("name: thinner still, ", "", r"mine.yaml:3: rows is a list of mappings, each with a name"),
-        ("name: thinner still", "name: [thinner]", r"mine.yaml:3: rows is a list of .* a name, which is text"),
+        ("name: thinner still", "name: [thinner]", r"mine.yaml:3: rows is a list of .* a name \(text\)"),
         ("like: lambda = 1/8", "like: [1]", r"mine.yaml:4: unknown row"),
         ("rows:", "columns: [miou]\nrows:", r"mine.yaml:3: columns is a mapping of names to mappings, got \['miou'\]"),
         (
@@ -178,7 +178,7 @@ def test_own_rows_of_layers_ask_what_the_row_they_are_like_prints() -> None:
     assert cells == {"stride": "2", "channels": "48", "repeat": "1"}
     with pytest.raises(UserError, match=r"unknown module 'encoder.nope'"):
         reproduce(based(LAYERS.replace("stage2.0", "nope")))
-    with pytest.raises(UserError, match=r"mine.yaml:3: its columns look at a module, and the row names none"):
+    with pytest.raises(UserError, match=r"mine.yaml:3: its columns need a module, and the row names none"):
         based(LAYERS.replace("like: 3x3 conv, module: encoder.stage2.0", "variant: regseg"))
 
 

@@ -1,5 +1,6 @@
 """The measured half of a table: trained, timed, reused, gone on with, and answered."""
 
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from nasseg.records import Measurement
 from nasseg.study.store.read_study import read_study
 from nasseg.tables.baseline import baseline
 from nasseg.tables.fill import _as_printed, measured
-from nasseg.tables.reproduce import table_data, table_hours, train_tables
+from nasseg.tables.reproduce import _Timed, _times_of, table_data, table_hours, train_tables
 from nasseg.tables.table_file import load_table, table_from
 from nasseg.tables.table_store import accuracy_records, begin
 from nasseg.tables.train_rows import TableTraining
@@ -37,14 +38,16 @@ def test_a_table_is_trained_and_answered(data: DataSet) -> None:
     asked = [("wide", 0), ("narrow", 0), ("wide", 1), ("narrow", 1)]
     assert [(trial.params["row"], trial.params["seed"]) for trial in trials] == asked
     assert "mine/table-0, wide, seed 0: step 2 of 2" in " ".join(lines)
-    assert "all in about" in lines[0]
+    assert "left in total" in lines[0]
 
     comparison = measured(table())
     runs = [t.values[0] for t in trials if t.params["row"] == "wide"]
     cell = comparison.cell("wide", "miou")
     assert (cell.ours, cell.spread) == (pytest.approx(sum(runs) / 2), pytest.approx(abs(runs[0] - runs[1]) / 2**0.5))
     assert "scenes at 32 x 64" in cell.protocol
-    assert cell.protocol.endswith("2 steps of 2 images, recipe regseg-cityscapes-ablation fitted to that, cpu, 2 seeds")
+    assert cell.protocol.endswith(
+        "2 steps of 2 images, recipe regseg-cityscapes-ablation adapted to this, cpu, 2 seeds"
+    )
     assert comparison.cell("wide", "bus").reason == "needs data with the class bus"
     assert comparison.cell("wide", "test").verdict == "measured"
     assert comparison.cell("wide", "test").ours == pytest.approx(
@@ -145,6 +148,27 @@ def test_nothing_is_trained_twice_not_even_for_another_table(data: DataSet, monk
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("storage", [None, "sqlite:///all.db"])
+def test_nothing_is_trained_twice_for_a_table_read_by_its_path(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch, storage: str | None
+) -> None:
+    first, second = Path("first.yaml"), Path("own/second.yaml")
+    second.parent.mkdir()
+    for path in (first, second):
+        path.write_text(TWO_ROWS)
+    train_tables([load_table(first)], training(data, seeds=1), storage=storage)
+    shutil.rmtree("runs/tables")  # only the record is left
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(session, "train", refuse)
+    train_tables([load_table(second)], training(data, seeds=1), storage=storage)
+    (record,) = accuracy_records("own/second", storage)
+    assert [trial.state for trial in record.trials()] == [TrialState.COMPLETE] * 2
+
+
+@pytest.mark.slow
 def test_other_steps_are_another_study(data: DataSet) -> None:
     train_tables([table()], training(data, seeds=1))
     train_tables([table()], training(data, seeds=1, steps=3))
@@ -193,7 +217,7 @@ def test_an_interrupted_table_goes_on(data: DataSet, monkeypatch: pytest.MonkeyP
     said: list[str] = []
     _, stopped = train_tables([table()], asked, tell=said.append)
     assert not stopped
-    assert "seed 1: going on from step 3 of 4" in said  # a signal is heeded where the next step ends
+    assert "seed 1: resuming from step 3 of 4" in said  # signals act at the end of a step
     ended = [trial.params for trial in record.trials(TrialState.COMPLETE)]
     assert ended == [{"row": row, "seed": seed} for seed in (0, 1) for row in ("wide", "narrow")]
 
@@ -242,10 +266,19 @@ def test_hours(data: DataSet) -> None:
     assert timing.latency_seconds > 0
 
 
+def test_hours_follow_a_line_between_two_networks_of_a_family() -> None:
+    """In proportion to the smallest one's, hours of larger ones would be too long."""
+    known = [_Timed(work=1e6, step=3.0, forward=1.0), _Timed(work=5e6, step=5.0, forward=2.0)]
+    assert _times_of(1e6, known) == (3.0, 1.0)
+    assert _times_of(3e6, known) == (4.0, 1.5)
+    assert _times_of(10e6, known) == (10.0, 4.0)
+    assert _times_of(10e6, known[:1]) == (30.0, 10.0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 2, "epochs": 1.0}, "steps or by epochs"),
+        ({"steps": 2, "epochs": 1.0}, "as steps or as epochs"),
         ({"seeds": 0}, "above 0"),
         ({"settings": {"steps": 3}}, "give --steps or --epochs"),
         ({"device": "tpu"}, "device must be cpu"),

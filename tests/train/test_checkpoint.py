@@ -271,7 +271,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     with pytest.raises(UserError, match="its recipe is 'a', now it is 'b'; remove the file"):
         Checkpoints(path, {"seed": 1, "recipe": "b"}).read()
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"is no checkpoint that is whole.*remove the file to begin anew"):
+    with pytest.raises(UserError, match=r"is a damaged checkpoint.*remove the file to start again"):
         Checkpoints(path, {"seed": 1}).read()
     torch.save({"state": 1}, path)
     with pytest.raises(UserError, match="of this version"):
@@ -286,7 +286,7 @@ def test_no_bit_of_a_checkpoint_turns_unseen(tmp_path):
         turned = bytearray(whole)
         turned[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
         path.write_bytes(turned)
-        with pytest.raises(UserError, match="is no checkpoint"):
+        with pytest.raises(UserError, match="is not a checkpoint"):
             Checkpoints(path, {"seed": 1}).read()
     path.write_bytes(whole)
     assert Checkpoints(path, {"seed": 1}).read()["plain"] == {"step": 3}
@@ -301,7 +301,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_said(tmp_path):
     assert not path.exists()
     assert (tmp_path / "c.pt.damaged").read_bytes() == cut
     assert len(said) == 1
-    assert "set aside as c.pt.damaged, and the training begins anew" in said[0]
+    assert "set aside as c.pt.damaged, and the training starts again" in said[0]
     Checkpoints(path, {"seed": 2}).write(3, {})
     with pytest.raises(UserError, match="belongs to another training"):  # whole: whoever wrote it may want it
         Checkpoints(path, {"seed": 1}, on_damaged=said.append).read()

@@ -101,7 +101,7 @@ def test_class_weights_from_the_training_split():
     assert found.tolist() == pytest.approx([1 / log(1.77), 1 / log(1.27), 1 / log(1.02)], rel=1e-5)
     assert class_weights(Recipe(class_weights=(1, 2, 3)), data).tolist() == [1, 2, 3]
     assert class_weights(Recipe(), data) is None
-    with pytest.raises(UserError, match="class_weights has 2 values, and own has 3 classes: give one a class"):
+    with pytest.raises(UserError, match="class_weights has 2 values, but own has 3 classes: give one for each class"):
         class_weights(Recipe(class_weights=(1, 2)), data)
 
 

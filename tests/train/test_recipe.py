@@ -198,8 +198,8 @@ def test_a_name_with_overrides():
     assert recipe.hash != published.hash
     changes = [line for line in recipe.deviations if line not in published.deviations]
     assert len(changes) == 2
-    assert changes[0] == "steps is 500 in place of 150000"
-    assert changes[1].startswith("ohem is None in place of {")
+    assert changes[0] == "steps is 500 instead of 150000"
+    assert changes[1].startswith("ohem is None instead of {")
 
 
 def test_the_name_does_not_decide_the_weights():
@@ -252,7 +252,7 @@ def test_a_setting_that_is_not_made_is_no_part_of_a_recipe(setting):
     (name,) = setting
     recipe = load_recipe({"name": "short-scenes", **setting})
     assert load_recipe({"name": "short-scenes", name: None}).hash == "adbf2885add5c863" != recipe.hash
-    assert recipe.deviations == (f"{name} is {recipe.model_dump(mode='json')[name]} in place of None",)
+    assert recipe.deviations == (f"{name} is {recipe.model_dump(mode='json')[name]} instead of None",)
     assert load_recipe(recipe.model_dump(mode="json")) == recipe
     assert name not in Recipe().compared()
 
@@ -287,12 +287,18 @@ def test_views_as_the_network_sees_them():
 @pytest.mark.parametrize(
     ("name", "size", "scale", "crop", "said"),
     [
-        ("short-camvid", (64, 128), 1.0, (64, 128), "crops are 128 x 64, since images are smaller than 320 x 240"),
-        ("short-camvid", (180, 400), 1.0, (180, 320), "crops are 320 x 180, since images are smaller than 320 x 240"),
+        ("short-camvid", (64, 128), 1.0, (64, 128), "crops are 128 x 64, because images are smaller than 320 x 240"),
+        ("short-camvid", (180, 400), 1.0, (180, 320), "crops are 320 x 180, because images are smaller than 320 x 240"),
         ("short-camvid", (360, 480), 0.5, (240, 320), None),
         ("stdc-cityscapes", CITY, 0.5, (512, 1024), None),
-        ("stdc-cityscapes", CITY, 0.25, (256, 512), "crops are 512 x 256, since images are smaller than 1024 x 512"),
-        ("regseg-camvid", (360, 480), 1.0, (360, 480), "crops are 480 x 360, since images are smaller than 960 x 720"),
+        ("stdc-cityscapes", CITY, 0.25, (256, 512), "crops are 512 x 256, because images are smaller than 1024 x 512"),
+        (
+            "regseg-camvid",
+            (360, 480),
+            1.0,
+            (360, 480),
+            "crops are 480 x 360, because images are smaller than 960 x 720",
+        ),
         ("short-scenes", (32, 64), 1.0, None, None),
     ],
 )
@@ -324,7 +330,10 @@ def test_crops_follow_the_size_of_the_images(name, size, scale, crop, said):
         ({"rand_augment": {"magnitude": 2}}, "rand_augment.magnitude: Input should be less than or equal to 1, got 2"),
         ({"rand_augment": {"operations": 8}}, "rand_augment.operations: Input should be less than or equal to 7"),
         ({"class_uniform": 0}, "class_uniform: Input should be greater than 0, got 0"),
-        ({"batch_size": 2, "pseudo": 0.1}, "pseudo must leave a step one image with and one without pseudo-labels"),
+        (
+            {"batch_size": 2, "pseudo": 0.1},
+            "pseudo must leave each step at least one image with and one without pseudo-labels",
+        ),
     ],
 )
 def test_bad_recipes_say_what_is_wrong(value, said):

@@ -146,11 +146,11 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_run_goes_on(heeds_ctrl_c):
     assert done.interrupted
     assert [result.seed for result in done.results] == [0]
     assert Checkpoints(done.runs[1].checkpoint, done.runs[1].identity).read()["plain"]["step"] == stop
-    with pytest.raises(UserError, match="not finished: give --resume"):
+    with pytest.raises(UserError, match="an unfinished run: add --resume"):
         trained(seeds=2)
     lines = []
     again = trained(seeds=2, resume=True, tell=lines.append)
-    assert f"seed 1: going on from step {stop} of 8" in lines
+    assert f"seed 1: resuming from step {stop} of 8" in lines
     assert not again.interrupted
     assert not again.runs[1].checkpoint.exists()
     for name in ("last.pt", "best.pt"):
@@ -193,14 +193,14 @@ def test_a_full_disk_keeps_the_checkpoint(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "TELL_SECONDS", 0.0)
         try:
-            with pytest.raises(UserError, match="too large; the last checkpoint is kept: mend this"):
+            with pytest.raises(UserError, match="too large; the last checkpoint is kept: fix this"):
                 train_one(run, on_progress=fill)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert Checkpoints(run.checkpoint, run.identity).read()["plain"]["step"] == 3
     steps = []
     train_one(run, on_progress=lambda progress: steps.append(progress.step), tell=steps.append)
-    assert steps[0] == "seed 0: going on from step 3 of 8"
+    assert steps[0] == "seed 0: resuming from step 3 of 8"
 
 
 def test_a_folder_belongs_to_one_process_and_to_one_run(tmp_path):
@@ -208,10 +208,10 @@ def test_a_folder_belongs_to_one_process_and_to_one_run(tmp_path):
     run.folder.mkdir()
     with (run.folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another process is at work in"):
+        with pytest.raises(UserError, match="another process is working in"):
             train_one(run)
     train_one(run)
-    with pytest.raises(UserError, match=r"is another run's \(seed: it has 0, now 1\); use"):
+    with pytest.raises(UserError, match=r"belongs to another run \(seed: it has 0, now 1\); use"):
         train_one(replace(run, seed=1))
     (run.folder / "result.json").write_text("{")
     with pytest.raises(UserError, match=r"is damaged .*remove it"):
@@ -268,12 +268,12 @@ def test_epochs_are_steps_over_the_training_split():
     assert recipe_of(RECIPE, None, 2.5, data).steps == 10
     changed = recipe_of("short-scenes", {"batch_size": 3, "warmup_steps": 0}, 1, data)
     assert (changed.name, changed.steps) == ("short-scenes", 3)
-    assert "steps is 3 in place of 300" in changed.deviations
+    assert "steps is 3 instead of 300" in changed.deviations
     Path("own.yaml").write_text("name: short-scenes\nsteps: 40\n")
     assert recipe_of(Path("own.yaml"), None, None, data).steps == 40
     short = recipe_of("short-scenes", {"batch_size": 1}, 15, data)  # its warm-up is 20 of 300 steps
     assert (short.steps, short.warmup_steps) == (120, 8)
-    assert "warmup_steps is 8 in place of 20" in short.deviations
+    assert "warmup_steps is 8 instead of 20" in short.deviations
     assert recipe_of("short-scenes", {"batch_size": 1}, 100, data).warmup_steps == 20
     assert recipe_of("short-scenes", {"batch_size": 1, "warmup_steps": 7}, 15, data).warmup_steps == 7
     with pytest.raises(UserError, match=r"warmup_steps must be below steps \(with warmup_steps=20, steps=3\)"):
@@ -338,7 +338,7 @@ def test_what_is_drawn_is_what_is_evaluated():
     ("bad", "message"),
     [
         ({"device": "tpu"}, "device must be cpu, cuda or cuda:N, got 'tpu'"),
-        ({"device": "cuda:99"}, "cuda:99 is not to be had"),
+        ({"device": "cuda:99"}, "cuda:99 is not available"),
         ({"seeds": 0}, "at least one seed"),
         ({"recipe": "nothing-like-it"}, "unknown recipe"),
         ({"data": "nowhere", "data_options": None}, "nowhere"),
@@ -357,5 +357,5 @@ def test_a_run_by_code_of_ones_own_that_was_changed_since_is_another_run():
     (result,) = train_address("mine.py:Mine", **given).results
     assert result.arch["family"] == "mine.py:Mine"
     code.write_text(code.read_text() + "# changed\n")
-    with pytest.raises(UserError, match=r"is another run's \(own code.mine.py:Mine: it has '\w+', now '\w+'\)"):
+    with pytest.raises(UserError, match=r"belongs to another run \(own code.mine.py:Mine: it has '\w+', now '\w+'\)"):
         train_address("mine.py:Mine", **given)

@@ -1,4 +1,4 @@
-"""Check a data set on disk: open every file, report what it holds and what is wrong with it. Nothing is kept."""
+"""Check a data set on disk: open every file, report its content and its faults. Keeps nothing."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,10 @@ from nasseg.data.image_file import is_turned, read_sample, unknown_values
 from nasseg.errors import UserError
 from nasseg.records import Size
 
-_EXAMPLES = 3  # files named for each kind of fault
+_EXAMPLES = 3  # files to name for each kind of fault
 _MOSTLY_IGNORED = 0.5
-# Classes with so few pixels in so many images are edges between classes; a dozen of them is too many.
+# Classes with fewer pixels than this, in more images than this, are edges between classes, if there are a dozen of
+# them.
 _TINY, _EVERYWHERE, _MANY = 0.002, 0.25, 12
 
 
@@ -40,7 +41,7 @@ class _Opened:
 
 @dataclass
 class _Findings:
-    """The findings so far. broken: faults that make the data unusable; faults: other faults to mend."""
+    """The findings so far. broken: faults that make the data unusable; faults: other faults to fix."""
 
     broken: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -48,10 +49,10 @@ class _Findings:
 
 
 def check_data(name: str | Path, *, limit: int | None = None, **options: Any) -> DataFound:
-    """Open the files of a data set, at most `limit` images of a split; name and options are those of load_data.
+    """Open the files of a data set, at most `limit` images of each split. Name and options: as in load_data.
 
     Raises:
-        UserError: it is not there at all, or nothing recognises it.
+        UserError: the data do not exist, or their layout is unknown.
     """
     folder, label, seen = find_on_disk(name, options)
     splits: dict[str, SplitFound] = {}
@@ -69,9 +70,9 @@ def check_data(name: str | Path, *, limit: int | None = None, **options: Any) ->
         looks[split] = [(s.image, each.look) for s, each in zip(chosen, opened, strict=True) if each.look]
         told.broken += _some([each.fault for each in opened if each.fault]) + _unknown(chosen, opened)
         if turned := sum(each.turned for each in opened):
-            told.notes.append(f"{turned} images in {split} are read turned, as their EXIF note says")
+            told.notes.append(f"{turned} images in {split} are read rotated, as their EXIF tag says")
         if splits[split].opened and not splits[split].labelled:
-            told.broken.append(f"no pixel in {split} has a class: its labels may not be public")
+            told.broken.append(f"no pixel in {split} has a class: maybe its labels are not public")
     told.broken += _some(folder.in_two_splits({split: found.samples for split, found in matched.items()}))
     told.notes += left_over(folder.root, matched.values())
     _judge(splits, folder, seen, limit, told)
@@ -95,15 +96,15 @@ def find_on_disk(name: str | Path, options: Mapping[str, Any]) -> tuple[Folder, 
     """Return the result of find_folder.
 
     Raises:
-        UserError: the data are drawn and not read, or see find_folder.
+        UserError: the data are drawn, not read, or as in find_folder.
     """
     if str(name) == "scenes":
-        raise UserError("scenes are drawn by nasseg, so there is nothing to check: give a folder or a data set's name")
+        raise UserError("nasseg draws scenes itself, so there is nothing to check: give a folder or a data set's name")
     return find_folder(name, **options)
 
 
 def spread(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
-    """Return at most `limit` samples, evenly over their order."""
+    """Return at most `limit` samples, evenly spread over their order."""
     count = len(samples) if limit is None else min(limit, len(samples))
     return [samples[(2 * place + 1) * len(samples) // (2 * count)] for place in range(count)]
 
@@ -161,8 +162,8 @@ def _judge(
     for name, split in splits.items():
         if split.labelled and split.ignored_share > _MOSTLY_IGNORED:
             told.faults.append(
-                f"{split.ignored_share:.0%} of the pixels in {name} are ignored and teach nothing: give their values a "
-                "class in the class table (a background, if that is what they are), if they should count"
+                f"{split.ignored_share:.0%} of the pixels in {name} are ignored and teach nothing: if they should "
+                "count, give their values a class in the class table, such as a background"
             )
         absent = [label for label, pixels in zip(folder.table.names, split.pixels, strict=True) if not pixels]
         if absent and split.labelled and limit is None:
@@ -176,21 +177,21 @@ def _judge(
             )
         if len(split.sizes) > 1 and seen is None:
             told.notes.append(
-                f"images of {name} are of many sizes: a study says at which networks see them, `size: [H, W]`"
+                f"images of {name} differ in size: a study sets the size that networks see, `size: [H, W]`"
             )
     if tiny := _tiny(splits.get("train"), folder.table.names):
         told.faults.append(
             f"{len(tiny)} classes have under {_TINY:.1%} of the pixels each and are in most images, as edges are: "
-            f"{', '.join(tiny[:6])} and more; if they are no classes, say `unknown: nearest` and take them out of the "
-            "class table"
+            f"{', '.join(tiny[:6])} and more; if they are no classes, set `unknown: nearest` and take them out of "
+            "the class table"
         )
     if "test" not in splits:
-        why = folder.layout.absent.get("test", "hold images out by a list or by sequences to have one")
+        why = folder.layout.absent.get("test", "to have one, hold images out by a list or by sequences")
         told.notes.append(f"there is no test split: {why}")
 
 
 def _tiny(split: SplitFound | None, names: Sequence[str]) -> list[str]:
-    """Return the classes that look like edges, if there are many."""
+    """Return the classes that look like edges between others, if there are many."""
     if split is None:
         return []
     found = [
@@ -202,13 +203,13 @@ def _tiny(split: SplitFound | None, names: Sequence[str]) -> list[str]:
 
 
 def _alike(looks: Mapping[str, Sequence[tuple[Path, Look]]]) -> list[str]:
-    """Return a message about images that look alike in two splits."""
+    """Return a message about images of two splits that look alike."""
     pairs = near_duplicates(looks)
     if not pairs:
         return []
-    some = "; ".join(f"{path} ({split}) is like {twin} ({other})" for split, path, other, twin in pairs[:_EXAMPLES])
+    some = "; ".join(f"{path} ({split}) looks like {twin} ({other})" for split, path, other, twin in pairs[:_EXAMPLES])
     more = f" and {len(pairs) - _EXAMPLES} more" if len(pairs) > _EXAMPLES else ""
     return [
-        f"{len(pairs)} images are nearly the same in two splits, so accuracy there is too high: {some}{more}; keep "
-        "them on one side (`sequences` and `without`, or a list, in the class table)"
+        f"{len(pairs)} images are nearly the same in two splits, so accuracy comes out too high: {some}{more}; "
+        "keep them in one split (`sequences` and `without`, or a list, in the class table)"
     ]

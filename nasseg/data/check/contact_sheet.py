@@ -1,4 +1,4 @@
-"""Draw the contact sheet of a data set: images of each split beside their labels, to see whether classes are right."""
+"""Draw the contact sheet of a data set, images of each split beside their labels, to check the classes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,17 +16,17 @@ from nasseg.errors import UserError
 from nasseg.files import output_file
 
 Pixels = NDArray[np.uint8]
-_CELL = (220, 160)  # of one picture, width and height at most
+_CELL = (220, 160)  # largest width and height of one picture
 _GAP, _LINE, _MARGIN = 6, 20, 10
 
 
 def contact_sheet(name: str | Path, *, count: int = 6, **options: Any) -> Image.Image:
-    """Return a sheet of `count` images of each split, each beside the image under its classes' colours.
+    """Return a sheet of `count` images of each split, each beside a copy in its classes' colours.
 
-    Ignored pixels are dark and colourless. A file that cannot be read is named in its place.
+    Ignored pixels are dark and colourless. An unreadable file is named in its place.
 
     Raises:
-        UserError: the data are not there at all, or nothing recognises them.
+        UserError: the data do not exist, or their layout is unknown.
     """
     folder, label, _ = find_on_disk(name, options)
     table, seen = folder.table, set[int]()
@@ -44,7 +44,7 @@ def contact_sheet(name: str | Path, *, count: int = 6, **options: Any) -> Image.
 
 
 def write_sheet(sheet: Image.Image, path: Path) -> Path:
-    """Write a sheet as PNG, completely or not at all.
+    """Write a sheet as PNG, complete or not at all.
 
     Raises:
         UserError: it cannot be written.
@@ -55,7 +55,7 @@ def write_sheet(sheet: Image.Image, path: Path) -> Path:
 
 
 def _cell(sample: Sample, colours: Sequence[Colour]) -> tuple[Image.Image, set[int]]:
-    """Return image and overlay side by side above the sample's key, and the classes in it."""
+    """Return image and overlay side by side, above the sample's key, and the classes in it."""
     font = ImageFont.load_default(11)
     try:
         pixels, label, _ = read_sample(sample.image, sample.label, sample.encoding, sample.entry)
@@ -79,7 +79,7 @@ def _cell(sample: Sample, colours: Sequence[Colour]) -> tuple[Image.Image, set[i
 
 
 def overlay(image: Pixels, classes: Pixels, colours: Sequence[Colour]) -> Pixels:
-    """Return an image [H, W, 3] under the colours of its classes [H, W]; dark grey where ignored."""
+    """Return an image [H, W, 3] tinted in the colours of its classes [H, W], dark grey where ignored."""
     palette = np.zeros((256, 3), np.float32)
     palette[: len(colours)] = colours
     grey = image.mean(2, keepdims=True)
@@ -121,7 +121,7 @@ def _sheet(
 
 
 def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Shorten a text to the room there is, keeping its end: ends of paths tell samples apart."""
+    """Shorten a text to the width, keeping its end: paths of samples differ there."""
     if font.getlength(text) <= width - 4:
         return text
     while text and font.getlength(f"...{text}") > width - 4:

@@ -1,4 +1,4 @@
-"""The result of checking a data set: what it holds, what is wrong, what is worth knowing."""
+"""The result of checking a data set: its content, its faults, and notes."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from nasseg.records import Size
 
 @dataclass
 class SplitFound:
-    """A split: the number of images, its rule, images of each size; pixels and images of each class."""
+    """A split: its number of images, its rule, its images by size, its pixels and images by class."""
 
     count: int
     rule: str
@@ -31,7 +31,7 @@ class SplitFound:
 
 @dataclass
 class DataFound:
-    """A checked data set. faults: what to mend, each with a remedy; usable: whether it can still be read.
+    """A checked data set. faults: what to fix, each with a remedy; usable: whether it can be read despite them.
 
     fingerprint: None if it is not usable. notes: other things worth knowing.
     """
@@ -47,7 +47,7 @@ class DataFound:
     fingerprint: str | None
 
     def lines(self) -> list[str]:
-        """Return all but the classes, as sentences."""
+        """Return everything but the classes, as sentences."""
         found = [f"{self.name}: {self.root}, laid out as {self.layout}; {len(self.classes)} classes"]
         for name, split in self.splits.items():
             each = [f"{w} x {h}" + f" ({n})" * (len(split.sizes) > 1) for (h, w), n in split.sizes.most_common(3)]
@@ -58,7 +58,7 @@ class DataFound:
         found += [f"note: {text}" for text in self.notes]
         found += [f"fault: {text}" for text in self.faults]
         if not self.usable:
-            return [*found, "cannot be used before that is mended"]
+            return [*found, "cannot be used before this is fixed"]
         return [*found, *["can be used, but see the faults"] * bool(self.faults), f"fingerprint {self.fingerprint}"]
 
     def histogram(self) -> tuple[list[str], list[list[str]]]:

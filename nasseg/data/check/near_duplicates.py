@@ -1,4 +1,4 @@
-"""Find images that look alike in different splits: networks would be measured on what they have learnt."""
+"""Find images in different splits that look alike: networks would be scored on images they were trained on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# The most of 64 bits that may differ, and the most by which thumbnails, 0..255, may differ on average. They find a
-# frame that was saved again, scaled or brightened a little, but not two frames of a drive a second apart.
+# How many of 64 bits may differ, and by how much thumbnails, 0..255, may differ on average. This finds a frame that was
+# saved again, scaled or brightened a little, but not two frames of a drive a second apart.
 MAX_BITS, MAX_DIFFERENCE, MIN_CONTRAST = 6, 10.0, 4.0
 _ROWS = 256  # compared at a time
 
@@ -31,9 +31,9 @@ def look_of(image: NDArray[np.uint8]) -> Look:
 
 
 def near_duplicates(looks: Mapping[str, Sequence[tuple[Path, Look]]]) -> list[tuple[str, Path, str, Path]]:
-    """Return pairs of images of two splits that look alike, each image of the later split once, with its nearest.
+    """Return pairs of images of two splits that look alike: each image of the later split once, with its nearest.
 
-    looks: by split. An image without contrast looks like none.
+    looks: by split. An image without contrast matches none.
     """
     found: list[tuple[str, Path, str, Path]] = []
     names = list(looks)

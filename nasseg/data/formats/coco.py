@@ -1,4 +1,4 @@
-"""COCO JSON: polygons and run lengths of many images in one file. Small shapes lie over large ones."""
+"""COCO JSON: polygons and run lengths of many images in one file. Small shapes are drawn over large ones."""
 
 import json
 from collections.abc import Iterator

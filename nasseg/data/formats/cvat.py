@@ -1,4 +1,4 @@
-"""CVAT XML ("CVAT for images 1.1"): shapes of many images in one file; z_order decides which lies on top."""
+"""CVAT XML ("CVAT for images 1.1"): shapes of many images in one file; z_order decides which is on top."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,7 +12,7 @@ def read(path: Path) -> dict[str, Drawing]:
     """Return drawings by the images' names. Titles are the labels."""
     found = {}
     for image in ElementTree.parse(path).getroot().iter("image"):
-        rows = sorted(image, key=lambda row: int(row.get("z_order", 0)))  # sorted() keeps the order of equals
+        rows = sorted(image, key=lambda row: int(row.get("z_order", 0)))  # sorted() keeps equal items in order
         shapes = tuple(shape for row in rows if (shape := _shape(row)))
         found[image.attrib["name"]] = Drawing((int(image.attrib["height"]), int(image.attrib["width"])), shapes)
     return found

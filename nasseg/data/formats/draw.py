@@ -18,8 +18,8 @@ Points = NDArray[np.float64]
 class Shape:
     """An area of one class: a mask, or the inside of its outlines without its holes.
 
-    title: the class as the file names it. outlines, holes: points [N, 2], x and y, from the left upper corner, in
-    pixels. mask: bool [h, w], with its left upper corner `at` x, y.
+    title: the class as the file names it. outlines, holes: points [N, 2], x and y, from the upper left corner, in
+    pixels. mask: bool [h, w], with its upper left corner `at` x, y.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Drawing:
-    """The shapes of one image; later ones lie over earlier ones. size: None if the file does not give it.
+    """The shapes of one image; later ones are drawn over earlier ones. size: None if the file does not give it.
 
     relative: whether points are shares of the image's width and height.
     """
@@ -60,7 +60,7 @@ def by_area(shapes: Sequence[Shape]) -> tuple[Shape, ...]:
 def draw(
     drawing: Drawing, size: Size, classes: Mapping[str, int], background: int
 ) -> tuple[NDArray[np.uint8], list[int | str]]:
-    """Return the label map [H, W] of a drawing, and the titles that no class has (ignored in the map).
+    """Return the label map [H, W] of a drawing, and the titles that match no class (ignored in the map).
 
     background: the class of pixels that no shape covers.
     """
@@ -87,7 +87,7 @@ def _covered(shape: Shape, size: Size, scale: Points) -> NDArray[np.bool_]:
 
 
 def _filled(rings: Sequence[Points], size: Size, scale: Points) -> NDArray[np.bool_]:
-    """Return the pixels inside of any ring, by COCO's own rule for edges."""
+    """Return the pixels inside any ring, by COCO's own rule for edges."""
     polygons = [(points * scale).ravel().tolist() for points in rings if len(points) >= 3]
     if not polygons:
         return np.zeros(size, bool)

@@ -1,4 +1,4 @@
-"""labelme JSON: one file an image. Later shapes lie over earlier ones; points and lines cover nothing."""
+"""labelme JSON: one file per image. Later shapes are drawn over earlier ones; points and lines cover nothing."""
 
 import base64
 import io
@@ -27,7 +27,7 @@ def _shape(row: dict[str, Any]) -> Shape | None:
     if kind == "rectangle":
         low, high = points.min(0), points.max(0)
         return Shape(str(row["label"]), (box(*low, *high),))
-    if kind == "circle":  # the centre, and a point of the rim
+    if kind == "circle":  # the centre, and a point on the rim
         radius = float(np.linalg.norm(points[1] - points[0]))
         return Shape(str(row["label"]), (ellipse(float(points[0, 0]), float(points[0, 1]), radius, radius),))
     if kind == "mask":

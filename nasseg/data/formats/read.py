@@ -1,4 +1,4 @@
-"""Read the files of labelling tools: shapes by image. Each file is read once a process while it does not change."""
+"""Read the files of labelling tools: shapes by image. A process reads each file once, unless it changes."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -37,7 +37,7 @@ def _read(hold: str, path: Path, _version: tuple[int, int]) -> dict[str, Drawing
         return READERS[hold](path)
     except UserError:
         raise
-    except Exception as error:  # a file of another format may fail anywhere
+    except Exception as error:  # a file in another format may fail anywhere
         raise UserError(
             f"cannot read {path} as {hold}: {type(error).__name__}: {error}; export it again, or take it out"
         ) from None

@@ -1,4 +1,4 @@
-"""Supervisely JSON: one file an image. Later objects lie over earlier ones; points and lines cover nothing."""
+"""Supervisely JSON: one file per image. Later objects are drawn over earlier ones; points and lines cover nothing."""
 
 import base64
 import io

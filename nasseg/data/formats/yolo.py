@@ -1,6 +1,6 @@
-"""YOLO segmentation: one text file an image, a shape a line: class number, then x and y as shares of the image.
+"""YOLO segmentation: one text file per image, one shape per line: class number, then x and y as shares of the image.
 
-The format has no order of shapes: small ones lie over large ones. A line of a class and four numbers is a box.
+The format has no order of shapes: small ones are drawn over large ones. A class and four numbers make a box.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Start with a user's own data: look at a folder, write a class table and a study for it.
+"""Start with a user's own data: look at a folder, and write a class table and a study for it.
 
-The findings are guesses from names and values. The table states them in a form that is easy to correct, and
-`nasseg data check` shows them.
+The findings are guesses from names and values. The table states them so that they are easy to correct, and `nasseg data
+check` shows them.
 """
 
 import re
@@ -50,10 +50,10 @@ def begin(
 ) -> Begun:
     """Write studies/NAME.yaml below `into` (here), and datasets/NAME.yaml unless nasseg knows the data set.
 
-    on_line: is called with each finding.
+    on_line: called with each finding.
 
     Raises:
-        UserError: there is nothing to begin with, it makes no sense, or a file exists already.
+        UserError: the folder holds nothing usable, the data make no sense, or a file exists already.
     """
     root, into = Path(path).expanduser().resolve(), into or Path.cwd()
     if not root.is_dir():
@@ -91,7 +91,7 @@ def begin(
         _describe(folder, tell)
         _write(study, _study_of(name, {"name": name}, folder, wishes or Wishes(), tell))
     except BaseException:
-        for file in (table, *files):  # half-written files would block the next try
+        for file in (table, *files):  # a half-written file would block the next try
             file.unlink(missing_ok=True)
         raise
     return Begun(table, study, tuple(files), tuple(told))
@@ -128,7 +128,7 @@ def _plan_pictures(root: Path, name: str) -> Plan:
 
 
 def _describe(folder: Folder, tell: Callable[[Iterable[str]], None]) -> None:
-    """Report the counts of the splits, pairs and left-over files, and files that do not fit."""
+    """Report the counts of the splits, some pairs, left-over files, and files that do not fit."""
     matched = {split: folder.matched(split) for split in folder.splits}
     for split, found in matched.items():
         tell([f"{split}: {len(found.samples):,} images"])
@@ -152,7 +152,7 @@ def _study_of(
 
 
 def _sizes(images: Iterable[Path]) -> tuple[list[Size], list[str]]:
-    """Return the sizes of images, and messages of those that cannot be read."""
+    """Return the sizes of images, and messages about those that cannot be read."""
 
     def size(path: Path) -> Size | str:
         try:
@@ -173,7 +173,7 @@ def _some(texts: Sequence[str]) -> list[str]:
 def _require_free(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.exists():
-            raise UserError(f"{path} exists and is not overwritten: give another --name, or delete it")
+            raise UserError(f"{path} exists and is not overwritten: give another --name, or delete the file")
 
 
 def _write(path: Path, text: str) -> None:

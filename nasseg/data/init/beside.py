@@ -1,4 +1,4 @@
-"""Use lists that lie beside the data: of class names, and of the samples of each split."""
+"""Use lists beside the data: of class names, and of the samples of each split."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _CLASS_FILES = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = r"(?<![\w.])\d+(?![\w.])"
-_FITS = 0.9  # of the lines of a list must name samples
+_FITS = 0.9  # share of a list's lines that must name samples
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ClassList:
 
 
 def class_lists(root: Path) -> list[ClassList]:
-    """Return the lists of classes in a folder and below, those at the top first. Other files are passed over."""
+    """Return the lists of classes in a folder and below, those at the top first. Skips other files."""
     paths = [path for path in list_files(root) if _CLASS_FILES.fullmatch(path.name)]
     found = []
     for path in sorted(paths, key=lambda path: (len(path.parts), path)):
@@ -77,7 +77,7 @@ def _from_yaml(path: Path) -> ClassList | None:
 
 
 def _from_text(path: Path) -> ClassList | None:
-    """Read a name a line, with a number, with three numbers (a colour), or with none. A head has no number."""
+    """Read one name per line, with a number, with three numbers (a colour), or with none. A header has no number."""
     lines = [line for line in read_lines(path) if line and not line.startswith("#")]
     rows = [([int(text) for text in re.findall(_NUMBER, line)], _name(line)) for line in lines]
     colours = {(n[-3] << 16 | n[-2] << 8 | n[-1]): name for n, name in rows if len(n) >= 3 and max(n[-3:]) < 256}
@@ -98,7 +98,7 @@ def _name(line: str) -> str:
 
 @dataclass(frozen=True)
 class SplitLists:
-    """List files by split, and the keys of the samples that each names."""
+    """List files by split, and the keys of the samples that each file names."""
 
     paths: dict[str, Path]
     keys: dict[str, tuple[str, ...]]
@@ -107,8 +107,8 @@ class SplitLists:
 def split_lists(root: Path, images: Mapping[str, Path], labels: Mapping[str, Path]) -> SplitLists | None:
     """Return the lists of one folder that name the samples of train and, if there, of val and test.
 
-    images, labels: files by key. Among several folders, the one whose lists name the most labelled samples counts.
-    Lists whose lines are mostly no samples are skipped.
+    images, labels: files by key. Of several folders, the one whose lists name the most labelled samples is used. Lists
+    with mostly other lines are skipped.
     """
     spellings = Spellings(root, [images, labels])
     folders: dict[Path, dict[str, Path]] = {}
@@ -127,7 +127,7 @@ def split_lists(root: Path, images: Mapping[str, Path], labels: Mapping[str, Pat
 
 
 def _other_task(folder: Path) -> tuple[bool, Path]:
-    """Return a key that sorts the folders of lists for segmentation before those for other tasks."""
+    """Return a sort key that puts folders of lists for segmentation before those for other tasks."""
     return "segmentation" not in folder.name.lower(), folder
 
 

@@ -25,9 +25,9 @@ _ANY = "|".join(sorted(WORDS, key=len, reverse=True))
 _SPLIT = re.compile(
     rf"^(?:{_ANY})(?=$|[^a-z]|annot|anno|label|mask|image|img|gt|seg|set|data)|(?<=[_\- ])(?:{_ANY})$", re.IGNORECASE
 )
-_SHARE = 0.2  # an affix counts if so many of a folder's files have it
-_FORMS = 5  # affixes of a kind
-# Pictures beside labels that are none: instances, edges, depth, and colours for the eye if there are numbers too.
+_SHARE = 0.2  # an affix counts if this share of a folder's files has it
+_FORMS = 5  # affixes of each kind
+# Pictures beside labels that are not labels: instances, edges, depth, and colours for the eye if there are numbers too.
 _OTHER = re.compile(r"inst|object|edge|bound|depth|dispar|overlay|preview|vis(?![a-z])|colou?r|trimap", re.IGNORECASE)
 _IMAGE = re.compile(r"(?<![a-z])(?:images?|imgs?|jpegimages|rgb|photos?|pictures?|leftimg8bit|raw|x)(?![a-z])", re.I)
 _LABEL = re.compile(
@@ -37,7 +37,7 @@ _LABEL = re.compile(
 
 @dataclass(frozen=True)
 class Form:
-    """Files of a folder by one pattern: how their names begin and end, and their suffix ("" for any).
+    """Files of a folder with one pattern: how their names begin and end, and their suffix ("" for any).
 
     by_key: key -> file.
     """
@@ -63,9 +63,9 @@ class Form:
 
 @dataclass(frozen=True)
 class Pair:
-    """Templates of images and labels, the folders' word for the split, the keys, and the files of each.
+    """Templates of images and labels, the folders' word for the split, the keys, and the files.
 
-    unlabelled: images by that pattern without a label, by key.
+    unlabelled: images with this pattern but without a label, by key.
     """
 
     images: str
@@ -79,7 +79,7 @@ class Pair:
 def find_pairs(root: Path, shapes: Sequence[Path] = ()) -> tuple[list[Pair], list[str]]:
     """Return images with their labels, all of one pattern, and the findings in words.
 
-    shapes: the labels, if these are no pictures.
+    shapes: the labels, if they are no pictures.
 
     Raises:
         UserError: there are none.
@@ -94,9 +94,9 @@ def find_pairs(root: Path, shapes: Sequence[Path] = ()) -> tuple[list[Pair], lis
     if not pairs:
         kinds = f"{len(folders)} folders of pictures" + (f" ({', '.join(sorted(folders)[:5])})" if folders else "")
         raise UserError(
-            f"{root} holds {kinds}, and no two sets of the same names with labels in one: labels are pictures "
-            "of one value or colour a class, or shapes (COCO, YOLO, labelme, CVAT, Supervisely); for another form "
-            "write a class table by hand (nasseg/data/class_table.py says how)"
+            f"{root} holds {kinds}, but no images and labels of the same names: labels are pictures with one "
+            "value or colour for each class, or shapes (COCO, YOLO, labelme, CVAT, Supervisely); for another "
+            "form write a class table by hand (nasseg/data/class_table.py says how)"
         )
     merged = _with_groups(pairs)
     counts: Counter[tuple[str, str]] = Counter()
@@ -124,7 +124,7 @@ def _stem(path: Path) -> str:
 
 
 def _forms(folder: str, files: Sequence[Path]) -> Iterator[Form]:
-    """Yield the patterns that many files of a folder have, that of all of them first."""
+    """Yield the patterns that many files of a folder share, first the pattern of all files."""
     needed = max(1, round(_SHARE * len(files)))
     suffixes = Counter(path.suffix for path in files)
     kinds = ["", *suffixes] if len(suffixes) > 1 else [""]
@@ -164,7 +164,7 @@ def _tails(stem: str) -> Iterator[str]:
 def _best_of(
     ours: Sequence[Form], forms: Mapping[str, Sequence[Form]], folder: str, look: LabelLook | None
 ) -> Iterator[Pair]:
-    """Yield the best labels for the images of a folder, if there are any. look: None if the labels are known."""
+    """Yield the best labels for the images of a folder, if any. look: None if the labels are known."""
     found: list[tuple[tuple[float, ...], Form, Form, list[str]]] = []
     for other, theirs in forms.items():
         _, word = with_split(folder)
@@ -173,7 +173,7 @@ def _best_of(
         for images in ours:
             for labels in theirs:
                 if (images.head or images.tail) and (labels.head, labels.tail) == (images.head, images.tail):
-                    continue  # the form without the affix covers it
+                    continue  # the pattern without the affix covers it
                 keys = sorted(images.by_key.keys() & labels.by_key.keys())
                 keys = [key for key in keys if images.by_key[key] != labels.by_key[key]]
                 if keys:
@@ -188,7 +188,7 @@ def _best_of(
 
 
 def _worth(images: Form, labels: Form, keys: Sequence[str]) -> tuple[float, ...]:
-    """Return a key that ranks pairs of forms: files, fitting words, like folders, short affixes."""
+    """Return a key that ranks pairs of patterns by their files, fitting words, similar folders, and short affixes."""
     ours, theirs = images.folder.split("/"), labels.folder.split("/")
     other = bool(_OTHER.search(labels.template)) and not _OTHER.search(images.template)
     affixes = sum(len(text) for form in (images, labels) for text in (form.head, form.tail))
@@ -227,7 +227,7 @@ def _pair(images: Form, labels: Form, keys: Sequence[str]) -> Pair:
 
 
 def with_split(folder: str) -> tuple[str, str]:
-    """Return `images/{split}` and `train` of `images/train`; the last folder with such a word counts."""
+    """Return `images/{split}` and `train` of `images/train`; the last folder with a split's word counts."""
     parts = folder.split("/")
     for place in reversed(range(len(parts))):
         if found := _SPLIT.search(parts[place]):
@@ -237,7 +237,7 @@ def with_split(folder: str) -> tuple[str, str]:
 
 
 def _with_groups(pairs: Iterable[Pair]) -> list[Pair]:
-    """Return the pairs with `{group}` for folders that vary alike in both patterns, as sequences and cities do."""
+    """Return the pairs with `{group}` for folders that vary alike in both patterns, such as sequences or cities."""
     pairs = list(pairs)
     found = []
     for pair in pairs:
@@ -260,5 +260,5 @@ def _with_groups(pairs: Iterable[Pair]) -> list[Pair]:
 
 
 def split_of(word: str) -> str:
-    """Return the split that a folder's word means."""
+    """Return the split that a folder's word stands for."""
     return WORDS.get(word.lower(), "train")

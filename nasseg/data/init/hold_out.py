@@ -1,4 +1,4 @@
-"""Hold images out for validation, so that nothing leaks and every class is on both sides."""
+"""Hold out images for validation, so that nothing leaks and every class is on both sides."""
 
 import re
 from collections import Counter
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-SHARE = 0.2  # held out
+SHARE = 0.2  # share held out
 _DRAWS = 300
 
 
@@ -15,7 +15,7 @@ def hold_out(keys: Sequence[str], classes: Mapping[str, Collection[Any]]) -> tup
     """Return the keys to hold out, and how they were chosen, in words.
 
     Frames of one sequence, whose names differ only in their last number, stay on one side; a single sequence is cut
-    into blocks. Among many choices, the one that spreads the classes best is taken. classes: of keys, as far as known.
+    into blocks. Of many choices, it takes the one that spreads the classes best. classes: of keys, as far as known.
     """
     sequences: dict[str, list[str]] = {}
     for key in sorted(keys):
@@ -28,11 +28,11 @@ def hold_out(keys: Sequence[str], classes: Mapping[str, Collection[Any]]) -> tup
         blocks, how = [piece.tolist() for piece in pieces], "one block of neighbouring images"
     chosen = _best(blocks, classes, adjacent=len(sequences) < 3)
     held = sorted(key for place in chosen for key in blocks[place])
-    return held, f"{len(held)} of {len(keys)} images are held out for val, {how}, such that classes are on both sides"
+    return held, f"{len(held)} of {len(keys)} images are held out for val, {how}, with classes on both sides"
 
 
 def sequence_of(key: str) -> str:
-    """Return a key without its last number, `0016E5` of `0016E5_07959`; a name without a number is of its own."""
+    """Return a key without its last number, `0016E5` of `0016E5_07959`; a name without a number is its own sequence."""
     folder, _, name = key.rpartition("/")
     stem = re.sub(r"[_\-.]?\d+(?=\D*$)", "", name)
     return f"{folder}/{stem}" if stem != name else key
@@ -64,7 +64,7 @@ def _until(order: Sequence[int], blocks: Sequence[Sequence[str]], wanted: int) -
 def _unevenness(
     chosen: Sequence[int], blocks: Sequence[Sequence[str]], classes: Mapping[str, Collection[Any]], wanted: int
 ) -> float:
-    """Return how far the share of each class that is held out lies from SHARE; a class on one side only counts as 1."""
+    """Return how far the held-out share of each class is from SHARE; a class on one side only counts as 1."""
     held = {key for place in chosen for key in blocks[place]}
     every = Counter(number for block in blocks for key in block for number in classes.get(key, ()))
     ours = Counter(number for key in held for number in classes.get(key, ()))

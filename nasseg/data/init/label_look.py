@@ -1,4 +1,4 @@
-"""Tell label maps from photographs by their look: large areas of one value, and few values."""
+"""Tell label maps from photographs: they have large areas of one value, and few values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import numpy as np
 from nasseg.data.image_file import read_stored
 from nasseg.errors import UserError
 
-_LOOKED_AT = 3  # files of a set
-_FEW = 64  # most values of a label map that was stored exactly
-_FLAT, _COVERED, _LARGEST = 0.8, 0.8, 8  # otherwise: mostly areas, mostly of the most frequent values
+_LOOKED_AT = 3  # files looked at
+_FEW = 64  # a lossless label map has at most this many values
+_FLAT, _COVERED, _LARGEST = 0.8, 0.8, 8  # any other one is mostly areas, mostly of the most frequent values
 
 
 @dataclass(frozen=True)
 class _Look:
-    """values: different ones; flat: share of pixels that equal those to the right and below; covered: see above."""
+    """values: how many differ; flat: share of pixels like those to the right and below; covered: see _COVERED."""
 
     values: int
     flat: float
@@ -30,7 +30,7 @@ class _Look:
 
 
 class LabelLook:
-    """Looks at files, each once."""
+    """Looks at label files, each once."""
 
     def __init__(self) -> None:
         self._known: dict[Path, _Look | None] = {}
@@ -38,7 +38,7 @@ class LabelLook:
     def are_labels(self, labels: Sequence[Path], images: Sequence[Path], hint: int) -> bool:
         """Return whether files are the labels of others.
 
-        hint: above 0 where the names say so, below where they say the reverse. Files that cannot be read do not count.
+        hint: above 0 if the names say so, below 0 if they say the reverse. Unreadable files do not count.
         """
         ours = [look for path in _some(labels) if (look := self._look(path))]
         theirs = [look for path in _some(images) if (look := self._look(path))]

@@ -18,8 +18,8 @@ from nasseg.data.image_file import read_stored
 from nasseg.errors import UserError
 
 _VALUES_OF = 400  # labels to look at
-# An edge value has few areas of its own: fewer than this share of its pixels equal those to the right and below.
-_SOLID, _EDGES, _NEAR = 0.35, 0.2, 12  # edges have at most that share of the pixels; lossy values this near are one
+# An edge value has hardly any areas: fewer than this share of its pixels equal those to the right and below.
+_SOLID, _EDGES, _NEAR = 0.35, 0.2, 12  # edges have at most this share of the pixels; lossy values this close are one
 _MOST_SOLID = 64  # classes of a mask with grey or coloured edges
 _VOID = (255, 65535)
 _SHOWN = 8  # classes reported with their shares
@@ -51,7 +51,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Stored values that are classes, those to ignore, and the treatment of others. lines: the reasons, in words."""
+    """Stored values that are classes, those to ignore, and what to do with others. lines: the reasons, in words."""
 
     codes: tuple[int, ...]
     ignored: tuple[int, ...] = ()
@@ -71,7 +71,7 @@ class _Opened:
 
 
 def find_values(labels: Sequence[Path]) -> Values:
-    """Return the values that label files hold; of many files, some are opened, evenly.
+    """Return the values that label files hold. Of many files, an even sample is opened.
 
     Raises:
         UserError: none can be read.
@@ -82,7 +82,7 @@ def find_values(labels: Sequence[Path]) -> Values:
     if not opened:
         raise UserError(every[0].fault)
     palette: dict[int, int] = {}
-    own = False  # whether files have palettes of their own, so that numbers mean nothing
+    own = False  # files with different palettes: their numbers mean nothing
     for each in opened:
         for value, colour in (each.palette or {}).items():
             own = own or palette.setdefault(value, colour) != colour
@@ -149,15 +149,16 @@ def judge(values: Values) -> Judgement:
     kept = [value for value in codes if value not in ignored]
     if len(kept) > MAX_CLASSES:
         raise UserError(
-            f"labels like {next(iter(values.files))} hold {len(kept):,} values: at most {MAX_CLASSES} can be classes; "
-            "are these photographs, depths or instances? Name the folder of the class labels, or write a class table"
+            f"labels like {next(iter(values.files))} hold {len(kept):,} values: at most {MAX_CLASSES} can be "
+            "classes; are these photographs, depths or instances? Give the folder of the class labels, or write "
+            "a class table"
         )
     lines = [f"{values.show(value)} is no class (`ignore`): the others count from {kept[0]} on" for value in ignored]
     return Judgement(tuple(kept), tuple(ignored), lines=tuple(lines))
 
 
 def _is_void(value: int, codes: Sequence[int]) -> bool:
-    """Return whether a value is the mark of no class: 255 beside ids that count from 0 or 1 on, or a negative one."""
+    """Return whether a value marks no class: 255 beside ids that count from 0 or 1, or a negative value."""
     others = [code for code in codes if code not in _VOID and code >= 0]
     counting = len(others) > 1 and 2 * len(others) > max(others)
     return value < 0 or (value in _VOID and counting)
@@ -195,7 +196,7 @@ def class_rows(
 ) -> tuple[list[dict[str, Any]], list[Any], list[str]]:
     """Return the rows of the class table, the values to ignore, and the decisions in words.
 
-    names: of values, from a list beside the data; values that it calls void are ignored.
+    names: of values, from a list beside the data. Values named void are ignored.
     """
     void = [code for code in judged.codes if VOID_NAME.fullmatch(names.get(code, ""))]
     codes = [code for code in judged.codes if code not in void]
@@ -205,7 +206,9 @@ def class_rows(
     more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
     lines.append(f"{len(rows)} classes: {shown}{more}")
     if values.hold == "colours" and 0 in codes and not names:
-        lines.append(f"black is a class ({values.share([0]):.0%} of the pixels): if it is none, move it to `ignore`")
+        lines.append(
+            f"black is a class ({values.share([0]):.0%} of the pixels): if it should not be one, move it to `ignore`"
+        )
     if not names:
         lines.append("nothing names the classes: name them in the class table")
     ignored = [*judged.ignored, *void]
@@ -228,7 +231,7 @@ def _rgb(code: int) -> list[int]:
 
 
 def hue(number: int) -> Colour:
-    """Return a colour: hues a golden section apart, of changing strength."""
+    """Return a colour: hues a golden section apart, with varying strength."""
     strength, light = (0.55, 0.85, 0.7)[number % 3], (0.95, 0.7, 0.5)[number // 3 % 3]
     red, green, blue = (round(255 * part) for part in hsv_to_rgb(number * 0.618034 % 1, strength, light))
     return red, green, blue

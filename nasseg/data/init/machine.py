@@ -1,4 +1,4 @@
-"""Measure in a few seconds how fast this machine is: latencies, and seconds of a training step, of small networks."""
+"""Measure in a few seconds how fast this machine is: the latency and the training step of small networks."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from nasseg.measure.latency.attempts import measure_latency
 from nasseg.records import LatencyProtocol, Size
 from nasseg.space import Space, load_space
 
-_DRAWN = 3  # networks of the space, evenly over their size
+_DRAWN = 3  # networks of the space, evenly spread over their size
 _SEED = 0
 
 
@@ -25,7 +25,7 @@ class Machine:
     """A machine's measured speed. latencies: ms of networks of a space, ascending; step: seconds of a training step.
 
     device: `cpu` or `cuda`; workers: the number of trainings that may run in parallel. disturbed: the latencies were
-    taken beside other work, so that the best run counts for each.
+    timed beside other work, so the best run of each counts.
     """
 
     device: str
@@ -38,7 +38,7 @@ class Machine:
 def measure_machine(space: str, size: Size, crop: Size, batch: int, num_classes: int) -> Machine:
     """Time a few networks of a space at the images' size, and training steps of the middle one at the crop's size.
 
-    A CPU trains with one thread a worker, so one thread is timed.
+    On a CPU each worker trains with one thread, so one thread is timed.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     workers = 1 if device == "cuda" else min(8, len(os.sched_getaffinity(0)))
@@ -58,18 +58,18 @@ def measure_machine(space: str, size: Size, crop: Size, batch: int, num_classes:
 
 
 def draw(space: Space) -> list[Arch]:
-    """Return networks of a space: a small, a middle and a large one of two dozen, by their parameters."""
+    """Return networks of a space: by their parameters, a small, a middle and a large one of two dozen."""
     rng = random.Random(_SEED)
     found = []
     for _ in range(24):
-        with suppress(UserError):  # a combination that its family refuses
+        with suppress(UserError):  # the family refuses this combination
             found.append(arch_of(space.settings(space.sample(rng))))
     found.sort(key=lambda arch: sum(parameter.numel() for parameter in arch.build(2).parameters()))
     return [found[len(found) * place // _DRAWN + len(found) // (2 * _DRAWN)] for place in range(_DRAWN)]
 
 
 def step_seconds(arch: Arch, crop: Size, batch: int, num_classes: int, device: str) -> float:
-    """Return the seconds of a training step: forward, backward and update, of the second of two."""
+    """Return the seconds of a training step (forward, backward, update): the second of two."""
     torch.manual_seed(_SEED)
     model = arch.build(num_classes).to(device).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)

@@ -12,8 +12,8 @@ from nasseg.data.class_table import Holds, Unknown
 class Plan:
     """The content of a class table, its list files, and the reasons in words.
 
-    rows, ignore: as in the table. splits: parts by split. lists: content of list files by name. labels: files of
-    labels, for each split one if `splits` does not name its own.
+    rows, ignore: as in the table. splits: parts by split. lists: content of list files by name. labels: label files,
+    one for each split unless `splits` names them.
     """
 
     images: str
@@ -32,14 +32,17 @@ class Plan:
         """Return the text of the class table."""
         rows = "".join(f"  - {flow(row)}\n" for row in self.rows)
         ignore = f"ignore: {flow({self.hold: self.ignore})}\n" if self.ignore else ""
-        background = f"background: {json.dumps(self.background)}  # of what no shape covers\n" * bool(self.background)
+        background = f"background: {json.dumps(self.background)}  # pixels that no shape covers\n" * bool(
+            self.background
+        )
         only = "    labelled_only: true  # images without a label are left out\n" * self.labelled_only
         return (
-            "# Written by nasseg init from what it found. Name the classes, see that the splits are as you want them,\n"
+            "# Written by nasseg init from what it found. Name the classes, check that the splits are as you "
+            "want them,\n"
             "# and look at the result with nasseg data check.\n"
             f"root: {json.dumps(str(root))}\n"
             f"classes:  # in the order of the network's outputs\n{rows}{ignore}{background}"
-            f"unknown: {self.unknown}  # of label values in neither of these: error, ignore, or nearest\n"
+            f"unknown: {self.unknown}  # label values in neither of these: error, ignore, or nearest\n"
             "layouts:\n  own:\n"
             f"    images: {json.dumps(self.images)}\n"
             f"    labels: [{flow({'path': self.label_path, 'hold': self.hold})}]\n{only}"

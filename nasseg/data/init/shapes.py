@@ -1,4 +1,4 @@
-"""Find the shapes that labelling tools wrote, and plan a class table for them."""
+"""Find shapes written by labelling tools, and plan a class table for them."""
 
 import json
 import re
@@ -22,11 +22,11 @@ from nasseg.data.templates import key_of, tails
 from nasseg.errors import UserError
 
 _SNIFFED, _READ, _DRAWN = 3, 2_000, 60  # files of a folder; files for their titles; drawings for the background
-_BACKGROUND = 0.02  # of the pixels that no shape covers make a class
+_BACKGROUND = 0.02  # this share of uncovered pixels makes a class
 
 
 def find_shapes(root: Path) -> dict[Holds, list[Path]]:
-    """Return the files with shapes by format, judged by the first few of each folder."""
+    """Return the files with shapes, by format, judging by the first few of each folder."""
     folders: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for path in list_files(root):
         if path.suffix.lower() in (".json", ".xml", ".txt"):
@@ -64,7 +64,7 @@ def _kind_of(path: Path) -> Holds | None:
 
 
 def plan_shapes(root: Path, name: str) -> Plan | None:
-    """Return the plan of data with shapes; None if no shapes fit images.
+    """Return the plan for data with shapes; None if no shapes fit images.
 
     Raises:
         UserError: the shapes have no images, or there is only one image.
@@ -99,14 +99,14 @@ def _drawing(hold: Holds, path: Path) -> Drawing | None:
 def _plan(
     root: Path, hold: Holds, drawings: Sequence[tuple[Path, Drawing]], images: str, labels: Sequence[str]
 ) -> Plan:
-    """Plan the classes of images with their drawings. labels: templates, or the files that hold all."""
+    """Plan the classes of images with their drawings. labels: templates, or the files for all images."""
     counts = Counter(shape.title for _, drawing in drawings for shape in drawing.shapes)
     named = _names(root, hold, [root / path for path in labels] if hold in IN_ONE_FILE else [])
     titles = [title for title in named if title in counts] + sorted(set(counts) - set(named), key=_in_order)
     shapes = ", ".join(f"{named.get(title, title)} ({counts[title]:,})" for title in titles[:8])
     lines = [f"{counts.total():,} shapes ({hold}) of {len(titles)} classes: {shapes}{' ...' * (len(titles) > 8)}"]
     if unused := [label for title, label in named.items() if title not in counts]:
-        lines.append(f"no shape is of {', '.join(unused[:8])}: left out of the classes")
+        lines.append(f"no shape has the title {', '.join(unused[:8])}: left out of the classes")
     bare = _uncovered(drawings[:: max(1, len(drawings) // _DRAWN)])
     background = next((named.get(title, title) for title in titles if title.lower() == "background"), None)
     rows: list[dict[str, Any]] = []
@@ -126,7 +126,7 @@ def _in_order(title: str) -> tuple[int, str]:
 
 
 def _names(root: Path, hold: Holds, files: Sequence[Path]) -> dict[str, str]:
-    """Return names by title, in the order of the classes, if something gives them.
+    """Return names by title, in the order of the classes, if there are any.
 
     YOLO's titles are numbers, which a list beside the data names; COCO and CVAT list theirs in each file.
     """
@@ -213,7 +213,7 @@ def _split_of(path: Path) -> str:
 
 
 def _template(root: Path, parts: Sequence[Mapping[str, Path]]) -> tuple[str, list[str | None]]:
-    """Return the images' template, and what each part has in place of `{split}`."""
+    """Return the images' template, and what stands for `{split}` in each part."""
     folders = [sorted({path.parent.relative_to(root).as_posix() for path in part.values()}) for part in parts]
     first = [each[0] for each in folders]
     if all(len(each) == 1 for each in folders) and len(set(first)) == len(first) > 1:

@@ -14,7 +14,7 @@ from nasseg.errors import UserError
 def plan_splits(
     plan: Plan, name: str, root: Path, pairs: Sequence[Pair], classes: Mapping[Path, Collection[Any]]
 ) -> None:
-    """Fill the splits of a plan. classes: of label files, as far as they were looked at.
+    """Fill the splits of a plan. classes: of the label files that were looked at.
 
     Raises:
         UserError: there is only one labelled image.
@@ -52,7 +52,7 @@ def hold_out_of_train(plan: Plan, name: str, keys: Sequence[str], classes: Mappi
     """
     if len(keys) < 2:
         raise UserError(
-            f"one labelled image, {keys}, is too little: at least one for training and one for validation are needed"
+            f"one labelled image, {keys}, is not enough: at least one for training and one for validation are needed"
         )
     held, how = hold_out(keys, classes)
     place = {key: value for key, value in plan.splits["train"].items() if key != "list"}

@@ -13,12 +13,12 @@ from nasseg.records import Size
 from nasseg.words import duration
 
 HOURS = 2.0  # default
-_SMALL = 200  # pixels; images with a shorter side than this are searched with networks that keep more of them
-_SMALLEST, _LARGEST = 64, 2_048  # sides that networks see
-_EPOCHS, _FEWEST, _MOST = 60, 200, 4_000  # steps of a whole training
-_EXTRA = 1.3  # of the time of the steps: evaluation, latency and costs
+_SMALL = 200  # pixels; images with a shorter side than this get networks that keep more resolution
+_SMALLEST, _LARGEST = 64, 2_048  # sides of what networks see
+_EPOCHS, _FEWEST, _MOST = 60, 200, 4_000  # steps of a full training
+_EXTRA = 1.3  # share of the steps' time: evaluation, latency and costs
 _TRIALS = 36
-_FIRST, _SHARE = 8, 0.42  # networks that are all trained to the end, and what each later one takes by hedged halving
+_FIRST, _SHARE = 8, 0.42  # networks all trained to the end, and the share that each later one takes with hedged halving
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def read_latency(text: str) -> float:
 
 @dataclass(frozen=True)
 class _Training:
-    """Steps of a whole training, trials, and hours that they take."""
+    """Steps of a full training, the number of trials, and the hours they take."""
 
     steps: int
     trials: int
@@ -54,7 +54,7 @@ class _Training:
 def study_text(
     name: str, data: dict[str, Any], sizes: Sequence[Size], counts: Mapping[str, int], num_classes: int, wishes: Wishes
 ) -> tuple[str, list[str]]:
-    """Return a study file, and its measurements and assumptions in words.
+    """Return a study file, and the measurements and assumptions behind it in words.
 
     counts: images of each split.
     """
@@ -75,7 +75,7 @@ def study_text(
     )
     if many or size != shown:
         data = {**data, "size": list(size)}
-        lines.append(f"networks see images at {size[1]} x {size[0]}, with their ratio kept")
+        lines.append(f"networks see images at {size[1]} x {size[0]}, keeping their ratio")
     return _text(name, data, space, size, batch, training, machine, wishes), lines
 
 
@@ -104,9 +104,9 @@ def _measured(machine: Machine, size: Size) -> str:
 
 
 def _within(size: Size, machine: Machine, budget: float | None) -> tuple[Size, list[str]]:
-    """Return the size at which the middle network keeps the budget, and the consequences in words."""
+    """Return the size at which the middle network keeps the budget, and what follows in words."""
     if budget is None:
-        return size, ["no latency budget is given, so no network is refused for it: --latency 12ms sets one"]
+        return size, ["no latency budget is given, so no network is rejected for its latency: --latency 12ms sets one"]
     middle = median(machine.latencies_ms)
     if middle <= budget:
         return size, [f"limit: {budget:g} ms for an image; half of the networks keep it at {size[1]} x {size[0]}"]
@@ -144,21 +144,21 @@ def _text(
     wishes: Wishes,
 ) -> str:
     steps, budget = training.steps, wishes.latency_ms
-    limits = "# limits: {latency_ms: {max: 12}}  # none was given: say what an image may take on this machine\n"
+    limits = "# limits: {latency_ms: {max: 12}}  # none was given: set what an image may take on this machine\n"
     if budget is not None:
         limits = f"limits: {{latency_ms: {{max: {budget:g}}}}}\n"
     return (
         "# Written by nasseg init from the data and a few seconds of measuring this machine; make it your own.\n"
         f"question: Which small network gives the most accuracy on {name} for its multiply-adds and latency?\n"
-        f"expected: about {duration(3600 * training.hours)}; write down here what else you expect\n"
+        f"expected: about {duration(3600 * training.hours)}  # and which accuracy? write it down before you search\n"
         f"space: {space}\n"
         f"data: {flow(data)}\n"
         f"objectives: [miou, macs, latency_ms]\n{limits}"
         f"recipe: {{steps: {steps}, batch_size: {batch}, crop_size: {list(_crop(size))}, scale_range: [0.75, 1.5],\n"
         f"         jitter: 0.2, warmup_steps: {steps // 10}, ema_decay: 0.98}}\n"
         "sampler: ehvi  # looks at the networks' graphs, see reports/replay\n"
-        "# Steps; the best third of a rung goes on. Half of the compute goes to networks that are trained to the end\n"
-        "# whatever their rungs say, all of it where rungs rank badly.\n"
+        "# Rungs in steps; the best third of each goes on. Half of the compute trains networks to the end whatever\n"
+        "# their rungs say; all of it, if rungs rank badly.\n"
         f"halving: {{rungs: [{steps // 9}, {steps // 3}], factor: 3, straight: 0.5}}\n"
         f"latency: {{device: {machine.device}, threads: 1}}\n"
         f"trials: {training.trials}\n"

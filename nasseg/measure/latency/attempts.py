@@ -18,7 +18,7 @@ from nasseg.measure.latency.reference import ReferenceArch
 from nasseg.measure.latency.target import measure_on_target
 from nasseg.records import IN_TURNS, Latency, LatencyProtocol
 
-Pair = tuple[Run, Run | None]  # calls of a network and of the reference
+Pair = tuple[Run, Run | None]  # calls of a network, and of the reference
 
 MAX_REPLICATES = 2_000
 ROUNDS = 24  # of the reference and the network in turns, at least
@@ -44,7 +44,7 @@ def measure_latency(
     tell: Callable[[str], None] = lambda _line: None,
     energy: bool = False,
 ) -> Latency:
-    """Return the latency of an arch's inference form, in milliseconds a batch.
+    """Return the latency of an arch's inference form, in milliseconds per batch.
 
     Weights are random, which does not matter to dense networks. `exclusive` is entered around each attempt, for a lock
     that keeps others off the device. A disturbed attempt is repeated, twice at once and then after growing pauses of at
@@ -82,7 +82,7 @@ def measure_latency(
 
 
 def _with_energy(latency: Latency, build: Callable[[], Pair]) -> Latency:
-    """Return a latency with the energy of an image, on a GPU that the caller holds alone."""
+    """Return a latency with the energy per image, on a GPU that the caller holds alone."""
     protocol = latency.protocol
     run, _ = build()
     _warm_up(run, protocol, protocol.warmup)
@@ -113,10 +113,10 @@ def pooled(attempts: Sequence["Attempt"]) -> "Attempt":
 
 
 def builder(arch: Buildable, protocol: LatencyProtocol) -> Callable[[], Pair]:
-    """Return a function that builds a network and, where they are timed in turns, the reference beside it.
+    """Return a function that builds a network, and the reference if they are timed in turns.
 
-    It builds once, or anew for each call where an attempt spreads over several builds; on a GPU too, where many
-    networks and their graphs would fill the memory, but for what takes long to build. Building works on the device.
+    It builds once, or again for each call if an attempt covers several builds. On a GPU it also builds again, because
+    many networks and their graphs would fill the memory, unless building takes long. Building uses the device.
     """
 
     def build() -> Pair:
@@ -127,7 +127,7 @@ def builder(arch: Buildable, protocol: LatencyProtocol) -> Callable[[], Pair]:
 
 
 def reference_runner(protocol: LatencyProtocol) -> Run:
-    """Return a call of the reference network. What takes long to build, a process builds once."""
+    """Return a call of the reference network. If it takes long to build, a process builds it once."""
     slow = protocol.backend in SLOW_TO_BUILD
     return _kept_reference(protocol) if slow else runner(ReferenceArch(), protocol)
 
@@ -142,15 +142,15 @@ def _builds(protocol: LatencyProtocol) -> int:
 
 
 def _one_thread(protocol: LatencyProtocol) -> bool:
-    """Return whether all work is done by the calling thread, so that its CPU time is that of the network."""
+    """Return whether the calling thread does all the work, so that its CPU time is the network's."""
     return protocol.device == "cpu" and protocol.threads == 1 and protocol.backend == "eager"
 
 
 def patience_seconds() -> float:
-    """Return for how long a busy machine is waited for: 60 s, or what NASSEG_PATIENCE says.
+    """Return how many seconds to wait for a busy machine: 60, or the value of NASSEG_PATIENCE.
 
     Raises:
-        UserError: that is no number.
+        UserError: the value is no number.
     """
     said = os.environ.get("NASSEG_PATIENCE", "") or str(sum(WAITS))
     try:
@@ -194,7 +194,7 @@ class Attempt:
 
     @property
     def drift(self) -> float:
-        """The reference's time, now over in the study; 1 where there is none."""
+        """The reference's time now, over its time in the study; 1 without a reference."""
         return self._reference_now / self.reference_ms if self.reference_ms else 1.0
 
     @property
@@ -216,7 +216,7 @@ class Attempt:
 
     @property
     def disturbance(self) -> float:
-        """Above 1: something else was running, the times lie too far apart, or the machine is slower than it was."""
+        """The strength of disturbances. Above 1: other work ran, times vary too much, or the machine got slower."""
         return max(self._doubts.values())
 
     @property
@@ -234,7 +234,7 @@ class Attempt:
         spread = float((p75 - p25) / p50)
         return {
             f"load {self.load:.1f}": self.load / MAX_WALL_OVER_CPU,
-            f"its times lie {spread:.0%} apart": spread / MAX_SPREAD,
+            f"its times differ by {spread:.0%}": spread / MAX_SPREAD,
             **slower,
         }
 
@@ -262,8 +262,8 @@ class Attempt:
 def attempt(build: Callable[[], Pair], protocol: LatencyProtocol, reference_ms: float | None = None) -> Attempt:
     """Run warm-up and replicates, in turns with a reference if there is one, on a device that the caller holds alone.
 
-    build: as of `builder`. One eager thread of a CPU is timed by its CPU time where there is a reference, by the wall
-    clock where not. On a GPU nothing is kept of the networks.
+    build: as of `builder`. One eager thread of a CPU is timed by its CPU time if there is a reference, else by the wall
+    clock. On a GPU the networks are freed afterwards.
     """
     try:
         return _attempt(build, protocol, reference_ms)
@@ -333,9 +333,9 @@ def _bursts(run: Run, reference: Run, protocol: LatencyProtocol) -> Iterator[Rou
 
 @torch.inference_mode()
 def _burst(run: Run, protocol: LatencyProtocol, runs: int, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return seconds [n] of at least `runs` replicates, of at least `seconds` in all: by the device's clock, and CPU.
+    """Return device seconds [n] and CPU seconds of at least `runs` replicates that take at least `seconds` in total.
 
-    A GPU's own clock is read: an event before and after each replicate, which is waited for.
+    A GPU's own clock is read, by an event before and one after each replicate. Each replicate is waited for.
     """
     cuda = on_gpu(protocol.device)
     once = _by_events if cuda else _by_wall_clock

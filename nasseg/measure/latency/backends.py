@@ -1,4 +1,4 @@
-"""The ways to run a network that is timed: in PyTorch, as a CUDA graph, compiled, in ONNX Runtime or TensorRT."""
+"""The ways to run a network for timing: in PyTorch, as a CUDA graph, compiled, in ONNX Runtime or TensorRT."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ SLOW_TO_BUILD = ("tensorrt", "compile")
 
 
 class Buildable(Protocol):
-    """An Arch, or what else can be timed."""
+    """An Arch, or anything else that can be timed."""
 
     def build(self, num_classes: int) -> nn.Module:
         """Return the network."""
@@ -58,25 +58,27 @@ def check_protocol(protocol: LatencyProtocol) -> None:
         raise UserError("backend command needs `command`, and no other backend takes one")
     if protocol.backend == "command":
         if "{onnx}" not in protocol.command:
-            raise UserError(f"the command must say where the file goes, with {{onnx}}, got {protocol.command!r}")
-        return  # the target decides precision and device
+            raise UserError(f"the command must hold {{onnx}}, which the file's path replaces, got {protocol.command!r}")
+        return  # the target sets precision and device
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device {protocol.device} is not to be had: torch sees no CUDA here; use cpu")
+        raise UserError(f"device {protocol.device} is not available: torch sees no CUDA here; use cpu")
     if protocol.backend in ON_CUDA_ONLY and kind != "cuda":
         raise UserError(f"backend {protocol.backend} needs a cuda device; use eager on a CPU")
     if protocol.backend == "tensorrt":
         require_tensorrt()
     if kind == "cpu" and protocol.precision == "fp16":
-        raise UserError("fp16 is not timed on a CPU; use fp32 or bf16")
+        raise UserError("a CPU does not time fp16; use fp32 or bf16")
     if protocol.backend == "onnxruntime" and protocol.precision != "fp32":
-        raise UserError(f"backend onnxruntime runs fp32 here, got {protocol.precision}; use a command for others")
+        raise UserError(
+            f"backend onnxruntime runs fp32 here, got {protocol.precision}; use a command for other precisions"
+        )
 
 
 def prepare(arch: Buildable, protocol: LatencyProtocol) -> nn.Module:
-    """Build the network to time, on its device: seeded weights, inference form, as the protocol says."""
+    """Build the network to time on its device, by the protocol: seeded weights, inference form."""
     torch.manual_seed(0)
     model = arch.build(protocol.num_classes).eval()
-    # What is written to a file is written from the CPU.
+    # Files are written from the CPU.
     device = "cpu" if protocol.backend in ("onnxruntime", "tensorrt", "command") else protocol.device
     if protocol.precision == "fp16" and protocol.backend != "command":
         calibrate_batch_norms(model, protocol.input_size, protocol.device)
@@ -90,7 +92,7 @@ def prepare(arch: Buildable, protocol: LatencyProtocol) -> nn.Module:
 
 
 def runner(arch: Buildable, protocol: LatencyProtocol) -> Run:
-    """Return a call that computes one batch and returns when it is enqueued (CUDA) or done."""
+    """Return a call that computes one batch, and returns when it is enqueued (CUDA) or done."""
     if protocol.backend == "tensorrt":
         content = lambda: _onnx(prepare(arch, protocol), protocol)  # noqa: E731  (asked for where no engine is kept)
         return on_tensorrt(content, protocol, example(protocol), getattr(arch, "id", ""))
@@ -112,7 +114,7 @@ def _onnx(model: nn.Module, protocol: LatencyProtocol) -> bytes:
 
 
 def example(protocol: LatencyProtocol) -> Tensor:
-    """Return a batch of noise as the protocol says: [batch, 3, H, W]."""
+    """Return a batch of noise by the protocol: [batch, 3, H, W]."""
     layout = torch.channels_last if protocol.memory_format == "channels_last" else torch.contiguous_format
     image = torch.randn(protocol.batch, 3, *protocol.input_size)
     return image.to(device=protocol.device, dtype=DTYPES[protocol.precision], memory_format=layout)
@@ -120,7 +122,7 @@ def example(protocol: LatencyProtocol) -> Tensor:
 
 @contextmanager
 def numerics(protocol: LatencyProtocol) -> Iterator[None]:
-    """Set threads, TF32 and cuDNN's search for algorithms as the protocol says, and restore them afterwards."""
+    """Set threads, TF32 and cuDNN's search for algorithms by the protocol, and restore them afterwards."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = torch.get_num_threads(), cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
     torch.set_num_threads(protocol.threads)
@@ -162,7 +164,7 @@ def fold_batch_norm(model: nn.Module) -> int:
 
 
 def clock_mhz(device: str) -> float | None:
-    """Return the current clock of a CPU, if it can be read; that of a GPU is NVML's to tell."""
+    """Return the current clock of a CPU, if it can be read. NVML reports that of a GPU."""
     if device != "cpu":
         return None
     try:

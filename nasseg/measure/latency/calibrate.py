@@ -1,7 +1,7 @@
-"""Statistics for the BatchNorms of a network with random weights, so that it stays within fp16.
+"""Calibrate the BatchNorms of a network with random weights, so that it stays within fp16.
 
-As built, they pass everything on as it comes, and what deep networks add up layer by layer is above 65,504 before their
-end: fp16 then computes with infinities.
+As built, they change nothing, and the sums of a deep network exceed 65,504 before its end: fp16 then computes with
+infinities.
 """
 
 import torch
@@ -13,9 +13,9 @@ from nasseg.records import Size
 
 @torch.no_grad()
 def calibrate_batch_norms(model: nn.Module, input_size: Size, device: torch.device | str) -> None:
-    """Give each BatchNorm that has seen no data the statistics of an image of noise, in one pass in fp32 on a device.
+    """Give each BatchNorm that has seen no data the statistics of a noise image, in one fp32 pass on a device.
 
-    Trained ones keep theirs.
+    Trained BatchNorms keep theirs.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and not m.num_batches_tracked]
     if not norms:

@@ -1,11 +1,11 @@
-"""A reader-writer lock of a device between the processes of one machine: many workers, one measurer.
+"""A reader-writer lock of a device, between processes of one machine: many workers, one measurer.
 
 A worker enters `computing()` for each step on the device; a latency measurement enters `measuring()` and has the device
 alone. A waiting measurer holds the gate, so no new step starts and it waits for one step at most. Both are file locks:
-the kernel frees them when a process dies, even by SIGKILL. What a process has queued on a GPU is waited for before it
-gives the lock back.
+the kernel frees them when a process dies, even by SIGKILL. Before a process gives the lock back, its queued work on a
+GPU is finished.
 
-A GPU is one device by its UUID, by whatever number and name a process sees it, and its lock is one for all users of the
+A GPU is identified by its UUID, whatever its number and name in a process, and its lock is shared by all users of the
 machine. Containers share it if NASSEG_LOCKS names a folder that they share.
 """
 
@@ -22,7 +22,7 @@ from nasseg.processes.file_lock import Tell, take_lock, to_stderr
 
 
 class DeviceLock:
-    """The lock of one device of this machine. tell: hears whom is waited for.
+    """The lock of one device of this machine. tell: called with the process that it waits for.
 
     Make one in each process (file descriptors are not shared between them).
 
@@ -39,7 +39,7 @@ class DeviceLock:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Compute beside other workers, never beside a measurement."""
+        """Compute beside other workers, but never beside a measurement."""
         self._take(self._gate, fcntl.LOCK_EX)
         try:
             self._take(self._body, fcntl.LOCK_SH)
@@ -71,7 +71,7 @@ class DeviceLock:
         take_lock(file, kind, self._what, self._tell)
 
     def _give_back(self, file: int) -> None:
-        """Unlock a file once the GPU has done all that this process asked of it."""
+        """Unlock a file once the GPU has finished this process's work."""
         try:
             if self._gpu:
                 _wait_for(self._gpu)
@@ -80,7 +80,7 @@ class DeviceLock:
 
 
 def _wait_for(gpu: str) -> None:
-    import torch  # slow to import; a lock of a CPU does not need it
+    import torch  # slow to import; a CPU's lock does not need it
 
     if torch.cuda.is_initialized():
         torch.cuda.synchronize(gpu)
@@ -89,8 +89,8 @@ def _wait_for(gpu: str) -> None:
 def _folder(shared: bool) -> Path:
     """Return the folder of the locks.
 
-    A CPU's is this user's own, so that no other user can hold its locks, or lead them elsewhere. A GPU's is one for all
-    users: what another one computes there disturbs as much. There nobody can replace what is another user's.
+    A CPU's is the user's own, so that no other user can hold or redirect its locks. A GPU's is shared by all users: the
+    work of others disturbs just as much. There nobody can replace another user's files.
     """
     name = "nasseg-locks" if shared else f"nasseg-locks-{os.getuid()}"
     said = os.environ.get("NASSEG_LOCKS")
@@ -117,14 +117,14 @@ def _open(path: Path, shared: bool) -> int:
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         if not os.path.lexists(path):
             _create_shared(path)
-        return os.open(path, os.O_RDWR | os.O_NOFOLLOW)  # O_CREAT is refused for a file of another user's
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW)  # O_CREAT is refused for another user's file
     except OSError as error:
         why = "is a symbolic link" if path.is_symlink() else f"cannot be opened: {error.strerror}"
         raise _unusable(path.parent, f"{path.name} {why}") from None
 
 
 def _create_shared(path: Path) -> None:
-    """Create a file that all may write to, under its name only once they may; another process may be first."""
+    """Create a file that everyone may write to. It gets its name once they may; another process may be first."""
     descriptor, partial = tempfile.mkstemp(dir=path.parent)
     try:
         os.fchmod(descriptor, 0o666)

@@ -1,4 +1,4 @@
-"""A GPU while networks are timed on it: what disturbs it, the energy that an image takes, and its memory afterwards."""
+"""A GPU while networks are timed on it: disturbances, the energy per image, and its memory afterwards."""
 
 import gc
 import time
@@ -14,15 +14,15 @@ from nasseg.measure.nvml import POWER_CAP, SETTING, Gpu, find_gpu, slowdowns
 from nasseg.records import Energy, LatencyProtocol
 
 WARM_UP_SECONDS = 0.5  # until clocks have risen
-# Bounds, from what is known of GPUs; to be set anew once they are measured.
+# Bounds from what is known of GPUs; to be revised once they are measured.
 MAX_CLOCK_CHANGE = 0.1
-MIN_CLOCK = 0.75  # of the highest, where neither a setting nor the power limit lowers it
-MAX_OTHER_PERCENT = 5.0  # of the GPU, by another process
+MIN_CLOCK = 0.75  # of the highest clock, unless a setting or the power limit lowers it
+MAX_OTHER_PERCENT = 5.0  # share of the GPU used by another process
 MAX_BETWEEN_HALVES = 0.05
 MAX_SPREAD = 0.1
 
 ENERGY_SECONDS = 1.0
-_BURST_SECONDS = 0.01  # between two looks at the counter, which moves on 10 to 50 times a second
+_BURST_SECONDS = 0.01  # between two reads of the counter, which changes 10 to 50 times a second
 _STANDS_STILL = 2.0
 
 
@@ -32,9 +32,9 @@ def on_gpu(device: str) -> bool:
 
 @dataclass(frozen=True)
 class Seen:
-    """The state of a GPU during a measurement. clocks_mhz: after the warm-up and at the end; None: not told.
-
-    reasons: why clocks were low, as NVML's bits. other: which process computed beside it, and percent of the GPU.
+    """The state of a GPU during a measurement. clocks_mhz: after the warm-up and at the end; None: not reported.
+    reasons: why clocks were low, as NVML's bits. other: the process that computed beside it, and its percentage of the
+    GPU.
     """
 
     clocks_mhz: tuple[float, float] | None = None
@@ -44,7 +44,7 @@ class Seen:
 
     @property
     def doubts(self) -> dict[str, float]:
-        """The disturbances in words, and how strong they are; above 1 is too much."""
+        """The disturbances in words, with their strength; above 1 is too much."""
         found: dict[str, float] = {}
         if self.clocks_mhz:
             before, after = self.clocks_mhz
@@ -54,20 +54,20 @@ class Seen:
             share = MIN_CLOCK * self.max_clock_mhz / max(lowest, 1.0)
             found[f"its clock is {lowest:g} of {self.max_clock_mhz:g} MHz"] = share
         if why := slowdowns([self.reasons]):
-            found[f"it is slowed down: {', '.join(why)}"] = 2.0
+            found[f"it is slowed down by {', '.join(why)}"] = 2.0
         if self.other:
             pid, percent = self.other
             found[f"process {pid} takes {percent:.0f} % of the GPU"] = percent / MAX_OTHER_PERCENT
         return found
 
     def doubts_of(self, ms: np.ndarray) -> dict[str, float]:
-        """Return the doubts about times [n] that were taken meanwhile, in the order of time."""
+        """Return the doubts about times [n] measured meanwhile, in order of time."""
         p25, p50, p75 = np.percentile(ms, [25, 50, 75])
         spread, half = float((p75 - p25) / p50), len(ms) // 2
         moved = _change(float(np.median(ms[:half])), float(np.median(ms[half:]))) if half else 0.0
         return {
             f"its times lie {spread:.0%} apart": spread / MAX_SPREAD,
-            f"its times changed by {moved:.0%} meanwhile": moved / MAX_BETWEEN_HALVES,
+            f"its times drifted by {moved:.0%}": moved / MAX_BETWEEN_HALVES,
             **self.doubts,
         }
 
@@ -77,7 +77,7 @@ def _change(before: float, after: float) -> float:
 
 
 class Watch:
-    """A look at a GPU from the moment it is warm."""
+    """An observer of a GPU, from the moment it is warm."""
 
     def __init__(self, device: str) -> None:
         self._gpu = find_gpu(device)
@@ -85,7 +85,7 @@ class Watch:
         self._clock, self._reasons = self._look()
 
     def seen(self) -> Seen:
-        """Return what was seen up to now."""
+        """Return what was seen so far."""
         clock, reasons = self._look()
         return Seen(
             clocks_mhz=None if self._clock is None or clock is None else (self._clock, clock),
@@ -106,7 +106,9 @@ def check_energy(protocol: LatencyProtocol) -> None:
     """
     if not on_gpu(protocol.device) or protocol.backend == "command":
         where = "a target's command" if protocol.backend == "command" else protocol.device
-        raise UserError(f"energy_mj is measured on a GPU here, not on {where}: set latency.device, or drop it")
+        raise UserError(
+            f"energy_mj is measured on a GPU of this machine, not on {where}: set latency.device, or drop energy_mj"
+        )
     if _counter(protocol.device) is None:
         raise UserError(
             f"energy_mj cannot be measured on {protocol.device}: NVML has no energy counter for it (GPUs before Volta "
@@ -121,9 +123,9 @@ def _counter(device: str) -> Gpu | None:
 
 @torch.inference_mode()
 def measure_energy(run: Callable[[], Any], protocol: LatencyProtocol, ms: float) -> Energy | None:
-    """Return the energy of an image on a GPU that is warm, and held alone; None if it cannot be measured.
+    """Return the energy per image on a GPU that is warm and held alone; None if it cannot be measured.
 
-    The network runs from one step of the board's counter to another, a second later at least. ms: of a batch, about.
+    The network runs from one step of the board's counter to another, at least a second later. ms: of a batch, roughly.
     """
     gpu = _counter(protocol.device)
     if gpu is None:
@@ -138,7 +140,7 @@ def measure_energy(run: Callable[[], Any], protocol: LatencyProtocol, ms: float)
         runs += at_once
 
     def next_step() -> tuple[int, float, int]:
-        """Run until the counter moves on; return what it shows then, when, and after how many runs."""
+        """Run until the counter changes. Return its value, the time, and the number of runs."""
         before, began = gpu.energy_mj, time.perf_counter()
         while gpu.energy_mj == before and time.perf_counter() - began < _STANDS_STILL:
             burst()
@@ -156,12 +158,12 @@ def measure_energy(run: Callable[[], Any], protocol: LatencyProtocol, ms: float)
 
 
 def free_memory(device: str) -> None:
-    """Give back what a process keeps of a GPU's memory for later, so that others can have it.
+    """Free the GPU memory that a process keeps for later, so that others can use it.
 
-    The caller has dropped its networks, and holds the device's lock.
+    The caller has dropped its networks and holds the device's lock.
     """
     if on_gpu(device) and torch.cuda.is_initialized():
-        gc.collect()  # compiled networks lie in circles
+        gc.collect()  # compiled networks are in reference cycles
         torch.cuda.empty_cache()
 
 

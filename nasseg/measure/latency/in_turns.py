@@ -1,4 +1,4 @@
-"""Time networks in turns, so that changes of the machine affect all of them alike."""
+"""Time networks in turns, so that changes of the machine affect all alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ class Row:
 
     @property
     def latency(self) -> Latency:
-        """What the rounds say together, the undisturbed ones if there are any: pooled, or the median round."""
+        """Return what the rounds say together, pooled or by the median round: the undisturbed ones if there are any."""
         if self.pooled is not None:
             return self.pooled
         quiet = [one for one in self.rounds if not one.disturbed] or list(self.rounds)
@@ -117,13 +117,13 @@ def latency_by_part(
 ) -> dict[str, float]:
     """Return the milliseconds of encoder, context, decoder, head and the final upsampling: medians of eager runs.
 
-    Each part is waited for.
+    It waits for each part.
 
     Raises:
         UserError: the protocol's backend has no visible parts.
     """
     if protocol.backend != "eager":
-        raise UserError(f"latency by part is taken with backend eager, got {protocol.backend}")
+        raise UserError(f"latency by part needs backend eager, got {protocol.backend}")
     cuda = protocol.device.startswith("cuda")
     stamps: list[float] = []
 

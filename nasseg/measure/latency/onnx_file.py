@@ -1,9 +1,9 @@
-"""A model as a file that runs without nasseg and without PyTorch: ONNX, of one fixed image size, weights inside.
+"""A model as a file that runs without nasseg and PyTorch: ONNX, for one fixed image size, with the weights inside.
 
-The file's input is called `image`, [batch, 3, H, W]; its output is the model's. Sizes are constants in it, because the
-compilers of small devices want that, and every figure of nasseg is measured at a fixed size. The batch may stay open.
+The file's input is called `image`, [batch, 3, H, W]; its output is the model's. Sizes are constants in it, because
+compilers for small devices want that, and nasseg measures every figure at a fixed size. The batch size may stay open.
 
-Packages: onnx and onnxscript write such a file, onnxruntime runs it; together they are the extra `onnx`.
+Packages: onnx and onnxscript write such a file, onnxruntime runs it; the extra `onnx` installs them.
 """
 
 import importlib
@@ -52,7 +52,7 @@ def trace(
 ) -> ExportedProgram:
     """Return the program of a model in eval mode for images [batch, 3, *input_size], in its precision, on its device.
 
-    batch: None for any. It names no file or line of the machine that traced it.
+    batch: None for any size. The program names no file or line of the machine that traced it.
 
     Raises:
         UserError: torch cannot trace the model.
@@ -68,7 +68,7 @@ def trace(
 
 
 def save_onnx(program: ExportedProgram, path: Path, *, output: str = "logits", opset: int | None = None) -> None:
-    """Write a traced program as ONNX; its output gets the name `output`.
+    """Write a traced program as ONNX; its output is called `output`.
 
     Raises:
         UserError: a package is missing, or ONNX cannot express the program.
@@ -105,7 +105,7 @@ def onnx_content(model: nn.Module, input_size: Size, *, batch: int = 1) -> bytes
 
 
 def run_options(**entries: str) -> Any:
-    """Return ONNX Runtime's options of a run, with these entries of its configuration."""
+    """Return ONNX Runtime's run options with these configuration entries."""
     options = _require(*_TO_RUN).RunOptions()
     for name, value in entries.items():
         options.add_run_config_entry(name, value)
@@ -115,9 +115,9 @@ def run_options(**entries: str) -> Any:
 def open_onnx(
     source: Path | bytes, *, threads: int = 0, providers: Sequence[Provider] = ("CPUExecutionProvider",)
 ) -> Any:
-    """Return the `InferenceSession` of an ONNX file, or of its content; 0 threads: as many as there are cores.
+    """Return the `InferenceSession` of an ONNX file, or of its content. 0 threads means one per core.
 
-    providers: names, or names with their options.
+    providers: names, or names with options.
 
     Raises:
         UserError: onnxruntime is missing, or cannot use the file.
@@ -128,7 +128,7 @@ def open_onnx(
     content = source if isinstance(source, bytes) else str(source)
     try:
         return onnxruntime.InferenceSession(content, options, providers=list(providers))
-    except Exception as error:  # its errors share no type
+    except Exception as error:  # its errors have no common type
         name = "the file" if isinstance(source, bytes) else source
         raise MisfitError(f"ONNX Runtime cannot use {name}: {_first_line(error)}") from None
 
@@ -137,7 +137,7 @@ def run_onnx(session: Any, images: Tensor) -> Tensor:
     """Return the file's one output for images [batch, 3, H, W] on the CPU.
 
     Raises:
-        UserError: the images are not of the file's size.
+        UserError: the images do not have the file's size.
     """
     try:
         (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
@@ -149,7 +149,7 @@ def run_onnx(session: Any, images: Tensor) -> Tensor:
 
 @contextmanager
 def _telling(what: str) -> Iterator[None]:
-    """Report any error of torch's exporters, which share no type, as a UserError, and silence their notes."""
+    """Report any error of torch's exporters (they have no common type) as a UserError, and silence their notes."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

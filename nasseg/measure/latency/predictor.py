@@ -1,13 +1,13 @@
-"""Predict latency from an architecture's operators, by measurements of other architectures on the same device.
+"""Predict latency from an architecture's operators and measurements of other architectures on the same device.
 
-A prediction orders candidates and skips hopeless ones before they are measured. It is not a measurement and has a type
-of its own (`Prediction`), so that it cannot be stored as one.
+A prediction ranks candidates and skips hopeless ones before they are measured. It is not a measurement and has its own
+type (`Prediction`), so that it cannot be stored as one.
 
-The model: a network takes the sum of its operators' times; an operator takes a time for the call, one for its
+The model: a network takes the sum of its operators' times. An operator takes a time for the call, one for its
 multiply-adds and one for the bytes it moves, each at its class's rate. The rates are at least 0 (non-negative least
-squares on the relative error), so a prediction is never negative and grows with the network, also beyond the measured
-range. On a CPU, fitted on 150 of five families and predicting 50 others, this is 3 % off where multiply-adds alone
-are 25 %; log-linear regression is 12 % off, and a kernel on the residual gains a tenth of a point.
+squares on the relative error), so a prediction is never negative and grows with the network, even beyond the measured
+range. On a CPU, fitted on 150 of five families and predicting 50 others, this is 3 % off, while multiply-adds alone are
+25 % off, log-linear regression is 12 % off, and a kernel on the residual gains a tenth of a point.
 """
 
 import json
@@ -25,14 +25,16 @@ from nasseg.errors import UserError
 from nasseg.families.graph.recorder import Graph, Operator
 from nasseg.measure.cost import macs
 
-MIN_FITTED = 30  # 30 leave 3.2 % of error on others of the same families, 100 leave 2.4 %, and 150 no less
+MIN_FITTED = (
+    30  # 30 leave 3.2 % of error on other networks of the same families, 100 leave 2.4 %, and 150 are no better
+)
 FOLDS = 10
 COVERAGE = 0.9
 RIDGE = 1e-3
-VECTOR = 16  # channels that one instruction or tile computes at least, so 19 classes cost as much as 32
-SMALL_MB = 0.1  # a kind of operator without a class may move so much at the cost of its call
+VECTOR = 16  # smallest number of channels that one instruction or tile computes, so 19 classes cost as much as 32
+SMALL_MB = 0.1  # an operator without a class may move this much at the cost of its call
 
-# Operators whose time depends on the bytes that they move. Other kinds are classes of their own.
+# Operators whose time depends on the bytes they move. Other kinds are classes of their own.
 _CLASSES = {
     "batch_norm": "batch_norm",
     "cat": "cat",
@@ -64,7 +66,7 @@ _VIEWS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Milliseconds a batch, with the interval that holds the true value in the share of cases asked of the fit.
+    """Milliseconds per batch, with an interval that holds the true value in the share of cases set for the fit.
 
     high_ms is infinite if the network has a class of operators (`unknown`) that no measured one had.
     """
@@ -77,10 +79,10 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """A fitted model as plain data. Errors are those on architectures left out of the fit, in FOLDS parts.
+    """A fitted model as plain data. Errors are cross-validated: on architectures left out of the fit, in FOLDS parts.
 
-    rates: ms a unit of each feature (see `features`). low, high: factors of a prediction for its interval.
-    mape: mean of |predicted / measured - 1|. kendall_tau: between predicted and measured order. n: networks fitted on.
+    rates: ms per unit of each feature (see `features`). low, high: factors from a prediction to its interval. mape:
+    mean of |predicted / measured - 1|. kendall_tau: between predicted and measured order. n: networks fitted on.
     """
 
     image_shape: tuple[int, ...]
@@ -95,7 +97,7 @@ class Predictor:
         """Predict a network recorded at the input size of the measured ones.
 
         Raises:
-            UserError: it is recorded at another size.
+            UserError: it was recorded at another size.
         """
         if graph.image_shape != self.image_shape:
             size, asked = (" x ".join(map(str, shape[-2:])) for shape in (self.image_shape, graph.image_shape))
@@ -122,8 +124,8 @@ def features(graph: Graph) -> dict[str, float]:
     """Return amounts of work: calls, and by class of operator `<class> gmacs` (10^9) and `<class> mb` (10^6 bytes).
 
     Convolutions are dense (1x1, or larger), grouped, depthwise or transposed; bytes are those of fp32 maps in and out.
-    A dense convolution pays for whole vectors of output channels. Its weights are moved into another layout at each
-    call of an eager CPU network, which dominates large late stages on small maps.
+    A dense convolution costs whole vectors of output channels. An eager CPU network moves its weights into another
+    layout at each call, which dominates large late stages on small maps.
     """
     found: dict[str, float] = defaultdict(float)
     for operator in graph.reachable():
@@ -157,12 +159,12 @@ def _padding(operator: Operator) -> float:
 
 
 def fit(graphs: Sequence[Graph], latencies_ms: Sequence[float]) -> Predictor:
-    """Fit a predictor of a device to latencies of networks measured on it, all under one protocol.
+    """Fit a device's predictor to latencies of networks measured on it, all under one protocol.
 
     graphs: recorded at the protocol's input size. Leave out disturbed measurements.
 
     Raises:
-        UserError: too few, of different sizes, or a latency is not above 0.
+        UserError: there are too few, their sizes differ, or a latency is not above 0.
     """
     shapes = {graph.image_shape for graph in graphs}
     if len(shapes) > 1:
@@ -177,9 +179,9 @@ def fit_work(
     image_shape: tuple[int, ...],
     coverage: float = COVERAGE,
 ) -> Predictor:
-    """Fit a predictor to the networks' `features`. coverage: how often the true value must lie inside the interval.
+    """Fit a predictor to the networks' `features`. coverage: how often the true value must be inside the interval.
 
-    The interval ends at measured ratios, so with few networks it is wide rather than guessed.
+    The interval ends at measured ratios, so with few networks it is wide, not guessed.
 
     Raises:
         UserError: as `fit`.
@@ -214,9 +216,9 @@ def fit_work(
 
 
 def _rates(table: np.ndarray, latencies: np.ndarray) -> np.ndarray:
-    """Return non-negative rates [features] that bring table @ rates / latencies near 1.
+    """Return non-negative rates [features] for which table @ rates / latencies is near 1.
 
-    A ridge keeps small shares small.
+    A ridge penalty keeps small shares small.
     """
     shares = table / latencies[:, None]
     scale = np.sqrt(np.mean(shares**2, axis=0))

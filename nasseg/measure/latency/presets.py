@@ -1,4 +1,4 @@
-"""The papers' latency protocols as rows of data, each with the points that cannot be followed here."""
+"""The papers' latency protocols as rows of data, each with the points in which nasseg must deviate."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +11,7 @@ from nasseg.files import read_yaml
 
 @dataclass(frozen=True)
 class LatencyPreset:
-    """A row of presets.yaml. settings: fields of LatencyProtocol. differs: the paper's deviations from them."""
+    """A row of presets.yaml. settings: fields of LatencyProtocol. differs: how the paper deviates from them."""
 
     name: str
     citation: str

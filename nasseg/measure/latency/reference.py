@@ -1,11 +1,11 @@
 """The reference network: small and fixed, timed in turns with each network of a study.
 
-A machine drifts, by a third and more within minutes, and a latency drifts with it. The ratio of a network's time to
-that of another, taken in the same fraction of a second, does not. So a study keeps the time of this network, taken once
-when it begins, and each latency is the ratio times that.
+A machine's speed drifts, by a third and more within minutes, and latencies drift with it. The ratio of two networks'
+times, measured in the same fraction of a second, does not. So a study keeps this network's time, measured once when it
+begins, and each latency is that time multiplied by the ratio.
 
-It has what networks for segmentation have: dense, grouped and depthwise convolutions at strides 2 to 8, and a final
-upsampling. It must never change: give another one another number in `nasseg.records.IN_TURNS`.
+It is like other segmentation networks: dense, grouped and depthwise convolutions at strides 2 to 8, and a final
+upsampling. It must never change: a new one needs a new number in `nasseg.records.IN_TURNS`.
 """
 
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Reference(nn.Module):
 
 
 class ReferenceArch:
-    """A builder of the reference network, to be timed as an Arch is."""
+    """A builder of the reference network, timed like an Arch."""
 
     id = "reference network 1"
 

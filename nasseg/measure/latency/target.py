@@ -1,9 +1,9 @@
-"""Latency on another device, by a user's command: nasseg writes an ONNX file, the command reports how long it took.
+"""Latency on another device, by a user's command: nasseg writes an ONNX file, and the command reports its times.
 
-The command is a line with `{onnx}` for the file, run without a shell: `ssh board ./bench.sh {onnx}`. Its last line of
-output is JSON, `{"p50": ms, "p90": ms, "p99": ms, "n": replicates, "device": "...", "runtime": "..."}`. Exit code 3
-means that the target cannot run this network, which is then the network's fault. Every other failure is the target's,
-and no network is blamed for it.
+The command is a line with `{onnx}` for the file, run without a shell, such as `ssh board ./bench.sh {onnx}`. Its last
+line of output is JSON, `{"p50": ms, "p90": ms, "p99": ms, "n": replicates, "device": "...", "runtime": "..."}`. Exit
+code 3 means that the target cannot run this network: the network fails. Any other failure is the target's, and no
+network fails for it.
 """
 
 import json
@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from nasseg.errors import MisfitError, UserError
 from nasseg.measure.environment import environment
@@ -37,7 +38,7 @@ def measure_on_target(
     *,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Latency:
-    """Return the latency that the protocol's command reports for the network; `exclusive` is entered while it runs.
+    """Return the latency that the protocol's command reports for the network. `exclusive` is held while it runs.
 
     Raises:
         TargetUnreachable: it timed out, could not be started, failed, or its output is malformed.
@@ -57,9 +58,12 @@ def measure_on_target(
 def _answer(words: list[str], timeout_seconds: float) -> str:
     name = words[0]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout_seconds, stdin=subprocess.DEVNULL)
+        options: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace"}
+        done = subprocess.run(words, **options, timeout=timeout_seconds, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        raise TargetUnreachable(f"the target did not answer {name} in {timeout_seconds:g} s; look after it") from None
+        raise TargetUnreachable(
+            f"the target did not answer {name} in {timeout_seconds:g} s; check the target"
+        ) from None
     except OSError as error:
         raise TargetUnreachable(f"the target's command {name} does not start: {error.strerror}") from None
     said = (done.stderr.strip() or done.stdout.strip()).splitlines()
@@ -76,6 +80,7 @@ def _latency(answer: str, protocol: LatencyProtocol) -> Latency:
     try:
         found = json.loads(line)
         p50, p90, p99, n = (float(found[key]) for key in ("p50", "p90", "p99", "n"))
+        iqr = float(found["iqr"]) if "iqr" in found else None
     except (ValueError, KeyError, TypeError) as error:
         rule = 'its last line must be JSON with the numbers "p50", "p90", "p99" (ms) and "n"'
         raise TargetUnreachable(f"the target's answer cannot be used ({error!r}): {rule}, got {line[:200]!r}") from None
@@ -90,7 +95,7 @@ def _latency(answer: str, protocol: LatencyProtocol) -> Latency:
         p50_ms=p50,
         p90_ms=p90,
         p99_ms=p99,
-        iqr_ms=float(found["iqr"]) if "iqr" in found else None,
+        iqr_ms=iqr,
         n=int(n),
         target=told,
     )

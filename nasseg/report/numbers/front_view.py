@@ -210,7 +210,7 @@ def _columns(record: StudyRecord, figures: Sequence[dict[str, float]], drawn: li
         dict(row) | {"number": float(t.number)} | _class_ious(t) for row, t in zip(figures, record.trials, strict=True)
     ]
     known += [dict(point.figures) for point in record.published]
-    found = dict.fromkeys(name for row in drawn for name in known[row])
+    found = dict.fromkeys([*(name for row in drawn for name in known[row]), "number"])
     names = dict.fromkeys([*objectives, *(n for n in (*USUAL, *FIGURES) if n in found), *found])
     columns = {name: [_finite(row.get(name)) for row in known] for name in names}
     differ = {name for name, column in columns.items() if len({column[row] for row in drawn} - {None}) > 1}

@@ -11,6 +11,7 @@ from nasseg.report.charts.front import PUBLISHED, mark
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.numbers.front_view import View, family_of, finished_rows
 from nasseg.report.parts.tables import doubtful, front_rows, link
+from nasseg.words import counted
 
 _SHAPES = {
     "circle": "M2 7a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
@@ -27,14 +28,14 @@ def headline(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
     """Describe the result in a sentence or two. `shown`: the record of the view's rows."""
     counts, front = progress(record), front_rows(shown, view)
     if not front and counts["finished"]:
-        done = _count(counts["finished"], "network")
+        done = counted(counts["finished"], "network")
         return tag("p", f"{done} finished, and each is over a limit of the study: no front yet.", class_="headline")
     if not front:
         return tag(
-            "p", f"{_count(len(record.trials), 'trial')} so far, and no network has finished yet.", class_="headline"
+            "p", f"{counted(len(record.trials), 'trial')} so far, and no network has finished yet.", class_="headline"
         )
     names = [label_of(objective.name) for objective in record.objectives]
-    parts: list[object] = [f"{_count(counts['finished'], 'network')} finished. "]
+    parts: list[object] = [f"{counted(counts['finished'], 'network')} finished. "]
     if len(names) == 1:
         best = shown.trials[front[0]]
         parts += [f"The best {names[0]} is {_value(record, best, 0)}, of trial ", link(best.number), "."]
@@ -44,7 +45,7 @@ def headline(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
         parts.append(f"no other network is as good in {listed} and better in one of them.")
     if counts["rejected"]:
         most, times = next(iter(reasons(record, "rejected").items()))
-        rejected = f"{_count(counts['rejected'], 'candidate')} {'was' if counts['rejected'] == 1 else 'were'}"
+        rejected = f"{counted(counts['rejected'], 'candidate')} {'was' if counts['rejected'] == 1 else 'were'}"
         parts.append(f" {rejected} rejected by limits, {times:,} because {most}.")
     return tag("p", *parts, class_="headline")
 
@@ -173,7 +174,3 @@ def swatch(colour: str, symbol: str, hollow: bool = False) -> Html:
 
 def _key(swatch: Html, name: str, note: Html | None, **data: str) -> Html:
     return tag("button", swatch, tag("span", name), note, type="button", aria_pressed="true", **data)
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

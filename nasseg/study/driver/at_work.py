@@ -1,4 +1,4 @@
-"""The candidates of a driver that are on their way to a result."""
+"""The candidates that a driver is working on."""
 
 import math
 from collections import deque
@@ -16,9 +16,9 @@ from nasseg.study.store.candidate import Candidate
 class Item:
     """A candidate on its way to a result.
 
-    trial: set once it is claimed. key: its eval_key, set once it was costed. attempts: how often its job has failed in
-    a row. since: when a worker got its job, by time.monotonic(). doubts: how often it was parked to be timed again.
-    not_before: the earliest time at which that may be.
+    trial: set once it is claimed. key: its eval_key, set once it was costed. attempts: how often in a row its job
+    failed. since: when a worker got its job, by time.monotonic(). doubts: how often it was parked to be timed again.
+    not_before: the earliest time for that.
     """
 
     candidate: Candidate
@@ -31,7 +31,7 @@ class Item:
 
 
 class AtWork:
-    """Candidates whose job is ready or with a worker, by the number of the job.
+    """Candidates whose job is ready or at a worker, by job number.
 
     space: of the study. rungs: the steps at which halving stops a training before its last one. screen: orders the
     networks to time. reference_ms: the reference network's time.
@@ -44,7 +44,7 @@ class AtWork:
         self._last = 0
 
     def job(self, item: Item, kind: Kind) -> Job:
-        """Return the next job of a candidate, which is at work from now on."""
+        """Return the next job of a candidate, and note the candidate as at work."""
         self._last += 1
         item.since = math.inf
         self.items[self._last] = item
@@ -63,13 +63,14 @@ class AtWork:
         )
 
     def queue(self, item: Item, kind: Kind) -> None:
-        """Make the next job of a candidate ready."""
+        """Add the next job of a candidate to the ready ones."""
         self._ready.append(self.job(item, kind))
 
     def take(self) -> Job | None:
         """Take the job that has been ready longest; None if none is ready.
 
-        If that job times a network and there is a screen, take the one that is predicted furthest inside the limits.
+        If that job times a network and there is a screen, take the candidate predicted to be furthest inside the
+        limits.
         """
         if not self._ready:
             return None
@@ -85,7 +86,7 @@ class AtWork:
         self._ready = deque(job for job in self._ready if job.candidate != number)
 
     def is_timing(self, arch_id: str) -> bool:
-        """Return whether the network of that id is being timed, or about to be, for a claimed candidate."""
+        """Return whether the network with this id is being timed, or soon will be, for a claimed candidate."""
         known = (item.candidate.measurement for item in self.items.values() if item.trial is not None)
         return any(one is not None and one.arch_id == arch_id and one.latency is None for one in known)
 

@@ -1,4 +1,4 @@
-"""The budget of a study: trials, hours and minutes a trial, over all processes that work on it."""
+"""The budget of a study: trials, hours, and minutes per trial, over all processes that work on it."""
 
 import time
 from bisect import bisect_left, insort
@@ -13,11 +13,11 @@ SECONDS = "searched_seconds"  # attribute of the study
 
 
 class Stopwatch:
-    """The time for which at least one of several processes has been working, kept in a value that they share.
+    """Measure the time in which at least one of several processes was working, in a value that they share.
 
-    A process that finds the value as it left it adds the monotonic time since. One that finds the value changed adds
-    nothing, because another process has added that time. So parallel processes count once, pauses do not count, and a
-    change of the system clock has no effect.
+    A process that finds its own last value adds the monotonic time since then. One that finds another value adds
+    nothing, because another process has already added that time. So parallel processes count once, pauses do not count,
+    and a change of the system clock has no effect.
     """
 
     def __init__(self, read: Callable[[], float], write: Callable[[float], None]) -> None:
@@ -35,7 +35,7 @@ class Stopwatch:
 
 
 class Budget:
-    """The budget of a search. When the hours are over, running jobs are finished and none is begun."""
+    """The budget of a search. When the hours are over, running jobs are finished and no new ones begin."""
 
     def __init__(
         self, record: Record, trials: int, hours: float | None = None, max_trial_minutes: float | None = None
@@ -62,12 +62,12 @@ class Budget:
             insort(self._ended, trial.number)
 
     def counted(self, unfinished: Iterable[FrozenTrial], before: int | None = None) -> int:
-        """Count the trials of all processes against the budget. before: count only those with a lower number."""
+        """Count the trials of all processes that use the budget. before: count only trials with a lower number."""
         ended = len(self._ended) if before is None else bisect_left(self._ended, before)
         return ended + sum(counts(trial) and (before is None or trial.number < before) for trial in unfinished)
 
     def too_long(self, seconds: float) -> str | None:
-        """Return why a job that has run for this long must end; None if it may go on."""
+        """Return why a job must end that has run this long; None if it may go on."""
         if self.max_trial_minutes is None or seconds <= 60 * self.max_trial_minutes:
             return None
         return f"longer than max_trial_minutes of {self.max_trial_minutes:g}"

@@ -1,7 +1,7 @@
-"""Take a candidate that keeps its limits on cost to its next job, unless its network is known or being trained.
+"""Give a candidate within the limits on cost its next job, unless its network is known or being trained.
 
-A candidate is parked if another running trial trains its network, until that trial has ended. It is also parked if its
-latency is over a limit but was taken beside other work, until it is timed again.
+A candidate is parked while another running trial trains its network. It is also parked, until it is timed again, if its
+latency is over a limit but was timed beside other work.
 
 In a space with parameters of the recipe, trials of one network share its latency: each process times it once.
 """
@@ -26,7 +26,11 @@ from nasseg.study.limits import Rules
 from nasseg.study.store.record import Record
 from nasseg.study.store.trial_attributes import ACCURACY_FROM
 
-AGAIN_SECONDS = (30.0, 60.0, 120.0)  # the wait before a latency in doubt is taken again: first, second, third time
+AGAIN_SECONDS = (
+    30.0,
+    60.0,
+    120.0,
+)  # seconds to wait before a doubtful latency is timed again: first, second, third time
 
 
 @dataclass
@@ -46,7 +50,7 @@ class Claiming:
     reuse: Reuse | None
 
     def admit(self, item: Item) -> None:
-        """Take up a candidate that keeps the limits on its cost: answer, park or claim it."""
+        """Handle a candidate that keeps the limits on cost: answer, park or claim it."""
         candidate = item.candidate
         protocol = self.context.protocol_of(self.space.recipe_settings(candidate.training), candidate.seed)
         item.key = eval_key(known_of(item).arch_id, protocol)
@@ -63,7 +67,7 @@ class Claiming:
         return False
 
     def resume(self, item: Item) -> None:
-        """Resume an interrupted trial, which is ours now."""
+        """Resume an interrupted trial that is now ours."""
         assert item.trial is not None
         if item.candidate.continues is not None or not self._answered(item, item.trial):
             self._go_on(item)
@@ -79,7 +83,7 @@ class Claiming:
             self.endings.trained(item, found[0], {ACCURACY_FROM: found[1]})
 
     def time_again(self, item: Item) -> None:
-        """Park a candidate whose latency is in doubt; after several times, leave it to another call of the search."""
+        """Park a candidate with a doubtful latency; after several times, leave it to another call of the search."""
         if not self.endings.doubted(item):
             return
         if item.doubts < len(AGAIN_SECONDS):
@@ -88,7 +92,7 @@ class Claiming:
             self.parked.items.append(item)
         else:
             self.parked.left.add(item.key)
-            self.endings.leave(item, "its latency could not be taken: the machine was busy")
+            self.endings.leave(item, "its latency could not be measured: the machine was busy")
 
     def unpark(self) -> None:
         """Continue with candidates whose network is no longer at work, or that are due to be timed again."""
@@ -106,15 +110,15 @@ class Claiming:
                 self._go_on(item)
 
     def _at_work(self, key: str, before: int | None = None) -> bool:
-        """Return whether the network is trained by a trial of an earlier claim, or waits to be."""
+        """Return whether a trial with an earlier claim trains the network, or waits to."""
         if self.ended_trials.running(key, before):
             return True
-        # Whoever is idle takes up what waits, unless it was left to another call or the hours are over.
+        # An idle process takes waiting trials, unless they were left to another call or the hours are over.
         waits = not self.budget.hours_over and key not in self.parked.left
         return waits and bool(self.ended_trials.waiting(key, before))
 
     def _settle(self, item: Item) -> bool:
-        """Answer a candidate from the record if its network is there; park it if the network is being trained."""
+        """Answer a candidate from the record if its network is in it; park it if its network is being trained."""
         self.ended_trials.sync()
         trial = self.known.answer(item.candidate, item.key)
         if trial is not None:
@@ -126,7 +130,7 @@ class Claiming:
         return True
 
     def _claim(self, item: Item) -> None:
-        """Make a candidate a running trial and continue, unless another process filled the budget first."""
+        """Turn a candidate into a running trial and continue, unless another process filled the budget first."""
         measurement = known_of(item)
         constraints, figures = self.rules.constraints(measurement), self.rules.figures(measurement)
         item.trial = self.record.claim(item.candidate, item.key, constraints, figures)
@@ -148,7 +152,7 @@ class Claiming:
             self.at_work.queue(item, "latency")
 
     def _share_latency(self, item: Item) -> bool:
-        """Go on with the latency that another trial of this network has, or wait for it; return False without one."""
+        """Use another trial's latency of this network, or wait for it; return False if no other trial has one."""
         known = known_of(item)
         shared = self.known.timed(known)
         if shared is None:
@@ -165,7 +169,7 @@ class Claiming:
         return True
 
     def _answered(self, item: Item, trial: FrozenTrial) -> bool:
-        """End a running trial of ours with the figures of this network's earlier one, if there is one."""
+        """End our running trial with the figures of an earlier trial of its network, if there is one."""
         if not self.known.copy(trial, item.candidate.label, item.key):
             return False
         self.endings.tell(self.record.reread(trial), item)

@@ -1,8 +1,8 @@
 """The driver decides what to try, what to measure next and what to keep. Engines only run jobs.
 
-Cheapest first: cost -> limits -> a known network? -> latency -> limits -> training. A candidate becomes a running
-trial, with a lease, once it has passed every check that takes milliseconds. One that breaks a limit on cost or latency
-is recorded with the reason and not trained.
+Cheapest first: cost -> limits -> a known network? -> latency -> limits -> training. Once a candidate has passed every
+check that takes milliseconds, it becomes a running trial with a lease. One that breaks a limit on cost or latency is
+recorded with the reason and not trained.
 """
 
 import time
@@ -29,15 +29,15 @@ from nasseg.study.propose.proposer import Proposer
 from nasseg.study.store.record import Record
 from nasseg.study.study_file import Study
 
-FRESH_SECONDS = 0.5  # a read this old will do, for the record is read again before anything is written
+FRESH_SECONDS = 0.5  # a read this old will do: the record is read again before anything is written
 
 
 class Driver:
-    """The head of a search, which works until the study's budget is used up.
+    """The driver of a search. It works until the study's budget is used up.
 
-    seed: of the trainings. reuse: results of another study. screen: skips candidates that are predicted to break a
-    limit on latency. reference_ms: the reference network's time in this study. learners: further listeners to trials
-    that end. say: is called with lines for the user.
+    seed: of the trainings. reuse: results of another study. screen: skips candidates predicted to break a limit on
+    latency. reference_ms: the reference network's time in this study. learners: more listeners to ended trials. say:
+    called with lines for the user.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Driver:
         on_change: called after each result. on_turn: called between jobs, never during a transaction.
 
         Raises:
-            UserError: something around the networks failed; call `stop`.
+            UserError: something other than a network failed; call `stop`.
         """
         self.ended_trials.sync()
         self.next_jobs.start_published()

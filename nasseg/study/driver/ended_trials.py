@@ -10,15 +10,15 @@ from nasseg.study.store.record import Record
 from nasseg.study.store.trial_attributes import EVAL_KEY
 
 Learner = Callable[[FrozenTrial], None]
-MANY = 2_000  # take seconds
+MANY = 2_000  # this many take seconds
 
 
 class EndedTrials:
-    """Calls `learners` once with each ended trial: ours at `tell`, those of other processes at the next `sync`.
+    """Call `learners` once with each ended trial: ours at `tell`, those of other processes at the next `sync`.
 
-    Trials below the first unfinished one are never looked at again, so a search of 100,000 trials stays fast.
-    say: is called with a line before much is told.
-    unfinished: trials that ran or waited at the last sync and have not been told since.
+    Trials before the first unfinished one are never looked at again, so a search of 100,000 trials stays fast. say:
+    called with a line before many trials are passed on. unfinished: trials that ran or waited at the last sync and were
+    not passed on since.
     """
 
     def __init__(
@@ -26,14 +26,14 @@ class EndedTrials:
     ) -> None:
         self._record, self._learners, self._say = record, tuple(learners), say
         self._numbers: set[int] = set()
-        self._all_below = 0  # every trial with a lower number was told
+        self._all_below = 0  # every trial with a lower number was passed on
         self._synced = -math.inf
         self.unfinished: list[FrozenTrial] = []
 
     def sync(self, within: float = 0.0) -> None:
-        """Read the storage and tell what is new.
+        """Read the storage and pass on new trials.
 
-        within: seconds; do nothing if the last read is younger than that and no trial waited then.
+        within: seconds; do nothing if the last read is younger and no trial waited then.
         """
         if time.monotonic() - self._synced < within and all(t.state == TrialState.RUNNING for t in self.unfinished):
             return
@@ -52,7 +52,7 @@ class EndedTrials:
     def running(self, key: str = "", before: int | None = None) -> list[FrozenTrial]:
         """Return the trials that ran at the last sync.
 
-        key: only those of this network. before: only those with a lower number, whose claim is earlier.
+        key: only those of this network. before: only those with a lower number, and so an earlier claim.
         """
         return self._unfinished(TrialState.RUNNING, key, before)
 

@@ -1,4 +1,4 @@
-"""Write how candidates end, and tell the listeners."""
+"""Record how candidates end, and tell the listeners."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from nasseg.study.store.trial_attributes import STOPPED, kept
 class Endings:
     """The ends of a search's candidates.
 
-    steps: of a whole training. rejections: how many candidates in a row broke a limit on cost or latency.
+    steps: of a full training. rejections: how many candidates in a row broke a limit on cost or latency.
     """
 
     record: Record
@@ -37,7 +37,7 @@ class Endings:
         self.ended_trials.tell(trial)
 
     def fail(self, item: Item, reason: str, fault: Fault, extra: Mapping[str, Any] | None = None) -> None:
-        """End a candidate as failed, with what was measured of it. extra: more attributes."""
+        """End a candidate as failed, keeping its measurements. extra: more attributes."""
         if item.trial is None:
             item.trial = self.record.add_failed(item.candidate, reason, fault)
         else:
@@ -47,17 +47,17 @@ class Endings:
         self._tell_again(item)
 
     def reject(self, item: Item, broken: Hopeless) -> None:
-        """End a candidate that was costed and will not be measured further."""
+        """End a candidate that was costed and needs no more measuring."""
         self.rejections += 1
         figures = self.rules.figures(known_of(item))
         self.tell(self.record.add_rejected(item.candidate, broken.reason, broken.constraints, figures), item)
 
     def in_doubt(self, item: Item) -> bool:
-        """Return whether a latency over a limit was taken beside other work, so that it cannot reject for good."""
+        """Return whether a latency over a limit was timed beside other work, so that it cannot reject for good."""
         return not item.candidate.label and self.rules.in_doubt(known_of(item))
 
     def doubted(self, item: Item) -> bool:
-        """Store a latency in doubt; return False if the trial now belongs to another process."""
+        """Store a doubtful latency; return False if the trial now belongs to another process."""
         assert item.trial is not None
         return self.record.update(item.trial, self._attributes(known_of(item)))
 

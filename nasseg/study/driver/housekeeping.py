@@ -50,7 +50,7 @@ class Housekeeping:
             self.ended_trials.sync()
 
     def _renew(self) -> None:
-        """Renew our leases; drop the trials that are no longer ours, because another process re-queued them."""
+        """Renew our leases; drop trials that another process re-queued, because they are no longer ours."""
         self.budget.tick()
         for number, item in list(self.at_work.items.items()):
             if item.trial is not None and not self.record.renew(item.trial):

@@ -1,6 +1,6 @@
-"""Known networks: results that the record already has for a candidate, found by its eval_key.
+"""Known networks: results for a candidate that are already in the record, by eval_key.
 
-Where a space sets fields of the recipe too, the latencies of networks are known as well, by arch_id.
+If a space also sets fields of the recipe, latencies of networks are known by arch_id.
 """
 
 from dataclasses import dataclass, replace
@@ -36,9 +36,9 @@ class _Answer:
 
 
 class KnownNetworks:
-    """The trials that were trained, to a rung or to the end, by eval_key.
+    """The trained trials, to a rung or to the end, by eval_key.
 
-    share_latencies: several trials may have one network, and differ in their training.
+    share_latencies: several trials may have the same network under different trainings.
     """
 
     def __init__(self, record: Record, rules: Rules, share_latencies: bool = False) -> None:
@@ -47,7 +47,7 @@ class KnownNetworks:
         self._timed: dict[str, Measurement] = {}  # by arch_id
 
     def share(self, measurement: Measurement) -> bool:
-        """Take in a measured latency; return whether that is news. A doubtful one replaces none."""
+        """Keep a measured latency; return whether it is new. A doubtful one replaces none."""
         known, latency = self._timed.get(measurement.arch_id), measurement.latency
         if not self._share or latency is None or (known is not None and (latency.disturbed or not _doubtful(known))):
             return False
@@ -55,7 +55,7 @@ class KnownNetworks:
         return True
 
     def timed(self, measurement: Measurement) -> Measurement | None:
-        """Return a measurement with what is known of its network's timing; None if nothing is."""
+        """Return a measurement with the known latency of its network; None if there is none."""
         known = self._timed.get(measurement.arch_id)
         if known is None:
             return None
@@ -73,7 +73,7 @@ class KnownNetworks:
             self._trained[key] = trial
 
     def answer(self, candidate: Candidate, key: str) -> FrozenTrial | None:
-        """Add a trial with the figures of this network's earlier one; return it, or None if there is none."""
+        """Add a trial with the figures of an earlier one of its network; return it, or None if there is none."""
         found = self._answer(candidate.label, key)
         if found is None:
             return None
@@ -82,7 +82,7 @@ class KnownNetworks:
         return self._record.add_reused(candidate, found.values, found.constraints, figures, found.attributes)
 
     def copy(self, trial: FrozenTrial, label: str, key: str) -> bool:
-        """End a running trial of ours with the figures of this network's earlier one, if there is one."""
+        """End our running trial with the figures of an earlier one of its network, if there is one."""
         found = self._answer(label, key)
         if found is None:
             return False
@@ -94,7 +94,7 @@ class KnownNetworks:
         return True
 
     def _answer(self, label: str, key: str) -> _Answer | None:
-        """Answer by today's limits. A published network is exempt, but only a training to the end answers it."""
+        """Answer by the current limits. Published networks are exempt, but need a training to the end."""
         twin = self._trained.get(key)
         if twin is None or (label and is_stopped(twin)):
             return None

@@ -27,7 +27,7 @@ MAX_REJECTIONS = 2_000  # in a row
 
 @dataclass
 class NextJobs:
-    """The choice of the next job. seed: of the trainings."""
+    """The chooser of the next job. seed: of the trainings."""
 
     study: Study
     record: Record
@@ -58,19 +58,19 @@ class NextJobs:
         return ready or self._go_straight() or self._promote() or self._propose()
 
     def ended(self) -> str | None:
-        """Return why the search is over, as a sentence; None while it is not. Call it only if nothing is at work."""
+        """Return why the search is over, as a sentence; None if it is not. Call it only when nothing is at work."""
         self.ended_trials.sync()
         left = sum(self._is_left(trial) for trial in self.ended_trials.unfinished)
         reason = self._ended(left)
         if reason is None or not left:
             return reason
         return (
-            f"{reason}; {left} more could not be timed, because the machine was busy: run the same command again "
-            "when it is quiet"
+            f"{reason}; {left} more could not be timed because the machine was busy: run the same command "
+            "again when it is quiet"
         )
 
     def _is_left(self, trial: FrozenTrial) -> bool:
-        """Return whether a trial waits for another call of the search, which will time it again."""
+        """Return whether a trial waits to be timed again by another call of the search."""
         return trial.state == TrialState.WAITING and trial.user_attrs.get(EVAL_KEY) in self.parked.left
 
     def _ended(self, left: int) -> str | None:
@@ -82,9 +82,9 @@ class NextJobs:
         if counted >= trials:
             return None
         if self._space_empty:
-            return "every architecture of the space was tried"
+            return "every architecture in the space was tried"
         if self.endings.rejections >= MAX_REJECTIONS:
-            return f"the last {self.endings.rejections} candidates were all over a limit (the report says which)"
+            return f"the last {self.endings.rejections} candidates were all over a limit (the report says which one)"
         return None
 
     @property
@@ -109,14 +109,14 @@ class NextJobs:
         return self.at_work.take()
 
     def _promote(self) -> Job | None:
-        """Return the next training segment of the best network that may go on; None if there is none."""
+        """Return the next training segment of the best network that may be promoted; None if there is none."""
         if self.halving is None or self.budget.hours_over:
             return None
         last = not self.at_work.items and self._all_begun
         return self._first_claimed(self.halving.promotable(self.ended_trials.unfinished, last=last))
 
     def _go_straight(self) -> Job | None:
-        """Return the next segment of a network that is trained to the end whatever its rungs say; None if not now."""
+        """Return the next segment of a network trained to the end whatever its rungs say; None if there is none now."""
         if self.halving is None or self.budget.hours_over:
             return None
         unfinished = self.ended_trials.unfinished
@@ -130,7 +130,7 @@ class NextJobs:
         return self._first_claimed([trial], straight=True) if trial else self._propose(straight=True)
 
     def _first_claimed(self, trials: Iterable[FrozenTrial], straight: bool = False) -> Job | None:
-        """Return the next segment of the first of these networks that no other process takes on."""
+        """Return the next segment of the first of these networks that no other process has taken."""
         for trial in trials:
             known, rung = Candidate.of(trial), trial.user_attrs[RUNG] + 1
             since = rung if straight and known.straight is None else known.straight

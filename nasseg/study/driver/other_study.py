@@ -1,4 +1,4 @@
-"""Reuse the results of another study under the same protocol, so its trained networks are not trained again."""
+"""Reuse results of another study under the same protocol, so that its networks are not trained again."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT, PUBLISHED, RE
 
 @dataclass(frozen=True)
 class Trained:
-    """An accuracy, users' own figures of the trained network, and their source, `study#trial`."""
+    """An accuracy, users' own figures of the trained network, and their source as `study#trial`."""
 
     accuracy: Accuracy
     custom: dict[str, dict[str, Any]]
@@ -32,14 +32,14 @@ class Trained:
 class Reuse:
     """Results to reuse.
 
-    trained: by eval_key. points: their places in the space searched now, which are tried before new ones.
+    trained: by eval_key. points: their points in the space searched now, which are tried before new ones.
     """
 
     trained: dict[str, Trained]
     points: list[Params]
 
     def accuracy_of(self, key: str, measurement: Measurement) -> tuple[Measurement, str] | None:
-        """Return the measurement with the accuracy under that key, and its source; None if there is none."""
+        """Return the measurement with the accuracy under this key, and its source; None if there is none."""
         found = self.trained.get(key)
         if found is None:
             return None
@@ -49,10 +49,10 @@ class Reuse:
 
 
 def reuse_of(record: Record, space: Space, context: Context) -> Reuse:
-    """Return the results of another study's record under an equal accuracy protocol.
+    """Return another study's results under an equal accuracy protocol.
 
-    The seed and the recipe's name may differ. Where the space sets fields of the recipe, the protocol is that of the
-    network's point.
+    The seed and the recipe's name may differ. If the space sets fields of the recipe, each network's point decides its
+    protocol.
 
     Raises:
         UserError: nothing in it was trained under that protocol; the message says what differs.
@@ -83,7 +83,7 @@ def reuse_of(record: Record, space: Space, context: Context) -> Reuse:
 
 
 def front_points(record: Record, space: Space) -> list[Params]:
-    """Return the points of another study's front that lie in the space.
+    """Return the points of another study's front that are in the space.
 
     Raises:
         UserError: none of them does.
@@ -105,7 +105,7 @@ def _point(space: Space, trial: FrozenTrial, code: Mapping[str, str]) -> Params 
         return None
     encoder = {name: value for name, value in settings.items() if name == "encoder"}
     with of_record(code):
-        own_code_of(settings)  # of another version neither the points nor the accuracy would be the same
+        own_code_of(settings)  # in another version, neither the points nor the accuracy would be the same
         defaults = {"family": settings["family"], **get_family(settings["family"]).from_params(encoder).params()}
     return space.locate(settings, defaults, json.loads(trial.user_attrs.get(TRAINING, "{}")))
 

@@ -12,16 +12,20 @@ from nasseg.study.engines.jobs import MAX_ATTEMPTS, Result
 from nasseg.study.limits import Rules
 from nasseg.study.propose.latency_screen import Screen, passed_over
 
-FIGURE_FAULTS = 3  # in a row, after which a search stops
-DEVICE_FAULTS = 3  # likewise
-MAX_TRIES = {Fault.WORKER_DIED: MAX_ATTEMPTS, Fault.DEVICE: 2, Fault.CROWDED: 3}  # of a job that may not be at fault
+FIGURE_FAULTS = 3  # this many in a row stop a search
+DEVICE_FAULTS = 3  # this many in a row, too
+MAX_TRIES = {
+    Fault.WORKER_DIED: MAX_ATTEMPTS,
+    Fault.DEVICE: 2,
+    Fault.CROWDED: 3,
+}  # attempts at a job that may not be at fault
 
 
 @dataclass
 class Outcomes:
-    """Takes results in: cost -> limits -> the same network again? -> latency -> limits -> training -> the record.
+    """Handle results: cost -> limits -> the same network again? -> latency -> limits -> training -> the record.
 
-    say: hears what the user should, a sentence at a time.
+    say: called with sentences for the user.
     """
 
     rules: Rules
@@ -34,12 +38,12 @@ class Outcomes:
     without_device: int = 0  # jobs in a row
 
     def handle(self, result: Result) -> bool:
-        """Take in a result; return False if its candidate is no longer at work.
+        """Handle a result; return False if its candidate is no longer at work.
 
         Raises:
-            UserError: something around the networks failed (data, disk, target), or three jobs in a row failed by the
-                device or a user's own figure, or one did three times for the memory that others hold. A measurement is
-                stored first. Without one the candidate stays at work, so that `Driver.stop` re-queues it.
+            UserError: something other than a network failed (data, disk, target), three jobs in a row failed because of
+            the device or a user's own figure, or one job failed three times for lack of memory that others hold. A
+            measurement is stored first. Without one the candidate stays at work, so that `Driver.stop` re-queues it.
         """
         for note in result.notes:
             self.say(note)
@@ -77,7 +81,7 @@ class Outcomes:
             self.endings.fail(item, result.reason, result.fault)
 
     def _without_figure(self, result: Result, item: Item) -> None:
-        """End a candidate that a user's own figure failed on; what was measured is kept.
+        """End a candidate on which a user's own figure failed. Its measurements are kept.
 
         Raises:
             UserError: it is the third in a row.

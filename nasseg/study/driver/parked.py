@@ -12,8 +12,8 @@ from nasseg.study.store.trial_attributes import EVAL_KEY
 class Parked:
     """The parked candidates.
 
-    due: a trial of one of their networks has ended since the last look. left: networks (by eval_key) that could not be
-    timed even after several attempts. Another call of the search tries again.
+    due: a trial of one of their networks has ended since the last check. left: networks (by eval_key) that could not be
+    timed in several attempts. Another call of the search tries again.
     """
 
     items: list[Item] = field(default_factory=list)

@@ -11,23 +11,23 @@ Step = tuple[int, int, float]  # candidate, step, loss
 
 
 class Engine(Protocol):
-    """A runner of jobs, without decisions. tests/study/engines/conformance.py is its full specification."""
+    """A runner of jobs that makes no decisions. tests/study/engines/conformance.py is its full specification."""
 
     @property
     def idle(self) -> int:
-        """The number of jobs that it takes now."""
+        """The number of jobs that it can take now."""
 
     def submit(self, job: Job) -> None:
-        """Take a job; only while `idle` is above 0."""
+        """Take a job. Call it only while `idle` is above 0."""
 
     def wait(self, timeout: float) -> list[Result]:
         """Return the results that arrive within `timeout` seconds; none if nothing ended by then."""
 
     def cancel(self, candidate: int) -> None:
-        """End the job of a candidate at once; it gives no result."""
+        """End a candidate's job at once, without a result."""
 
     def waiting(self, candidate: int) -> bool:
-        """Return whether a candidate's job was submitted and has not begun."""
+        """Return whether a candidate's job was submitted but has not begun."""
 
     def close(self) -> None:
         """End all jobs and workers."""
@@ -38,9 +38,9 @@ class Setup:
     """The settings to open an engine with.
 
     storage: of the study; workers never open it. workers: parallel jobs, if the user sets it; default: local_workers
-    here, and on a cluster as many as it takes. address: of a cluster. resources: of a job there. on_step: called with
-    training steps. tell: called with lines on nodes that are of no use, and on what workers wait for. callbacks: the
-    user's own, for Ray Tune.
+    here, and on a cluster as many as fit. address: of a cluster. resources: of a job there. on_step: called with
+    training steps. tell: called with lines on unusable nodes and on what workers wait for. callbacks: the user's own,
+    for Ray Tune.
     """
 
     context: Context
@@ -56,7 +56,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class OpenEngine:
-    """A running engine. latency_device: the name of the device of all its latencies."""
+    """A running engine. latency_device: the name of the device that takes all its latencies."""
 
     engine: Engine
     latency_device: str

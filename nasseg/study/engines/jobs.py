@@ -1,4 +1,4 @@
-"""The work of a worker: one job of one architecture. Jobs and results are plain data."""
+"""A worker's work: one job of one architecture. Jobs and results are plain data."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,17 +33,18 @@ from nasseg.train.checkpoint import Checkpoints
 from nasseg.train.session import Failed, about_the_network, failures, train_network
 from nasseg.train.weights import save_weights
 
-MAX_ATTEMPTS = 3  # of a job whose worker dies
+MAX_ATTEMPTS = 3  # attempts at a job whose worker dies
 PART_ROUNDS = 5
 Kind = Literal["cost", "latency", "train", "reference"]
-TIMES: tuple[Kind, ...] = ("latency", "reference")  # those that have the device alone
+TIMES: tuple[Kind, ...] = ("latency", "reference")  # jobs that have the device alone
 
 
 @dataclass(frozen=True)
 class Job:
-    """Work on one candidate. `settings`: family and fields; `measurement`: everything known so far.
+    """A job on one candidate. `settings`: family and fields; `measurement`: everything known so far.
 
-    A job of kind "reference" has no candidate: it times the reference network. `reference_ms`: that time, for others.
+    A job of kind "reference" has no candidate: it times the reference network. `reference_ms`: that time, for other
+    jobs.
     `until`: the step at which training stops, default: the recipe's last; it resumes from the checkpoint of the same
     key, if there is one. `recipe`: settings that replace those of the study's recipe.
     """
@@ -63,8 +64,8 @@ class Job:
 class Result:
     """The end of a job: a measurement with one more part, or a fault with its reason in one line.
 
-    With both, what was measured is kept all the same: weights could not be written, or a user's own figure failed.
-    notes: what the user should hear, a sentence each.
+    With both, the measurement is kept nevertheless: weights could not be written, or a user's own figure failed. notes:
+    sentences for the user.
     """
 
     candidate: int
@@ -77,7 +78,7 @@ class Result:
 
 
 class Workshop:
-    """A place that does jobs, one at a time, in its own process."""
+    """A worker's inside: does jobs, one at a time, in its own process."""
 
     def __init__(
         self,
@@ -86,24 +87,24 @@ class Workshop:
         tell: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.context, self.on_step, self.tell = context, on_step, tell
-        self.patience = patience_seconds()  # half as long each time that it was in vain
+        self.patience = patience_seconds()  # halved after each failed attempt
         self.lock = DeviceLock(context.device, tell)
         target = context.latency.command and f"target-{digest(context.latency.command)}"
         self.latency_lock = DeviceLock(target, tell) if target else self.lock
 
     @cached_property
     def data(self) -> DataSet:
-        """The study's data, read now and compared with what the study was begun with."""
+        """The study's data, read now and compared with those that the study was begun with."""
         loaded, protocol = self.context.data.load(), self.context.accuracy
         loaded.require(protocol.data_fingerprint, self.context.data_files)
         loaded.read()
         return loaded
 
     def run(self, job: Job) -> Result:
-        """Do a job. What goes wrong with one candidate is its result, never this process's end.
+        """Do a job. A failure of one candidate is its result, and never ends this process.
 
-        A UserError is about what is around the candidates (data, files, code); a MisfitError is about this one. After
-        the fault DEVICE this process must end. Of a GPU's memory nothing is kept for the next job.
+        A UserError is about something other than the candidate (data, files, code); a MisfitError is about this
+        candidate. After the fault DEVICE this process must end. GPU memory is freed after each job.
         """
         result = self._result(job)
         if on_gpu(self.context.device) and result.fault is not Fault.DEVICE:
@@ -128,14 +129,14 @@ class Workshop:
             return _fault(job, Fault.NETWORK, " ".join(str(error).split())[:300])
         except UserError as error:
             return _fault(job, Fault.SURROUNDINGS, str(error))
-        except Exception as error:  # a candidate's failure is a finding of the search: recorded, and the search goes on
+        except Exception as error:  # a candidate's failure is a result: it is recorded, and the search goes on
             return _fault(job, Fault.NETWORK, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
     def _cost(self, job: Job) -> Result:
         protocol = self.context.cost
         with self.lock.computing(), about_the_network():
             arch = arch_of(job.settings)
-            self.context.recipe.replaced(job.recipe)  # what it refuses is known before the network costs more
+            self.context.recipe.replaced(job.recipe)  # know a refusal before the network costs more
             cost = measure_cost(arch, protocol.input_size, protocol.num_classes)
             measurement = Measurement(arch_id=arch.id, cost=cost)
             model = arch.build_meta(protocol.num_classes) if self._own("cost") else None
@@ -165,7 +166,7 @@ class Workshop:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the device that is timed alone, and work on that of the study."""
+        """Hold the timed device alone, and work on the study's."""
         with self.latency_lock.measuring():
             if self.latency_lock is self.lock:
                 yield
@@ -224,7 +225,7 @@ class Workshop:
         accuracy = trained.accuracy(replace(context.protocol_of(job.recipe, job.seed), steps=steps))
         with self.lock.computing():
             result = self._done(job, replace(before, accuracy=accuracy), "trained", model)
-            model.to("cpu")  # where it is written from
+            model.to("cpu")  # its origin
         result = replace(result, notes=tuple(said))
         if job.until:
             return replace(result, extra=notes)
@@ -236,7 +237,7 @@ class Workshop:
             store.written(folder / PREDICTIONS)
             checkpoints.remove()
             store.remove(job.key, CHECKPOINT)
-        except OSError as error:  # what was measured is kept
+        except OSError as error:  # the measurement is kept
             why = redact(error.strerror or str(error))
             reason = redact(f"cannot keep weights in {context.weights}: {why}")
             return replace(result, fault=Fault.SURROUNDINGS, reason=reason, extra={**notes, WEIGHTS_ERROR: why})

@@ -1,4 +1,4 @@
-"""The local engine: worker processes of one thread each. It runs jobs and decides nothing."""
+"""The local engine: worker processes with one thread each. It runs jobs and makes no decisions."""
 
 import contextlib
 import signal
@@ -16,18 +16,18 @@ from nasseg.study.engines.jobs import Job, Result
 from nasseg.study.engines.local_worker import Ready, work
 from nasseg.study.engines.ray_nodes import latency_device
 
-MAX_STARTS = 3  # deaths of workers in a row before they take a job
+MAX_STARTS = 3  # workers in a row that die before they take a job
 
 
 def open_local(setup: Setup) -> OpenEngine:
     """Start the workers of a study on this machine.
 
     Raises:
-        UserError: a setting that only a cluster has, or the folder of locks cannot be used.
+        UserError: a setting applies only to a cluster, or the folder of locks cannot be used.
     """
     if setup.address or setup.callbacks:
-        raise UserError("an address and Tune's callbacks belong to the engine ray: give --engine ray")
-    DeviceLock(setup.context.device).close()  # said here once, not by each worker
+        raise UserError("an address and Tune's callbacks are for the engine ray: add --engine ray")
+    DeviceLock(setup.context.device).close()  # check once here, not in each worker
     engine = LocalEngine(setup.context, setup.workers or setup.local_workers, setup.on_step, setup.tell)
     return OpenEngine(engine, latency_device(setup.context.latency, environment(setup.context.latency.device)))
 
@@ -43,7 +43,8 @@ class LocalEngine:
     """An engine on this machine: `submit` a job to an idle worker, `wait` for results, `cancel` running jobs.
 
     If a worker dies (out of memory, SIGKILL), its job gets the fault WORKER_DIED, and the worker is replaced. If it
-    dies before it takes jobs, it is replaced and its job passed on; after several such deaths no network is blamed.
+    dies before it takes jobs, it is replaced and its job passed on. Several such deaths end the search, without a
+    failed network.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class LocalEngine:
     def submit(self, job: Job) -> None:
         worker = next(worker for worker in self._workers if worker.job is None)
         worker.job = job
-        with contextlib.suppress(OSError):  # it died while idle; `wait` will find that
+        with contextlib.suppress(OSError):  # it died while idle; `wait` will find out
             worker.child.pipe.send(job)
 
     def wait(self, timeout: float) -> list[Result]:
@@ -98,7 +99,7 @@ class LocalEngine:
                 self._replace(worker)
 
     def waiting(self, candidate: int) -> bool:
-        """Return False: jobs are submitted to idle workers only."""
+        """Return False: jobs are only submitted to idle workers."""
         return False
 
     def close(self) -> None:
@@ -107,7 +108,7 @@ class LocalEngine:
 
     def _start(self) -> _Worker:
         child = Child(work)
-        with contextlib.suppress(OSError):  # it died at once; `wait` will find that
+        with contextlib.suppress(OSError):  # it died at once; `wait` will find out
             child.pipe.send(self._context)
         return _Worker(child)
 
@@ -120,7 +121,9 @@ class LocalEngine:
         assert job is not None
         self._replace(worker)
         if worker.is_ready:
-            hint = ": it was killed, most likely for memory; try fewer workers" if code == -signal.SIGKILL else ""
+            hint = (
+                ": it was killed, most likely for lack of memory; try fewer workers" if code == -signal.SIGKILL else ""
+            )
             reason = f"worker died (exit code {code}){hint}"
             return [Result(job.candidate, job.kind, fault=Fault.WORKER_DIED, reason=reason)]
         self._failed_starts += 1

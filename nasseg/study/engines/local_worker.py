@@ -16,7 +16,7 @@ class Ready:
 
 
 class _Throttled:
-    """A reporter of steps, twice a second instead of three hundred times."""
+    """A reporter of steps, twice a second instead of three hundred times a second."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe, self._last = pipe, 0.0

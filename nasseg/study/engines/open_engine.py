@@ -21,10 +21,10 @@ ENGINES: dict[str, Callable[[Setup], OpenEngine]] = {
 
 
 def begin_engine(name: str, setup: Setup) -> OpenEngine:
-    """Open the engine of that name.
+    """Open the engine with this name.
 
     Raises:
-        UserError: no such engine, a setting that this engine does not have, or a cluster that cannot run this study.
+        UserError: there is no such engine, it lacks a setting, or the cluster cannot run this study.
     """
     if name not in ENGINES:
         raise unknown("engine", name, ENGINES)
@@ -40,8 +40,7 @@ def timed(
     """Measure cost and latency of networks (family and fields), one after another, on the engine's own devices.
 
     None: the network cannot be measured (a user's own figure may fail on it). If a worker dies, its network is tried
-    again. look: is called while an engine works, and may raise. reference_ms: the reference network's time in this
-    study.
+    again. look: called while an engine works; it may raise. reference_ms: the reference network's time in this study.
 
     Raises:
         UserError: no network can be measured now.
@@ -49,7 +48,7 @@ def timed(
     settings = list(networks)
     costs = [
         _measured(engine, Job(-1, "cost", each), look) for each in settings
-    ]  # all costs first: a cluster then keeps its worker
+    ]  # all costs first, so that a cluster keeps its worker
     pairs = zip(settings, costs, strict=True)
     return [
         cost and _measured(engine, Job(-1, "latency", each, cost, reference_ms=reference_ms), look)
@@ -58,7 +57,7 @@ def timed(
 
 
 def time_reference(engine: Engine, look: Callable[[], None]) -> Latency:
-    """Time the reference network where the engine measures a study's latencies.
+    """Time the reference network on the device of the study's latencies.
 
     Raises:
         UserError: it cannot be timed now.
@@ -71,7 +70,7 @@ def time_reference(engine: Engine, look: Callable[[], None]) -> Latency:
 
 def _measured(engine: Engine, job: Job, look: Callable[[], None]) -> Measurement | None:
     for _ in range(MAX_ATTEMPTS):
-        engine.submit(job)  # the driver's candidates are numbered from 1
+        engine.submit(job)  # the driver numbers its candidates from 1
         while not (results := engine.wait(1.0)):
             look()
         look()

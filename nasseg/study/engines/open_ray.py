@@ -1,4 +1,4 @@
-"""Open the Ray engine; Ray is imported only then."""
+"""Open the Ray engine. Ray is imported only here."""
 
 import os
 
@@ -8,11 +8,11 @@ from nasseg.study.engines.engine import OpenEngine, Setup
 _RAY_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # hide Ray's own lines: whatever matters to a search comes as an error
-    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it would print stacks at SIGTERM
-    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # at SIGTERM, of a node that serves requests
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # hide Ray's own lines: what matters to a search comes as an error
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # else it prints stacks at SIGTERM
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # seconds at SIGTERM, for a node that serves requests
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # the default of 15 would make latencies wait for other programs
+    "RAY_worker_niceness": "0",  # with the default of 15, latencies would wait for other programs
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
     "TUNE_MAX_PENDING_TRIALS_PG": "10000",

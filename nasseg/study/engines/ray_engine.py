@@ -1,23 +1,21 @@
-"""The Ray engine: Ray Tune runs a study's jobs on the nodes of a cluster. It decides nothing.
+"""The Ray engine: Ray Tune runs a study's jobs on the nodes of a cluster. It makes no decisions.
 
-One job is one Tune trial with one report. A thin Searcher passes the driver's jobs to Tune and takes their results
-back; placement, resources, syncing and the user's callbacks are Tune's. The study's storage is the only record: Tune's
-own state of an experiment is never restored.
+One job is one Tune trial with one report. A thin Searcher passes the driver's jobs to Tune and takes back their
+results. Tune does placement, resources, syncing and the user's callbacks. The study's storage is the only record:
+Tune's own experiment state is never restored.
 
 Retries: a job whose node is gone (a reclaimed spot machine) is handed out again, however often that happens. A job
 whose worker died on a living node is an error, and the driver counts those. Tune's own retries (FailureConfig) cannot
-tell the two apart, unless a node was drained in time, and do not cover a reused worker that died before its next trial
-began. So their number stays none, with which Tune still retries after a drain.
+distinguish the two unless a node was drained in time, and do not cover a reused worker that died before its next trial.
+So they are set to none; Tune still retries after a drain.
 
-Tune keeps a worker for the next job with the same resources, if one waits, and one worker at most. So on several nodes
-a worker is restarted between latency and training, which takes seconds a candidate.
+Tune keeps a worker, one at most, for the next job with the same resources, if one waits. So on several nodes a worker
+is restarted between latency and training, which takes seconds for each candidate.
 """
 
 import contextlib
-import logging
 import os
 import queue
-import socket
 import tempfile
 import threading
 import time
@@ -38,6 +36,7 @@ from nasseg.measure.environment import environment
 from nasseg.study.context import Context
 from nasseg.study.engines.engine import Step
 from nasseg.study.engines.jobs import TIMES, Job, Result
+from nasseg.study.engines.ray_connection import connect, last_line, reached
 from nasseg.study.engines.ray_nodes import (
     Expected,
     Node,
@@ -52,8 +51,6 @@ from nasseg.study.engines.ray_worker import Desk, Worker, ask, living_nodes
 LOOK_SECONDS = 1.0
 MAX_STARTS = 5  # attempts in a row at a job that no worker begins
 CLOSE_SECONDS = 120
-CONNECT_SECONDS = 10
-OBJECT_STORE_BYTES = 200 << 20
 _HEAD = "node:__internal_head__"
 _SHUNNED = "shunned_nodes"
 
@@ -61,14 +58,15 @@ _SHUNNED = "shunned_nodes"
 class RayEngine:
     """An engine on a Ray cluster: `submit` a job while `idle`, `wait` for results, `cancel` running jobs.
 
-    storage: of the study; workers never open it. address: of a cluster (`auto`: the one of this machine); None starts
-    one of this machine alone. resources: of a job (cpu, gpu, the cluster's own). workers: parallel jobs; None: as many
-    as the nodes take, late joiners too. callbacks: the user's, for Tune; their logs are in `tune` below the weights.
-    tell: called with lines on nodes that joined late and get no jobs. latency_device: the device of all latencies of
-    this search.
+    storage: of the study; workers never open it. address: of a cluster (`auto`: this machine's); None starts one on
+    this machine alone. resources: of a job (cpu, gpu, the cluster's own). workers: parallel jobs; None: as many as the
+    nodes take, including late joiners. callbacks: the user's, for Tune; their logs are in `tune` below the weights.
+    tell: called with lines on nodes that joined late and get no jobs. latency_device: the device that takes all
+    latencies of this search.
 
     Raises:
-        UserError: no such cluster; nodes that cannot work on one study (each is named); a storage of one machine only.
+        UserError: there is no such cluster, nodes cannot work on this study (each is named), or the storage is a file
+        of one machine.
     """
 
     def __init__(
@@ -87,7 +85,7 @@ class RayEngine:
         self._on_step, self._tell = on_step, tell
         needed = resources or {"cpu": 1.0, "gpu": float(context.device.startswith("cuda"))}
         self._resources = {name.upper() if name in ("cpu", "gpu") else name: n for name, n in needed.items() if n}
-        self._jobs: dict[int, Job] = {}  # submitted and not ended
+        self._jobs: dict[int, Job] = {}  # submitted but not ended
         self._begun: set[int] = set()
         self._starts: Counter[int] = Counter()
         self._results: queue.SimpleQueue[Result | UserError | str] = queue.SimpleQueue()
@@ -97,7 +95,7 @@ class RayEngine:
         self._logs = tempfile.TemporaryDirectory(prefix="nasseg-tune-")
         try:
             if self._own_ray:
-                _connect(address, workers)
+                connect(address, workers)
             nodes = living_nodes()
             self._slots = self._count(nodes)
             self._refuse_nodes(nodes)
@@ -105,7 +103,7 @@ class RayEngine:
             self._token = write_token(context.weights)
             expected = Expected(environment(), context.accuracy.data_fingerprint, os.getcwd(), self._token)
             self.latency_device = self._check(nodes, expected)
-            here = replace(expected.here, commit=None)  # nodes may share a checkout, and its user may commit meanwhile
+            here = replace(expected.here, commit=None)  # nodes may share a checkout, and the user may commit meanwhile
             self._begin(replace(expected, here=here, latency_device=self.latency_device), callbacks)
         except BaseException:
             self._leave()
@@ -119,7 +117,8 @@ class RayEngine:
 
     def submit(self, job: Job) -> None:
         self._jobs[job.candidate] = job
-        ray.get(self._desk.put.remote(job))  # it must be there before a worker asks
+        with reached():
+            ray.get(self._desk.put.remote(job))  # it must exist before a worker asks
         self._counter.jobs.put(job)
 
     def waiting(self, candidate: int) -> bool:
@@ -149,24 +148,24 @@ class RayEngine:
     def cancel(self, candidate: int) -> None:
         """End the job of a candidate at once; it gives no result."""
         if self._jobs.pop(candidate, None):
-            worker = ray.get(self._desk.drop.remote(candidate))
-            if worker is not None:
-                ray.kill(worker)
+            with contextlib.suppress(RayError):  # the cluster may be gone
+                worker = ray.get(self._desk.drop.remote(candidate))
+                if worker is not None:
+                    ray.kill(worker)
 
     def close(self) -> None:
-        with contextlib.suppress(RayError):  # the cluster may be gone
-            for candidate in list(self._jobs):
-                self.cancel(candidate)
+        for candidate in list(self._jobs):
+            self.cancel(candidate)
         self._closing.closing = True
         self._counter.jobs.put(None)
         self._thread.join(CLOSE_SECONDS)
-        self._own_ray &= not self._thread.is_alive()  # shutting Ray down under it would crash this process
+        self._own_ray &= not self._thread.is_alive()  # shutting down Ray under it would crash this process
         self._leave()
 
     # Nodes
 
     def _count(self, nodes: list[Node]) -> int:
-        """Return how many jobs to hand out at once; one if no node takes any now, so that a cluster may add a node."""
+        """Return how many jobs to hand out at once; one if no node can take any, so that the cluster may add a node."""
         fit = (node for node in nodes if node.id not in self._unfit)
         return self._workers or max(1, sum(node.fits(self._resources) for node in fit))
 
@@ -174,8 +173,8 @@ class RayEngine:
         if not self._workers and not any(node.fits(self._resources) for node in nodes):
             needed = ", ".join(f"{name} {amount:g}" for name, amount in self._resources.items())
             raise UserError(
-                f"no node of the cluster has what a trial needs ({needed}): start one, change `resources` in the study "
-                "file, or, where nodes are started on demand, give a number of --workers"
+                f"no node of the cluster has what a trial needs ({needed}): start one, change `resources` in the "
+                "study file, or set --workers if nodes are started on demand"
             )
         refuse_local_storage(nodes, self._storage)
 
@@ -192,7 +191,7 @@ class RayEngine:
             try:
                 there, where = ray.get(answer)
             except RayError as error:
-                there, where = [f"it answers: {_last_line(error)}; is nasseg installed there?"], ""
+                there, where = [f"it answers: {last_line(error)}; is nasseg installed there?"], ""
             found += [f"{node.name}: {fault}" for fault in there]
             device = device or (where if node.fits(self._latency) else "")
         if found:
@@ -200,13 +199,11 @@ class RayEngine:
         return device
 
     def _look(self) -> None:
-        """Look up the jobs that have begun, the steps trained, and the living nodes."""
+        """Look up the jobs that have begun, the trained steps, and the living nodes."""
         self._looked = time.monotonic()
-        try:
+        with reached():
             nodes = living_nodes()
             begun, steps, lines = ray.get(self._desk.look.remote())
-        except RayError as error:
-            raise UserError(f"Ray failed: {_last_line(error)}; run the same command again") from None
         self._slots, self._begun = self._count(nodes), begun
         for step in steps:
             self._on_step(step)
@@ -251,7 +248,7 @@ class RayEngine:
         try:
             tuner.fit()
         except Exception as error:  # `wait` raises it in the driver's thread
-            self._results.put(UserError(f"Ray Tune stopped: {_last_line(error)}; run the same command again"))
+            self._results.put(UserError(f"Ray Tune stopped: {last_line(error)}; run the same command again"))
 
     def _done(self, result: Result) -> None:
         self._desk.drop.remote(result.candidate)
@@ -265,7 +262,7 @@ class RayEngine:
         node = ray.get(self._desk.release.remote(candidate))
         alive = next((each for each in living_nodes() if each.id == node), None)
         self._starts[candidate] = self._starts[candidate] + 1 if node is None else 0
-        reason = next(iter(text.strip().splitlines()[-1:]), "Ray does not say why")
+        reason = next(iter(text.strip().splitlines()[-1:]), "Ray gives no reason")
         if alive:
             died = f"worker died (on {alive.name}: {reason})"
             self._done(Result(candidate, job.kind, fault=Fault.WORKER_DIED, reason=died))
@@ -284,7 +281,7 @@ class RayEngine:
         if not all(any(node.fits(place) for node in fit) for place in (self._resources, self._latency)):
             self._results.put(UserError(reason))
         elif not known:
-            self._results.put(f"{reason}; it gets no jobs until it is mended and joins again")
+            self._results.put(f"{reason}; it gets no jobs until this is fixed and it joins again")
         if candidate in self._jobs:
             self._counter.jobs.put(self._jobs[candidate])
 
@@ -296,7 +293,7 @@ class RayEngine:
 
 
 class _Counter(Searcher):
-    """A Searcher that passes the jobs in `jobs` to Tune; None there ends them. shunned: nodes that get none."""
+    """A Searcher that passes the jobs in `jobs` to Tune, until None. shunned: nodes that get no jobs."""
 
     def __init__(self, on_done: Callable[[Result], None], on_refused: Callable[[int, str, str], None]) -> None:
         super().__init__()
@@ -307,7 +304,7 @@ class _Counter(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         try:
-            job = self.jobs.get(block=not self._out)  # with nothing to watch, Tune would poll only once a second
+            job = self.jobs.get(block=not self._out)  # without anything to watch, Tune would poll only once a second
         except queue.Empty:
             return None
         if job is None:
@@ -318,7 +315,7 @@ class _Counter(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._out.discard(trial_id)
-        if result and "result" in result:  # cancelled jobs have none
+        if result and "result" in result:  # cancelled jobs have no result
             self._on_done(result["result"])
         elif result and "refused" in result:
             self._on_refused(*result["refused"])
@@ -355,25 +352,6 @@ class _Closing(tune.Stopper):
         return self.closing
 
 
-def _connect(address: str | None, workers: int | None) -> None:
-    alone = {
-        "include_dashboard": False,
-        "object_store_memory": OBJECT_STORE_BYTES,
-        "num_cpus": max(workers or 1, os.cpu_count() or 1),
-    }
-    options: dict[str, Any] = {"address": address} if address else {"address": "local", **alone}
-    host, _, port = (address or "").rpartition(":")
-    try:
-        if host and port.isdigit() and "://" not in host:  # without a listener, Ray itself would try for minutes
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-        ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise UserError(
-            f"no Ray cluster at {address or 'this machine'}: {_last_line(error)}; check --address and the "
-            "cluster's token, or start one with `ray start --head`"
-        ) from None
-
-
 def _on(node: str) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node, soft=False)
 
@@ -386,7 +364,3 @@ def _place(resources: Resources, shunned: str) -> tune.PlacementGroupFactory:
 
 def _trial_name(trial: Any) -> str:
     return f"{trial.config.get('kind')}-{trial.config.get('candidate')}-{trial.trial_id}"
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:300]

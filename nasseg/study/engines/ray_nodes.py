@@ -1,4 +1,4 @@
-"""The nodes of a cluster: which take a study's jobs, and whether each can, checked there before its first job."""
+"""The nodes of a cluster: which ones take a study's jobs. Each is checked before its first job."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from nasseg.study.store.storage import is_local
 from nasseg.study.store.weight_store import is_url
 
 LATENCY_RESOURCE = "latency_device"
-LATENCY_SHARE = 0.25  # a job's share: the device's own lock decides turns, and the next jobs prepare in the meantime
+LATENCY_SHARE = 0.25  # a job's share: the device's lock decides turns, and the next jobs prepare meanwhile
 MIN_FREE_BYTES = 1 << 30
 TOKEN_SECONDS = 5.0  # a network file system may show a new file a little later
 Resources = Mapping[str, float]
@@ -46,7 +46,7 @@ class Node:
 
 
 def refuse_local_storage(nodes: Sequence[Node], storage: str) -> None:
-    """Refuse a storage that is a file of one machine if there are several nodes.
+    """Refuse a storage in a file of one machine if there are several nodes.
 
     Raises:
         UserError: it is such a storage.
@@ -59,25 +59,25 @@ def refuse_local_storage(nodes: Sequence[Node], storage: str) -> None:
 
 
 def latency_place(nodes: Sequence[Node], protocol: LatencyProtocol, of_a_trial: Resources, head: str) -> Resources:
-    """Return resources that place a job on the one device of latencies; `head` is that of the head node.
+    """Return resources that place a job on the device that takes latencies. `head`: the resource of the head node.
 
     Raises:
-        UserError: the cluster does not say which device that is.
+        UserError: the cluster does not say which device it is.
     """
     if protocol.backend == "command":
-        return {head: LATENCY_SHARE}  # locks there keep the target free
+        return {head: LATENCY_SHARE}  # locks on this node keep the target free
     named = [node for node in nodes if LATENCY_RESOURCE in node.resources]
     if len(named) > 1:
         raise UserError(
-            f"{_names(named)} all offer {LATENCY_RESOURCE}; all latencies of a study come from one device: start the "
-            "others without it"
+            f"{_names(named)} all offer {LATENCY_RESOURCE}, but all latencies of a study come from one device: "
+            "start the others without it"
         )
     if named:
         return {LATENCY_RESOURCE: LATENCY_SHARE}
     if len(nodes) > 1:
         raise UserError(
-            f"the cluster has {len(nodes)} nodes ({_names(nodes)}), and does not say which one takes latencies: start "
-            f"that one with `ray start ... --resources '{{\"{LATENCY_RESOURCE}\": 1}}'`, or measure on a target "
+            f"the cluster has {len(nodes)} nodes ({_names(nodes)}), and none is named for latencies: start one "
+            f"with `ray start ... --resources '{{\"{LATENCY_RESOURCE}\": 1}}'`, or measure on a target "
             "(latency: {backend: command})"
         )
     return of_a_trial
@@ -85,10 +85,10 @@ def latency_place(nodes: Sequence[Node], protocol: LatencyProtocol, of_a_trial: 
 
 @dataclass(frozen=True)
 class Expected:
-    """The driver's surroundings, which every node must match.
+    """The driver's environment, which every node must match.
 
-    folder: the driver's, which relative paths refer to. token: name of a file in the folder of the weights, which every
-    node must see; empty if weights go to a URL. latency_device: the device of all latencies.
+    folder: the driver's, the base of relative paths. token: name of a file in the weights' folder, which every node
+    must see; empty if weights go to a URL. latency_device: the device that takes all latencies.
     """
 
     here: Environment
@@ -99,7 +99,7 @@ class Expected:
 
 
 def write_token(place: Path | str) -> str:
-    """Write a file into the folder of the weights, by which nodes see whether they share it; return its name.
+    """Write a file into the weights' folder, so that nodes see whether they share it; return its name.
 
     Raises:
         UserError: it cannot be written here.
@@ -111,7 +111,9 @@ def write_token(place: Path | str) -> str:
         Path(place).mkdir(parents=True, exist_ok=True)
         (Path(place) / token).touch()
     except OSError as error:
-        raise UserError(f"cannot write into {place}: {error.strerror}; mend it, or name another --runs") from None
+        raise UserError(
+            f"cannot write into {place}: {error.strerror}; fix this, or choose another folder with --runs"
+        ) from None
     return token
 
 
@@ -122,7 +124,7 @@ def remove_token(place: Path | str, token: str) -> None:
 
 
 def faults(context: Context, expected: Expected) -> list[str]:
-    """Return the faults of this process's node, each a part of a sentence with its next step."""
+    """Return the faults of this process's node, each as part of a sentence with the next step."""
     there, here, found = expected.here, environment(), []
     for name, theirs, ours in (
         ("nasseg", there.nasseg, here.nasseg),
@@ -138,7 +140,7 @@ def faults(context: Context, expected: Expected) -> list[str]:
     except UserError as error:
         found.append(str(error))
     if context.device.startswith("cuda") and not torch.cuda.is_available():
-        found.append(f"torch finds no GPU on it, and the study runs on {context.device}: mend it, or take it out")
+        found.append(f"torch finds no GPU on it, and the study runs on {context.device}: fix this, or remove the node")
     else:
         try:
             check_protocol(context.latency)
@@ -162,13 +164,16 @@ def _folder_faults(folder: Path, token: str) -> list[str]:
     until = time.monotonic() + TOKEN_SECONDS
     while not (folder / token).exists():
         if time.monotonic() > until:
-            return [f"it does not share {folder} with the driver: name one that all nodes share, or a URL, by --runs"]
+            return [
+                f"it does not share {folder} with the driver: choose a folder that all nodes share, or a URL, "
+                "with --runs"
+            ]
         time.sleep(0.2)
     return [] if os.access(folder, os.W_OK) else [f"it cannot write into {folder}: give its user the right to"]
 
 
 def latency_device(protocol: LatencyProtocol, where: Environment) -> str:
-    """Return the name of the device of latencies; empty if a command takes them, which reports its own."""
+    """Return the name of the device that takes latencies; empty for a command, which reports its own."""
     if protocol.backend == "command":
         return ""
     device = where.device(protocol.device)

@@ -1,4 +1,4 @@
-"""The Ray engine's parts on nodes: workers, the desk where they take jobs, and the check before the first job."""
+"""The Ray engine's parts on nodes: workers, the desk that gives them jobs, and the check before the first job."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ TELL_SECONDS = 0.5
 
 @ray.remote(num_cpus=0)
 class Desk:
-    """The place where jobs wait for workers and progress is collected. It lives beside the driver."""
+    """The place where jobs wait for workers and progress is collected. It runs beside the driver."""
 
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
@@ -33,7 +33,7 @@ class Desk:
         self._jobs[job.candidate] = job
 
     def take(self, candidate: int, worker: Any, node: str) -> Job | None:
-        """Give the job to a worker that begins it now; None if it was cancelled."""
+        """Return the job to a worker that begins it now; None if it was cancelled."""
         if candidate in self._jobs:
             self._taken[candidate] = (worker, node)
         return self._jobs.get(candidate)
@@ -55,14 +55,14 @@ class Desk:
         self._lines.append(line)
 
     def look(self) -> tuple[set[int], list[Step], list[str]]:
-        """Return the candidates whose jobs have begun, and the steps and the workers' lines since the last look."""
+        """Return the candidates whose jobs have begun, and the steps and the workers' lines since the last call."""
         steps, self._steps = list(self._steps.values()), {}
         lines, self._lines = self._lines, []
         return set(self._taken), steps, lines
 
 
 class Worker(tune.Trainable):
-    """A worker that does one job a trial; its process then serves other trials."""
+    """A worker that does one job for each trial; its process then serves other trials."""
 
     def setup(self, config: dict[str, Any], **parameters: Any) -> None:
         context: Context = parameters["context"]
@@ -75,7 +75,7 @@ class Worker(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         if self.broken:
-            os._exit(1)  # before it takes the next job, which then goes to a new process
+            os._exit(1)  # before it takes the next job, so that this goes to a new process
         return True
 
     def step(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Worker(tune.Trainable):
             self.faults = faults(context, self.expected)
         found, device = list(self.faults), self.expected.latency_device
         if job.kind in TIMES and latency_device(context.latency, environment(context.latency.device)) != device:
-            found.append(f"latencies of this search come from {device}, and it has another device: take it out")
+            found.append(f"latencies of this search come from {device}, and it has another device: remove the node")
         return found
 
     def _tell(self, candidate: int, step: int, loss: float) -> None:
@@ -117,7 +117,7 @@ def ask(context: Context, expected: Expected) -> tuple[list[str], str]:
 
 
 def _go_to(folder: str) -> None:
-    with contextlib.suppress(OSError):  # if nodes do not share the folder, no path of the study is relative to it
+    with contextlib.suppress(OSError):  # if nodes do not share the folder, the study has no path relative to it
         os.chdir(folder)
 
 

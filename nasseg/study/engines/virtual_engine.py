@@ -1,4 +1,4 @@
-"""An engine on a virtual clock: jobs are answered at once, and the clock decides when they end."""
+"""An engine on a virtual clock: jobs are answered at once, and end when the clock says so."""
 
 import heapq
 import itertools
@@ -10,7 +10,7 @@ from nasseg.study.engines.jobs import Job, Result
 
 @dataclass(frozen=True)
 class Answer:
-    """A job's result, the seconds a worker has it, and its cost (in a unit of the caller's)."""
+    """A job's result, the seconds that it takes a worker, and its cost (in the caller's unit)."""
 
     result: Result
     seconds: float
@@ -26,7 +26,7 @@ class _Running:
     answer: Answer
 
     def done(self, clock: float) -> float:
-        """Return the share of it that is done."""
+        """Return the share of the job that is done."""
         return 1.0 if clock >= self.end else (clock - self.start) / (self.end - self.start)
 
 
@@ -35,8 +35,8 @@ class VirtualEngine:
 
     `wait` advances to the next end of a job and returns all that ended by then.
 
-    on_end: called with every job that ended, before its result is handed out. timer: if given (time.perf_counter), the
-    time that the caller takes between two calls passes on the virtual clock too; otherwise thinking is free.
+    on_end: called with every ended job, before its result is handed out. timer: if given (time.perf_counter), the
+    caller's time between two calls also passes on the virtual clock; otherwise thinking is free.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class VirtualEngine:
 
     @property
     def spent(self) -> float:
-        """The cost so far; of running jobs, the share that is done."""
+        """The cost so far, including the finished shares of running jobs."""
         return self._ended + sum(item.answer.cost * item.done(self.clock) for item in self._running)
 
     @property
     def busy_share(self) -> float:
-        """The seconds in which a worker had a job, over all seconds of all workers."""
+        """The seconds in which workers had a job, over all seconds of all workers."""
         running = sum(self.clock - item.start for item in self._running)
         return (self.busy + running) / (self.workers * self.clock) if self.clock else 0.0
 
@@ -79,7 +79,7 @@ class VirtualEngine:
         self._act()
 
     def wait(self, timeout: float) -> list[Result]:
-        """Return the results of the jobs that end next, at once, whatever `timeout` is."""
+        """Return the results of the jobs that end next, without waiting, whatever `timeout` is."""
         self._think()
         if self._running:
             self.clock = max(self.clock, self._running[0].end)

@@ -1,8 +1,8 @@
-"""Finish a study: train the front's networks under a longer recipe with several seeds, time them again, test them once.
+"""Finish a study: train the front's networks longer with several seeds, time them again, test them once.
 
-The results form a sibling study, `<name>@finish`, in the same storage, with a trial for each network and seed. Its
-measurement is of the last weights on the validation split, as in a search. Beside it are the accuracy of the best
-weights there (`best`) and on the held-out split (`held_out`), which nothing else uses.
+The results form a sibling study, `<name>@finish`, in the same storage, with a trial for each network and seed. The
+trial's measurement is of the last weights on the validation split, as in a search. It also has the accuracy of the best
+weights on that split (`best`) and on the held-out split (`held_out`), which nothing else uses.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,12 +31,12 @@ from nasseg.train.run import HeldOut, RunProgress, Tell
 from nasseg.train.session import check_device, recipe_of, working
 from nasseg.train.weights import weights_hash
 
-LONGER = 5  # times the steps of the search's recipe, where no other recipe and no length is given
+LONGER = 5  # times the steps of the search's recipe, if neither a recipe nor a length is given
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The result of finishing. notes: remarks for the reader, a line each."""
+    """The result of finishing. notes: remarks for the reader, one per line."""
 
     record: StudyRecord
     searched: StudyRecord
@@ -62,17 +62,16 @@ def finish_study(
 ) -> Finished:
     """Train the front of a search again with seeds 0..seeds-1, resuming an earlier call.
 
-    study: `STUDY#21` is one trial of it. The front is that of the finished trials within the study's limits. Each
-    network is timed again under the study's protocol first, by each call; one that is over a limit now is recorded, and
-    not trained.
-    Where the data have a held-out split (`test`; procedural scenes get one as large as the validation split), each
-    run's best weights are evaluated on it once. recipe: the search's own, LONGER times as long, unless given. device:
-    to train on; that of the study's latencies unless given. purpose: another one makes another sibling study, for
-    another recipe. `on_progress(network, progress)` hears of steps.
+    study: `STUDY#21` means one trial of it. The front is that of the finished trials within the study's limits. Each
+    call first times each network again under the study's protocol. One that is now over a limit is recorded, and not
+    trained. If the data have a held-out split (`test`; procedural scenes get one as large as the validation split),
+    each run's best weights are evaluated on it once. recipe: default: the search's own, LONGER times as long. device:
+    to train on; default: that of the study's latencies. purpose: another one makes another sibling study, for another
+    recipe. `on_progress(network, progress)` is called with steps.
 
     Raises:
         UserError: there is nothing to finish, an argument is refused, the data are not the search's, the sibling was
-            begun with other settings, or something cannot be read or written.
+        begun with other settings, or a file cannot be read or written.
     """
     if seeds < 1 or threads < 1:
         raise UserError(f"at least one seed and one thread are needed, got {seeds} and {threads}")
@@ -86,7 +85,7 @@ def finish_study(
     recipe, recipe_settings = (recipe, recipe_settings) if recipe else _longer(searched, recipe_settings, epochs)
     chosen = with_init_file(recipe_of(recipe, recipe_settings, epochs, loaded), storage)
     for member in members:
-        recipe_of_trial(searched, member, chosen)  # what it refuses is said before anything is timed
+        recipe_of_trial(searched, member, chosen)  # refusals come before anything is timed
     device = device or _training_device(members)
     check_device(device)
     with storage_faults():
@@ -107,15 +106,15 @@ def _check_settings(searched: StudyRecord, settings: Mapping[str, Any]) -> None:
     for name in settings:
         if name in chosen:
             raise UserError(
-                f"{name} is a parameter of the space that {searched.name} searched, and each network keeps its own: "
-                f"leave it out, or train one network by `nasseg train {searched.name}#TRIAL`"
+                f"{name} is a parameter of the space of {searched.name}, and each network keeps its own value: "
+                f"leave it out, or train one network with `nasseg train {searched.name}#TRIAL`"
             )
 
 
 def _longer(
     searched: StudyRecord, settings: Mapping[str, Any] | None, epochs: float | None
 ) -> tuple[Recipe, Mapping[str, Any]]:
-    """Return the recipe that a search trained by and, where its length is not given, settings that make it longer."""
+    """Return the search's recipe and, if no length is given, settings that make it longer."""
     own = load_recipe(parse_yaml(searched.study_file, Path(f"{searched.name}.yaml")).data["recipe"])
     longer = {"steps": LONGER * own.steps, "warmup_steps": LONGER * own.warmup_steps} if epochs is None else {}
     return own, {**longer, **(settings or {})}
@@ -132,7 +131,7 @@ def made(record: StudyRecord) -> dict[int, list[tuple[int, str]]]:
 
 
 def best_made(record: StudyRecord) -> str | None:
-    """Return the address of the weights with the highest mIoU on the split that chooses; None where there are none."""
+    """Return the address of the weights with the highest mIoU on the validation split; None if there are none."""
     done = [trial for trial in record.trials if outcome(trial) == "finished" and "best_miou" in trial.extra]
     best = max(done, key=lambda trial: float(trial.extra["best_miou"]), default=None)
     return f"{record.name}#{best.number}" if best else None
@@ -152,7 +151,7 @@ def data_of(searched: StudyRecord, path: Path | None) -> tuple[DataSet, HeldOut 
     if data.fingerprint != known:
         raise UserError(
             f"these data are not those of the search: {data.name} has the fingerprint {data.fingerprint}, study "
-            f"{searched.name} {known}; give the folder that it searched with --data"
+            f"{searched.name} {known}; give the folder of the search's data with --data"
         )
     wider = data
     if file.name == "scenes" and "test" not in data.sources:  # adding a split does not change the others
@@ -195,4 +194,4 @@ def _sibling(
     try:
         return sibling(source, searched, purpose, identity, attributes)
     except UserError as error:
-        raise UserError(f"{error}; or give this one another name than {purpose!r}") from None
+        raise UserError(f"{error}; or give this one a name other than {purpose!r}") from None

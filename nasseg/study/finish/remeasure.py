@@ -1,7 +1,7 @@
 """Measure a search's latencies again: its front and the published networks beside it, in turns, in one session.
 
 A search measures over hours, each network once. New measurements form a sibling study, `<name>@remeasure`: a trial for
-each network and session, with the search's cost and accuracy, the new latency in place of the old, and the old one
+each network and session, with the search's cost and accuracy, the new latency instead of the old, and the old one
 beside it. The search's own trials stay as they are.
 """
 
@@ -41,6 +41,7 @@ from nasseg.study.store.trial_attributes import (
     SESSION,
     WEIGHTS_SHA256,
 )
+from nasseg.words import counted
 
 ROUNDS = 5
 END_ROUNDS = 3  # at the end of a search
@@ -49,7 +50,7 @@ _KEPT = (EVAL_KEY, WEIGHTS_SHA256)  # to find the weights
 
 @dataclass(frozen=True)
 class Remeasured:
-    """A session. frame: see nasseg.analyse.remeasured. notes: remarks for the reader, a line each."""
+    """A session. frame: see nasseg.analyse.remeasured. notes: remarks for the reader, one per line."""
 
     record: StudyRecord
     searched: StudyRecord
@@ -83,15 +84,15 @@ def remeasure(
     `on_progress(measurements, of all)` is called after each. Users' own figures are not measured again.
 
     Raises:
-        UserError: there is nothing to measure, the protocol cannot be followed here, a network's code was changed, or
-            the storage failed.
+        UserError: there is nothing to measure, the protocol cannot be followed here, a network's code has changed, or
+        the storage failed.
     """
     if rounds < 1:
         raise UserError(f"at least one round is needed, got {rounds}")
     source = open_record(str(study), storage)
     searched = record_of(source)
     if "@" in searched.name:
-        raise UserError(f"{searched.name} is no search: measure {searched.name.partition('@')[0]} again")
+        raise UserError(f"{searched.name} is not a search: measure {searched.name.partition('@')[0]} again")
     return _session(source, searched, rounds, command, on_progress, tell)
 
 
@@ -122,7 +123,7 @@ def keep_session(
     on_front: Collection[int],
     command: str,
 ) -> tuple[StudyRecord, int]:
-    """Keep networks' new latencies as one session in the sibling of their study; return that and the session's number.
+    """Keep new latencies as one session in the study's sibling; return the sibling and the session's number.
 
     on_front: numbers of the trials that were on the front.
     """
@@ -136,7 +137,7 @@ def keep_session(
 def time_front_again(record: Record, look: Callable[[], None], tell: Callable[[str], None]) -> None:
     """Time the front in one session at the end of a search, unless a quiet session has timed all of it.
 
-    look: called between measurements, and may raise; nothing is kept then. What stands against it is told.
+    look: called between measurements; if it raises, nothing is kept. Obstacles are told, not raised.
     """
     searched = record_of(record)
     known = latest_of(record)
@@ -145,7 +146,7 @@ def time_front_again(record: Record, look: Callable[[], None], tell: Callable[[s
         members = session_members(searched)
         if {_measured(member).arch_id for member in members} <= done or _latency(members[0]).protocol.command:
             return
-        tell(f"timing the front again, {len(members)} networks in turns")
+        tell(f"timing the front again, {counted(len(members), 'network')} in turns")
         for line in _session(record, searched, END_ROUNDS, "", lambda _done, _of: look(), tell).lines():
             tell(line)
     except UserError as error:
@@ -153,7 +154,7 @@ def time_front_again(record: Record, look: Callable[[], None], tell: Callable[[s
 
 
 def session_members(searched: StudyRecord) -> list[TrialRow]:
-    """Return the front, what may be on it if its latency is doubtful, and the other trained published networks.
+    """Return the front, networks that may be on it because their latency is doubtful, and trained published networks.
 
     Raises:
         UserError: no network keeps the limits.
@@ -202,19 +203,19 @@ def _time(
 
 
 def _arch(member: TrialRow) -> Arch:
-    """Return the network of a trial, which must still be the one that was searched."""
+    """Return a trial's network, which must still be the one that was searched."""
     assert member.arch is not None
     arch, known = arch_of(member.arch), _measured(member).arch_id
     if arch.id != known:
         raise UserError(
-            f"trial {member.number} builds another network now ({arch.id}) than in the search ({known}): its code was "
-            "changed; measure again with the code of the search"
+            f"trial {member.number} builds another network now ({arch.id}) than in the search ({known}): its code "
+            "has changed; measure again with the code of the search"
         )
     return arch
 
 
 def _sibling(source: Record, searched: StudyRecord, protocol: LatencyProtocol, command: str) -> Record:
-    published = [  # the search's latencies do not compare with a session's
+    published = [  # the search's latencies are not comparable with a session's
         {**point, "figures": {name: value for name, value in point["figures"].items() if name != "latency_ms"}}
         for point in source.attributes().get("published", ())
     ]
@@ -266,7 +267,7 @@ def _notes(members: list[TrialRow], rows: list[Row]) -> Iterator[str]:
         yield f"the search measured with torch {', '.join(sorted(versions))}; this session with {here.torch}"
     disturbed, total = sum(row.disturbed for row in rows), sum(len(row.rounds) for row in rows)
     if disturbed:
-        yield f"something else was running in {disturbed} of {total} measurements: wait until it is quiet, and repeat"
+        yield f"other work was running in {disturbed} of {total} measurements: repeat this when the machine is quiet"
     own = {name for one in members for name, entry in _measured(one).custom.items() if entry["phase"] == "latency"}
     if any(one.energy for one in latencies):
         own.add("energy_mj")

@@ -54,10 +54,10 @@ from nasseg.train.session import Failed
 
 @dataclass
 class Retraining:
-    """Some networks of a search (`members`), by default its front, and what is done to each.
+    """Networks of a search (`members`), by default its front, and how each is finished.
 
-    `run` may be called again: nothing is trained twice, and all is timed again. A network of the front that an earlier
-    call left half done is trained, too.
+    `run` may be called again: nothing is trained twice, but everything is timed again. It also trains networks of the
+    front that an earlier call left half done.
     """
 
     searched: StudyRecord
@@ -75,7 +75,7 @@ class Retraining:
     timed: dict[str, Latency] = field(default_factory=dict)  # by this call, by arch_id
 
     def run(self, seeds: int) -> list[str]:
-        """Time, then train what is not trained yet; notes on what was not."""
+        """Time all, then train what is not trained yet. Adds notes on what was not trained."""
         with of_record(self.searched.own_code):
             return self._work(seeds)
 
@@ -99,7 +99,7 @@ class Retraining:
         return Claims(self.record)
 
     def _try_figures(self) -> None:
-        """Try the search's own figures on the smallest network before anything is paid for."""
+        """Try the search's own figures on the smallest network before any expensive work."""
         context = self.workshop.context
         if context.figures:
             costs = {value_of("macs", one.measurement): one for one in self.members if one.measurement}
@@ -107,7 +107,7 @@ class Retraining:
             try_on(arch_of(smallest.arch or {}), context, self.data.classes, self.searched.name)
 
     def _time(self, member: TrialRow) -> Measurement | None:
-        """Time a network; return None if it is over a limit now, or if that is in doubt."""
+        """Time a network; return None if it is now over a limit, or may be."""
         assert member.measurement is not None
         assert member.arch is not None
         before = replace(member.measurement, accuracy=None)
@@ -118,7 +118,7 @@ class Retraining:
             raise UserError(f"cannot time trial {member.number} again: {done.reason}")
         latency, broken = done.measurement.latency, over_limit(self.searched.limits, done.measurement)
         assert latency is not None
-        self.tell(f"trial {member.number}: {latency.p50_ms:.3g} ms, in the search {before.latency.p50_ms:.3g} ms")
+        self.tell(f"trial {member.number}: {latency.p50_ms:.3g} ms, was {before.latency.p50_ms:.3g} ms in the search")
         self.timed[before.arch_id] = latency
         if in_doubt(self.searched.limits, done.measurement):
             known = self._known(before.arch_id)
@@ -134,7 +134,7 @@ class Retraining:
         return None if broken else done.measurement
 
     def _known(self, arch_id: str) -> Measurement | None:
-        """Return what an earlier call, when it was quiet, measured of a network within the limits."""
+        """Return an earlier call's undisturbed measurement of a network within the limits."""
         for trial in self.record.trials():
             if trial.user_attrs.get(ARCH_ID) == arch_id and MEASUREMENT in trial.user_attrs:
                 known = replace(Measurement.from_json(trial.user_attrs[MEASUREMENT]), accuracy=None)
@@ -143,7 +143,7 @@ class Retraining:
         return None
 
     def _keep_later(self) -> None:
-        """Keep the new latencies of networks that an earlier call trained, where readers of this study find them."""
+        """Keep the new latencies of networks trained by an earlier call, so that readers of this study find them."""
         finished = record_of(self.record)
         done = {
             trial.measurement.arch_id: trial
@@ -178,7 +178,7 @@ class Retraining:
         return Workshop(context, tell=self.tell)
 
     def _begin(self, member: TrialRow, measurement: Measurement, seed: int) -> None:
-        """Claim and train a network with a seed, unless that is done, under way, or known to diverge."""
+        """Claim and train a network with a seed, unless this is done, under way, or known to diverge."""
         key = self._key(member, seed)
         claimed = self.claims.claim(
             self._candidate(member, measurement, seed),
@@ -191,7 +191,7 @@ class Retraining:
             self._train(self.record.reread(claimed))
 
     def _train(self, trial: FrozenTrial) -> None:
-        """Train, test and record a trial of ours."""
+        """Train, test and record our trial."""
         attributes = trial.user_attrs
         member = next((m for m in [*self.members, *self.front] if m.number == attributes.get(OF_TRIAL)), None)
         if member is None:
@@ -213,7 +213,7 @@ class Retraining:
             self.tell(f"{name}, seed {run.seed}: another process took it over")
         except Failed as error:
             self.record.fail(trial, str(error), error.fault)
-        except (KeyboardInterrupt, UserError) as error:  # the same fault would stop the others too
+        except (KeyboardInterrupt, UserError) as error:  # the same fault would stop the others, too
             self.record.requeue(trial, str(error) or "finishing was stopped")
             raise
 
@@ -233,7 +233,7 @@ class Retraining:
         )
 
     def _key(self, member: TrialRow, seed: int) -> str:
-        """Return the key of a network and seed, also the name of its weights' folder beside those of the search."""
+        """Return the key of a network and seed. It also names the weights' folder, beside those of the search."""
         assert member.measurement is not None
         protocol = self._run(member, seed, Path()).protocol
         return f"{self.record.name.partition('@')[2]}-{eval_key(member.measurement.arch_id, protocol)}"
@@ -290,7 +290,7 @@ class Retraining:
         return {name: value for name, value in found.items() if value is not None}
 
     def _own_figures(self, measurement: Measurement, phase: Phase | None = None) -> tuple[Figure, ...]:
-        """Return users' own figures that the search recorded; their code must be unchanged.
+        """Return users' own figures recorded by the search; their code must be unchanged.
 
         Raises:
             UserError: it was changed.
@@ -304,7 +304,7 @@ class Retraining:
 
     @cached_property
     def folder(self) -> Path:
-        """The folder that users' code is relative to: the study file's, if it is still found."""
+        """The base folder of users' code: the study file's, if it still exists."""
         try:
             return find_file("studies", self.searched.name).parent.resolve()
         except UserError:
@@ -312,10 +312,10 @@ class Retraining:
 
 
 def recipe_of_trial(searched: StudyRecord, member: TrialRow, recipe: Recipe) -> Recipe:
-    """Return a recipe with what a trial's training differed in.
+    """Return a recipe with the settings in which a trial's training differed.
 
     Raises:
-        UserError: the recipe refuses that.
+        UserError: the recipe refuses them.
     """
     try:
         return recipe.replaced(settings_of(searched.extra["space_file"], member.training))
@@ -324,6 +324,6 @@ def recipe_of_trial(searched: StudyRecord, member: TrialRow, recipe: Recipe) -> 
 
 
 def _flat(name: str, accuracy: Accuracy) -> dict[str, str | float]:
-    """Return an accuracy as attributes: whole as JSON, and its mIoU to sort by (`test_miou` of `held_out`)."""
+    """Return an accuracy as attributes: all of it as JSON, and its mIoU to sort by (`test_miou` for `held_out`)."""
     short = "test" if name == HELD_OUT else name
     return {name: json.dumps(asdict(accuracy)), f"{short}_miou": accuracy.miou}

@@ -1,6 +1,6 @@
-"""Sibling studies, `<name>@<purpose>`: later findings on a search's networks, whose own trials are final.
+"""Sibling studies, `<name>@<purpose>`: later results of a search's networks. The search's own trials are final.
 
-A sibling lies in the storage of its search and is joined with it on arch_id.
+A sibling is in the storage of its search and is joined with it by arch_id.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _OF_THE_SEARCH = ("objectives", "limits", "published", "study_file", "space_file
 def sibling(
     source: Record, searched: StudyRecord, purpose: str, identity: Mapping[str, Any], attributes: Mapping[str, Any]
 ) -> Record:
-    """Return the sibling of that purpose, created if there is none. attributes: besides those taken from its search.
+    """Return the sibling for this purpose, created if there is none. attributes: added to those of its search.
 
     Raises:
         UserError: there is one with another identity.
@@ -27,7 +27,7 @@ def sibling(
     whole = {**shared, "own code": searched.own_code, **identity}
     record = Record.create(source.storage, f"{searched.name}@{purpose}", objectives, whole)
     before = source.attributes()
-    kept = {key: before[key] for key in _OF_THE_SEARCH if key in before}  # published networks may come later
+    kept = {key: before[key] for key in _OF_THE_SEARCH if key in before}  # published networks may be added later
     record.set_attributes({**kept, "environment": asdict(environment()), f"{purpose}_of": searched.name, **attributes})
     if "created" not in record.attributes():
         record.set_attributes({"created": now()})

@@ -1,4 +1,4 @@
-"""Proposals of an EHVISampler, which also chooses among networks that wait at a rung."""
+"""Proposals of an EHVISampler, which also chooses among networks that wait at rungs."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -8,14 +8,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nasseg.figures import Figure
 from nasseg.space import Params, Space
-from nasseg.study.propose.ehvi_sampler import MAX_FINISHED, MAX_PARTIAL, EHVISampler, Seen, front_and_latest
+from nasseg.study.propose.ehvi_sampler import MAX_FINISHED, MAX_PARTIAL, EHVISampler, Seen, front_and_latest, key_of
 from nasseg.study.propose.proposer import MAX_REJECTED, Proposer
 from nasseg.study.store.candidate import Proposal
 from nasseg.study.store.trial_attributes import CONTINUES, REUSED_FROM, is_stopped
 
 
 class EHVIProposer(Proposer):
-    """Shows the sampler each network once, at the highest rung that it reached, without a study in between."""
+    """Show the sampler each network once, at its highest rung, without a study in between."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class EHVIProposer(Proposer):
         self._next: Params | None = None
 
     def best_waiting(self, waiting: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        """Return the network that is worth more, trained to the end, than the best new one; None if there is none."""
+        """Return the waiting network that is better worth training to the end than the best new one, if any."""
         trials = [trial for trial in waiting if trial.number in self._waiting][-MAX_PARTIAL:]
         if self.first or not trials:
             return None
@@ -47,11 +47,11 @@ class EHVIProposer(Proposer):
         return trials[place]
 
     def drop(self, token: int) -> None:
-        """Forget a proposal that is no longer on its way."""
+        """Forget a proposal that is no longer pursued."""
         self._running.pop(token, None)
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Show the sampler a finished or rejected trial; its point is not drawn again."""
+        """Show the sampler a finished or rejected trial. Its point is not drawn again."""
         point = self._remember(trial)
         attributes = trial.user_attrs
         if point is None or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or REUSED_FROM in attributes:
@@ -70,8 +70,9 @@ class EHVIProposer(Proposer):
             self._over.append(Seen(point, (), None, trial.constraints))
 
     def _ask(self) -> tuple[Proposal | None, Params | None]:
-        point = self._next if self._next is not None and not self._is_drawn(self._next) else self._choose(())[0]
-        self._next = None
+        point, self._next = self._next, None
+        if point is None or key_of(point) in self.drawn:
+            point = self._choose(())[0]
         if point is None or not self._new(point):
             return None, None
         token = next(self._tokens)
@@ -83,13 +84,13 @@ class EHVIProposer(Proposer):
     def _choose(self, waiting: Sequence[Seen]) -> tuple[Params | None, int | None]:
         seen = [*self._done, *self._waiting.values(), *self._over]
         running = [*self._running.values(), *(one.point for one in self._going_on.values())]
-        return self._ehvi.choose(seen, self.directions, running, self._is_drawn, waiting)
+        return self._ehvi.choose(seen, self.directions, running, self.drawn, waiting)
 
 
 def make_proposer(
     space: Space, objectives: Sequence[Figure], sampler: optuna.samplers.BaseSampler, seed: int, rungs: int = 1
 ) -> Proposer:
-    """Return what asks a sampler.
+    """Return the proposer for a sampler.
 
     Raises:
         UserError: the sampler is of no use in this space.

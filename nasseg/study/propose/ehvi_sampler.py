@@ -1,15 +1,15 @@
-"""A sampler for networks: expected hypervolume improvement by Gaussian processes over what the generator built.
+"""A sampler for networks: expected hypervolume improvement, by Gaussian processes over the built networks.
 
 Each objective that training or timing decides has a Gaussian process over features of the network's graph, which mean
-the same in every family, and over the parameters themselves. What a network showed at a rung is calibrated to the end
-by a line through those that were trained on, and weighs as much as that line is worth. Objectives that are known before
-training, such as multiply-adds, are taken as they are. Of a pool of points that grows with the search, the one is
-chosen whose hypervolume improvement is expected to be largest; a limit on what is not known yet makes it less by the
+the same in every family, and over the parameters. Values at a rung are mapped to final values by a line fitted through
+the networks that were trained on, and count as much as that line is worth. Objectives known before training, such as
+multiply-adds, are used as they are. From a pool of points that grows with the search, the sampler chooses the point
+with the largest expected hypervolume improvement. A limit on a figure that is not known yet multiplies this by the
 probability that the limit is kept.
 """
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,12 +26,13 @@ from nasseg.study.propose.gaussian_process import GaussianProcess
 from nasseg.study.propose.graph_features import Described, Points
 from nasseg.study.propose.improvement import Outlook, expected_improvement
 
-POOL, FILLS = 128, 12  # points in the pool at first, and how many are described before a choice until there are
-GROWS = 1  # points that are described before each choice from then on: most of the time that a choice takes
+POOL, FILLS = 128, 12  # points in the pool at first, and how many are described before each choice until it is full
+GROWS = 1  # points described before each later choice: most of the time of a choice
 MAX_POOL = 512
 STARTUP = 3  # finished networks before anything is learned
 MAX_FINISHED, MAX_PARTIAL = 256, 128  # seen at once: the front and the latest
 CALIBRATED = 5  # networks trained on from a rung before what others showed there counts
+Key = tuple[tuple[str, Any], ...]  # a point as what it is known by
 CODES = 0.5  # what differing in all parameters weighs beside differing in all features
 
 
@@ -39,7 +40,7 @@ CODES = 0.5  # what differing in all parameters weighs beside differing in all f
 class Seen:
     """A network of the search. at_rungs: its objectives' values at each rung; values: at the end, None before.
 
-    breaches: by how much it is over each limit, at most 0 where it is kept.
+    breaches: how far it is over each limit, at most 0 if it is kept.
     """
 
     point: Mapping[str, Any]
@@ -49,22 +50,22 @@ class Seen:
 
 
 class EHVISampler(BaseSampler):
-    """Chooses points by expected hypervolume improvement; for Optuna, and for nasseg's own searches.
+    """Choose points by expected hypervolume improvement, for Optuna and for nasseg's own searches.
 
-    points: draws and describes them, by the names that the objective function suggests. Conditional parameters need
-    nothing more; a name that a point does not have is drawn evenly.
+    points: draws and describes them, with the names that the objective function suggests. Conditional parameters need
+    nothing more. A name that a point lacks is drawn uniformly.
     """
 
     def __init__(self, points: Points, seed: int | None = None) -> None:
         self.points = points
         self._random = random.Random(seed)
         self._independent = RandomSampler(seed)
-        self._pool: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}
-        self._known: dict[tuple[tuple[str, Any], ...], Described | None] = {}
+        self._pool: dict[Key, dict[str, Any]] = {}
+        self._known: dict[Key, Described | None] = {}
         self._processes: dict[str, GaussianProcess] = {}
         self._given: dict[int, Mapping[str, Any]] = {}
 
-    # Of Optuna
+    # Optuna's interface
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {}
@@ -84,7 +85,7 @@ class EHVISampler(BaseSampler):
         running = [t.params for t in trials if t.state == TrialState.RUNNING and t.number != trial.number]
         names = ["maximize" if d == StudyDirection.MAXIMIZE else "minimize" for d in study.directions]
         taken = {key_of(one.point) for one in seen} | set(map(key_of, running))
-        point, _ = self.choose(seen, names, running, lambda point: key_of(point) in taken)
+        point, _ = self.choose(seen, names, running, taken)
         if point is not None:
             self._given[trial.number] = point
 
@@ -105,20 +106,20 @@ class EHVISampler(BaseSampler):
         self._random.seed()
         self._independent.reseed_rng()
 
-    # Of the method
+    # The method
 
     def choose(
         self,
         seen: Sequence[Seen],
         directions: Sequence[str],
         running: Sequence[Mapping[str, Any]] = (),
-        taken: Callable[[dict[str, Any]], bool] = lambda _point: False,
+        taken: Container[Key] = (),
         waiting: Sequence[Seen] = (),
     ) -> tuple[dict[str, Any] | None, int | None]:
-        """Return a new point, or the place of the network in `waiting` that is better worth training to the end.
+        """Return a new point, or the index of the network in `waiting` that is better worth training to the end.
 
-        seen: what is known, those in `waiting` too. running: points on their way. taken: whether a point is not to be
-        proposed. Both are None where there is nothing to choose from.
+        seen: what is known, those in `waiting` too. running: points on their way. taken: keys of points that are not
+        to be proposed. Both are None where there is nothing to choose from.
         """
         finished = [one for one in seen if one.values is not None]
         self._refill(finished, directions, taken)
@@ -136,11 +137,9 @@ class EHVISampler(BaseSampler):
         best = int(np.argmax(scores))
         return (pool[best], None) if best < len(pool) else (None, places[best - len(pool)])
 
-    def _refill(
-        self, finished: Sequence[Seen], directions: Sequence[str], taken: Callable[[dict[str, Any]], bool]
-    ) -> None:
+    def _refill(self, finished: Sequence[Seen], directions: Sequence[str], taken: Container[Key]) -> None:
         """Drop what was taken from the pool, and draw for it: evenly, and every other time near the front."""
-        self._pool = {key: point for key, point in self._pool.items() if not taken(point)}
+        self._pool = {key: point for key, point in self._pool.items() if key not in taken}
         front: list[Seen] = []
         if len(finished) >= STARTUP:
             on = pareto_front(_values(finished), directions)
@@ -151,8 +150,8 @@ class EHVISampler(BaseSampler):
             near = front and (before + draw) % 2
             point = self.points.near(self._random.choice(front).point, self._random) if near else None
             point = self.points.draw(self._random) if point is None else point
-            if not taken(point) and self._describe(point):
-                self._pool[key_of(point)] = point
+            if (key := key_of(point)) not in taken and self._describe(point):
+                self._pool[key] = point
             if len(self._known) >= wanted:
                 break
 
@@ -163,7 +162,7 @@ class EHVISampler(BaseSampler):
         return self._known[key]
 
     def _at_hand(self, seen: Sequence[Seen], directions: Sequence[str]) -> list[Seen]:
-        """Return what a choice looks at, so that it takes no longer in a long search."""
+        """Return what a choice uses: a bounded part, so that it takes no longer in a long search."""
         finished = front_and_latest([one for one in seen if one.values is not None], directions)
         partial = [one for one in seen if one.values is None][-MAX_PARTIAL:]
         return [one for one in (*finished, *partial) if self._describe(one.point)]
@@ -175,11 +174,13 @@ class EHVISampler(BaseSampler):
         running: Sequence[Mapping[str, Any]],
         candidates: Sequence[Mapping[str, Any]],
     ) -> Floats:
-        """Return the expected improvement of each candidate, running ones counted as if they were as expected."""
+        """Return the expected improvement of each candidate, counting running ones at their expected values."""
         running = [point for point in running if self._describe(point)]
         asked = [*running, *candidates]
-        known = [self._described(point).known for point in asked]
-        rows = self._coordinates([*(one.point for one in seen), *asked])
+        points = [*(one.point for one in seen), *asked]
+        described = [self._described(point) for point in points]
+        known = [one.known for one in described[len(seen) :]]
+        rows = _coordinates(points, [one.features for one in described])
         there, here = rows[: len(seen)], rows[len(seen) :]
         sign = np.array([-1.0 if direction == "maximize" else 1.0 for direction in directions])
         mean, error = np.zeros((2, len(asked), len(sign)))
@@ -194,7 +195,7 @@ class EHVISampler(BaseSampler):
                 mean[:, index], error[:, index] = sign[index] * found[0], found[1]
         error[: len(running)] = 0
         front = _values(seen) * sign
-        sure = (error == 0).all(axis=0)  # what is known of candidates widens the box, so that the largest count too
+        sure = (error == 0).all(axis=0)  # known values of candidates widen the box, so that the largest count, too
         corners = np.vstack([front, np.where(sure, mean, front[0])])
         reference = reference_box(corners, ["minimize"] * len(sign)).reference
         front = np.vstack([front, mean[: len(running)]])
@@ -215,7 +216,7 @@ class EHVISampler(BaseSampler):
     def _process(
         self, name: str, there: Floats, data: Sequence[tuple[int, float, float]], here: Floats, running: int
     ) -> tuple[Floats, Floats]:
-        """Return mean and error of candidates. data: row, value and variance. running: so many are as if seen."""
+        """Return mean and error of candidates. data: row, value and variance. running: how many are treated as seen."""
         process = self._processes.setdefault(name, GaussianProcess())
         rows, values, noise = (np.array(column) for column in zip(*data, strict=True))
         process.fit(there[rows], values, noise)
@@ -227,32 +228,33 @@ class EHVISampler(BaseSampler):
             mean = np.concatenate([mean[:running], again[running:]])
         return mean, error
 
-    def _coordinates(self, points: Sequence[Mapping[str, Any]]) -> Floats:
-        """Return points as rows whose distances mean something: features of equal spread, and parameters as codes."""
-        features = np.array([self._described(point).features for point in points])
-        spread = features.std(axis=0)
-        scaled = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0) / features.shape[1] ** 0.5
-        names = {item: place for place, item in enumerate(dict.fromkeys(i for point in points for i in point.items()))}
-        codes = np.zeros((len(points), len(names)))
-        for row, point in enumerate(points):
-            codes[row, [names[item] for item in point.items()]] = CODES
-        varied = codes.std(axis=0) > 0
-        active = max(1.0, (codes[:, varied] > 0).sum() / len(points))
-        return np.hstack([scaled, codes[:, varied] / active**0.5])
-
     def _described(self, point: Mapping[str, Any]) -> Described:
         found = self._describe(point)
         assert found is not None
         return found
 
 
+def _coordinates(points: Sequence[Mapping[str, Any]], known: Sequence[Sequence[float]]) -> Floats:
+    """Return points as rows whose distances mean something: features of equal spread, and parameters as codes."""
+    features = np.array(known)
+    spread = features.std(axis=0)
+    scaled = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0) / features.shape[1] ** 0.5
+    names = {item: place for place, item in enumerate(dict.fromkeys(i for point in points for i in point.items()))}
+    codes = np.zeros((len(points), len(names)))
+    for row, point in enumerate(points):
+        codes[row, [names[item] for item in point.items()]] = CODES
+    varied = codes.std(axis=0) > 0
+    active = max(1.0, (codes[:, varied] > 0).sum() / len(points))
+    return np.hstack([scaled, codes[:, varied] / active**0.5])
+
+
 def _values(seen: Sequence[Seen]) -> Floats:
-    """Return the values [n, m] of what is finished."""
+    """Return the values [n, m] of finished networks."""
     return np.array([one.values for one in seen if one.values is not None], dtype=np.float64)
 
 
 def front_and_latest(finished: list[Seen], directions: Sequence[str]) -> list[Seen]:
-    """Return at most MAX_FINISHED: the front (of a large one the latest), and of the others the latest."""
+    """Return at most MAX_FINISHED: the front (the latest of a large one), and the latest of the others."""
     if len(finished) <= MAX_FINISHED:
         return finished
     on = pareto_front(_values(finished), directions)
@@ -262,9 +264,9 @@ def front_and_latest(finished: list[Seen], directions: Sequence[str]) -> list[Se
 
 
 def _observed(seen: Sequence[Seen], index: int) -> list[tuple[int, float, float]]:
-    """Return row, value and variance of what is known of an objective at the end, calibrated where it is not the end.
+    """Return row, value and variance of what is known about an objective's final value, estimated from rungs if needed.
 
-    At each rung a line is fitted through those that were trained on, its slope shrunk as if two more had shown none.
+    At each rung a line is fitted through the networks trained on, its slope shrunk as if two more had shown no slope.
     """
     data = [(row, one.values[index], 0.0) for row, one in enumerate(seen) if one.values is not None]
     lines: dict[int, tuple[float, float, float, float] | None] = {}
@@ -283,7 +285,7 @@ def _observed(seen: Sequence[Seen], index: int) -> list[tuple[int, float, float]
 
 
 def _line(pairs: Iterable[tuple[float, float]]) -> tuple[float, float, float, float] | None:
-    """Return slope, means and the variance about it; None where there is nothing to learn from a rung."""
+    """Return slope, means and the variance around the line; None if there is nothing to learn from a rung."""
     early, final = np.array(list(pairs)).reshape(-1, 2).T
     if len(early) < CALIBRATED or early.std() == 0:
         return None
@@ -293,6 +295,6 @@ def _line(pairs: Iterable[tuple[float, float]]) -> tuple[float, float, float, fl
     return None if slope <= 0 else (slope, float(early.mean()), float(final.mean()), left)
 
 
-def key_of(point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+def key_of(point: Mapping[str, Any]) -> Key:
     """Return a point as what it is known by."""
     return tuple(sorted(point.items()))

@@ -8,8 +8,8 @@ from scipy.linalg import cholesky, solve_triangular
 from nasseg.analyse.front import Floats
 
 LENGTHS = (0.7, 1.4, 2.8, 5.6)
-NOISES = (0.02, 0.1, 0.4)  # variance of a value about the smooth function, over the variance of that function
-GROWTH = 1.2  # length scale and noise are chosen again when there are so many times as many values
+NOISES = (0.02, 0.1, 0.4)  # variance of values around the smooth function, over the variance of that function
+GROWTH = 1.2  # length scale and noise are chosen again when there are this many times as many values
 
 
 class GaussianProcess:
@@ -22,7 +22,7 @@ class GaussianProcess:
         self._chosen, self._chosen_at = (LENGTHS[1], NOISES[1]), 0
 
     def fit(self, points: Floats, values: Floats, noise: Floats) -> None:
-        """Learn values [n] at points [n, d]. noise: the variance of each [n] beyond what all have, in their unit."""
+        """Learn values [n] at points [n, d]. noise: the extra variance of each [n] beyond the common one."""
         self._mean = float(np.average(values, weights=1 / (noise + values.var() + 1e-12)))
         self._spread = float(values.std()) or 1.0
         scaled, extra, apart = (values - self._mean) / self._spread, noise / self._spread**2, distance(points, points)
@@ -57,5 +57,5 @@ def _fit(apart: Floats, length: float, noise: Floats, values: Floats) -> tuple[F
     """Return the Cholesky factor, the whitened values, the scale of the variance and the log likelihood."""
     lower = cholesky(matern(apart, length) + np.diag(noise), lower=True)
     white = solve_triangular(lower, values, lower=True)
-    scale = float(white @ white + 2) / (len(values) + 2)  # as if two more values had been as expected
+    scale = float(white @ white + 2) / (len(values) + 2)  # as if there were two more values, exactly as expected
     return lower, white, scale, -0.5 * len(values) * math.log(scale) - float(np.log(np.diag(lower)).sum())

@@ -1,4 +1,4 @@
-"""Features of a network that are known before it is trained: figures of its graph that every family has."""
+"""Features of a network known before training: figures of its graph that every family has."""
 
 import json
 import math
@@ -21,17 +21,17 @@ STRIDES = (2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class Described:
-    """Features of a point, and the values of those objectives that are known before training, by their place."""
+    """Features of a point, and the values of objectives known before training, by index."""
 
     features: tuple[float, ...]
     known: dict[int, float]
 
 
 class Points(Protocol):
-    """The points that a sampler chooses from, and the features known of them."""
+    """The points that a sampler chooses from, and their known features."""
 
     def draw(self, rng: random.Random) -> dict[str, Any]:
-        """Return a point, name of the parameter -> value; inactive parameters are left out."""
+        """Return a point: parameter name -> value, without inactive parameters."""
         ...
 
     def near(self, point: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
@@ -39,13 +39,13 @@ class Points(Protocol):
         ...
 
     def describe(self, point: Mapping[str, Any]) -> Described | None:
-        """Return what is known of a point; None where it cannot keep a limit, or cannot be built."""
+        """Return what is known about a point; None if it breaks a limit or cannot be built."""
         ...
 
 
 @dataclass(frozen=True)
 class SpacePoints:
-    """The points of a space, built as they are described: some hundredths of a second each."""
+    """The points of a space, built when they are described: some hundredths of a second each."""
 
     space: Space
     objectives: tuple[Figure, ...]
@@ -63,7 +63,7 @@ class SpacePoints:
         settings = json.dumps(self.space.settings(point), sort_keys=True)
         try:
             cost = cost_of_settings(settings, self.protocol.input_size, self.protocol.num_classes)
-        except CodeError:  # a file of the user's own, without which no network can be built
+        except CodeError:  # a user's own file, without which no network can be built
             raise
         except Exception:  # a candidate's failure must not end the search, whatever its type
             return None
@@ -82,8 +82,7 @@ def cost_of_settings(settings: str, input_size: Size, num_classes: int) -> Cost:
 
 
 def graph_features(cost: Cost) -> tuple[float, ...]:
-    """Return logarithms of multiply-adds, parameters, activations and field of view; then shares of multiply-adds and
-    of parameters by stride, 2 to 64."""
+    """Return logs of the graph's costs, then shares of multiply-adds and of parameters by stride, 2 to 64."""
     whole = (cost.macs, cost.params, cost.activations, cost.field_of_view)
     return (
         *(math.log(max(1, figure)) for figure in whole),
@@ -93,9 +92,9 @@ def graph_features(cost: Cost) -> tuple[float, ...]:
 
 
 def recipe_features(space: Space, point: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return the places, 0..1, of a point's numbers among those that a space may set in the recipe; 0.5: not active.
+    """Return the places, 0..1, of a point's numbers among those that the space sets in the recipe (0.5: inactive).
 
-    What has no order is known to the sampler by its code alone.
+    The sampler knows values without order only by their code.
     """
     found = []
     for name in space.training:

@@ -1,9 +1,9 @@
 """Choose the networks to promote from a rung: multi-objective successive halving.
 
 A network is trained to the first rung and stopped. Of all networks that reached a rung, the best share of 1 / factor
-may continue to the next, each from its own weights. To rank them, the rung's non-dominated fronts are peeled off.
-Within a front, the next is the one farthest from those already taken, in objectives scaled to the rung's range. Only
-networks that reach the last rung count as finished. After MO-ASHA (Schmucker et al., "Multi-objective Asynchronous
+may continue to the next, each from its own weights. They are ranked by peeling off the rung's non-dominated fronts.
+Within a front, the next network is the one farthest from those already taken, in objectives scaled to the rung's range.
+Only networks that reach the last rung count as finished. After MO-ASHA (Schmucker et al., "Multi-objective Asynchronous
 Successive Halving", 2021), which stops networks; this promotes them.
 """
 
@@ -63,10 +63,11 @@ def _spread(front: np.ndarray, scaled: Floats, direction: str) -> list[int]:
 
 
 class Halving:
-    """The trials that wait at rungs. `rungs`: their steps, the last is the recipe's own.
+    """The trials that wait at rungs. `rungs`: their steps, ending with the recipe's own.
 
     straight: the share of compute for networks that are trained to the end whatever their rungs say, in case rungs rank
-    badly; all of it once they are seen to. trained: the place of the first objective that training decides.
+    badly. If they do rank badly, it is all of the compute. trained: the index of the first objective that training
+    decides.
     """
 
     def __init__(
@@ -80,9 +81,10 @@ class Halving:
     ):
         self.rungs, self.factor, self.straight = rungs, factor, straight
         self._objectives, self._directions, self._trained = objectives, directions, trained
-        self._spent = {True: 0, False: 0}  # steps, of those trained straight and of the others
-        self._reached: dict[int, list[float]] = {}  # by trial: what it was at its rungs
+        self._spent = {True: 0, False: 0}  # steps of those trained straight, and of the others
+        self._reached: dict[int, list[float]] = {}  # by trial: its values at its rungs
         self._pairs: list[tuple[float, float]] = []  # at the rung before the last, and at the end
+        self._badly = False  # whether they seem to rank badly
         self._marked: list[FrozenTrial] = []
         self._stopped: list[list[FrozenTrial]] = [[] for _ in rungs]
         self._values: list[list[list[float]]] = [[] for _ in rungs]
@@ -119,10 +121,15 @@ class Halving:
         if stopped:
             self._reached[trial.number] = [*before, attributes[self._objectives[self._trained]]]
         elif before:
-            self._pairs.append((before[-1], trial.values[self._trained]))
+            self._compare(before[-1], trial.values[self._trained])
+
+    def _compare(self, early: float, final: float) -> None:
+        """Take in what a network was at the rung before the last, and at the end."""
+        self._pairs.append((early, final))
+        self._badly = ranks_badly(self._pairs)
 
     def _price(self, trial: FrozenTrial) -> int:
-        """Return the steps of a trial; of one trained straight all that follow are counted where that was decided."""
+        """Return the steps of a trial. For one trained straight, all steps count where that was decided."""
         rung, since = trial.user_attrs[RUNG], trial.user_attrs.get(STRAIGHT)
         if since is not None and since != rung:
             return 0
@@ -130,14 +137,15 @@ class Halving:
         return self.rungs[rung if since is None else -1] - begun
 
     def goes_straight(self, unfinished: Collection[FrozenTrial], pending: Collection[bool]) -> bool:
-        """Return whether what is begun next is trained to the end whatever its rungs say.
+        """Return whether the next new network is trained to the end whatever its rungs say.
 
-        That is all until it can be said whether rungs rank, all where they rank badly, and else a share of the compute.
+        That is every network until it is known how well rungs rank, every one if they rank badly, and else a share of
+        the compute.
 
-        unfinished: trials that run or wait. pending: for each new network on its way to be a trial, whether it goes
+        unfinished: trials that run or wait. pending: for each new network that will become a trial, whether it goes
         straight.
         """
-        if not self.straight or len(self._pairs) < ENOUGH or ranks_badly(self._pairs):
+        if not self.straight or len(self._pairs) < ENOUGH or self._badly:
             return self.straight > 0
         spent = dict(self._spent)
         for trial in unfinished:
@@ -148,18 +156,18 @@ class Halving:
         return spent[True] * (1 - self.straight) <= spent[False] * self.straight
 
     def marked(self, unfinished: Collection[FrozenTrial]) -> list[FrozenTrial]:
-        """Return the networks that stand at a rung on their way straight to the end."""
+        """Return the networks at a rung that go straight to the end."""
         self._marked = [trial for trial in self._marked if trial.number not in self._went_on]
         gone = {trial.user_attrs.get(CONTINUES) for trial in unfinished}
         return [trial for trial in self._marked if trial.number not in gone]
 
     def waiting(self, unfinished: Collection[FrozenTrial]) -> list[FrozenTrial]:
-        """Return all that wait at rungs."""
+        """Return all networks that wait at rungs."""
         gone = self._went_on | {trial.user_attrs.get(CONTINUES) for trial in unfinished}
         return [trial for trials in self._stopped for trial in trials if trial.number not in gone]
 
     def promotable(self, unfinished: Collection[FrozenTrial], last: bool = False) -> Iterator[FrozenTrial]:
-        """Yield the trials that may be promoted, the highest rung first, the best first.
+        """Yield the trials that may be promoted, from the highest rung first, the best first.
 
         unfinished: trials that run or wait. last: nothing new will begin; one trial of the highest rung reached is then
         promoted in any case, so that a small search does not end without a finished network.

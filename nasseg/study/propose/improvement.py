@@ -8,12 +8,12 @@ from scipy.stats import qmc
 
 from nasseg.analyse.front import Floats
 
-SAMPLES = 256  # of the objectives beside the first; a power of two
+SAMPLES = 256  # points over the objectives other than the first; a power of two
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """Expected values of n candidates in m objectives, all minimised, independent normals. error: 0 if known."""
+    """Expected values of n candidates in m objectives, all minimised, as independent normals. error: 0 if known."""
 
     mean: Floats  # [n, m]
     error: Floats  # [n, m]
@@ -22,14 +22,15 @@ class Outlook:
 def expected_improvement(outlook: Outlook, front: Floats, reference: Floats, first: int) -> Floats:
     """Return the expected hypervolume improvement [n] of candidates, up to a factor that they share.
 
-    front: values [k, m], minimised, of what is finished. reference: the worst corner [m]. first: the objective in which
-    the integral is solved, one that training decides.
+    front: values [k, m], minimised, of finished networks. reference: the worst corner [m]. first: the objective in
+    which the integral is solved, one that training decides.
 
-    The hypervolume that a point y adds is the integral, over the other objectives' values u between the best known and
-    the reference, of how far y is below the best value b(u) that the front has where the others are u at most, wherever
-    y's others are u at most. Of independent normals the expectation of that is a product of probabilities and the
-    one-dimensional expected improvement (Jones et al., 1998), in closed form. u is taken on a Sobol sequence, on an
-    even grid where there is one other objective. Emmerich et al., "Hypervolume-based expected improvement", 2011.
+    Let u be values of the other objectives, between the best known ones and the reference, and b(u) the front's best
+    first value among points whose other objectives are at most u. The hypervolume that a point y adds is the integral
+    over u of how far y's first value is below b(u), wherever y's other objectives are at most u. For independent
+    normals, its expectation is a product of probabilities and the one-dimensional expected improvement (Jones et al.,
+    1998), in closed form. u comes from a Sobol sequence, or from an even grid if there is only one other objective.
+    Emmerich et al., "Hypervolume-based expected improvement", 2011.
     """
     others = [index for index in range(len(reference)) if index != first]
     known = np.vstack([front, outlook.mean])[:, others]
@@ -52,7 +53,7 @@ def _even(dimensions: int) -> Floats:
 
 
 def _below(mean: Floats, error: Floats, best: Floats) -> Floats:
-    """Return how far a normal is expected to be below each best value, 0 where it is above."""
+    """Return how far a normal is expected to be below each best value, counting 0 where it is above."""
     sure = np.maximum(0.0, best - mean)
     spread = np.where(error > 0, error, 1.0)
     z = (best - mean) / spread

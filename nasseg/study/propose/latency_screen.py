@@ -1,9 +1,9 @@
-"""Skip candidates whose latency cannot keep a limit, before measuring it.
+"""Skip candidates that cannot keep a limit on latency, before timing them.
 
 A predictor is fitted to this study's measurements on this device (measure/latency/predictor.py). A candidate is
-hopeless if even its prediction times the 1st percentile of measured / predicted is over a limit; the percentile is
-taken over networks left out of the fit. So one candidate in a hundred is skipped wrongly, or one in n + 1 if n, fewer
-than 99, networks were left out. Predictions are stored nowhere but in the reason for skipping a candidate.
+hopeless if its prediction, multiplied by the 1st percentile of measured / predicted, is still over a limit. The
+percentile is over networks left out of the fit. So one candidate in a hundred is skipped wrongly, or one in n + 1 if
+fewer than 99 networks (n) were left out. Predictions are only stored in the reason for skipping a candidate.
 """
 
 import json
@@ -24,12 +24,12 @@ from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT
 
 if TYPE_CHECKING:
     from nasseg.measure.latency.predictor import (
-        Predictor,  # fitting needs SciPy; only a study that screens needs fitting
+        Predictor,  # fitting needs SciPy, and only a screen needs fitting
     )
 
-MAX_LEARNED = 200  # the latest ones; a fit to more is no better
-GROWTH = 1.2  # refit once there are so many times as many networks
-COVERAGE = 0.98  # of the interval whose lower end is the 1st percentile
+MAX_LEARNED = 200  # uses the latest ones; a fit to more is no better
+GROWTH = 1.2  # refit once there are this many times as many networks
+COVERAGE = 0.98  # coverage of the interval whose lower end is the 1st percentile
 
 
 class _HasSettings(Protocol):
@@ -42,9 +42,9 @@ Candidates = TypeVar("Candidates", bound=_HasSettings)
 
 @dataclass(frozen=True)
 class Hopeless:
-    """The reason for skipping a candidate: a sentence, equal for all that miss this limit, and below it the prediction.
+    """The reason for skipping a candidate: a sentence, equal for all that miss this limit, then the prediction.
 
-    constraints: for the sampler, as for measured figures; for a prediction, the least by which it is over.
+    constraints: for the sampler, as for measured figures; for a prediction, the least by which it is over the limit.
     """
 
     reason: str
@@ -52,7 +52,7 @@ class Hopeless:
 
 
 def passed_over(candidate: Candidate, rules: Rules, screen: "Screen | None") -> Hopeless | None:
-    """Return why a costed candidate is not measured: it breaks a limit on cost, or, by prediction, one on latency.
+    """Return why a costed candidate is not timed: it breaks a limit on cost, or is predicted to break one on latency.
 
     Published networks are exempt.
     """
@@ -68,7 +68,7 @@ def passed_over(candidate: Candidate, rules: Rules, screen: "Screen | None") -> 
 class Screen:
     """The latency predictor of a search: learns from ended trials, and judges candidates once it knows `after` of them.
 
-    limits: of the study; those on latencies count. protocol: of its latencies. after: at least MIN_FITTED of
+    limits: of the study; those on latencies are used. protocol: of its latencies. after: at least MIN_FITTED of
     nasseg.measure.latency.predictor, which is 30.
     """
 
@@ -94,7 +94,7 @@ class Screen:
                 del self._learned[next(iter(self._learned))]
 
     def _trusts(self, latency: Latency) -> bool:
-        """Return whether a latency comes from this device and was taken undisturbed."""
+        """Return whether a latency comes from this device and was undisturbed."""
         if latency.disturbed or latency.protocol != self._protocol:
             return False
         device = latency.protocol.device
@@ -103,7 +103,7 @@ class Screen:
         return on_target or (there.place(device), there.torch) == (here.place(device), here.torch)
 
     def judge(self, candidate: _HasSettings) -> Hopeless | None:
-        """Return why a candidate is not worth measuring; None if it may be."""
+        """Return why a candidate is not worth timing; None if it may be."""
         if not self._fitted():
             return None
         work = self._work(candidate.settings)
@@ -111,8 +111,8 @@ class Screen:
             found, limit = predictor.predict_work(work), self._limits[name]
             if found.low_ms > limit:
                 reason = (
-                    f"{name} is predicted to be over the limit of {limit:.6g}\n{found.ms:.3g} is predicted, and "
-                    f"{found.low_ms:.3g} at the least; the model is {predictor.mape:.1%} off on average, on "
+                    f"{name} is predicted to be over the limit of {limit:.6g}\n{found.ms:.3g} is predicted, at "
+                    f"least {found.low_ms:.3g}; the model is {predictor.mape:.1%} off on average, on "
                     f"{predictor.n} networks left out of its fit"
                 )
                 return Hopeless(reason, {f"{name} max": (found.low_ms - limit) / limit})
@@ -125,7 +125,7 @@ class Screen:
         return sorted(candidates, key=lambda one: self._share(one.settings))
 
     def _share(self, settings: Mapping[str, Any]) -> float:
-        """Return the used part of the tightest limit."""
+        """Return how much of the tightest limit is used."""
         work = self._work(settings)
         return max(found.predict_work(work).ms / self._limits[name] for name, found in self.predictors.items())
 
@@ -133,7 +133,7 @@ class Screen:
         return _features(json.dumps(settings, sort_keys=True), self._protocol.num_classes, self._protocol.input_size)
 
     def _fitted(self) -> bool:
-        """Return whether there is a model; refit it if much has been learned since."""
+        """Return whether there is a model. Refit it first if much was learned since."""
         if self._limits and self._heard >= max(self._after, GROWTH * self._heard_at_fit):
             from nasseg.measure.latency.predictor import fit_work
 
@@ -153,7 +153,7 @@ class Screen:
 
 @lru_cache(2 * MAX_LEARNED)
 def _features(settings: str, num_classes: int, input_size: Size) -> dict[str, float]:
-    """Return the predictor's features of a network given as JSON; recording it again takes some 0.01 s."""
+    """Return the predictor's features of a network given as JSON; recording it again takes about 0.01 s."""
     from nasseg.measure.latency.predictor import features
 
     return features(arch_of(json.loads(settings)).graph(num_classes, input_size))

@@ -1,8 +1,8 @@
-"""Choose points to try: an Optuna sampler that sees a bounded view of the study.
+"""Choose points to try, by an Optuna sampler that sees a bounded view of the study.
 
-The view is a study in memory with the front, the latest finished trials and the latest rejected ones. So asking costs
-the same after 100 trials and after 100,000, and rejections cannot crowd out measured trials. A network stopped at a
-rung appears with its highest rung, as a slight breach of a constraint: finished networks come before it, and networks
+The view is a study in memory with the front, the latest finished trials and the latest rejected ones. So a proposal
+costs the same after 100 trials as after 100,000, and rejections cannot crowd out measured trials. A network stopped at
+a rung appears with its highest rung, as a slight breach of a constraint: finished networks come before it, and networks
 over a limit after it.
 """
 
@@ -10,7 +10,7 @@ import copy
 import itertools
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nasseg.analyse.front import pareto_front
 from nasseg.figures import Figure
 from nasseg.space import Params, Space
+from nasseg.study.propose.ehvi_sampler import Key, key_of
 from nasseg.study.propose.halving import promotion_order
 from nasseg.study.propose.samplers import MAX_FINISHED, check_sampler
 from nasseg.study.store.candidate import Proposal
@@ -37,11 +38,11 @@ REBUILD_ABOVE = 600
 PARTIAL = "not finished"  # a constraint
 SLIGHT = 1e-6
 REASKS = 2
-STEPS = 100  # of a walk to a point that was not drawn
+STEPS = 100  # steps of a walk to a point that was not drawn
 
 
 class Proposer:
-    """Asks a sampler for points of a space that were not drawn before.
+    """Ask a sampler for points of a space that were not drawn before.
 
     Raises:
         UserError: the sampler is of no use in this space.
@@ -60,13 +61,13 @@ class Proposer:
         self.space, self.sampler, self.rungs = space, sampler, rungs
         self.directions = [figure.direction for figure in objectives]
         self._objectives = [figure.name for figure in objectives]
-        self.drawn: set[tuple[tuple[str, Any], ...]] = set()
+        self.drawn: set[Key] = set()
         self.first = deque(first)  # points to propose before those of the sampler
         self._random = random.Random(seed)
         self._finished: list[_Told] = []
         self._stopped: dict[int, tuple[int, FrozenTrial]] = {}  # number -> rung, trial
         self._orders: dict[int, tuple[list[FrozenTrial], list[int]]] = {}  # rung -> trials, and their order
-        self._asked: dict[int, int] = {}  # token -> number in the view, of proposals on their way
+        self._asked: dict[int, int] = {}  # token -> number in the view, of proposals under way
         self._tokens = itertools.count()
         self._view = self._new_view()
         self._outdated, self._complete = False, 0  # number of complete trials in the view
@@ -76,8 +77,8 @@ class Proposer:
         """Return a new point; None once every point of the space was drawn.
 
         If the sampler returns a point drawn before, or one that forbid excludes, it is asked again. After a few
-        attempts, a walk from the last point leads to a neighbour that was not drawn; after that, points are drawn
-        evenly.
+        attempts, a walk from the last point looks for a neighbour that was not drawn; failing that, points are drawn
+        uniformly.
         """
         while self.first:
             point = self.first.popleft()
@@ -99,11 +100,11 @@ class Proposer:
         return None
 
     def best_waiting(self, waiting: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        """Return the network at a rung that is worth more, trained to the end, than a new one, if the sampler knows."""
+        """Return the waiting network that is better worth training to the end than a new one, if the sampler knows."""
         return None
 
     def _ask(self) -> tuple[Proposal | None, Params | None]:
-        """Ask the sampler for a point that was not drawn; return the last one that it gave, too."""
+        """Ask the sampler for a point that was not drawn; also return its last point."""
         if self._outdated:
             self._rebuild()
         params: Params | None = None
@@ -119,12 +120,12 @@ class Proposer:
         return None, params
 
     def drop(self, token: int) -> None:
-        """Forget a proposal that is no longer on its way."""
+        """Forget a proposal that is no longer pursued."""
         if token in self._asked:
             self._view.tell(self._asked.pop(token), state=TrialState.FAIL)
 
     def learn(self, trial: FrozenTrial) -> None:
-        """Show the sampler a finished or rejected trial; its point is not drawn again."""
+        """Show the sampler a finished or rejected trial. Its point is not drawn again."""
         self._remember(trial)
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not trial.params:
             return
@@ -142,7 +143,7 @@ class Proposer:
             self._show(self._copy_of(told))
 
     def _partial(self) -> list[FrozenTrial]:
-        """Return the latest trials stopped at a rung, each with its place among those of that rung."""
+        """Return the latest trials stopped at a rung, each with its place among those of the rung."""
         latest = [*self._stopped.values()][-MAX_FINISHED // 2 :]
         found = []
         for rung in {rung for rung, _ in latest}:
@@ -193,7 +194,8 @@ class Proposer:
         """Add a trial to the view.
 
         A genetic sampler finds generations by its notes on trials. It never saw the trials of other processes and
-        earlier searches, and each view is a new study to it: so generations are counted anew, in the order of the view.
+        earlier searches, and each view is a new study to it. So generations are counted afresh, in the order of the
+        view.
         """
         if isinstance(self.sampler, BaseGASampler) and self.sampler.population_size:
             key = self.sampler._get_generation_key()
@@ -203,22 +205,21 @@ class Proposer:
                 self._complete += 1
             trial.system_attrs = noted
         trial.__class__ = _Shown
-        self._storage.create_new_trial(self._view_id, template_trial=trial)  # as add_trial does, which checks it again
+        self._storage.create_new_trial(
+            self._view_id, template_trial=trial
+        )  # as add_trial does, without its second check
 
     def _remember(self, trial: FrozenTrial) -> Params | None:
-        """Return a trial's point, which is not drawn again; None if it has none in this space."""
+        """Return a trial's point, and do not draw it again; None if it has no point in this space."""
         if trial.params:
-            with suppress(ValueError):  # a point of another space: the study's file was changed
+            with suppress(ValueError):  # a point of another space: the study file was changed
                 point = self.space.suggest(optuna.trial.FixedTrial(trial.params))
                 self._new(point)
                 return point
         return None
 
-    def _is_drawn(self, params: Params) -> bool:
-        return _key(params) in self.drawn
-
     def _new(self, params: Params) -> bool:
-        key = _key(params)
+        key = key_of(params)
         if key in self.drawn:
             return False
         self.drawn.add(key)
@@ -253,16 +254,16 @@ class Proposer:
 
 @dataclass
 class _Told:
-    """A trial that the proposer knows; copied: for its view, made once it is shown."""
+    """A trial that the proposer knows. copied: for its view, made when it is first shown."""
 
     trial: FrozenTrial
     copied: FrozenTrial | None = None
 
 
 class _Shown(FrozenTrial):
-    """A trial of a view that is cheap to copy, and knows its constraints, which TPE asks for at every parameter.
+    """A trial of a view. It is cheap to copy and knows its constraints, which TPE asks for at every parameter.
 
-    Each new view copies all trials, which took most of the time of a search with halving.
+    Each new view copies all trials, which used to take most of the time of a search with halving.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTrial:
@@ -273,7 +274,3 @@ class _Shown(FrozenTrial):
     @cached_property
     def constraints(self) -> dict[str, float]:
         return super().constraints
-
-
-def _key(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(params.items()))

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseGASampler
+from optuna.search_space.group_decomposed import _SearchSpaceGroup
 
 from nasseg.errors import UserError, unknown
 from nasseg.space import Space
@@ -27,9 +29,9 @@ _SHORT = {
 def make_sampler(
     name: str, options: Mapping[str, Any], seed: int, points: Points | None = None
 ) -> optuna.samplers.BaseSampler:
-    """Make `ehvi`, or an Optuna sampler by class name or short name.
+    """Make `ehvi`, or an Optuna sampler by its class name or short name.
 
-    TPE is multivariate and grouped unless the options say otherwise. points: those that `ehvi` chooses from.
+    TPE is multivariate and grouped unless options say otherwise. points: those that `ehvi` chooses from.
 
     Raises:
         UserError: no such sampler, or an option it does not take.
@@ -49,7 +51,9 @@ def make_sampler(
         if option not in known:
             raise unknown(f"option of {class_name}", option, known)
     if (population := options.get("population_size") or 0) > MAX_FINISHED:
-        raise UserError(f"population_size is {MAX_FINISHED} at most, as many as a sampler sees, got {population}")
+        raise UserError(
+            f"population_size is at most {MAX_FINISHED}, the number of trials that a sampler sees, got {population}"
+        )
     merged: dict[str, Any] = {"seed": seed} if "seed" in known else {}
     if class_name == "TPESampler":
         merged |= {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8}
@@ -57,15 +61,19 @@ def make_sampler(
         # Silence Optuna's warnings on experimental features: these options were chosen on purpose.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return sampler(**{**merged, **options})
+            made: optuna.samplers.BaseSampler = sampler(**{**merged, **options})
     except (TypeError, ValueError, ImportError) as error:
         raise UserError(f"sampler {class_name} refuses its options {dict(options)}: {error}") from None
+    groups = getattr(made, "_group_decomposed_search_space", None)
+    if groups is not None:
+        groups._search_space = _Groups()
+    return made
 
 
 def check_sampler(sampler: optuna.samplers.BaseSampler, space: Space) -> None:
     """Refuse a genetic sampler in a space most of whose parameters are under conditions.
 
-    Optuna's genetic samplers cross the parameters that all networks have and draw the others evenly: that would be
+    Optuna's genetic samplers cross the parameters that all networks have and draw the others at random: this would be
     random search under another name.
 
     Raises:
@@ -79,3 +87,20 @@ def check_sampler(sampler: optuna.samplers.BaseSampler, space: Space) -> None:
             f"{len(gated)} of {len(varied)} are under `when` (such as {gated[0]}): those it would draw at random; "
             "choose tpe, or a space with fewer conditions"
         )
+
+
+class _Groups(_SearchSpaceGroup):
+    """Optuna's groups of parameters that occur together; names that were added are not added again.
+
+    Optuna adds all trials anew for each proposal.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._added: set[frozenset[str]] = set()
+
+    def add_distributions(self, distributions: dict[str, BaseDistribution]) -> None:
+        names = frozenset(distributions)
+        if names not in self._added:
+            self._added.add(names)
+            super().add_distributions(distributions)

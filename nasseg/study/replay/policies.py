@@ -33,7 +33,7 @@ class Policy:
         for option in filter(None, text.split(",")):
             key, _, value = option.partition("=")
             options[key.strip()] = found = parse_value(value)
-            if not value or (found == value and set(value) & set("[]{}")):  # meant as YAML, and none
+            if not value or (found == value and set(value) & set("[]{}")):  # meant as YAML, but invalid
                 raise UserError(f"sampler {self.sampler}: an option is NAME=VALUE, such as {_EXAMPLE}, got {option!r}")
         return make_sampler(name, options, seed, points)
 
@@ -45,13 +45,13 @@ class Policy:
 
 _EXAMPLE = "population_size=20"
 BASELINE = Policy("random")
-HEDGED = 0.5  # the share of compute that goes straight to the end, where halving is hedged
+HEDGED = 0.5  # the share of compute for networks trained straight to the end in hedged halving
 DEFAULT = Policy("ehvi", halving=True, straight=HEDGED)  # what `nasseg init` writes
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The common setting of a replay's searches. budget: in full trainings. steps: of a full training.
+    """The setting that a replay's searches share. budget: in full trainings. steps: of a full training.
 
     rungs: below it.
     """
@@ -86,7 +86,7 @@ def setting_of(
     if len({*objectives}) < len(objectives):
         raise UserError(f"an objective is named once, got {', '.join(objectives)}; drop one")
     if "miou" not in objectives:
-        raise UserError(f"objectives need miou, which training decides, got {', '.join(objectives)}; add it")
+        raise UserError(f"objectives need miou, which training decides; got {', '.join(objectives)}; add miou")
     if "latency_ms" in objectives and any(math.isnan(network.latency_ms) for network in table.networks):
         raise UserError(f"table {table.name} has networks without latency_ms; drop that objective")
     steps = table.steps[-1] if steps is None else steps
@@ -95,11 +95,11 @@ def setting_of(
         if step not in table.steps:
             raise unknown(f"step of table {table.name}", step, map(str, table.steps))
     if list(below) != sorted({*below}) or (below and below[-1] >= steps):
-        raise UserError(f"rungs ascend and end before the last step of {steps}, got {list(below)}")
+        raise UserError(f"rungs must ascend and end before the last step, {steps}; got {list(below)}")
     if factor < 2 or workers < 1 or (budget is not None and budget <= 0):
         raise UserError(
             "factor is 2 or more, workers 1 or more and the budget above 0, "
-            f"got {factor}, {workers} and {budget}; mend that option"
+            f"got {factor}, {workers} and {budget}; change the option"
         )
     networks = {(one.arch_id, *table.space.training_of(one.params).items()) for one in table.networks}
     whole = budget if budget is not None else max(1.0, len(networks) / 4)

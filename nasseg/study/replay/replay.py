@@ -1,9 +1,9 @@
-"""Searches on a table instead of on machines, to compare samplers, with and without halving, at equal compute.
+"""Search a table instead of training, to compare samplers, with and without halving, at equal compute.
 
 The driver, the record (in memory) and the samplers are those of a real search; only the engine differs: a table answers
-its jobs and a virtual clock runs. Compute is counted in full trainings: steps trained over the steps of a whole
-training. A network counts once it is trained to the end. Hypervolume is a share of that of the table's own front, over
-one box for all searches.
+its jobs and a virtual clock runs. Compute is counted in full trainings: steps trained, over the steps of a full
+training. A network counts once it is trained to the end. Hypervolume is a share of that of the table's front, over one
+box for all searches.
 """
 
 import math
@@ -53,7 +53,7 @@ class Searched:
     seed: int
     compute: Floats  # in full trainings, spent by its end
     share: Floats  # of the table's hypervolume, reached by then
-    spent: float  # compute of all trainings begun, which may pass the budget
+    spent: float  # compute of all trainings begun; may exceed the budget
     hours: float  # the whole search on the virtual clock
     proposals: int
     off_table: int  # of them
@@ -61,7 +61,7 @@ class Searched:
     ended: str
 
     def at(self, compute: Floats) -> Floats:
-        """Return the share reached with that much compute: [n] -> [n]."""
+        """Return the share reached with this much compute: [n] -> [n]."""
         return np.concatenate([[0.0], self.share])[np.searchsorted(self.compute, compute, side="right")]
 
 
@@ -83,7 +83,7 @@ class Replayed:
 
     @property
     def target(self) -> float:
-        """The average share that random search without halving reaches with its budget; NaN without such searches."""
+        """The average share that random search without halving reaches with the budget; NaN without such searches."""
         ends = [search.at(np.array([self.setting.budget]))[0] for search in self.of(BASELINE)]
         return float(np.mean(ends)) if ends else math.nan
 
@@ -103,8 +103,8 @@ class Replayed:
 
         Columns: policy, end (mean share at the budget), low, high, compute (NaN if the target is not reached), ratio
         (of that to the budget), ratio_low and ratio_high (its 90 % interval over resampled seeds; infinite where the
-        target is not reached), reached (share of the searches that reach it themselves), trained (networks to the
-        end), hours (virtual), off_table (share of the proposals), thinking (processor seconds a search).
+        target is not reached), reached (share of the searches that reach it themselves), trained (networks to the end),
+        hours (virtual), off_table (share of the proposals), thinking (processor seconds per search).
         """
         rows, budget = [], self.setting.budget
         for policy in self.policies:
@@ -144,7 +144,7 @@ class Replayed:
 
 
 def worst_first(results: Sequence[Replayed], policy: Policy) -> pd.DataFrame:
-    """Return a row for each table with what a policy reaches there, first the table that takes most compute.
+    """Return a row for each table with what a policy reaches on it, the table that takes most compute first.
 
     Columns: table, ratio, ratio_low, ratio_high, end (see `Replayed.summary`) and random (the target).
     """
@@ -168,7 +168,7 @@ def replay(
 ) -> Replayed:
     """Search the table with every policy from seeds 0, 1, ...; random search without halving is added if possible.
 
-    on_progress: searches done, of how many.
+    on_progress: called with the searches done, and their total.
 
     Raises:
         UserError: a policy needs data that the table lacks, or a sampler does not exist.
@@ -190,7 +190,7 @@ def replay(
 
 @contextmanager
 def _searching(processes: int) -> Iterator[Callable[..., Iterable[Searched]]]:
-    """Give a `map` in that many processes of one thread each."""
+    """Give a `map` over this many processes of one thread each."""
     if processes > 1:
         children = [Child(_search_all) for _ in range(processes)]
         free: SimpleQueue[Child] = SimpleQueue()
@@ -218,8 +218,8 @@ def _in_child(free: "SimpleQueue[Child]", *task: Any) -> Searched:
     try:
         child.pipe.send(task)
         found: Searched | Exception = child.pipe.recv()
-    except EOFError:
-        raise RuntimeError("a process of the replay died; try fewer processes") from None
+    except (EOFError, OSError):
+        raise UserError("a process of the replay died, most likely for memory; try fewer of them") from None
     finally:
         free.put(child)
     if isinstance(found, Exception):
@@ -228,7 +228,7 @@ def _in_child(free: "SimpleQueue[Child]", *task: Any) -> Searched:
 
 
 def _search_all(pipe: Connection) -> None:
-    """Do the searches that come through a pipe, in a process of one thread."""
+    """Do the searches that arrive through a pipe, in a process of one thread."""
     torch.set_num_threads(1)
     while True:
         task = pipe.recv()
@@ -240,7 +240,7 @@ def _search_all(pipe: Connection) -> None:
 
 
 def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searched:
-    """Run one search. A table of several training seeds is looked up under one of them, in turn."""
+    """Run one search. In a table with several training seeds, each search looks up one of them, in turn."""
     began = time.thread_time()
     study, context = _study(table, policy, setting)
     lookup = TableAnswers(table, table.seeds[seed % len(table.seeds)], setting)
@@ -277,7 +277,7 @@ def _points(table: Table, setting: Setting) -> TablePoints:
 
 
 def _study(table: Table, policy: Policy, setting: Setting) -> tuple[Study, Context]:
-    """Return a study of the table's space. The space's limits do not apply: everything in the table was trained."""
+    """Return a study of the table's space, without the space's limits: everything in the table was trained."""
     halving = (
         HalvingFile(rungs=list(setting.rungs), factor=setting.factor, straight=policy.straight)
         if policy.halving

@@ -29,7 +29,7 @@ from nasseg.study.replay.policies import Setting
 from nasseg.study.replay.trained_table import Network, Table
 from nasseg.study.store.record import Record
 
-_SIZE = (1, 1)  # tables do not give it
+_SIZE = (1, 1)  # tables do not have it
 _USUAL, _CLASSES = (256, 512), 19
 COST = CostProtocol(input_size=_SIZE, num_classes=2)
 LATENCY = LatencyProtocol(device="cpu", input_size=_SIZE, num_classes=2)
@@ -37,7 +37,7 @@ LATENCY = LatencyProtocol(device="cpu", input_size=_SIZE, num_classes=2)
 
 @dataclass(frozen=True)
 class TablePoints(SpacePoints):
-    """The points of a table's space: costs as the table has them, and the graph's features at a usual image size."""
+    """The points of a table's space, with the table's costs, and the graph's features at a usual image size."""
 
     table: Table = field(kw_only=True)
 
@@ -53,7 +53,7 @@ class TablePoints(SpacePoints):
 
 @dataclass
 class TableAnswers:
-    """Answers to jobs from a table, and a memory of the questions."""
+    """Answer jobs from a table, and remember the questions."""
 
     table: Table
     seed: int  # of the trainings
@@ -84,7 +84,7 @@ class TableAnswers:
             measurement = Measurement(arch_id=network.arch_id, cost=cost)
         else:
             assert job.measurement is not None
-            ms = 0.0 if math.isnan(network.latency_ms) else network.latency_ms  # it is then no objective
+            ms = 0.0 if math.isnan(network.latency_ms) else network.latency_ms  # then it is no objective
             latency = Latency(
                 protocol=LATENCY, environment=environment(), p50_ms=ms, p90_ms=ms, p99_ms=ms, iqr_ms=None, n=1
             )
@@ -115,7 +115,7 @@ class TableAnswers:
         return Answer(result, max(0.0, seconds - seconds_before), cost)
 
     def note(self, job: Job, engine: VirtualEngine) -> None:
-        """Take in a job that ended."""
+        """Note a job that ended."""
         if job.kind != "train":
             return
         until = job.until or self.setting.steps
@@ -142,7 +142,7 @@ class TableAnswers:
 
     @property
     def exhausted(self) -> bool:
-        """True if many proposals in a row needed no training: little or nothing of the table is left."""
+        """True if many proposals in a row needed no training: little of the table is left."""
         return self.since_training > 100 + 20 * len(self.table.networks)
 
 

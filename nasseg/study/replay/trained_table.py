@@ -1,8 +1,8 @@
-"""Tables of trained networks: a search's results without training. A CSV file, with its space beside it.
+"""Tables of trained networks: results of searches, without training. A CSV file, with its space beside it.
 
-One row is one network, one training seed and one step at which it was evaluated. Columns: the space's parameters
-(empty if inactive), arch_id, macs, params (the count), latency_ms, step, miou (empty if training diverged),
-train_seconds (from the start to that step) and seed.
+One row is one network with one training seed, evaluated at one step. Columns: the space's parameters (empty if
+inactive), arch_id, macs, params (the count), latency_ms, step, miou (empty if training diverged), train_seconds (from
+the start to that step) and seed.
 """
 
 import csv
@@ -71,16 +71,16 @@ class Table:
                 raise UserError(
                     f"{whose} needs every network at step {step}, and {lacking} of {all_of} trainings in table "
                     f"{self.name} did not reach it; steps that all reached: {reached}. Choose --steps and --rungs "
-                    "among those, or make the table with a study that trains everything to the end"
+                    "from these, or make the table from a study that trains everything to the end"
                 )
 
     def _lacking(self, step: int) -> int:
         return sum((seed, step) not in network.trained for network in self.networks for seed in self.seeds)
 
     def find(self, settings: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[Network, bool]:
-        """Return the network of these settings (family and every field) or the nearest one, and whether it matches.
+        """Return the network with these settings (family and every field) or the nearest one, and whether it matches.
 
-        recipe: what the space sets in the recipe.
+        recipe: the settings of the recipe from the space.
         """
         key = _key([settings, recipe])
         if key in self._exact:
@@ -95,15 +95,15 @@ class Table:
                 if field in recipe and self.space.recipe_settings({name: value})[field] == recipe[field]
             }
             params = self.space.locate(dict(settings), defaults, training)
-            assert params is not None, "what was proposed is a point of the space"
+            assert params is not None, "proposals are points of the space"
             self._near[key] = min(self.networks, key=lambda network: self.distance(network.params, params))
         return self._near[key], False
 
     def distance(self, a: Params, b: Params) -> float:
         """Return Gower's distance, summed.
 
-        Numbers differ by their ranks over the range. Other values, and an active beside an inactive parameter, differ
-        by 1.
+        Numbers differ by their ranks, over the range. Other values differ by 1, and so do an active and an inactive
+        parameter.
         """
         return sum(_apart(self.space.parameters[name], a.get(name), b.get(name)) for name in {**a, **b})
 
@@ -137,13 +137,13 @@ def _apart(parameter: Parameter, a: Scalar | None, b: Scalar | None) -> float:
 
 
 def table_of(record: StudyRecord) -> pd.DataFrame:
-    """Return the table of everything that a study trained, at every evaluated step. Columns as in the file.
+    """Return the table of everything that a study trained, at every evaluated step, with the file's columns.
 
     Raises:
         UserError: the study trained nothing.
     """
     space = space_from_text(str(record.extra["space_file"]), record.name)
-    points: dict[tuple[str, str], dict[str, Params]] = {}  # trained network -> points that give it
+    points: dict[tuple[str, str], dict[str, Params]] = {}  # trained network -> points that build it
     trained: dict[tuple[str, str], dict[tuple[int, int], TrialRow]] = {}
     for trial in record.trials:
         found = trial.measurement
@@ -192,7 +192,7 @@ def write_table(record: StudyRecord, path: Path | str) -> Path:
     try:
         if beside.exists() and beside.read_text(encoding="utf-8") != space:
             raise UserError(
-                f"{beside} is another file than the space of {record.name!r}, which a table has beside it; "
+                f"{beside} would be overwritten by the space of {record.name!r}, which goes beside the table; "
                 "choose another name for the table"
             )
         with written_whole(target) as partial:
@@ -205,7 +205,7 @@ def write_table(record: StudyRecord, path: Path | str) -> Path:
 
 
 def read_table(path: Path | str, space: str | Path | None = None) -> Table:
-    """Read a table from its CSV file. `space`: by name or path; default: the YAML file of the same name beside it.
+    """Read a table from its CSV file. `space`: by name or path; default: the YAML file with the same name beside it.
 
     Raises:
         UserError: the file, its space or one of its rows is invalid (file and line).
@@ -268,9 +268,11 @@ def _read_row(row: dict[str, Any], space: Space, networks: dict[str, Network], w
     )
     network = networks.setdefault(_key(params), known)
     if (network.arch_id, network.macs, network.count) != (known.arch_id, known.macs, known.count):
-        raise UserError(f"{where}: arch_id, macs or params differ from an earlier row of the same network; mend one")
+        raise UserError(
+            f"{where}: arch_id, macs or params differ from an earlier row of the same network; correct one of them"
+        )
     if (seed, step) in network.trained:
-        raise UserError(f"{where}: step {step} of this network and seed {seed} occurs twice; drop one row")
+        raise UserError(f"{where}: step {step} of this network with seed {seed} occurs twice; drop one row")
     network.trained[seed, step] = (miou, seconds)
 
 

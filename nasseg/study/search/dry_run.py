@@ -1,6 +1,6 @@
 """Preview a search: the candidates it would draw, the share that keeps the limits, and the time it would take.
 
-Nothing is stored. Costs and latencies are measured, and a few training steps of three networks.
+Stores nothing. It measures costs and latencies, and a few training steps of three networks.
 """
 
 import math
@@ -49,10 +49,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Preview:
-    """A forecast of a search. Seconds of a trial are those of one worker with nothing beside it.
+    """A forecast of a search. Seconds of a trial are those of one worker with no other work.
 
-    share: the average part of a full training that a network takes, if halving promotes as many as it may. keep: the
-    networks whose weights stay.
+    share: the average part of a full training that a network takes, if halving promotes as many as it may. keep: which
+    networks' weights are kept.
     """
 
     samples: tuple[Sample, ...]
@@ -66,7 +66,7 @@ class Preview:
     keep: str
     latency_limit: float | None = None  # ms
     fits: tuple[Size, float] | None = (
-        None  # a smaller size at which the fastest timed network keeps the limit, with its ms
+        None  # a smaller size at which the fastest timed network keeps the limit, and its ms
     )
 
     @property
@@ -88,7 +88,7 @@ class Preview:
         """An estimate for all trials left; None if no drawn network would be trained."""
         if not self.trial_seconds or not self.timed_passing:
             return None
-        share = self.timed_passing / len(self.timed)  # part of the timed ones that would be trained
+        share = self.timed_passing / len(self.timed)  # share of the timed ones that would be trained
         costing = sum(sample.seconds for sample in self.samples) / self.passing / share
         timing = sum(sample.seconds for sample in self.timed) / self.timed_passing
         training = self.share * sum(self.trial_seconds) / len(self.trial_seconds)
@@ -103,7 +103,7 @@ class Preview:
         return f"weights on disk (keep: {self.keep}): {whose}{mean * self.trials_left:,.0f} MiB{waiting}"
 
     def _sizes(self) -> list[str]:
-        """Describe the image size that would keep the limit on latency, if one was looked for."""
+        """Describe the image size that would keep the limit on latency, if it was searched for."""
         if self.latency_limit is None:
             return []
         if self.fits is None:
@@ -122,7 +122,7 @@ class Preview:
             f"(95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
         ]
         if self.timed:
-            found.append(f"{self.timed_passing} of the {len(self.timed)} of them that were timed keep those on latency")
+            found.append(f"{self.timed_passing} of {len(self.timed)} timed ones keep those on latency")
         reasons = Counter(sample.verdict for sample in [*self.samples, *self.timed] if sample.verdict)
         found += [f"{count} x {reason}" for reason, count in reasons.most_common()]
         if self.seconds is None:
@@ -133,7 +133,7 @@ class Preview:
             fastest, slowest = duration(min(self.trial_seconds)), duration(max(self.trial_seconds))
             found.append(
                 f"{self.trials_left} trials to go{published}: about {duration(self.seconds)} with {self.workers} "
-                f"worker(s), if each has a core to itself (training takes {fastest} to {slowest} a trial)"
+                f"worker(s), if each has its own core (training takes {fastest} to {slowest} per trial)"
             )
             found.append(self._disk())
             if self.hours is not None and self.seconds > self.hours * 3600:
@@ -154,8 +154,8 @@ def preview(
 ) -> Preview:
     """Draw, cost and time candidates, and train a little. Defaults come from the study file.
 
-    A study with a record continues from it; the record itself is not touched. If nothing timed keeps the limit on
-    latency, smaller images are tried with the fastest network. tell: is called with each step.
+    A study with a record continues from it, without changing it. If no timed network keeps the limit on latency,
+    smaller images are tried with the fastest one. tell: called with each step.
 
     Raises:
         UserError: the study could not run here.
@@ -218,8 +218,8 @@ def training_share(study: Study, context: Context) -> float:
     ranked = sum((b - a) / factor**rung for rung, (a, b) in enumerate(pairwise(steps))) / context.recipe.steps
     if not halving.straight:
         return ranked
-    first = min(ENOUGH, study.file.trials)  # until rungs are known to rank all are trained to the end
-    later = ranked / (1 - halving.straight + halving.straight * ranked)  # shares are of compute, not of networks
+    first = min(ENOUGH, study.file.trials)  # all are trained to the end until it is known how well rungs rank
+    later = ranked / (1 - halving.straight + halving.straight * ranked)  # shares of compute, not of networks
     return (first + (study.file.trials - first) * later) / study.file.trials
 
 

@@ -1,4 +1,4 @@
-"""Keep a study in one place: one machine for a storage that is a file, one device for its latencies."""
+"""Keep a study in one place: one machine if its storage is a file, one device for its latencies."""
 
 import contextlib
 import platform
@@ -12,13 +12,13 @@ from nasseg.study.store.lease import RENEW_SECONDS
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import is_local
 
-_HELD = "latency_device "  # followed by its name: an attribute of studies
+_HELD = "latency_device "  # an attribute of studies, followed by the device's name
 
 
 def refuse_other_host(record: Record, storage: str) -> None:
-    """Note with a study in a file which machine searches, and refuse if another one is searching now.
+    """Note which machine searches a study in a file, and refuse if another machine is searching it now.
 
-    A study that was moved or copied here is watched for longer than a search takes to renew its searched seconds.
+    A study that was moved or copied here is watched for longer than a search takes to update its searched seconds.
 
     Raises:
         UserError: another machine searches.
@@ -41,7 +41,7 @@ def refuse_other_host(record: Record, storage: str) -> None:
 
 
 def _host() -> list[str]:
-    """Return names of this machine: its own, which containers do not share, and its boot's."""
+    """Return names of this machine: its own, which containers do not share, and that of its boot."""
     boot = ""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -52,7 +52,7 @@ def keep_latency_device(record: Record, device: str) -> None:
     """Hold a study to the device of its first latencies.
 
     Raises:
-        UserError: this is another one.
+        UserError: this is another device.
     """
     if not device:  # a target's command reports its own device
         return
@@ -66,8 +66,8 @@ def keep_latency_device(record: Record, device: str) -> None:
             record.set_attributes({mine: None})
     if others:
         raise UserError(
-            f"study {record.name!r} has its latencies from {others[0]}, and here they would come from {device}: "
-            "figures of both would not compare. Measure on the former (on a cluster, the node with the resource "
+            f"study {record.name!r} has its latencies from {others[0]}, and here they would come from {device}, "
+            "so figures would not be comparable. Measure on the former (on a cluster, the node with the resource "
             f"{LATENCY_RESOURCE}), or give the study file another name"
         )
 

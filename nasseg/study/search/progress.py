@@ -26,11 +26,11 @@ from nasseg.words import duration
 
 @dataclass(frozen=True)
 class Progress:
-    """A moment of a search. Hypervolume is a share of the box that the networks within all limits span so far.
+    """The state of a search. Hypervolume is a share of the box that the networks within all limits span so far.
 
-    box_moved: the latest network was the worst or the best in one objective, so the share may have fallen.
-    done: networks trained, to the end or to a rung at which they were stopped. running: family, rung, step, and the
-    step at which it stops or ends. compute: seconds trained and saved, as counted by `nasseg status`.
+    box_moved: the latest network was the worst or best in an objective, so the share may have fallen. done: networks
+    trained to the end, or to the rung that stopped them. running: family, rung, step, and the step at which it stops or
+    ends. compute: seconds trained and saved, as `nasseg status` counts them.
     """
 
     done: int
@@ -47,7 +47,7 @@ class Progress:
     doubts: Doubts
 
     def line(self) -> str:
-        """Return the moment in a line, what matters most first: in 80 columns, what is left and the front."""
+        """Return the state in a line, the most important first: 80 columns hold the time left and the front."""
         left = "" if self.seconds_left is None else f"about {duration(self.seconds_left)} left; "
         running = ", ".join(
             f"{family}{f' rung {rung}' if rung else ''} {step}/{until}" for family, rung, step, until in self.running
@@ -71,9 +71,9 @@ class Progress:
 
 
 class Tally:
-    """Counts trials as they end. objectives: the names of their values.
+    """Count trials as they end. objectives: the names of their values.
 
-    values: objective values of the networks within all limits; only they count for the front.
+    values: objective values of the networks within all limits. Only these count for the front.
     """
 
     def __init__(self, objectives: list[str], limits: Limits) -> None:
@@ -125,7 +125,7 @@ class Tally:
 
 
 class ProgressWatch:
-    """An observer of a driver. tally: fed with its trials. steps: candidate -> training step, updated by others."""
+    """An observer of a driver. tally: counts its trials. steps: candidate -> training step, updated by others."""
 
     def __init__(self, driver: Driver, tally: Tally, steps: Mapping[int, int]) -> None:
         self.driver, self.tally, self.steps = driver, tally, steps

@@ -1,4 +1,4 @@
-"""The published networks shown beside a study, measured on the study's own devices."""
+"""Measure the published networks shown beside a study, on the study's own devices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,10 +16,10 @@ _COSTS = ("params", "macs", "fvcore_flops", "field_of_view")
 def keep_published(
     study: Study, record: Record, engine: Engine, look: Callable[[], None], reference_ms: float | None
 ) -> None:
-    """Measure the published networks of a study's families once, and store them with it.
+    """Measure the published networks of a study's families once, and store them with the study.
 
     Reading the study then needs no torch. Networks that cannot be measured are left out, and the next call tries them
-    again. look: is called while the engine works, and may raise.
+    again. look: called while the engine works; it may raise.
 
     Raises:
         UserError: no network can be measured now.

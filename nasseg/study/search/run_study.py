@@ -40,7 +40,7 @@ from nasseg.study.study_file import Study, sampler_name
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of a search. fault: the problem to mend before it can continue; empty if there is none."""
+    """The end of a search. fault: the problem to fix before it can continue; empty if there is none."""
 
     record: StudyRecord
     reason: str
@@ -56,12 +56,11 @@ def run_study(
     tell: Callable[[str], None] = lambda _line: None,
     **options: Unpack[RunOptions],
 ) -> Ended:
-    """Run a study until it has its number of trained trials, or of hours, resuming from its record.
+    """Run a study until its trials or hours are reached, resuming from its record.
 
-    Ctrl-C and SIGTERM stop it cleanly: running trials are re-queued. So does a fault of the data or the disk. options:
-    see nasseg.study.search.settings.RunOptions. tell: is called with lines on what is waited for, on the session at the
-    end, on checkpoints that are set aside, and on a cluster's nodes
-    that this study cannot use.
+    Ctrl-C, SIGTERM, and faults of the data or the disk stop it cleanly: running trials are re-queued. options: see
+    nasseg.study.search.settings.RunOptions. tell: called with lines on what it waits for, on the session at the end, on
+    checkpoints that are set aside, and on nodes that this study cannot use.
 
     Raises:
         UserError: the study cannot run here (data, device, sampler, storage), was begun with other settings, or its
@@ -109,7 +108,7 @@ def prepare(
     """Return what a search needs, after all checks that are possible before it starts.
 
     elsewhere: jobs run on nodes, which check their devices themselves; this machine need not have the device. storage:
-    of what the recipe may start from.
+    of the study that starting weights may come from.
 
     Raises:
         UserError: the study cannot run here.
@@ -126,7 +125,7 @@ def prepare(
 
 
 def _points_of_other_studies(study: Study, settings: RunSettings, context: Context, proposer: Proposer) -> Reuse | None:
-    """Queue the points of other studies to be proposed first; return the results that need no new training."""
+    """Queue the points of other studies to propose first; return the results that need no new training."""
     found = None
     if settings.reuse:
         found = reuse_of(open_record(settings.reuse, settings.same_storage), study.space, context)
@@ -137,7 +136,7 @@ def _points_of_other_studies(study: Study, settings: RunSettings, context: Conte
 
 
 def _open(study: Study, settings: RunSettings, context: Context) -> Record:
-    """Open the study in its storage, or create it, and write what its readers need."""
+    """Open or create the study in its storage, and write what its readers need."""
     storage = open_storage(settings.storage, create=True)
     objectives = {figure.name: figure.direction for figure in study.objectives}
     record = Record.create(storage, study.name, objectives, identity(study, context))

@@ -1,4 +1,4 @@
-"""The settings of one call of a search. None of them changes the meaning of the study's figures."""
+"""The settings of one call of a search. None of them changes what the study's figures mean."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from nasseg.study.study_file import Study
 
 
 class RunOptions(TypedDict, total=False):
-    """The options of `run_study`; those left out, or None, come from the study file.
+    """The options of `run_study`. Those left out, or None, come from the study file.
 
     storage: an Optuna URL or a journal file; default: runs/STUDY/study.db. trials: trained networks in total. hours:
-    start nothing new after so many. workers: parallel jobs; default on a cluster: as many as it takes. data: the data
-    set's folder. seed: of the sampler and of trainings. runs: a path or an fsspec URL for the weights, by study below
-    it; default: ./runs. reuse: another study, whose trained networks are tried first and not trained again if the
+    start no trial after this many. workers: parallel jobs; default on a cluster: as many as fit. data: the data set's
+    folder. seed: of the sampler and of trainings. runs: a path or an fsspec URL for the weights, with a folder for each
+    study; default: ./runs. reuse: another study, whose trained networks are tried first and not trained again if the
     accuracy protocol is equal. start_from: another study, with any protocols, whose front is tried first. engine: where
     jobs run. address: of the Ray cluster; default: start one here. callbacks: your own, for Ray Tune. time_again: time
     the front in one session at the end. command: continues the study, shown in reports.
@@ -44,7 +44,7 @@ class RunSettings:
     storage: str
     trials: int
     hours: float | None
-    workers: int | None  # the user's; None: from the study file or the cluster
+    workers: int | None  # as the user set it; None: from the study file or the cluster
     data: Path | None
     seed: int
     runs: str | None

@@ -1,4 +1,4 @@
-"""Find a smaller image size at which a network keeps a limit on latency that none keeps now."""
+"""Find a smaller image size at which a network keeps a limit on latency that no network keeps now."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +14,9 @@ SCALES = (0.75, 0.5, 0.375, 0.25, 0.1875, 0.125)
 def fitting_size(
     arch: Arch, limit_ms: float, workshop: Workshop, tell: Callable[[str], None] = lambda _line: None
 ) -> tuple[Size, float] | None:
-    """Return the largest of a few smaller image sizes at which a network keeps a limit, and its latency there in ms.
+    """Return the largest of a few smaller image sizes at which a network keeps a limit, and its ms at that size.
 
-    None if it keeps the limit at none of them. Each size takes about a second.
+    None if there is no such size. Each size takes about a second.
     """
     protocol = workshop.context.latency
     for scale in SCALES:

@@ -1,4 +1,4 @@
-"""A point to try, and everything known of it before training."""
+"""A point to try, and everything known about it before training."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from nasseg.study.store.trial_attributes import (
 
 @dataclass(frozen=True)
 class Proposal:
-    """A point to try, with the data that a storage needs to keep it as an Optuna trial."""
+    """A point to try, with the data to store it as an Optuna trial."""
 
     params: Params
     sampled: dict[str, Any]
@@ -38,9 +38,9 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Candidate:
-    """The stored facts of a candidate: how it was drawn, its architecture and measurement.
+    """The stored facts about a candidate: how it was drawn, its architecture and measurement.
 
-    training: the space's parameters of the recipe, as drawn. The network does not depend on them.
+    training: the sampled parameters of the recipe. The network does not depend on them.
     """
 
     proposal: Proposal
@@ -50,7 +50,7 @@ class Candidate:
     label: str = ""  # the variant's name, for a published network run as a reference
     rung: int = 0
     continues: int | None = None
-    straight: int | None = None  # the rung from which on it is trained to the end, whatever its rungs say
+    straight: int | None = None  # the rung from which it is trained to the end, whatever its rungs say
     training: Params = field(default_factory=dict)
 
     @classmethod

@@ -1,6 +1,6 @@
-"""Trainings of a study shared between processes, each done once: those of a table or of a front.
+"""Trainings of a table or a front, shared between processes so that each is done once.
 
-A trial is claimed, trained under a lease and ended. If a process dies, another one takes up its trials.
+A trial is claimed, trained under a lease and ended. If a process dies, another one takes over its trials.
 """
 
 import time
@@ -21,7 +21,7 @@ LOOK_SECONDS = 1.0
 
 
 class Lost(Exception):  # noqa: N818
-    """Another process took this one for dead, and took over the trial."""
+    """Another process judged this one dead and took over the trial."""
 
 
 class Claims:
@@ -32,7 +32,7 @@ class Claims:
         self._watch = LeaseWatch()
 
     def waiting(self) -> Iterator[FrozenTrial]:
-        """Yield re-queued trials, each ours now, including those of processes known to be gone."""
+        """Yield re-queued trials, which are now ours, including those of processes known to be gone."""
         self.record.take_back(self._watch, self.record.trials(TrialState.RUNNING))
         while (waiting := self.record.take_waiting()) is not None:
             yield waiting
@@ -40,7 +40,7 @@ class Claims:
     def left_behind(self, tell: Tell) -> Iterator[FrozenTrial]:
         """Yield `waiting` until the processes of all other running trials are known to be alive.
 
-        For a process on another machine, or from before this machine's last boot, only time can tell: LEASE_SECONDS.
+        For a process on another machine, or from before this machine's last boot, that takes LEASE_SECONDS.
         """
         told = False
         while True:
@@ -49,14 +49,14 @@ class Claims:
             if not any(self._watch.is_undecided(trial.number, trial.user_attrs.get(LEASE)) for trial in running):
                 return
             if not told:
-                tell(f"waiting at most {LEASE_SECONDS:.0f} s to learn whether another process is gone")
+                tell(f"waiting up to {LEASE_SECONDS:.0f} s to see whether another process is gone")
                 told = True
             time.sleep(LOOK_SECONDS)
 
     def claim(
         self, candidate: Candidate, key: str, figures: dict[str, float], is_same: Callable[[FrozenTrial], bool]
     ) -> FrozenTrial | None:
-        """Return a new trial of ours; None if the same one is done, under way, or known to diverge."""
+        """Return a new trial that is ours; None if the same one is done, under way, or known to diverge."""
         for trial in filter(is_same, self.record.trials()):
             diverged = has_fault(trial, Fault.DIVERGED)
             if diverged or trial.state in (TrialState.COMPLETE, TrialState.RUNNING):

@@ -1,7 +1,7 @@
 """Optuna's storages, opened by `open_storage`.
 
-A database writes in one transaction what is written at once, and does not read again what it knows; a journal mends its
-last line. The stored data are those of Optuna's own storages, and its tools read them.
+A database writes related data in one transaction and does not read again what it knows; a journal repairs its last
+line. Data are stored as by Optuna's own storages, and its tools can read them.
 """
 
 import copy
@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,21 +21,23 @@ from optuna.distributions import (
     distribution_to_json,
     json_to_distribution,
 )
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.storages.journal._file import get_lock_file
 from optuna.trial import FrozenTrial, TrialState
+from pydantic_core import from_json
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-from nasseg.processes.file_lock import told_while_waiting
-from nasseg.study.store.read_sql import SCHEMA, bulk_trials
+from nasseg.processes.file_lock import clock, told_while_waiting
+from nasseg.study.store.read_sql import SCHEMA, bulk_trials, no_collection
 from nasseg.study.store.storage import quiet_optuna
 from nasseg.study.store.trial_attributes import LEASE
 
 TABLE_ATTEMPTS = 25
-AT_ONCE = 500  # trials named in a statement
+AT_ONCE = 500  # trials per statement
 
 _TRIAL: Any = models.TrialModel.__table__
 _USER: Any = models.TrialUserAttributeModel.__table__
@@ -48,8 +50,8 @@ _STEP: Any = models.TrialIntermediateValueModel.__table__
 class Database(RDBStorage):
     """A database that reads a trial again only if its state has changed.
 
-    Of a trial that runs on, `get_all_trials` reads only the lease: what else is written meanwhile counts for others
-    when it has ended. `get_trial` gives it as it is now.
+    Of a running trial, `get_all_trials` reads only the lease: other processes see what else is written only when it has
+    ended. `get_trial` reads it as it is now.
     """
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
@@ -69,13 +71,13 @@ class Database(RDBStorage):
     ) -> bool:
         """Set attributes of a running trial, and end it if a state is given, in one transaction.
 
-        owner: who must hold its lease; None for anybody. Return False, with nothing written, if the trial does not run
-        or is somebody else's.
+        owner: who must hold its lease; None: anybody. Return False and write nothing if the trial is not running or
+        belongs to somebody else.
         """
         end = {} if state is None else {"datetime_complete": datetime.now()}
         running = update(_TRIAL).where(_TRIAL.c.trial_id == trial_id, _TRIAL.c.state == TrialState.RUNNING)
         with self.engine.connect() as connection:
-            # The first statement is a write, which locks the trial; in SQLite, the file.
+            # The first statement is a write: it locks the trial, or in SQLite the file.
             if not connection.execute(running.values(state=state or TrialState.RUNNING, **end)).rowcount:
                 return False
             stored = self._attributes(connection, trial_id, [LEASE, *attributes])
@@ -119,7 +121,7 @@ class Database(RDBStorage):
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         trial = super()._create_new_trial(study_id, template_trial)
-        trial.user_attrs = json.loads(json.dumps(trial.user_attrs))  # as it is read
+        trial.user_attrs = json.loads(json.dumps(trial.user_attrs))  # as it will be read
         self._known[trial._trial_id] = trial
         return trial
 
@@ -162,7 +164,7 @@ class Database(RDBStorage):
         return trial
 
     def _first(self, study_id: int, name: str, new: BaseDistribution, session: Any) -> BaseDistribution:
-        """Return a parameter's first distribution in a study, which later ones must match; `new` if it has none."""
+        """Return a parameter's first distribution in a study, which later ones must match; `new` if there is none."""
         found = self._distributions.get((study_id, name))
         if found is None:
             stored = (
@@ -192,7 +194,7 @@ class Database(RDBStorage):
         included_trial_ids: set[int],
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
-        """Return the trials with these ids and those above, as Optuna's cache asks for them."""
+        """Return the trials with these ids and those above, as Optuna's cache requests them."""
         asked = or_(_TRIAL.c.trial_id > trial_id_greater_than, _TRIAL.c.trial_id.in_(included_trial_ids))
         with self.engine.connect() as connection:
             rows = connection.execute(
@@ -238,7 +240,7 @@ class Database(RDBStorage):
 
 
 def database_of(storage: BaseStorage) -> Database | None:
-    """Return the database behind a storage; None if it is another kind."""
+    """Return the database behind a storage; None for another kind of storage."""
     behind = getattr(storage, "_backend", storage)  # Optuna wraps databases in a cache
     return behind if isinstance(behind, Database) else None
 
@@ -278,10 +280,10 @@ def _as_rows(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 class _JournalLock(JournalFileSymlinkLock):
-    """Optuna's lock of a journal, with a word to whoever waits for it.
+    """Optuna's lock of a journal, with a message to whoever waits for it.
 
-    It is a link beside the journal, and knows no holder: what a process that was killed leaves behind is removed by
-    whoever waits for it, once the journal has not changed for half a minute.
+    It is a link beside the journal and names no holder. A killed process leaves it behind; whoever waits for it removes
+    it once the journal has not changed for half a minute.
     """
 
     def acquire(self) -> bool:
@@ -291,19 +293,23 @@ class _JournalLock(JournalFileSymlinkLock):
         with told_while_waiting(f"the journal {self._lock_target_file}", self._holder), quiet_optuna():
             return super().acquire()
 
+    def release(self) -> None:
+        with suppress(RuntimeError):  # whoever waited for too long has removed it: we were paused
+            super().release()
+
     def _holder(self) -> str:
         try:
-            since = time.strftime("%H:%M:%S", time.localtime(os.lstat(self._lock_file).st_mtime))
+            since = clock(os.lstat(self._lock_file).st_mtime)
         except OSError:
             return "several processes write it in turns"
         left = f"it is removed when the journal has not changed for {self.grace_period} s"
-        return f"its lock {self._lock_file} is there since {since}; {left}"
+        return f"its lock {self._lock_file} has existed since {since}; {left}"
 
 
 class _Journal(JournalFileBackend):
-    """A journal that removes a torn last line.
+    """A journal that never writes behind a torn line, and reads long ones fast.
 
-    A full disk or a kill can cut a line off. The next line would be appended to it, and both would be lost.
+    A full disk or a kill can cut the last line off. The next line would be appended to it, and both would be lost.
 
     Raises:
         ValueError: the file is no journal of Optuna's.
@@ -312,26 +318,47 @@ class _Journal(JournalFileBackend):
     def __init__(self, path: Path) -> None:
         whole = str(path.resolve())  # with a relative path in a folder, a stale lock hangs
         super().__init__(whole, _JournalLock(whole))
+        self._read = (0, 0)  # lines, and their bytes
         with path.open("rb") as file:
             first = file.readline()
         if first.endswith(b"\n") and "op_code" not in json.loads(first):
             raise ValueError("it is no journal of Optuna's")
-        self._drop_torn_line()
+        if not self._is_whole():  # most are, and a reader of a folder that it may not write needs no lock
+            with get_lock_file(self._lock):
+                self._drop_torn_line()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        try:
-            super().append_logs(logs)
-        except OSError:
-            self._drop_torn_line()
-            raise
+        left = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with get_lock_file(self._lock):
+            self._drop_torn_line()  # of a process that was killed since
+            try:
+                with open(self._file_path, "ab", buffering=0) as file:
+                    while left:
+                        left = left[file.write(left) :]
+                    os.fsync(file.fileno())
+            except OSError:
+                self._drop_torn_line()
+                raise
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any]]:
+        if log_number_from < self._read[0]:
+            self._read = (0, 0)
+        with open(self._file_path, "rb") as file:
+            file.seek(self._read[1])
+            for line in file:
+                if not line.endswith(b"\n"):  # another process is writing it
+                    return
+                number, place = self._read
+                log = _log_of(line, number + 1)
+                self._read = (number + 1, place + len(line))
+                if number >= log_number_from:
+                    yield log
 
     def _drop_torn_line(self) -> None:
-        if self._is_whole():  # most are, and a reader of a folder that it may not write needs no lock
-            return
-        with get_lock_file(self._lock), open(self._file_path, "rb+") as file:
-            content = file.read()
-            if not content.endswith(b"\n"):
-                file.truncate(content.rfind(b"\n") + 1)
+        """Remove a last line without its end; whoever calls it holds the lock."""
+        if not self._is_whole():
+            with open(self._file_path, "rb+") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
 
     def _is_whole(self) -> bool:
         with open(self._file_path, "rb") as file:
@@ -340,17 +367,25 @@ class _Journal(JournalFileBackend):
             return file.read() in (b"", b"\n")
 
 
+def _log_of(line: bytes, number: int) -> dict[str, Any]:
+    for parse in (from_json, json.loads):  # the slower one takes names that are no Unicode
+        with suppress(ValueError):
+            return dict(parse(line))
+    raise StorageInternalError(f"line {number} of the journal is damaged")
+
+
 def open_journal(path: Path) -> JournalStorage:
     """Open a journal.
 
     Raises:
         ValueError: the file is no journal of Optuna's.
     """
-    return JournalStorage(_Journal(path))
+    with no_collection():
+        return JournalStorage(_Journal(path))
 
 
 def open_database(url: str, options: dict[str, Any]) -> RDBStorage:
-    """Open a database; if another process is creating its tables at this moment, try again a little later."""
+    """Open a database. If another process is creating its tables at this moment, try again a little later."""
     for _ in range(TABLE_ATTEMPTS - 1):
         try:
             return _database(url, options)

@@ -1,6 +1,6 @@
-"""Owners of running trials: a lease in the storage, renewed by its owner and judged by observers on their own clocks.
+"""Owners of running trials: a lease in the storage, renewed by its owner and judged by observers' own clocks.
 
-A lease is `owner:counter`. An observer calls it stale if the counter has stood still for LEASE_SECONDS of the
+A lease is `owner:counter`. An observer calls it stale if the counter has not changed for LEASE_SECONDS of the
 observer's monotonic clock (clocks of two machines are never compared), or at once if the owner was a process of this
 machine that is gone.
 """
@@ -25,7 +25,7 @@ def _start_ticks(pid: int) -> str | None:
 
 
 def _machine() -> str:
-    """Return an id of this boot of this machine, and of this namespace of process ids."""
+    """Return an id of this machine's current boot and of this namespace of process ids."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return digest([boot, os.stat("/proc/self/ns/pid").st_ino], 12)
@@ -34,7 +34,7 @@ def _machine() -> str:
 
 
 def new_owner() -> str:
-    """Return a name for this process as a holder of leases."""
+    """Return a name for this process as an owner of leases."""
     return "/".join([_machine() or "unknown", str(os.getpid()), _start_ticks(os.getpid()) or "0", os.urandom(4).hex()])
 
 
@@ -43,11 +43,11 @@ class LeaseWatch:
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[str, float]] = {}
-        self._alive: set[int] = set()  # seen alive at some time
+        self._alive: set[int] = set()  # seen alive at some point
         self._machine = _machine()
 
     def is_stale(self, number: int, lease: str | None) -> bool:
-        """Return whether the holder of trial `number` is gone, judged by this observer's findings so far."""
+        """Return whether the owner of trial `number` is gone, by what this observer has seen so far."""
         lease = lease or ""
         owner = lease.rpartition(":")[0].split("/")
         if len(owner) == 4 and owner[0] == self._machine and owner[1].isdigit():
@@ -62,5 +62,5 @@ class LeaseWatch:
         return time.monotonic() - since > LEASE_SECONDS
 
     def is_undecided(self, number: int, lease: str | None) -> bool:
-        """Return whether it is still unknown if the holder lives: the lease may prove stale without another renewal."""
+        """Return whether it is still unknown if the owner is alive: the lease may turn out to be stale."""
         return not self.is_stale(number, lease) and number not in self._alive

@@ -1,6 +1,6 @@
-"""Read a large study from a journal fast: its lines one by one, without an object for each state of each trial.
+"""Read a large study from a journal fast: line by line, without an object for each state of each trial.
 
-The result is that of Optuna's own reader, which is used if a journal holds anything unknown.
+The result equals that of Optuna's own reader, which is used if a journal holds anything unknown.
 """
 
 import functools
@@ -27,11 +27,11 @@ _NAMES = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
 
 @dataclass
 class JournalStudy:
-    """A study as its journal holds it; `rows` builds the trials."""
+    """A study in a journal. `rows` builds its trials."""
 
     name: str
     attributes: dict[str, Any] = field(default_factory=dict)
-    trials: list[dict[str, Any]] = field(default_factory=list)  # as their lines describe them
+    trials: list[dict[str, Any]] = field(default_factory=list)  # as described by their lines
 
     def rows(self, objectives: list[str]) -> tuple[TrialRow, ...]:
         """Return the trials. objectives: the names of their values."""
@@ -56,7 +56,7 @@ class JournalStudy:
 
 
 def journal_studies(path: Path) -> dict[str, JournalStudy]:
-    """Return the studies of a journal by name; none if they must be read through Optuna."""
+    """Return the studies of a journal by name; empty if they must be read through Optuna."""
     try:
         with no_collection(), path.open("rb") as file:
             return _read(file.readlines())

@@ -1,7 +1,7 @@
 """Read a large study fast: its tables in plain SQL, not trial by trial.
 
-The results are those of nasseg.study.store.read_study and of Optuna. Storages that are no database, and databases with
-unknown tables, are read through Optuna.
+The results equal those of nasseg.study.store.read_study and of Optuna. Storages that are no database, and databases
+with unknown tables, are read through Optuna.
 """
 
 import gc
@@ -59,7 +59,7 @@ def bulk_rows(record: "Record", objectives: list[str]) -> tuple[TrialRow, ...] |
 
 @dataclass
 class SqliteStudy:
-    """A study in an SQLite file, read without Optuna; `rows` builds the trials."""
+    """A study in an SQLite file, read without Optuna. `rows` builds its trials."""
 
     path: Path
     study: int
@@ -72,12 +72,12 @@ class SqliteStudy:
             with closing(PatientConnection(self.path)) as base, no_collection():
                 rows = _rows(base.cursor(), self.study, objectives)
                 return None if rows is None else keep(rows)
-        except sqlite3.Error:  # which the other way says in words
+        except sqlite3.Error:  # Optuna then gives the error
             return None
 
 
 def sqlite_studies(path: Path) -> dict[str, SqliteStudy]:
-    """Return the studies of an SQLite file by name; none if they must be read through Optuna."""
+    """Return the studies of an SQLite file by name; empty if they must be read through Optuna."""
     if not path.is_file():
         return {}
     try:
@@ -102,14 +102,14 @@ def bulk_trials(storage: "RDBStorage", study: int) -> "list[FrozenTrial] | None"
 
 @contextmanager
 def _tables(storage: "RDBStorage") -> Iterator[Any]:
-    """Give a cursor on Optuna's tables; None if they are of another version."""
+    """Give a cursor on Optuna's tables; None if they have another version."""
     connection: Any = storage.engine.raw_connection()
     try:
         cursor = connection.cursor()
         cursor.execute("SELECT schema_version FROM version_info")
         with no_collection():
             yield cursor if cursor.fetchone()[0] == SCHEMA else None
-    except storage.engine.dialect.loaded_dbapi.Error as error:  # the driver's own: SQLAlchemy is passed by here
+    except storage.engine.dialect.loaded_dbapi.Error as error:  # the driver's own, bypassing SQLAlchemy
         from optuna.exceptions import StorageInternalError
 
         raise StorageInternalError(str(error)) from error
@@ -137,14 +137,15 @@ def keep(rows: tuple[TrialRow, ...]) -> tuple[TrialRow, ...]:
 
 
 def _trials(cursor: Any, study: int) -> tuple[list[Any], list[int], str]:
-    """Return the trials of a study, their ids, and a condition for them that is fast."""
+    """Return the trials of a study, their ids, and a fast condition that selects them."""
     cursor.execute(
         "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials "
         f"WHERE study_id = {study} ORDER BY number"
     )
     trials = cursor.fetchall()
     ids = [trial[0] for trial in trials]
-    # Trials of other studies may lie between. Reading a range is faster than a join, a whole table faster than a range.
+    # Trials of other studies may be in between. Reading a range is faster than a join, and a whole table faster than a
+    # range.
     cursor.execute("SELECT COUNT(*) FROM trials")
     alone = cursor.fetchone()[0] == len(ids)
     return trials, ids, "" if alone or not ids else f"WHERE trial_id BETWEEN {min(ids)} AND {max(ids)}"
@@ -220,7 +221,7 @@ def make_row(
     started: str | None,
     finished: str | None,
 ) -> TrialRow:
-    """Return the row of a stored trial. attributes: those without a field of their own stay in it."""
+    """Return the row of a stored trial. attributes: those without a field of their own stay there."""
     made = object.__new__(_Row)
     made.__dict__.update(
         number=number,
@@ -243,7 +244,7 @@ def make_row(
 
 
 class _Row(TrialRow):
-    """A trial whose long attributes are parsed on first use, which for most never comes."""
+    """A trial whose long attributes are parsed on first use. Most are never used."""
 
     _arch: str | None
     _measurement: str | None
@@ -258,7 +259,7 @@ class _Row(TrialRow):
     @cached_property
     def arch(self) -> dict[str, Any] | None:
         found = None if self._arch is None else from_json(self._arch)
-        del self.__dict__["_arch"]  # the texts take half of a row's memory, and are needed once
+        del self.__dict__["_arch"]  # the texts take half of a row's memory and are needed only once
         return found
 
     @cached_property
@@ -275,7 +276,7 @@ class _Row(TrialRow):
 
 def _attributes(cursor: Any, table: str, among: str, ids: list[int]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {trial_id: {} for trial_id in ids}
-    parsed: dict[str, Any] = {}  # short texts recur
+    parsed: dict[str, Any] = {}  # short texts repeat
     names = f"trial_id, {table}.key, value_json"  # `key` alone is a word of MySQL's
     cursor.execute(f"SELECT {names} FROM {table} {among} ORDER BY {table.removesuffix('s')}_id")
     for trial_id, key, text in cursor:
@@ -290,14 +291,14 @@ def _attributes(cursor: Any, table: str, among: str, ids: list[int]) -> dict[int
 
 
 def _parsed(text: str) -> Any:
-    """Parse JSON; several times faster for a string with no escapes but quotes, as in JSON inside JSON."""
+    """Parse JSON. Several times faster for a string whose only escapes are quotes, as in JSON inside JSON."""
     if text[0] == '"' and text.count("\\") == text.count('\\"'):
         return text[1:-1].replace('\\"', '"')
     return json.loads(text)
 
 
 def _distributions(cursor: Any, study: int, among: str) -> dict[str, str] | None:
-    """Return each parameter's distribution in a study, as stored; None if one has several, as a changed range may."""
+    """Return each parameter's distribution in a study, as stored; None if one has several, as after a changed range."""
     own = f"JOIN trials ON trials.trial_id = trial_params.trial_id WHERE study_id = {study}" if among else ""
     cursor.execute(f"SELECT DISTINCT param_name, distribution_json FROM trial_params {own}")
     pairs = cursor.fetchall()
@@ -306,7 +307,7 @@ def _distributions(cursor: Any, study: int, among: str) -> dict[str, str] | None
 
 
 def external(distribution: str) -> Callable[[float], Any]:
-    """Return what turns a stored number into the value of a parameter with that distribution, as Optuna does."""
+    """Return a function from a stored number to the value of a parameter with this distribution, as in Optuna."""
     stored = from_json(distribution)
     if stored["name"] == "CategoricalDistribution":
         choices = stored["attributes"]["choices"]
@@ -328,7 +329,7 @@ def _params(cursor: Any, distributions: dict[str, str], among: str, ids: list[in
 
 
 def _values(cursor: Any, among: str, ids: list[int]) -> dict[int, dict[int, float]]:
-    """Return the values of trials by the place of their objective, in order."""
+    """Return the values of trials in the order of their objectives."""
     found: dict[int, dict[int, float]] = {trial_id: {} for trial_id in ids}
     cursor.execute(f"SELECT trial_id, objective, value, value_type FROM trial_values {among} ORDER BY objective")
     for trial_id, objective, value, kind in cursor:
@@ -338,7 +339,7 @@ def _values(cursor: Any, among: str, ids: list[int]) -> dict[int, dict[int, floa
 
 
 class Measurements:
-    """A reader of our own measurements: no checks, and equal parts are built once."""
+    """A reader of our own measurements: without checks, and equal parts are built once."""
 
     def __init__(self) -> None:
         self._shared: dict[Any, Any] = {}
@@ -381,7 +382,7 @@ class Measurements:
 
 
 def _made(kind: type[Any], data: dict[str, Any]) -> Any:
-    """Return kind(**data); if every field is given, without a frozen dataclass's slow constructor."""
+    """Return kind(**data), without a frozen dataclass's slow constructor if every field is given."""
     if len(data) != len(kind.__dataclass_fields__) or not data.keys() <= kind.__dataclass_fields__.keys():
         return kind(**data)
     made = object.__new__(kind)

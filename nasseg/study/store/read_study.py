@@ -56,7 +56,7 @@ def _through_optuna(label: str, storage: str | None) -> StudyRecord:
 
 
 def _without_optuna(url: str) -> Mapping[str, JournalStudy | SqliteStudy]:
-    """Return the studies of a file by name; none if Optuna must read them, which takes long to import."""
+    """Return the studies of a file by name; empty if Optuna, which is slow to import, must read them."""
     database, journal = sqlite_path(url), journal_path(url)
     return sqlite_studies(database) if database else journal_studies(journal) if journal else {}
 
@@ -73,7 +73,7 @@ def _label(name: str) -> str:
 
 
 def find_record(name: str, storage: str | None = None) -> "Record | None":
-    """Return the study of that name; None if nothing is stored yet."""
+    """Return the study with this name; None if nothing is stored yet."""
     from nasseg.study.store.record import Record, study_names
 
     url = storage or default_url(name)
@@ -84,7 +84,7 @@ def find_record(name: str, storage: str | None = None) -> "Record | None":
 
 
 def latest_of(record: "Record") -> StudyRecord:
-    """Return the record of a study, with latencies that were taken later in place of the search's own."""
+    """Return the record of a study, with later latencies instead of the search's own."""
     from nasseg.study.store.record import Record, study_names
 
     found, name = record_of(record), _again(record.name)
@@ -111,8 +111,8 @@ def record_of(record: "Record") -> StudyRecord:
 
 
 def _is_whole(attributes: dict[str, Any]) -> bool:
-    """Return whether all is there that readers need."""
-    return {"objectives", "study_file", "created"} <= attributes.keys()  # those a search writes first and last
+    """Return whether everything that readers need is stored."""
+    return {"objectives", "study_file", "created"} <= attributes.keys()  # the ones that a search writes first and last
 
 
 def _objectives(name: str, attributes: dict[str, Any]) -> list[str]:
@@ -161,7 +161,7 @@ def row_of(trial: "FrozenTrial", objectives: Sequence[str]) -> TrialRow:
 
 
 def _published(points: list[dict[str, Any]], rows: Sequence[TrialRow]) -> list[dict[str, Any]]:
-    """Return published networks with their costs, and with the study's own figures if they ran under its protocols."""
+    """Return published networks with their costs, and with the study's figures if they ran under its protocols."""
     run = {row.extra.get(PUBLISHED): row for row in rows if row.state == "COMPLETE"}
     found = ({**point["figures"], **(run[point["name"]].values if point["name"] in run else {})} for point in points)
     return [{**point, "figures": figures} for point, figures in zip(points, found, strict=True)]

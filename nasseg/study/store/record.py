@@ -1,4 +1,4 @@
-"""The record: one Optuna study is the single truth of a search.
+"""The record: one Optuna study is the only source of truth of a search.
 
 One trial is one (architecture, seed, rung segment). People sort and filter by a trial's plain user attributes; the JSON
 `measurement` holds every figure with its protocol and environment. Finished trials are never amended.
@@ -47,7 +47,7 @@ class Record:
     def create(
         cls, storage: BaseStorage, name: str, objectives: Mapping[str, str], identity: dict[str, Any]
     ) -> "Record":
-        """Open the study of that name; create it if there is none. objectives: direction by name.
+        """Open the study with this name, or create it. objectives: direction by name.
 
         Raises:
             UserError: the stored study has another identity; the message says what differs.
@@ -66,7 +66,7 @@ class Record:
         if record._study.metric_names is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                record._study.set_metric_names(list(objectives))  # what Optuna's own tools show
+                record._study.set_metric_names(list(objectives))  # shown by Optuna's own tools
         return record
 
     @classmethod
@@ -89,21 +89,19 @@ class Record:
                 break
             time.sleep(0.2)
         if stored is None:
-            raise UserError(
-                f"the storage holds a study {self.name!r} that is not nasseg's; use another name or --storage"
-            )
+            raise UserError(f"the study {self.name!r} in this storage is not nasseg's; use another name or --storage")
         found = differences(stored, json.loads(json.dumps(identity)))
         if found:
             raise UserError(
-                f"study {self.name!r} was begun with other settings ({found}); figures of both would not compare. "
-                "Give the study file another name, or use another --storage"
+                f"study {self.name!r} was begun with other settings ({found}), so figures would not be "
+                "comparable. Give the study file another name, or use another --storage"
             )
 
     def attributes(self) -> dict[str, Any]:
         return self.storage.get_study_user_attrs(self.study_id)
 
     def set_attributes(self, values: Mapping[str, Any]) -> None:
-        """Set attributes of the study. What is kept holds no password."""
+        """Set attributes of the study, without passwords."""
         for key, value in values.items():
             self.storage.set_study_user_attr(self.study_id, key, redact_all(value))
 
@@ -130,7 +128,7 @@ class Record:
         figures: Mapping[str, float | None],
         attributes: dict[str, Any],
     ) -> FrozenTrial:
-        """Add a trial whose network was trained before: COMPLETE with its values, PRUNED if there are none."""
+        """Add a trial whose network was trained before: COMPLETE with its values, or PRUNED if there are none."""
         state = TrialState.PRUNED if values is None else TrialState.COMPLETE
         return self._add(candidate, state, values, constraints, figures, attributes)
 
@@ -167,7 +165,7 @@ class Record:
     def take_waiting(self, among: Iterable[FrozenTrial] | None = None) -> FrozenTrial | None:
         """Make a waiting trial RUNNING, with our lease, and return it; None if none waits.
 
-        among: trials read a moment ago; None reads them now. One that another process took since is passed over.
+        among: trials read a moment ago; None reads them now. One that another process has since taken is skipped.
         """
         for trial in self.trials(TrialState.WAITING) if among is None else among:
             if trial.state == TrialState.WAITING and self.storage.set_trial_state_values(
@@ -182,11 +180,11 @@ class Record:
         return self._write(trial, {LEASE: self._lease()})
 
     def update(self, trial: FrozenTrial, values: Mapping[str, Any]) -> bool:
-        """Set attributes of a running trial of ours; return False if it is no longer ours."""
+        """Set attributes of our running trial; return False if it is no longer ours."""
         return self._write(trial, values)
 
     def constrain(self, trial: FrozenTrial, constraints: Mapping[str, float]) -> None:
-        """Tell samplers by how much a running trial breaks its limits. Constraints set at the claim stay."""
+        """Tell samplers how much a running trial breaks its limits. Constraints set at the claim stay."""
         running = optuna.Trial(self._study, trial._trial_id)
         for key, value in constraints.items():
             if key not in trial.constraints:
@@ -196,7 +194,7 @@ class Record:
         return self.storage.get_trial(trial._trial_id)
 
     def complete(self, trial: FrozenTrial, values: list[float], attributes: Mapping[str, Any]) -> bool:
-        """Make a trial of ours COMPLETE with its figures; return False if it is no longer ours."""
+        """Make our trial COMPLETE with its figures; return False if it is no longer ours."""
         return self._write(trial, attributes, TrialState.COMPLETE, values)
 
     def prune(self, trial: FrozenTrial, reason: str, attributes: Mapping[str, Any]) -> bool:
@@ -208,9 +206,10 @@ class Record:
     def requeue(self, trial: FrozenTrial, reason: str) -> bool:
         """End an interrupted trial as FAIL and enqueue a copy with its measurements.
 
-        The trial is ours, or its lease is stale. Return False if it has ended already, so it is enqueued once.
+        The trial is ours, or its lease is stale. Return False if it has already ended, so that it is enqueued only
+        once.
         """
-        trial = self.storage.get_trial(trial._trial_id)  # the copy takes along what was measured since the claim
+        trial = self.storage.get_trial(trial._trial_id)  # the copy keeps what was measured since the claim
         ending = {REASON: redact(f"interrupted: {reason}"), FAULT: Fault.INTERRUPTED}
         if not self._write(trial, ending, TrialState.FAIL, anybodys=True):
             return False
@@ -244,7 +243,7 @@ class Record:
         *,
         anybodys: bool = False,
     ) -> bool:
-        """Set attributes of a running trial and end it if a state is given; return False if that is not ours to do."""
+        """Set attributes of a running trial, and end it if a state is given; return False if it is not ours."""
         owner = None if anybodys else self.owner
         if self._database is not None:
             return self._database.write(trial._trial_id, owner, attributes, state, values)

@@ -1,10 +1,10 @@
-"""Opening Optuna storages: SQLite files, journals and servers. Optuna is imported where a storage is opened."""
+"""Open Optuna storages: SQLite files, journals and servers. Optuna is imported only when a storage is opened."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nasseg.errors import UserError
 from nasseg.files import below
@@ -12,18 +12,18 @@ from nasseg.processes.sqlite_lock import PatientConnection
 from nasseg.redaction import keep_secret
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+    from optuna.storages import BaseStorage, RDBStorage
 
 _POSTGRESQL = re.compile(
     "^postgres(ql)?://"
-)  # a URL without a driver means different ones in different versions of SQLAlchemy
+)  # a URL without a driver means different drivers in different versions of SQLAlchemy
 LARGE = 20_000_000  # bytes, about 5,000 trials
 _JOURNAL_SUFFIXES = (".log", ".journal")
 
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Silence Optuna's notes on every study and sampler, which are not for users; restore its log level afterwards."""
+    """Silence Optuna's notes, which are not for users; restore its log level afterwards."""
     import optuna
 
     before = optuna.logging.get_verbosity()
@@ -34,8 +34,11 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
+RUNS = Path("runs")
+
+
 def default_url(study: str) -> str:
-    """Return the default storage of a study: an SQLite file of its own under ./runs."""
+    """Return the default storage of a study: its own SQLite file under ./runs."""
     return f"sqlite:///{runs_folder(study) / 'study.db'}"
 
 
@@ -45,10 +48,10 @@ def runs_folder(study: str) -> Path:
     Raises:
         UserError: the name leads elsewhere.
     """
-    return below(Path("runs"), study.partition("@")[0])
+    return below(RUNS, study.partition("@")[0])
 
 
-TABLE_RUNS = Path("runs/tables")  # trainings of tables' rows, which tables share
+TABLE_RUNS = RUNS / "tables"  # trainings of tables' rows, which tables share
 
 
 @contextmanager
@@ -68,7 +71,7 @@ def storage_faults(url: str = "") -> Iterator[None]:
     except (StorageInternalError, SQLAlchemyError, OSError) as error:
         which = f"storage {url}" if url else "the storage"
         raise UserError(
-            f"{which} failed: {_reason(error)}; what it holds is kept: mend it and run the same command again"
+            f"{which} failed: {_reason(error)}; nothing stored is lost: fix it and run the same command again"
         ) from None
 
 
@@ -77,7 +80,7 @@ def _reason(error: BaseException) -> str:
 
 
 def is_there(url: str) -> bool:
-    """Return whether there is a storage behind a URL. A server always counts as one."""
+    """Return whether there is a storage behind a URL. A server always counts."""
     path = _local_path(url)
     return path is None or path.exists()
 
@@ -98,7 +101,7 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def large(url: str) -> int:
-    """Return the bytes of a storage that takes seconds to read; 0 for another, and for a server."""
+    """Return the bytes of a storage that takes seconds to read; 0 for a smaller one, and for a server."""
     path = _local_path(url)
     size = path.stat().st_size if path and path.is_file() else 0
     return size if size > LARGE else 0
@@ -108,7 +111,7 @@ def open_storage(url: str, *, create: bool) -> "BaseStorage":
     """Open the storage behind an Optuna URL or the path of a journal (.log, .journal).
 
     Raises:
-        UserError: it cannot be opened, or there is none yet and `create` is False.
+        UserError: it cannot be opened, or it does not exist and `create` is False.
     """
     from optuna.exceptions import OptunaError
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -130,9 +133,10 @@ def open_storage(url: str, *, create: bool) -> "BaseStorage":
     try:
         if path is not None and journal_path(url):
             opened: BaseStorage = open_journal(path)
+        elif path is not None:
+            opened = open_database(url, {"connect_args": {"factory": PatientConnection}})
         else:
-            options = {"connect_args": {"factory": PatientConnection}} if path else {"pool_pre_ping": True}
-            opened = open_database(_POSTGRESQL.sub("postgresql+psycopg://", url), options)
+            opened = _open_server(_POSTGRESQL.sub("postgresql+psycopg://", url))
         opened.get_all_studies()  # fails unless it is one of Optuna's storages
         return opened
     except (OptunaError, SQLAlchemyError, ArgumentError, ImportError, OSError, ValueError, LookupError) as error:
@@ -144,8 +148,21 @@ def open_storage(url: str, *, create: bool) -> "BaseStorage":
         raise UserError(f"cannot open storage {url}: {reason}; {hint}") from None
 
 
+def _open_server(url: str) -> "RDBStorage":
+    """Open a database on a server; of PostgreSQL's, whoever waits for another process says so."""
+    from nasseg.processes.postgres_lock import client_name, tell_waits
+    from nasseg.study.store.database import open_database
+
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if not url.startswith("postgresql+psycopg"):
+        return open_database(url, options)
+    opened = open_database(url, {**options, "connect_args": {"fallback_application_name": client_name()}})
+    tell_waits(opened.engine)
+    return opened
+
+
 def disconnect(storage: "BaseStorage") -> None:
-    """Close a storage's connections to its server, which has no more than about a hundred. It may be used on."""
+    """Close a storage's connections to its server, which allows about a hundred. The storage stays usable."""
     behind = getattr(storage, "_backend", storage)  # Optuna wraps databases in a cache
     if engine := getattr(behind, "engine", None):
         engine.dispose()

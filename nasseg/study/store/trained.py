@@ -2,9 +2,9 @@
 
 - `runs/train/...`, a folder of `nasseg train` (its best.pt) or one of its files;
 - `STUDY#TRIAL`, of a search, or of what `nasseg finish` (`STUDY@finish#TRIAL`) or a table trained;
-- `TABLE#ROW`, a table's row by its name, as it was trained last (of several seeds the first).
+- `TABLE#ROW`, a table's row by name, as last trained (the first of several seeds).
 
-Where a training kept its best weights they are meant, and the accuracy is theirs.
+If a training kept its best weights, the address means these, and the accuracy is theirs.
 """
 
 import hashlib
@@ -29,9 +29,9 @@ WEIGHTS = (".pt", ".pth")
 class Trained:
     """A network at an address. measurement: its accuracy, if there is one, is of the weights in `path`.
 
-    path: None where it was not trained (why_not is empty), or its weights were not kept (why_not says why). code: the
-    user's own code that its study names, hash by source; None where nothing says which hash. trained_on: splits of its
-    data's layout, where several were joined for training. recipe: what its space set in its study's recipe.
+    path: None if it was not trained (why_not is empty), or its weights were not kept (why_not says why). code: the
+    user's own code that its study names, hash by source; None if no hash is known. trained_on: splits of its data's
+    layout, if several were joined for training. recipe: the settings in its study's recipe that its space chose.
     """
 
     address: str
@@ -56,7 +56,7 @@ class Trained:
         """
         if self.path is None:
             if not self.why_not:
-                raise UserError(f"{self.address} was not trained, and has no weights: train it first")
+                raise UserError(f"{self.address} was not trained, so it has no weights: train it first")
             raise UserError(f"{self.address} was trained, but its weights were not kept: {self.why_not}")
         try:
             content = self.path.read_bytes()
@@ -74,7 +74,7 @@ class Trained:
 
 
 def is_trained_address(address: str) -> bool:
-    """Return whether an address is one of something that was measured or trained, rather than of a network."""
+    """Return whether an address is of something measured or trained, not of a network."""
     return "#" in address or is_run(address)
 
 
@@ -89,7 +89,7 @@ def is_run(address: str) -> bool:
 
 
 def find_trained(address: str, storage: str | None = None) -> Trained:
-    """Return what is at an address of the kinds above.
+    """Return what is at an address of one of the kinds above.
 
     Raises:
         UserError: nothing is there.
@@ -107,7 +107,7 @@ def init_file(init: str | Path, storage: str | None = None) -> Path:
         return Path(init)
     found = find_trained(str(init), storage) if "#" in str(init) or Path(init).is_dir() else None
     if found is None:
-        raise UserError(f"cannot read the weights {init}: there is no such file; give a file, or what was trained")
+        raise UserError(f"cannot read the weights {init}: there is no such file; give a file, or a trained network")
     found.weights()
     assert found.path is not None
     return found.path
@@ -131,7 +131,7 @@ def _of_run(address: str) -> Trained:
     assert result is not None
     if name not in result.weights:
         known = ", ".join(sorted(result.weights))
-        raise UserError(f"{folder} is a run with the weights {known}, and has no {name}")
+        raise UserError(f"the run {folder} has the weights {known}, but no {name}")
     found = Trained(address, result.arch, _figures(result, name), folder / name, result.weights[name])
     return replace(found, trained_on=result.trained_on)
 
@@ -168,7 +168,7 @@ def _of_trial(address: str, storage: str | None, seen: tuple[str, ...] = ()) -> 
         return found
     try:
         if source in (address, *seen):
-            raise UserError(f"trials name each other as their source: {', '.join([*seen, address])}")
+            raise UserError(f"these trials name each other as their source: {', '.join([*seen, address])}")
         kept = _of_trial(source, storage, (*seen, address))
     except UserError as error:
         return replace(found, path=None, why_not=f"they are those of {source}: {error}")
@@ -176,7 +176,7 @@ def _of_trial(address: str, storage: str | None, seen: tuple[str, ...] = ()) -> 
 
 
 def _of_row(name: str, row: str, storage: str | None) -> Trained:
-    """Return the row of a table by its name, from the study of that table that was begun last."""
+    """Return the row of a table by name, from the table's study that was begun last."""
     from nasseg.study.store.record import Record, study_names
     from nasseg.study.store.storage import default_url, is_there, open_storage
 
@@ -198,7 +198,7 @@ def _of_row(name: str, row: str, storage: str | None) -> Trained:
 
 
 def _trained(address: str, attributes: dict[str, Any], of_study: dict[str, Any], name: str) -> Trained:
-    """Return what a trial's own attributes say; the weights are best.pt where it kept them."""
+    """Return what a trial's own attributes say. The weights are best.pt if it kept them."""
     from nasseg.study.store.storage import TABLE_RUNS, runs_folder
     from nasseg.study.store.trial_attributes import (
         ARCH,

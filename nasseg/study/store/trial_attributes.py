@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # The network
 ARCH = "arch"  # family and every field, as JSON
 ARCH_ID = "arch_id"
-TRAINING = "training"  # the space's parameters of the recipe, as drawn, as JSON; absent where it has none
+TRAINING = "training"  # the sampled parameters of the recipe, as JSON; absent if there are none
 SEED = "seed"
 PUBLISHED = "published"  # the variant's name, for a published network that runs beside a search
 CODE = "code"  # version and commit of nasseg
@@ -23,18 +23,18 @@ EVAL_KEY = "eval_key"  # the identity of its training, and the folder of its wei
 
 # Its measurement
 MEASUREMENT = "measurement"  # every figure with its protocol and environment, as JSON
-DISTURBED = "disturbed"  # whether its latency was taken beside other work
+DISTURBED = "disturbed"  # whether its latency was timed beside other work
 RUNG = "rung"
 STOPPED = "stopped_at_rung"  # set if it was trained to a rung below the last
 CONTINUES = "continues"  # the number of the trial whose weights a promotion continues
-STRAIGHT = "straight"  # the rung from which on it is trained to the end, whatever its rungs say
+STRAIGHT = "straight"  # the rung from which it is trained to the end, whatever its rungs say
 REUSED_FROM = "reused_from"  # the number of the trial whose figures were copied
-ACCURACY_FROM = "accuracy_from"  # `study#trial` that the accuracy was copied from
+ACCURACY_FROM = "accuracy_from"  # `study#trial` from which the accuracy was copied
 WEIGHTS_SHA256 = "weights_sha256"
 BEST_SHA256 = "best_sha256"  # of the best weights on the validation split
 WEIGHTS_ERROR = "weights_error"  # why weights could not be kept
 INIT = "init"  # which starting weights were loaded
-DEVIATIONS = "deviations"  # the recipe's, from its source
+DEVIATIONS = "deviations"  # the recipe's note, from its source
 
 # Its end
 REASON = "reason"  # a sentence
@@ -46,12 +46,12 @@ RETRY_OF = "retry_of"  # the number of the interrupted trial that it repeats
 
 # In sibling studies
 OF_TRIAL = "of_trial"  # the number of the search's trial
-SESSION = "session"  # the number of a session of timings in turns
+SESSION = "session"  # the number of a session that timed in turns
 ROUNDS_MS = "rounds_ms"
 DISTURBED_ROUNDS = "disturbed_rounds"
 HELD_OUT = "held_out"  # the accuracy on the held-out split, as JSON
 BEST = "best"  # the accuracy of the best weights, as JSON
-TAKEN_FROM = "taken_from"  # `study#trial` that the training was copied from
+TAKEN_FROM = "taken_from"  # `study#trial` from which the training was copied
 
 
 def measurement_of(trial: "FrozenTrial") -> Measurement | None:
@@ -67,7 +67,7 @@ def kept(measurement: Measurement) -> dict[str, Any]:
 
 
 def has_fault(trial: "FrozenTrial", fault: Fault) -> bool:
-    """Return whether a trial failed for that fault."""
+    """Return whether a trial failed with this fault."""
     return trial.user_attrs.get(FAULT) == fault
 
 
@@ -82,7 +82,7 @@ def is_stopped(trial: "FrozenTrial") -> bool:
 
 
 def counts(trial: "FrozenTrial") -> bool:
-    """Return whether a trial counts for the budget: trained or failed in the search itself, or on its way to that.
+    """Return whether a trial counts for the budget: trained or failed in the search itself, or still to be trained.
 
     A promotion does not count: the trial that it continues does.
     """

@@ -24,27 +24,28 @@ def is_url(place: Path | str) -> bool:
 
 
 def weights_place(runs: str, study: str) -> Path | str:
-    """Return the place of a study's weights below a path or URL for all studies."""
+    """Return the place of a study's weights, below a path or URL for all studies."""
     return f"{runs.rstrip('/')}/{study}" if is_url(runs) else Path(runs).resolve() / study
 
 
 def recorded_place(place: Any, study: str) -> Path | str:
-    """Return the place of a study's weights as its record names it.
+    """Return the place of a study's weights from its record.
 
     Raises:
-        UserError: it is none, for it does not end with the study's name.
+        UserError: the place does not end with the study's name.
     """
     name = study.partition("@")[0]
     if not (isinstance(place, str) and place.endswith(f"/{name}") and ".." not in place.split("/")):
         raise UserError(
-            f"the weights of study {name!r} lie in a folder of that name, got {place!r}: the record was changed by hand"
+            f"the weights of study {name!r} must be in a folder of that name, got {place!r}: the record was "
+            "changed by hand"
         )
     return place
 
 
 @dataclass(frozen=True)
 class WeightStore:
-    """Weights below a path, read and written directly, or below a URL, through a folder of this machine."""
+    """Weights below a path, read and written directly, or below a URL, through a folder on this machine."""
 
     place: Path | str
 
@@ -52,7 +53,7 @@ class WeightStore:
         keep_secret(str(self.place))
 
     def folder(self, key: str) -> Path:
-        """Return a folder of this machine with the files of a network's weights, if there are any.
+        """Return a folder on this machine with the files of a network's weights, if there are any.
 
         Raises:
             UserError: the URL cannot be read, or the key is none.
@@ -69,7 +70,7 @@ class WeightStore:
         return local
 
     def written(self, path: Path) -> None:
-        """Upload a file; call it when a file in a network's folder was written.
+        """Upload a file. Call it after writing a file in a network's folder.
 
         Raises:
             OSError: the URL cannot be written.
@@ -81,7 +82,7 @@ class WeightStore:
             self._files.mv(f"{there}.part", there)
 
     def read(self, key: str, name: str) -> bytes | None:
-        """Return a file's content; None if it is not there.
+        """Return a file's content; None if there is no such file.
 
         Raises:
             OSError: it cannot be read.
@@ -103,7 +104,7 @@ class WeightStore:
             self._files.rm_file(self._at(key, name))
 
     def check(self, elsewhere: bool = False) -> None:
-        """Check that a URL can be opened here, or that a folder can be written, unless jobs write it `elsewhere`.
+        """Check that a URL can be opened here, or a folder written, unless jobs write it `elsewhere`.
 
         Raises:
             UserError: it cannot.
@@ -129,7 +130,7 @@ class WeightStore:
             files, root = fsspec.core.url_to_fs(bare)
         except (ImportError, ValueError, OSError) as error:
             lost = bare != str(self.place)  # from a record
-            hint = "; no record keeps a password: set FSSPEC_PROTOCOL_PASSWORD, such as FSSPEC_FTP_PASSWORD" * lost
+            hint = "; records keep no passwords: set FSSPEC_PROTOCOL_PASSWORD, such as FSSPEC_FTP_PASSWORD" * lost
             raise UserError(f"cannot open {self.place}: {error}{hint}") from None
         return files, root.rstrip("/")
 
@@ -146,9 +147,9 @@ def _dominates(one: list[float], other: list[float]) -> bool:
 
 
 class Keeper:
-    """Removes weights that a study does not keep. keep: `front` (and published networks), `all` or `none`.
+    """Remove weights that a study does not keep. keep: `front` (and published networks), `all` or `none`.
 
-    Checkpoints of networks that may still continue stay; networks that failed for a fault of their own leave none.
+    Checkpoints of networks that may continue stay. Networks that failed by their own fault leave none.
     """
 
     def __init__(self, store: WeightStore, keep: str, directions: list[str]) -> None:
@@ -177,7 +178,7 @@ class Keeper:
                 self._keep_front(key, [sign * value for sign, value in zip(self._signs, trial.values, strict=True)])
 
     def _keep_front(self, key: str, costs: list[float]) -> None:
-        """Remove the weights that a network makes needless: its own, or those of networks that it dominates."""
+        """Remove the weights that a network makes needless: its own, or those of networks it dominates."""
         if any(_dominates(other, costs) for name, other in self._front.items() if name != key):
             self._front.pop(key, None)
             self._remove(key, LAST, PREDICTIONS)

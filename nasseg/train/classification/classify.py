@@ -1,4 +1,4 @@
-"""Training on whole images: the same loop, with other views, another loss and another score."""
+"""Training on whole images: the same loop, with different views, loss and score."""
 
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -20,7 +20,7 @@ from nasseg.train.views.batches import Rounds
 from nasseg.train.views.network_input import normalise
 
 SIZE: Size = (224, 224)  # of a view, unless the recipe has a crop_size
-# Settings of recipes that say something of pixels, and what they are where they say nothing.
+# Recipe settings about pixels, with the values that mean nothing.
 OF_PIXELS: dict[str, Any] = {
     "scale_range": (1.0, 1.0),
     "views": "camera",
@@ -49,13 +49,13 @@ class ClassifierOf:
             raise UserError("a backbone is pre-trained at its own stride: leave output_stride at 32")
         if not isinstance(self.arch, BackboneArch | STDCArch):
             raise UserError(
-                f"{self.arch.family} has no classifier to pre-train: stdc has one, and each backbone (`backbone --set "
+                f"{self.arch.family} has no classifier to pre-train: stdc and backbones have one (`backbone --set "
                 "name=resnet18`)"
             )
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the classifier but the number of classes."""
+        """Everything that decides the classifier except the number of classes."""
         arch = self.arch
         if isinstance(arch, BackboneArch):
             return {"family": arch.family, "name": arch.name}
@@ -68,7 +68,7 @@ class ClassifierOf:
 
 
 class ImageRounds:
-    """The numbers of each step's images; all pictures once, in random order, then again."""
+    """The numbers of each step's images: all pictures once, in random order, then again."""
 
     def __init__(self, count: int, size: int, generator: torch.Generator) -> None:
         self.rounds = Rounds(count, size, generator)
@@ -108,7 +108,7 @@ class Classifying(Training):
         return F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing or 0.0)
 
     def score(self, guard: Guard) -> Scores:
-        """Return top-1 on the validation split in both places of a score: the loop keeps the best by miou."""
+        """Return top-1 on the validation split as both figures of a score: the loop keeps the best by miou."""
         val, size, right = self.images.val, self.recipe.eval_batch_size, 0
         self.model.eval()
         with torch.inference_mode():
@@ -126,16 +126,16 @@ class Classifying(Training):
             images = images.contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.model(images)
         if logits.shape != (len(images), self.images.num_classes):
-            raise MisfitError(f"a classifier answers [B, {self.images.num_classes}], got {list(logits.shape)}")
+            raise MisfitError(f"a classifier returns [B, {self.images.num_classes}], got {list(logits.shape)}")
         return logits
 
 
 def require_whole_images(recipe: Recipe) -> None:
-    """Refuse a recipe that says something of pixels, which whole images do not have.
+    """Refuse a recipe with settings about pixels, which do not apply to whole images.
 
     Raises:
-        UserError: it does.
+        UserError: it has such settings.
     """
     meant = [name for name, silent in OF_PIXELS.items() if getattr(recipe, name) != silent]
     if meant:
-        raise UserError(f"{', '.join(meant)} of a recipe are for segmentation: leave them out to pre-train")
+        raise UserError(f"{', '.join(meant)} in a recipe are for segmentation: leave them out to pre-train")

@@ -1,6 +1,6 @@
 """Folders of images by class, in ImageNet's layout: train/CLASS/*.jpg and val/CLASS/*.jpg.
 
-Pictures are read when they are needed, some at once: a million of them fit nowhere decoded.
+Pictures are read when needed, several at once: a million decoded pictures would not fit anywhere.
 """
 
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from nasseg.errors import UserError
 from nasseg.records import Size, digest
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-# Of a training view, as in "Going Deeper with Convolutions" (Szegedy et al., 2015): its share of the picture's area,
-# and its width by its height. An evaluated view is the middle of a picture that is 8/7 as large (256 for 224).
+# A training view's share of the picture's area, and its width over its height, as in "Going Deeper with Convolutions"
+# (Szegedy et al., 2015). An evaluated view is the middle of a picture that is 8/7 as large (256 for 224).
 SHARE, ASPECT, MARGIN = (0.08, 1.0), (3 / 4, 4 / 3), 8 / 7
 _AT_ONCE = 8
-TRIES = 10  # boxes that are drawn for a view, of which the first that fits is taken
+TRIES = 10  # boxes drawn for a view; the first that fits is taken
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Pictures:
         return len(self.files)
 
     def views(self, numbers: list[int], size: Size, draws: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return uint8 [B, *size, 3] and the classes [B]: random views, or the middle of each where nothing is drawn.
+        """Return uint8 [B, *size, 3] and the classes [B]: random views, or the middle of each if nothing is drawn.
 
         draws: [B, tries, 4] of 0..1.
 
@@ -73,14 +73,16 @@ def image_folder(root: Path) -> ImageFolder:
     """Return the pictures below a folder.
 
     Raises:
-        UserError: it has no train/CLASS and val/CLASS with pictures, or their classes differ.
+        UserError: there are no train/CLASS and val/CLASS with pictures, or their classes differ.
     """
     found = {split: {place.name: _pictures(place) for place in _folders(root, split)} for split in ("train", "val")}
     classes = tuple(found["train"])
     if len(classes) < 2 or classes != tuple(found["val"]):
         odd = sorted({*found["train"]} ^ {*found["val"]})
-        what = f"{', '.join(odd[:3])} is in one of them only" if odd else f"got {len(classes)} class"
-        raise UserError(f"{root}: train and val hold a folder for each class, the same ones, two or more; {what}")
+        what = f"{', '.join(odd[:3])} is in only one of them" if odd else f"got {len(classes)} class"
+        raise UserError(
+            f"{root}: train and val must hold a folder for each class, the same in both, at least two; {what}"
+        )
     for split, by_class in found.items():
         for name, files in by_class.items():
             if not files:
@@ -105,7 +107,9 @@ def _folders(root: Path, split: str) -> Iterator[Path]:
     try:
         yield from sorted(path for path in (root / split).iterdir() if path.is_dir() and path.name[0] != ".")
     except OSError as error:
-        raise UserError(f"cannot look into {root / split}: {error.strerror}; pictures lie in {split}/CLASS") from None
+        raise UserError(
+            f"cannot look into {root / split}: {error.strerror}; pictures belong into {split}/CLASS"
+        ) from None
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -117,11 +121,11 @@ def _picture(path: Path) -> Image.Image:
         with Image.open(path) as picture:
             return picture.convert("RGB")
     except UNREADABLE as error:
-        raise UserError(f"cannot read the image {path}: {error}; get it again, or take it out") from None
+        raise UserError(f"cannot read the image {path}: {error}; restore it, or take it out") from None
 
 
 def _random(picture: tuple[int, int], draws: list[list[float]]) -> tuple[float, float, float, float]:
-    """Return a box of random share and form within a picture of [width, height]; the first of the draws that fits."""
+    """Return a box of random area and shape within a picture of [width, height]: the first of the draws that fits."""
     width, height = picture
     for share, aspect, left, top in draws:
         area = width * height * (SHARE[0] + (SHARE[1] - SHARE[0]) * share)
@@ -134,7 +138,7 @@ def _random(picture: tuple[int, int], draws: list[list[float]]) -> tuple[float, 
 
 
 def _middle(picture: tuple[int, int], size: Size, margin: float = MARGIN) -> tuple[float, float, float, float]:
-    """Return the box of the middle of a picture of [width, height], with the form of size."""
+    """Return the middle box of a picture of [width, height], with the shape of size."""
     width, height = picture
     scale = min(width / size[1], height / size[0]) / margin
     wide, high = size[1] * scale, size[0] * scale

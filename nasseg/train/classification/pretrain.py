@@ -1,7 +1,7 @@
 """Pre-train a classifier on a folder of images, for `nasseg pretrain`.
 
-A run is a folder. While it lasts it holds `checkpoint.pt`, from which it resumes to the same weights. When it is done,
-it holds `last.pt`, `best.pt` (the weights with the highest top-1 on the validation split) and `pretrained.json`.
+A run is a folder. While it trains, it holds `checkpoint.pt`, from which it resumes to the same weights. When it is
+done, it holds `last.pt`, `best.pt` (the weights with the highest top-1 on the validation split) and `pretrained.json`.
 """
 
 import json
@@ -32,7 +32,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """The result of a run. top1: of the last and of the best weights, percent of the validation split's images."""
+    """The result of a run. top1: of the last and of the best weights, in percent of the validation images."""
 
     folder: Path
     top1: float
@@ -55,15 +55,14 @@ def pretrain(
     tell: Tell = lambda _line: None,
     on_progress: Callable[[int, int, str], None] = lambda _step, _of, _line: None,
 ) -> Pretrained | None:
-    """Train the classifier that was published with an encoder; return None if it was interrupted.
+    """Train the classifier published with an encoder; return None if it was interrupted.
 
-    root: see nasseg.train.classification.images. recipe, settings, epochs: as for `nasseg train`. A run that is done is
-    read, not trained again. on_progress: hears the step, the number of all, and both in words.
+    root: see nasseg.train.classification.images. recipe, settings, epochs: as for `nasseg train`. A finished run is
+    read, not trained again. on_progress: called with the step, the number of steps, and both in words.
 
     Raises:
         UserError: an argument is refused, there is no classifier, pictures or weights cannot be used, training diverged
-            or does not fit into memory, there is an unfinished run and `resume` was not asked for, or something cannot
-            be written.
+        or does not fit into memory, an unfinished run exists but `resume` is not set, or a file cannot be written.
     """
     check_device(device)
     classifier, data = ClassifierOf(arch), image_folder(root.expanduser())
@@ -79,7 +78,7 @@ def pretrain(
     folder = RUNS / f"{arch.family}-{digest(identity, 12)}-s{seed}"
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists() and not resume:
-        raise UserError(f"{folder} holds a run that is not finished: give --resume, or remove the folder")
+        raise UserError(f"{folder} holds an unfinished run: add --resume, or remove the folder")
     tell(f"{len(data.train):,} pictures of {data.num_classes} classes: {folder}")
 
     def step(done: int, loss: float) -> None:
@@ -112,13 +111,13 @@ def pretrain(
         raise UserError(str(error)) from None
     except OSError as error:
         where = f"{error.filename or folder}: {error.strerror or error}"
-        raise UserError(f"{where}; the last checkpoint is kept: mend this and add --resume") from None
+        raise UserError(f"{where}; the last checkpoint is kept: fix this and add --resume") from None
 
 
 def _keep(
     folder: Path, trained: TrainedNetwork, identity: Mapping[str, Any], recipe: Recipe, guard: Guard
 ) -> Pretrained:
-    """Write the run's files; the result comes last, because it marks the run as done."""
+    """Write the run's files. The result comes last, because it marks the run as done."""
     best = trained.result.best
     assert best is not None
     with guard():
@@ -142,5 +141,9 @@ def _keep(
 
 
 def _stored(folder: Path) -> Pretrained:
-    found = json.loads((folder / "pretrained.json").read_text())
-    return Pretrained(folder=folder, **{name: found[name] for name in ("top1", "best_top1", "best_step")})
+    path = folder / "pretrained.json"
+    try:
+        found = json.loads(path.read_bytes())
+        return Pretrained(folder=folder, **{name: found[name] for name in ("top1", "best_top1", "best_step")})
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged; remove it to train again") from None

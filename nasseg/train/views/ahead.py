@@ -1,4 +1,4 @@
-"""Keeps a GPU busy between two steps: the next step's views are made while the GPU computes this one.
+"""Keep a GPU busy between two steps: make the next step's views while the GPU computes this one.
 
 On a CPU nothing is made ahead: it would compete with the step.
 """
@@ -14,7 +14,7 @@ Views = tuple[Tensor, Tensor]
 
 
 class Source(Protocol):
-    """A source of batches, whose state is part of a checkpoint."""
+    """A source of batches. Its state is part of a checkpoint."""
 
     def next(self) -> Any: ...
     def state(self) -> dict[str, Any]: ...
@@ -22,7 +22,7 @@ class Source(Protocol):
 
 
 class Ahead:
-    """The views of the next step, and the state from which they are drawn again.
+    """The views of the next step, and the state from which they can be drawn again.
 
     make: draws views and sends them to the device. state: what `make` changes.
     """
@@ -41,13 +41,13 @@ class Ahead:
         current = torch.cuda.current_stream(self._device)
         current.wait_stream(self._stream)
         for part in views:
-            part.record_stream(current)  # their memory is the other stream's, and in use here
+            part.record_stream(current)  # their memory belongs to the other stream and is in use here
         return views
 
     def read(self, loss: Tensor, more: bool) -> float:
         """Return a step's loss. While a GPU computes it, the views of the next step are made, if there are more.
 
-        It is the one point of a step at which the CPU waits for the GPU; after it, nothing works there.
+        This is the only point of a step at which the CPU waits for the GPU. Afterwards the GPU is idle.
         """
         if self._device.type != "cuda":
             return loss.item()
@@ -57,7 +57,7 @@ class Ahead:
             self._before = self._state()
             if self._stream is None:
                 self._stream = torch.cuda.Stream(self._device)
-                self._stream.wait_stream(torch.cuda.current_stream(self._device))  # the data came by that one
+                self._stream.wait_stream(torch.cuda.current_stream(self._device))  # the data came by that stream
             with torch.cuda.stream(self._stream):
                 self._made = self._make()
         done.synchronize()
@@ -66,13 +66,13 @@ class Ahead:
         return found.item()
 
     def state(self) -> dict[str, Any]:
-        """Return the state from which the next views are drawn, whether they are made or not."""
+        """Return the state from which the next views are drawn, whether they are made yet or not."""
         return self._state() if self._made is None else dict(self._before)
 
 
 @contextmanager
 def searched_algorithms(device: torch.device) -> Iterator[None]:
-    """Let cuDNN search for the fastest algorithms: views are of one size, so that the search pays after some steps."""
+    """Let cuDNN search for the fastest algorithms: views have one size, so the search pays off after some steps."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = before or device.type == "cuda"
     try:

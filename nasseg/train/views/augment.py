@@ -20,11 +20,11 @@ def _planes(device: torch.device) -> tuple[Tensor, Tensor]:
 class Augment:
     """A recipe's zoom, flip, crop, jitter and RandAugment.
 
-    The image is zoomed by a random factor, and a view of size crop_size is cut from it at a random place. The view can
-    be made to hold a given place. Where it is larger than the zoomed image, the rest is grey and ignored. A zoom below
-    1 is antialiased like Pillow's bilinear resizing, which the papers' code uses. Every random number is drawn from one
-    generator on the CPU, so a seed gives the same views on every device. Images of different sizes come as lists; their
-    views have size `seen` if the recipe has no crop_size.
+    The image is zoomed by a random factor, and a view of crop_size is cut from it at a random place, or so that it
+    holds a given place. If the view is larger than the zoomed image, the rest is grey and ignored. A zoom below 1 is
+    antialiased like Pillow's bilinear resizing, which the papers' code uses. All random numbers come from one generator
+    on the CPU, so a seed gives the same views on every device. Images of different sizes come as lists; their views
+    have size `seen` if the recipe has no crop_size.
     """
 
     def __init__(self, recipe: Recipe, seen: Size | None = None) -> None:
@@ -40,7 +40,7 @@ class Augment:
         """Return views of images, uint8 [B, H, W, 3], and of their labels, uint8 [B, H, W].
 
         Views are normalised floats [B, 3, h, w], their labels int64 [B, h, w].
-        held: [B, 2], the row and column of a place in each image that its view must hold; NaN for none.
+        held: [B, 2], the row and column in each image that its view must hold; NaN for none.
         """
         device = images[0].device
         draws = torch.rand(6, len(images), 1, generator=generator)
@@ -94,7 +94,7 @@ class Augment:
 def _zoomed(images: Tensor, smaller: dict[int, list[int]], rows: Tensor, columns: Tensor) -> Tensor:
     """Return the views [B, 3, h, w] of images [B, H, W, 3] at given positions.
 
-    smaller: height and width of each image whose zoom is below 1, by its number in the batch.
+    smaller: height and width of each image with a zoom below 1, by its number in the batch.
     """
     if not smaller:
         return resample(normalise(images), rows, columns)
@@ -119,17 +119,17 @@ def shrink(image: Tensor, size: Size) -> Tensor:
 
 
 def _positions(length: int, crop: int, zoom: Tensor, draw: Tensor, held: Tensor | None = None) -> Tensor:
-    """Return the positions of the crop's pixels on a side of the image: [B, crop], in its pixels, centres at i + 0.5.
+    """Return the positions of the crop's pixels along a side of the image: [B, crop], in pixels, centres at i + 0.5.
 
     held: [B, 1], a position that the crop must hold while it stays within the image; NaN for none.
     """
     steps = (torch.arange(crop, device=zoom.device) + 0.5) / zoom
-    room = length - crop / zoom  # negative if the view is larger: the image then lies somewhere in it
+    room = length - crop / zoom  # negative if the view is larger: then the image is somewhere inside it
     start = draw * room
     if held is not None:
         around = torch.minimum((held - draw * (crop / zoom)).clamp(min=0), room)
         start = torch.where(held.isnan() | (room < 0), start, around)
-    # Start at a whole pixel, of the shrunken image if zoom is below 1: then sampling blurs nothing up to zoom 1.
+    # Start at a whole pixel (of the shrunken image, if zoom is below 1), so that sampling blurs nothing up to zoom 1.
     pixels = zoom.clamp(max=1)
     return (start * pixels).round() / pixels + steps
 

@@ -1,6 +1,4 @@
-"""The images of each step: from the training split in random order, some of them evenly over the classes, and
-pseudo-labelled ones beside them.
-"""
+"""The images of each step: in random order, some drawn evenly over the classes, some pseudo-labelled."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +14,7 @@ from nasseg.train.views.class_uniform import class_centres
 
 
 class Rounds:
-    """Endless indices: every sample once, in random order, then again; batches run on across these rounds."""
+    """Endless indices: every sample once, in random order, then again. Batches may span two rounds."""
 
     def __init__(self, count: int, size: int, generator: torch.Generator) -> None:
         self.count, self.size, self.generator = count, size, generator
@@ -30,10 +28,10 @@ class Rounds:
 
 
 class Batches:
-    """The batches of a training, on its device, drawn from one generator.
+    """The batches of a training, on its device, drawn by one generator.
 
     Raises:
-        UserError: the recipe and the data do not agree on pseudo-labels, or their images do not fit together.
+        UserError: the recipe and the data do not agree on pseudo-labels, or the images do not fit together.
     """
 
     def __init__(self, data: DataSet, recipe: Recipe, generator: torch.Generator, device: torch.device) -> None:
@@ -51,7 +49,7 @@ class Batches:
             self.mixed = torch.cat(places).argsort(stable=True)
 
     def next(self) -> tuple[Batch, Tensor | None]:
-        """Return images and labels as Split.batch does, and places that their views must hold, [B, 2] or none."""
+        """Return images and labels as Split.batch does, and the places that views must hold, [B, 2] or none."""
         chosen, places = self.rounds.next(), None
         if self.centres is not None:
             chosen, places = chosen.clone(), torch.full((len(chosen), 2), torch.nan)
@@ -86,17 +84,18 @@ class Batches:
 
 
 def require_agreement(data: DataSet, recipe: Recipe) -> None:
-    """Check that a recipe draws from pseudo-labelled images just where the data have them.
+    """Check that a recipe draws from pseudo-labelled images if and only if the data have them.
 
     Raises:
-        UserError: it does not, or those images have another size.
+        UserError: it does not, or these images have another size.
     """
     if (PSEUDO in data.sources) != (recipe.pseudo is not None):
         raise UserError(
-            "the recipe draws a share of each step from pseudo-labelled images (pseudo), and the data have none: "
-            "`nasseg label` makes them, --pseudo FOLDER names them"
+            "the recipe draws a share of each step from pseudo-labelled images (pseudo), but the data have none: "
+            "make them with `nasseg label`, and name them with --pseudo FOLDER"
             if recipe.pseudo
-            else "the data have pseudo-labelled images, and the recipe draws none: set its `pseudo` (0.5: half a step)"
+            else "the data have pseudo-labelled images, but the recipe draws none: set its `pseudo` (0.5: half "
+            "of each step)"
         )
     if recipe.pseudo is None:
         return
@@ -104,6 +103,6 @@ def require_agreement(data: DataSet, recipe: Recipe) -> None:
     if train.size != pseudo.size:
         sizes = [f"{width} x {height}" for height, width in (pseudo.size, train.size)]
         raise UserError(
-            f"pseudo-labelled images are {sizes[0]}, those of {data.name} {sizes[1]}: say at which size networks see "
-            "them, `size: [HEIGHT, WIDTH]` of the data"
+            f"pseudo-labelled images are {sizes[0]}, those of {data.name} {sizes[1]}: set the size that networks "
+            "see, `size: [HEIGHT, WIDTH]`, in the data"
         )

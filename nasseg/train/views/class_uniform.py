@@ -2,8 +2,8 @@
 Semantic Segmentation via Video Propagation and Label Relaxation", 2019; RegSeg, Section 4.2).
 
 An image is cut into tiles, and each class in a tile has its centre of mass there. A class is drawn, then one of its
-centres, and the view is placed so that it holds that. Tiles are squares as high as the image is (as wide, where it
-stands): on Cityscapes the 1024 x 1024 of the paper's released code, elsewhere as coarse as there.
+centres, and the view is placed so that it holds this centre. Tiles are squares as high as the image (as wide, if it is
+upright): on Cityscapes 1024 x 1024, as in the paper's released code, and equally coarse elsewhere.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _AT_ONCE = 8  # labels read at once; each takes 16 times its size in memory
 
 @dataclass(frozen=True, eq=False)
 class Centres:
-    """images: number [N]; places: row and column [N, 2]; both class after class, each beginning at one of `begins`."""
+    """images: number [N]; places: row and column [N, 2]. Both are sorted by class, and classes begin at `begins`."""
 
     images: Tensor
     places: Tensor
@@ -43,7 +43,7 @@ def class_centres(split: Split) -> Centres:
     """Return the centres of all labels of a split, read one by one.
 
     Raises:
-        UserError: nothing is labelled.
+        UserError: no pixel is labelled.
     """
 
     def of_image(number: int) -> list[tuple[int, int, float, float]]:

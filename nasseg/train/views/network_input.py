@@ -1,7 +1,7 @@
-"""From a picture to what a network reads, and from what it answers back to the picture: one road for all commands.
+"""Turn a picture into a network's input, and its output back into the picture: in one way for all commands.
 
-A picture is resized to fit (nasseg.data.image_file.fit_image) and lies at the upper left of what the network sees; the
-rest is the mean colour. PREPARE and MAP_BACK say the same to those who run a network elsewhere.
+A picture is resized to fit (nasseg.data.image_file.fit_image) and placed at the upper left of what the network sees;
+the rest is the mean colour. PREPARE and MAP_BACK describe this for those who run a network elsewhere.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,44 +20,46 @@ from nasseg.records import Size
 from nasseg.train.recipe import Recipe
 
 Colour = tuple[float, float, float]
-# RGB, of pixels 0..255: the usual ImageNet figures, for street scenes as good as any.
+# RGB, of pixels 0..255: the usual ImageNet values, as good as any for street scenes.
 MEAN: Colour = (123.675, 116.28, 103.53)
 STD: Colour = (58.395, 57.12, 57.375)
-_VALUES = 1 << 25  # of logits at a time: large labels of many classes would not fit into memory
+_VALUES = 1 << 25  # logits at a time: large labels of many classes would not fit into memory
 
 PREPARE = (
-    "Take the picture as it is shown, turned as its EXIF note says: RGB, 8 bits a colour, H x W.",
-    "share = min(height / H, width / W), of this file's height and width; h = round(share * H), w = round(share * W): "
-    "a half to the even number, at least 1.",
-    "Resize to h x w, bilinear with pixel centres at halves; where it shrinks, antialiased: a triangle as wide as the "
-    "shrinking asks for. That is Pillow's resize with BILINEAR, and not OpenCV's INTER_LINEAR. Round to 8 bits.",
+    "Take the picture as it is shown, rotated as its EXIF tag says: RGB, 8 bits per colour, H x W.",
+    "share = min(height / H, width / W), with this file's height and width; h = round(share * H), w = "
+    "round(share * W), both at least 1; halves round to the even number.",
+    "Resize to h x w, bilinear with pixel centres at halves; when shrinking, antialiased by a triangle filter as "
+    "wide as the shrinking requires. This is Pillow's resize with BILINEAR, not OpenCV's INTER_LINEAR. Round "
+    "to 8 bits.",
     "Normalise, colour by colour: (pixel - mean) / std.",
-    "Put it at the upper left of height x width; to its right and below is 0 (the mean colour).",
+    "Put it at the upper left of height x width; fill the right and the bottom with 0 (the mean colour).",
     "Planes one after another, red, green, blue: float32 [batch, 3, height, width].",
 )
 MAP_BACK = {
     "logits": (
-        "Cut the logits to the upper left h x w, where the picture lay.",
+        "Cut the logits to the upper left h x w, where the picture was.",
         "Resize them to H x W, bilinear with pixel centres at halves, the edges repeated, not antialiased.",
-        "The class of a pixel is that of the largest logit. Scored like this, the mIoU equals the recorded one.",
+        "The class of a pixel is the one with the largest logit. Scored like this, the mIoU equals the recorded one.",
     ),
     "classes": (
-        "Cut the classes to the upper left h x w, where the picture lay.",
-        "Pixel y, x of the picture has the class at floor((y + 0.5) * h / H), floor((x + 0.5) * w / W). The figures' "
-        "mIoU is that of resized logits: it is found again where H x W is h x w; for others export without --argmax.",
+        "Cut the classes to the upper left h x w, where the picture was.",
+        "Pixel y, x of the picture has the class at floor((y + 0.5) * h / H), floor((x + 0.5) * w / W). The "
+        "recorded mIoU is that of resized logits: it is reproduced if H x W is h x w; otherwise export without "
+        "--argmax.",
     ),
 }
 
 
 @lru_cache(maxsize=64)
 def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return values as a tensor on a device, made once: a GPU is waited for whenever one is copied there."""
-    with torch.inference_mode(False):  # it serves trainings as well, whoever asks first
+    """Return values as a tensor on a device, made once: each copy to a GPU would wait for it."""
+    with torch.inference_mode(False):  # trainings use it, too, whoever asks first
         return torch.tensor(values, device=device)
 
 
 def normalise(images: Tensor, mean: Colour = MEAN, std: Colour = STD) -> Tensor:
-    """Return uint8 [B, H, W, 3] as networks read it: float [B, 3, H, W], zero mean, unit deviation."""
+    """Return uint8 [B, H, W, 3] as network input: float [B, 3, H, W], zero mean, unit deviation."""
     # By whole rows: with the three channels innermost, the CPU works in threes and takes four times as long.
     means, stds = (constant(values, images.device).repeat(images.shape[2]) for values in (mean, std))
     return images.flatten(2).float().sub_(means).div_(stds).view(images.shape).permute(0, 3, 1, 2)
@@ -75,7 +77,7 @@ def place(images: Tensor | Sequence[Tensor], seen: Size, mean: Colour = MEAN, st
 
 @contextmanager
 def past_resize(model: nn.Module, recipe: Recipe) -> Iterator[None]:
-    """Let a network take its views unresized, where the recipe's views are what it sees after resizing (`network`)."""
+    """Let a network take its views without resizing, if the recipe's views are those after resizing (`network`)."""
     scale = getattr(model, "input_scale", 1.0)
     if recipe.views == "camera" or scale == 1.0:
         yield
@@ -88,14 +90,14 @@ def past_resize(model: nn.Module, recipe: Recipe) -> Iterator[None]:
 
 
 def fit(picture: NDArray[np.uint8], seen: Size) -> Tensor:
-    """Return a picture of any size, [H, W, 3], resized to fit: what `place` takes."""
-    return torch.tensor(fit_image(picture, seen))  # a copy, for what Pillow gives is not to be written to
+    """Return a picture of any size, [H, W, 3], resized to fit, as `place` takes it."""
+    return torch.tensor(fit_image(picture, seen))  # a copy, because Pillow's array must not be written to
 
 
 def map_back(answer: Tensor, fitted: Sequence[int], shape: Size) -> Iterator[tuple[int, Tensor]]:
-    """Yield logits or probabilities [1, C, *seen] of a placed image at its own size, or its label's, by some rows each.
+    """Yield logits or probabilities [1, C, *seen] of a placed image at its own or its label's size, by rows.
 
-    fitted: height and width of the image where it was placed. Yields the first row, and [1, C, rows, W] from there.
+    fitted: height and width of the image where it was placed. Yields the first row, and [1, C, rows, W] from there on.
     """
     cut = answer[:, :, : fitted[0], : fitted[1]]
     if tuple(cut.shape[2:]) == shape:
@@ -119,7 +121,7 @@ def logits_of(model: nn.Module, images: Tensor, num_classes: int, channels_last:
     """Return a network's logits [B, num_classes, H, W] of images [B, 3, H, W].
 
     Raises:
-        MisfitError: they have another shape.
+        MisfitError: their shape is wrong.
     """
     if channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
@@ -139,7 +141,7 @@ def keep_classes(
     images: Tensor | Sequence[Tensor],
     labels: Tensor | Sequence[Tensor],
 ) -> None:
-    """Keep the classes, uint8 [H, W], of those images of a batch whose numbers are keys. first: the batch's first."""
+    """Keep the classes, uint8 [H, W], of a batch's images whose numbers are keys. first: the batch's first number."""
     for number in kept.keys() & range(first, first + len(logits)):
         image, label = images[number - first], labels[number - first]
         one = logits[number - first : number - first + 1]
@@ -147,7 +149,7 @@ def keep_classes(
 
 
 def nearest_classes(classes: Tensor, fitted: Sequence[int], shape: Size) -> Tensor:
-    """Return classes [*seen] of a placed image at its own size: each pixel's is that of the nearest."""
+    """Return classes [*seen] of a placed image at its own size, each from the nearest pixel."""
     rows, columns = (
         (2 * torch.arange(there, device=classes.device) + 1) * side // (2 * there)
         for side, there in zip(fitted, shape, strict=False)
@@ -156,7 +158,7 @@ def nearest_classes(classes: Tensor, fitted: Sequence[int], shape: Size) -> Tens
 
 
 def resample(maps: Tensor, rows: Tensor, columns: Tensor, outside: str = "zeros") -> Tensor:
-    """Return maps [B, C, H, W] at those positions, bilinear; beyond them zero, the mean colour, or their border.
+    """Return maps [B, C, H, W] at these positions, bilinear. Beyond them it is zero (the mean colour) or the border.
 
     rows [B, h] and columns [B, w] are in pixels, whose centres are at i + 0.5.
     """

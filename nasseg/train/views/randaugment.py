@@ -1,10 +1,10 @@
 """RegSeg's reduced RandAugment on whole batches: auto contrast, equalize, colour, contrast, brightness, sharpness and
 rotate.
 
-As the paper's released training has it: of the seven, different ones are drawn for each view and done one after
-another. At magnitude m a view turns by 30 m degrees to either side, and colour, contrast, brightness and sharpness
-become 1 + 0.9 m or 1 - 0.9 m times what they are; the first two have no strength. Each is Pillow's operation of that
-name, on values that are not rounded. What lies outside of the image takes no part in a view's statistics.
+As in the paper's released training, different ones of the seven are drawn for each view and applied one after another.
+At magnitude m a view turns by 30 m degrees to either side, and colour, contrast, brightness and sharpness change by a
+factor of 1 + 0.9 m or 1 - 0.9 m; the first two have no strength. Each is Pillow's operation of that name, on values
+that are not rounded. Pixels outside the image do not count in a view's statistics.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Operation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def auto_contrast(x: Tensor, inside: Tensor, _by: Tensor) -> Tensor:
-    """Stretch each channel to 0..255; a channel of a single value stays."""
+    """Stretch each channel to 0..255; a channel with a single value stays."""
     low = x.masked_fill(~inside, 255).flatten(2).amin(2)[..., None, None]
     high = x.masked_fill(~inside, 0).flatten(2).amax(2)[..., None, None]
     flat = high <= low
@@ -62,7 +62,7 @@ def brightness(x: Tensor, _inside: Tensor, by: Tensor) -> Tensor:
 
 
 def sharpness(x: Tensor, _inside: Tensor, by: Tensor) -> Tensor:
-    """Blend each view with a version smoothed by 1 around 5, away from or towards it; the outermost pixels stay."""
+    """Blend each view with a smoothed version (5 surrounded by 1), away from or towards it; outermost pixels stay."""
     column = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
     box = column[..., :-2] + column[..., 1:-1] + column[..., 2:]
     smooth = x.clone()
@@ -70,15 +70,15 @@ def sharpness(x: Tensor, _inside: Tensor, by: Tensor) -> Tensor:
     return _blend(smooth, x, by)
 
 
-# In the order of their numbers; only rotate moves labels too.
+# In the order of their numbers; only rotate also moves labels.
 _OF_COLOURS: tuple[Operation, ...] = (auto_contrast, equalize, colour, contrast, brightness, sharpness)
 _ROTATE = len(_OF_COLOURS)
 
 
 def rotate(x: Tensor, labels: Tensor, inside: Tensor, degrees: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotate about the middle, counter-clockwise: pixels [b, 3, h, w] bilinear, labels and inside [b, h, w] nearest.
+    """Rotate around the middle, counter-clockwise: pixels [b, 3, h, w] bilinear, labels and inside [b, h, w] nearest.
 
-    Pixels from outside of the view count as outside afterwards, and are ignored. degrees: [b].
+    Pixels from outside the view count as outside afterwards and are ignored. degrees: [b].
     """
     height, width = labels.shape[1:]
     y = (torch.arange(height, device=x.device) + 0.5 - height / 2)[:, None]

@@ -83,7 +83,7 @@ def test_all_faults_are_found_at_once(root):
         assert sum(message in fault for fault in found.faults) == 1, (message, found.faults)
     assert found.fingerprint is None
     assert "(2 files)" in "\n".join(found.faults)
-    assert found.lines()[-1] == "cannot be used before that is mended"
+    assert found.lines()[-1] == "cannot be used before this is fixed"
 
 
 @pytest.mark.parametrize("spoil", FAULTS)
@@ -112,7 +112,7 @@ def test_what_is_no_fault_is_noted(root):
     assert not found.faults
     text = "\n".join(found.notes)
     assert "1 labels have no image: trainannot/f0.png" in text
-    assert "1 images in val are read turned, as their EXIF note says" in text
+    assert "1 images in val are read rotated, as their EXIF tag says" in text
 
 
 def test_images_that_are_nearly_the_same_in_two_splits(root):
@@ -129,8 +129,8 @@ def test_images_that_are_nearly_the_same_in_two_splits(root):
     assert found.usable
     (fault,) = found.faults
     assert fault.startswith("2 images are nearly the same in two splits")
-    assert f"{root}/val/f1.png (val) is like {root}/train/f0.png (train)" in fault
-    assert f"{root}/val/f2.png (val) is like {root}/train/f2.png (train)" in fault
+    assert f"{root}/val/f1.png (val) looks like {root}/train/f0.png (train)" in fault
+    assert f"{root}/val/f2.png (val) looks like {root}/train/f2.png (train)" in fault
 
 
 def test_a_large_ignored_share_and_classes_missing_from_a_split(root):
@@ -144,7 +144,8 @@ def test_a_large_ignored_share_and_classes_missing_from_a_split(root):
     assert found.usable
     assert found.lines()[-2] == "can be used, but see the faults"
     assert any(
-        "of the pixels in train are ignored and teach nothing: give their values a class" in f for f in found.faults
+        "of the pixels in train are ignored and teach nothing: if they should count, give their values a class" in f
+        for f in found.faults
     )
     assert any("1 classes do not occur in train and cannot be learnt: pavement; move images" in f for f in found.faults)
 

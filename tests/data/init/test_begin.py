@@ -95,7 +95,7 @@ def test_images_of_many_sizes_get_a_size(root, fast):
     assert load_study("many").file.data.load().val.size == (64, 128)
 
 
-def test_a_known_data_set_gets_a_study_only(root):
+def test_a_known_data_set_gets_a_study_only(root, fast):
     begun = begin(downloads.ade20k(root, sizes=((64, 96), (70, 64), (64, 99))), name="scenes150")
     assert begun.table is None
     data = load_study("scenes150").file.data
@@ -106,10 +106,10 @@ def test_a_known_data_set_gets_a_study_only(root):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda root: None, "0 folders of pictures, and no two"),
+        (lambda root: None, "0 folders of pictures, but no images and labels"),
         (
             lambda root: own(root, "a/{name}.jpg", "b/{name}.jpg", NUMBERS),
-            r"2 folders of pictures \(a, b\), and no two",
+            r"2 folders of pictures \(a, b\), but no images and labels",
         ),
         (lambda root: own(root, "a/{name}.jpg", "b/{name}.png", ["only"]), "one labelled image"),
         (lambda root: root.rmdir(), "no folder"),

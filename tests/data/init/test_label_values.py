@@ -79,4 +79,4 @@ def test_black_is_a_class_and_it_is_said():
     rows, ignored, lines = class_rows(found, judge(found), {})
     assert len(rows) == 3
     assert not ignored
-    assert "black is a class (79% of the pixels): if it is none, move it to `ignore`" in lines
+    assert "black is a class (79% of the pixels): if it should not be one, move it to `ignore`" in lines

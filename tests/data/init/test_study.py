@@ -26,7 +26,7 @@ def written(sizes, wishes=None, counts=COUNTS):
 def test_without_a_budget_there_is_no_limit_and_a_line_says_so(fast):
     content, told = written([(360, 480)])
     assert "limits" not in content
-    assert "no latency budget is given, so no network is refused for it: --latency 12ms sets one" in told
+    assert "no latency budget is given, so no network is rejected for its latency: --latency 12ms sets one" in told
     assert content["hours"] == 2
     assert content["workers"] == 2
     assert "size" not in content["data"]
@@ -71,7 +71,7 @@ def test_few_images_are_not_trained_on_for_hours(fast):
 def test_images_of_many_sizes_are_seen_at_the_middle_one(fast):
     content, told = written([(300, 400), (310, 410), (900, 1300)])
     assert content["data"]["size"] == [320, 416]
-    assert "networks see images at 416 x 320, with their ratio kept" in told
+    assert "networks see images at 416 x 320, keeping their ratio" in told
 
 
 def test_huge_images_are_made_smaller(fast):

@@ -46,9 +46,9 @@ def test_bf16_is_timed_on_the_cpu():
     ("change", "message"),
     [
         ({"device": "tpu"}, "device must be cpu"),
-        ({"device": "cuda:99"}, "not to be had"),
+        ({"device": "cuda:99"}, "is not available"),
         ({"precision": "int8"}, "precision must be one of"),
-        ({"precision": "fp16"}, "fp16 is not timed on a CPU"),
+        ({"precision": "fp16"}, "a CPU does not time fp16"),
         ({"rule": "by guessing"}, "got 'by guessing', which is another version's of nasseg: use that version"),
     ],
 )

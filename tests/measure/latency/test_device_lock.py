@@ -117,5 +117,5 @@ def is_held(lock):
 
 
 def test_a_gpu_that_is_not_there_has_no_lock(folder, two_gpus):
-    with pytest.raises(UserError, match="device cuda:7 is not to be had: torch sees 2 CUDA devices here; use cpu"):
+    with pytest.raises(UserError, match="device cuda:7 is not available: torch sees 2 CUDA devices here; use cpu"):
         DeviceLock("cuda:7")

@@ -81,8 +81,8 @@ def test_a_clock_that_a_setting_or_the_power_limit_lowers_is_the_devices(timed, 
     ("change", "doubt"),
     [
         ({"clock": lambda seconds: 1980 if seconds < 0.9 else 1600}, "its clock went from 1980 to 1600 MHz"),
-        ({"reasons": 0x40}, "it is slowed down: heat"),
-        ({"slower": lambda seconds: 1 + 0.2 * (seconds > 0.75)}, "its times changed by 20% meanwhile"),
+        ({"reasons": 0x40}, "it is slowed down by heat"),
+        ({"slower": lambda seconds: 1 + 0.2 * (seconds > 0.75)}, "its times drifted by 20%"),
         ({"slower": lambda _seconds: next(TURNS)}, "its times lie 23% apart"),
         ({"samples": ((os.getpid(), 10**16, 60), (77, 10**16, 38))}, "process 77 takes 38 % of the GPU"),
         ({"samples": ((os.getpid(), 1, 60), (77, 1, 38))}, ""),  # before the measurement
@@ -128,7 +128,7 @@ def test_a_counter_that_stands_still_measures_nothing(timed, monkeypatch):
 
 def test_energy_is_refused_where_there_is_no_counter(two_gpus):
     check_energy(PROTOCOL)
-    with pytest.raises(UserError, match=r"measured on a GPU here, not on cpu"):
+    with pytest.raises(UserError, match=r"measured on a GPU of this machine, not on cpu"):
         check_energy(LatencyProtocol(device="cpu", input_size=(64, 64), num_classes=5))
     two_gpus.unsupported = frozenset({"nvmlDeviceGetTotalEnergyConsumption"})
     with pytest.raises(UserError, match=r"NVML has no energy counter for it .*; drop it from objectives and limits"):

@@ -45,7 +45,7 @@ def test_without_a_study_the_references_time_is_that_of_now():
     ("found", "doubt"),
     [
         (made_up([3.0] * 4, [2.0] * 4, load=3.14), "load 3.1"),
-        (made_up([2.0, 2.0, 4.0, 4.0], [2.0] * 4), "its times lie 67% apart"),
+        (made_up([2.0, 2.0, 4.0, 4.0], [2.0] * 4), "its times differ by 67%"),
         (made_up([3.0] * 4, [4.2] * 4), "2.1 times slower than when the study began"),
     ],
 )

@@ -122,6 +122,9 @@ def test_the_shipped_onnxruntime_script_blames_networks_for_their_own_faults_onl
     [
         ("import time; time.sleep(60)", "did not answer .* in 0.5 s"),
         ("import sys; sys.exit('no route to host')", "failed with exit code 1: no route to host"),
+        ("import os; os.kill(os.getpid(), 9)", "failed with exit code -9"),
+        ("import sys; sys.stdout.buffer.write(b'\\xff')", "its last line must be JSON"),
+        ('print(\'{"p50": 1, "p90": 2, "p99": 4, "n": 9, "iqr": null}\')', "its last line must be JSON"),
         ("import sys; sys.exit(255)", "failed with exit code 255: without a word"),
         ("print('p50 is 3')", "its last line must be JSON"),
         ("print('{\"p50\": 3}')", "its last line must be JSON"),
@@ -155,7 +158,7 @@ def test_exit_code_3_is_the_networks_fault(arch, tmp_path, no_export):
     [
         ({"backend": "command"}, "needs `command`"),
         ({"command": "./bench {onnx}"}, "no other backend takes one"),
-        ({"backend": "command", "command": "./bench"}, "must say where the file goes"),
+        ({"backend": "command", "command": "./bench"}, "must hold {onnx}"),
         ({"backend": "tensorflow"}, "unknown backend 'tensorflow'"),
         ({"backend": "tensorrt"}, "backend tensorrt needs a cuda device; use eager on a CPU"),
         ({"backend": "cuda-graph"}, "needs a cuda device"),

@@ -14,13 +14,13 @@ from nasseg.report.numbers.front_view import view_of
 from nasseg.report.pages.study_page import render
 from nasseg.report.parts.answer import answer
 from nasseg.report.parts.tables import doubts_note
-from tests.report.fake import fake_record
+from tests.report.fake import fake_record, without_parameters
 from tests.report.unpacked import unpacked
 
 
 @pytest.fixture(scope="module")
 def record():
-    return fake_record(120, seed=2)
+    return without_parameters(fake_record(120, seed=2))
 
 
 def plain(page):

@@ -226,6 +226,9 @@ def test_a_study_without_finished_trials_has_a_report(record, tmp_path):
         text = write_report(replace(record, trials=trials), tmp_path / "empty.html").read_text()
         assert "no network has finished yet" in text
         assert record.study_file.splitlines()[2] in text
+    for few in (["miou", "macs"], ["miou"]):
+        objectives = tuple(o for o in record.objectives if o.name in few)
+        assert render(replace(record, trials=(), published=(), objectives=objectives))
 
 
 def test_figures_that_are_not_finite_do_not_break_the_page(record):

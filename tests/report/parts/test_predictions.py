@@ -10,13 +10,13 @@ from nasseg.analyse.trials import best_within, front_frame
 from nasseg.report.pages.study_page import render
 from nasseg.report.parts.predictions import NOT_KEPT
 from tests.report.examples import with_made_up_examples
-from tests.report.fake import fake_record
+from tests.report.fake import fake_record, without_parameters
 from tests.report.unpacked import unpacked
 
 
 @pytest.fixture(scope="module")
 def record():
-    return fake_record(120, seed=2)
+    return without_parameters(fake_record(120, seed=2))
 
 
 @pytest.fixture(scope="module")

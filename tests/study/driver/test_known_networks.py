@@ -237,7 +237,7 @@ def test_a_latency_of_an_earlier_call_is_shared(url, study):
 
 def test_a_network_that_is_too_slow_is_timed_once_and_never_trained(url, study):
     driver = make_driver(url, study, FakeEngine(workers=2, macs=lambda settings: 60_000_000))
-    assert driver.run() == "every architecture of the space was tried"
+    assert driver.run() == "every architecture in the space was tried"
     assert kinds(driver) == {"cost": 6, "latency": 2}
     assert states(driver) == [PRUNED] * 6
     assert {trial.user_attrs["reason"] for trial in driver.record.trials()} == {"latency_ms is over the limit of 50"}

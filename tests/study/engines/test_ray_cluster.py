@@ -97,7 +97,7 @@ def test_a_late_joiner_that_does_not_fit_is_named_once_and_gets_no_more_jobs(clu
         result = {"done": True, "refused": (number, LATE.id, f"{LATE.name}: its data differ")}
         engine._counter.on_trial_complete("t", result)
     assert engine.wait(0) == []
-    assert engine._told == [f"{LATE.name}: its data differ; it gets no jobs until it is mended and joins again"]
+    assert engine._told == [f"{LATE.name}: its data differ; it gets no jobs until this is fixed and it joins again"]
     again = [handed_out(engine) for _ in range(2)]
     assert [(config["candidate"], config["shunned_nodes"]) for config in again] == [(1, LATE.id), (2, LATE.id)]
     engine._look()
@@ -131,3 +131,31 @@ def test_a_second_host_on_a_file_stops_the_search(cluster):
     nodes.append(SPOT)
     with pytest.raises(UserError, match=r"2 nodes .*postgresql"):
         engine._look()
+
+
+def test_a_desk_that_is_gone_stops_the_search_in_one_line(cluster, monkeypatch):
+    from ray.exceptions import RayActorError
+
+    from nasseg.study.engines import ray_engine
+
+    def gone(_answer):
+        raise RayActorError
+
+    engine, _, _ = cluster(HEAD)
+    engine.submit(Job(1, "train", {}))
+    monkeypatch.setattr(ray_engine.ray, "get", gone)
+    for call in (lambda: engine.submit(Job(2, "train", {})), engine._look):
+        with pytest.raises(UserError, match=r"^Ray failed: .*; run the same command again$"):
+            call()
+    engine.cancel(1)  # as a search does that stops
+
+
+def test_a_cluster_that_does_not_start_in_time_is_one_line(monkeypatch):
+    from nasseg.study.engines import ray_connection
+
+    def late(**_options):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray_connection.ray, "init", late)
+    with pytest.raises(UserError, match="no Ray cluster at this machine: The current node timed out during startup"):
+        ray_connection.connect(None, 1)

@@ -40,7 +40,7 @@ def test_all_latencies_come_from_the_one_node_that_offers_to_take_them():
     assert place(SPOT) == TRIAL
     assert place(HEAD, SPOT, TIMER) == {"latency_device": ray_nodes.LATENCY_SHARE}
     assert place(HEAD, SPOT, protocol=replace(LATENCY, backend="command")) == {"head": ray_nodes.LATENCY_SHARE}
-    with pytest.raises(UserError, match=r"does not say which one takes latencies: start that one with `ray start"):
+    with pytest.raises(UserError, match=r"none is named for latencies: start one with `ray start"):
         place(HEAD, SPOT)
     with pytest.raises(UserError, match=r"node timer .* node other .* all offer latency_device"):
         place(TIMER, replace(TIMER, host="other"))
@@ -94,7 +94,7 @@ def test_what_a_node_lacks_is_named(context, monkeypatch):
     (said,) = faults(on_gpu, expected(context))
     assert "finds no GPU" in said
     half = replace(context, latency=replace(LATENCY, precision="fp16"))
-    assert "fp16 is not timed" in faults(half, expected(context))[0]
+    assert "a CPU does not time fp16" in faults(half, expected(context))[0]
     monkeypatch.setattr(ray_nodes, "MIN_FREE_BYTES", 1 << 60)
     assert all("GiB are free at" in fault for fault in faults(context, expected(context)))
     assert len(faults(context, expected(context))) == 2
@@ -199,7 +199,7 @@ def test_a_storage_that_fails_as_a_search_is_ended_is_one_clear_error(tmp_path, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(local_engine, "LocalEngine", lambda _context, workers, *_: Ended(workers))
     monkeypatch.setattr(Record, "requeue", gone)
-    with pytest.raises(UserError, match=r"storage .* failed: the server closed the connection; what it holds is kept"):
+    with pytest.raises(UserError, match=r"storage .* failed: the server closed the connection; nothing stored is lost"):
         run_study(make_study(data=FEW))
 
 
@@ -207,7 +207,7 @@ def test_an_engine_that_is_not_there_is_one_clear_error(context, monkeypatch):
     setup = Setup(context=context, storage="s.log", workers=1, local_workers=1)
     with pytest.raises(UserError, match="unknown engine 'rai': did you mean 'ray'"):
         begin_engine("rai", setup)
-    with pytest.raises(UserError, match="belong to the engine ray"):
+    with pytest.raises(UserError, match="are for the engine ray"):
         begin_engine("local", replace(setup, address="auto"))
     monkeypatch.delitem(sys.modules, "nasseg.study.engines.ray_engine", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)

@@ -98,7 +98,7 @@ def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_p
     assert done.notes == ()
     assert states() == {TrialState.COMPLETE: 2}
     assert counted == {"steps": 2 * STEPS, "timed": 2}
-    assert any(line.startswith(f"trial {members[0].number}: ") and " in the search " in line for line in lines)
+    assert any(line.startswith(f"trial {members[0].number}: ") and " in the search" in line for line in lines)
     assert looked == [2, 2]  # as many scenes as the validation split has, once a run
 
     record = read_study("tiny@finish")
@@ -139,7 +139,7 @@ def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_p
     assert exported.card.weights == record.trials[0].extra["best_sha256"]
     assert exported.card.figures.latency == record.trials[0].measurement.latency
     assert exported.card.figures.accuracy.miou == record.trials[0].extra["best_miou"]
-    with pytest.raises(UserError, match=r"recipe\.steps: .*or give this one another name than 'finish'"):
+    with pytest.raises(UserError, match=r"recipe\.steps: .*or give this one a name other than 'finish'"):
         finish_study("tiny", recipe={**RECIPE, "steps": 2})
 
 
@@ -331,7 +331,7 @@ def test_the_data_must_be_those_of_the_search(tmp_path, monkeypatch):
         identity = {"accuracy protocol": {"data_fingerprint": fingerprint}}
         return StudyRecord(name="s", question="", objectives=(), study_file=text, identity=identity)
 
-    with pytest.raises(UserError, match=r"not those of the search: .*give the folder that it searched with --data"):
+    with pytest.raises(UserError, match=r"not those of the search: .*give the folder of the search.s data with --data"):
         data_of(record("others"), None)
     loaded = load_data(root)
     data, held_out, notes = data_of(record(loaded.fingerprint), None)

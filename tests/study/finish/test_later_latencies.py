@@ -130,10 +130,10 @@ def test_the_command_line_marks_doubtful_latencies(doubtful, monkeypatch, capsys
     for trial in (t for t in record.trials if "published" not in t.extra):
         marked = f"~{trial.values['latency_ms']:.4g}" in said
         assert marked == (trial.number != first)
-    assert "~ taken beside other work: doubtful" in said
+    assert "~ timed beside other work: doubtful" in said
     cli.search.status("fake")
     said = capsys.readouterr().out
-    assert "most latencies were taken beside other work, 4 of 5, and are doubtful" in said
+    assert "most latencies were timed beside other work, 4 of 5, and are doubtful" in said
     assert "nasseg search fake --remeasure" in said
 
 
@@ -142,4 +142,4 @@ def test_doubts_are_said_to_be_most_of_enough():
     assert Doubts(10, 0).line("s") == ""
     assert "may all be too high" in Doubts(10, 0, True).line("s")
     assert "may all be too high" in Doubts(10, 1, True).line("s")
-    assert Doubts(10, 1).line("s").startswith("some latencies were taken beside other work, 1 of 10")
+    assert Doubts(10, 1).line("s").startswith("some latencies were timed beside other work, 1 of 10")

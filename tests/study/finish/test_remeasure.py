@@ -244,7 +244,7 @@ def test_the_median_is_of_the_rounds_that_nothing_disturbed(fake, storage):
     done = remeasure("fake", rounds=5, storage=storage)
     assert done.frame["ratio"].tolist() == pytest.approx([1.1] * 5)
     assert done.frame["disturbed"].tolist() == [2] * 5
-    assert "something else was running in 10 of 25 measurements" in done.lines()[-1]
+    assert "other work was running in 10 of 25 measurements" in done.lines()[-1]
     loud = Row("", tuple(replace(compare.latency, p50_ms=ms, disturbed=True) for ms in (3.0, 1.0, 2.0, 4.0)), ())
     assert loud.latency.p50_ms == 2.0
 
@@ -284,7 +284,7 @@ def test_a_network_whose_code_was_changed_is_refused(fake, storage, monkeypatch)
     ("study", "options", "message"),
     [
         ("fake", {"rounds": 0}, "at least one round is needed, got 0"),
-        ("fake@remeasure", {}, "fake@remeasure is no search: measure fake again"),
+        ("fake@remeasure", {}, "fake@remeasure is not a search: measure fake again"),
         ("fakes", {}, "did you mean 'fake'"),
     ],
 )
@@ -300,7 +300,7 @@ def test_a_device_that_is_not_here_is_refused_before_anything_is_written(fake, s
     protocol = replace(searched.trials[0].measurement.latency.protocol, device="cuda:99")
     latency = replace(searched.trials[0].measurement.latency, protocol=protocol)
     monkeypatch.setattr(module, "_latency", lambda trial: latency)
-    with pytest.raises(UserError, match="device cuda:99 is not to be had"):
+    with pytest.raises(UserError, match="device cuda:99 is not available"):
         remeasure("fake", storage=storage)
     assert all(trial.state != TrialState.RUNNING for trial in open_record("fake", storage).trials())
     assert asdict(protocol)["device"] == "cuda:99"

@@ -13,7 +13,7 @@ from nasseg.records import CostProtocol
 from nasseg.space import space_from_text
 from nasseg.study.engines.jobs import Job
 from nasseg.study.propose import graph_features
-from nasseg.study.propose.ehvi_sampler import MAX_FINISHED, EHVISampler, Seen, _line, front_and_latest
+from nasseg.study.propose.ehvi_sampler import MAX_FINISHED, EHVISampler, Seen, _line, front_and_latest, key_of
 from nasseg.study.propose.gaussian_process import GaussianProcess
 from nasseg.study.propose.graph_features import Described, recipe_features
 from nasseg.study.propose.halving import Halving
@@ -150,7 +150,9 @@ def test_what_waits_is_chosen_where_it_is_worth_more():
     good = Seen({"kind": "square", "side": 7}, ([70.0, 49.0],))
     poor = Seen({"kind": "rod", "length": 20}, ([0.0, 20.0],))
     seen, sides = [*done, good, poor], ["maximize", "minimize"]
-    point, place = sampler.choose(seen, sides, taken=lambda _point: True, waiting=[poor, good])
+    squares = ({"kind": "square", "side": side} for side in range(1, 10))
+    rods = ({"kind": "rod", "length": length} for length in range(1, 21))
+    point, place = sampler.choose(seen, sides, taken={*map(key_of, (*squares, *rods))}, waiting=[poor, good])
     assert (point, place) == (None, 1)
 
 
@@ -165,12 +167,13 @@ def test_a_share_of_the_steps_goes_straight():
     halving, names = Halving((2, 5, 10), 3, ["miou", "macs"], ["maximize", "minimize"], straight=0.5), ("miou", "macs")
     assert not Halving((2, 5, 10), 3, names, ("maximize", "minimize")).goes_straight([], [])
     for n in range(8):
-        halving._pairs.append((float(n), float(n)))
+        halving._compare(float(n), float(n))
     kinds = []
     for _ in range(60):
         kinds.append(halving.goes_straight([], kinds))
     assert 10 * kinds.count(True) == pytest.approx(2 * kinds.count(False), abs=10)
-    halving._pairs = [(a, -b) for a, b in halving._pairs]
+    for n in range(8):
+        halving._compare(float(n), float(-n))
     assert halving.goes_straight([], [True] * 60)
 
 

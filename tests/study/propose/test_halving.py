@@ -221,7 +221,7 @@ def test_published_networks_run_to_the_end(url):
     ("setting", "message"),
     [
         ("{rungs: [5, 2]}", "rungs must ascend"),
-        ("{rungs: [2, 10]}", "must come before the recipe's last of 10"),
+        ("{rungs: [2, 10]}", "must be before the recipe's last step, 10"),
         ("{rungs: [2], factor: 0}", "greater than or equal to 1"),
     ],
 )

@@ -94,8 +94,9 @@ def test_the_reason_counts_by_limit_and_says_how_sure_it_is(made_up):
     assert first == "latency_ms is predicted to be over the limit of 5"
     predictor = screen.predictors["latency_ms"]
     assert second == (
-        f"{predictor.predict_work(work(far)).ms:.3g} is predicted, and {predictor.predict_work(work(far)).low_ms:.3g} "
-        f"at the least; the model is {predictor.mape:.1%} off on average, on 60 networks left out of its fit"
+        f"{predictor.predict_work(work(far)).ms:.3g} is predicted, at least "
+        f"{predictor.predict_work(work(far)).low_ms:.3g}; "
+        f"the model is {predictor.mape:.1%} off on average, on 60 networks left out of its fit"
     )
     assert 0.02 < predictor.mape < 0.07
     assert 0 < found[0].constraints["latency_ms max"] < found[1].constraints["latency_ms max"]

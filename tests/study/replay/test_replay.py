@@ -113,7 +113,7 @@ def damage(tmp_path, edit):
         ("train_seconds", "", r":3: train_seconds is a number of 0 or more, got ''"),
         ("step", "1.5", r":3: step is a whole number, got '1.5'"),
         ("macs", "7", r":3: arch_id, macs or params differ from an earlier row"),
-        ("step", "50", r":3: step 50 of this network and seed 0 occurs twice"),
+        ("step", "50", r":3: step 50 of this network with seed 0 occurs twice"),
     ],
 )
 def test_a_bad_cell_is_named_with_its_line(tmp_path, column, value, message):
@@ -265,7 +265,7 @@ def test_policies_that_need_what_halving_left_out_are_refused(tmp_path):
         ({"objectives": ("macs", "params")}, "objectives need miou"),
         ({"objectives": ("miou", "miou")}, "an objective is named once"),
         ({"steps": 451}, "unknown step of table made_up '451'"),
-        ({"rungs": (150, 50)}, "rungs ascend"),
+        ({"rungs": (150, 50)}, "rungs must ascend"),
         ({"budget": 0.0}, "the budget above 0"),
         ({"factor": 1}, "factor is 2 or more"),
     ],
@@ -389,7 +389,7 @@ recipe: {{steps: 10}}
     with pytest.raises(UserError, match=r"name it out\.csv"):
         write_table(record, tmp_path / "out.yaml")
     (tmp_path / "study.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"study\.yaml is another file than the space"):
+    with pytest.raises(UserError, match=r"study\.yaml would be overwritten by the space"):
         write_table(record, tmp_path / "study.csv")
 
 

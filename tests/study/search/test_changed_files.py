@@ -42,7 +42,7 @@ def test_labels_that_change_in_mid_search_are_not_trained_on_by_the_next_worker(
     replaced(lambda: label.write_bytes(other.read_bytes()))
     before = label.read_bytes()
     ended = search.run_study(tiny(tmp_path, f"{{name: {root}}}"))
-    assert f"{label} is another file now" in ended.fault
+    assert f"{label} has changed" in ended.fault
     assert states(ended.record)["COMPLETE"] == 1
     label.write_bytes(before)
     replaced(lambda: None)
@@ -72,7 +72,7 @@ def test_an_own_figure_that_changes_in_mid_search_stops_it(inline, tmp_path, rep
     text = text.replace("objectives: [miou, macs]", "objectives: [miou, mine]")
     replaced(lambda: path.write_text("def one(model, measurement):\n    return 2\n"))
     ended = search.run_study(study_from(parse_yaml(text, tmp_path / "tiny.yaml"), "tiny"))
-    assert f"{path} was changed: the study knows it with hash" in ended.fault
+    assert f"{path} was changed: its hash was" in ended.fault
     assert states(ended.record)["COMPLETE"] == 1
 
 
@@ -110,7 +110,7 @@ def test_a_checkpoint_that_was_cut_is_set_aside_and_its_network_is_trained_anew(
     assert Cutting.cut
     assert not ended.fault
     assert states(ended.record) == {"COMPLETE": 3, "PRUNED": 3}
-    assert len([line for line in said if "is no checkpoint that is whole" in line]) == 1
+    assert len([line for line in said if "is a damaged checkpoint" in line]) == 1
     assert len(list(tmp_path.glob("runs/tiny/*/checkpoint.pt.damaged"))) == 1
 
 

@@ -38,7 +38,7 @@ def searched(tmp_path, monkeypatch):
 
 def test_it_is_said_once_that_most_latencies_are_doubtful(searched):
     _, lines, seen = searched(BusyEngine(), time_again=False)
-    assert sum(line.startswith("most latencies were taken beside other work, ") for line in lines) == 1
+    assert sum(line.startswith("most latencies were timed beside other work, ") for line in lines) == 1
     assert any(line.startswith("the reference network takes ") for line in lines)
     assert "6 timed beside other work" in seen[-1].line()
 

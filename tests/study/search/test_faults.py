@@ -320,8 +320,8 @@ def test_onednn_without_memory_for_its_scratch_is_out_of_memory(inline, tmp_path
 @pytest.fixture
 def drawn(monkeypatch):
     """How many candidates a dry run draws here: fewer, for time."""
-    monkeypatch.setattr("nasseg.study.search.dry_run.DRAWN", 16)
-    return 16
+    monkeypatch.setattr("nasseg.study.search.dry_run.DRAWN", 8)
+    return 8
 
 
 def test_a_dry_run_measures_and_stores_nothing(inline, tmp_path, drawn):

@@ -49,7 +49,7 @@ def test_the_largest_size_that_keeps_the_limit_is_found(a_nanosecond_a_pixel):
 
 def test_a_dry_run_in_which_no_network_keeps_the_limit_says_what_to_do(a_nanosecond_a_pixel, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nasseg.study.search.dry_run.DRAWN", 8)
+    monkeypatch.setattr("nasseg.study.search.dry_run.DRAWN", 3)
     study, told = study_from(parse_yaml(STUDY, tmp_path / "tiny.yaml"), "tiny"), []
     found = preview(study, tell=told.append)
     assert found.lines()[-1] == "no size down to an eighth keeps 0.0001 ms: narrow the space to smaller networks"

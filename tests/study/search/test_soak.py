@@ -1,6 +1,6 @@
 """Real searches whose processes are killed at random: nothing is lost, nothing doubled, and nothing is left running.
 
-NASSEG_SOAK_SECONDS: how long the kills go on with each storage; default: 60. Before a release: 600.
+NASSEG_SOAK_SECONDS: how long the kills go on with each storage; default: 30. Before a release: 600.
 """
 
 import os
@@ -29,7 +29,7 @@ recipe: {steps: 20, batch_size: 2}
 trials: 100000
 workers: 2
 """
-SECONDS = float(os.environ.get("NASSEG_SOAK_SECONDS", "60"))
+SECONDS = float(os.environ.get("NASSEG_SOAK_SECONDS", "30"))
 SEARCHES = 2
 PAUSES = (0.2, 3.0)  # seconds between kills: the least and the most
 

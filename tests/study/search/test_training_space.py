@@ -104,7 +104,7 @@ def test_each_point_is_a_training_of_its_own_and_a_network_is_timed_once(here, s
 
 def test_the_same_command_trains_nothing_again(here, monkeypatch):
     monkeypatch.setattr(jobs, "train_network", lambda *_, **__: pytest.fail("trained again"))
-    assert run_study(load_study("two.yaml"), trials=9).reason == "every architecture of the space was tried"
+    assert run_study(load_study("two.yaml"), trials=9).reason == "every architecture in the space was tried"
 
 
 def test_trials_keep_their_recipe_at_their_address(here):
@@ -158,7 +158,7 @@ def test_frames_reports_and_tables_show_both_parts(here, tmp_path):
 def test_a_finish_trains_each_as_it_was(here):
     record = read_study("two")
     front = front_members(record)
-    with pytest.raises(UserError, match="learning_rate is a parameter of the space that two searched"):
+    with pytest.raises(UserError, match="learning_rate is a parameter of the space of two"):
         finish_study("two", recipe_settings={"learning_rate": 0.2})
     asked = {"recipe": {"steps": 2, "batch_size": 2}, "seeds": 1, "purpose": "end"}
     finish_study("two", **asked)

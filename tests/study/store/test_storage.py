@@ -1,6 +1,7 @@
 """Storages: a new trial is written in few statements and is the one that Optuna writes; a foreign study is refused."""
 
 import math
+import os
 import threading
 from datetime import datetime
 
@@ -14,7 +15,7 @@ from nasseg.errors import UserError
 from nasseg.processes import file_lock
 from nasseg.study.store.database import _JournalLock
 from nasseg.study.store.read_study import read_study
-from nasseg.study.store.storage import LARGE, large, open_storage
+from nasseg.study.store.storage import LARGE, large, open_storage, storage_faults
 from nasseg.study.store.trial_attributes import LEASE
 
 FIELDS = ["number", "state", "values", "params", "distributions", "user_attrs", "system_attrs", "datetime_complete"]
@@ -139,7 +140,7 @@ def test_whoever_waits_for_a_journals_lock_says_so(tmp_path, monkeypatch, capfd)
     storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
     said = [line for line in capfd.readouterr().err.splitlines() if "A new study" not in line]
     assert len(said) == 1
-    assert said[0].startswith(f"waiting for the journal {path}: its lock {lock} is there since ")
+    assert said[0].startswith(f"waiting for the journal {path}: its lock {lock} has existed since ")
     assert said[0].endswith("; it is removed when the journal has not changed for 30 s")
     assert not lock.is_symlink()
 
@@ -157,6 +158,57 @@ def test_a_journal_that_may_only_be_read_is_opened_without_its_lock(tmp_path, mo
     open_storage(str(path), create=False)
     assert taken
     assert path.read_bytes() == whole
+
+
+def names(storage):
+    return [one.study_name for one in storage.get_all_studies()]
+
+
+def test_nothing_is_written_behind_a_line_that_a_killed_process_left_torn(tmp_path):
+    path = tmp_path / "s.log"
+    storage = open_storage(str(path), create=True)
+    for name in ("one", "other"):
+        with path.open("ab") as file:
+            file.write(b'{"op_code":8,"worker_id":"x","trial')
+        assert names(storage) == ["one"] * (name == "other")
+        storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], name)
+    assert names(storage) == names(open_storage(str(path), create=False)) == ["one", "other"]
+
+
+def test_whoever_was_paused_with_a_journals_lock_until_others_removed_it_goes_on(tmp_path, monkeypatch):
+    path = tmp_path / "s.log"
+    storage, wait = open_storage(str(path), create=True), os.fsync
+
+    def paused(fd):
+        wait(fd)
+        (tmp_path / "s.log.lock").unlink()
+
+    monkeypatch.setattr(os, "fsync", paused)
+    storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    assert names(storage) == ["s"]
+
+
+def test_a_damaged_line_of_a_journal_is_named(tmp_path):
+    path = tmp_path / "s.log"
+    storage, seen = (open_storage(str(path), create=True) for _ in range(2))
+    for name in ("one", "other"):
+        storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], name)
+    path.write_bytes(path.read_bytes().replace(b'"other"', b'"oth\xff\xff"'))
+    with (
+        pytest.raises(UserError, match=r"the storage failed: line 2 of the journal is damaged; "),
+        storage_faults(),
+    ):
+        names(seen)
+    with pytest.raises(UserError, match=r"cannot open storage .*s\.log: line 2 of the journal is damaged"):
+        open_storage(str(path), create=False)
+
+
+def test_names_that_are_no_unicode_are_read_from_a_journal(tmp_path):
+    path = tmp_path / "s.log"
+    storage = open_storage(str(path), create=True)
+    study = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    storage.set_study_user_attr(study, "command", "nasseg search \udce9")
+    assert open_storage(str(path), create=False).get_study_user_attrs(study) == {"command": "nasseg search \udce9"}
 
 
 def test_a_large_storage_is_one_that_takes_seconds_to_read(tmp_path):

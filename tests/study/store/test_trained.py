@@ -42,7 +42,7 @@ def test_a_forged_key_leads_nowhere(forge, key):
 @pytest.mark.parametrize("place", ["/etc", "/etc/fake/..", "fake", "ftp://elsewhere/anything", 7])
 def test_a_forged_place_of_weights_leads_nowhere(forge, place):
     forge({"weights": place})
-    with pytest.raises(UserError, match=r"lie in a folder of that name, got .*: the record was changed by hand"):
+    with pytest.raises(UserError, match=r"must be in a folder of that name, got .*: the record was changed by hand"):
         find_trained("fake#0")
 
 

@@ -51,7 +51,7 @@ def test_training_views_are_parts_of_their_picture_of_many_sizes(tmp_path):
     ("change", "said"),
     [
         (lambda root: (root / "val").rename(root / "test"), "cannot look into .*val: No such file"),
-        (lambda root: (root / "val/light").rename(root / "val/pale"), "light, pale is in one of them only"),
+        (lambda root: (root / "val/light").rename(root / "val/pale"), "light, pale is in only one of them"),
         (lambda root: [path.unlink() for path in (root / "train/dark").iterdir()], "dark holds no picture"),
     ],
 )

@@ -59,6 +59,9 @@ def test_it_learns_and_a_segmentation_network_starts_from_it(here):
     assert set(encoder) <= set(loaded.matched)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in encoder.items())
     assert pretrain(tiny(), here, RECIPE) == done  # it is read
+    (done.folder / "pretrained.json").write_text('{"top1": 5')
+    with pytest.raises(UserError, match=r"pretrained\.json is damaged; remove it to train again"):
+        pretrain(tiny(), here, RECIPE)
 
 
 def test_it_resumes_to_the_same_weights(here, tmp_path, monkeypatch):
@@ -72,7 +75,7 @@ def test_it_resumes_to_the_same_weights(here, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     assert pretrain(tiny(), here, RECIPE, on_progress=stop) is None
-    with pytest.raises(UserError, match="holds a run that is not finished: give --resume"):
+    with pytest.raises(UserError, match="holds an unfinished run: add --resume"):
         pretrain(tiny(), here, RECIPE)
     again = pretrain(tiny(), here, RECIPE, resume=True)
     assert again.folder == whole.folder
@@ -101,7 +104,7 @@ def test_loss_and_score_by_hand(here):
 
 def test_networks_and_recipes_that_are_not_for_whole_images(here):
     for arch, said in (
-        (make_arch("regseg"), "regseg has no classifier to pre-train: stdc has one"),
+        (make_arch("regseg"), "regseg has no classifier to pre-train: stdc and backbones have one"),
         (make_arch("backbone", output_stride=16), "leave output_stride at 32"),
     ):
         with pytest.raises(UserError, match=said):
@@ -109,7 +112,7 @@ def test_networks_and_recipes_that_are_not_for_whole_images(here):
     with pytest.raises(UserError, match="ohem, heads of a recipe are for segmentation"):
         pretrain(tiny(), here, "bisenetv2-cityscapes", settings={"scale_range": [1, 1]})
     data = load_data("scenes", size=(32, 64), train=2, val=1)
-    with pytest.raises(UserError, match="label_smoothing is for whole images"):
+    with pytest.raises(UserError, match="label_smoothing is only for whole images"):
         train(make_arch("stdc", **TINY).build(data.num_classes), data, Recipe(label_smoothing=0.1), seed=0)
     assert load_recipe("stdc-imagenet").learning_rate_at(0) == pytest.approx(0.001)  # printed: 0.001 to 0.1
 

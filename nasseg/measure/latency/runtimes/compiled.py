@@ -1,4 +1,4 @@
-"""torch.compile: each network compiled as a whole, or refused by name; none is run eagerly without a word."""
+"""torch.compile: each network is compiled as a whole, or refused by name. None is silently run in eager mode."""
 
 from types import FunctionType
 
@@ -10,7 +10,7 @@ from nasseg.measure.latency.runtimes.own_stream import Run
 
 
 def compiled(model: nn.Module, image: Tensor) -> Run:
-    """Compile a network for one size, now, and return its call.
+    """Compile a network for one size, now, and return a call of it.
 
     Raises:
         MisfitError: it cannot be compiled as a whole.
@@ -26,7 +26,8 @@ def compiled(model: nn.Module, image: Tensor) -> Run:
         logits: Tensor = model(image)
         return logits
 
-    # torch counts compilations by a function's code, and runs the ninth of one code eagerly: so each has its own.
+    # torch counts compilations by a function's code, and runs the ninth in eager mode: so each network gets its own
+    # code.
     own = FunctionType(forward.__code__.replace(), forward.__globals__, closure=forward.__closure__)
     call = torch.compile(own, dynamic=False, fullgraph=True)
     try:

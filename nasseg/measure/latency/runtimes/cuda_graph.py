@@ -6,17 +6,17 @@ from torch import Tensor, nn
 from nasseg.errors import BrokenDeviceError
 from nasseg.measure.latency.runtimes.own_stream import Run
 
-_WARM_UP = 3  # runs in which libraries choose their algorithms, before the capture
+_WARM_UP = 3  # runs before the capture, in which libraries choose their algorithms
 
 
 def captured(model: nn.Module, image: Tensor) -> Run:
-    """Capture a network on its own device, and return its replay. Each call refills the same tensor.
+    """Capture a network on its own device, and return a call that replays it. Each call refills the same tensor.
 
     Raises:
         BrokenDeviceError: the capture failed.
     """
     device = image.device
-    # torch.cuda.graph captures on the current device, and on a stream that it keeps of the first one it saw.
+    # torch.cuda.graph captures on the current device, but on a stream of the first device it saw.
     with torch.cuda.device(device), torch.inference_mode():
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
@@ -31,8 +31,8 @@ def captured(model: nn.Module, image: Tensor) -> Run:
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise BrokenDeviceError(
-                "the network cannot be captured as a CUDA graph, after which a process can use the device no more: "
-                f"{reason}; use another backend if it never can"
+                "the network cannot be captured as a CUDA graph, and the process can no longer use the device: "
+                f"{reason}; use another backend if this happens again"
             ) from error
 
     def replay() -> Tensor:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the network as an ONNX file, on the CPU, or on a GPU with input and output in its memory."""
+"""ONNX Runtime: the network as an ONNX file, on the CPU, or on a GPU with input and output in GPU memory."""
 
 from typing import Any
 
@@ -23,8 +23,8 @@ def on_cpu(content: bytes, protocol: LatencyProtocol) -> Run:
 def on_cuda(content: bytes, protocol: LatencyProtocol, image: Tensor) -> Run:
     """Return a call that enqueues an ONNX file's content on the GPU of an image [B, 3, H, W], fp32.
 
-    Copies to and from the host would take longer than many a network. TF32 and the search for algorithms are as in the
-    protocol; ONNX Runtime's own defaults are on.
+    Copies to and from the host would take longer than many networks. TF32 and the search for algorithms follow the
+    protocol; ONNX Runtime's own default is on.
 
     Raises:
         UserError: this ONNX Runtime has no CUDA.
@@ -52,7 +52,7 @@ def on_cuda(content: bytes, protocol: LatencyProtocol, image: Tensor) -> Run:
             shape=tuple(tensor.shape),
             buffer_ptr=tensor.data_ptr(),
         )
-    # Else each run waits for the GPU, and a call's time is that of the wait as well.
+    # Otherwise each run waits for the GPU, and a call's time includes the wait.
     unwaited = run_options(disable_synchronize_execution_providers="1")
     run = in_order(stream, lambda: session.run_with_iobinding(binding, unwaited))
     run.reads = image, logits  # type: ignore[attr-defined]  # the binding keeps addresses, so keep the memory

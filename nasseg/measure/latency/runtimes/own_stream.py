@@ -1,4 +1,4 @@
-"""Libraries beside torch work on a CUDA stream of their own, in torch's order."""
+"""Run libraries other than torch on their own CUDA stream, in torch's order."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,9 @@ Run = Callable[[], object]
 
 
 def in_order(stream: torch.cuda.Stream, enqueue: Run) -> Run:
-    """Return a call that enqueues work on a stream between what torch has enqueued and what it will.
+    """Return a call that enqueues work on a stream, after torch's earlier work and before its later work.
 
-    So the events that torch records before and after it see this work, and nothing is waited for.
+    So events that torch records before and after include this work, and nothing waits.
     """
 
     def run() -> object:

@@ -1,11 +1,11 @@
 """TensorRT by its Python API: a network's ONNX file, built into an engine for this GPU.
 
-It has not run on a device yet. It is written after NVIDIA's documentation of TensorRT 10 and 11, and tested with a
-stand-in that checks the order of calls.
+It has not run on a device yet. It follows NVIDIA's documentation of TensorRT 10 and 11, and is tested with a stand-in
+that checks the order of calls.
 
-The file is in the protocol's precision and the network strongly typed, as every network is from TensorRT 11 on: each
-tensor has the type it has in torch. An engine takes minutes to build, and of two builds one may be faster; so it is
-kept in the cache, by what it computes, the versions and the GPU, and a network that is timed again is the same engine.
+The file is in the protocol's precision and the network strongly typed, as every network is since TensorRT 11: each
+tensor has its type in torch. An engine takes minutes to build, and two builds may differ in speed. So it is cached by
+what it computes, the versions and the GPU, and a network that is timed again uses the same engine.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from nasseg.files import cache_folder, written_whole
 from nasseg.measure.latency.runtimes.own_stream import Run, in_order
 from nasseg.records import LatencyProtocol, digest
 
-KEPT = 200  # engines in the cache; those used last
+KEPT = 200  # engines kept in the cache, those used last
 _DECIDE = ("input_size", "num_classes", "precision", "tf32", "fold_bn", "upsampling", "batch", "form")
 
 
@@ -41,13 +41,13 @@ def require_tensorrt() -> Any:
 
 
 def on_tensorrt(content: Callable[[], bytes], protocol: LatencyProtocol, image: Tensor, identity: str = "") -> Run:
-    """Return a call that enqueues a network's engine on the GPU of an image [B, 3, H, W] in the protocol's precision.
+    """Return a call that enqueues a network's engine on the GPU of an image [B, 3, H, W], in the protocol's precision.
 
-    content: of its ONNX file, asked for where no engine is kept. identity: of what it computes; empty: not kept.
+    content: gives its ONNX file, called if no engine is cached. identity: of what it computes; empty: not cached.
 
     Raises:
         MisfitError: TensorRT cannot parse or build the network.
-        MemoryError: there is no room for it.
+        MemoryError: the memory has no room for it.
     """
     trt, image = require_tensorrt(), image.contiguous()
     with torch.cuda.device(image.device):
@@ -55,7 +55,7 @@ def on_tensorrt(content: Callable[[], bytes], protocol: LatencyProtocol, image: 
         engine = _engine(trt, runtime, content, protocol, _kept_at(trt, protocol, image.device, identity))
         context = engine.create_execution_context()
         if context is None:
-            raise MemoryError("TensorRT finds no room for the network's activations")
+            raise MemoryError("TensorRT has no memory for the network's activations")
         held = []
         for number in range(engine.num_io_tensors):
             name = engine.get_tensor_name(number)
@@ -85,7 +85,7 @@ def _kept_at(trt: Any, protocol: LatencyProtocol, device: torch.device, identity
 
 
 def _engine(trt: Any, runtime: Any, content: Callable[[], bytes], protocol: LatencyProtocol, path: Path | None) -> Any:
-    """Return the engine that is kept, if it can be used, else a new one, which is then kept."""
+    """Return the cached engine if it can be used, else a new one, which is then cached."""
     if path is not None and path.exists():
         path.touch()
         engine = runtime.deserialize_cuda_engine(path.read_bytes())
@@ -93,7 +93,7 @@ def _engine(trt: Any, runtime: Any, content: Callable[[], bytes], protocol: Late
             return engine
     plan = _build(trt, content(), protocol)
     if path is not None:
-        with contextlib.suppress(OSError):  # without it only time is lost
+        with contextlib.suppress(OSError):  # without it, it only takes longer
             path.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(path) as partial:
                 partial.write_bytes(plan)
@@ -101,7 +101,7 @@ def _engine(trt: Any, runtime: Any, content: Callable[[], bytes], protocol: Late
                 old.unlink(missing_ok=True)
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise MemoryError("TensorRT finds no room for the network's engine")
+        raise MemoryError("TensorRT has no memory for the network's engine")
     return engine
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import onnxruntime
 
 WARMUP, REPLICATES, SECONDS = 10, 50, 2.0
-CANNOT_RUN = 3  # tells nasseg to blame the network, not the target
-OF_THE_NETWORK = ("InvalidGraph", "NotImplemented")  # ONNX Runtime's errors about what a file says
+CANNOT_RUN = 3  # tells nasseg that the network is at fault, not the target
+OF_THE_NETWORK = ("InvalidGraph", "NotImplemented")  # ONNX Runtime's errors about a file's content
 
 
 def main(path: str) -> None:

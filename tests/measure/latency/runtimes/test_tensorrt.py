@@ -185,7 +185,7 @@ def test_the_cache_does_not_grow_without_end(trt, image, tmp_path, monkeypatch):
     [
         ("parse", MisfitError, "TensorRT cannot read the network: no such op"),
         ("build", MisfitError, "TensorRT cannot build the network"),
-        ("room", MemoryError, "no room for the network's activations"),
+        ("room", MemoryError, "no memory for the network's activations"),
     ],
 )
 def test_what_goes_wrong_is_said(trt, image, fails, error, message):

@@ -1,0 +1,90 @@
+"""Statements to a PostgreSQL server that say, after five seconds, who holds what they wait for.
+
+Whoever is paused in a transaction keeps its rows locked, and all who write them wait for as long.
+"""
+
+import os
+import re
+import socket
+import time
+from threading import Lock, Thread
+from typing import Any
+
+from sqlalchemy import Engine, NullPool, create_engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from nasseg.processes import file_lock
+from nasseg.processes.file_lock import clock, held_by, to_stderr
+
+LOOK_SECONDS = 1.0
+CONNECT_SECONDS = 5
+_HOLDERS = text(
+    "SELECT pid, application_name, client_addr::text, "
+    "extract(epoch FROM clock_timestamp() - xact_start)::float AS seconds "
+    "FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(:waiting)) "
+    "ORDER BY cardinality(pg_blocking_pids(pid)), xact_start LIMIT 1"  # the holder before others who wait for it
+)
+
+
+def client_name() -> str:
+    """Return what the server calls this process, so that others can say who it is."""
+    return f"nasseg {os.getpid()}@{socket.gethostname()}"
+
+
+def tell_waits(engine: Engine) -> None:
+    """Let an engine's statements tell what they wait for, after 5 s and each minute."""
+    _Watch(engine)
+
+
+class _Watch:
+    """The statements that run, by the server's process; a thread looks after them while there are any."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._url = engine.url
+        self._running: dict[int, list[float]] = {}  # when to tell of it, by time.monotonic()
+        self._lock, self._watched = Lock(), False
+        event.listen(engine, "before_cursor_execute", self._begin)
+        event.listen(engine, "after_cursor_execute", self._end)
+        event.listen(engine, "handle_error", lambda context: self._end(None, context.cursor))
+
+    def _begin(self, _connection: Any, cursor: Any, *_more: Any) -> None:
+        with self._lock:
+            self._running[cursor.connection.info.backend_pid] = [time.monotonic() + file_lock.FIRST_SECONDS]
+            if not self._watched:
+                self._watched = True
+                Thread(target=self._look, daemon=True).start()
+
+    def _end(self, _connection: Any, cursor: Any, *_more: Any) -> None:
+        if cursor is not None:
+            self._running.pop(cursor.connection.info.backend_pid, None)
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            with self._lock:
+                if not self._running:
+                    self._watched = False
+                    return
+                running = list(self._running.items())
+            for waiting, due in running:
+                if time.monotonic() >= due[0] and (why := self._why(waiting)):
+                    to_stderr(f"waiting for the database {self._url.database} on {self._url.host}: {why}")
+                    due[0] = time.monotonic() + file_lock.AGAIN_SECONDS
+
+    def _why(self, waiting: int) -> str:
+        """Return who holds what a process of the server waits for; empty if it waits for nobody."""
+        options = {"connect_timeout": CONNECT_SECONDS, "fallback_application_name": client_name()}
+        try:
+            with create_engine(self._url, poolclass=NullPool, connect_args=options).connect() as connection:
+                found = connection.execute(_HOLDERS, {"waiting": waiting}).first()
+        except SQLAlchemyError as error:
+            return f"it does not answer: {str(error.__cause__ or error).splitlines()[0]}"
+        if found is None:
+            return ""
+        since = time.time() - (found.seconds or 0.0)
+        ours = re.fullmatch(r"nasseg (\d+)@(.*)", found.application_name or "")
+        if ours and ours[2] == socket.gethostname():
+            return held_by(int(ours[1]), since)
+        who = f"process {ours[1]} on {ours[2]}" if ours else found.application_name or "a program"
+        where = "" if ours else f" at {found.client_addr or 'the server'}"
+        return f"{who}{where} holds it since {clock(since)} (the server's process {found.pid})"
