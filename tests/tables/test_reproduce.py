@@ -211,7 +211,7 @@ def test_an_interrupted_table_goes_on(data: DataSet, monkeypatch: pytest.MonkeyP
     states = [trial.state for trial in record.trials()]
     assert states == [TrialState.COMPLETE] * 2 + [TrialState.FAIL, TrialState.WAITING]
     assert measured(table()).answers[0].repeats == 1
-    assert "one seed only" in measured(table()).conclusion
+    assert "only one seed" in measured(table()).conclusion
 
     monkeypatch.setattr(run._Watch, "step", step)
     said: list[str] = []
