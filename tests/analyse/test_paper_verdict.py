@@ -193,5 +193,5 @@ def test_rows_that_do_not_beat_what_needs_no_network_decide_nothing() -> None:
     for bar, below in ((10.05, 1), (25.0, 2), (40.0, 3)):
         found = answer("mIoU", PRINTED, ours, "a", unit="%", baseline=bar)
         assert (found.verdict, found.below) == ("untrained", below)
-        told = f"mIoU: not trained far enough to tell, because {below} of 3 rows are not above {bar:.1f} %, which colour"
+        told = f"mIoU: not trained far enough to tell, because {below} of 3 rows are not above {bar:.1f} %, which"
         assert found.sentence.startswith(told)

@@ -145,10 +145,8 @@ def _legend(comparisons: Sequence[Comparison]) -> Html:
         for verdict, meaning in VERDICTS.items()
         if verdict in shown
     ]
-    said = (
-        f"✓ trend seen, ✗ reversed, ? undecided, ~ {UNTRAINED}. For accuracy and speed, this holds only for the data, "
-    )
-    said += "steps and device that the sentence names."
+    said = f"✓ trend seen, ✗ reversed, ? undecided, ~ {UNTRAINED}. For accuracy and speed, this holds only for the "
+    said += "data, steps and device that the sentence names."
     return text(tag("p", said, class_="note"), tag("ul", *cells, class_="cells"))
 
 
