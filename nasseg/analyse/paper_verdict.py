@@ -85,7 +85,7 @@ class Answer:
     @property
     def sentence(self) -> str:
         """The answer in one sentence."""
-        why = f", for {' and '.join(self.caveats)}" if self.caveats else ""
+        why = f", because {' and '.join(self.caveats)}" if self.caveats else ""
         found = f"{self.quantity}: {in_words(self.verdict)}{why}"
         if self.tau is None:
             return f"{found}."
@@ -159,7 +159,7 @@ def answer(
     elif not repeats:
         reasons.append(f"no {repeated} is common to all rows")
     elif len(repeats) == 1:
-        reasons.append(f"there is one {repeated} only")
+        reasons.append(f"there is only one {repeated}")
     targets = np.array([claimed[row] for row in rows])
     if len(rows) > 1 and not np.ptp(targets):
         reasons.append("the paper prints no difference")

@@ -1,7 +1,7 @@
-"""Start processes that do not run the user's program again, each in milliseconds.
+"""Start processes in milliseconds, without running the user's program again.
 
-Processes are forked from one process, the fork server of multiprocessing, which has imported PyTorch and nasseg once;
-otherwise each would import them again, about three seconds of a core. multiprocessing alone would import the main
+Processes are forked from one process, multiprocessing's fork server, which has imported PyTorch and nasseg once.
+Otherwise each would import them again, about three seconds of a core. multiprocessing alone would import the main
 module in each child: a plain script without `if __name__ == "__main__"` would start again there, and a notebook has no
 main module to import.
 """
@@ -22,8 +22,10 @@ from types import ModuleType
 from nasseg.errors import UserError
 
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["nasseg.study.engines.jobs", "torch._dynamo"])  # the latter: torch.optim asks for it
-_PAUSES = (0.1, 1.0)  # seconds before a process is started again; multiprocessing starts another server then
+_CONTEXT.set_forkserver_preload(
+    ["nasseg.study.engines.jobs", "torch._dynamo"]
+)  # the latter because torch.optim asks for it
+_PAUSES = (0.1, 1.0)  # seconds before a process is started again; multiprocessing then starts another server
 _starting = threading.Lock()
 _running: set["Child"] = set()
 
@@ -55,7 +57,7 @@ class Child:
             self._process.start()
 
     def join(self) -> int:
-        """Wait for the end of the process; return its exit code, a signal's number negated."""
+        """Wait for the end of the process; return its exit code (a signal's number is negative)."""
         self._process.join()
         _running.discard(self)
         code = self._process.exitcode
@@ -71,14 +73,14 @@ class Child:
 
 @atexit.register
 def _end_all() -> None:
-    """End the children before multiprocessing waits for them: handlers run in the reverse of their order."""
+    """End the children before multiprocessing waits for them: handlers run in reverse order."""
     for child in list(_running):
         child.kill()
 
 
 @contextlib.contextmanager
 def _outputs() -> Iterator[list[Connection]]:
-    """Yield this process's outputs in a form that reaches a child: the server prints to those it started with."""
+    """Yield this process's outputs in a form that reaches a child: the server prints to those that it started with."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(Connection(os.dup(fd), readable=False)) for fd in (1, 2)]
 
@@ -112,6 +114,6 @@ def _run(
 
 def _end_with_parent(fd: int) -> None:
     poll = select.poll()
-    poll.register(fd, 0)  # a hang-up is always told
+    poll.register(fd, 0)  # a hang-up is always reported
     poll.poll()
     os._exit(1)

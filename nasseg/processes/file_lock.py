@@ -1,6 +1,6 @@
-"""Locks among the processes of one machine, which nobody waits for in silence.
+"""Locks between processes of one machine. Nobody waits for them silently.
 
-They are the kernel's, on open files, and end with their holder, even by SIGKILL. The kernel also knows the holders.
+They are kernel locks on open files and end with their holder, even by SIGKILL. The kernel also knows the holders.
 """
 
 import fcntl
@@ -15,11 +15,11 @@ from typing import Literal
 
 from nasseg.redaction import shown
 
-FIRST_SECONDS, AGAIN_SECONDS = 5.0, 60.0  # of waiting, before each line
+FIRST_SECONDS, AGAIN_SECONDS = 5.0, 60.0  # seconds of waiting, before each line
 LONGEST = 100  # of a command
-UNSEEN = "a process that cannot be seen from here holds it"
+UNSEEN = "a process that is not visible from here holds it"
 Tell = Callable[[str], None]
-Kind = Literal["FLOCK", "POSIX"]  # as the kernel calls flock's and fcntl's locks
+Kind = Literal["FLOCK", "POSIX"]  # the kernel's names of flock's and fcntl's locks
 
 
 def to_stderr(line: str) -> None:
@@ -27,22 +27,22 @@ def to_stderr(line: str) -> None:
 
 
 def take_lock(fd: int, kind: int, what: str, tell: Tell = to_stderr) -> None:
-    """Take a lock of an open file, waiting for its holders; `tell` hears who they are after 5 s and each minute.
+    """Take a lock of an open file, waiting for its holders; `tell` is told who they are after 5 s and each minute.
 
-    kind: fcntl.LOCK_SH or LOCK_EX. what: that is locked, in words.
+    kind: fcntl.LOCK_SH or LOCK_EX. what: what is locked, in words.
     """
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         with told_while_waiting(what, lambda: _held_by(fd), tell):
             fcntl.flock(fd, kind)
-    with suppress(OSError):  # no right to: whoever waits sees an earlier time
+    with suppress(OSError):  # no permission: whoever waits sees an earlier time
         os.utime(fd)
 
 
 @contextmanager
 def told_while_waiting(what: str, why: Callable[[], str], tell: Tell = to_stderr) -> Iterator[None]:
-    """Tell what is waited for in this context, and why, after 5 s and each minute."""
+    """Tell what this context waits for, and why, after 5 s and each minute."""
     done = Event()
 
     def watch() -> None:
@@ -62,7 +62,7 @@ def told_while_waiting(what: str, why: Callable[[], str], tell: Tell = to_stderr
 
 
 def user_of(path: Path) -> str:
-    """Return which process has a file locked by fcntl, as SQLite does, and how to go on if it is paused."""
+    """Return which process has locked a file with fcntl, as SQLite does, and what to do if it is paused."""
     try:
         holders = _holders(path.stat(), "POSIX")
     except OSError:
@@ -70,24 +70,24 @@ def user_of(path: Path) -> str:
     others = [(shared, pid) for pid, shared in holders if pid != os.getpid()]
     if not others:
         return UNSEEN
-    _, pid = min(others)  # whoever writes, before those who read
+    _, pid = min(others)  # writers before readers
     return f"process {pid} ({_command(pid)}) holds it{_if_paused(pid)}"
 
 
 def _held_by(fd: int) -> str:
-    """Return which process holds the lock of a file since when, and how to go on if it is paused."""
+    """Return which process holds a file's lock, since when, and what to do if it is paused."""
     holders = _holders(os.fstat(fd), "FLOCK")
     if not holders:
         return UNSEEN
     pid, shared = holders[0]
-    # Each holder notes the time on the file: of several, it is that of the last one.
+    # Each holder sets the file's time: of several, it is that of the last one.
     others = f", and {len(holders) - 1} more," if len(holders) > 1 else ""
     return held_by(pid, os.fstat(fd).st_mtime, others, " or before" * shared)
 
 
 def held_by(pid: int, since: float, others: str = "", before: str = "") -> str:
     """Return that a process holds something since a time of the clock, and how to go on if it is paused."""
-    return f"process {pid} ({_command(pid)}){others} holds it since {clock(since)}{before}{_if_paused(pid)}"
+    return f"process {pid} ({_command(pid)}){others} has held it since {clock(since)}{before}{_if_paused(pid)}"
 
 
 def clock(seconds: float) -> str:
@@ -105,11 +105,11 @@ def _holders(stat: os.stat_result, kind: Kind) -> list[tuple[int, bool]]:
 
 
 def _if_paused(pid: int) -> str:
-    return f"; it is paused: `kill -CONT {pid}` lets it go on" if _stat(pid)[0] in "Tt" else ""
+    return f"; it is paused: `kill -CONT {pid}` resumes it" if _stat(pid)[0] in "Tt" else ""
 
 
 def _command(pid: int) -> str:
-    """Return the command of a process; of a worker, which has none of its own, that of the process that began it."""
+    """Return the command of a process; for a worker, which has none, that of the process that started it."""
     with suppress(OSError, ValueError):
         words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
         if any("multiprocessing" in word for word in words) and int(_stat(pid)[1]) > 1:

@@ -1,4 +1,4 @@
-"""Heed Ctrl-C and SIGTERM where work can stop."""
+"""Act on Ctrl-C and SIGTERM only where work can stop."""
 
 import contextlib
 import signal
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[Callable[[], None]]:
-    """Give a function that raises KeyboardInterrupt after Ctrl-C or SIGTERM, one time; a second signal raises at once.
+    """Give a function that raises KeyboardInterrupt once after Ctrl-C or SIGTERM; a second signal raises at once.
 
-    In the middle of a transaction, an interrupt could leave a database locked; in the middle of a step, a broken
-    checkpoint. A signal that is ignored (as in background jobs of a shell) stays ignored. Outside the main thread
-    signals are left to the caller. What is done after it has raised, to end well, is not interrupted again.
+    An interrupt could leave a locked database in the middle of a transaction, and a broken checkpoint in the middle of
+    a step. An ignored signal (as in a shell's background jobs) stays ignored. Outside the main thread, signals are left
+    to the caller. After it has raised, the work of ending cleanly is not interrupted again.
     """
     asked, raised = [False], [False]
 

@@ -87,4 +87,4 @@ class _Watch:
             return held_by(int(ours[1]), since)
         who = f"process {ours[1]} on {ours[2]}" if ours else found.application_name or "a program"
         where = "" if ours else f" at {found.client_addr or 'the server'}"
-        return f"{who}{where} holds it since {clock(since)} (the server's process {found.pid})"
+        return f"{who}{where} has held it since {clock(since)} (the server's process {found.pid})"

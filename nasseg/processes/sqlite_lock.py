@@ -1,4 +1,4 @@
-"""Connections to SQLite files that say, after five seconds, whose lock they wait for."""
+"""Connections to SQLite files that report, after five seconds, whose lock they wait for."""
 
 import sqlite3
 import time
@@ -8,12 +8,12 @@ from typing import Any
 
 from nasseg.processes.file_lock import to_stderr, user_of
 
-TIMEOUT_SECONDS = 60.0  # then a wait ends with SQLite's error
+TIMEOUT_SECONDS = 60.0  # then the wait ends with SQLite's error
 TRY_SECONDS = 5.0
 
 
 class PatientConnection(sqlite3.Connection):
-    """A connection that waits for locks in tries of some seconds, and after the first says who holds them."""
+    """A connection that waits for locks in attempts of some seconds, and reports the holder after the first."""
 
     def __init__(self, database: str | Path, **options: Any) -> None:
         super().__init__(database, timeout=TRY_SECONDS, **options)
@@ -29,10 +29,10 @@ class PatientConnection(sqlite3.Connection):
         self.patiently(super().commit)
 
     def patiently(self, call: Callable[..., Any], *given: Any) -> Any:
-        """Call what may wait for a lock until it got it.
+        """Call a function that may wait for a lock until it gets the lock.
 
         Raises:
-            sqlite3.OperationalError: the database is locked for too long, or something else is wrong with it.
+            sqlite3.OperationalError: the database is locked for too long, or has another fault.
         """
         begun, told = time.monotonic(), False
         while True:
@@ -41,7 +41,7 @@ class PatientConnection(sqlite3.Connection):
                 return call(*given)
             except sqlite3.OperationalError as error:
                 now, code = time.monotonic(), getattr(error, "sqlite_errorcode", 0)
-                # SQLite gives up at once where waiting would last for ever: two that wait for each other.
+                # SQLite gives up at once if waiting would never end: two processes that wait for each other.
                 if code & 0xFF != sqlite3.SQLITE_BUSY or now - tried < TRY_SECONDS / 2:
                     raise
                 if now - begun > TIMEOUT_SECONDS:

@@ -18,25 +18,25 @@ from nasseg.report.pages.several_studies import render_several
 from nasseg.report.pages.study_page import LIBRARY, render, stylesheet
 
 INDEX = "index.html"
-_HEAD = 65_536  # characters at the start of a report, which hold all that an index needs
+_HEAD = 65_536  # characters at the start of a report that hold all that an index needs
 
 
 def write_report(
     records: StudyRecord | Sequence[StudyRecord], path: Path | str, *, shared: bool = False, since: str | None = None
 ) -> Path:
-    """Write the report of a study, or of several side by side, as one HTML file, completely or not at all.
+    """Write the report of a study, or of several side by side, as one HTML file, complete or not at all.
 
-    shared: for a folder of reports: the plotting library lies beside the file, once for all of them, and the folder's
-    index is rewritten. By default the file is self-contained. Equal records give equal files. since: a date; the report
-    of one study then opens with the changes since.
+    shared: for a folder of reports: the plotting library is beside the file, once for all, and the folder's index is
+    rewritten. By default the file is self-contained. Equal records give equal files. since: a date; the report of one
+    study then opens with the changes since.
 
     Raises:
-        UserError: the file cannot be written, the date is no date, or the studies share no objective.
+        UserError: the file cannot be written, the date is invalid, or the studies share no objective.
     """
     target = Path(path)
     several = [records] if isinstance(records, StudyRecord) else list(records)
     if since and len(several) > 1:
-        raise UserError("changes since a date are for one study at a time; write a report of each")
+        raise UserError("changes since a date work for one study at a time; write a report of each")
     page = render(several[0], shared, since) if len(several) == 1 else render_several(several, shared)
     _write(target, page)
     if shared:
@@ -50,8 +50,8 @@ def write_report(
 def write_index(folder: Path | str) -> Path:
     """Write a folder's index.html: its reports, the latest study first, with question, date and the front's size.
 
-    It also lists pages of tables, and each subfolder with an index.html or a README.md, with its data and its first
-    picture. A README.md becomes a page beside it, for browsers. Everything is read from the files themselves; other
+    It also lists pages of tables, and each subfolder with an index.html or a README.md, with its data and first
+    picture. A README.md becomes a page beside it, for browsers. Everything is read from the files themselves. Other
     pages are left out.
 
     Raises:
@@ -103,7 +103,7 @@ def _folder_card(folder: Path) -> Html | None:
 
 
 def _text_page(target: Path, title: str, lines: Sequence[str]) -> Path:
-    """Write a page of a text in Markdown; markup in it stays text."""
+    """Write a page from a Markdown text. HTML markup in it stays text."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render("\n".join(lines))
     parts = {"title": title, "kicker": "Reports", "style": stylesheet()}
     return _write(target, fill("index.html", **parts, body=Html(body), beside=""))

@@ -1,4 +1,4 @@
-"""The search-space language: a YAML file of typed parameters that reads without documentation."""
+"""The search-space language: a YAML file of typed parameters, readable without documentation."""
 
 from nasseg.space.load import load_space, space_from_text
 from nasseg.space.parameter import Params

@@ -21,8 +21,8 @@ class SpaceFile(BaseModel):
 
     about: the question that the space asks. citation: of the paper it comes from. parameters: fields of the
     architecture: a constant, a list of choices, or one of `choices`, `range` (with a `step`) and `template` (with
-    `holes`), each with a condition under `when`. forbid: combinations that are left out. limits: on figures, that hold
-    for every study of the space.
+    `holes`), each optionally with a condition under `when`. forbid: combinations to leave out. limits: on figures, for
+    every study of the space.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -38,7 +38,7 @@ def load_space(name: str | Path) -> Space:
     """Load a space by name (./spaces first, then those shipped) or path.
 
     Raises:
-        UserError: no such space, or a rule of the format is broken (file and line).
+        UserError: no such space, or the file breaks a rule (file and line are named).
     """
     path = find_file("spaces", name)
     return space_from(read_yaml(path), path.stem)
@@ -86,13 +86,13 @@ def check_limit(document: Document, where: tuple[str | int, ...], limit: Mapping
     if not limit or not set(limit) <= {"min", "max"}:
         raise document.error(where, f"{where[-1]}: a limit is {{min: x}}, {{max: y}} or both, got {dict(limit)}")
     if any(bound != bound for bound in limit.values()) or limit.get("min", 0) > limit.get("max", float("inf")):
-        raise document.error(where, f"{where[-1]}: min is above max, or no number, in {dict(limit)}")
+        raise document.error(where, f"{where[-1]}: min and max must be numbers, min at most max, got {dict(limit)}")
 
 
 def _scalars(values: Any) -> tuple[Scalar, ...]:
     items = values if isinstance(values, list) else [values]
     if not items or not all(isinstance(item, bool | int | float | str) and item == item for item in items):
-        raise UserError(f"choices are numbers, strings or true / false, at least one, got {values!r}")
+        raise UserError(f"choices are one or more numbers, strings or true / false, got {values!r}")
     if len({(type(item), item) for item in items}) < len(items) or len(set(items)) < len(items):
         raise UserError(f"a choice occurs twice in {values!r}")
     return tuple(items)
@@ -119,7 +119,7 @@ def _read_parameter(key: str, value: Any, parameters: dict[str, Parameter], temp
 
 
 def _read_named(key: str, value: Any, named: dict[str, dict[Scalar, Any]]) -> Any:
-    """Note what the names in `{choices: {NAME: VALUE}}` stand for; return the parameter with names as its choices."""
+    """Note the values behind names in `{choices: {NAME: VALUE}}`; return the parameter with the names as choices."""
     if not isinstance(value, dict) or not isinstance(value.get("choices"), dict):
         return value
     named[key] = value["choices"]
@@ -135,7 +135,7 @@ def _check_training(
     families = parameters["family"].values
     for name in named:
         if not without_family(name, families).startswith(RECIPE):
-            message = f"{name}: only a parameter of the recipe ({RECIPE}FIELD) has names for its choices; give a list"
+            message = f"{name}: only parameters of the recipe ({RECIPE}FIELD) may name their choices; give a list"
             raise document.error(("parameters", name), message)
     for name in templates:
         if without_family(name, families).startswith(RECIPE):
@@ -164,7 +164,7 @@ def _read_template(
     if len(terms := template.text.split("+")) > MAX_TERMS:
         raise UserError(f"a template has at most {MAX_TERMS} terms, got {len(terms):,}")
     if not isinstance(holes, dict) or set(holes) != set(template.holes):
-        raise UserError(f"holes must be just those of the template, {template.holes}, got {holes!r}")
+        raise UserError(f"holes must be exactly those of the template, {template.holes}, got {holes!r}")
     for hole, choices in holes.items():
         name = f"{key}.{hole}"
         if isinstance(choices, dict):
@@ -181,8 +181,7 @@ def _read_template(
                 parse_schedule(f"({rates})")
         elif not whole:
             raise UserError(
-                f"hole {hole} takes whole numbers, or all rates of a block as text where it stands alone in brackets, "
-                f"got {choices!r}"
+                f"hole {hole} takes whole numbers, or, alone in brackets, all rates of a block as text, got {choices!r}"
             )
         parameters[name] = parameter
     templates[key] = template
@@ -247,13 +246,13 @@ def _read_clause(document: Document, index: int, parameters: dict[str, Parameter
 
 
 def _in_order(document: Document, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
-    """Order parameters: the family first, then as in the file, but each after the ones that its condition names."""
+    """Order parameters: the family first, then as in the file, but each after those in its condition."""
     ordered: dict[str, Parameter] = {}
 
     def place(name: str, path: tuple[str, ...]) -> None:
         if name in path:
             cycle = " -> ".join([*path[path.index(name) :], name])
-            raise document.error(("parameters", name), f"conditions go in a circle: {cycle}")
+            raise document.error(("parameters", name), f"conditions form a circle: {cycle}")
         if name not in ordered:
             for other, _ in parameters[name].when:
                 place(other, (*path, name))
@@ -262,7 +261,9 @@ def _in_order(document: Document, parameters: dict[str, Parameter]) -> dict[str,
     place("family", ())
     for name in parameters:
         place(name, ())
-    allowed: dict[str, dict[str, set[Scalar]]] = {}  # what a parameter's conditions, and those of what they name, say
+    allowed: dict[
+        str, dict[str, set[Scalar]]
+    ] = {}  # what a parameter's conditions say, and those of the parameters in them
     for name in ordered:
         allowed[name] = {}
         for other, values in parameters[name].when:

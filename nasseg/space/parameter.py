@@ -16,11 +16,11 @@ Params = dict[str, Scalar]  # a sampled point: active parameter -> value
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter with finitely many values and the condition for being active.
+    """A parameter with finitely many values, and the condition for being active.
 
-    `step`: the distance between values that are ordered numbers (a sampler may then use the order), else None.
-    `when`: parameter -> values; active if every one of them is active and has one of its values. The condition never
-    changes the parameter's own values.
+    `step`: the distance between values that are ordered numbers (a sampler may then use the order), else None. `when`:
+    parameter -> values; it is active if each of these is active and has one of its values. The condition never changes
+    the parameter's own values.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Template:
 
         of_part = [set(_HOLE.findall(f"{count}{rates}")) for count, rates in parts]
         later: list[set[str]] = [set().union(*of_part[index:]) for index in range(len(parts))]
-        dead: set[tuple[Any, ...]] = set()  # from where nothing was found: other ways lead there again
+        dead: set[tuple[Any, ...]] = set()  # places where nothing was found: other ways lead to them again
 
         def match(index: int, position: int, known: dict[str, Scalar]) -> dict[str, Scalar] | None:
             if index == len(parts):
@@ -114,7 +114,7 @@ def _rates(text: str) -> tuple[int, ...]:
 class Clause:
     """An excluded combination: it applies if every named parameter is active and passes its test.
 
-    A test is a tuple of values, or (low, high) bounds as a `Bounds`.
+    A test is a tuple of values, or (low, high) as a `Bounds`.
     """
 
     tests: tuple[tuple[str, "tuple[Scalar, ...] | Bounds"], ...]
@@ -148,8 +148,8 @@ def range_values(low: Any, high: Any, step: Any) -> tuple[int | float, ...]:
     """Return low, low + step, ... up to and including high.
 
     Raises:
-        UserError: not numbers, high below low, a step that is not above 0, or a high that is not a whole number of
-            steps away.
+        UserError: they are not numbers, high is below low, the step is not above 0, or high is not a whole number of
+        steps from low.
     """
     numbers = (low, high, step)
     if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):

@@ -1,4 +1,4 @@
-"""A search space: samples points, suggests them to a sampler, counts them, and finds the point of a given network."""
+"""A search space: sample, suggest and count its points, and find the point of a given network."""
 
 import math
 import random
@@ -14,7 +14,7 @@ from nasseg.space.parameter import Clause, Parameter, Params, Scalar, Template
 
 RECIPE = "recipe."
 MAX_REDRAWS = 10_000
-MAX_STATES = 20_000  # of counting: well under a second
+MAX_STATES = 20_000  # states visited while counting: well under a second
 MAX_LISTED = 50_000  # schedules of a template
 
 
@@ -28,14 +28,14 @@ class Suggester(Protocol):
 
 @dataclass(frozen=True)
 class Space:
-    """Parameters in an order in which conditions follow what they name; `limits` are figure -> {min, max}.
+    """Parameters, each after those in its condition; `limits` are figure -> {min, max}.
 
-    A parameter's name is a field of the Arch, `field.hole` for a hole of a template, and either may follow a family's
-    name and a dot where families of one space give a field different values: `regseg.width`. In a space of composed
+    A parameter's name is a field of the Arch, or `field.hole` for a hole of a template. Either may follow a family's
+    name and a dot, if families of one space give a field different values: `regseg.width`. In a space of composed
     networks such a name is a field of the encoder.
 
-    A name that begins with `recipe.`, after such a prefix if any, is a setting of the training recipe: the network does
-    not depend on it. named: such a parameter -> the names of its values -> the settings that they stand for.
+    A name that begins with `recipe.`, after any such prefix, is a setting of the training recipe: the network does not
+    depend on it. named: such a parameter -> the names of its values -> their settings.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Space:
         return tuple(map(str, self.parameters["family"].values))
 
     def sample(self, rng: random.Random) -> Params:
-        """Draw a point: the family first, then each active parameter, all evenly. So families are equally frequent."""
+        """Draw a point uniformly: the family first, then each active parameter. So families are equally frequent."""
         family = rng.choice(self.families)
         for _ in range(MAX_REDRAWS):
             params: Params = {}
@@ -102,7 +102,7 @@ class Space:
     def settings(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return a point's network as {"family": ..., field of the Arch: value}.
 
-        Templates are filled in, prefixes dropped.
+        Templates are filled in, and prefixes dropped.
         """
         result: dict[str, Scalar] = {"family": params["family"]}
         for template in self.templates.values():
@@ -115,11 +115,11 @@ class Space:
         return result
 
     def training_of(self, params: Mapping[str, Scalar]) -> Params:
-        """Return the part of a point that decides its training: parameters of the recipe, as drawn."""
+        """Return the part of a point that decides its training: the sampled parameters of the recipe."""
         return {name: value for name, value in params.items() if name in self.training}
 
     def recipe_settings(self, training: Mapping[str, Scalar]) -> dict[str, Any]:
-        """Return what a training part changes in a recipe: field -> value."""
+        """Return the changes of a training part to a recipe: field -> value."""
         return {self.training[name]: self.named.get(name, {}).get(value, value) for name, value in training.items()}
 
     def locate(
@@ -128,9 +128,9 @@ class Space:
         defaults: Mapping[str, Scalar],
         training: Mapping[str, Scalar] | None = None,
     ) -> Params | None:
-        """Return the point with these settings (those left out have their defaults), or None if this space has none.
+        """Return the point with these settings (missing ones have their defaults), or None if this space has none.
 
-        training: the parameters of the recipe; those left out have their first value.
+        training: the parameters of the recipe; missing ones have their first value.
         """
         wanted = {**defaults, **settings}
         params: Params = {}
@@ -164,15 +164,15 @@ class Space:
     def count(self) -> int:
         """Count the points exactly, without listing them.
 
-        Parameters are counted one after the other; what was chosen before matters only as far as a later condition
-        or an undecided forbid clause names it, so equal remainders are counted once, and so are values that no
-        condition or clause tells apart.
+        Parameters are counted one after the other. An earlier choice matters only if a later condition or an undecided
+        forbid clause names it. So equal remainders are counted once, and so are values that no condition or clause
+        distinguishes.
 
         Raises:
             UserError: conditions and clauses tie so many parameters together that it would take too long.
         """
         parameters = list(self.parameters.values())
-        later: list[list[str]] = []  # names that parameters from here on, or clauses about them, look back at
+        later: list[list[str]] = []  # earlier names that later parameters, or clauses about them, refer to
         for index in range(len(parameters) + 1):
             ahead = {parameter.name for parameter in parameters[index:]}
             names = {name for parameter in parameters[index:] for name, _ in parameter.when}
@@ -188,8 +188,8 @@ class Space:
             if key not in known:
                 if len(known) > MAX_STATES:
                     raise UserError(
-                        f"conditions and forbid clauses tie too many parameters of space {self.name} together to count "
-                        "its points; drop some of them"
+                        f"conditions and forbid clauses tie together too many parameters of space {self.name} to "
+                        "count its points; drop some of them"
                     )
                 parameter, found = parameters[index], 0
                 for value, times in alike[index] if parameter.active(params) else [(None, 1)]:
@@ -202,7 +202,7 @@ class Space:
         return count(0, {})
 
     def _alike(self, parameter: Parameter) -> list[tuple[Scalar, int]]:
-        """Group values by the conditions and clauses that hold for them; return a value of each group, and its size."""
+        """Group values by the conditions and clauses that hold for them; return a value of each group and its size."""
         name = parameter.name
         gates = [set(values) for other in self.parameters.values() for gate, values in other.when if gate == name]
         tests = [Clause((test,)) for clause in self.forbid for test in clause.tests if test[0] == name]
@@ -216,7 +216,7 @@ class Space:
         return list(found.values())
 
     def schedules(self, template: str) -> tuple[int, bool]:
-        """Count the schedules of a template; say whether the count is exact: many are multiplied, not told apart."""
+        """Count the schedules of a template. Also return whether the count is exact: many are only multiplied."""
         holes = [self.parameters[f"{template}.{hole}"] for hole in self.templates[template].holes]
         most = math.prod(len(hole.values) for hole in holes)
         if most > MAX_LISTED:
@@ -243,6 +243,6 @@ class Space:
 
 
 def without_family(name: str, families: Collection[Scalar]) -> str:
-    """Return a parameter's name without the family before it, if there is one."""
+    """Return a parameter's name without a family in front."""
     prefix, _, rest = name.partition(".")
     return rest if prefix in families and rest else name

@@ -137,22 +137,22 @@ def test_what_cannot_be_decided_says_why() -> None:
     good = seeds(a=[50.0, 51.0], b=[53.0, 54.0], c=[58.0, 59.0])
     one = answer("mIoU", PRINTED, {row: {0: values[0]} for row, values in good.items()}, "a")
     assert one.sentence == (
-        "mIoU: undecided, for there is one seed only; Kendall's tau between 3 rows as printed and as here is 1.00 "
+        "mIoU: undecided, because there is only one seed; Kendall's tau between 3 rows as printed and as here is 1.00 "
         "(1 seed)."
     )
     small = answer("mIoU", PRINTED, good, "a", caveats=["images are too small"])
     assert small.verdict == "undecided"
-    assert small.sentence.startswith("mIoU: undecided, for images are too small; Kendall's tau")
+    assert small.sentence.startswith("mIoU: undecided, because images are too small; Kendall's tau")
     part = answer("mIoU", PRINTED, {"a": good["a"], "b": good["b"]}, "a")
-    assert part.sentence.startswith("mIoU: undecided, for 1 of 3 rows are not measured;")
+    assert part.sentence.startswith("mIoU: undecided, because 1 of 3 rows are not measured;")
     alike = answer("mIoU", dict.fromkeys(PRINTED, 70.0), good, "a")
-    assert alike.sentence == "mIoU: undecided, for the paper prints no difference."
+    assert alike.sentence == "mIoU: undecided, because the paper prints no difference."
     alone = answer("mIoU", {"a": 70.0}, {"a": good["a"]}, "a")
-    assert alone.sentence == "mIoU: undecided, for there are no two rows to compare."
+    assert alone.sentence == "mIoU: undecided, because there are no two rows to compare."
     level = answer("mIoU", {"a": 70.0, "b": 71.0}, seeds(a=[50.0, 51.0], b=[50.0, 51.0]), "a")
-    assert level.sentence == "mIoU: undecided, for all rows come out alike."
+    assert level.sentence == "mIoU: undecided, because all rows come out alike."
     apart = answer("mIoU", {"a": 70.0, "b": 71.0}, {"a": {0: 1.0}, "b": {1: 2.0}}, "a")
-    assert apart.sentence == "mIoU: undecided, for no seed is common to all rows."
+    assert apart.sentence == "mIoU: undecided, because no seed is common to all rows."
 
 
 def test_seeds_that_all_rows_have_count() -> None:
@@ -181,7 +181,7 @@ def test_a_best_row_is_a_claim_without_numbers() -> None:
     assert "of 2 differences to b, with the claimed sign" in found.sentence
     assert answer("mIoU", dict.fromkeys(ours), ours, "c", best="c").verdict == "contradicted"
     part = answer("mIoU", dict.fromkeys("abcd"), ours, "b", best="b")
-    assert part.sentence.startswith("mIoU: undecided, for 1 of 4 rows are not measured;")
+    assert part.sentence.startswith("mIoU: undecided, because 1 of 4 rows are not measured;")
     near = {**ours, "d": {0: 54.0, 1: 53.5, 2: 53.8}}  # above the best, within the noise
     assert answer("mIoU", dict.fromkeys("abcd"), near, "b", best="b").verdict == "undecided"
 
@@ -193,5 +193,5 @@ def test_rows_that_do_not_beat_what_needs_no_network_decide_nothing() -> None:
     for bar, below in ((10.05, 1), (25.0, 2), (40.0, 3)):
         found = answer("mIoU", PRINTED, ours, "a", unit="%", baseline=bar)
         assert (found.verdict, found.below) == ("untrained", below)
-        told = f"mIoU: not trained far enough to tell, for {below} of 3 rows are not above {bar:.1f} %, which colour"
+        told = f"mIoU: not trained far enough to tell, because {below} of 3 rows are not above {bar:.1f} %, which"
         assert found.sentence.startswith(told)

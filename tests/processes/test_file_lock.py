@@ -64,7 +64,7 @@ def test_whoever_waits_says_who_holds_the_lock(file, hold, told, kind):
     told.holder = hold(kind)
     take_lock(file, fcntl.LOCK_EX, "device cpu", told.append)
     assert re.match(rf"waiting for device cpu: process {told.holder.pid} \(\S*python\S* -c import fcntl", told[0])
-    assert re.search(r" holds it since \d\d:\d\d:\d\d( or before)?$", told[0])
+    assert re.search(r" has held it since \d\d:\d\d:\d\d( or before)?$", told[0])
     assert told[0].endswith("or before") == (kind == fcntl.LOCK_SH)
     assert "hunter2" not in told[0]
     assert told[1] == told[0]
@@ -76,7 +76,7 @@ def test_a_paused_holder_is_said_to_be_paused(file, hold, told):
     told.holder.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, told.holder.pid, os.WSTOPPED)
     take_lock(file, fcntl.LOCK_EX, "device cpu", told.append)
-    assert told[0].endswith(f"; it is paused: `kill -CONT {told.holder.pid}` lets it go on")
+    assert told[0].endswith(f"; it is paused: `kill -CONT {told.holder.pid}` resumes it")
 
 
 def test_a_free_lock_is_taken_without_a_word(file, told):

@@ -74,7 +74,7 @@ def test_whoever_waits_for_a_paused_process_names_it_again_and_again(trial, hold
     assert storage.write(number, None, {"miou": 1.0})
     assert re.match(
         rf"waiting for the database nasseg_\w+ on 127.0.0.1: process {holder.pid} \(\S*python\S* -c .*\) "
-        rf"holds it since \d\d:\d\d:\d\d; it is paused: `kill -CONT {holder.pid}` lets it go on$",
+        rf"has held it since \d\d:\d\d:\d\d; it is paused: `kill -CONT {holder.pid}` resumes it$",
         told[0],
     )
     assert told[1] == told[0]
@@ -87,7 +87,7 @@ def test_a_program_of_somebody_elses_is_told_as_the_server_knows_it(trial, postg
         other.execute("update trials set state = state")
         told.then = other.rollback
         assert trial[0].write(trial[1], None, {"miou": 1.0})
-    assert re.search(rf": theirs at 127.0.0.1\S* holds it since \d\d:\d\d:\d\d {server}$", told[0])
+    assert re.search(rf": theirs at 127.0.0.1\S* has held it since \d\d:\d\d:\d\d {server}$", told[0])
 
 
 def test_what_waits_for_nobody_says_nothing(trial, told):

@@ -170,7 +170,7 @@ BAD = [
     ("about: x\nparameters:\n  family: regseg\n  d: {template: '(1,{a})', holes: {b: [1]}}", "holes"),
     ("about: x\nparameters:\n  family: regseg\n  d: {template: '(1,{a})', holes: {a: [1.5]}}", "whole numbers"),
     ("about: x\nparameters:\n  family: regseg\n  d: {template: '({a})', holes: {a: ['1,4', x]}}", "a sum of terms"),
-    ("about: x\nparameters:\n  family: regseg\n  d: {template: '{a}*(1,4)', holes: {a: ['1,4']}}", "stands alone"),
+    ("about: x\nparameters:\n  family: regseg\n  d: {template: '{a}*(1,4)', holes: {a: ['1,4']}}", "alone in brackets"),
     ("about: x\nparameters:\n  family: regseg\n  d: {template: '(1;{a})', holes: {a: [1]}}", "a sum of terms"),
     ("about: x\nparameters:\n  family: regseg\nforbid: [{familly: regseg}]", "did you mean 'family'"),
     ("about: x\nparameters:\n  family: regseg\nforbid: [{}]", "excludes everything"),

@@ -44,13 +44,13 @@ def study(tmp_path, monkeypatch):
     ("line", "said"),
     [
         ("recipe.crop_sise: {choices: {a: [8, 8]}}", "a field of the recipe.* 'crop_sise': did you mean 'crop_size'"),
-        ("recipe.steps: [2, 4]", "recipe.steps: steps is the same for all trainings of a study"),
+        ("recipe.steps: [2, 4]", "recipe.steps: steps must be the same for all trainings of a study"),
         ("recipe.learning_rate: [0.1, -1.0]", "recipe.learning_rate = -1.0: recipe: learning_rate: .* greater than 0"),
         ("recipe.crop_size: [16, 32]", "crop_size: .*, got 32; give lists and mappings a name: {choices: {NAME: VALUE"),
-        ("recipe.crop_size: [[16, 32]]", "choices are numbers, .*; give lists and mappings a name"),
+        ("recipe.crop_size: [[16, 32]]", "choices are one or more numbers, .*; give lists and mappings a name"),
         ("recipe.accumulation: [1, 2, 3]", "recipe.accumulation = 3: recipe: batch_size must be divisible"),
         ("recipe.heads: {choices: {a: [{kind: boost, features: [s3]}]}}", "recipe.heads = a: recipe: heads.0: "),
-        ("width.a: {choices: {a: 0.25}}", "width.a: only a parameter of the recipe .* has names for its choices"),
+        ("width.a: {choices: {a: 0.25}}", "width.a: only parameters of the recipe .* may name their choices"),
         ("recipe.flip: {template: '{a}*(1)', holes: {a: [1, 2]}}", "recipe.flip: a recipe has no dilation schedules"),
     ],
 )

@@ -65,7 +65,7 @@ def test_a_table_is_trained_and_answered(data: DataSet) -> None:
     assert comparison.answers[1].baseline == pytest.approx(baseline(data, ("test",))["test"]["miou"])
     assert cell.difference is None  # two steps on scenes less the paper's on Cityscapes
     assert comparison.conclusion.startswith(
-        "mIoU (scenes, 2 of 185,938 steps): not trained far enough to tell, for 2 of 2 rows are not above "
+        "mIoU (scenes, 2 of 185,938 steps): not trained far enough to tell, because 2 of 2 rows are not above "
     )  # the cited row stands beside
     # Other verbs read it as any study.
     assert [objective.name for objective in read_study(record.name).objectives] == ["miou"]
@@ -211,7 +211,7 @@ def test_an_interrupted_table_goes_on(data: DataSet, monkeypatch: pytest.MonkeyP
     states = [trial.state for trial in record.trials()]
     assert states == [TrialState.COMPLETE] * 2 + [TrialState.FAIL, TrialState.WAITING]
     assert measured(table()).answers[0].repeats == 1
-    assert "one seed only" in measured(table()).conclusion
+    assert "only one seed" in measured(table()).conclusion
 
     monkeypatch.setattr(run._Watch, "step", step)
     said: list[str] = []

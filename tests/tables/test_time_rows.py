@@ -54,8 +54,8 @@ def test_among_other_peoples_networks_our_rows_alone_answer_nothing(quick: None)
     time_table(table(), "cpu", nullcontext)
     (Path.cwd() / "studies/mine/table-0.yaml").write_text(TWO_ROWS + cited)
     of_ms, of_fps = (one.sentence for one in measured(table()).answers)
-    assert "undecided, for 3 of 5 rows are not measured" in of_ms
-    assert "undecided, for 2 of 4 rows are not measured" in of_fps
+    assert "undecided, because 3 of 5 rows are not measured" in of_ms
+    assert "undecided, because 2 of 4 rows are not measured" in of_fps
 
 
 def test_a_session_is_of_one_protocol(quick: None) -> None:

@@ -1,6 +1,6 @@
 """Charts of the front and the hypervolume. They only draw; nasseg.report.numbers.front_view computes.
 
-Every trace names its rows in `customdata` and its part in `meta`; the page swaps figures and marks the chosen row.
+Every trace names its rows in `customdata` and its part in `meta`. The page swaps figures and marks the chosen row.
 """
 
 import html
@@ -13,9 +13,9 @@ import plotly.graph_objects as go
 from nasseg.report.numbers.front_view import Axis, History, View
 from nasseg.words import number, sentence
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; shapes repeat the distinction.
+# Okabe and Ito's colours, which colour-blind readers can tell apart. Shapes repeat the distinction.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# The same, darker where they need it to stand out from a white or a dark page by a contrast of 3.
+# The same, darker where needed for a contrast of 3 against white and dark pages.
 EDGES = ("#0A78B8", "#C45500", "#00825F", "#B25A8D", "#A87000", "#2A84B8")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
@@ -32,28 +32,28 @@ CONFIG = {
 
 
 def mark(index: int) -> tuple[str, str]:
-    """Return the colour and symbol of the family or study at that index; the first 36 all differ."""
+    """Return the colour and symbol of the family or study with this index. The first 36 all differ."""
     return COLOURS[index % len(COLOURS)], SYMBOLS[(index + index // len(COLOURS)) % len(SYMBOLS)]
 
 
 def tint(colour: str) -> str:
-    """Return a see-through colour, for the inside of pale marks; their edges are as clear as those of others."""
+    """Return a see-through colour for the inside of pale marks. Their edges stay as clear as others."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.25)"
 
 
 def escape(text: str) -> str:
-    """Escape text for Plotly, which knows some markup and &lt; &gt; &amp;, but not &quot;."""
+    """Escape text for Plotly, which understands some markup and &lt; &gt; &amp;, but not &quot;."""
     return html.escape(text, quote=False)
 
 
 def wrapped(text: str, width: int) -> str:
-    """Return text in lines of that many letters, for Plotly."""
+    """Return text in lines of at most this many letters, for Plotly."""
     return "<br>".join(map(escape, textwrap.wrap(text, width, drop_whitespace=False)))
 
 
 def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.Figure:
-    """Draw finished trials over two figures: the front in full, dominated ones dimmed, those over a limit hollow."""
+    """Draw finished trials over two figures: full colour for the front, dimmed if dominated, hollow if over a limit."""
     across, up = view.axes[x or view.x], view.axes[y or view.y]
     lines = view.steps.get(across.name, {}).get(up.name, [[]])
     traces = [_steps(view, across, up, rows, index if len(lines) > 1 else None) for index, rows in enumerate(lines)]
@@ -73,7 +73,7 @@ OVER = {"trial": "Trial", "compute": "Hours of training", "time": "Hours since t
 
 
 def hypervolume_figure(*histories: History | None, names: Sequence[str] = ()) -> go.Figure:
-    """Draw hypervolume over trials or hours, as a share of the box; for several named studies, a line each."""
+    """Draw hypervolume over trials or hours, as a share of the box, with one line for each named study."""
     traces, known = [], [history for history in histories if history]
     for index, history in enumerate(histories):
         if history is None:
@@ -115,9 +115,9 @@ def hypervolume_figure(*histories: History | None, names: Sequence[str] = ()) ->
 
 
 def front_template(view: View) -> dict[str, Any]:
-    """Return the figure of the first two axes without its points, which the page fills in for any two columns.
+    """Return the figure of the first two axes without its points. The page fills them in for any two columns.
 
-    Each trace names its rows in `customdata`, the published networks too.
+    Each trace names its rows in `customdata`, including published networks.
     """
     figure = front_figure(view).to_plotly_json()
     for trace in figure["data"]:
@@ -143,7 +143,7 @@ def axis_layout(axis: Axis) -> dict[str, Any]:
 
 
 def limit_shapes(axis: Axis, letter: str) -> list[dict[str, Any]]:
-    """Return a dashed line across the plot for each limit of an axis, its value on the side that is allowed."""
+    """Return a dashed line across the plot for each limit of an axis, with its value on the allowed side."""
     other = "y" if letter == "x" else "x"
     line = {"type": "line", "layer": "above", "line": {"color": MUTED, "width": 1.2, "dash": "dash"}}
     across = {f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
@@ -195,7 +195,7 @@ def _group(view: View, x: Axis, y: Axis, group: str, index: int, rows: list[int]
 
 
 def _spread(view: View, axis: Axis, letter: str, rows: list[int], colour: str) -> dict[str, Any]:
-    """Return error bars for the middle half of the runs that a latency is the median of."""
+    """Return error bars for the middle half of a latency's runs."""
     if axis.name not in view.halves:
         return {}
     halves = [view.halves[axis.name][row] or 0.0 for row in rows]
@@ -203,7 +203,7 @@ def _spread(view: View, axis: Axis, letter: str, rows: list[int], colour: str) -
 
 
 def _published(view: View, x: Axis, y: Axis) -> go.Scatter:
-    """Draw the published networks for which both figures are known."""
+    """Draw the published networks whose figures are both known."""
     marker = {"symbol": "star", "size": 13, "color": "white", "line": {"color": PUBLISHED, "width": 1.6}}
     known = [r for r in view.published if view.columns[x.name][r] is not None and view.columns[y.name][r] is not None]
     names = [escape(view.names[row - view.published[0]]) for row in known]
@@ -225,11 +225,11 @@ def _published(view: View, x: Axis, y: Axis) -> go.Scatter:
 
 
 def _steps(view: View, x: Axis, y: Axis, rows: list[int], group: int | None) -> go.Scatter:
-    """Draw the best trade-off of two objectives alone: the best y of trials with at most, or at least, that much x.
+    """Draw the best trade-off of two objectives alone: the best y of trials with at most, or at least, this x.
 
-    Over the trial's number: the best so far.
+    Over trial numbers, it is the best so far.
 
-    group: the family or study it belongs to, if there is a line for each.
+    group: its family or study, if each has a line.
     """
     colour, dash = (
         ("#9aa5b1", "solid") if group is None else (COLOURS[group % len(COLOURS)], DASHES[group % len(DASHES)])

@@ -1,6 +1,6 @@
-"""The front as a figure for a paper: PDF, SVG or PNG, by matplotlib, which needs no browser.
+"""The front as a figure for a paper: PDF, SVG or PNG, by matplotlib, without a browser.
 
-It shows what the page's chart shows, in the same colours and shapes; `nasseg.report.numbers` computes it.
+It shows the same as the page's chart, in the same colours and shapes; `nasseg.report.numbers` computes it.
 """
 
 import math
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 FORMATS = ("pdf", "svg", "png")
-SIZES_CM = {False: (8.5, 6.4), True: (17.5, 8.8)}  # of a column, of a page: width and height
+SIZES_CM = {False: (8.5, 6.4), True: (17.5, 8.8)}  # width and height for a column, and for a page
 _INCH = 2.54
 _STYLE: Any = {
-    "font.family": ["DejaVu Sans"],  # matplotlib brings it along
+    "font.family": ["DejaVu Sans"],  # matplotlib ships it
     "font.size": 8,
     "legend.fontsize": 7,
     "axes.edgecolor": "#c3cad2",
@@ -32,7 +32,7 @@ _STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
     "axes.linewidth": 0.6,
-    "pdf.fonttype": 42,  # text stays text, which publishers ask for
+    "pdf.fonttype": 42,  # text stays text, as publishers require
     "svg.fonttype": "none",
     "svg.hashsalt": "nasseg",
 }
@@ -103,13 +103,13 @@ def draw_front(figure: "Figure", view: View, x: Axis, y: Axis) -> None:
         _scale(axis, side, values, _texts(view, side))
     _draw_limits(axes, x, y)
     legend = axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none", borderpad=0.3, handletextpad=0.3)
-    figure.draw_without_rendering()  # which lays it out
+    figure.draw_without_rendering()  # this lays it out
     names = [(across[row], up[row], view.names[row - view.published[0]]) for row in stars]
     _draw_names(axes, names, [legend.get_window_extent()], at([row for rows in view.front.values() for row in rows]))
 
 
 def _places(view: View, axis: Axis) -> list[Any]:
-    """Return where each row stands on an axis: a number at itself, texts one after the other."""
+    """Return each row's position on an axis: numbers at their value, texts one after the other."""
     places: dict[Any, int] = {text: place for place, text in enumerate(_texts(view, axis))}
     return [places.get(value, value) for value in view.columns[axis.name]]
 
@@ -120,7 +120,7 @@ def _texts(view: View, axis: Axis) -> list[str]:
 
 
 def _scale(axis: Any, side: Axis, places: Sequence[float | None], texts: Sequence[str]) -> None:
-    """Give an axis its title and explicit ticks, and keep its range to what is drawn."""
+    """Give an axis its title and explicit ticks, and limit its range to what is drawn."""
     from matplotlib.ticker import FuncFormatter
 
     axis.axes.set(**{f"{axis.axis_name}label": sentence(side.label) + (f", {side.unit}" if side.unit else "")})
@@ -137,7 +137,7 @@ def _scale(axis: Any, side: Axis, places: Sequence[float | None], texts: Sequenc
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return ticks of a log axis: 1, 2, 5 in each decade; 1 to 9 where those are few, 1 alone where they are many."""
+    """Return ticks of a log axis: 1, 2, 5 in each decade; 1 to 9 if these are few, only 1 if they are many."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
     for digits in ((1,), (1, 2, 5), tuple(range(1, 10))):
@@ -173,7 +173,7 @@ def _draw_limits(axes: "Axes", x: Axis, y: Axis) -> None:
     axes.set(xlim=(left, right), ylim=(low, high))
 
 
-# Where a name may stand around its star: offset in points, and the side of the text that is anchored.
+# Where a name may be placed around its star: the offset in points, and the anchored side of the text.
 _AROUND = [((0, 5), "center", "bottom"), ((0, -5), "center", "top"), ((5, 0), "left", "center")]
 _AROUND += [((-5, 0), "right", "center"), ((4, 4), "left", "bottom"), ((-4, 4), "right", "bottom")]
 _AROUND += [((4, -4), "left", "top"), ((-4, -4), "right", "top")]
@@ -182,9 +182,9 @@ _AROUND += [((4, -4), "left", "top"), ((-4, -4), "right", "top")]
 def _draw_names(
     axes: "Axes", names: Sequence[tuple[float, float, str]], taken: list["Bbox"], front: tuple[Any, Any]
 ) -> None:
-    """Write the names of published networks where they cover no other, no star, and no mark of the front if possible.
+    """Write the names of published networks without covering another name, a star or, if possible, a mark of the front.
 
-    A name without a place is left out.
+    A name that finds no place is left out.
     """
     from matplotlib.transforms import Bbox
 

@@ -1,4 +1,4 @@
-"""Figures of papers' tables: printed numbers beside ours, and the speed and accuracy that a paper prints."""
+"""Figures of papers' tables: printed numbers beside ours, and the printed speed and accuracy."""
 
 import textwrap
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ SHADES: dict[Verdict, str] = {  # of a cell, by its verdict
     "cited": "#f3f5f7",
     "given": "#f3f5f7",
 }
-_WRAP = 24  # characters of a row's name on a line
-_NAMED = 12  # rows of a scatter that are all named
+_WRAP = 24  # characters of a row's name per line
+_NAMED = 12  # up to this many rows of a scatter are all named
 
 
 def speed_figure(one: Comparison) -> go.Figure | None:
-    """Draw the printed accuracy over the printed speed; None where fewer than three rows have both.
+    """Draw the printed accuracy over the printed speed; None if fewer than three rows have both.
 
-    The paper's own networks are named; those that it cites too, where there are few.
+    The paper's own networks are named; cited ones, too, if there are few.
     """
     speeds = [column for column in one.columns if column.unit.lower() in ("fps", "ms")]
     gains = [column for column in one.columns if column.label.startswith("mIoU")]
@@ -77,7 +77,7 @@ def speed_figure(one: Comparison) -> go.Figure | None:
 
 
 def figure_of(one: Comparison) -> go.Figure:
-    """Draw a table's most telling numbers: differences to the base row, else a column of numbers, else all verdicts."""
+    """Draw a table's most telling numbers: differences from the base row, else a column, else all verdicts."""
     if one.answers and one.answers[0].to_base:
         return pairs_figure(one.answers[0])
     column = _drawn(one)
@@ -85,7 +85,7 @@ def figure_of(one: Comparison) -> go.Figure:
 
 
 def _drawn(one: Comparison) -> Column | None:
-    """Return the first column with two numbers of ours; if nothing is computed, the first with two printed ones."""
+    """Return the first column with two of our numbers; if nothing is computed, the first with two printed ones."""
 
     def numbers(column: Column, ours: bool) -> int:
         cells = [cell for cell in one.cells if cell.column == column.name]
@@ -101,7 +101,7 @@ def _label(row: str) -> str:
 
 
 def pairs_figure(answer: Answer) -> go.Figure:
-    """Draw each row against the base row, as printed and as measured here, with intervals."""
+    """Draw each row against the base row, printed and measured here, with intervals."""
     pairs = answer.to_base
     rows = [_label(pair.row) for pair in pairs]
     ratio = answer.kind == "ratio"
@@ -217,7 +217,7 @@ def _titled(title: str) -> dict[str, Any]:
 
 
 def _rows_layout(x: dict[str, Any], rows: list[str]) -> dict[str, Any]:
-    """Return a layout with rows from top to bottom, as in the table, and the height they need."""
+    """Return a layout with rows from top to bottom, as in the table, and the height that they need."""
     y = {
         "type": "category",
         "categoryorder": "array",

@@ -66,7 +66,7 @@ def importance_figure(population: Population) -> go.Figure:
 
 
 def effects_figure(population: Population, name: str, target: Axis, rows: Mapping[int, int] | None = None) -> go.Figure:
-    """Draw the effect of each value of a parameter at equal cost: mean and interval, with networks behind."""
+    """Draw the effect of each value of a parameter at equal cost: mean and interval, with the networks behind."""
     fit = population.fits[name]
     place = {level: i for i, level in enumerate(fit.levels)}
     drawn = [row for row in fit.rest.index if rows is None or row in rows]
@@ -126,9 +126,9 @@ def effects_figure(population: Population, name: str, target: Axis, rows: Mappin
 
 
 def edf_figure(distribution: pd.DataFrame, target: Axis, rows: Mapping[int, int] | None = None) -> go.Figure:
-    """Draw the distribution of the target from `edf_frame`, a line for each value. A lower line has more large targets.
+    """Draw the distribution of the target from `edf_frame`, a line per value. A lower line has more large targets.
 
-    The first point of a line only marks where it leaves zero; it is no network.
+    The first point of a line only marks where it leaves zero and is no network.
     """
     traces = []
     for index, (level, part) in enumerate(distribution.groupby("value", observed=True)):
@@ -161,8 +161,8 @@ def parallel_figure(
 ) -> go.Figure:
     """Draw networks as lines over the parameters that matter most and over figures (axis and column over the rows).
 
-    The front is drawn in full, dominated networks as an even sample. A line runs through the dash of a parameter that
-    is not active in it.
+    The front is drawn in full, dominated networks as an even sample. A line passes through the dash of a parameter that
+    is not active in its network.
     """
     parameters = [n for n in importance_frame(population)["parameter"] if n != "family"][:_AXES]
     parameters = [*(["family"] if "family" in population.choices else []), *parameters]
@@ -211,7 +211,7 @@ def parallel_figure(
     x |= {"showgrid": False, "showline": False, "ticks": "", "tickangle": 0, "tickfont": {"size": 11}}
     y = {"visible": False, "range": [-0.18, 1.08]}
     layout = {**figure_layout(x, y), "annotations": labels, "shapes": rules}
-    # For the page, which turns a stretch of an axis into a choice of levels, or a range of a figure.
+    # For the page, which turns part of an axis into a choice of levels, or a range of a figure.
     ends = {name: _ends([values[row] for row in places.values()]) for name, (_, values) in figures.items()}
     layout["meta"] = {
         "axes": [
@@ -234,7 +234,7 @@ def _levels_on_axis(column: pd.Series, rows: list[int]) -> tuple[np.ndarray, lis
     codes = column.loc[rows].cat.codes.to_numpy()
     ticks = [(i * step, level) for i, level in enumerate(levels)]
     absent = codes < 0
-    # Lines that share a value lie side by side.
+    # Lines that share a value are drawn side by side.
     jitter = 0.05 * min(step, 0.6) * (2 * (np.arange(len(codes)) * 0.618034 % 1) - 1)
     return np.where(absent, -0.1, codes * step) + jitter, [*ticks, *([(-0.1, "not active")] if absent.any() else [])]
 

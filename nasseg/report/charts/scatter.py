@@ -9,9 +9,9 @@ from nasseg.report.numbers.front_view import Axis
 
 
 def scatter_figure(shown: pd.DataFrame, x: Axis, y: Axis, color: str) -> go.Figure:
-    """Draw each row of `shown` over two of its columns; those whose `on_front` is true are ringed.
+    """Draw each row of `shown` over two of its columns. Rows with `on_front` are marked by rings.
 
-    color: a column of it; numbers become a scale with a bar, anything else one colour a value.
+    color: one of its columns; numbers become a scale with a bar, anything else one colour per value.
     """
     if is_numeric_dtype(shown[color]) and shown[color].nunique() > 1:
         bar = {"color": shown[color], "colorscale": "Viridis", "colorbar": {"title": {"text": escape(color)}}}

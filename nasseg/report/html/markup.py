@@ -1,23 +1,23 @@
-"""HTML that is escaped by construction: anything that is not an `Html` is text."""
+"""HTML that is always escaped: anything that is not an `Html` is text."""
 
 from html import escape
 
 
 class Html(str):
-    """Markup that is safe to put into a page as it is."""
+    """Markup that is safe to put into a page unchanged."""
 
     __slots__ = ()
 
 
 def text(*children: object) -> Html:
-    """Join children; None is left out."""
+    """Join children, leaving out None."""
     return Html("".join(c if isinstance(c, Html) else escape(str(c)) for c in children if c is not None))
 
 
 def tag(name: str, *children: object, **attributes: object) -> Html:
     """Return an element.
 
-    `class_` stands for class, `data_row` for data-row; True is a bare attribute, None and False none.
+    `class_` means class, `data_row` data-row; True gives a bare attribute, None and False give none.
     """
     parts = [name]
     for key, value in attributes.items():
@@ -37,5 +37,5 @@ def section(name: str, title: str, *parts: Html | None) -> Html:
 
 
 def titled(title: str, body: Html | None) -> Html | None:
-    """Return what stands below a title; None where nothing does."""
+    """Return a title with what is below it; None if nothing is."""
     return text(tag("h3", title), body) if body else None

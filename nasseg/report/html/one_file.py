@@ -1,4 +1,4 @@
-"""The parts of a self-contained page: a template, packed blocks, and a policy that stops the browser's requests."""
+"""The parts of a self-contained page: a template, packed blocks, and a policy that blocks the browser's requests."""
 
 import base64
 import gzip
@@ -29,17 +29,17 @@ def scripts_in(folder: str) -> list[str]:
 
 
 def fill(template: str, **parts: str) -> str:
-    """Fill a template of this package; parts that are not `Html` are escaped."""
+    """Fill a template of this package. Parts that are not `Html` are escaped."""
     return Template(resource(template)).substitute({key: text(part) for key, part in parts.items()})
 
 
 def packed(content: str) -> str:
-    """Compress text to a block that a script unpacks; base64 holds nothing that could end the script element."""
+    """Compress text to a block that a script unpacks. Base64 cannot end the script element."""
     return base64.b64encode(gzip.compress(content.encode(), 6, mtime=0)).decode()
 
 
 def packed_list(items: Iterable[Any]) -> str:
-    """Return a block with a list as JSON, made an item at a time: together they may take a hundred megabytes."""
+    """Return a block with a list as JSON, made item by item: together they may take a hundred megabytes."""
     block = io.BytesIO()
     with gzip.GzipFile(fileobj=block, mode="wb", compresslevel=6, mtime=0) as file:
         between = "["
@@ -66,7 +66,7 @@ def library() -> tuple[str, str]:
 
 
 def policy(*scripts: str | None) -> str:
-    """Return a content security policy: no requests, and no scripts but these. None: one in a file beside the page."""
+    """Return a content security policy: no requests, and only these scripts. None: one in a file beside the page."""
 
     def source(script: str | None) -> str:
         if script is None:

@@ -1,7 +1,7 @@
-"""Join the ES modules of report/web into one classic script, each in a scope of its own.
+"""Join the ES modules of report/web into one classic script, each in its own scope.
 
-A page is one file opened from a disk, where browsers load no modules. The modules keep to the forms
-`import { a, b } from "./x.js";` and `export function|class|const name`.
+A page is one file opened from a disk, where browsers load no modules. The modules use only the forms `import { a, b }
+from "./x.js";` and `export function|class|const name`.
 """
 
 import re
@@ -14,11 +14,11 @@ _EXPORT = re.compile(r"^export ((?:async )?function|class|const) (\w+)", re.MULT
 
 
 def bundle(*entries: str) -> str:
-    """Return the script of a page: the modules in this order, each once and after all that it imports.
+    """Return the script of a page: the modules in this order, each once and after all its imports.
 
     Raises:
-        ValueError: a module imports a name that is not exported, imports itself by way of others, or has a form that
-            is not joined.
+        ValueError: a module imports a name that is not exported, imports itself through others, or uses a form that
+        cannot be joined.
     """
     parts: dict[str, str] = {}  # dependencies first
     exports: dict[str, list[str]] = {}
@@ -42,7 +42,7 @@ def _join(name: str, parts: dict[str, str], exports: dict[str, list[str]], above
     exports[name] = [found for _, found in _EXPORT.findall(source)]
     body = _EXPORT.sub(r"\1 \2", _IMPORT.sub("", source))
     if wrong := re.search(r"^(?:import|export)\b.*", body, re.MULTILINE):
-        raise ValueError(f"{name}: this form is not joined: {wrong[0]}")
+        raise ValueError(f"{name}: this form cannot be joined: {wrong[0]}")
     given = f"return {{ {', '.join(exports[name])} }};\n"
     parts[name] = f"const {_variable(name)} = (() => {{\n{''.join(lines)}{body}{given}}})();\n"
 

@@ -1,4 +1,4 @@
-"""All trials as one table with a column for each figure, class and parameter; what downloads and notebooks show."""
+"""All trials as one table, for downloads and notebooks, with a column for each figure, class and parameter."""
 
 import re
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ def all_trials(record: StudyRecord) -> pd.DataFrame:
     """Return a row for each trial, with a column for each figure and each parameter.
 
     Columns: those of `nasseg.analyse.trials.trials_frame` without `arch` and `training`, the trial's outcome, every
-    further figure that was measured (p90 and p99 among them), the IoU of each class as `iou.CLASS`, then every field of
-    the architectures, nested ones as `encoder_settings.depth`, and every parameter of the recipe. A field named as
+    other measured figure (including p90 and p99), the IoU of each class as `iou.CLASS`, then every field of the
+    architectures, nested ones as `encoder_settings.depth`, and every parameter of the recipe. A field with the name of
     another column is called `arch.NAME`.
     """
     frame = trials_frame(record).drop(columns=["arch", "training"], errors="ignore")
@@ -31,7 +31,7 @@ def all_trials(record: StudyRecord) -> pd.DataFrame:
 
 
 def figure_name(study: str, x: str, y: str) -> str:
-    """Return the name of a figure's file without its suffix, as the page gives it too: STUDY-X-Y."""
+    """Return the name of a figure's file without its suffix, the same as on the page: STUDY-X-Y."""
     return re.sub(r"[^\w.-]+", "-", f"{study}-{x}-{y}")
 
 

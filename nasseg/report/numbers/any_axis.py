@@ -16,7 +16,7 @@ from nasseg.report.numbers.front_view import Axis, View, axis_of
 
 
 def with_axes(view: View, record: StudyRecord, names: Sequence[str]) -> View:
-    """Return the view with these columns of `all_trials` as axes too; values that are no numbers are texts.
+    """Return the view with these columns of `all_trials` as axes, too. Values that are not numbers become texts.
 
     Raises:
         UserError: there is no such column.
@@ -39,7 +39,7 @@ def with_axes(view: View, record: StudyRecord, names: Sequence[str]) -> View:
 
 
 def _column(frame: pd.DataFrame, name: str) -> "pd.Series[Any]":
-    """Return a column by its name, or by the page's name of a parameter: arch.width, arch.regseg.width."""
+    """Return a column by its name, or by the page's name for a parameter: arch.width, arch.regseg.width."""
     plain = name.removeprefix("arch.")
     family, _, field = plain.partition(".")
     for known in (name, plain):

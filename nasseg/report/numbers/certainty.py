@@ -20,9 +20,9 @@ from nasseg.records import StudyRecord, TrialRow
 class Certainty:
     """The noise of a study's figures, and each trial's chance of staying on the front.
 
-    chances: of each trial to be on the front if all are measured again; None if every figure is exact, or if the noise
-    of an objective is not known (`known`). seeds: rows of `seeds_frame`, by their trials. apart: points by which seeds
-    of one network differ.
+    chances: of each trial to be on the front if all are measured again; None if every figure is exact, or if an
+    objective's noise is not known (`known`). seeds: rows of `seeds_frame`, by trial. apart: points by which seeds of
+    one network differ.
     """
 
     chances: Sequence[float] | None
@@ -44,7 +44,7 @@ def certainty_of(record: StudyRecord) -> Certainty:
 
 
 def group(certainty: Certainty, trial: TrialRow, row: int) -> dict[str, Any] | None:
-    """Return the panel's lines on the certainty of a finished trial; None if there are none."""
+    """Return the panel's lines on a finished trial's certainty; None if there are none."""
     figures = []
     if certainty.chances is not None and certainty.chances[row] > 0:
         figures.append(["stays on the front", words.percent(certainty.chances[row])])
@@ -65,15 +65,17 @@ def note(certainty: Certainty, record: StudyRecord) -> str:
     """Describe how certain the front is; empty if every figure is exact."""
     if not certainty.known:
         return (
-            "It is not known how certain the front is: no network has a second seed, so the spread of trained figures "
-            "is unknown. nasseg finish trains the front with several seeds."
+            "The front's certainty is not known: no network has a second seed, so the spread of trained "
+            "figures is unknown. `nasseg finish` trains the front with several seeds."
         )
     if certainty.chances is None:
         return ""
-    parts = ["Stays on the front: in what share of 400 simulated repeats of all measurements the network is there."]
+    parts = [
+        "Stays on the front: the share of 400 simulated repeats of all measurements that have the network on the front."
+    ]
     names = [objective.name for objective in record.objectives]
     if any(name.startswith("latency") for name in names):
-        parts.append("Latency varies as in the runs of its own measurement; another day may differ more.")
+        parts.append("Latency varies as in its own runs; another day may differ more.")
     if "miou" in names:
         spread, n = words.number(certainty.spread, "points"), certainty.networks
         over = f"the {n} networks that have several" if n != 1 else "the one network that has several"

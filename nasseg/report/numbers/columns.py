@@ -22,10 +22,10 @@ def figures_of(record: StudyRecord, view: View) -> dict[str, Axis]:
 def rows_data(record: StudyRecord, view: View, choices: dict[str, Any]) -> dict[str, Any]:
     """Return columns over the rows: trials in their order, then published networks.
 
-    keys, families, groups (each trial's place in the view's, -1 for none), networks (a number for each architecture),
-    finished (rows; before a network has finished, those that are measured), unfinished (whether so), over (row -> the
-    limit that it breaks), disturbed (row -> why its latency is doubtful), figures (name -> column), choices (parameter
-    -> its levels, and the index of each trial's, -1 where it is not active).
+    keys, families, groups (index of each trial's group, -1 for none), networks (a number for each architecture),
+    finished (rows; before any network has finished, the measured ones), unfinished (whether this is so), over (row ->
+    the limit that it breaks), disturbed (row -> why its latency is doubtful), figures (name -> column), choices
+    (parameter -> its levels, and each trial's index, -1 if it is not active).
     """
     trials, points = record.trials, record.published
     ids = [trial.measurement.arch_id if trial.measurement else f"#{trial.number}" for trial in trials]
@@ -64,7 +64,7 @@ def _over(record: StudyRecord, view: View) -> dict[int, str]:
     rows = [*(row for part in view.over.values() for row in part), *view.published]
     networks: list[TrialRow | PublishedPoint] = [*record.trials, *record.published]
     broken = {row: broken_limit(record.limits, networks[row]) for row in rows}
-    # Among several studies, only one may have the limit that a network breaks.
+    # With several studies, perhaps only one has the limit that a network breaks.
     rest = {row: "over a limit of its study" for part in view.over.values() for row in part}
     return rest | {row: over_words(record, breach) for row, breach in broken.items() if breach}
 

@@ -1,4 +1,4 @@
-"""The numbers of a study's page: everything that its sections show, before it is drawn."""
+"""The numbers of a study's page: everything that its sections show, before drawing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ BUDGETS = ("latency_ms", "latency_p90_ms", "latency_p99_ms", "macs", "params")
 
 @dataclass(frozen=True)
 class Content:
-    """A page's numbers. `shown`: the study's trials on the page; rows are places in it."""
+    """A page's numbers. `shown`: the study with the trials on the page; rows are indices into it."""
 
     record: StudyRecord
     since: str | None
@@ -30,7 +30,7 @@ class Content:
 
 
 def content_of(record: StudyRecord, since: str | None = None) -> Content:
-    """Return the numbers of a study's page. since: a date; the page opens with the changes since."""
+    """Return the numbers of a study's page. since: a date; the page then opens with the changes since."""
     networks = population_of(record)
     gain = networks.target
     shown = thinned(record, gain, BUDGETS)
@@ -56,5 +56,5 @@ def content_of(record: StudyRecord, since: str | None = None) -> Content:
 
 
 def rows_shown(history: History, places: Sequence[int]) -> History:
-    """Return a history with the page's rows; -1 for trials that are not on it."""
+    """Return a history with the page's rows; -1 for trials that are not on the page."""
     return replace(history, rows=[places[row] for row in history.rows])

@@ -1,6 +1,6 @@
 """The numbers behind the front's chart: axes to choose from, a column for each axis, and the rows of each part.
 
-Rows are the study's trials in their order, then the published networks. Nothing here draws.
+Rows are the study's trials in order, then the published networks. Nothing here draws.
 """
 
 import math
@@ -31,7 +31,7 @@ Column = list[float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """A figure, or the trial's number, as an axis. Only objectives have a direction. `log`: such a scale suits it."""
+    """A figure, or the trial's number, as an axis. Only objectives have a direction. `log`: a log scale suits it."""
 
     name: str
     label: str
@@ -54,13 +54,13 @@ class View:
     front: dict[str, list[int]]  # group -> rows
     dominated: dict[str, list[int]]
     over: dict[str, list[int]]  # finished, but over a limit
-    unfinished: dict[str, list[int]]  # measured; none once a network has finished
+    unfinished: dict[str, list[int]]  # measured rows; empty once a network has finished
     published: list[int]
     names: list[str]  # of the published rows
-    halves: dict[str, Column]  # half of the interquartile range of the runs, if there are runs
+    halves: dict[str, Column]  # half the interquartile range of the runs, if there are any
     steps: dict[
         str, dict[str, list[list[int]]]
-    ]  # x -> y -> rows of the best trade-off of the two, sorted by x, for each line
+    ]  # x -> y -> for each line, the rows of the best trade-off of the two, sorted by x
     x: str
     y: str
 
@@ -80,8 +80,8 @@ class View:
 class History:
     """Hypervolume over finished trials, as a share of the box between reference point and best values: 0..1.
 
-    at: the trial's number, or hours. keys: the trials' names for readers. Only points where it grew, the first and the
-    last.
+    at: the trial's number, or hours. keys: the trials' names for readers. It has only the first and last points, and
+    those where it grew.
     """
 
     over: Literal["trial", "compute", "time"]
@@ -102,7 +102,7 @@ def finished_rows(record: StudyRecord) -> list[int]:
 
 
 def key_of(trial: TrialRow, prefix: str = "") -> str:
-    """Return a trial's name for readers: its number, after the letter of its study if there are several."""
+    """Return a trial's name for readers: its number, after the study's letter if there are several studies."""
     return f"{prefix}{trial.number}"
 
 
@@ -139,9 +139,9 @@ def view_of(record: StudyRecord, prefix: str = "") -> View:
 
 
 def box_of(records: Sequence[StudyRecord]) -> Box | None:
-    """Return the box in which hypervolumes of studies with the same objectives compare; None if no network counts.
+    """Return the box for comparing hypervolumes of studies with the same objectives; None if no network counts.
 
-    Networks over a limit do not count, so they do not stretch the box either.
+    Networks over a limit do not count, so they do not stretch the box.
     """
     values = np.concatenate([_counting_values(record)[1] for record in records])
     return reference_box(values, directions(records[0])) if np.isfinite(values).all(axis=1).any() else None
@@ -201,9 +201,9 @@ def _is_measured(trial: TrialRow) -> bool:
 
 
 def _columns(record: StudyRecord, figures: Sequence[dict[str, float]], drawn: list[int]) -> dict[str, Column]:
-    """Return the columns to choose axes from: objectives, then what differs between the networks that are drawn.
+    """Return the columns to choose axes from: objectives, then what differs between the drawn networks.
 
-    That is every figure, the trial's number, and the IoU of each class.
+    These are every figure, the trial's number, and the IoU of each class.
     """
     objectives = [objective.name for objective in record.objectives]
     known = [
@@ -225,7 +225,7 @@ def _class_ious(trial: TrialRow) -> dict[str, float]:
 
 
 def _first_pair(record: StudyRecord, columns: dict[str, Column], finished: bool) -> tuple[str, str]:
-    """Return the first axes: a cost as x and a gain as y; the trial's number as x for a single objective.
+    """Return the first axes: x to minimise and y to maximise; for a single objective, the trial's number as x.
 
     Before a network has finished: latency as x and a cost as y.
     """
@@ -259,7 +259,7 @@ def axis_of(record: StudyRecord, name: str, values: Column) -> Axis:
 
 
 def _steps(record: StudyRecord, drawn: list[int]) -> dict[str, dict[str, list[list[int]]]]:
-    """Return the best trade-offs of two objectives; over the trial's number, the best so far of one."""
+    """Return the best trade-offs of two objectives; over trial numbers, the best so far of one."""
     trials = [record.trials[row] for row in drawn]
     numbers = np.array([[trial.number] for trial in trials], dtype=np.float64).reshape(-1, 1)
     values = np.hstack([numbers, objective_values(record, trials).reshape(len(trials), len(record.objectives))])
@@ -275,7 +275,7 @@ def _steps(record: StudyRecord, drawn: list[int]) -> dict[str, dict[str, list[li
 
 
 def _hover(record: StudyRecord, trial: TrialRow, figures: dict[str, float], prefix: str) -> str:
-    """Return lines of plain text: the trial, its objectives, and the cost if it is no objective."""
+    """Return lines of plain text: the trial, its objectives, and the cost if that is no objective."""
     lines = [f"#{key_of(trial, prefix)} {family_of(trial)}"]
     for name in dict.fromkeys([*(objective.name for objective in record.objectives), *USUAL]):
         if name in figures:

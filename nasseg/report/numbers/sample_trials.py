@@ -1,4 +1,4 @@
-"""The sample of trials that a page shows of a study too large for it."""
+"""The sample of trials that a page shows, for a study too large for it."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,10 +13,10 @@ MOST_TRIALS = 10_000
 
 
 def thinned(record: StudyRecord, gain: str, spends: Iterable[str], most: int = MOST_TRIALS) -> StudyRecord:
-    """Return the study with at most about `most` trials: an even sample, and all trials that the page must not lose.
+    """Return the study with at most about `most` trials: an even sample, and all trials that the page must keep.
 
-    Those are the front of all objectives, the best trade-off of any two of them, and, for each figure that may have a
-    budget, the best and the second best `gain` within any budget.
+    These are the front of all objectives, the best trade-off of any two, and, for each figure that may have a budget,
+    the best and second best `gain` within any budget.
     """
     trials = record.trials
     if len(trials) <= most:

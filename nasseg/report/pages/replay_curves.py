@@ -1,4 +1,4 @@
-"""Curves of several searches with bands, as one self-contained HTML file. Only draws computed numbers."""
+"""Draw the curves of several searches with bands, as one self-contained HTML file, from computed numbers."""
 
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def _kind(policy: str) -> str:
 
 
 def write_curves(curves: pd.DataFrame, path: Path | str, title: str, target: float = float("nan")) -> Path:
-    """Write the figure as an HTML file, readable offline, and the numbers beside it as NAME.curves.csv.
+    """Write the figure as an HTML file that works offline, and the numbers beside it as NAME.curves.csv.
 
     Raises:
         UserError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""The page of several studies: which figures compare, the fronts together, hypervolumes in one box, a table."""
+"""The page of several studies: which figures are comparable, the fronts together, hypervolumes in one box, a table."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ from nasseg.report.sections.front_table import table_section
 
 
 def render_several(records: Sequence[StudyRecord], shared: bool = False) -> str:
-    """Return the page of several studies. Trials are named by their study's letter and their number: A12.
+    """Return the page of several studies. Trials are named by their study's letter and number: A12.
 
     Raises:
         UserError: the studies share no objective, or there are none or too many.
@@ -51,9 +51,9 @@ def render_several(records: Sequence[StudyRecord], shared: bool = False) -> str:
 
 
 class Several:
-    """Studies side by side. Rows are the trials of all of them, one study after the other, then published networks.
+    """Studies side by side. Rows are the trials of all studies, one study after the other, then published networks.
 
-    parts: the studies reduced to the objectives that all share; shown: the trials of them that the page shows.
+    parts: the studies with only their common objectives; shown: their trials on the page.
     """
 
     def __init__(self, records: Sequence[StudyRecord]) -> None:
@@ -120,7 +120,7 @@ class Several:
             return tag("p", start, " ", tag("strong", warning), class_="headline")
         joint = zip(joint_front(self.records), self.names, strict=True)
         on = _listed([f"{len(numbers):,} of {name}" for numbers, name in joint])
-        return tag("p", f"{start} On the front of them all are {on}.", class_="headline")
+        return tag("p", f"{start} On their joint front are {on}.", class_="headline")
 
     def tiles(self) -> Html:
         cards = []
@@ -133,7 +133,7 @@ class Several:
         return tag("div", *cards, class_="tiles")
 
     def not_comparable(self) -> list[Part]:
-        """Return the parts of measurements that objectives belong to and whose protocols differ."""
+        """Return the parts of measurements that hold objectives and have different protocols."""
         parts = {figure_in(self.merged, objective.name).part for objective in self.objectives}
         broken = {difference.part for difference in self.differences if difference.matters}
         return [part for part in PARTS if part in broken & parts]
@@ -144,7 +144,7 @@ class Several:
             mine = [d for d in self.differences if d.part == part]
             serious = [_field(d.field) for d in mine if d.matters]
             if serious:
-                what = f"{words.sentence(part)} was taken under protocols that differ in {_listed(serious)}: "
+                what = f"{words.sentence(part)} was measured under protocols that differ in {_listed(serious)}: "
                 what += (
                     f"{figure} cannot be compared between these studies, nor can fronts and hypervolumes that use it."
                 )
@@ -181,8 +181,8 @@ class Several:
     def hypervolume(self) -> list[Html]:
         histories = next(h for h in self.histories if h)
         at = search_history.reference_words(self.parts[0], histories["trial"])
-        note = f"The share that each front covers of one box for all: between the reference point ({at}) and the best "
-        note += "value of each objective in any study. Compare it only where protocols are the same."
+        note = f"The share that each front covers of a common box, between the reference point ({at}) and the best "
+        note += "value of each objective in any study. Compare shares only if protocols are the same."
         return [tag("p", note, class_="note"), search_history.history_chart(histories)]
 
     def hypervolume_data(self) -> dict[str, Any]:
@@ -244,7 +244,7 @@ class Several:
         return tables.plain_table([("", None), *((name, None) for name in self.names)], rows, "facts")
 
     def ranks(self) -> Html | None:
-        """Describe the networks that two studies share, and whether the studies rank them alike."""
+        """Describe the networks that two studies share, and how similarly the studies rank them."""
         frame = shared_networks(self.records)
         frame = frame[frame["networks"] > 2]
         if frame.empty:
@@ -257,7 +257,10 @@ class Several:
             cells = [tag("td", pair), tag("td", figure_in(self.records[row.first], row.figure).label)]
             rows.append(tag("tr", *cells, *(tag("td", v, class_="number") for v in (f"{row.networks:,}", tau))))
         heads = (("studies", None), ("figure", None), ("networks in both", "number"), ("Kendall's tau", "number"))
-        note = "How far studies agree on the networks that both have: 1 is the same order, 0 none, -1 the reverse."
+        note = (
+            "How far studies agree on the networks that both have: 1 means the same order, 0 no relation, -1 "
+            "the reverse."
+        )
         return titled("The same networks", text(tag("p", note, class_="note"), tables.plain_table(heads, rows)))
 
     def origin(self, index: int) -> Html:
@@ -289,7 +292,7 @@ class Several:
 def _merged(parts: Sequence[StudyRecord], letters: str) -> StudyRecord:
     """Merge the studies into one.
 
-    Limits stay if all have them; published networks appear once for each set of figures.
+    Limits stay if all studies have them. Published networks appear once for each set of figures.
     """
     first = parts[0]
     limits = {n: limit for n, limit in first.limits.items() if all(p.limits.get(n) == limit for p in parts)}
@@ -309,7 +312,7 @@ def _merged(parts: Sequence[StudyRecord], letters: str) -> StudyRecord:
 
 
 def _view(merged: StudyRecord, parts: Sequence[StudyRecord], names: Sequence[str], letters: str) -> View:
-    """Return the view of the merged studies, in which each keeps its own front and trade-off."""
+    """Return the view of the merged studies. Each study keeps its own front and trade-off."""
     whole = view_of(merged)
     views = [view_of(part, letter) for part, letter in zip(parts, letters, strict=True)]
     ends = np.cumsum([0, *(len(part.trials) for part in parts)]).tolist()

@@ -29,7 +29,7 @@ LIBRARY = "plotly.min.js"  # beside the pages that share it
 def render(record: StudyRecord, shared: bool = False, since: str | None = None) -> str:
     """Return a study's page. shared: the plotting library is a file beside it.
 
-    since: a date; opens with the changes since.
+    since: a date; the page opens with the changes since.
     """
     content = content_of(record, since)
     shown, view = content.shown, content.view
@@ -51,7 +51,7 @@ def render(record: StudyRecord, shared: bool = False, since: str | None = None) 
 def whole_page(
     shared: bool, *, payload: object, details: Iterable[object], pictures: object, table: str, **parts: str
 ) -> str:
-    """Return the page around its parts, with the script and its data."""
+    """Return a page with these parts, the script and its data."""
     script = bundle(*scripts_in("sections"), "page.js")
     plotly, code = ("", None) if shared else library()
     return fill(
@@ -94,7 +94,7 @@ def table_data(records: Sequence[StudyRecord], frame: pd.DataFrame) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Return plain data with None for the numbers that JSON lacks."""
+    """Return plain data with None for numbers that JSON lacks."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
@@ -105,9 +105,9 @@ def finite(value: Any) -> Any:
 
 
 def payload(content: Content, shown: Collection[Section] = SECTIONS) -> dict[str, Any]:
-    """Return the data that the script reads first: figures, filters and ranks. shown: the sections on the page.
+    """Return the data that the script reads first: figures, filters and ranks. shown: the page's sections.
 
-    Texts of marks are kept once for each row.
+    Texts of marks are kept once per row.
     """
     return {
         **front_data(content.shown.name, content.view),
@@ -149,7 +149,7 @@ def _details(content: Content) -> Iterator[dict[str, Any]]:
 
 
 def _pictures(content: Content) -> dict[str, Any]:
-    """Return what networks predict, for each row that has it."""
+    """Return networks' predictions, for each row that has some."""
     examples = content.record.examples
     rows = {row: examples[t.number] for row, t in enumerate(content.shown.trials) if t.number in examples}
     return predictions.data(rows)

@@ -1,4 +1,4 @@
-"""All tables on one self-contained page, printed against ours, each with a chart and its answer."""
+"""All tables on one self-contained page: printed beside ours, each with a chart and its answer."""
 
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill, library, packed_json, policy, resource
 from nasseg.report.html.scripts import bundle
 
-# What training, or timing, showed of a table's order: class of the badge -> words.
+# What training or timing showed about a table's order: class of the badge -> words.
 _TRENDS = {
     "confirmed": "trend seen",
     "contradicted": "trend reversed",
@@ -28,7 +28,7 @@ _CELLS = {"equal": "all cells equal", "flagged": "some flagged", "differs": "som
 
 
 def write_tables(comparisons: Sequence[Comparison], path: Path | str) -> Path:
-    """Write the page, completely or not at all. Equal comparisons give equal files.
+    """Write the page, complete or not at all. Equal comparisons give equal files.
 
     Raises:
         UserError: the file cannot be written.
@@ -83,7 +83,7 @@ def _options(words: Mapping[str, str], present: Container[str] | None = None) ->
 
 
 def _architecture(one: Comparison) -> tuple[str, str]:
-    """Return what the computed cells of a table come to: the class of its badge, and its words."""
+    """Return the result of a table's computed cells: the class of its badge, and its words."""
     counts = one.counts()
     judged = counts["equal"] + counts["flagged"] + counts["differs"]
     if not judged:
@@ -94,7 +94,7 @@ def _architecture(one: Comparison) -> tuple[str, str]:
 
 
 def _trend(one: Comparison) -> str:
-    """Return the class of the badge of what was trained or timed."""
+    """Return the class of the badge for what was trained or timed."""
     if one.answers:
         return one.answers[0].verdict
     return "not-run" if one.counts()["not run"] else "undecided" if one.counts()["measured"] else "none"
@@ -104,8 +104,8 @@ def _badges(one: Comparison) -> Html:
     cells, trend = _architecture(one), _trend(one)
     what = one.answers[0].quantity if one.answers else "training"
     return text(
-        tag("span", cells[1], class_=f"badge architecture {cells[0]}", title="Architecture: what it decides, computed"),
-        tag("span", f"{what}: {_TRENDS[trend]}", class_=f"badge trend {trend}", title="What was trained or timed here"),
+        tag("span", cells[1], class_=f"badge architecture {cells[0]}", title="Architecture: computed"),
+        tag("span", f"{what}: {_TRENDS[trend]}", class_=f"badge trend {trend}", title="Trained or timed here"),
     )
 
 
@@ -145,8 +145,8 @@ def _legend(comparisons: Sequence[Comparison]) -> Html:
         for verdict, meaning in VERDICTS.items()
         if verdict in shown
     ]
-    said = f"✓ trend seen, ✗ reversed, ? undecided, ~ {UNTRAINED}. On accuracy and speed, this holds for the data, the "
-    said += "steps and the device that the sentence names, no others."
+    said = f"✓ trend seen, ✗ reversed, ? undecided, ~ {UNTRAINED}. For accuracy and speed, this holds only for the "
+    said += "data, steps and device that the sentence names."
     return text(tag("p", said, class_="note"), tag("ul", *cells, class_="cells"))
 
 
@@ -170,7 +170,7 @@ def _section(one: Comparison, figure: go.Figure, speed: go.Figure | None) -> Htm
         shown = tag(
             "div", class_="figure", data_figure=f"{one.name} speed", style="height: 360px", role="img", aria_label=label
         )
-        body += [tag("h3", "Speed and accuracy, as the paper prints them"), tag("div", shown, class_="scroll table")]
+        body += [tag("h3", "Speed and accuracy, as printed in the paper"), tag("div", shown, class_="scroll table")]
     body.append(notes if len(laid.notes) < 4 else tag("details", tag("summary", "Notes and protocols"), notes))
     copy = tag("button", "Copy as LaTeX", type="button", data_latex=one.name)
     body.append(tag("p", copy, class_="actions script"))
@@ -182,7 +182,7 @@ def _section(one: Comparison, figure: go.Figure, speed: go.Figure | None) -> Htm
 
 
 def _table(laid: Grid) -> Html:
-    """Return the table, its cells coloured by their verdicts."""
+    """Return the table, with cells coloured by verdict."""
 
     def kind(i: int, verdict: str | None = None) -> str | None:
         return " ".join(["number"] * (i > 0) + ([_class(verdict), "cell"] if verdict else [])) or None

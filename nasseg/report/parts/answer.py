@@ -1,7 +1,7 @@
-"""The best network within a budget: its figures, its weakest classes, and what they rest on.
+"""The best network within a budget: its figures, its weakest classes, and what they are based on.
 
-Only the script changes the budget; without it there is the first answer. The script makes the same of every other one
-(web/choices/answer.js), from `data`.
+Only the script can change the budget; without it, the page shows the first answer. The script writes other answers in
+the same way (web/choices/answer.js), from `data`.
 """
 
 import math
@@ -28,7 +28,7 @@ WEAKEST = 3
 
 
 def answer_beside(content: Content) -> Html | None:
-    """Return the choice of a budget and its first answer; None where no figure can have a budget."""
+    """Return the choice of a budget and its first answer; None if no figure can have a budget."""
     axes = budget_axes(content.figures, content.gain.name)
     if not axes:
         return None
@@ -42,10 +42,10 @@ def answer_beside(content: Content) -> Html | None:
 
 
 def data(content: Content) -> dict[str, Any]:
-    """Return what the script ranks networks within a budget by, and what it says of the best one.
+    """Return the script's data to rank networks within a budget and to describe the best one.
 
-    cards: row -> [place of what its figures rest on, its weakest classes]. export: the parts of the command that are
-    around the network's number.
+    cards: row -> [index of what its figures are based on, its weakest classes]. export: the parts of the command around
+    the network's number.
     """
     record, gain = content.shown, content.gain
     found: dict[str, int] = {}
@@ -73,7 +73,7 @@ def budget_axes(figures: Mapping[str, Axis], gain: str) -> list[Axis]:
 def first_budget(record: StudyRecord, figure: str) -> float:
     """Return the study's own limit, or a round number near the middle of its networks' values.
 
-    At either there is an answer, if any network keeps all limits.
+    Both have an answer if any network keeps all limits.
     """
     limit = record.limits.get(figure, {}).get("max")
     if limit is not None:
@@ -94,7 +94,7 @@ def _controls(axes: list[Axis], first: Axis, budget: float) -> Html:
 
 
 def _is_trained(record: StudyRecord, gain: Axis) -> bool:
-    """Return whether a figure comes from training, so that it varies from seed to seed."""
+    """Return whether a figure comes from training, and so varies from seed to seed."""
     return figure_in(record, gain.name).phase == "trained"
 
 
@@ -126,7 +126,7 @@ def answer(content: Content, figure: str, budget: float) -> Html:
 
 
 def _three(content: Content, figure: str) -> list[str]:
-    """Return the names of the figures to show: what is gained, what has the budget, and one more."""
+    """Return the names of the figures to show: the maximised one, the one with the budget, and one more."""
     first = [content.gain.name, figure]
     return [*first, *(name for name in content.figures if name not in first)][:3]
 
@@ -139,7 +139,7 @@ def _weakest(trial: TrialRow) -> list[tuple[str, bool]]:
 
 
 def _basis(record: StudyRecord, trial: TrialRow, certainty: Certainty) -> str:
-    """Return what a network's figures rest on, in one line."""
+    """Return what a network's figures are based on, in one line."""
     parts = []
     if accuracy := trial.accuracy:
         same, whole = certainty.seeds.get(trial.number), record.identity.get("accuracy protocol", {}).get("steps")
@@ -184,12 +184,12 @@ def _comparison(content: Content, figure: str, budget: float) -> list[object]:
     elif not known and record.published:
         parts.append("No published network is known to be within this budget. ")
     if trained and certainty.apart is None and leads:
-        parts.append("Each has one seed only, so another seed may change the order.")
+        parts.append("Each has only one seed, so another seed may change the order.")
     return parts
 
 
 def _lead(value: float, other: float, gain: Axis, apart: float | None, who: Html) -> Html:
-    """Compare a value with another's in words. apart: by how much seeds differ; None if not known."""
+    """Compare a value with another in words. apart: how much seeds differ; None if not known."""
     by = words.difference(value - other, gain.unit)
     if value == other:
         return text("as much as ", who)

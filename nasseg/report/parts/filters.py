@@ -1,4 +1,4 @@
-"""Filters by figures and parameters. Only the script makes them work, so without it they do not show."""
+"""Filters by figures and parameters. They need the script, and are hidden without it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from nasseg.report.numbers.front_view import Axis
 
 
 def filter_controls(figures: Mapping[str, Axis], choices: Mapping[str, Sequence[str]]) -> Html:
-    """Return a range for each figure and the levels of each parameter. Groups are chosen in the legend."""
+    """Return a range for each figure, and the levels of each parameter. Groups are chosen in the legend."""
     ranges = []
     for name, axis in figures.items():
         sides = [

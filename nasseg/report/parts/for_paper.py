@@ -1,4 +1,4 @@
-"""A study for a paper: its front as a LaTeX table, and the BibTeX of the papers and data that it builds on."""
+"""A study for a paper: its front as a LaTeX table, and BibTeX for the papers and data that it uses."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from nasseg.records import StudyRecord, TrialRow
 from nasseg.report.html import protocols
 from nasseg.report.numbers.front_view import family_of
 
-_PAPERS = {  # the key in papers.bib -> names of families, their parts and data sets
+_PAPERS = {  # key in papers.bib -> names of families, their parts and data sets
     "yu2021bisenetv2": ("bisenetv2", "bga", "ce"),
     "fan2021stdc": ("stdc", "ffm"),
     "meng2022eseg": ("eseg", "bifpn"),
@@ -77,7 +77,7 @@ def _protocols(trials: list[TrialRow]) -> list[str]:
 
 
 def bibtex(record: StudyRecord) -> str:
-    """Return the BibTeX of the families, parts and published networks of a study, and of its data; empty if unknown."""
+    """Return BibTeX for a study's families, parts, published networks and data; empty if unknown."""
     mentioned = {name.lower() for name in _mentioned(record)}
     entries = (Path(__file__).parent / "papers.bib").read_text(encoding="utf-8").strip().split("\n\n")
     by_key = {entry.partition("{")[2].partition(",")[0]: entry for entry in entries}
@@ -96,7 +96,7 @@ def _mentioned(record: StudyRecord) -> Iterator[str]:
 
 
 def _parts(fields: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of a network's family and parts, those of its encoder too."""
+    """Yield the names of a network's family and parts, including those of its encoder."""
     for name, value in fields.items():
         if isinstance(value, Mapping):
             yield from _parts(value)

@@ -1,4 +1,4 @@
-"""The page's panel on one network: plain data, already in words."""
+"""The page's panel about one network: plain data, already in words."""
 
 import re
 import shlex
@@ -28,7 +28,7 @@ OUTCOMES = {
 # Attributes that a report shows elsewhere, or that only the search needs.
 _HIDDEN = {"arch_id", "eval_key", "lease", "constraints", "continues", "stopped_at_rung"}
 
-# Names of figures in the panel -> 1 where more is better, -1 where less is; a comparison's best.
+# Names of figures in the panel -> 1 if more is better, -1 if less is; for the best in a comparison.
 BETTER = {
     **dict.fromkeys(("mIoU", "pixel accuracy", "field of view"), 1),
     **dict.fromkeys(("training time", "median", "p90", "p99", "interquartile range"), -1),
@@ -47,9 +47,9 @@ def trial_detail(
     trials: Trials | None = None,
     prefix: str = "",
 ) -> dict[str, Any]:
-    """Return everything recorded of a trial, and how certain it is.
+    """Return everything recorded about a trial, and how certain it is.
 
-    trials: the study's; a trial may continue another of them. prefix: of their names.
+    trials: all of the study; a trial may continue another. prefix: of their names.
     """
     state, reason = OUTCOMES[outcome(trial)], trial.reason
     if outcome(trial) == "finished":
@@ -58,7 +58,7 @@ def trial_detail(
         reason = over_words(record, broken) if broken else reason
     before = trial.extra.get("continues")
     facts = [("rung", str(trial.rung)), ("seed", trial.seed), ("reused from", trial.reused_from)]
-    facts += [("goes on from", None if before is None else f"#{prefix}{before}")]
+    facts += [("continues", None if before is None else f"#{prefix}{before}")]
     facts += [("started", words.moment(trial.started)), ("finished", words.moment(trial.finished))]
     if trial.measurement:
         facts.append(("arch id", trial.measurement.arch_id))
@@ -124,7 +124,7 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
             _group("Accuracy", protocols.accuracy_protocol(a.protocol), protocols.environment(a.environment), figures)
         )
         deviations, loaded = trial.extra.get("deviations", ()), trial.extra.get("init", ())
-        said = ([f"Otherwise than its source: {'; '.join(deviations)}."] if deviations else []) + [
+        said = ([f"Deviations from its source: {'; '.join(deviations)}."] if deviations else []) + [
             f"Starting weights: {line}." for line in loaded
         ]
         if said:
@@ -144,12 +144,12 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
                 ("ratio to the reference network", t.ratio, ""),
                 ("its time in the study", t.reference_ms, "ms"),
             ]
-            figures += [("its drift since, corrected for", t.drift, "")]
+            figures += [("its drift since then, corrected for", t.drift, "")]
         groups.append(
             _group("Latency", protocols.latency_protocol(t.protocol), protocols.environment(t.environment), figures)
         )
         if t.disturbed:
-            groups[-1]["warning"] = "Other load was seen while it was timed, and a repeat did not help."
+            groups[-1]["warning"] = "Other work was running while it was timed, and repeats did not help."
     if m and m.cost:
         c = m.cost
         figures = [
@@ -167,7 +167,7 @@ def _groups(record: StudyRecord, trial: TrialRow) -> list[dict[str, Any]]:
             groups[-1]["note"] = f"Operators that fvcore does not count: {words.plain(c.uncounted)}."
         if c.unknown:
             groups[-1]["warning"] = (
-                f"There may be more multiply-adds: operators without a rule are {words.plain(c.unknown)}."
+                f"It may need more multiply-adds: operators without a rule are {words.plain(c.unknown)}."
             )
     if m and m.custom:
         own = [(name, float(entry["value"]), str(entry.get("unit", ""))) for name, entry in m.custom.items()]
@@ -182,7 +182,7 @@ def _group(title: str, protocol: str, environment: str, figures: list[tuple[str,
 
 
 def _commands(record: StudyRecord, trial: TrialRow) -> list[list[str]]:
-    """Return commands to continue with a network. RECIPE: the reader's choice."""
+    """Return commands to continue with a network. The reader chooses RECIPE."""
     address = shlex.quote(f"{record.name}#{trial.number}")
     file = shlex.quote(f"{re.sub(r'[^a-zA-Z0-9_.-]+', '-', record.name)}-{trial.number}.onnx")
     accuracy = trial.accuracy
@@ -191,14 +191,14 @@ def _commands(record: StudyRecord, trial: TrialRow) -> list[list[str]]:
         ["Train it to the end", f"nasseg train {address} --data {data} --recipe RECIPE"],
         ["Measure it again", f"nasseg measure {address} --latency"],
         ["Export it", f"nasseg export {address} -o {file}"],
-        ["See its graph, by `pip install netron`", f"nasseg export {address} -o {file} && netron {file}"],
+        ["See its graph, after `pip install netron`", f"nasseg export {address} -o {file} && netron {file}"],
     ]
 
 
 def _schedules(arch: Mapping[str, Any], prefix: str = "") -> Iterator[list[Any]]:
-    """Yield the dilation schedules among an architecture's and its encoder's fields: name, notation, runs of blocks.
+    """Yield the dilation schedules of an architecture and its encoder: name, notation, runs of blocks.
 
-    A run is [blocks, [rates, one a branch]].
+    A run is [blocks, [rates, one per branch]].
     """
     for name, value in arch.items():
         if isinstance(value, Mapping):
@@ -212,7 +212,7 @@ def _schedules(arch: Mapping[str, Any], prefix: str = "") -> Iterator[list[Any]]
 
 
 def _rungs(trial: TrialRow, trials: Trials) -> list[list[float]]:
-    """Return mIoU at each rung at which the network was stopped, and now: [step, percent]."""
+    """Return mIoU at each rung that stopped the network, and now: [step, percent]."""
     points: list[list[float]] = []
     seen: set[int] = set()
     now: TrialRow | None = trial

@@ -1,4 +1,4 @@
-"""Predictions of two validation images, beside the images and their labels, as pictures inside the page."""
+"""Predictions for two validation images, beside the images and their labels, as pictures inside the page."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ PARTS = ("image", "labels", "prediction")
 
 
 def data(examples: Mapping[int, Sequence[Example]]) -> dict[str, Any]:
-    """Return what the script shows, by row. A file that several networks share, such as an image, is there once.
+    """Return the script's data, by row. Files that networks share, such as images, are included once.
 
-    rows: row -> [classes with their colours, [[number of the image, place of each part in `files`], ...]].
+    rows: row -> [classes with their colours, [[number of the image, index of each part in `files`], ...]].
     """
     files: dict[bytes, int] = {}
     rows = {}
@@ -23,13 +23,13 @@ def data(examples: Mapping[int, Sequence[Example]]) -> dict[str, Any]:
     return {"files": list(map(_address, files)), "rows": rows}
 
 
-NOT_KEPT = "No predictions of this network are kept: a search keeps those of its front."
+NOT_KEPT = "No predictions of this network are kept: a search keeps only those of its front."
 
 
 def pictures(examples: Mapping[int, Sequence[Example]], number: int) -> Html | None:
-    """Return a row of pictures for each example of a trial, and what the colours mean.
+    """Return a row of pictures for each example of a trial, and the meaning of colours.
 
-    A study that keeps none says nothing; where other trials have some, that is said.
+    Returns nothing for a study without examples, and a note if only other trials have some.
     """
     if number not in examples:
         return tag("p", NOT_KEPT, class_="note") if examples else None

@@ -29,10 +29,10 @@ def headline(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
     counts, front = progress(record), front_rows(shown, view)
     if not front and counts["finished"]:
         done = counted(counts["finished"], "network")
-        return tag("p", f"{done} finished, and each is over a limit of the study: no front yet.", class_="headline")
+        return tag("p", f"{done} finished, but each is over a limit of the study: no front yet.", class_="headline")
     if not front:
         return tag(
-            "p", f"{counted(len(record.trials), 'trial')} so far, and no network has finished yet.", class_="headline"
+            "p", f"{counted(len(record.trials), 'trial')} so far, but no network has finished yet.", class_="headline"
         )
     names = [label_of(objective.name) for objective in record.objectives]
     parts: list[object] = [f"{counted(counts['finished'], 'network')} finished. "]
@@ -75,7 +75,7 @@ def summary_section(*parts: Html) -> Html:
 
 
 def thinned_note(shown: StudyRecord, record: StudyRecord) -> Html | None:
-    """Return a note on the sample, for a study that is too large for one page; None for others."""
+    """Return a note on the sample for a study too large for one page; None for others."""
     if len(shown.trials) == len(record.trials):
         return None
     return tag(
@@ -87,7 +87,7 @@ def thinned_note(shown: StudyRecord, record: StudyRecord) -> Html | None:
 
 
 def legend(view: View, record: StudyRecord) -> Html:
-    """Explain colours and shapes, with the whole study's counts; each entry shows and hides its own marks."""
+    """Explain colours and shapes, with the whole study's counts. Each entry shows and hides its marks."""
     finished = Counter(family_of(record.trials[row]) for row in finished_rows(record))
     return group_legend(view, [finished[group] for group in view.groups])
 
@@ -106,7 +106,7 @@ def group_legend(view: View, finished: Sequence[int]) -> Html:
     return tag("div", *entries, class_="legend script")
 
 
-_PARTS = {  # of the chart, each with the path of its sign and what it means
+_PARTS = {  # marks of the chart, each with the path of its sign and its meaning
     "front": ("circle", "on the front"),
     "dominated": ("pale", "dominated"),
     "over": ("hollow", "over a limit, or not finished"),
@@ -119,7 +119,7 @@ _PARTS = {  # of the chart, each with the path of its sign and what it means
 
 
 def key_of_marks() -> Html:
-    """Explain marks and lines; the script shows what the chart has."""
+    """Explain marks and lines. The script shows those that the chart has."""
     entries = []
     for part, (sign, meaning) in _PARTS.items():
         shape = _SHAPES["circle"] if sign in ("circle", "pale", "hollow", "ring") else sign
@@ -140,7 +140,7 @@ def axis_select(view: View, parameters: Sequence[str], letter: str, title: str) 
 
 
 def colour_select(view: View, parameters: Sequence[str]) -> Html:
-    """Return a choice of the column that marks are coloured by; by default they are by their group."""
+    """Return a choice of the column that colours the marks; the default is their group."""
     options = [tag("option", "as in the legend", value=""), *_columns(view, parameters, "")]
     return tag("label", tag("span", "Colour"), tag("select", *options, id="colour"), class_="control")
 
@@ -152,7 +152,7 @@ def _columns(view: View, parameters: Sequence[str], chosen: str) -> list[Html]:
         kind = "IoU by class" if axis.name.startswith("iou.") else "Objectives" if axis.direction else "Figures"
         option = tag("option", words.sentence(axis.label), value=axis.name, selected=axis.name == chosen)
         kinds.setdefault(kind, []).append(option)
-    # The script knows a parameter by this name, which no figure has.
+    # The script's name of a parameter, which no figure has.
     kinds["Parameters"] = [tag("option", name, value=f"arch.{name}") for name in parameters]
     order = ("Objectives", "Figures", "Parameters", "IoU by class")
     return [tag("optgroup", *kinds[kind], label=kind) for kind in order if kinds.get(kind)]

@@ -31,7 +31,7 @@ def front_rows(record: StudyRecord, view: View) -> list[int]:
 def front_table(
     record: StudyRecord, view: View, chances: Sequence[float] | None = None, studies: Mapping[int, Html] | None = None
 ) -> Html:
-    """Return a table of the front's networks, one a row.
+    """Return a table of the front's networks, one per row.
 
     chances: of each trial to stay on it, if known. studies: the study of each row, if there are several.
     """
@@ -68,19 +68,19 @@ def front_table(
 
 
 def doubtful(trial: TrialRow, name: str) -> Html | None:
-    """Return the mark of a latency that was taken beside other work; None for any other figure."""
+    """Return the mark of a latency timed beside other work; None for any other figure."""
     if not (name.startswith("latency") and is_disturbed(trial)):
         return None
     return tag("abbr", "?", title=words.sentence(DISTURBED), class_="doubt")
 
 
 def doubts_note(record: StudyRecord, view: View) -> Html | None:
-    """Say how many latencies of the front are doubtful, and what to do about it; None if there are none."""
+    """Return how many of the front's latencies are doubtful, and what to do about it; None if none are."""
     numbers = [record.trials[row].number for row in front_rows(record, view) if is_disturbed(record.trials[row])]
     if not numbers:
         return None
     n = len(numbers)
-    said = f"{n:,} of the front's latencies {'was' if n == 1 else 'were'} taken beside other work and marked with a ?. "
+    said = f"{n:,} of the front's latencies {'was' if n == 1 else 'were'} timed beside other work and marked with a ?. "
     again = record.command if "@" in record.name else f"nasseg search {shlex.quote(record.name)} --remeasure"
     said += f"Time the front again on a quiet machine: {again}."
     return tag("p", said, class_="warning note")

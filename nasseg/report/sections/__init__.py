@@ -1,6 +1,6 @@
-"""The sections of a study's page, one module each: `write` returns it, or None where there is nothing to show.
+"""The sections of a study's page, one module each. `write` returns the section, or None if there is nothing to show.
 
-The script of a section is the file in report/web/sections that says its `key`; the page begins it with its data.
+A section's script is the file in report/web/sections with its `key`; the page starts it with its data.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from nasseg.report.sections import (
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page. data: what its script reads, under the name `key`."""
+    """A section of the page. data: read by its script, under the name `key`."""
 
     write: Callable[[Content], Html | None]
     key: str = ""

@@ -1,4 +1,4 @@
-"""The rank correlation of figures known before training with accuracy."""
+"""The rank correlation between accuracy and figures known before training."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from nasseg.report.parts.tables import plain_table
 
 
 def write(content: Content) -> Html | None:
-    """Return the section; None where there is nothing to show."""
+    """Return the section; None if there is nothing to show."""
     table = cheap_table(content.record)
     return section("cheap", "How well cheap figures predict accuracy", table) if table else None
 
@@ -31,5 +31,5 @@ def cheap_table(record: StudyRecord) -> Html | None:
         rows.append(tag("tr", *cells))
     numbers = ("Kendall tau with mIoU", "95 % interval", "networks")
     heads: list[tuple[str, str | None]] = [("figure", None), *((name, "number") for name in numbers)]
-    note = "1: the order of mIoU; 0: no relation; -1: the reverse order. Screening by a figure selects for it."
+    note = "1: the same order as mIoU; 0: no relation; -1: the reverse order. Screening by a figure selects for it."
     return text(tag("p", note, class_="note"), plain_table(heads, rows))

@@ -1,4 +1,4 @@
-"""Every trial in one table, which the script fills: it sorts, filters, and opens what is clicked."""
+"""Every trial in one table. The script fills, sorts and filters it, and opens what is clicked."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ def data(content: Content) -> dict[str, Any]:
 
 
 def columns_of(record: StudyRecord, before: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the columns that the table shows of all trials, the figures that are known with their units, and the rest.
+    """Return the table's columns: the first, the known figures with their units, and the rest.
 
     first, last: names; figures: [name, label, unit]; params: names of the fields that the search chose.
     """

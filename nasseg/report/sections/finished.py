@@ -14,13 +14,13 @@ from nasseg.report.parts.tables import plain_table
 
 
 def write(content: Content) -> Html | None:
-    """Return the section; None where there is nothing to show."""
+    """Return the section; None if there is nothing to show."""
     table = finished_table(content.record)
     return section("finished", "Trained to the end", table) if table else None
 
 
 def finished_table(record: StudyRecord) -> Html | None:
-    """Return a table of a front's networks trained to the end, on both splits; None for a study that is no finish."""
+    """Return a table of a front's networks trained to the end, on both splits; None if the study is not a finish."""
     if not any("test_miou" in trial.extra or "best_miou" in trial.extra for trial in record.trials):
         return None
     frame = finished_frame(record)
@@ -39,14 +39,14 @@ def finished_table(record: StudyRecord) -> Html | None:
 
 
 def _note(frame: pd.DataFrame) -> str:
-    """Return how many seeds there are, and which splits the figures are of."""
+    """Return the number of seeds, and the splits that the figures are from."""
     fewest, most = int(frame["seeds"].min()), int(frame["seeds"].max())
     seeds = f"{most} seed{'s' * (most > 1)}" if fewest == most else f"{fewest} to {most} seeds"
     over = ", mean and standard deviation" if most > 1 else ""
-    note = f"mIoU in percent, of {seeds} a network{over}. The best weights were chosen on the validation split"
+    note = f"mIoU in percent, from {seeds} per network{over}. The best weights were chosen on the validation split"
     if frame["test_miou"].notna().any():
-        return f"{note}; the test split was evaluated once, for them alone."
-    return f"{note}, and there is no other: their figure there is better than on new pictures."
+        return f"{note}; the test split was used once, only for these."
+    return f"{note}, and there is no other split, so their figure is better than it would be on new pictures."
 
 
 def _spread(mean: float, deviation: float) -> str:

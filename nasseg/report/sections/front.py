@@ -1,4 +1,4 @@
-"""The first of the page: the answer to a budget beside the chart of the front, with its controls, filter and legend."""
+"""The page's first section: the answer to a budget, and the chart of the front with its controls, filter and legend."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ def front_section(
     guide: str = "guide.html",
     **parts: Html | None,
 ) -> Html:
-    """Return the section of these parts. guide: a file, in the panel where there is no answer."""
+    """Return the section with these parts. guide: a file, shown in the panel if there is no answer."""
     axes = {"x": "Across", "y": "Upwards", "z": "Third"}
     selects = {f"{letter}_axis": summary.axis_select(view, parameters, letter, title) for letter, title in axes.items()}
     heading = "Cost and latency so far" if any(view.unfinished.values()) else "The front"

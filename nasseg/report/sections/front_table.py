@@ -22,7 +22,7 @@ def write(content: Content) -> Html | None:
 
 
 def data(content: Content) -> dict[str, Any]:
-    """Return what the script copies for a paper."""
+    """Return the text that the script copies for a paper."""
     record = content.record
     latex = for_paper.latex_front(record) if content.histories else ""
     return {"study": record.name, "latex": latex, "bibtex": for_paper.bibtex(record)}

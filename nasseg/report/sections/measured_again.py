@@ -10,7 +10,7 @@ from nasseg.report.parts.tables import plain_table
 
 
 def write(content: Content) -> Html | None:
-    """Return the section; None where there is nothing to show."""
+    """Return the section; None if there is nothing to show."""
     table = remeasured_table(content.record)
     return section("again", "Latency measured again", table) if table else None
 

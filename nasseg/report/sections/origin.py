@@ -1,4 +1,4 @@
-"""Protocols, machines and published networks: where the figures of a page come from."""
+"""Protocols, machines and published networks: the origin of a page's figures."""
 
 from collections import Counter
 
@@ -26,7 +26,7 @@ def write(content: Content) -> Html:
 
 
 def protocols_table(record: StudyRecord) -> Html | None:
-    """Return a table of every protocol and machine behind the figures, and how many trials each covers."""
+    """Return a table of every protocol and machine behind the figures, with the number of trials of each."""
     seen: Counter[tuple[str, str, str]] = Counter()
     for m in (trial.measurement for trial in record.trials if trial.measurement):
         if m.accuracy:

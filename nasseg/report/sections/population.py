@@ -1,4 +1,4 @@
-"""The page's section on parameters: does a parameter matter here? A sentence for each, a table, and the charts."""
+"""The section on parameters: which ones matter here? A sentence for each, a table, and charts."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _ANSWERS = {"matters": "Yes", "hardly matters": "Hardly", "undecided": "Undecide
 
 
 def write(content: Content) -> Html | None:
-    """Return the section; None where nothing varies."""
+    """Return the section; None if nothing varies."""
     if not content.histories:
         return None
     networks, gain = content.networks, content.gain
@@ -49,14 +49,14 @@ def data(content: Content) -> dict[str, Any] | None:
 
 
 def sentence(row: Any, population: Population, target: Axis) -> str:
-    """Say whether a parameter matters, from its row of `importance_frame`."""
+    """Return whether a parameter matters, in words, from its row of `importance_frame`."""
     among = f"{row.n:,} {f'{row.family} ' if isinstance(row.family, str) else ''}network{'s' if row.n != 1 else ''}"
     equal = f"at equal {label_of(population.cost)}" if population.cost else "whatever the cost"
     start = f"{_ANSWERS[row.verdict]}: "
     if math.isnan(row.share):
         if row.n < 20:
             return f"{start}{among} with {row.parameter} {'are' if row.n != 1 else 'is'} too few to tell."
-        return f"{start}among {among} the values of {row.parameter} do not differ at one cost: no conclusion."
+        return f"{start}among {among}, no two values of {row.parameter} occur at the same cost: no conclusion."
     if row.verdict == "hardly matters":
         share = f"at most {words.percent(row.high)}"
         return (
@@ -127,7 +127,7 @@ def note(population: Population, target: Axis) -> Html:
         else "No cost is known, so a value may look good for being large; "
     )
     return text(
-        f"{held}the share is the part of the remaining variance that the parameter explains, with 95 % intervals of an "
-        "analysis of variance in which the other parameters vary as the search drew them. A search draws the values "
-        "it prefers together: read close calls as hints. Parameters count only where they are active."
+        f"{held}the share is the part of the remaining variance that the parameter explains, with 95 % intervals "
+        "from an analysis of variance in which the other parameters vary as the search drew them. A search draws "
+        "its preferred values together, so close calls are only hints. Parameters count only where they are active."
     )

@@ -35,7 +35,7 @@ def write(content: Content) -> Html:
 
 
 def data(content: Content) -> dict[str, Any] | None:
-    """Return the chart of the hypervolume over each of what it can be drawn over; None without one."""
+    """Return the chart of the hypervolume over each possible x axis; None without one."""
     found = {name: hypervolume_figure(history).to_plotly_json() for name, history in content.histories.items()}
     return found or None
 
@@ -44,9 +44,9 @@ def history_note(record: StudyRecord, history: History) -> Html:
     at = reference_words(record, history)
     return tag(
         "p",
-        f"The share of the box between the reference point ({at}) and the best value of each objective that the front "
-        f"covers: {history.share[-1]:.3f} now. The reference point is the worst finished value of each, widened by "
-        "10 % of the range; the box is this study's own, so compare two studies only over one box.",
+        f"The share that the front covers of the box between the reference point ({at}) and the best value of "
+        f"each objective: {history.share[-1]:.3f} now. The reference point is the worst finished value of each, "
+        "widened by 10 % of the range. The box is this study's own, so compare two studies only over one box.",
         class_="note",
     )
 
@@ -90,15 +90,15 @@ def rungs_table(record: StudyRecord) -> Html | None:
         *((name, "number") for name in ("step", "trained", "went on", "wait", "training", "tau")),
         ("", None),
     ]
-    note = "Networks are trained to a rung and compared there; the best go on, the others wait. Only those of the last "
-    note += "rung are finished: figures, fronts and tables hold no others."
-    note += " Tau is Kendall's, of a rung's ranking with the final one."
+    note = "Networks are trained to a rung and compared there; the best continue, the others wait. Only those at the "
+    note += "last rung are finished: figures, fronts and tables hold no others."
+    note += " Tau is Kendall's, between a rung's ranking and the final one."
     known = [tag("p", f"{words.sentence(line)}.", class_="note") for line in rung_lines(record)]
     return text(tag("h3", "Rungs"), tag("p", note, class_="note"), plain_table(heads, rows), *known)
 
 
 def spent_table(record: StudyRecord) -> Html | None:
-    """Return a table of hours of training, and estimates of the savings; None if nothing was trained."""
+    """Return a table of hours of training and estimated savings; None if nothing was trained."""
     found = compute_of(record)
     if found.trained == 0 and found.saved == 0:
         return None
@@ -115,19 +115,19 @@ def _spent_rows(record: StudyRecord, found: Compute) -> list[tuple[str, str, str
     counts = Counter(map(outcome, record.trials))
     rows = [("Trained", words.duration(found.trained), "steps of training, as measured with each trial")]
     if found.by_limits:
-        why = f"{counts['rejected']:,} candidates rejected, at what networks of their size took to train"
+        why = f"{counts['rejected']:,} rejected candidates, each at the training time of networks of its size"
         rows.append(("Saved by limits, about", words.duration(found.by_limits), why))
     if found.by_duplicates:
-        why = f"{counts['reused']:,} copies of known networks, at what each took the first time"
+        why = f"{counts['reused']:,} copies of known networks, each at its first training time"
         rows.append(("Saved by duplicates, about", words.duration(found.by_duplicates), why))
     if found.by_halving:
-        why = "networks that wait at a rung, at their own pace to the last step"
+        why = "networks waiting at a rung, at their own pace to the last step"
         rows.append(("Saved by halving, about", words.duration(found.by_halving), why))
     if found.searched:
-        rows.append(("Searched", words.duration(found.searched), "by the clock, all workers at once"))
+        rows.append(("Searched", words.duration(found.searched), "by the clock, with all workers at once"))
     if found.money is not None:
         price = record.extra["price_per_hour"]
-        rows.append(("Cost", f"{found.money:,.2f}", f"at {words.plain(price)} an hour searched"))
+        rows.append(("Cost", f"{found.money:,.2f}", f"at {words.plain(price)} per hour searched"))
     return rows
 
 

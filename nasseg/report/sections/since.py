@@ -8,7 +8,7 @@ from nasseg.report.numbers.content import Content
 
 
 def write(content: Content) -> Html | None:
-    """Return the section; None where no date is asked for."""
+    """Return the section; None if no date is given."""
     if content.since is None:
         return None
     return section("since", f"Since {content.since}", since_table(content.record, content.since))

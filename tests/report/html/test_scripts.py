@@ -48,8 +48,8 @@ def test_each_module_is_joined_once_after_what_it_imports(web):
             "imports b from other.js, which does not export",
         ),
         ('import { a } from "./other.js";\n', 'import { p } from "./page.js";\nexport const a = 1;\n', "in a circle"),
-        ('import * as all from "./other.js";\n', "", "this form is not joined"),
-        ("export default 3;\n", "", "this form is not joined"),
+        ('import * as all from "./other.js";\n', "", "this form cannot be joined"),
+        ("export default 3;\n", "", "this form cannot be joined"),
     ],
 )
 def test_what_cannot_be_joined_is_refused(web, page, other, why):

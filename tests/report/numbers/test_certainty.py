@@ -20,13 +20,13 @@ def test_one_seed_gives_no_probability(record):
     page = render(record)
     assert front_probabilities(record) is None
     assert "stays on the front" not in page.lower()
-    assert "It is not known how certain the front is: no network has a second seed" in page
+    assert "The front's certainty is not known: no network has a second seed" in page
     first = next(row for row, trial in enumerate(record.trials) if trial.number == front_frame(record)["number"][0])
     groups = {group["title"]: group for group in json.loads(unpacked(page, "details"))[first]["groups"]}
     latency = record.trials[first].measurement.latency
     low, high = latency.p50_ms - latency.iqr_ms / 2, latency.p50_ms + latency.iqr_ms / 2
     assert groups["Certainty"]["figures"] == [["latency, middle half of its runs", f"{low:.4g} to {high:.4g} ms"]]
-    assert "Each has one seed only, so another seed may change the order." in page
+    assert "Each has only one seed, so another seed may change the order." in page
 
 
 def test_certainty_is_in_the_table_and_in_the_panel(record):

@@ -79,7 +79,7 @@ def test_a_disturbed_latency_is_marked_wherever_it_is_shown(record):
     assert "timed beside other work" not in render(quiet)
     row = re.search(rf'<tr id="trial-{number}">.*?</tr>', page, re.DOTALL)[0]
     assert 'title="Timed beside other work: the latency is doubtful"' in row
-    assert "1 of the front&#x27;s latencies was taken beside other work" in page
+    assert "1 of the front&#x27;s latencies was timed beside other work" in page
     finished = replace(marked, name=f"{marked.name}@finish", command="nasseg finish it")
     for known, command in ((marked, f"nasseg search {marked.name} --remeasure"), (finished, "nasseg finish it")):
         assert f"Time the front again on a quiet machine: {command}." in doubts_note(known, view_of(known))

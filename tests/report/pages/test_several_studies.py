@@ -99,7 +99,7 @@ def test_hypervolumes_are_of_one_box(records, page):
 
 def test_what_does_not_compare_is_said_in_words(records, page):
     said = plain(page)
-    assert "Latency was taken under protocols that differ in device, precision and GPU" in said
+    assert "Latency was measured under protocols that differ in device, precision and GPU" in said
     assert "Protocols differ: latency cannot be compared directly." in said
     assert "Accuracy: the same protocol in all." in said
     assert "of these, on the front of all" not in said.lower()
@@ -112,7 +112,7 @@ def test_what_does_not_compare_is_said_in_words(records, page):
             trial = replace(trial, measurement=replace(trial.measurement, accuracy=accuracy))
         trials.append(trial)
     said = plain(render_several([longer, replace(longer, trials=tuple(trials))]))
-    assert "Accuracy was taken under protocols that differ in recipe hash and steps: mIoU cannot be compared" in said
+    assert "Accuracy was measured under protocols that differ in recipe hash and steps: mIoU cannot be compared" in said
     same = plain(render_several([longer, fake_record(60, seed=8)]))
     assert "cannot be compared" not in same
     reduced = (Objective(name="macs", unit="", direction="minimize"),)
@@ -121,7 +121,7 @@ def test_what_does_not_compare_is_said_in_words(records, page):
         render_several([replace(r, objectives=reduced) for r in (longer, replace(longer, trials=tuple(trials)))])
     )
     assert "Protocols differ: mIoU cannot be compared directly." in said
-    assert "On the front of them all are" in same
+    assert "On their joint front are" in same
     assert "Of these, on the front of all" in same
 
 
@@ -262,7 +262,7 @@ def test_a_promotion_shows_its_rungs_and_what_it_goes_on_from(records):
     assert detail["rungs"] == [
         [t.measurement.accuracy.protocol.steps, round(t.measurement.accuracy.miou, 2)] for t in (before, last)
     ]
-    assert ["goes on from", f"#{before.number}"] in detail["facts"]
+    assert ["continues", f"#{before.number}"] in detail["facts"]
     assert trial_detail(records[0], before, False, None, trials)["rungs"] == []
     looped = {**trials, before.number: replace(before, extra={"continues": last.number})}
     assert len(trial_detail(records[0], last, True, None, looped)["rungs"]) == 2

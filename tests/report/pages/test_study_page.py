@@ -319,7 +319,7 @@ def test_sentences_say_yes_hardly_and_undecided(record):
     assert "but chance alone could do that (p = 0.4)" in said(verdict="undecided", p=0.4)
     nothing = {"verdict": "undecided", "share": float("nan")}
     assert said(**nothing, n=4) == "Undecided: 4 bisenetv2 networks with lambda are too few to tell."
-    assert "do not differ at one cost" in said(**nothing)
+    assert "occur at the same cost" in said(**nothing)
 
 
 def test_a_page_of_too_many_trials_keeps_the_front_and_every_best_answer(record, monkeypatch):

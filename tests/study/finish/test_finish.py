@@ -134,7 +134,7 @@ def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_p
     assert cells == [[f"{ms:.4g}", str(seeds), *(f"{miou:.2f}" for miou in mious)] for ms, seeds, *mious in shown]
     assert "of 1 seed a network. " in page
     assert f"Networks of tiny, trained to the end: {STEPS} steps by a recipe of its own" in page
-    assert "the test split was evaluated once" in page
+    assert "the test split was used once" in page
     exported = export_address(f"tiny@finish#{record.trials[0].number}", tmp_path / "winner.pt")
     assert exported.card.weights == record.trials[0].extra["best_sha256"]
     assert exported.card.figures.latency == record.trials[0].measurement.latency

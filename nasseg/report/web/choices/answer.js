@@ -135,7 +135,7 @@ export class Answer {
     parts.push(known ? ", the best published network within this budget. " : leads.length ? ". " : "");
     if (beyond !== undefined) parts.push(`Published ${name}: ${number(gains[published], this.gain.unit)}, but ${beyond}. `);
     else if (!known && names.length) parts.push("No published network is known to be within this budget. ");
-    if (this.trained && this.apart === null && leads.length) parts.push("Each has one seed only, so another seed may change the order.");
+    if (this.trained && this.apart === null && leads.length) parts.push("Each has only one seed, so another seed may change the order.");
     return parts;
   }
 
