@@ -61,7 +61,7 @@ def test_a_run_is_its_folder_or_a_file_in_it(run):
     assert card.weights == result["weights"]["best.pt"]
     assert card.input.size == (32, 64)
     assert init_file(str(run)) == run / "best.pt"
-    with pytest.raises(UserError, match=r"has no other\.pt"):
+    with pytest.raises(UserError, match=r"but no other\.pt"):
         resolve(str(run / "other.pt"))
     (run / "best.pt").write_bytes(b"something else")
     with pytest.raises(UserError, match=r"is not what .* was evaluated with"):

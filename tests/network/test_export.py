@@ -72,7 +72,7 @@ def test_onnx_computes_what_the_network_does(onnx_file):
     first, weights, how, parity, _ = card.lines()
     assert first == f"m.onnx: regseg ({card.arch.id}), onnx, images 1 x 3 x 64 x 96 -> logits of 10 classes"
     assert weights == f"weights: {card.weights}, mIoU 47.11 %"
-    assert how == "m.card.json says how to prepare a picture, and how to map the logits back"
+    assert how == "m.card.json says how to prepare a picture and how to map the logits back"
     assert "parity with PyTorch in onnxruntime" in parity
     with pytest.raises(UserError, match=r"is the card of m\.onnx, and two files cannot share one"):
         tiny(done.path.with_name("m.pt"))
@@ -236,7 +236,7 @@ def test_a_data_set_of_other_classes_is_refused(trained, tmp_path, monkeypatch):
         ("winner.onnx", {"file_format": "pt2"}, r"a file of format pt2 is called NAME\.pt2, got winner\.onnx"),
         ("winner.pt", {"argmax": True}, "leave out --argmax"),
         ("winner.pt", {"batch": 0}, "a batch is at least 1"),
-        ("winner.pt", {"input_size": (31, 96)}, "an image 32 x 32"),
+        ("winner.pt", {"input_size": (31, 96)}, "an image at least 32 x 32"),
         ("winner.pt", {"num_classes": 256}, "at most 255 classes"),
     ],
 )

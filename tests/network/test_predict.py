@@ -289,7 +289,7 @@ def test_a_card_that_is_none_is_refused(network):
         (("classes", 0, "colour", [0, 0, 256]), "no card of `nasseg export`: classes.0.colour.2"),
         (("input", "shape", [3, 64, 96]), "no card of `nasseg export`: input.shape"),
         (("surprise", 1), "no card of `nasseg export`: surprise"),
-        (("format", "onnx"), "the card of .* is of a.pt, format onnx: export a.pt again"),
+        (("format", "onnx"), "the card of .* belongs to a.pt, format onnx: export a.pt again"),
         (("arch", "params", "width", 0.5), "the weights in .* do not belong to this network: .*size mismatch"),
         (("arch", "params", "widht", 0.5), "unknown parameter of regseg 'widht'"),
         (("classes", [{"name": "one", "colour": [0, 0, 0]}]), "do not belong to this network: .*size mismatch"),
@@ -314,7 +314,7 @@ def test_a_file_that_is_not_of_its_format_is_refused(network, kind):
     path = network.with_suffix({"onnx": ".onnx", "pt2": ".pt2", "state_dict": ".pth"}[kind])
     path.write_bytes(b"something else")
     edit_card(path, "format", kind)
-    with pytest.raises(UserError, match=r"ONNX Runtime cannot use|cannot read .*a\.pt2 as|weights in .*a\.pth are not"):
+    with pytest.raises(UserError, match=r"ONNX Runtime cannot use|cannot read .*a\.pt2 as|weights in .*a\.pth do not"):
         open_exported(path)
 
 

@@ -223,7 +223,7 @@ def test_a_feature_that_is_not_there(family, settings, said, data):
 
 def test_a_network_without_named_features(data):
     recipe = Recipe(steps=1, heads=[{"kind": "booster", "features": ["s3"]}])
-    with pytest.raises(UserError, match="named features, got a Conv2d: leave `heads` out"):
+    with pytest.raises(UserError, match="named features, got a Conv2d: leave out `heads`"):
         train(nn.Conv2d(3, data.num_classes, 1), data, recipe, seed=0)
 
 
