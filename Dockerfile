@@ -1,10 +1,11 @@
-# nasseg on a CPU: `docker build -t nasseg .`, then `docker run --rm -v "$PWD:/work" nasseg` runs the quick start.
+# nasseg on a CPU: `docker build -t nasseg --build-arg TORCH_INDEX=ADDRESS .`, then `docker run --rm -v "$PWD:/work" nasseg` runs the quick start.
 FROM python:3.11-slim
 
 WORKDIR /source
 COPY constraints.txt ./
-# PyTorch's own index has its CPU builds, which are a fraction of the size of those with CUDA.
-RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu $(grep '^torch==' constraints.txt)
+# TORCH_INDEX: the address of PyTorch's index of CPU builds. Without it, pip takes a build with CUDA, several gigabytes.
+ARG TORCH_INDEX
+RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} $(grep '^torch==' constraints.txt)
 COPY pyproject.toml README.md LICENSE ./
 COPY nasseg ./nasseg
 COPY spaces ./spaces

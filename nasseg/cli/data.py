@@ -15,7 +15,7 @@ app.add_typer(data_app, name="data")
 @data_app.command()
 def check(
     name: Annotated[str, typer.Argument(help="Data: a folder, a data set by name, or a class table.")],
-    root: Annotated[Path | None, typer.Option(help="Folder of a data set given by name.")] = None,
+    root: Annotated[Path | None, typer.Option("--data", help="Folder of a data set given by name.")] = None,
     layout: Annotated[
         str | None, typer.Option(help="Layout of the data set. Default: recognised from the folder.")
     ] = None,

@@ -18,6 +18,7 @@ from nasseg.cli.shared import (
     storage_of,
 )
 from nasseg.errors import UserError, unknown
+from nasseg.redaction import shown
 from nasseg.words import counted
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ def front(
     if latex or bibtex:
         from nasseg.report.parts import for_paper
 
-        print((for_paper.latex_front if latex else for_paper.bibtex)(record).rstrip("\n"))
+        print(shown((for_paper.latex_front if latex else for_paper.bibtex)(record).rstrip("\n")))
     elif rows:
         from nasseg.tables.front_rows import front_rows
 
-        print(front_rows(record).rstrip("\n"))
+        print(shown(front_rows(record).rstrip("\n")))
     elif as_json:
         print_json(_within(record, bounds))
     else:

@@ -110,7 +110,9 @@ class Segmenter(nn.Module):
         return logits
 
     def _encoder_reads(self) -> Reads:
-        """Return the maps that the decoder or the context reads of an encoder."""
+        """Return the maps that the decoder or the context reads of an encoder. In training, heads may read any."""
+        if self.training:
+            return None
         read = self.decoder.reads, self.context.reads if self.context else ()
         return None if read[0] is None or read[1] is None else read[0] + read[1]
 

@@ -102,7 +102,7 @@ class TableColumn(BaseModel):
 
     @property
     def protocol(self) -> str:
-        """How ours is measured, in words."""
+        """Return how ours is measured, in words."""
         size, classes = f"{self.size[0]} x {self.size[1]}", f"{self.classes} classes"
         if self.cost == "params":
             return f"trainable weights of the inference form, {classes}"
