@@ -257,7 +257,7 @@ def test_another_place_for_the_same_data(root):
     moved = DataFile(name="cityscapes", layout="coarse", size=[32, 64]).at(root)
     assert moved == DataFile(name="cityscapes", layout="coarse", size=[32, 64], root=str(root))
     assert DataFile(name="somewhere").at(root) == DataFile(name=str(root))
-    with pytest.raises(UserError, match="there is none"):
+    with pytest.raises(UserError, match="does not exist"):
         DataFile(name="camvid").at(root / "nowhere")
 
 

@@ -38,8 +38,8 @@ def test_a_head_of_other_classes_is_left_out_and_everything_else_taken(tmp_path)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     found = load_weights(model, path)
     assert found.skipped == {
-        "head.weight": "it is [19, 16, 1, 1], the model's is [3, 16, 1, 1]",
-        "head.bias": "it is [19], the model's is [3]",
+        "head.weight": "its shape is [19, 16, 1, 1], the model's is [3, 16, 1, 1]",
+        "head.bias": "its shape is [19], the model's is [3]",
     }
     assert found.missing == ("head.weight", "head.bias")
     assert len(found.matched) == len(before) - 2

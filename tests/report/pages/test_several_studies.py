@@ -249,7 +249,7 @@ def test_the_page_says_what_was_spent_saved_and_stopped(records):
     for name, seconds in saved.items():
         assert (f"Saved by {name}, about {words.duration(seconds)}" in page) == (seconds > 0)
     assert f"Trained {words.duration(found.trained)}" in page
-    assert f"Cost {found.money:,.2f} at 0.34 an hour" in page
+    assert f"Cost {found.money:,.2f} at 0.34 per hour" in page
     for row in rungs_frame(record).itertuples():
         assert f"{row.steps:,} {row.reached:,}" in page
 

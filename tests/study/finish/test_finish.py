@@ -132,7 +132,7 @@ def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_p
     cells = [re.findall(r"<td[^>]*>([^<]*)<", row)[1:] for row in table.split("</tr>")[1:-1]]
     shown = frame[["latency_ms", "seeds", "miou", "best_miou", "test_miou"]].itertuples(index=False)
     assert cells == [[f"{ms:.4g}", str(seeds), *(f"{miou:.2f}" for miou in mious)] for ms, seeds, *mious in shown]
-    assert "of 1 seed a network. " in page
+    assert "from 1 seed per network. " in page
     assert f"Networks of tiny, trained to the end: {STEPS} steps by a recipe of its own" in page
     assert "the test split was used once" in page
     exported = export_address(f"tiny@finish#{record.trials[0].number}", tmp_path / "winner.pt")

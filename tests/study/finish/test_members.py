@@ -64,7 +64,7 @@ def test_the_frame_joins_with_the_search():
     assert frame.loc["a", "searched_miou"] == 33
     assert frame.loc["b", ["test_miou", "best_miou_sd", "searched_miou"]].isna().all()
     page = finished_table(finished)
-    assert "of 1 to 2 seeds a network, mean and standard deviation." in page
+    assert "from 1 to 2 seeds per network, mean and standard deviation." in page
     assert "the test split was used once" in page
     only_val = [replace(row, extra={key: row.extra[key] for key in ("of_trial", "best_miou")}) for row in rows]
     page = finished_table(replace(finished, trials=tuple(only_val)))

@@ -109,7 +109,7 @@ def test_networks_and_recipes_that_are_not_for_whole_images(here):
     ):
         with pytest.raises(UserError, match=said):
             ClassifierOf(arch)
-    with pytest.raises(UserError, match="ohem, heads of a recipe are for segmentation"):
+    with pytest.raises(UserError, match="ohem, heads in a recipe are for segmentation"):
         pretrain(tiny(), here, "bisenetv2-cityscapes", settings={"scale_range": [1, 1]})
     data = load_data("scenes", size=(32, 64), train=2, val=1)
     with pytest.raises(UserError, match="label_smoothing is only for whole images"):
