@@ -286,7 +286,7 @@ def test_no_bit_of_a_checkpoint_turns_unseen(tmp_path):
         turned = bytearray(whole)
         turned[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
         path.write_bytes(turned)
-        with pytest.raises(UserError, match="is not a checkpoint|is a damaged checkpoint"):
+        with pytest.raises(UserError, match=r"is not a checkpoint|is a damaged checkpoint"):
             Checkpoints(path, {"seed": 1}).read()
     path.write_bytes(whole)
     assert Checkpoints(path, {"seed": 1}).read()["plain"] == {"step": 3}
