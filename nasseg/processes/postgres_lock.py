@@ -10,7 +10,7 @@ import time
 from threading import Lock, Thread
 from typing import Any
 
-from sqlalchemy import Engine, NullPool, create_engine, event, text
+from sqlalchemy import Engine, ExceptionContext, NullPool, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from nasseg.processes import file_lock
@@ -37,26 +37,31 @@ def tell_waits(engine: Engine) -> None:
 
 
 class _Watch:
-    """The statements that run, by the server's process; a thread looks after them while there are any."""
+    """The statements that run; a thread looks after them while there are any."""
 
     def __init__(self, engine: Engine) -> None:
         self._url = engine.url
-        self._running: dict[int, list[float]] = {}  # when to tell of it, by time.monotonic()
+        # By connection: the server's process, and when to tell of it, by time.monotonic().
+        self._running: dict[int, tuple[int, list[float]]] = {}
         self._lock, self._watched = Lock(), False
         event.listen(engine, "before_cursor_execute", self._begin)
         event.listen(engine, "after_cursor_execute", self._end)
-        event.listen(engine, "handle_error", lambda context: self._end(None, context.cursor))
+        event.listen(engine, "handle_error", self._failed)
 
     def _begin(self, _connection: Any, cursor: Any, *_more: Any) -> None:
         with self._lock:
-            self._running[cursor.connection.info.backend_pid] = [time.monotonic() + file_lock.FIRST_SECONDS]
+            due = [time.monotonic() + file_lock.FIRST_SECONDS]
+            self._running[id(cursor.connection)] = cursor.connection.info.backend_pid, due
             if not self._watched:
                 self._watched = True
                 Thread(target=self._look, daemon=True).start()
 
     def _end(self, _connection: Any, cursor: Any, *_more: Any) -> None:
-        if cursor is not None:
-            self._running.pop(cursor.connection.info.backend_pid, None)
+        self._running.pop(id(cursor.connection), None)
+
+    def _failed(self, context: ExceptionContext) -> None:
+        if context.execution_context is not None and context.execution_context.cursor is not None:
+            self._end(None, context.execution_context.cursor)
 
     def _look(self) -> None:
         while True:
@@ -65,7 +70,7 @@ class _Watch:
                 if not self._running:
                     self._watched = False
                     return
-                running = list(self._running.items())
+                running = list(self._running.values())
             for waiting, due in running:
                 if time.monotonic() >= due[0] and (why := self._why(waiting)):
                     to_stderr(f"waiting for the database {self._url.database} on {self._url.host}: {why}")

@@ -5,10 +5,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
+from sqlalchemy.exc import ProgrammingError
 
 from nasseg.processes import file_lock, postgres_lock
 from nasseg.study.store.storage import open_storage
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.slow  # the server takes seconds to begin
 
 HOLDER = """
 import sys
+import time
 from sqlalchemy import text
 from nasseg.study.store.storage import open_storage
 with open_storage(sys.argv[1], create=False).engine.connect() as connection:
@@ -94,3 +97,11 @@ def test_what_waits_for_nobody_says_nothing(trial, told):
     with trial[0].engine.connect() as connection:
         connection.exec_driver_sql("select pg_sleep(0.5)")
     assert not told
+
+
+def test_a_statement_that_fails_says_why_and_is_no_longer_watched(trial, told):
+    with trial[0].engine.connect() as connection:
+        with pytest.raises(ProgrammingError, match="nowhere"):
+            connection.exec_driver_sql("select nothing from nowhere")
+        time.sleep(0.3)
+        assert not told
