@@ -80,7 +80,7 @@ def remeasure(
     """Time the front and the trained published networks of a search again, A B A B, under the search's protocol.
 
     rounds: each times every network once. The new figure is what the rounds say together, the undisturbed ones if there
-    are any. A busy machine needs more rounds, which `tell` hears of. Nothing of an interrupted session is kept.
+    are any. If rounds differ, more are made, and `tell` hears of it. Nothing of an interrupted session is kept.
     `on_progress(measurements, of all)` is called after each. Users' own figures are not measured again.
 
     Raises:
