@@ -44,7 +44,7 @@ from nasseg.study.store.trial_attributes import (
 from nasseg.words import counted
 
 ROUNDS = 5
-END_ROUNDS = 3  # at the end of a search
+END_ROUNDS = 2  # at the end of a search
 _KEPT = (EVAL_KEY, WEIGHTS_SHA256)  # to find the weights
 
 
