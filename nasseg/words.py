@@ -42,14 +42,16 @@ def number(value: float | None, unit: str = "") -> str:
     if value is None or math.isnan(value):
         return NOTHING
     size = abs(value)
-    if math.isfinite(value) and size >= 1e4 and unit in ("", "B"):
+    if size < 1e4:
+        return f"{value:.4g} {unit}" if unit else f"{value:.4g}"
+    if math.isfinite(value) and unit in ("", "B"):
         power = min(4, int(math.log10(size) // 3))
         scaled = f"{value / 1000**power:.4g}"
         if abs(float(scaled)) >= 1000 and power < 4:  # 999,999 rounds up into the next prefix
             power += 1
             scaled = f"{value / 1000**power:.4g}"
         return f"{scaled} {'kMGT'[power - 1]}{unit}"
-    text = f"{value:,.0f}" if 1e4 <= size < 1e15 else f"{value:.4g}"
+    text = f"{value:,.0f}" if size < 1e15 else f"{value:.4g}"
     return f"{text} {unit}".rstrip()
 
 

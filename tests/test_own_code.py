@@ -12,6 +12,7 @@ from nasseg.own_code import CodeError, check_command, load_code, of_record, only
 from nasseg.study.driver.other_study import front_points
 from nasseg.study.store.read_study import open_record
 from nasseg.study.store.weight_store import WeightStore
+from tests.command_line import nasseg, refused
 from tests.study.fakes import make_driver
 
 FAMILY = """
@@ -74,6 +75,21 @@ def test_an_identity_that_is_forged_too_needs_the_users_word(home, evil):
     url = searched(home, evil, identity={"own code": {evil: known}})
     with pytest.raises(CodeError, match=rf"you have not run it on this machine yet \(hash {known}\).*--trust-code"):
         resolve("fake#0", storage=url)
+
+
+@pytest.mark.parametrize("command", ["measure", "export", "latency", "train"])
+def test_a_command_runs_what_was_searched_and_only_at_the_users_word(home, command):
+    source = "mine.py:Mine"
+    known = own_code.hashlib.sha256((home / "mine.py").read_bytes()).hexdigest()[:16]
+    url = searched(home, source, identity={"own code": {source: known}})
+    asked = [command, "fake#0", "--storage", url]
+    asked += ["--data", "scenes", "--recipe", "default"] if command == "train" else []
+    assert f"you have not run it on this machine yet (hash {known})" in refused(*asked, cwd=home)
+    if command == "measure":
+        assert "mine.py:Mine" in nasseg(*asked, "--input", "64x64", "--json", "--trust-code", cwd=home).stdout
+    (home / "mine.py").write_text(f"{FAMILY}# edited\n")
+    assert f"was changed: its hash was {known} in the study" in refused(*asked, "--trust-code", cwd=home)
+    assert not [path for path in home.iterdir() if path.suffix in (".onnx", ".pt", ".pt2")]
 
 
 def test_an_encoder_and_a_point_of_another_study_run_no_code_either(home, evil):

@@ -19,6 +19,7 @@ from nasseg.report import write_report
 from nasseg.study.search.run_study import run_study
 from nasseg.study.store.storage import open_storage, storage_faults
 from nasseg.study.store.weight_store import WeightStore
+from tests.command_line import nasseg
 from tests.study.fakes import make_driver, search_here
 from tests.study.search.test_faults import tiny
 
@@ -72,6 +73,21 @@ def test_no_password_gets_out(secret, user, form, quoted):
         assert secret not in said
         assert quote(secret, safe="") not in said or quote(secret, safe="") == secret
         assert json.dumps(secret)[1:-1] not in said
+
+
+@pytest.mark.parametrize("option", [["--storage", "{}"], ["--runs={}"]])
+def test_the_command_that_resumes_a_search_holds_no_password(monkeypatch, option):
+    words = [word.format("postgresql://u:ge/h@im@h/d") for word in option]
+    monkeypatch.setattr("sys.argv", ["nasseg", "search", "s.yaml", *words])
+    said = " ".join(option).format("postgresql://u:***@h/d")
+    assert shared.this_command().replace("'", "") == f"nasseg search s.yaml {said}"
+
+
+def test_arguments_that_no_command_takes_are_told_without_passwords_and_escape_sequences(tmp_path):
+    said = nasseg("status", "s", "postgresql://u:ge/h@im@h/d", "a\x1b[2Jb", cwd=tmp_path, code=2).stderr
+    assert "postgresql://u:***@h/d" in said
+    assert "im@h" not in said
+    assert "\x1b[2J" not in said
 
 
 def test_a_reason_is_kept_without_passwords():

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Outcome = Literal["finished", "reused", "stopped", "rejected", "failed", "running", "waiting"]
+MIN_TIMED = 4  # fewer networks with a latency are too few to call most of them doubtful
 
 
 def outcome(trial: TrialRow) -> Outcome:
@@ -124,9 +125,6 @@ class Doubts:
         )
 
 
-MIN_TIMED = 4
-
-
 def doubts_of(record: StudyRecord) -> Doubts:
     """Count a study's networks with a doubtful latency."""
     found = {t.measurement.arch_id: is_disturbed(t) for t in record.trials if t.measurement and t.measurement.latency}
@@ -136,9 +134,11 @@ def doubts_of(record: StudyRecord) -> Doubts:
 
 def contenders(record: StudyRecord) -> Mask:
     """Return a mask [n] of the trials that count: finished, not copied, and within all limits."""
-    return np.array(
-        [outcome(t) == "finished" and not broken_limit(record.limits, t) for t in record.trials], dtype=bool
-    )
+    known = vars(record).get("_contenders")
+    if known is None:  # a report asks for them a dozen times
+        count = [outcome(t) == "finished" and not broken_limit(record.limits, t) for t in record.trials]
+        known = vars(record)["_contenders"] = np.array(count, dtype=bool)
+    return known
 
 
 def contending_values(record: StudyRecord) -> Floats:
@@ -242,8 +242,7 @@ def _rows(record: StudyRecord, trials: Iterable[tuple[TrialRow, bool]]) -> list[
         row |= {name: float(figures[name]) if name in figures else None for name in names}
         broken = broken_limit(record.limits, trial) if outcome(trial) == "finished" else None
         row |= {"on_front": front, "over_limit": str(broken) if broken else None, "disturbed": is_disturbed(trial)}
-        row |= {"reason": trial.reason, "reused_from": trial.reused_from}
-        row |= {"rung": trial.rung, "seed": trial.seed}
+        row |= {"reason": trial.reason, "reused_from": trial.reused_from, "rung": trial.rung, "seed": trial.seed}
         row |= {"arch_id": trial.measurement.arch_id if trial.measurement else None}
         row |= {"arch": json.dumps(arch) if trial.arch else None}
         row |= {"training": json.dumps(trial.training)} if trial.training else {}
@@ -277,11 +276,12 @@ def seeds_frame(record: StudyRecord) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    trainings = Counter(t.measurement.arch_id for t in record.trials if t.accuracy and t.measurement)
     found: dict[tuple[str, AccuracyProtocol], list[TrialRow]] = {}
     for trial in record.trials:
-        if outcome(trial) == "finished" and trial.measurement and trial.accuracy:
-            protocol = replace(trial.accuracy.protocol, seed=0)
-            found.setdefault((trial.measurement.arch_id, protocol), []).append(trial)
+        m = trial.measurement
+        if outcome(trial) == "finished" and m and m.accuracy and trainings[m.arch_id] > 1:  # most networks have one
+            found.setdefault((m.arch_id, replace(m.accuracy.protocol, seed=0)), []).append(trial)
     rows = []
     for (arch_id, _), trials in found.items():
         miou = {a.protocol.seed: a.miou for a in (trial.accuracy for trial in trials) if a}

@@ -1,10 +1,8 @@
 """The base of all families: an architecture is a frozen set of facts that builds a model and knows its identity."""
 
 import dataclasses
-import gc
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from inspect import signature
@@ -17,6 +15,7 @@ from nasseg.errors import UserError, unknown
 from nasseg.families.graph.identity import fingerprint
 from nasseg.families.graph.on_meta import OnMeta
 from nasseg.families.graph.recorder import Graph, every_module, record
+from nasseg.processes.collection import no_collection
 
 # arch.id is the hash of the network as it would run on a Cityscapes frame.
 ID_INPUT_SIZE = (1024, 2048)
@@ -242,20 +241,8 @@ class Arch(ABC):
         return fingerprint(self._record(ID_CLASSES, ID_INPUT_SIZE))
 
     def _record(self, num_classes: int, input_size: tuple[int, int]) -> Graph:
-        with no_collection():
+        with no_collection():  # a model and its graph are tens of thousands of objects without a cycle
             return record(self.build_meta(num_classes), input_size)
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Switch garbage collection off: a model and its graph are tens of thousands of objects without a cycle."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @cache

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nasseg.families.arch import Arch, no_collection
+from nasseg.families.arch import Arch
 from nasseg.families.graph.recorder import IMAGE, WEIGHTS, Edge, Graph, Operator
 from nasseg.measure.environment import environment
 from nasseg.measure.topology import blocks
+from nasseg.processes.collection import no_collection
 from nasseg.records import Cost, CostProtocol, Size, Stage
 
 

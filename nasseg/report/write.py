@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 from nasseg import words
 from nasseg.errors import UserError
 from nasseg.files import ELSEWHERE, output_file
+from nasseg.processes.collection import no_collection
 from nasseg.records import StudyRecord
 from nasseg.report.html.markup import Html, tag, text
 from nasseg.report.html.one_file import fill
@@ -37,7 +38,8 @@ def write_report(
     several = [records] if isinstance(records, StudyRecord) else list(records)
     if since and len(several) > 1:
         raise UserError("changes since a date work for one study at a time; write a report of each")
-    page = render(several[0], shared, since) if len(several) == 1 else render_several(several, shared)
+    with no_collection():
+        page = render(several[0], shared, since) if len(several) == 1 else render_several(several, shared)
     _write(target, page)
     if shared:
         library, code = target.with_name(LIBRARY), get_plotlyjs()

@@ -14,6 +14,7 @@ import numpy as np
 from nasseg.analyse.trials import on_front
 from nasseg.errors import UserError
 from nasseg.files import written_whole
+from nasseg.processes.collection import no_collection
 from nasseg.records import Example, StudyRecord
 from nasseg.study.store.storage import runs_folder
 from nasseg.study.store.trial_attributes import EVAL_KEY
@@ -52,6 +53,7 @@ def write_predictions(path: Path, data: "DataSet", predicted: Mapping[int, "Tens
         archive.writestr("classes.json", json.dumps(shown))
 
 
+@no_collection()  # it is often the first to look at each measurement, which is then made
 def with_examples(record: StudyRecord) -> StudyRecord:
     """Return the record with the examples of its front that were kept and can be read."""
     place = record.extra.get("weights")
@@ -68,7 +70,7 @@ def with_examples(record: StudyRecord) -> StudyRecord:
                 found[trial.number] = read_examples(content)
         except Exception:  # a report does without; a damaged file raises what its bytes happen to mean
             continue
-    return replace(record, examples=found)
+    return replace(record, examples=found) if found else record
 
 
 def read_examples(content: bytes) -> tuple[Example, ...]:

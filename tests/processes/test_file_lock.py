@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nasseg.processes import file_lock
-from nasseg.processes.file_lock import take_lock
+from nasseg.processes import file_lock, sqlite_lock
+from nasseg.processes.file_lock import take_lock, told_while_waiting
 
 HOLDER = "import fcntl, sys; fcntl.flock(1, int(sys.argv[1])); sys.stderr.write('held'); sys.stderr.flush(); input()"
 
@@ -77,6 +77,33 @@ def test_a_paused_holder_is_said_to_be_paused(file, hold, told):
     os.waitid(os.P_PID, told.holder.pid, os.WSTOPPED)
     take_lock(file, fcntl.LOCK_EX, "device cpu", told.append)
     assert told[0].endswith(f"; it is paused: `kill -CONT {told.holder.pid}` resumes it")
+
+
+def test_a_wait_is_told_after_five_seconds_and_each_minute(monkeypatch):
+    pauses, lines = [], []
+
+    class Watched:
+        def wait(self, seconds):
+            pauses.append(seconds)
+            return len(pauses) > 2  # then it is over
+
+        def set(self):
+            pass
+
+    monkeypatch.setattr(file_lock, "Event", Watched)
+    with told_while_waiting("device cpu", lambda: "process 7 holds it", lines.append):
+        pass
+    assert pauses == [5, 60, 60]
+    assert lines == ["waiting for device cpu: process 7 holds it"] * 2
+    assert sqlite_lock.TRY_SECONDS == 5
+
+
+def test_a_holder_that_the_kernel_does_not_show_is_said_to_be_unseen(file, hold, told, monkeypatch):
+    """As from within a container."""
+    monkeypatch.setattr(file_lock, "_holders", lambda _stat, _kind: [])
+    told.holder = hold(fcntl.LOCK_EX)
+    take_lock(file, fcntl.LOCK_EX, "device cpu", told.append)
+    assert told[0] == "waiting for device cpu: a process that is not visible from here holds it"
 
 
 def test_a_free_lock_is_taken_without_a_word(file, told):

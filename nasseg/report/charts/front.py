@@ -5,7 +5,7 @@ Every trace names its rows in `customdata` and its part in `meta`. The page swap
 
 import html
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -54,6 +54,18 @@ def wrapped(text: str, width: int) -> str:
 
 def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.Figure:
     """Draw finished trials over two figures: full colour for the front, dimmed if dominated, hollow if over a limit."""
+    traces, layout = _front(view, x, y)
+    return go.Figure(data=traces, layout=layout)
+
+
+def plain_figure(traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `to_plotly_json` does, without plotly's checks and copies of each number in the traces."""
+    data = [{name: value for name, value in trace.items() if value is not None} for trace in traces]
+    return {**go.Figure(layout=layout).to_plotly_json(), "data": data}
+
+
+def _front(view: View, x: str | None = None, y: str | None = None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the traces and the layout of `front_figure`."""
     across, up = view.axes[x or view.x], view.axes[y or view.y]
     lines = view.steps.get(across.name, {}).get(up.name, [[]])
     traces = [_steps(view, across, up, rows, index if len(lines) > 1 else None) for index, rows in enumerate(lines)]
@@ -66,7 +78,7 @@ def front_figure(view: View, x: str | None = None, y: str | None = None) -> go.F
     for part, ring in (("answer", _ring(ANSWER, 30)), ("selected", _ring(INK, 21))):
         traces.append(_scatter(view, across, up, [], part, marker=ring, hoverinfo="skip", showlegend=False))
     layout = figure_layout(axis_layout(across), axis_layout(up))
-    return go.Figure(data=traces, layout={**layout, "shapes": limit_shapes(across, "x") + limit_shapes(up, "y")})
+    return traces, {**layout, "shapes": limit_shapes(across, "x") + limit_shapes(up, "y")}
 
 
 OVER = {"trial": "Trial", "compute": "Hours of training", "time": "Hours since the first trial began"}
@@ -119,7 +131,7 @@ def front_template(view: View) -> dict[str, Any]:
 
     Each trace names its rows in `customdata`, including published networks.
     """
-    figure = front_figure(view).to_plotly_json()
+    figure = plain_figure(*_front(view))
     for trace in figure["data"]:
         for key in ("x", "y", "text", "hovertext", "error_x", "error_y"):
             trace.pop(key, None)
@@ -159,17 +171,19 @@ def limit_shapes(axis: Axis, letter: str) -> list[dict[str, Any]]:
     return found
 
 
-def _scatter(view: View, x: Axis, y: Axis, rows: Sequence[int], role: str, **more: Any) -> go.Scatter:
-    return go.Scatter(
-        x=[view.columns[x.name][row] for row in rows],
-        y=[view.columns[y.name][row] for row in rows],
-        customdata=list(rows),
-        meta=role,
-        **{"mode": "markers", **more},
-    )
+def _scatter(view: View, x: Axis, y: Axis, rows: Sequence[int], role: str, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "x": [view.columns[x.name][row] for row in rows],
+        "y": [view.columns[y.name][row] for row in rows],
+        "customdata": list(rows),
+        "meta": role,
+        "mode": "markers",
+        **more,
+    }
 
 
-def _group(view: View, x: Axis, y: Axis, group: str, index: int, rows: list[int], kind: str) -> go.Scatter:
+def _group(view: View, x: Axis, y: Axis, group: str, index: int, rows: list[int], kind: str) -> dict[str, Any]:
     colour, symbol = mark(index)
     edge = EDGES[index % len(EDGES)]
     marker: dict[str, Any] = {"color": tint(colour), "symbol": symbol, "size": 7, "opacity": 0.9}
@@ -202,7 +216,7 @@ def _spread(view: View, axis: Axis, letter: str, rows: list[int], colour: str) -
     return {f"error_{letter}": {"type": "data", "array": halves, "color": colour, "thickness": 1.2, "width": 0}}
 
 
-def _published(view: View, x: Axis, y: Axis) -> go.Scatter:
+def _published(view: View, x: Axis, y: Axis) -> dict[str, Any]:
     """Draw the published networks whose figures are both known."""
     marker = {"symbol": "star", "size": 13, "color": "white", "line": {"color": PUBLISHED, "width": 1.6}}
     known = [r for r in view.published if view.columns[x.name][r] is not None and view.columns[y.name][r] is not None]
@@ -224,7 +238,7 @@ def _published(view: View, x: Axis, y: Axis) -> go.Scatter:
     )
 
 
-def _steps(view: View, x: Axis, y: Axis, rows: list[int], group: int | None) -> go.Scatter:
+def _steps(view: View, x: Axis, y: Axis, rows: list[int], group: int | None) -> dict[str, Any]:
     """Draw the best trade-off of two objectives alone: the best y of trials with at most, or at least, this x.
 
     Over trial numbers, it is the best so far.

@@ -12,7 +12,17 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nasseg.analyse.parameters import Population, importance_frame
-from nasseg.report.charts.front import COLOURS, DASHES, INK, MUTED, escape, figure_layout, mark, wrapped
+from nasseg.report.charts.front import (
+    COLOURS,
+    DASHES,
+    INK,
+    MUTED,
+    escape,
+    figure_layout,
+    mark,
+    plain_figure,
+    wrapped,
+)
 from nasseg.report.numbers.front_view import Axis
 from nasseg.words import number, percent, sentence
 
@@ -73,7 +83,7 @@ def effects_figure(population: Population, name: str, target: Axis, rows: Mappin
     drawn = drawn[:: max(1, math.ceil(len(drawn) / _STRIP))]
     jitter = 0.32 * (np.arange(len(drawn)) * 0.618034 % 1 - 0.5)  # evenly spread and reproducible
     strip = go.Scatter(
-        x=[place[str(population.choices.at[row, name])] + j for row, j in zip(drawn, jitter.round(3), strict=True)],
+        x=[place[str(v)] + j for v, j in zip(population.choices.loc[drawn, name], jitter.round(3), strict=True)],
         y=[float(f"{value:.4g}") for value in fit.rest.loc[drawn]],
         customdata=[row if rows is None else rows[row] for row in drawn],
         meta="networks",
@@ -125,32 +135,33 @@ def effects_figure(population: Population, name: str, target: Axis, rows: Mappin
     return go.Figure(data=[strip, means], layout=layout)
 
 
-def edf_figure(distribution: pd.DataFrame, target: Axis, rows: Mapping[int, int] | None = None) -> go.Figure:
+def edf_figure(distribution: pd.DataFrame, target: Axis, rows: Mapping[int, int]) -> dict[str, Any]:
     """Draw the distribution of the target from `edf_frame`, a line per value. A lower line has more large targets.
 
-    The first point of a line only marks where it leaves zero and is no network.
+    The first point of a line only marks where it leaves zero and is no network. Every network is a point of every
+    parameter's chart, so this is plain data.
     """
-    traces = []
+    traces, on_page = [], distribution["row"].isin(list(rows))
     for index, (level, part) in enumerate(distribution.groupby("value", observed=True)):
-        shown = part if rows is None else part[part["row"].isin(list(rows))]
-        places = [row if rows is None else rows[row] for row in shown["row"]]
+        shown = part[on_page[part.index]]
         x, y = shown["target"].tolist(), shown["share"].round(5).tolist()
         traces.append(
-            go.Scatter(
-                x=[*x[:1], *x],
-                y=[*([0.0] if x else []), *y],
-                customdata=[*([-1] if x else []), *places],
-                meta="edf",
-                mode="lines",
-                name=f"{escape(str(level))} ({len(part):,})",
-                hovertemplate="%{y:.0%}",
-                line={"shape": "hv", "color": COLOURS[index % len(COLOURS)], "width": 2, "dash": DASHES[index % 8]},
-            )
+            {
+                "type": "scatter",
+                "x": [*x[:1], *x],
+                "y": [*([0.0] if x else []), *y],
+                "customdata": [*([-1] if x else []), *(rows[row] for row in shown["row"])],
+                "meta": "edf",
+                "mode": "lines",
+                "name": f"{escape(str(level))} ({len(part):,})",
+                "hovertemplate": "%{y:.0%}",
+                "line": {"shape": "hv", "color": COLOURS[index % len(COLOURS)], "width": 2, "dash": DASHES[index % 8]},
+            }
         )
     unit = f", {target.unit}" if target.unit else ""
     across = {"title": {"text": escape(sentence(target.label) + unit)}}
     up = {"title": {"text": "Share of networks at or below"}, "range": [0, 1.02], "tickformat": ".0%"}
-    return go.Figure(data=traces, layout={**figure_layout(across, up), "showlegend": True})
+    return plain_figure(traces, {**figure_layout(across, up), "showlegend": True})
 
 
 def parallel_figure(

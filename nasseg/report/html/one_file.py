@@ -7,11 +7,13 @@ import io
 import json
 from collections.abc import Iterable
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from plotly.offline import get_plotlyjs
+from pydantic_core import PydanticSerializationError, to_json
 
 from nasseg.report.html.markup import text
 
@@ -39,12 +41,11 @@ def packed(content: str) -> str:
 
 
 def packed_list(items: Iterable[Any]) -> str:
-    """Return a block with a list as JSON, made item by item: together they may take a hundred megabytes."""
-    block = io.BytesIO()
+    """Return a block with a list as JSON, made a few items at a time: all of them may take a hundred megabytes."""
+    block, left, between = io.BytesIO(), iter(items), "["
     with gzip.GzipFile(fileobj=block, mode="wb", compresslevel=6, mtime=0) as file:
-        between = "["
-        for item in items:
-            file.write(f"{between}{_json(item)}".encode())
+        while some := list(islice(left, 100)):
+            file.write(f"{between}{_json(some)[1:-1]}".encode())
             between = ","
         file.write(b"[]" if between == "[" else b"]")
     return base64.b64encode(block.getvalue()).decode()
@@ -54,8 +55,21 @@ def packed_json(value: Any) -> str:
     return packed(_json(value))
 
 
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False)
+
+
 def _json(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    """Return plain data as JSON. pydantic's writer is three times as fast as the standard library's.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    try:
+        text = to_json(value, inf_nan_mode="constants").decode()
+    except PydanticSerializationError:  # such as a name that is no Unicode
+        return _ENCODER.encode(value)
+    # A word, or a number that JSON does not have: the standard library tells them apart.
+    return _ENCODER.encode(value) if "NaN" in text or "Infinity" in text else text
 
 
 @cache

@@ -20,9 +20,10 @@ from nasseg.analyse.trials import (
     objective_values,
     on_front,
     outcome,
+    shown_figures,
     trial_figures,
 )
-from nasseg.figures import FIGURES, USUAL, figure_in
+from nasseg.figures import FIGURES, USUAL, Figure, figure_in
 from nasseg.limits import Breach
 from nasseg.records import PublishedPoint, StudyRecord, TrialRow
 
@@ -121,11 +122,12 @@ def view_of(record: StudyRecord, prefix: str = "") -> View:
         part = "front" if front_mask[row] else "dominated" if counts[row] else "over" if finished else "unfinished"
         parts[part][family_of(record.trials[row])].append(row)
     x, y = _first_pair(record, columns, bool(finished))
+    shown = [figure_in(record, name) for name in shown_figures(record)]
     return View(
         axes={name: axis_of(record, name, [columns[name][row] for row in drawn]) for name in columns},
         columns=columns,
         keys=[key_of(trial, prefix) for trial in record.trials],
-        hover=[_hover(record, t, f, prefix) for t, f in zip(record.trials, figures, strict=True)]
+        hover=[_hover(record, t, f, shown, prefix) for t, f in zip(record.trials, figures, strict=True)]
         + [_hover_published(record, point) for point in record.published],
         groups=groups,
         **parts,
@@ -274,13 +276,12 @@ def _steps(record: StudyRecord, drawn: list[int]) -> dict[str, dict[str, list[li
     return steps
 
 
-def _hover(record: StudyRecord, trial: TrialRow, figures: dict[str, float], prefix: str) -> str:
-    """Return lines of plain text: the trial, its objectives, and the cost if that is no objective."""
+def _hover(
+    record: StudyRecord, trial: TrialRow, figures: dict[str, float], shown: Sequence[Figure], prefix: str
+) -> str:
+    """Return lines of plain text: the trial, its objectives, and the usual figures that are no objectives."""
     lines = [f"#{key_of(trial, prefix)} {family_of(trial)}"]
-    for name in dict.fromkeys([*(objective.name for objective in record.objectives), *USUAL]):
-        if name in figures:
-            figure = figure_in(record, name)
-            lines.append(f"{figure.label}: {figure.text(figures[name])}")
+    lines += [f"{figure.label}: {figure.text(figures[figure.name])}" for figure in shown if figure.name in figures]
     if is_disturbed(trial):
         lines.append(DISTURBED)
     broken = broken_limit(record.limits, trial) if outcome(trial) == "finished" else None

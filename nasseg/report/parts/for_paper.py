@@ -88,8 +88,8 @@ def _mentioned(record: StudyRecord) -> Iterator[str]:
     for trial in record.trials:
         if outcome(trial) == "finished":
             yield from _parts(trial.arch or {})
-        if trial.accuracy:
-            yield from re.findall(r"[\w+-]+", trial.accuracy.protocol.data)
+    for data in {trial.accuracy.protocol.data for trial in record.trials if trial.accuracy}:
+        yield from re.findall(r"[\w+-]+", data)
     for point in record.published:
         yield point.family
         yield from _parts(point.params)

@@ -62,8 +62,8 @@ def trial_detail(
     facts += [("started", words.moment(trial.started)), ("finished", words.moment(trial.finished))]
     if trial.measurement:
         facts.append(("arch id", trial.measurement.arch_id))
-    known = trial_figures(trial)
-    facts += [(name, words.plain(value)[:300]) for name, value in trial.extra.items() if name not in {*known, *_HIDDEN}]
+    elsewhere = {*trial_figures(trial), *_HIDDEN}
+    facts += [(name, words.plain(value)[:300]) for name, value in trial.extra.items() if name not in elsewhere]
     return {
         "title": f"#{key_of(trial, prefix)} {family_of(trial)}",
         "key": key_of(trial, prefix),

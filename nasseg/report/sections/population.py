@@ -87,13 +87,12 @@ def section_data(
     for row in frame.itertuples():
         name = str(row.parameter)
         known = edf_frame(population, name)
-        edf = edf_figure(known, target, rows)
         bins = known["bin"].where(known["row"].isin(list(rows))).dropna().astype(int)
         parameters[name] = {
             "sentence": sentence(row, population, target),
             "verdict": row.verdict,
             "effects": effects_figure(population, name, target, rows).to_plotly_json(),
-            "edf": edf.to_plotly_json(),
+            "edf": edf_figure(known, target, rows),
             "bins": [part.tolist() for _, part in bins.groupby(known["value"], observed=True)],
             "equal": bool((known["bin"] >= 0).any()),
         }

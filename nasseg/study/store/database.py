@@ -31,8 +31,9 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
+from nasseg.processes.collection import no_collection
 from nasseg.processes.file_lock import clock, told_while_waiting
-from nasseg.study.store.read_sql import SCHEMA, bulk_trials, no_collection
+from nasseg.study.store.read_sql import SCHEMA, bulk_trials
 from nasseg.study.store.storage import quiet_optuna
 from nasseg.study.store.trial_attributes import LEASE
 

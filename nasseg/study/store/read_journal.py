@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from nasseg.processes.collection import no_collection
 from nasseg.records import TrialRow
-from nasseg.study.store.read_sql import Measurements, external, keep, make_row, no_collection
+from nasseg.study.store.read_sql import Measurements, external, keep, make_row
 from nasseg.words import LocalTime
 
 # The action of a line, by its op_code.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json  # twice as fast as the standard library's
 
+from nasseg.processes.collection import no_collection
 from nasseg.processes.sqlite_lock import PatientConnection
 from nasseg.records import (
     Accuracy,
@@ -115,18 +116,6 @@ def _tables(storage: "RDBStorage") -> Iterator[Any]:
         raise StorageInternalError(str(error)) from error
     finally:
         connection.close()
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Switch garbage collection off: millions of new objects, none of them garbage, would double the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def keep(rows: tuple[TrialRow, ...]) -> tuple[TrialRow, ...]:

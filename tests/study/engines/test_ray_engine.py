@@ -1,6 +1,7 @@
 """A real cluster of two nodes, on one machine: what is placed where, lost, refused, and taken up again."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -174,12 +175,17 @@ def start_and_wait(start, storage):
     """A search on the cluster whose first network is trained, and whose second one is well beyond its first rung."""
     change(resources="{spot: 1}")
     begin_here(storage, 2)
-    process, until = start(storage), time.monotonic() + PATIENCE
-    while len(steps()) < STEPS + RUNG + 10:
+    process = start(storage)
+    wait_until(lambda: len(steps()) >= STEPS + RUNG + 10, process)
+    return process
+
+
+def wait_until(there, process):
+    until = time.monotonic() + PATIENCE
+    while not there():
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < until, "no trial got there"
         time.sleep(0.02)
-    return process
 
 
 def ended(process):
@@ -219,10 +225,13 @@ def test_candidates_that_fail_fail_alone(folder, cluster, postgres):  # noqa: F8
     assert len((folder / "odd.log").read_text().split()) == 7  # the worker that was killed is not the candidate's fault
 
 
-def test_a_node_that_is_lost_costs_no_trial(start, cluster, postgres):  # noqa: F811
-    """Trainings are on the node that is lost; one that joins later takes them up."""
+def test_a_worker_and_a_node_that_are_lost_cost_no_trial(start, cluster, postgres):  # noqa: F811
+    """A worker is killed in a training, then the node with the next worker; a node that joins later takes it up."""
     (spot,) = cluster.worker_nodes
     lost, process = raylet(spot), start_and_wait(start, postgres)
+    _, killed = steps()[-1]
+    os.kill(int(killed), signal.SIGKILL)
+    wait_until(lambda: steps()[-1][1] != killed, process)
     cluster.remove_node(spot, allow_graceful=False)
     joined = cluster.add_node(**NODE, resources={"spot": 1})
     ended(process)

@@ -76,6 +76,18 @@ def test_an_own_figure_that_changes_in_mid_search_stops_it(inline, tmp_path, rep
     assert states(ended.record)["COMPLETE"] == 1
 
 
+def test_a_family_of_ones_own_that_changes_in_mid_search_stops_it(inline, tmp_path, replaced):
+    path, mine = tmp_path / "mine.py", "from nasseg.families.regseg import RegSegArch as Mine\n"
+    path.write_text(mine)
+    widths = "{range: [0.25, 1.0], step: 0.25}"
+    (tmp_path / "mine.yaml").write_text(f"about: mine\nparameters:\n  family: mine.py:Mine\n  width: {widths}\n")
+    text = TINY.replace("space: quickstart", "space: mine.yaml").format(data=SCENES, macs="1.0e+9")
+    replaced(lambda: path.write_text(f"{mine}# changed\n"))
+    ended = search.run_study(study_from(parse_yaml(text, tmp_path / "tiny.yaml"), "tiny"))
+    assert f"{path} was changed: its hash was" in ended.fault
+    assert states(ended.record)["COMPLETE"] == 1
+
+
 def test_a_network_that_a_record_forges_into_a_job_runs_no_code(inline, tmp_path):
     evil = tmp_path / "evil.py"
     evil.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")

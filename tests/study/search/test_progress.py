@@ -1,14 +1,19 @@
 """The line of a running search says what `nasseg status` says."""
 
+import re
 from itertools import pairwise
 
 import pytest
 
 from nasseg.analyse.compute_spent import compute_of
 from nasseg.analyse.trials import front_share
+from nasseg.errors import UserError
 from nasseg.records import digest
+from nasseg.study.search import run_study
 from nasseg.study.search.progress import ProgressWatch, Tally
+from nasseg.study.store import storage
 from nasseg.study.store.read_study import record_of
+from nasseg.study.store.storage import open_storage
 from tests.study.fakes import FakeEngine, make_driver, make_study
 
 
@@ -42,6 +47,21 @@ def test_what_was_spent_and_saved_is_that_of_the_stored_study(tmp_path):
     assert any(rung for moment in seen for _, rung, _, _ in moment.running)
     assert all((moment.seconds_left is None) == (moment.done in (0, 9)) for moment in seen)
     assert {0, 5, 9} < {moment.done for moment in seen}
+
+
+def test_a_large_record_is_said_to_be_read_before_it_is(tmp_path, monkeypatch):
+    said, url = [], f"sqlite:///{tmp_path}/s.db"
+    open_storage(url, create=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(storage, "LARGE", 1)
+
+    def read(*_):
+        assert re.fullmatch(r"reading the record, \d+ MB", said[-1])
+        raise UserError("it was said")
+
+    monkeypatch.setattr(run_study, "_open", read)
+    with pytest.raises(UserError, match="it was said"):
+        run_study.run_study(make_study(), storage=url, tell=said.append)
 
 
 def test_a_network_whose_promotion_was_interrupted_is_still_counted(tmp_path):
