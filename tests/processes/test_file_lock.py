@@ -84,6 +84,13 @@ def test_a_free_lock_is_taken_without_a_word(file, told):
     assert not told
 
 
+def test_a_line_that_nobody_reads_any_more_does_not_end_the_wait(monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        file_lock.to_stderr("waiting for device cpu")
+        full.detach()  # else it would write once more when it is closed
+
+
 def test_of_a_worker_the_command_of_its_search_is_said(file, hold, told):
     told.holder = hold(fcntl.LOCK_EX, "multiprocessing.forkserver")
     take_lock(file, fcntl.LOCK_EX, "device cpu", told.append)
