@@ -62,15 +62,12 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
     assert column is not None
     columns = {name: c for name, c in table.file.columns.items() if c.accuracy and c.data == column.data}
     columns = {name: c for name, c in columns.items() if c.accuracy not in NOT_TRAINED}
-    asked = [name for name, c in columns.items() if "iou." not in str(c.accuracy)] or [
-        *columns
-    ]  # columns of single classes count only if there is no mean
+    # Columns of single classes count only if there is no mean.
+    asked = [name for name, c in columns.items() if "iou." not in str(c.accuracy)] or [*columns]
     attributes = record.attributes()
     identity, size = attributes["identity"]["rows"], attributes["size"]
     archs = {row.name: row.arch(column, tuple(size)) for row in table.file.rows if row.name in identity}
-    rows = {
-        name for name, arch in archs.items() if arch and arch.id == identity[name][0]
-    }  # the others have changed since
+    rows = {name for name, arch in archs.items() if arch and arch.id == identity[name][0]}  # others have changed since
     done = [one for one in trained(record) if one[0] in rows]
     protocol, baselines = attributes["protocol"], attributes["baseline"]
     on, seen = _conditions(table, [measurement for _, _, measurement, _ in done])

@@ -17,14 +17,12 @@ from nasseg.records import IN_TURNS, Latency, LatencyProtocol
 
 Exclusive = Callable[[], AbstractContextManager[None]]
 PARTS = ("encoder", "context", "decoder", "head")
-
-
-MOST_ROUNDS = 4  # times those that are asked for
+MOST_ROUNDS = 4  # times the rounds asked for
 
 
 @dataclass(frozen=True)
 class Row:
-    """A network's rounds. ratios: of its p50 to the base's in the same round. pooled: what all replicates say."""
+    """A network's rounds. ratios: of its p50 to the base's in the same round. pooled: from the replicates together."""
 
     label: str
     rounds: tuple[Latency, ...]
@@ -37,7 +35,7 @@ class Row:
 
     @property
     def latency(self) -> Latency:
-        """Return what the rounds say together, pooled or by the median round: the undisturbed ones if there are any."""
+        """The latency over all rounds, or over the undisturbed ones if there are any: pooled, or the median round's."""
         if self.pooled is not None:
             return self.pooled
         quiet = [one for one in self.rounds if not one.disturbed] or list(self.rounds)
@@ -71,8 +69,8 @@ def compare_latency(
     """Time each network once a round, A B A B, for `repeat` rounds, with ratios to `base`, round by round.
 
     With a reference network there are more rounds, at most MOST_ROUNDS times as many, until the median of each network
-    that other work disturbed is known to MAX_ERROR; `tell` hears of it. reference_ms: the reference network's time in
-    the study, where the protocol has one timed in turns.
+    that other work disturbed is known to MAX_ERROR; `tell` is called with a line on them. reference_ms: the reference
+    network's time in the study, if the protocol times one in turns.
 
     Raises:
         UserError: the protocol cannot be followed here.
@@ -88,7 +86,7 @@ def compare_latency(
                 break
             if number == repeat:
                 most = MOST_ROUNDS * repeat
-                tell(f"the machine is busy: more rounds, up to {most}, for medians are known to {error:.1%}")
+                tell(f"the machine is busy: medians are known only to {error:.1%}, so there are up to {most} rounds")
             for label, arch in archs.items():
                 if protocol.backend == "command":
                     found[label].append(measure_on_target(arch, protocol, exclusive))
@@ -108,7 +106,7 @@ def compare_latency(
 
 
 def _error(attempts: list[Attempt]) -> float:
-    """Return the error of a network's median, 0 where it has no reference or was timed on a quiet machine."""
+    """Return the relative error of a network's median; 0 without a reference, or if any attempt was undisturbed."""
     return 0.0 if any(one.disturbance <= 1 for one in attempts) or not attempts else pooled(attempts).error
 
 

@@ -61,9 +61,7 @@ class Several:
         self.objectives = common_objectives(records)
         self.letters = ascii_uppercase[: len(records)]
         self.names = [f"{letter} {record.name}" for letter, record in zip(self.letters, records, strict=True)]
-        self.parts = [
-            replace(record, objectives=self.objectives) for record in records
-        ]  # in the shared objectives only
+        self.parts = [replace(record, objectives=self.objectives) for record in records]
         gain = next((o.name for o in self.objectives if o.direction == "maximize"), self.objectives[0].name)
         most = MOST_TRIALS // len(records)
         self.shown = [thinned(part, gain, BUDGETS, most) for part in self.parts]

@@ -207,7 +207,7 @@ def test_networks_in_turns_take_more_rounds_beside_other_work(monkeypatch):
     assert order == ["a", "b"] * 2 * in_turns.MOST_ROUNDS
     assert [(row.latency.p50_ms, row.latency.n, row.disturbed) for row in rows] == [(6.0, 96, 8), (8.0, 96, 8)]
     assert all(row.latency.disturbed for row in rows)
-    assert lines == ["the machine is busy: more rounds, up to 8, for medians are known to 2.4%"]
+    assert lines == ["the machine is busy: medians are known only to 2.4%, so there are up to 8 rounds"]
     ratios["b"], order[:] = [4.0] * 4, []
     compare_latency({"a": "a", "b": "b"}, PROTOCOL, **options)
     assert order == ["a", "b"] * 2
