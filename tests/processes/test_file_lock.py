@@ -85,10 +85,13 @@ def test_a_free_lock_is_taken_without_a_word(file, told):
 
 
 def test_a_line_that_nobody_reads_any_more_does_not_end_the_wait(monkeypatch):
-    with open("/dev/full", "w") as full:
-        monkeypatch.setattr(sys, "stderr", full)
-        file_lock.to_stderr("waiting for device cpu")
-        full.detach()  # else it would write once more when it is closed
+    read, write = os.pipe()
+    os.close(read)
+    gone = open(write, "w")  # noqa: SIM115  (what it holds cannot be written when it is closed, either)
+    monkeypatch.setattr(sys, "stderr", gone)
+    file_lock.to_stderr("waiting for device cpu")
+    with pytest.raises(BrokenPipeError):
+        gone.close()
 
 
 def test_of_a_worker_the_command_of_its_search_is_said(file, hold, told):

@@ -96,7 +96,7 @@ def test_a_program_of_somebody_elses_is_told_as_the_server_knows_it(trial, postg
 
 def test_a_server_that_fails_without_a_word_is_told_all_the_same(monkeypatch):
     def fails(*_arguments, **_options):
-        raise SQLAlchemyError
+        raise SQLAlchemyError from OSError()
 
     monkeypatch.setattr(postgres_lock, "create_engine", fails)
     watch = postgres_lock._Watch(create_engine("sqlite://"))
