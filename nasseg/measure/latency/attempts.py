@@ -1,5 +1,6 @@
 """Latency, timed on the device: warm-up, replicates, percentiles, and a check for other load."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -71,7 +72,7 @@ def measure_latency(
                 attempts.append(attempt(build, protocol, reference_ms))
             if attempts[-1].disturbance <= 1:
                 break
-        while attempts[-1].disturbance > 1 and len(attempts) < MAX_ATTEMPTS and pooled(attempts).error > MAX_ERROR:
+        while attempts[-1].disturbance > 1 and len(attempts) < MAX_ATTEMPTS and error_of(attempts) > MAX_ERROR:
             with exclusive():
                 attempts.append(attempt(build, protocol, reference_ms))
         found = latency_of(attempts, protocol)
@@ -94,13 +95,33 @@ def _with_energy(latency: Latency, build: Callable[[], Pair]) -> Latency:
 
 
 def latency_of(attempts: Sequence["Attempt"], protocol: LatencyProtocol) -> Latency:
-    """Return the latency from attempts together: from the undisturbed ones, or else from all, marked as disturbed."""
+    """Return what attempts say together: those that nothing disturbed, or else all of them, marked."""
+    counted, quiet = _counted(attempts)
+    return replace(_pooled(counted).latency(protocol), disturbed=not quiet)
+
+
+def error_of(attempts: Sequence["Attempt"]) -> float:
+    """Return the standard error of what attempts say together, as a share of it; 0 without a reference.
+
+    It comes from how much the attempts' own medians differ. Replicates of one attempt differ less: they share builds,
+    and the state that the processor is in for some seconds.
+    """
+    if any(one.reference_seconds is None for one in attempts):
+        return 0.0
+    medians = [float(np.median(one.ms)) for one in _counted(attempts)[0]]
+    if len(medians) < 2:
+        return math.inf
+    return float(np.std(medians, ddof=1) / np.mean(medians) / len(medians) ** 0.5)
+
+
+def _counted(attempts: Sequence["Attempt"]) -> tuple[Sequence["Attempt"], bool]:
+    """Return the attempts that count, and whether nothing disturbed them: all count if each was disturbed."""
     quiet = [one for one in attempts if one.disturbance <= 1]
-    return replace(pooled(quiet or attempts).latency(protocol), disturbed=not quiet)
+    return quiet or attempts, bool(quiet)
 
 
-def pooled(attempts: Sequence["Attempt"]) -> "Attempt":
-    """Return attempts joined into one if they were timed in turns with a reference, else the least disturbed one."""
+def _pooled(attempts: Sequence["Attempt"]) -> "Attempt":
+    """Return attempts as one where their ratios are known, else the least disturbed."""
     references = [one.reference_seconds for one in attempts if one.reference_seconds is not None]
     if not references:
         return min(attempts, key=lambda one: one.disturbance)
@@ -205,14 +226,6 @@ class Attempt:
     def lower_ms(self) -> float:
         """The best replicate; with a reference, the lowest decile, because the best may have a slow reference."""
         return float(self.ms.min() if self.reference_seconds is None else np.quantile(self.ms, 0.1))
-
-    @property
-    def error(self) -> float:
-        """The standard error of the median, over the median; 0 without a reference."""
-        if self.reference_seconds is None:
-            return 0.0
-        p25, p50, p75 = np.percentile(self.ms, [25, 50, 75])
-        return float(0.93 * (p75 - p25) / p50 / len(self.seconds) ** 0.5)  # of a normal distribution
 
     @property
     def disturbance(self) -> float:

@@ -1,5 +1,6 @@
 """Time networks in turns, so that changes of the machine affect all alike."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +11,7 @@ from statistics import median, median_low
 import torch
 
 from nasseg.errors import UserError
-from nasseg.measure.latency.attempts import MAX_ERROR, Attempt, Pair, attempt, builder, latency_of, pooled
+from nasseg.measure.latency.attempts import MAX_ERROR, Attempt, Pair, attempt, builder, error_of, latency_of
 from nasseg.measure.latency.backends import Buildable, check_protocol, example, numerics, prepare
 from nasseg.measure.latency.target import measure_on_target
 from nasseg.records import IN_TURNS, Latency, LatencyProtocol
@@ -69,8 +70,8 @@ def compare_latency(
     """Time each network once a round, A B A B, for `repeat` rounds, with ratios to `base`, round by round.
 
     With a reference network there are more rounds, at most MOST_ROUNDS times as many, until the median of each network
-    that other work disturbed is known to MAX_ERROR; `tell` is called with a line on them. reference_ms: the reference
-    network's time in the study, if the protocol times one in turns.
+    is known to MAX_ERROR; `tell` hears of it. reference_ms: the reference network's time in the study, where the
+    protocol has one timed in turns.
 
     Raises:
         UserError: the protocol cannot be followed here.
@@ -81,12 +82,12 @@ def compare_latency(
     builds: dict[str, Callable[[], Pair]] = {label: builder(arch, protocol) for label, arch in archs.items()}
     with numerics(protocol):
         for number in range(MOST_ROUNDS * repeat):
-            error = max(_error(tried) for tried in attempts.values())
-            if number >= repeat and error <= MAX_ERROR:
+            error = max(map(error_of, attempts.values())) if number >= repeat else math.inf
+            if error <= MAX_ERROR:
                 break
             if number == repeat:
                 most = MOST_ROUNDS * repeat
-                tell(f"the machine is busy: medians are known only to {error:.1%}, so there are up to {most} rounds")
+                tell(f"the rounds differ: more of them, up to {most}, because medians are known to {error:.1%}")
             for label, arch in archs.items():
                 if protocol.backend == "command":
                     found[label].append(measure_on_target(arch, protocol, exclusive))
@@ -103,11 +104,6 @@ def compare_latency(
         )
         for label, rounds in found.items()
     ]
-
-
-def _error(attempts: list[Attempt]) -> float:
-    """Return the relative error of a network's median; 0 without a reference, or if any attempt was undisturbed."""
-    return 0.0 if any(one.disturbance <= 1 for one in attempts) or not attempts else pooled(attempts).error
 
 
 def latency_by_part(
