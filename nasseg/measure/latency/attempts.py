@@ -95,13 +95,13 @@ def _with_energy(latency: Latency, build: Callable[[], Pair]) -> Latency:
 
 
 def latency_of(attempts: Sequence["Attempt"], protocol: LatencyProtocol) -> Latency:
-    """Return what attempts say together: those that nothing disturbed, or else all of them, marked."""
+    """Return the latency from attempts together: from the undisturbed ones, or else from all, marked as disturbed."""
     counted, quiet = _counted(attempts)
     return replace(_pooled(counted).latency(protocol), disturbed=not quiet)
 
 
 def error_of(attempts: Sequence["Attempt"]) -> float:
-    """Return the standard error of what attempts say together, as a share of it; 0 without a reference.
+    """Return the relative standard error of `latency_of`; 0 without a reference, infinite if only one attempt counts.
 
     It comes from how much the attempts' own medians differ. Replicates of one attempt differ less: they share builds,
     and the state that the processor is in for some seconds.
@@ -115,13 +115,13 @@ def error_of(attempts: Sequence["Attempt"]) -> float:
 
 
 def _counted(attempts: Sequence["Attempt"]) -> tuple[Sequence["Attempt"], bool]:
-    """Return the attempts that count, and whether nothing disturbed them: all count if each was disturbed."""
+    """Return the attempts that count, and whether they are undisturbed: if each was disturbed, all count."""
     quiet = [one for one in attempts if one.disturbance <= 1]
     return quiet or attempts, bool(quiet)
 
 
 def _pooled(attempts: Sequence["Attempt"]) -> "Attempt":
-    """Return attempts as one where their ratios are known, else the least disturbed."""
+    """Return attempts joined into one if they were timed in turns with a reference, else the least disturbed one."""
     references = [one.reference_seconds for one in attempts if one.reference_seconds is not None]
     if not references:
         return min(attempts, key=lambda one: one.disturbance)

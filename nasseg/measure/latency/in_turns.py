@@ -70,8 +70,8 @@ def compare_latency(
     """Time each network once a round, A B A B, for `repeat` rounds, with ratios to `base`, round by round.
 
     With a reference network there are more rounds, at most MOST_ROUNDS times as many, until the median of each network
-    is known to MAX_ERROR; `tell` hears of it. reference_ms: the reference network's time in the study, where the
-    protocol has one timed in turns.
+    is known to MAX_ERROR; `tell` is called with a line on them. reference_ms: the reference network's time in the
+    study, if the protocol times one in turns.
 
     Raises:
         UserError: the protocol cannot be followed here.
@@ -87,7 +87,11 @@ def compare_latency(
                 break
             if number == repeat:
                 most = MOST_ROUNDS * repeat
-                tell(f"the rounds differ: more of them, up to {most}, because medians are known to {error:.1%}")
+                tell(
+                    f"more rounds, up to {most}, because only one counts so far"
+                    if math.isinf(error)
+                    else f"the rounds differ: more of them, up to {most}, because medians are known to {error:.1%}"
+                )
             for label, arch in archs.items():
                 if protocol.backend == "command":
                     found[label].append(measure_on_target(arch, protocol, exclusive))

@@ -236,6 +236,15 @@ def test_networks_in_turns_take_more_rounds_where_they_differ(monkeypatch):
     assert order == ["a", "b"] * 2
 
 
+def test_a_single_quiet_round_is_not_enough_to_know_the_error(monkeypatch):
+    loads, lines = cycle([2.0, 1.0, 2.0]), []
+    monkeypatch.setattr(in_turns, "builder", lambda *_: None)
+    monkeypatch.setattr(in_turns, "attempt", lambda *_: made_up([3.0] * 4, [2.0] * 4, load=next(loads)))
+    (row,) = compare_latency({"a": None}, PROTOCOL, base="a", repeat=3, reference_ms=2.0, tell=lines.append)
+    assert lines == ["more rounds, up to 12, because only one counts so far"]
+    assert len(row.rounds) == 5  # with the second undisturbed one
+
+
 def test_rounds_that_nothing_disturbed_are_pooled(monkeypatch):
     made = cycle([(3.0, 1.0), (9.0, 2.0), (3.2, 1.0)])
     monkeypatch.setattr(in_turns, "builder", lambda *_: None)
