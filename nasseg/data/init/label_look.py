@@ -16,7 +16,7 @@ _FLAT, _COVERED, _LARGEST = 0.8, 0.8, 8  # any other one is mostly areas, most o
 
 @dataclass(frozen=True)
 class _Look:
-    """What pixels look like.
+    """The look of a picture's pixels.
 
     values: how many different ones. flat: share of pixels like those to the right and below. covered: share of pixels
     with the _LARGEST most frequent values.
