@@ -148,8 +148,9 @@ class Several:
                 )
                 found.append(tag("p", tag("strong", what), class_="warning"))
             elif mine:
-                what = f"{words.sentence(part)}: the same protocol but for {_listed([_field(d.field) for d in mine])}, "
-                found.append(tag("p", f"{what}which leaves {figure} comparable.", class_="note"))
+                differing = _listed([_field(d.field) for d in mine])
+                what = f"{words.sentence(part)}: the same protocol except for {differing}; {figure} can be compared."
+                found.append(tag("p", what, class_="note"))
             elif self._measured(part):
                 found.append(tag("p", f"{words.sentence(part)}: the same protocol in all.", class_="note"))
         if self.differences:
@@ -348,7 +349,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _difference_row(difference: Difference) -> Html:
     cells = [", ".join(map(words.plain, values)) or "not measured" for values in difference.values]
-    name = text(_field(difference.field), None if difference.matters else tag("small", " (no matter)"))
+    name = text(_field(difference.field), None if difference.matters else tag("small", " (does not matter)"))
     return tag("tr", tag("td", words.sentence(difference.part)), tag("td", name), *(tag("td", cell) for cell in cells))
 
 
