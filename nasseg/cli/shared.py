@@ -167,7 +167,9 @@ InitOption = Annotated[
     typer.Option(help="Weights: a file of nasseg, RegSeg, DABNet, STDC, torchvision or timm, or a trained network."),
 ]
 SplitsOption = Annotated[
-    str | None, typer.Option(help="Splits to use instead of the data's own, as YAML: {train: [train, val], val: test}.")
+    str | None,
+    # The backslash keeps Typer's help, and Markdown, from taking [train, val] for markup.
+    typer.Option(help="Splits to use instead of the data's own, as YAML: {train: \\[train, val], val: test}."),
 ]
 InitMapOption = Annotated[
     Path | None, typer.Option(help="YAML file of patterns, `name there: name here`, for weights with other names.")

@@ -108,7 +108,7 @@ def error_of(attempts: Sequence["Attempt"]) -> float:
     """
     if any(one.reference_seconds is None for one in attempts):
         return 0.0
-    medians = [float(np.median(one.ms)) for one in _counted(attempts)[0]]
+    medians = [float(np.median(one.seconds / one.reference_seconds)) for one in _counted(attempts)[0]]
     if len(medians) < 2:
         return math.inf
     return float(np.std(medians, ddof=1) / np.mean(medians) / len(medians) ** 0.5)

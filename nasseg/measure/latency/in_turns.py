@@ -4,10 +4,11 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median, median_low
 
+import numpy as np
 import torch
 
 from nasseg.errors import UserError
@@ -71,7 +72,7 @@ def compare_latency(
 
     With a reference network there are more rounds, at most MOST_ROUNDS times as many, until the median of each network
     is known to MAX_ERROR; `tell` is called with a line on them. reference_ms: the reference network's time in the
-    study, if the protocol times one in turns.
+    study, if the protocol times one in turns; default: its median in this session.
 
     Raises:
         UserError: the protocol cannot be followed here.
@@ -98,7 +99,10 @@ def compare_latency(
                     continue
                 with exclusive():
                     attempts[label].append(attempt(builds[label], protocol, reference_ms))
-                found[label].append(attempts[label][-1].latency(protocol))
+    if protocol.rule == IN_TURNS and reference_ms is None:
+        attempts = _on_one_scale(attempts)
+    for label, tried in attempts.items():
+        found[label] += [one.latency(protocol) for one in tried]
     return [
         Row(
             label,
@@ -108,6 +112,13 @@ def compare_latency(
         )
         for label, rounds in found.items()
     ]
+
+
+def _on_one_scale(attempts: Mapping[str, list[Attempt]]) -> dict[str, list[Attempt]]:
+    """Return attempts with the reference network's median over all of them as its time."""
+    beside = [one.reference_seconds for tried in attempts.values() for one in tried]
+    reference_ms = 1e3 * float(np.median(np.concatenate([seconds for seconds in beside if seconds is not None])))
+    return {label: [replace(one, reference_ms=reference_ms) for one in tried] for label, tried in attempts.items()}
 
 
 def latency_by_part(

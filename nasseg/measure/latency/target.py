@@ -1,9 +1,9 @@
 """Latency on another device, by a user's command: nasseg writes an ONNX file, and the command reports its times.
 
-The command is a line with `{onnx}` for the file, run without a shell, such as `ssh board ./bench.sh {onnx}`. Its last
-line of output is JSON, `{"p50": ms, "p90": ms, "p99": ms, "n": replicates, "device": "...", "runtime": "..."}`. Exit
-code 3 means that the target cannot run this network: the network fails. Any other failure is the target's, and no
-network fails for it.
+The command is a line with `{onnx}` for the file's path on this machine, run without a shell, such as `./bench.sh
+{onnx}`, which copies the file to the target. Its last line of output is JSON, `{"p50": ms, "p90": ms, "p99": ms, "n":
+replicates, "device": "...", "runtime": "..."}`. Exit code 3 means that the target cannot run this network: the network
+fails. Any other failure is the target's, and no network fails for it.
 """
 
 import json
