@@ -23,7 +23,7 @@ Part = Literal["cost", "latency", "accuracy"]  # of a Measurement
 class Figure:
     """A number of a measured network.
 
-    label: its name for readers, if empty `name`. attribute: the attribute of its part, if it is not `name`. source:
+    label: its name for readers; empty: `name`. attribute: the attribute of its part; empty: `name`. source:
     `file.py:function` of a user's own figure, else empty.
     """
 

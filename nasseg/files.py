@@ -78,7 +78,7 @@ def checked_name(name: str) -> str:
 
     Raises:
         UserError: it holds an @. `NAME@PURPOSE` is the address of later results of NAME's networks: timed again,
-        trained to the end, or measured for a table. They are kept in NAME's folder.
+            trained to the end, or measured for a table. They are kept in NAME's folder.
     """
     if "@" in name:
         raise UserError(

@@ -48,7 +48,7 @@ def only(code: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def of_record(code: Mapping[str, str] | None) -> Iterator[None]:
-    """Let code run under the rule for records. None: a record without hashes."""
+    """Let code run under the rule for records. code: hash by source; None: a record without hashes."""
     with _ruled(_Rule(code, by_record=True)):
         yield
 

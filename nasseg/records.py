@@ -198,9 +198,7 @@ class Latency:
     load: float = 1.0
     clocks_mhz: tuple[float, float] | None = None
     target: dict[str, str] = field(default_factory=dict)
-    parts_ms: dict[str, float] = field(
-        default_factory=dict
-    )  # encoder, context, ...: run in eager mode, one after the other
+    parts_ms: dict[str, float] = field(default_factory=dict)  # encoder, context, ...: in eager mode, one after another
     energy: Energy | None = None
 
     @property

@@ -83,7 +83,7 @@ def redact_all(value: object) -> object:
 
 
 def command_line(words: Iterable[str]) -> str:
-    """Return a command without passwords, and keep the secrets of its URLs from now on."""
+    """Return a command without passwords. From now on, those of its URLs are hidden everywhere."""
     listed = list(words)
     for word in listed:
         keep_secret(word.partition("=")[2] if word.startswith("--") and "=" in word else word)

@@ -16,13 +16,8 @@ from nasseg.families.graph.recorder import record
 from nasseg.families.layers import train_mode
 from nasseg.measure.cost import measure_cost
 
-SIZES = (
-    (32, 32),
-    (33, 47),
-    (97, 161),
-    (88, 120),
-    (33, 250),
-)  # both sides of 88 x 120 can be halved as often as those of 360 x 480
+# Both sides of 88 x 120 can be halved as often as those of 360 x 480.
+SIZES = ((32, 32), (33, 47), (97, 161), (88, 120), (33, 250))
 TRAINING = ((2, (64, 96)), (1, (32, 32)), (1, (97, 161)), (1, (33, 47)), (1, (88, 120)), (2, (33, 250)))
 ODD = (97, 161)
 

@@ -177,6 +177,7 @@ def test_arguments_that_no_command_takes(fails, arguments):
         (["measure", "regseg", "--input", "0x0"], "a size is HEIGHTxWIDTH"),
         (["measure", "tiny#x"], "no trial and no trained row 'x' of 'tiny'"),
         (["front", "nothing"], "run `nasseg search` first"),
+        (["front", "nothing", "--max", "12"], "--max takes KEY=VALUE, such as latency_ms=12, got '12'"),
         (["search", "quickstart", "--remeasure", "--dry-run"], "leave out --dry-run"),
         (["reproduce", "--data", "scenes", "--dry-run"], "no table named"),
         (["reproduce", "regseg/table-4", "--seeds", "3", "--size", "64x128"], "--seeds, --size apply to training only"),

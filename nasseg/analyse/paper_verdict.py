@@ -36,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One row against another: a difference in the column's unit, or a ratio. printed: None if there is no print.
+    """One row against another: a difference in the column's unit, or a ratio. printed: None if the paper has no value.
 
     agrees: our interval lies on the printed side of zero (of one, for ratios). no claim: printed alike, or not printed.
     """

@@ -13,7 +13,7 @@ from nasseg.records import StudyRecord, TrialRow
 if TYPE_CHECKING:
     import pandas as pd
 
-RANKS_BADLY = 0.5  # a rung ranks badly if tau, less half a standard error, is below this
+RANKS_BADLY = 0.5  # a rung ranks badly if its tau is below this even with half a standard error added
 
 
 class Rung(NamedTuple):

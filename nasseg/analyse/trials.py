@@ -351,7 +351,7 @@ def front_probabilities(record: StudyRecord) -> Floats | None:
 class Choice:
     """The best network within a budget, by trial number and value; the next best one; the best published one.
 
-    published_over: the limit or budget that the published one breaks; it is named only if no other keeps all.
+    published_over: the limit or budget that the published one breaks; such a one is named only if none keeps them all.
     """
 
     number: int

@@ -42,7 +42,7 @@ def latency(
         typer.Option(help="Backend: eager, cuda-graph, onnxruntime, tensorrt, compile or command. Default: eager."),
     ] = None,
     command: Annotated[
-        str | None, typer.Option(help="Command that times on a target, such as 'ssh board ./bench.sh {onnx}'.")
+        str | None, typer.Option(help="Command that times on a target, such as './bench.sh {onnx}'.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: 1.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images in a batch. Default: 1.")] = None,

@@ -13,11 +13,8 @@ from nasseg.errors import UserError, unknown
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEDULERS = (
-    "none",
-    "halving",
-    "hedged",
-)  # hedged: half of the compute trains networks to the end, whatever the rungs say
+# hedged: half of the compute trains networks to the end, whatever the rungs say
+SCHEDULERS = ("none", "halving", "hedged")
 
 
 @app.command()

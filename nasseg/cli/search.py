@@ -34,7 +34,7 @@ def search(
     study: Annotated[str, typer.Argument(help="Study by name or path.")],
     trials: Annotated[int | None, typer.Option(min=1, help="Trained trials in total. Default: the study's.")] = None,
     hours: Annotated[
-        float | None, typer.Option(min=0.001, help="Start no trial after this many hours of searching.")
+        float | None, typer.Option(min=0.001, help="Begin nothing new after this many hours of searching.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: the study's.")

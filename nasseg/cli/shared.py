@@ -43,7 +43,7 @@ class _InOrderOfWork(TyperGroup):
         return [name for names in PANELS.values() for name in names]
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. An EOFError or a broken pipe within is a fault with a traceback: Typer would hide it."""
+        """Run a command. An EOFError or a broken pipe inside it is a fault with a traceback, which Typer would hide."""
         try:
             return super().invoke(ctx)
         except (EOFError, BrokenPipeError) as error:
@@ -75,16 +75,16 @@ def _print_version(asked: bool) -> None:
 
 
 @app.callback()
-def _whole(
+def _before_commands(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take what goes before a command."""
+    """Take the options that stand before a command."""
 
 
 class Output(Console):
-    """The terminal. Prints all text as it is, without passwords. In a pipe, tables have no frames."""
+    """The terminal. It prints strings as plain text, without passwords. In a pipe, tables have no frames."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         if not self.is_terminal and len(objects) == 1 and isinstance(objects[0], Table):
@@ -141,8 +141,8 @@ def this_command() -> str:
 
 
 out = Output(soft_wrap=True)
-OFTEN_SECONDS = 10.0  # between progress lines in a pipe, while things end
-SELDOM_SECONDS = 60.0  # and while nothing ends
+OFTEN_SECONDS = 10.0  # between progress lines off a terminal, if something has ended
+SELDOM_SECONDS = 60.0  # if nothing has
 
 ArchArgument = Annotated[
     str,
@@ -167,7 +167,9 @@ InitOption = Annotated[
     typer.Option(help="Weights: a file of nasseg, RegSeg, DABNet, STDC, torchvision or timm, or a trained network."),
 ]
 SplitsOption = Annotated[
-    str | None, typer.Option(help="Splits to use instead of the data's own, as YAML: {train: [train, val], val: test}.")
+    str | None,
+    # The backslash keeps Typer's help, and Markdown, from taking [train, val] for markup.
+    typer.Option(help="Splits to use instead of the data's own, as YAML: {train: \\[train, val], val: test}."),
 ]
 InitMapOption = Annotated[
     Path | None, typer.Option(help="YAML file of patterns, `name there: name here`, for weights with other names.")
@@ -215,15 +217,21 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
+_EXAMPLES = {
+    "--set": "width=0.5",
+    "--recipe-set": "batch_size=4",
+    "--max": "latency_ms=12",
+    "--extra": "Cityscapes=cityscapes",
+}
+
+
 def parse_settings(items: list[str], option: str = "--set") -> dict[str, Any]:
-    """Return `key=value` items as fields. Values are read as YAML: 0.5 is a number, true a boolean."""
+    """Return an option's `key=value` items as fields. Values are read as YAML: 0.5 is a number, true a boolean."""
     settings = {}
     for item in items:
         key, sign, value = item.partition("=")
         if not sign or not key:
-            raise UserError(
-                f"{option} takes KEY=VALUE, like {'width=0.5' if option == '--set' else 'batch_size=4'}, got {item!r}"
-            )
+            raise UserError(f"{option} takes KEY=VALUE, such as {_EXAMPLES[option]}, got {item!r}")
         settings[key.strip()] = parse_value(value)
     return settings
 

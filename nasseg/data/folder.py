@@ -294,7 +294,7 @@ def read_splits(value: Any, where: str, layout: Layout) -> GivenSplits:
     """Return the `splits` of a study's data. A split may name one of the layout's, or several as a list.
 
     Raises:
-        UserError: the value is no splits, or a split would be trained on and reported on.
+        UserError: the value describes no splits, or a split would be trained on and reported on.
     """
     joined: dict[SplitName, tuple[SplitName, ...]] = {}
     own: Mapping[str, tuple[Part, ...]] = {str(name): parts for name, parts in layout.splits.items()}

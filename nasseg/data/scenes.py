@@ -5,17 +5,17 @@ in the image follow from perspective, so objects span a wide range of scales. A 
 has a class, a colour and a roughness. Neither colour nor a small neighbourhood solves the task:
 
 - road and pavement are one grey with one grain. The strip between a kerb-like line and the wall is pavement where the
-wall has awnings, and road where it is bare. The cue is up to half the image height away, and further in columns near
-the vanishing point. The rule depends on the wall, not on left and right, so flipping keeps it true. - trucks are
-painted and windowed like facades, signs and clothes like cars, overcast skies like walls. - poles are one pixel wide at
-64 x 128. - in the image, some things are more than 16 times as tall as others, and some cars 9 times as tall as other
-cars.
+  wall has awnings, and road where it is bare. The cue is up to half the image height away, and further in columns near
+  the vanishing point. The rule depends on the wall, not on left and right, so flipping keeps it true.
+- trucks are painted and windowed like facades, signs and clothes like cars, overcast skies like walls.
+- poles are one pixel wide at 64 x 128.
+- in the image, some things are more than 16 times as tall as others, and some cars 9 times as tall as other cars.
 
 Frozen: recorded figures name these scenes by their content, and a test holds checksums of it. tests/benchmarks/
 bench_scenes.py measures what they reward (reports/scenes).
 
-Some scenes show the bonnet of the camera's own car, which is not labelled (255). Only exactly rounded arithmetic (+ - *
-/, floor) decides pixels.
+Some scenes show the bonnet of the camera's own car, which is not labelled (255).
+Only exactly rounded arithmetic (+ - * /, floor) decides pixels.
 """
 
 from math import floor
@@ -164,8 +164,7 @@ class _Scene:
         rx, ry = self.width * self.between(0.05, 0.2), self.height * self.between(0.02, 0.08)
         self._ellipse(x, y, rx, ry, cloud, only=sky)
 
-    # --- what stands on the ground
-    # ----------------------------------------------------------------------------------------
+    # --- what stands on the ground --------------------------------------------------------------------------------
 
     def draw_objects(self) -> None:
         """Draw trees, vehicles, persons, poles and signs, the farthest first."""

@@ -1,7 +1,7 @@
 """The generator: five papers, one file each, and the published networks as rows of data.
 
-The list is explicit. Variants live in `variants/<family>.yaml`, each row with its citation. They are listed without
-torch, which is imported with the first Arch.
+The list of families is explicit. Variants are in `variants/<family>.yaml`, each with its citation. Listing them needs
+no torch, which is imported with the first Arch.
 """
 
 import importlib
@@ -64,7 +64,7 @@ class Variant:
 
 
 def own_code_of(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the hash of each file of a user's own that a network is built by, by its source. settings: with `family`.
+    """Return the hash of each of the user's own files that build a network, by its source. settings: with `family`.
 
     Raises:
         CodeError: one is not there, or may not run.

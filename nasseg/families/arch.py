@@ -36,7 +36,7 @@ class Feature:
 class Encoder(nn.Module):
     """Image [B, 3, H, W] -> {name: feature map}; `features` describes each map.
 
-    Where `forward` takes `reads`, names of maps, it holds and returns no others; None: all of them.
+    If `forward` takes `reads`, the names of maps, it keeps and returns only those; None: all of them.
     """
 
     features: dict[str, Feature]
@@ -68,7 +68,7 @@ class Context(nn.Module):
 
 
 class Decoder(nn.Module):
-    """{name: map} -> one map, described by `feature`. reads: names of the only maps it is given; None: of all."""
+    """{name: map} -> one map, described by `feature`. reads: names of the maps that it is given; None: all of them."""
 
     feature: Feature
     reads: Reads = None
@@ -79,8 +79,8 @@ class Segmenter(nn.Module):
 
     context: None if the family has none. head: map -> logits at the map's stride.
     input_scale: the image is resized by it first, so that cost, latency and accuracy all refer to the camera's size.
-    Plain bilinear, which every runtime has: an antialiased resize differs by 0.6 of 255 on average at 0.75, 1.1 at 0.5
-    and 3.3 at 0.25 (procedural scenes of 256 x 512, against Pillow).
+    The resize is plain bilinear, which every runtime has. An antialiased one (Pillow's) differs from it by 0.6 of 255
+    on average at 0.75, by 1.1 at 0.5 and by 3.3 at 0.25 (procedural scenes of 256 x 512).
     """
 
     def __init__(
@@ -104,12 +104,12 @@ class Segmenter(nn.Module):
         return self.fit(self.coarse_logits(image), image)
 
     def coarse_logits(self, image: Tensor) -> Tensor:
-        """Return the logits at the head's own stride; maps that nothing reads later are dropped on the way."""
+        """Return the logits at the head's own stride. Maps are freed as soon as nothing reads them any more."""
         logits: Tensor = self.head(self.decoder(self._read(self.forward_features(image, self._encoder_reads()))))
         return logits
 
     def _encoder_reads(self) -> Reads:
-        """Return the maps that the decoder or the context reads of an encoder. In training, heads may read any."""
+        """Return the names of the encoder's maps that decoder or context read. In training, heads may read any."""
         if self.training:
             return None
         read = self.decoder.reads, self.context.reads if self.context else ()
@@ -128,13 +128,13 @@ class Segmenter(nn.Module):
         return self.resize(logits, image.shape[-2:])
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """Return what torch.jit.script compiles: it cannot read `features`, which torch.fx leaves behind."""
+        """Return what torch.jit.script compiles: torch.fx's trace, without `features`, which it cannot compile."""
         return fx.symbolic_trace(self)
 
     def forward_features(self, image: Tensor, reads: Reads = None) -> dict[str, Tensor]:
         """Return the features after the context: the input of decoders and training heads.
 
-        reads: of those of the encoder, names of the ones that are needed; None: all of them.
+        reads: the names of the encoder's features that are needed; None: all of them.
         """
         if self.input_scale != 1.0:
             # Let torch compute the size: every tool can trace that. A size computed here becomes a constant or fails.
@@ -154,7 +154,7 @@ class Segmenter(nn.Module):
 
 @fx.wrap
 def fit_size(logits: Tensor, image: Tensor, align_corners: bool) -> Tensor:
-    """Resize logits to the image's size where they are not of it. A function, for torch.fx to look no further."""
+    """Resize logits to the image's size if theirs differs. It is a function so that torch.fx does not trace into it."""
     if logits.shape[-2:] == image.shape[-2:]:
         return logits
     return F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=align_corners)

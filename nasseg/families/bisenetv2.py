@@ -3,13 +3,14 @@
 Yu et al., "BiSeNet V2: Bilateral Network with Guided Aggregation for Real-time Semantic Segmentation", 2020. A wide,
 shallow Detail Branch at stride 8 beside a narrow, deep Semantic Branch down to stride 32, joined by guided aggregation.
 
-The paper leaves parts of the network open. The GFLOPs of its Tables 2, 3a, 3b, 3c, 5a, 5b and of BiSeNetV2-Large in
-Table 6 decide them, all at once, to 0.05 % (512 x 1024, 19 classes; convolutions with bias, BatchNorm 2 and ReLU and
-sigmoid 1 an output element, pooling 1 an input element; sums, products, concatenation and upsampling free):
+The paper leaves parts of the network open. They follow from the GFLOPs of its Tables 2, 3a, 3b, 3c, 5a, 5b and of
+BiSeNetV2-Large in Table 6, which one network fits to 0.05 %. They are counted at 512 x 1024 with 19 classes:
+convolutions with bias; BatchNorm 2, ReLU and sigmoid 1 per output element; pooling 1 per input element; sums, products,
+concatenation and upsampling free.
 
 - Stem: the fusing convolution is 1x1, though Figure 4a draws 3x3 (rows of lambda).
-- Gather-and-Expansion (GE) layer: the 3x3 convolution expands, as Section 5.1 says ("is also an expansion layer");
-  with stride 2 it runs at the input's resolution, and it is the first depthwise convolution that strides.
+- Gather-and-Expansion (GE) layer: the 3x3 convolution expands, as Section 5.1 says ("is also an expansion layer").
+  With stride 2 it runs at the input's resolution, and the first depthwise convolution is the one that strides.
 - Head: two GE layers of expansion 1 at stride 8 precede the head of Figure 7, in every row, and follow the 1x1 gather
   of Table 3b. Its width Ct is 64, and 256 in the models wider than alpha = 1.
 - Sum and concatenation: a separable layer on each input, the semantic one before the upsampling, then 3x3 Conv-BN. The
@@ -18,18 +19,18 @@ sigmoid 1 an output element, pooling 1 an input element; sums, products, concate
   The sentence under Table 3a ("the last two stages are still 64 and 128") says so too; alpha and Ct are inferred.
 - Context Embedding (CE): its last 3x3 convolution is plain, without BatchNorm and ReLU.
 
-Three of the 23 networks of these tables miss the printed second decimal (by less than 0.008 G): the numbers do not
-decide single BatchNorm and ReLU layers worth under 5 MFLOPs, which follow Figures 4 to 7 here. Nor do they decide
-alpha < 1, which the paper does not build (widths are at least 1, Ct stays 64), and align_corners (False).
+Three of the 23 networks of these tables miss the printed second decimal (by less than 0.008 G). The numbers leave open
+single BatchNorm and ReLU layers that cost less than 5 MFLOPs; here these follow Figures 4 to 7. They also leave open
+alpha < 1, which the paper does not build (here widths are at least 1 and Ct stays 64), and align_corners (here False).
 
-Disagreements inside the paper: its text numbers the rows of Table 3b one off (by the GFLOPs row 2 has no CE, row 3 a
-single 5x5 depthwise convolution, row 4 the 1x1 gather), and Section 5.1 calls Tables 3a to 3c 4a to 4c.
+Disagreements inside the paper: its text numbers the rows of Table 3b one off (by the GFLOPs, row 2 has no CE, row 3 a
+single 5x5 depthwise convolution, row 4 the 1x1 gather), and Section 5.1 calls Tables 3a to 3c "4a" to "4c".
 
-The paper runs Cityscapes frames of 1024 x 2048 at half size inside the model: input_scale = 0.5. The default is 1, the
+The paper runs Cityscapes frames of 1024 x 2048 at half size inside the model: input_scale = 0.5. The default is 1: the
 network of Table 1 on the image that it is given.
 
-Initialisation is "kaiming normal". The mode is fan_in: the paper names none, it is the default of that function in the
-paper's framework, and for a depthwise convolution its fan is the true one, where fan_out counts all channels.
+Initialisation is "kaiming normal", with mode fan_in. The paper names no mode; fan_in is that function's default in the
+paper's framework. For a depthwise convolution fan_in is the true fan, while fan_out counts all channels.
 """
 
 from dataclasses import dataclass
@@ -278,8 +279,8 @@ class BilateralGuidedAggregation(Decoder):
 class PlainAggregation(Decoder):
     """The baselines of Table 2: a separable layer on each source, resized to the size of feature `at`.
 
-    One source goes on as it is. Several are summed or concatenated (mode: sum, concat) and go through a 3x3 Conv-BN to
-    the channels of the first.
+    A single source goes on as it is. Several are summed or concatenated (mode: sum, concat), and a 3x3 Conv-BN gives
+    them the channels of the first.
     """
 
     def __init__(

@@ -1,21 +1,22 @@
 """Networks between the papers: the encoder of one, the context, decoder and head of others.
 
-No paper's: each part is the family's own module, joined by rules that the five published networks obey, so that each of
-them is a point here (`variants/composed.yaml`), with the same id and, its weights renamed (`renamed`), the same output.
+No paper has this family. Each part is a family's own module, and the parts are joined by rules that the five published
+networks obey. So each of these is a point here (`variants/composed.yaml`), with the same id and, after renaming its
+weights (`renamed`), the same output.
 
-The features that parts read are found by stride. c is the coarsest stride of the encoder; where it has several features
-of one stride, that of a detail branch or spatial path is taken, else the last one, which is the deepest.
+Parts find the features that they read by stride. c is the coarsest stride of the encoder. If an encoder has several
+features of one stride, that of a detail branch or spatial path is taken, or else the last one, which is the deepest.
 
 - detail_width: BiSeNetV2's Detail Branch beside an encoder that has none; its feature at stride 8 must be read.
-- context: CE, SPP, ASPP or two convolutions on the feature at c, and what they give takes its place.
-- decoder: bga reads strides c / 4 and c, each through an adapter, a 1x1 Conv-BN to decoder_width (none where the
-  width is right); ffm, STDC's Context Path and Feature Fusion Module, and regseg read c / 4, c / 2 and c; lraspp reads
-  8 (c / 2 where c is 8) and c; bifpn and fpn read all strides from 2^lowest_level on, and below c ESeg's pooled levels
-  down to 2^highest_level; deeplabv3+ reads 4 and c and keeps the width of the latter; none takes c as it is.
-- head: of the five papers; RegSeg's and DABNet's classify with and without bias.
+- context: CE, SPP, ASPP or two convolutions on the feature at c; their output takes its place.
+- decoder: bga reads strides c / 4 and c, each through an adapter: a 1x1 Conv-BN to decoder_width, or nothing if the
+  width is right. ffm (STDC's Context Path and Feature Fusion Module) and regseg read c / 4, c / 2 and c. lraspp reads
+  8 (c / 2 if c is 8) and c. bifpn and fpn read all strides from 2^lowest_level to c, and then ESeg's pooled levels
+  down to 2^highest_level. deeplabv3+ reads 4 and c, and has the width of the latter. none takes c as it is.
+- head: that of one of the five papers. RegSeg's classifies with bias, DABNet's without.
 
-Widths that papers tie to one number stay tied: FFM has twice decoder_width, RegSeg's decoder 1/16 and 1/2 of it for
-detail and result.
+Widths that papers tie to one number stay tied: FFM has twice decoder_width; RegSeg's decoder has 1/16 of it for detail
+and 1/2 for its result.
 """
 
 from collections.abc import Mapping
@@ -47,9 +48,10 @@ DETAIL = ("detail3", "spatial")  # features of a branch that only a decoder read
 class ComposedArch(Arch):
     """An encoder with its settings, and the parts that follow it; the defaults are BiSeNetV2.
 
-    `encoder` is a family or a user's own class, `file.py:Class`. `decoder` may be one too; it is called with the
-    features, the names of those at strides from 2^lowest_level on, finest first, and decoder_width. A parameter
-    `regseg.dilations` is the field `dilations` of a RegSeg encoder. Fields of parts that are not built have no effect.
+    `encoder` is a family or a user's own class, `file.py:Class`. `decoder` may also be a user's class. It is called
+    with the features, the names of those at strides from 2^lowest_level on (finest first), and decoder_width. A
+    parameter `regseg.dilations` is the field `dilations` of a RegSeg encoder. Fields of parts that are not built have
+    no effect.
     """
 
     family: ClassVar[str] = "composed"
@@ -155,7 +157,7 @@ class ComposedArch(Arch):
         sources = [tapped[stride] for stride in strides]
         for name in DETAIL:
             if name in features:
-                read = name in sources and features[name].stride < last  # otherwise it would hide the encoder's own
+                read = name in sources and features[name].stride < last  # else it would hide the encoder's own
                 rule = f"the decoder must read {name}, at stride {features[name].stride}, as a finer feature"
                 self.require(read, f"{rule}, or not be built; {has}", f"decoder {self.decoder}")
         return sources
@@ -268,7 +270,7 @@ class BesideDetail(Encoder):
 
 
 class Adapter(Context):
-    """Named features brought to c channels by a 1x1 Conv-BN each; those that have c channels pass unchanged."""
+    """Named features, each brought to c channels by a 1x1 Conv-BN; those that have c channels pass unchanged."""
 
     def __init__(self, features: dict[str, Feature], names: tuple[str, ...], c: int) -> None:
         super().__init__()
@@ -284,8 +286,8 @@ class Adapter(Context):
 class TwoConvolutions(Context):
     """Adds `convs`: two 3x3 Conv-BN-ReLU to c channels on the named feature, summed.
 
-    It stands between BiSeNetV2's backbones and its aggregation (Table 6). The paper prints its cost only: of 17,100
-    forms tried, this one gives all three printed costs to 0.1 %. The cost does not decide how the two are joined.
+    It stands between the foreign backbones and the aggregation of BiSeNetV2's Table 6. The paper prints only costs: of
+    17,100 forms tried, this one gives all three to 0.1 %. They do not decide how the two convolutions are joined.
     """
 
     def __init__(self, features: dict[str, Feature], source: str, c: int) -> None:

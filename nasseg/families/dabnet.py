@@ -3,16 +3,16 @@
 Two blocks of Depth-wise Asymmetric Bottleneck (DAB) modules at strides 4 and 8, the image injected before each
 downsampling and before the classifier, no decoder.
 
-The paper prints parameters and no FLOPs. Table 2's 0.76 M, 1.02 M and 3.22 M, and where those are too coarse the
-released network, settle what it leaves open:
+The paper prints parameters, but no FLOPs. What it leaves open is settled by Table 2's 0.76 M, 1.02 M and 3.22 M, and
+where those are too coarse, by the released network:
 
-- Channels: stem 32 + 3 of the image = 35; ENet's downsampling, a convolution to 29 beside max-pooling of the 35, to 64;
-  block 1 and concatenation, 64 + 64 + 3 = 131; downsampling by convolution only, to 128; block 2 and concatenation,
-  128 + 128 + 3 = 259; classifier. BatchNorm and PReLU follow every concatenation and every downsampling.
+- Channels: stem and image have 32 + 3 = 35; ENet's downsampling has 64, a convolution to 29 beside max-pooling of the
+  35; block 1, concatenated, 64 + 64 + 3 = 131; downsampling by convolution only, 128; block 2, concatenated,
+  128 + 128 + 3 = 259; then the classifier. BatchNorm and PReLU follow every concatenation and every downsampling.
 - The text stacks the first DAB module of a block with its last one; the network concatenates the output of the
   downsampling instead.
-- The image is injected average-pooled 3x3 with stride 2 once, twice and three times.
-- PReLU has one weight a channel; the epsilon of BatchNorm is 1e-3. No convolution has a bias, the classifier neither.
+- The injected image is average-pooled, 3x3 with stride 2, once, twice and three times.
+- PReLU has one weight per channel; the epsilon of BatchNorm is 1e-3. No convolution has a bias, nor has the classifier.
 - DAB module: BatchNorm-PReLU also stands between the 3x1 and the 1x3 convolution of a branch.
 - Dilation changes no parameter, so all dilation rows of Table 2 print 0.76 M. The row "First 3x3 conv(r=2)" dilates
   the 3x3 convolution of every DAB module of the baseline.
@@ -46,7 +46,7 @@ BINS = (1, 2, 3, 6)
 
 @dataclass(frozen=True, kw_only=True)
 class DABNetArch(Arch):
-    """DABNet by Table 1 and its ablations. A dilation schedule has one rate a DAB module and so gives the depth."""
+    """DABNet by Table 1 and its ablations. A dilation schedule has one rate per DAB module, so it gives the depth."""
 
     family: ClassVar[str] = "dabnet"
 
@@ -126,7 +126,7 @@ class DABNetArch(Arch):
 def conv(
     c_in: int, c_out: int, kernel: tuple[int, int], *, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> nn.Conv2d:
-    """Return a convolution without bias whose output has ceil(size / stride) pixels a side."""
+    """Return a convolution without bias. Sizes become ceil(size / stride)."""
     padding = (dilation * (kernel[0] // 2), dilation * (kernel[1] // 2))
     return conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
 
@@ -136,7 +136,7 @@ def bn_prelu(c: int) -> nn.Sequential:
 
 
 def bn_relu(c: int) -> list[nn.Module]:
-    """Return BatchNorm and ReLU, as in the context and decoder that Table 2 takes from other papers."""
+    """Return BatchNorm and ReLU, as used in the context and the decoder that Table 2 takes from other papers."""
     return [batch_norm2d(c, eps=EPSILON), relu()]
 
 
@@ -168,7 +168,7 @@ class DABModule(nn.Module):
 
 
 class InitialDownsampling(nn.Module):
-    """ENet's initial block: a strided 3x3 convolution beside 2x2 max-pooling, c_out > c_in channels together."""
+    """ENet's initial block: a strided 3x3 convolution beside 2x2 max-pooling; together c_out > c_in channels."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()

@@ -3,28 +3,29 @@
 Meng et al., "Revisiting Multi-Scale Feature Fusion for Semantic Segmentation", 2022. EfficientNet, pooled further down
 to P9 (Pn has stride 2^n), and a BiFPN over all levels, instead of atrous convolutions or a high internal resolution.
 
-What the paper leaves open is settled by its five parameter counts (Tables 1 and 4) and eight FLOPs, which one network
-gives at once (1024 x 2048, 19 classes; the rule is `nasseg.measure.cost.eseg_flops`):
+What the paper leaves open is settled by its five parameter counts (Tables 1 and 4) and eight FLOPs: one network fits
+them all (1024 x 2048, 19 classes; the rule is `nasseg.measure.cost.eseg_flops`):
 
 - Encoder: EfficientNet without its last convolution and classifier. P6 to P9 are only a 3x3 pooling of the level
   above with stride 2, average as in Figure 3; EfficientDet's convolution at P6 would contradict the counts.
-- BiFPN: one lateral a level, 1x1 with bias and BatchNorm, shared by all nodes; n levels have 2(n - 1) nodes a cell,
-  each weighted sum -> depthwise 3x3 -> pointwise -> BatchNorm -> activation. Resampling between levels has no weights.
-- FPN (Table 2): one top-down pass with a dense 3x3 convolution after each sum, none at the top; 96 channels too, though
-  the paper adjusts "the filter sizes". No parameter count is printed for it: a guess that fits both FLOPs.
-- Head: one separable 3x3 and a separable 3x3 to the classes, with bias, at the lowest level.
+- BiFPN: each level has one lateral, 1x1 with bias and BatchNorm, shared by all nodes. A cell over n levels has
+  2(n - 1) nodes, each a weighted sum -> depthwise 3x3 -> pointwise -> BatchNorm -> activation. Resampling has no
+  weights.
+- FPN (Table 2): one top-down pass with a dense 3x3 convolution after each sum, none at the top. It has 96 channels,
+  too, though the paper adjusts "the filter sizes". Its parameters are not printed: this guess fits both FLOPs.
+- Head: a separable 3x3, then a separable 3x3 to the classes, with bias, at the lowest level.
 - Lite: a fused block's convolution keeps the kernel of the depthwise one, and a block of expansion 1 its projection.
 
-Nothing decides, and EfficientDet's choice was taken: nodes weigh by fast normalised fusion; between levels, maps are
-upsampled to the nearest and downsampled by 3x3 max pooling. The weights of the final sum are not kept above 0 (the
-paper calls them "non-negative"): its softmax makes that superfluous.
+Some things no number decides; they are as in EfficientDet: nodes weigh by fast normalised fusion; between levels, maps
+are upsampled to the nearest and downsampled by 3x3 max pooling. The weights of the final sum are not kept above 0,
+though the paper calls them "non-negative": the softmax makes that superfluous.
 
-Disagreements. ESeg-Lite-S is printed as 17B and computed as 17.8; no other number describes a Lite network. Table 4
+Disagreements: ESeg-Lite-S is printed as 17B and computed as 17.8; no other number describes a Lite network. Table 4
 prints ESeg-L as 343B, Section 3.2 as 342B, which is what this network has (342.49). The FLOPs leave no room for the
-products with the weights of sums: ESeg-S would have 34.6.
+products with the weights of sums: with them ESeg-S would have 34.6.
 
-Initialisation is PyTorch's default where the paper loads ImageNet checkpoints. BatchNorm at a level of 1 x 1 with one
-image in training normalises by its running statistics; levels above log2 of the input's size are 1 x 1 copies.
+Initialisation is PyTorch's default; the paper loads ImageNet checkpoints instead. BatchNorm at a level of 1 x 1 with
+one image in training normalises by its running statistics. Levels above log2 of the input's size are 1 x 1 copies.
 """
 
 from collections.abc import Iterable
@@ -99,7 +100,7 @@ class ESegArch(Arch):
 class PooledLevels(Context):
     """Coarser features, pooled from the feature `source` with the same channels.
 
-    They are called p<level>, up to p<highest>, the feature at stride 2^level: [B, C, ceil(H / 2^level), ...].
+    The feature at stride 2^level is called p<level>, up to p<highest>: [B, C, ceil(H / 2^level), ...].
     """
 
     def __init__(self, features: dict[str, Feature], source: str, highest: int) -> None:
@@ -140,7 +141,7 @@ def separable(c: int, activation: str) -> list[nn.Module]:
 def weighted_sum(maps: Iterable[Tensor], weights: Tensor) -> Tensor:
     """Sum maps of one shape with weights [number of maps]. addcmul lets the cost tell it from a plain sum.
 
-    A map is asked for when it is added, so that not all of them need exist at once.
+    Each map is requested only when it is added, so that not all of them exist at once.
     """
     rest, parts = iter(maps), weights.unbind()
     total, number = next(rest) * parts[0], 1

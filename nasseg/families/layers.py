@@ -82,9 +82,9 @@ class AttentionRefinement(nn.Module):
 
 
 class Levels(Encoder):
-    """Blocks in one line, image -> {p1, ..., p5}: the last block's output at strides 2, ..., 32.
+    """Blocks one after the other, image -> {p1, ..., p5}: the last block's output at strides 2, ..., 32.
 
-    blocks: each with its output's channels and its stride; one with stride 2 starts a level.
+    blocks: each with its output's channels and its stride. A block with stride 2 starts a level.
     """
 
     def __init__(self, blocks: list[tuple[nn.Module, int, int]]) -> None:

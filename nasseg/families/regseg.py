@@ -7,28 +7,28 @@ What the paper leaves open, settled by its parameters and GFLOPs (3.34 M and 39.
 rule: convolution multiply-adds, BatchNorm 2 and bilinear 4 an output element, pooling 1 an input element), its fields
 of view (Table 4) and the authors' release:
 
-- Group width 16 everywhere, in each branch of a split too. Equal rates, as in (1,1), are one group convolution.
-- Squeeze-and-excitation (SE) follows the 3x3 and its ReLU: two biased 1x1 convolutions, input channels // 4 between
-  them.
-- Shortcut: 1x1 Conv-BN where stride or width changes, behind the average pooling (ceil_mode) where the stride is 2.
+- Group width 16 everywhere, also in each branch of a split. Equal rates, as in (1,1), are one group convolution.
+- Squeeze-and-excitation (SE) follows the 3x3 and its ReLU: two 1x1 convolutions with bias, and input channels // 4
+  between them.
+- Shortcut: 1x1 Conv-BN where stride or width changes; where the stride is 2, average pooling (ceil_mode) precedes it.
   The bottleneck ratio is 1. The stem has BatchNorm and ReLU, the classifier a bias; upsampling is bilinear.
 - Schedules list the stride-1 blocks at stride 16: 13 in the paper, 12 of 256 channels and the last of 320. The
   strided block before them is not listed.
 - Table 4 was run with the decoder "sum + 3x3" of Table 5, Table 5 with the backbone of Table 4's row 2.
-- Foreign decoders: LRASPP has 128 channels and classifies stride 8 directly; its two classifiers, summed, are one 1x1
-  convolution on the concatenation here (one bias instead of two). SFNet pools to 1, 2, 3, 6 (no ReLU) and decodes
-  with 64 channels and aligns at 32; as released, the grid of the flow runs from -1 to 1 as with align_corners=True but
-  is sampled without, and the last concatenation takes stride 16 upsampled with align_corners=True. BiSeNet takes
-  stride 8 as it is for detail, and its fusion's attention has biases.
+- Foreign decoders: LRASPP has 128 channels and classifies stride 8 directly. Its two classifiers are summed, which here
+  is one 1x1 convolution on the concatenation (one bias instead of two). SFNet pools to 1, 2, 3, 6 (no ReLU), decodes
+  with 64 channels and aligns at 32. As released, the flow's grid runs from -1 to 1 as with align_corners=True, but is
+  sampled without; the last concatenation takes stride 16, upsampled with align_corners=True. BiSeNet takes stride 8 as
+  it is for detail, and its fusion's attention has biases.
 
 Disagreements inside the paper: Table 5's row "concat + 1x1" was run as sum + 1x1 (both are variants). Table 4's row
 10 prints 607 as the field of view of the dilated RegNetY-600MF; Equations 1 and 2 give 479 for that network (stem 32,
 widths 48, 112, 256, 608, depths 1, 3, 7, 4, last stage with stride 1 and rates 1, 2, 2, 2). That row's schedule,
 8*(1,1)+3*(2,2), lists the strided block; here it is 7*(1,1)+3*(2,2). Its blocks have no pooling in the shortcut.
 
-Not of the paper: `width` scales all widths, and each is rounded to the nearest multiple of what its blocks need: the
-group width, at stride 16 times the least common multiple of the schedule's numbers of branches; 1 for the stem and
-the decoders.
+Not in the paper: `width` scales all widths. Each is rounded to the nearest multiple of what its blocks need: the group
+width; at stride 16, that times the least common multiple of the schedule's numbers of branches; for the stem and the
+decoders, 1.
 
 Initialisation is PyTorch's default.
 """
@@ -146,7 +146,7 @@ class RegSegArch(Arch):
 
 
 def branches(rates: tuple[int, ...]) -> int:
-    """Return into how many convolutions a D block splits its 3x3; equal rates are one."""
+    """Return the number of convolutions that a D block splits its 3x3 into; equal rates share one."""
     return len(rates) if len(set(rates)) > 1 else 1
 
 
@@ -186,7 +186,7 @@ class SqueezeExcite(nn.Sequential):
 
 
 class DBlock(nn.Module):
-    """D block (Figures 3b, 4), at equal rates Y block: [B, c_in, H, W] -> [B, c_out, ceil(H / s), ceil(W / s)]."""
+    """D block (Figures 3b, 4); with equal rates a Y block: [B, c_in, H, W] -> [B, c_out, ceil(H / s), ceil(W / s)]."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class RegSegEncoder(Encoder):
     """The backbone (Table 2): stem, stage2, stage3, stage4 at strides 2, 4, 8, 16.
 
     widths: of stages 2, 3, 4 and of the last `last_depth` blocks. depths: of stages 2 and 3. schedule: the blocks of
-    stage 4 behind the strided one.
+    stage 4 after the strided one.
     """
 
     def __init__(
@@ -293,7 +293,7 @@ class RegSegDecoder(Decoder):
 class FusionDecoder(Decoder):
     """The rows "sum" and "concat" of Table 5: strides 8 and 16 joined, then one convolution or block, at stride 8.
 
-    A concatenation has stride 8 first, as released; in the other order released weights fit and compute nonsense.
+    A concatenation has stride 8 first, as released. In the other order released weights fit, but compute nonsense.
     """
 
     def __init__(
@@ -338,7 +338,7 @@ class LRASPPDecoder(Decoder):
 
 
 class SFNetDecoder(Decoder):
-    """SFNet (Table 5): pyramid pooling on stride 16, aligned to stride 8 by a learned flow, then joined by itself."""
+    """SFNet (Table 5): pyramid pooling on stride 16, brought to stride 8 by a learned flow and by plain upsampling."""
 
     BINS = (1, 2, 3, 6)
 

@@ -5,24 +5,24 @@ Module of BiSeNetV1. In place of BiSeNetV1's Spatial Path, Stage 3 is trained to
 
 The text and the released network differ in places, and the text leaves others open:
 
-- STDC module with stride 2 (`module`): the text strides Block 2 itself, and Table 1's receptive fields 3, 7, 11 are of
-  that form (`printed`). As released, a depthwise 3x3 convolution with BatchNorm and no ReLU strides before Block 2 and
-  the fields are 7, 11, 15; only that form gives Table 2's parameters and FLOPs to the printed digit (`released`, the
-  default). In both, the 3x3 average pooling of x1 takes Block 1's output at full resolution.
-- Blocks (`blocks`): N/2, N/4, ... filters, the last number twice. Eq. 3 counts their convolution weights only (neither
-  BatchNorm nor the depthwise convolution), exactly. No residual connection.
-- FLOPs of Table 2 are multiply-adds + 2 an element of BatchNorm + 1 of ReLU + pooling inputs, at 224 x 224;
-  multiply-adds alone are 0.6 to 0.9 % lower.
+- STDC module with stride 2 (`module`): in the text Block 2 itself strides, and Table 1's receptive fields 3, 7, 11 are
+  those of that form (`printed`). As released, a depthwise 3x3 convolution with BatchNorm and no ReLU strides before
+  Block 2, and the fields are 7, 11, 15. Only this form gives Table 2's parameters and FLOPs to the printed digit
+  (`released`, the default). In both, the 3x3 average pooling of x1 takes Block 1's output at full resolution.
+- Blocks (`blocks`): N/2, N/4, ... filters, the last number twice. Eq. 3 gives their convolution weights exactly,
+  without BatchNorm and the depthwise convolution. There is no residual connection.
+- FLOPs of Table 2 are multiply-adds, 2 per element of BatchNorm, 1 per element of ReLU, and the inputs of pooling, at
+  224 x 224; multiply-adds alone are 0.6 to 0.9 % lower.
 - Classifier: ConvX6's output is squared before the global pooling; no biases. The BatchNorm of FC1 that the released
   network registers without using it is left out (2,048 parameters, below the printed digit).
 - Segmentation: Stage 5 enters the Context Path directly. The attention refinement module (ARM) starts with a 3x3
   convolution to 128 channels. Upsampling inside the Context Path is nearest, the final one bilinear, align_corners.
 - Spatial Path (Table 4): that of BiSeNetV1: 7x7 64, 3x3 64, 3x3 64, each with stride 2, and 1x1 128. It takes Stage 3's
-  place as the detail input of the fusion. Nothing printed decides its widths.
+  place as the detail input of the fusion. No printed number decides its widths.
 - Table 4's 1x, 2x and 4x are strides of the detail target, so all of its Detail Guidance rows are one architecture.
 
-RegSeg's 16.1 M parameters of STDC2-Seg75 hold everything that is registered (classifier layers, two auxiliary heads,
-four detail heads), its 54.9 GFLOPs the auxiliary heads.
+For STDC2-Seg75 RegSeg's paper prints 16.1 M parameters, which include everything that is registered (classifier layers,
+two auxiliary heads, four detail heads), and 54.9 GFLOPs, which include the auxiliary heads.
 
 Training heads: the auxiliary heads read `context8` and `context16`, the detail head `stage3`; each is a 3x3
 Conv-BN-ReLU with 64 channels and a 1x1 convolution. The paper names no initialisation: it is torch's.
@@ -220,7 +220,7 @@ class ContextPath(Context):
         super().__init__()
         self.middle, self.deep = middle, deep
         stride = features[middle].stride // 2
-        # Take the finer size from a feature of that stride: doubling the middle one's may give a pixel too many.
+        # Take the finer size from a feature of that stride: twice the middle one's size may be a pixel too many.
         self.fine = next(name for name, feature in features.items() if feature.stride == stride)
         self.reads = middle, deep, self.fine
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv_bn_relu(features[deep].channels, c, 1))

@@ -133,5 +133,5 @@ def _in_mig_mode(nvml: Any, handle: Any) -> bool:
 
 
 def slowdowns(reasons: Iterable[int]) -> list[str]:
-    """Return in words those of these reasons (bits) that slow a GPU down below its settings."""
+    """Return in words which of these reasons (as bits) slow a GPU down below its settings."""
     return sorted({words for found in reasons for bit, words in SLOWDOWNS.items() if found & bit})

@@ -68,7 +68,7 @@ def save_pt2(program: ExportedProgram, path: Path) -> None:
 
 
 def open_pt2(content: bytes, name: str) -> Callable[[Tensor], Tensor]:
-    """Return the program in the content of a .pt2 file. `name` names the file in errors.
+    """Return the program in the content of a .pt2 file, to call with images. name: of the file, for errors.
 
     Raises:
         UserError: it is no .pt2 file, or holds more than operators on plain tensors.

@@ -102,7 +102,7 @@ def evaluate_address(
 
     Raises:
         UserError: nothing is at the address, there are no weights, their classes differ, the data cannot be used, or a
-        file cannot be written.
+            file cannot be written.
     """
     check_device(device)
     check_scales(scales)
@@ -154,8 +154,8 @@ def _require_new(address: str, weighted: Weighted, data: DataSet, split: str) ->
         return
     if split != "train" and split in trained.trained_on and measured.accuracy.protocol.data == data.name:
         raise UserError(
-            f"{address} was trained on {' + '.join(trained.trained_on)} of {data.name}, so {split} cannot be "
-            "evaluated on: choose another split"
+            f"{address} was trained on {' + '.join(trained.trained_on)} of {data.name}, so it cannot be evaluated "
+            f"on {split}: choose another split"
         )
 
 

@@ -141,7 +141,7 @@ def export_address(
 
     Raises:
         UserError: nothing is at the address, an option is refused, weights are gone, a package is missing, the file
-        does not compute the same as PyTorch, or it cannot be written. An earlier file stays as it was.
+            does not compute the same as PyTorch, or it cannot be written. An earlier file stays as it was.
     """
     chosen = _format(file_format, output, argmax)
     if (opset is not None and chosen != "onnx") or (half and chosen == "state_dict"):
@@ -218,7 +218,10 @@ def _write(path: Path, source: Source, name: str, address: str, form: _Form) -> 
 
 
 def _convert(path: Path, model: nn.Module, source: Source, form: _Form) -> tuple[bytes, Run, str, str]:
-    """Write the file and open it again. Return its content, its runtime with a name, and what became of BatchNorm."""
+    """Write the file and open it again.
+
+    Return its content, a call that runs it, the name of its runtime, and what became of BatchNorm, in words.
+    """
     if form.format == "state_dict":
         save_weights(model, path)
         content = path.read_bytes()

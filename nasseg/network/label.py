@@ -58,7 +58,7 @@ def label_folder(
 
     Raises:
         UserError: nothing trained is at the address, there are no pictures, an argument is refused, or a file cannot be
-        read or written.
+            read or written.
     """
     check_device(device)
     if not scales or not all(0 < scale < math.inf for scale in scales) or not 0 <= confidence < 1 or threads < 1:

@@ -176,7 +176,7 @@ def predict(
 
     Raises:
         UserError: the network cannot be used, a picture cannot be read, two have the same name, or one would be
-        overwritten.
+            overwritten.
     """
     sources = list_sources(images, folder)
     _check_names(sources, folder)

@@ -53,7 +53,7 @@ def time_addresses(
     init_map: Path | None = None,
     storage: str | None = None,
 ) -> Timing:
-    """Time architectures in turns. settings: fields of LatencyProtocol that replace those of the paper's `preset`.
+    """Time architectures in turns. settings: fields of LatencyProtocol that replace those of `preset`, a paper's.
 
     Weights are random, which does not matter to dense networks, or those of `init` (see nasseg.network.weighted), which
     must fill each of them.

@@ -66,7 +66,7 @@ def train_address(
 
     Raises:
         UserError: nothing is at the address, an argument is refused, data or weights cannot be used, an unfinished run
-        exists but `resume` is not set, or a file cannot be written.
+            exists but `resume` is not set, or a file cannot be written.
     """
     check_device(device)
     if seeds < 1 or threads < 1:

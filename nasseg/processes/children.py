@@ -22,9 +22,7 @@ from types import ModuleType
 from nasseg.errors import UserError
 
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["nasseg.study.engines.jobs", "torch._dynamo"]
-)  # the latter because torch.optim asks for it
+_CONTEXT.set_forkserver_preload(["nasseg.study.engines.jobs", "torch._dynamo"])  # torch.optim imports the second
 _PAUSES = (0.1, 1.0)  # seconds before a process is started again; multiprocessing then starts another server
 _starting = threading.Lock()
 _running: set["Child"] = set()
@@ -45,7 +43,7 @@ class Child:
                 if wait is None:
                     raise UserError(
                         "no process could be started: the one that starts them was killed three times in a row, most "
-                        "likely for memory; try fewer workers"
+                        "likely for lack of memory; try fewer workers"
                     ) from None
                 time.sleep(wait)
         _running.add(self)

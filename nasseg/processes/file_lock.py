@@ -16,18 +16,19 @@ from typing import Literal
 from nasseg.redaction import shown
 
 FIRST_SECONDS, AGAIN_SECONDS = 5.0, 60.0  # seconds of waiting, before each line
-LONGEST = 100  # of a command
+LONGEST = 100  # characters of a command
 UNSEEN = "a process that is not visible from here holds it"
 Tell = Callable[[str], None]
 Kind = Literal["FLOCK", "POSIX"]  # the kernel's names of flock's and fcntl's locks
 
 
 def to_stderr(line: str) -> None:
-    print(shown(line), file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody reads it any more: the wait goes on
+        print(shown(line), file=sys.stderr, flush=True)
 
 
 def take_lock(fd: int, kind: int, what: str, tell: Tell = to_stderr) -> None:
-    """Take a lock of an open file, waiting for its holders; `tell` is told who they are after 5 s and each minute.
+    """Take a lock of an open file, waiting for its holders; `tell` hears who they are after 5 s and each minute.
 
     kind: fcntl.LOCK_SH or LOCK_EX. what: what is locked, in words.
     """
@@ -48,7 +49,7 @@ def told_while_waiting(what: str, why: Callable[[], str], tell: Tell = to_stderr
     def watch() -> None:
         pause = FIRST_SECONDS
         while not done.wait(pause):
-            with suppress(OSError):  # nobody listens any more
+            with suppress(OSError):  # nobody reads it any more
                 tell(f"waiting for {what}: {why()}")
             pause = AGAIN_SECONDS
 
@@ -80,17 +81,18 @@ def _held_by(fd: int) -> str:
     if not holders:
         return UNSEEN
     pid, shared = holders[0]
-    # Each holder sets the file's time: of several, it is that of the last one.
     others = f", and {len(holders) - 1} more," if len(holders) > 1 else ""
+    # Each holder sets the file's time, so among several holders it is the last one's.
     return held_by(pid, os.fstat(fd).st_mtime, others, " or before" * shared)
 
 
 def held_by(pid: int, since: float, others: str = "", before: str = "") -> str:
-    """Return that a process holds something since a time of the clock, and how to go on if it is paused."""
+    """Say that a process has held something since a time (seconds of the epoch), and what to do if it is paused."""
     return f"process {pid} ({_command(pid)}){others} has held it since {clock(since)}{before}{_if_paused(pid)}"
 
 
 def clock(seconds: float) -> str:
+    """Return a time (seconds of the epoch) as the local clock shows it."""
     return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 def interrupts() -> Iterator[Callable[[], None]]:
     """Give a function that raises KeyboardInterrupt once after Ctrl-C or SIGTERM; a second signal raises at once.
 
-    An interrupt could leave a locked database in the middle of a transaction, and a broken checkpoint in the middle of
-    a step. An ignored signal (as in a shell's background jobs) stays ignored. Outside the main thread, signals are left
-    to the caller. After it has raised, the work of ending cleanly is not interrupted again.
+    In the middle of a transaction, an interrupt could leave the database locked; in the middle of a step, it could
+    break a checkpoint. An ignored signal (as in a shell's background jobs) stays ignored. Outside the main thread,
+    signals are left to the caller. Once the function has raised, further calls do nothing, so that the same signal does
+    not interrupt the work of ending cleanly.
     """
     asked, raised = [False], [False]
 

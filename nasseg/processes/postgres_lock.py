@@ -1,6 +1,6 @@
-"""Statements to a PostgreSQL server that say, after five seconds, who holds what they wait for.
+"""Report, after five seconds, who holds the lock that a statement to a PostgreSQL server waits for.
 
-Whoever is paused in a transaction keeps its rows locked, and all who write them wait for as long.
+A process that is paused in a transaction keeps its rows locked, and all that write them wait as long.
 """
 
 import os
@@ -32,12 +32,12 @@ def client_name() -> str:
 
 
 def tell_waits(engine: Engine) -> None:
-    """Let an engine's statements tell what they wait for, after 5 s and each minute."""
+    """Let an engine's statements say whom they wait for, after 5 s and each minute."""
     _Watch(engine)
 
 
 class _Watch:
-    """The statements that run; a thread looks after them while there are any."""
+    """Watch the running statements, in a thread that lives while there are any."""
 
     def __init__(self, engine: Engine) -> None:
         self._url = engine.url
@@ -77,13 +77,14 @@ class _Watch:
                     due[0] = time.monotonic() + file_lock.AGAIN_SECONDS
 
     def _why(self, waiting: int) -> str:
-        """Return who holds what a process of the server waits for; empty if it waits for nobody."""
+        """Return who holds the lock that a process of the server waits for; empty if it waits for nobody."""
         options = {"connect_timeout": CONNECT_SECONDS, "fallback_application_name": client_name()}
         try:
             with create_engine(self._url, poolclass=NullPool, connect_args=options).connect() as connection:
                 found = connection.execute(_HOLDERS, {"waiting": waiting}).first()
         except SQLAlchemyError as error:
-            return f"it does not answer: {str(error.__cause__ or error).splitlines()[0]}"
+            said = str(error.__cause__ or error).strip() or type(error).__name__
+            return f"it does not answer: {said.splitlines()[0]}"
         if found is None:
             return ""
         since = time.time() - (found.seconds or 0.0)

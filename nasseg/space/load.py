@@ -261,9 +261,8 @@ def _in_order(document: Document, parameters: dict[str, Parameter]) -> dict[str,
     place("family", ())
     for name in parameters:
         place(name, ())
-    allowed: dict[
-        str, dict[str, set[Scalar]]
-    ] = {}  # what a parameter's conditions say, and those of the parameters in them
+    # By parameter: the values that its conditions, and those of the parameters in them, allow to others.
+    allowed: dict[str, dict[str, set[Scalar]]] = {}
     for name in ordered:
         allowed[name] = {}
         for other, values in parameters[name].when:

@@ -149,7 +149,7 @@ def range_values(low: Any, high: Any, step: Any) -> tuple[int | float, ...]:
 
     Raises:
         UserError: they are not numbers, high is below low, the step is not above 0, or high is not a whole number of
-        steps from low.
+            steps from low.
     """
     numbers = (low, high, step)
     if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):

@@ -53,7 +53,10 @@ class Space:
         return tuple(map(str, self.parameters["family"].values))
 
     def sample(self, rng: random.Random) -> Params:
-        """Draw a point uniformly: the family first, then each active parameter. So families are equally frequent."""
+        """Draw a point: the family first, then each active parameter, each uniformly from its values.
+
+        So families are equally frequent, however many points they have.
+        """
         family = rng.choice(self.families)
         for _ in range(MAX_REDRAWS):
             params: Params = {}

@@ -50,12 +50,10 @@ def published_in(space: Space) -> dict[str, Params]:
 def locate(space: Space, variant: Variant) -> Params | None:
     if variant.family not in space.families:
         return None
-    encoder = {
-        name: value for name, value in variant.params.items() if name == "encoder"
-    }  # an encoder has its own defaults
+    encoder = {name: value for name, value in variant.params.items() if name == "encoder"}  # it has its own defaults
     defaults = {"family": variant.family, **get_family(variant.family).from_params(encoder).params()}
     settings = {"family": variant.family, **make_arch(variant.name).params()}
     try:
         return space.locate(settings, defaults)
-    except UserError:  # the value is no schedule, as a template of the space needs
+    except UserError:  # a template of the space needs a schedule, and this value is none
         return None

@@ -56,8 +56,8 @@ def make_context(study: Study, data: DataFile, elsewhere: bool = False, storage:
     come from.
 
     Raises:
-        UserError: starting weights, data or device are not available, a figure or the recipe's weights name unknown
-        classes, or a training in the space does not fit the data or the networks.
+        UserError: starting weights, data or device are not available, a figure or the recipe's class weights name
+            unknown classes, or a training in the space does not fit the data or the networks.
     """
     loaded = data.load()
     for name in study.figures:

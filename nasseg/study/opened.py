@@ -41,8 +41,8 @@ class OpenStudy:
     def plot_front(self, x: str | None = None, y: str | None = None, color: str | None = None) -> go.Figure:
         """Draw finished trials over two columns of `trials`. The front is marked by rings.
 
-        x, y: default: the study's first cost, and its first objective to maximise. color: a column; default: the
-        family.
+        x, y: by default, the study's first objective to minimise and its first to maximise; costs until a network has
+        finished. color: a column; default: the family.
 
         Raises:
             UserError: there is no such column.
@@ -76,7 +76,7 @@ class OpenStudy:
     ) -> Path:
         """Draw the front over two columns of `trials` for a paper, and return the file: PDF, SVG or PNG.
 
-        path: default: STUDY-X-Y.pdf. wide: 17.5 cm (a page) instead of 8.5 cm (a column).
+        path: by default STUDY-X-Y.pdf. wide: 17.5 cm (a page) instead of 8.5 cm (a column).
 
         Raises:
             UserError: there is no such column or format, matplotlib is not installed, or the file cannot be written.

@@ -15,15 +15,10 @@ from nasseg.train.recipe import Recipe
 if TYPE_CHECKING:
     from nasseg.data.dataset import DataSet
 
-FIXED = (
-    "name",
-    "steps",
-    "warmup_steps",
-    "init",
-    "init_map",
-)  # the start and length of trainings, the same for the whole study
+# The start and length of trainings, the same for the whole study.
+FIXED = ("name", "steps", "warmup_steps", "init", "init_map")
 DRAWS = 1000  # a failing combination is found if it is one in two hundred points
-TRIES = 5  # networks to check for the features that heads read
+TRIES = 5  # networks that may lack a feature that heads read; then it is an error
 
 
 def settings_of(space_file: str, training: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,7 +101,7 @@ def _check_heads(space: Space, recipe: Recipe, num_classes: int) -> None:
             continue
         try:
             model = arch_of(space.settings(point)).build_meta(num_classes)
-        except UserError:  # no network has them, whatever the training
+        except UserError:  # this point builds no network, whatever the training
             continue
         try:
             TrainingHeads(chosen, model, num_classes)

@@ -1,8 +1,7 @@
 """Fill a table's cells and answer its question from trained and timed networks."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
 from typing import Any
 
 from optuna.trial import TrialState
@@ -62,15 +61,12 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
     assert column is not None
     columns = {name: c for name, c in table.file.columns.items() if c.accuracy and c.data == column.data}
     columns = {name: c for name, c in columns.items() if c.accuracy not in NOT_TRAINED}
-    asked = [name for name, c in columns.items() if "iou." not in str(c.accuracy)] or [
-        *columns
-    ]  # columns of single classes count only if there is no mean
+    # Columns of single classes count only if there is no mean.
+    asked = [name for name, c in columns.items() if "iou." not in str(c.accuracy)] or [*columns]
     attributes = record.attributes()
     identity, size = attributes["identity"]["rows"], attributes["size"]
     archs = {row.name: row.arch(column, tuple(size)) for row in table.file.rows if row.name in identity}
-    rows = {
-        name for name, arch in archs.items() if arch and arch.id == identity[name][0]
-    }  # the others have changed since
+    rows = {name for name, arch in archs.items() if arch and arch.id == identity[name][0]}  # others have changed since
     done = [one for one in trained(record) if one[0] in rows]
     protocol, baselines = attributes["protocol"], attributes["baseline"]
     on, seen = _conditions(table, [measurement for _, _, measurement, _ in done])
@@ -86,7 +82,8 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
                 alike[row] = _as_printed(table, row, column, measurement)
         for row, values in runs.items():
             seeds = counted(len(values), "seed")
-            found.results[row, name] = _cell(list(values.values()), fmean, f"{protocol}, {seeds}", alike[row])
+            each = list(values.values())
+            found.results[row, name] = _measured(fmean(each), each, f"{protocol}, {seeds}", alike[row])
         for row in rows:
             found.reasons[row, name] = absent or _why(record, row)
         if runs and name in asked and (answered := _answer_of_accuracy(table, name, column, runs, on, seen, bar)):
@@ -111,8 +108,8 @@ def _conditions(table: Table, done: list[Measurement]) -> tuple[str, Size | None
     return words, next((m.cost.protocol.input_size for m in done if m.cost), None)
 
 
-def _cell(values: list[float], centre: Callable[[list[float]], float], protocol: str, alike: bool = False) -> Measured:
-    return Measured(centre(values), protocol, stdev(values) if len(values) > 1 else None, alike)
+def _measured(value: float, repeats: list[float], protocol: str, alike: bool = False) -> Measured:
+    return Measured(value, protocol, stdev(repeats) if len(repeats) > 1 else None, alike)
 
 
 def _bar(column: TableColumn, done: list[Trained], baselines: dict[str, dict[str, Any]]) -> float | None:
@@ -217,9 +214,9 @@ def _latency(table: Table, storage: str | None, found: Found) -> None:
             column, runs, device = table.file.columns[name], Runs(), ""
             for row, (latency, rounds) in session.items():
                 batch, device = latency.protocol.batch, f"{latency.protocol.device}, {latency.protocol.precision}"
-                values = rounds if column.unit == "ms" else [1e3 * batch / ms for ms in rounds]
+                p50, *values = (ms if column.unit == "ms" else 1e3 * batch / ms for ms in (latency.p50_ms, *rounds))
                 runs[row] = dict(enumerate(values))
-                found.results[row, name] = _cell(values, median, words(table, latency))
+                found.results[row, name] = _measured(p50, values, words(table, latency))
             claims, what = _claims(table, name, runs), f"{column.label} ({device})"
             if runs and sum(value is not None for value in claims.values()) > 1:
                 base, unit = table.file.base, column.unit

@@ -1,4 +1,4 @@
-"""A search's networks as rows of one's own table, trained like the papers' networks beside them."""
+"""Write a search's networks as rows of a user's own table, to be trained like the papers' networks beside them."""
 
 from typing import Any
 

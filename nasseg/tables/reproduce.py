@@ -35,10 +35,9 @@ from nasseg.train.views.network_input import past_resize
 from nasseg.words import duration
 
 SCENES = {"size": (256, 512), "train": 400, "val": 100, "test": 100}
-TIMED_MACS = 4e9  # of the forward pass of a step that is timed for an estimate
-Progress = Callable[
-    [str, tuple[str, str, int, int]], None
-]  # a line, and a value that changes when the line should be printed
+TIMED_MACS = 4e9  # multiply-adds of the forward pass that an estimate times, unless two images take more
+# Called with a line, and a value that changes when the line should be printed.
+Progress = Callable[[str, tuple[str, str, int, int]], None]
 
 
 def table_data(name: str | Path, options: Mapping[str, Any] | None = None) -> DataSet:
@@ -175,10 +174,10 @@ class TableHours:
 def table_hours(
     tables: Sequence[Table], training: Training | None, latency_device: str | None, storage: str | None = None
 ) -> list[TableHours]:
-    """Estimate the hours that tables need, in the order of doing them. Stores nothing.
+    """Estimate the hours that tables need, in the order in which they would be done. Stores nothing.
 
-    A step and a forward pass are timed of two networks of each family, the smallest and the middle one; others follow
-    by their multiply-adds. On a CPU the hours are those of cores that compute nothing else.
+    It times a step and a forward pass of two networks of each family, the smallest and the middle one, and estimates
+    the others by their multiply-adds. On a CPU the hours are those of cores that compute nothing else.
     """
     asked = {one.table.name: one for one in _cheapest_first(tables, training, storage)} if training else {}
     seen = set(known_trainings(storage)) if training else set()
@@ -202,7 +201,7 @@ def table_hours(
 
 @dataclass(frozen=True)
 class _Timed:
-    """Seconds of a training step and of a forward pass for one image, which takes `work` multiply-adds."""
+    """Seconds of a training step and of a forward pass, per image. work: multiply-adds of a forward pass."""
 
     work: float
     step: float
@@ -233,9 +232,10 @@ def _image_work(planned: Planned) -> float:
 
 
 def _times_of(work: float, known: list[_Timed]) -> tuple[float, float]:
-    """Return the times of an image of so many multiply-adds: on a line between two networks, in proportion outside.
+    """Return the seconds of a step and of a forward pass for an image that takes this many multiply-adds.
 
-    Small networks take longer for their multiply-adds: much of their time goes into starting each operator.
+    They are on the line between the two known networks, and proportional to the multiply-adds outside. A line alone is
+    not enough: small networks spend much of their time on starting each operator.
     """
     inside = min(max(work, known[0].work), known[-1].work)
     works = [one.work for one in known]
@@ -246,7 +246,7 @@ def _times_of(work: float, known: list[_Timed]) -> tuple[float, float]:
 
 
 def _time(planned: Planned, training: Training) -> _Timed:
-    """Time a step and a forward pass: of a whole step's images where that is quick, else of at least two."""
+    """Time a step and a forward pass, with all images of a step if that is quick, else with fewer, at least two."""
     recipe, threads = planned.run.recipe, torch.get_num_threads()
     images = max(2, min(recipe.batch_size, int(TIMED_MACS / _image_work(planned))))
     size = recipe.on(training.size, planned.run.arch.input_scale).crop_size or training.size

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import TypeAdapter
 
+from nasseg.errors import UserError
 from nasseg.families import Arch
 from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, Measurement
@@ -100,10 +102,13 @@ class Known:
 def known_trainings(storage: str | None) -> dict[str, Known]:
     """Return all finished trainings of all tables, by eval_key."""
     found: dict[str, Known] = {}
+    named = set(tables())
     for name in _stored_tables(storage):
-        for record in accuracy_records(name, storage):
-            for trial in record.trials(TrialState.COMPLETE):
-                found.setdefault(trial.user_attrs[EVAL_KEY], known_of(record, trial))
+        # A file below runs/ that is no storage of a known table must not stop a training.
+        with suppress(UserError) if storage is None and name not in named else nullcontext():
+            for record in accuracy_records(name, storage):
+                for trial in record.trials(TrialState.COMPLETE):
+                    found.setdefault(trial.user_attrs[EVAL_KEY], known_of(record, trial))
     return found
 
 

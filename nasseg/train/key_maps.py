@@ -55,7 +55,7 @@ class Renamed:
 
 @cache
 def key_maps() -> tuple[KeyMap, ...]:
-    """Return the maps shipped with nasseg, in the order of trying them."""
+    """Return the maps shipped with nasseg, in the order in which they are tried."""
     document = read_yaml(Path(__file__).with_name("key_maps.yaml"))
     return tuple(KeyMap(**entry) for entry in document.data["maps"])
 

@@ -123,7 +123,7 @@ def train(
     Raises:
         Diverged: the loss became infinite or NaN, or exploded.
         UserError: model, data and the recipe's heads do not fit each other, or a checkpoint belongs to another
-        training.
+            training.
         OSError: a checkpoint cannot be written; the previous one is still there.
     """
     guard, end = guard or nullcontext, min(until or recipe.steps, recipe.steps)

@@ -15,7 +15,7 @@ from nasseg.errors import UserError
 from nasseg.measure.accuracy import IGNORE
 from nasseg.train.recipe import OHEM, DetailForm, Recipe
 
-EDGE = 0.1  # STDC, Section 3.2.2: a pixel is detail from this Laplacian response, or fused response, on
+EDGE = 0.1  # STDC, Section 3.2.2: from this response on, Laplacian or fused, a pixel is detail
 SMOOTHING = 1.0  # epsilon of Eq. 5
 _LEAST = 1e-12  # least sum of weights, because all may be 0
 

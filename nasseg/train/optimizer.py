@@ -24,7 +24,9 @@ _DECAYS: dict[str, Callable[[nn.Module, Tensor], bool]] = {
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, heads: nn.Module | None = None) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser: two groups of weights, decaying ones first, then two for each part with a rate.
+    """Return the recipe's optimiser.
+
+    It has two groups of weights, those that decay first, then two for each part with its own rate.
 
     heads: the recipe's training heads.
 

@@ -22,7 +22,7 @@ Points = Sequence[tuple[int, float]]
 Pixels = NDArray[np.uint8]
 _WIDTH, _PANEL, _LEFT, _GAP = 640, 170, 64, 46  # of the curve's panels, in pixels
 _BLUE, _ORANGE = "#1f5fa8", "#b8480a"  # distinct for colour-blind readers, and dark enough for text
-_LONGEST_SIDE, _SHORTEST_WIDTH = 320, 200  # width of an image in the picture of predictions; small ones are enlarged
+_LONGEST_SIDE, _SHORTEST_WIDTH = 320, 200  # pixels of an image in the picture of predictions; small ones are enlarged
 _UNKNOWN = (255, 255, 255)  # pixels without a label
 
 

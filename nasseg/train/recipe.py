@@ -23,9 +23,8 @@ from nasseg.files import read_yaml
 from nasseg.records import Size, digest
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-_NOT_COMPARED = frozenset(
-    {"channels_last", "eval_batch_size", "accumulation"}
-)  # they do not decide the weights, or (the last) are compared in another way
+# They do not decide the weights, or (the last) are compared in another way.
+_NOT_COMPARED = frozenset({"channels_last", "eval_batch_size", "accumulation"})
 # Newer settings: left out of the hash while unset, so that old hashes stay.
 _LATER = frozenset(
     {
@@ -74,8 +73,8 @@ class OHEM(BaseModel):
 class RandAugment(BaseModel):
     """RegSeg's reduced RandAugment (Section 4.2): different ones of seven operations on each view.
 
-    operations: how many. magnitude: 0..1; at 1, rotation is by up to 30 degrees, and colour, contrast, brightness and
-    sharpness change by a factor of 0.1 or 1.9. See nasseg.train.views.randaugment.
+    operations: how many. magnitude: 0..1; at 1, rotation is by 30 degrees to either side, and colour, contrast,
+    brightness and sharpness change by a factor of 0.1 or 1.9. See nasseg.train.views.randaugment.
     """
 
     model_config = _STRICT
@@ -144,7 +143,7 @@ class Recipe(BaseModel):
 
     name: of a published recipe, which the other keys change. steps: of the optimizer. batch_size: images in a step.
     accumulation: into how many parts a step is split to save memory; BatchNorm and OHEM see one part at a time.
-    crop_size: [height, width], cut to smaller images; null for the whole image. scale_range: bounds of the random zoom.
+    crop_size: [height, width], at most the image's; null for the whole image. scale_range: bounds of the random zoom.
     views: whether crop_size and scale_range refer to the camera's image or, for a network that resizes its input, to
     what it sees after resizing: training then skips the resize, so that losses and their targets are at the network's
     crop, too. flip: left-right, every second image. jitter: brightness and contrast vary by up to this fraction.

@@ -165,7 +165,7 @@ def train_one(
     Raises:
         Failed: training diverged, or does not fit into memory.
         UserError: the folder belongs to another run or is in use, the data or the starting weights cannot be used, or a
-        file cannot be written; the last checkpoint is kept.
+            file cannot be written; the last checkpoint is kept.
         KeyboardInterrupt: it was interrupted; if this was between two steps, there is a checkpoint.
     """
     try:

@@ -78,14 +78,14 @@ def failures(advice: str = "", device: str = "cpu") -> Iterator[None]:
 
 def _out_of_memory(error: Exception) -> bool:
     """Return whether an error means that memory ran out, by its type or by the messages of torch and oneDNN."""
-    if isinstance(error, BrokenDeviceError):  # a capture that failed for lack of memory: its process is broken, too
+    if isinstance(error, BrokenDeviceError):  # even if its capture failed for lack of memory, the process is broken
         return False
     named = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return named or any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
 def broken_device(error: Exception) -> bool:
-    """Return whether every later call of this process will fail after a CUDA error: always, unless it is memory."""
+    """Return whether an error of CUDA makes every later call of this process fail: any does, but out of memory."""
     named = isinstance(error, torch.AcceleratorError)
     return not _out_of_memory(error) and (named or any(sign in str(error) for sign in _BROKEN_DEVICE))
 
@@ -133,8 +133,8 @@ def train_network(
     """Build a network, load the recipe's starting weights, train and evaluate it. All trainings come through here.
 
     The seed decides the initial weights, and what `nasseg.train.loop.train` draws from it; torch's own generator is
-    left seeded. tell: called with what was loaded of the starting weights. init_sha256: the expected hash of their
-    file, if there is one. options: as for `train`.
+    left seeded. tell: called with lines on the starting weights that were loaded. init_sha256: the expected hash of
+    their file; empty: any. options: as for `train`.
 
     Raises:
         Diverged, OSError: see `train`.

@@ -232,6 +232,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def draw(all_of_them: Sequence[Network], path: Path) -> None:
     """Draw the test mIoU, mean and range over seeds, over what is spent: a line a paper, a star a found network."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     done = [one for one in all_of_them if one.trainings]
     timed = all(one.latency_ms for one in done)
@@ -255,6 +256,9 @@ def draw(all_of_them: Sequence[Network], path: Path) -> None:
         )
         axes.errorbar(x, y, ends, label=label, capsize=2, linewidth=1, **style)
     axes.set_xscale("log")
+    for which in ("major", "minor"):
+        axes.tick_params(axis="x", which=which, labelsize=8)
+        getattr(axes.xaxis, f"set_{which}_formatter")(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
     axes.set_xlabel("latency, ms: one CPU thread, 180 x 240" if timed else "multiply-adds at 180 x 240, millions")
     axes.set_ylabel("mIoU on CamVid's test split, %")
     axes.grid(visible=True, linewidth=0.3)

@@ -1,6 +1,7 @@
 """The help: every command, argument and option is described, shortly, and commands come in the order of the work."""
 
 import typer
+from rich.text import Text
 
 from nasseg.cli import app
 from nasseg.cli.shared import PANELS
@@ -22,6 +23,13 @@ def test_every_argument_and_option_is_described_in_two_lines():
     assert len(params) > 100
     assert [where for where, text in params.items() if not text.endswith(".")] == []
     assert {where: text for where, text in params.items() if len(text) > MOST} == {}
+
+
+def test_the_help_loses_no_word_to_markup():
+    """Typer reads help as markup: `[train, val]` would be a tag, and vanish."""
+    texts = [command.help or "" for _, command in _commands(ROOT)]
+    texts += [param.help or "" for _, command in _commands(ROOT) for param in command.params]
+    assert [text for text in texts if Text.from_markup(text).plain != text.replace("\\[", "[")] == []
 
 
 def test_every_commands_help_begins_with_a_verb():

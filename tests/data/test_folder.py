@@ -78,7 +78,7 @@ def test_a_run_on_both_is_not_chosen_on_the_third_nor_scored_on_the_second(here,
     evaluated, _ = evaluate_address(str(run), here, split="test")
     assert evaluated.miou is not None
     said = refused("evaluate", run, "--data", here, "--split", "val", cwd=tmp_path)
-    assert "was trained on train + val of data, so val cannot be evaluated on" in said
+    assert "was trained on train + val of data, so it cannot be evaluated on val: choose another split" in said
 
 
 STUDY = """
@@ -110,8 +110,7 @@ def test_what_a_study_or_a_table_trained_on_both_is_not_scored_on_the_second(her
     (tmp_path / "studies/mine/table-0.yaml").write_text(TWO_ROWS)
     train_tables([load_table("mine/table-0")], training(load_data(here, splits=JOINED), seeds=1))
     for address in ("both#0", "both@finish#0", "both@remeasure#0", "mine/table-0#narrow"):
-        with pytest.raises(
-            UserError, match=re.escape(f"{address} was trained on train + val of data, so val cannot be evaluated on")
-        ):
+        why = f"{address} was trained on train + val of data, so it cannot be evaluated on val"
+        with pytest.raises(UserError, match=re.escape(why)):
             evaluate_address(address, here, split="val")
         assert evaluate_address(address, here, split="test")[0].miou is not None

@@ -1,4 +1,4 @@
-"""What tests of leaving and of predicting share."""
+"""Give tests of exporting and of predicting a network as an ONNX file."""
 
 import contextlib
 

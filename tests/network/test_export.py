@@ -19,6 +19,7 @@ from nasseg.network.card import compare, palette, read_card
 from nasseg.network.export import export_address, parity_images
 from nasseg.train.views.network_input import MAP_BACK, MEAN, PREPARE, STD
 from nasseg.train.weights import save_weights
+from tests.families.cheap import CHEAP
 from tests.study.leaving import SIZE, STORAGE, TINY, WEIGHTS, build, make_study, measured
 
 CLASSES = 5
@@ -340,8 +341,7 @@ def test_a_published_network_at_full_size(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_leaves_in_every_format(family, tmp_path):
+    options = {"overrides": CHEAP[family], "input_size": (96, 160), "num_classes": 3}
     for number, name in enumerate(("classes.onnx", "logits.pt2", "weights.pt")):
-        done = export_address(
-            family, tmp_path / str(number) / name, input_size=(96, 160), num_classes=3, argmax="classes" in name
-        )
+        done = export_address(family, tmp_path / str(number) / name, argmax="classes" in name, **options)
         assert done.card.parity.holds

@@ -72,7 +72,7 @@ def test_a_server_that_is_killed_again_and_again_is_an_error_of_one_line(monkeyp
 
     monkeypatch.setattr(children.Child, "_start", killed)
     monkeypatch.setattr(children, "_PAUSES", (0, 0))
-    with pytest.raises(UserError, match="killed three times in a row, most likely for memory"):
+    with pytest.raises(UserError, match="killed three times in a row, most likely for lack of memory"):
         Child(tell)
 
 

@@ -111,6 +111,16 @@ def test_a_free_lock_is_taken_without_a_word(file, told):
     assert not told
 
 
+def test_a_line_that_nobody_reads_any_more_does_not_end_the_wait(monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    gone = open(write, "w")  # noqa: SIM115  (what it holds cannot be written when it is closed, either)
+    monkeypatch.setattr(sys, "stderr", gone)
+    file_lock.to_stderr("waiting for device cpu")
+    with pytest.raises(BrokenPipeError):
+        gone.close()
+
+
 def test_of_a_worker_the_command_of_its_search_is_said(file, hold, told):
     told.holder = hold(fcntl.LOCK_EX, "multiprocessing.forkserver")
     take_lock(file, fcntl.LOCK_EX, "device cpu", told.append)

@@ -10,7 +10,8 @@ import time
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import create_engine
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from nasseg.processes import file_lock, postgres_lock
 from nasseg.study.store.storage import open_storage
@@ -91,6 +92,15 @@ def test_a_program_of_somebody_elses_is_told_as_the_server_knows_it(trial, postg
         told.then = other.rollback
         assert trial[0].write(trial[1], None, {"miou": 1.0})
     assert re.search(rf": theirs at 127.0.0.1\S* has held it since \d\d:\d\d:\d\d {server}$", told[0])
+
+
+def test_a_server_that_fails_without_a_word_is_told_all_the_same(monkeypatch):
+    def fails(*_arguments, **_options):
+        raise SQLAlchemyError from OSError()
+
+    monkeypatch.setattr(postgres_lock, "create_engine", fails)
+    watch = postgres_lock._Watch(create_engine("sqlite://"))
+    assert watch._why(1) == "it does not answer: SQLAlchemyError"
 
 
 def test_what_waits_for_nobody_says_nothing(trial, told):

@@ -14,7 +14,7 @@ from nasseg.network.train import train_address
 from nasseg.tables.fill import measured
 from nasseg.tables.reproduce import given_data, table_data, table_hours, train_tables
 from nasseg.tables.table_file import load_table
-from nasseg.tables.table_store import trained
+from nasseg.tables.table_store import known_trainings, trained
 from nasseg.tables.train_rows import TableTraining, rows_trained
 from nasseg.train.run import stored_result
 from nasseg.train.weights import weights_hash
@@ -127,6 +127,14 @@ def test_a_row_trains_on_pseudo_labels(tmp_path: Path) -> None:
     assert stored_result(Path("runs/tables") / pseudo.key).recipe["pseudo"] == 0.5
     found = measured(chosen, record=done.record)
     assert [found.cell(row, "miou").ours is None for row in ("plain", "before", "pseudo")] == [False, True, False]
+
+
+def test_a_storage_of_something_else_keeps_no_table_from_training(here: None) -> None:
+    """All storages below runs/ are looked through, for tables that were read by path."""
+    place = Path("runs/other/study.db")
+    place.parent.mkdir(parents=True)
+    place.write_text("no database")
+    assert known_trainings(None) == {}
 
 
 def test_data_that_no_row_asks_for(here: None) -> None:

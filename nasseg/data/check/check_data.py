@@ -22,8 +22,8 @@ from nasseg.records import Size
 
 _EXAMPLES = 3  # files to name for each kind of fault
 _MOSTLY_IGNORED = 0.5
-# Classes with fewer pixels than this, in more images than this, are edges between classes, if there are a dozen of
-# them.
+# Edges between classes look like classes with under this share of the pixels, in over this share of the images. A
+# dozen of them is too many to be real.
 _TINY, _EVERYWHERE, _MANY = 0.002, 0.25, 12
 
 
@@ -96,7 +96,7 @@ def find_on_disk(name: str | Path, options: Mapping[str, Any]) -> tuple[Folder, 
     """Return the result of find_folder.
 
     Raises:
-        UserError: the data are drawn, not read, or as in find_folder.
+        UserError: the data are drawn, not read; or see find_folder.
     """
     if str(name) == "scenes":
         raise UserError("nasseg draws scenes itself, so there is nothing to check: give a folder or a data set's name")

@@ -9,14 +9,18 @@ import numpy as np
 from nasseg.data.image_file import read_stored
 from nasseg.errors import UserError
 
-_LOOKED_AT = 3  # files looked at
-_FEW = 64  # a lossless label map has at most this many values
-_FLAT, _COVERED, _LARGEST = 0.8, 0.8, 8  # any other one is mostly areas, mostly of the most frequent values
+_LOOKED_AT = 3  # files of a set
+_FEW = 64  # most values of a lossless label map
+_FLAT, _COVERED, _LARGEST = 0.8, 0.8, 8  # any other one is mostly areas, most of them of its 8 most frequent values
 
 
 @dataclass(frozen=True)
 class _Look:
-    """values: how many differ; flat: share of pixels like those to the right and below; covered: see _COVERED."""
+    """The look of a picture's pixels.
+
+    values: how many different ones. flat: share of pixels like those to the right and below. covered: share of pixels
+    with the _LARGEST most frequent values.
+    """
 
     values: int
     flat: float

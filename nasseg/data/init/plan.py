@@ -32,16 +32,13 @@ class Plan:
         """Return the text of the class table."""
         rows = "".join(f"  - {flow(row)}\n" for row in self.rows)
         ignore = f"ignore: {flow({self.hold: self.ignore})}\n" if self.ignore else ""
-        background = f"background: {json.dumps(self.background)}  # pixels that no shape covers\n" * bool(
-            self.background
-        )
+        background = f"background: {json.dumps(self.background)}  # pixels that no shape covers\n"
         only = "    labelled_only: true  # images without a label are left out\n" * self.labelled_only
         return (
-            "# Written by nasseg init from what it found. Name the classes, check that the splits are as you "
-            "want them,\n"
-            "# and look at the result with nasseg data check.\n"
+            "# Written by nasseg init from what it found. Name the classes, check that the splits are as you want\n"
+            "# them, and look at the result with nasseg data check.\n"
             f"root: {json.dumps(str(root))}\n"
-            f"classes:  # in the order of the network's outputs\n{rows}{ignore}{background}"
+            f"classes:  # in the order of the network's outputs\n{rows}{ignore}{background * bool(self.background)}"
             f"unknown: {self.unknown}  # label values in neither of these: error, ignore, or nearest\n"
             "layouts:\n  own:\n"
             f"    images: {json.dumps(self.images)}\n"

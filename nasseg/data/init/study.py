@@ -15,8 +15,8 @@ from nasseg.words import duration
 HOURS = 2.0  # default
 _SMALL = 200  # pixels; images with a shorter side than this get networks that keep more resolution
 _SMALLEST, _LARGEST = 64, 2_048  # sides of what networks see
-_EPOCHS, _FEWEST, _MOST = 60, 200, 4_000  # steps of a full training
-_EXTRA = 1.3  # share of the steps' time: evaluation, latency and costs
+_EPOCHS, _FEWEST, _MOST = 60, 200, 4_000  # a full training: its epochs, and the bounds of its steps
+_EXTRA = 1.3  # times the steps' time, for evaluation, latency and costs, too
 _TRIALS = 36
 _FIRST, _SHARE = 8, 0.42  # networks all trained to the end, and the share that each later one takes with hedged halving
 

@@ -1,17 +1,17 @@
 """Encoders of other papers, which the five papers' tables put in place of their own, and the DeepLabV3+ decoder.
 
-`BACKBONES` has them by name, each with the features p1 to p5, its last maps at strides 2 to 32; `Classifier` makes one
-the network for ImageNet whose parameters are published, `BackboneArch` a segmentation network without decoder, and an
-encoder for `composed`. In no space by default. The small ones are in
-`mobile_backbones`; here:
+`BACKBONES` has them by name, each with the features p1 to p5, its last maps at strides 2 to 32. `Classifier` makes one
+the network for ImageNet whose parameters are published. `BackboneArch` makes it a segmentation network without decoder,
+and an encoder for `composed`. No shipped space has them. The small ones are in `mobile.py`, EfficientNet is in
+`efficientnet.py`; here:
 
-- He et al., "Deep Residual Learning for Image Recognition", 2016, Table 1. ResNet-50's 3x3 convolution strides, as in
-  all later work ("v1.5"): the paper's, whose first 1x1 does, has 3.8 GFLOPs where this one has 4.1. ESeg's Table 8 fits
-  the later one.
+- He et al., "Deep Residual Learning for Image Recognition", 2016, Table 1. In ResNet-50 the 3x3 convolution strides, as
+  in all later work ("v1.5"), for 4.1 GFLOPs; in the paper the first 1x1 does, for 3.8. ESeg's Table 8 fits the later
+  form.
 - Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", 2018 (DeepLabV3+).
-  Its decoder allows separable convolutions in several places. ESeg's Table 8 (1024 x 2048, `eseg_flops`) says where:
-  dense ones in the pooling pyramid, separable ones in the decoder; "with atrous" is output stride 16, "without" 32 with
-  the pyramid's dilations as they were.
+  Its decoder allows separable convolutions in several places. By the FLOPs of ESeg's Table 8 (1024 x 2048,
+  `eseg_flops`) they are dense in the pooling pyramid and separable in the decoder. "With atrous" is output stride 16,
+  "without" is 32 with the same dilations in the pyramid.
 
 Deviations: initialisation, BatchNorm's eps and momentum are torch's (the tables start from ImageNet's weights).
 """
@@ -79,7 +79,7 @@ BACKBONES: dict[str, Callable[[], Levels]] = {
     "efficientnet-b0": EfficientNet,
     "efficientnet-b1": lambda: EfficientNet(1.0, 1.1),
 }
-# Between p5 and the classes: channels of a 1x1 convolution and of a layer behind the pooling, and their activation.
+# Between p5 and the classes: channels of a 1x1 convolution and of a layer after the pooling, and their activation.
 CLASSIFIERS: dict[str, tuple[int | None, int | None, type[nn.Module]]] = {
     "resnet18": (None, None, nn.ReLU),
     "resnet50": (None, None, nn.ReLU),
@@ -136,7 +136,7 @@ class LastConvolution(Context):
 
 
 class WithLastConvolution(Encoder):
-    """A backbone with the feature `last` too."""
+    """A backbone that also has the feature `last`."""
 
     def __init__(self, encoder: Encoder, name: str) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class WithLastConvolution(Encoder):
 
 
 class Classifier(nn.Module):
-    """A backbone as it was published, for whole images: [B, 3, H, W] -> logits [B, num_classes]."""
+    """A backbone as published, a classifier of whole images: [B, 3, H, W] -> logits [B, num_classes]."""
 
     def __init__(self, name: str, num_classes: int = 1000) -> None:
         super().__init__()

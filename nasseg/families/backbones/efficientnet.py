@@ -3,12 +3,12 @@
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, Table 1 and Eq 3, without
 the 1280-channel convolution and the classifier. Fused-MBConv: Gupta and Tan, "EfficientNet-EdgeTPU", 2019.
 
-Left out by the papers, settled by EfficientNet's published checkpoints: channels are rounded to multiples of 8 (never
-below 90 %), the stem scales with the width, squeeze-and-excitation reduces to 1/4 of the block's *input* channels, and
-BatchNorm's eps is 1e-3.
+What the papers leave out is settled by EfficientNet's published checkpoints: channels are rounded to multiples of 8
+(never below 90 %), the stem scales with the width, squeeze-and-excitation reduces to 1/4 of the block's *input*
+channels, and BatchNorm's eps is 1e-3.
 
-Deviations: a strided convolution pads both sides alike, where TensorFlow pads the far side more (the sizes are the
-same, maps shift by a pixel); BatchNorm's momentum is torch's; stochastic depth is a matter of training, not built here.
+Deviations: a strided convolution pads both sides alike, while TensorFlow pads the far side more (the sizes are the
+same, maps shift by a pixel). BatchNorm's momentum is torch's. Stochastic depth belongs to training and is not built.
 """
 
 from math import ceil

@@ -5,10 +5,10 @@
 - Han et al., "GhostNet: More Features from Cheap Operations", 2020, Table 1.
 - Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design", 2018, Table 5.
 
-Left open by the papers, as in the released networks: MobileNetV3's squeeze-and-excitation has a quarter of the expanded
-channels, in multiples of 8, GhostNet's in multiples of 4, like all of GhostNet's widths; GhostNet's depthwise
-convolutions between its two Ghost modules have no ReLU, and a block that changes the shape has a depthwise and a 1x1
-convolution for a shortcut.
+What the papers leave open is as in the released networks. Squeeze-and-excitation has a quarter of the expanded
+channels: in multiples of 8 in MobileNetV3, in multiples of 4 in GhostNet, like all of GhostNet's widths. In GhostNet
+the depthwise convolutions between two Ghost modules have no ReLU, and a block that changes the shape has a depthwise
+and a 1x1 convolution as its shortcut.
 
 Deviations: BatchNorm's eps and momentum and the initialisation are torch's.
 """
@@ -92,8 +92,8 @@ class HardSqueezeExcitation(nn.Module):
 class InvertedResidual(nn.Module):
     """MobileNetV2's and V3's block: [B, c_in, H, W] -> [B, c_out, ceil(H / stride), ceil(W / stride)].
 
-    1x1 expansion (none where it would expand nothing), depthwise convolution, squeeze-and-excitation if asked for,
-    linear 1x1; the input is added where the shape stays.
+    1x1 expansion (none if it would expand nothing), depthwise convolution, squeeze-and-excitation on request, linear
+    1x1. The input is added if the shape stays.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class MobileNetV3Large(Levels):
 
 
 class GhostModule(nn.Module):
-    """Half of the c_out channels by a 1x1 convolution, the other half by a depthwise 3x3 one of those."""
+    """A 1x1 convolution gives half of the c_out channels, and a depthwise 3x3 on these gives the other half."""
 
     def __init__(self, c_in: int, c_out: int, *, activate: bool) -> None:
         super().__init__()

@@ -11,9 +11,9 @@ from nasseg.families.graph.recorder import COMMUTATIVE, Edge, Graph, Operator
 def fingerprint(graph: Graph) -> str:
     """Hash the part of a graph that the logits depend on: operators, attributes, weight shapes and edges.
 
-    Operators are numbered in the order in which a walk from the output meets them. The inputs of sums and products are
-    walked in the order of their own hashes, so neither the order of definition nor that of the run matters. Weights are
-    numbered the same way: one shared weight differs from two.
+    A walk from the output numbers the operators in the order in which it meets them. It takes the inputs of sums and
+    products in the order of their own hashes, so neither the order of definition nor that of the run matters. Weights
+    are numbered in the same way: one shared weight differs from two.
     """
     indices = graph.needed()
     described = {index: _describe(graph.operators[index]) for index in indices}
@@ -54,10 +54,10 @@ def fingerprint(graph: Graph) -> str:
 
 
 def _around(graph: Graph, indices: list[int], above: dict[int, str]) -> dict[int, int]:
-    """Rank nodes that look alike from above by what uses them and their weights.
+    """Rank nodes whose hash `above` is the same, by what uses them and their weights.
 
-    Each round looks one step further, until no round tells more nodes apart (colour refinement). The result is empty if
-    no commutative operator has two inputs that look alike.
+    Each round looks one step further, until a round tells no more nodes apart (colour refinement). The result is empty
+    if no commutative operator has two inputs that look alike.
     """
     operators = {index: graph.operators[index] for index in indices}
     pairs = [{source for source, _ in operator.inputs} for operator in operators.values() if _commutative(operator)]

@@ -1,7 +1,7 @@
 """Multiply-adds of one call of a torch function, whatever kernels it runs: convolutions, attention, einsum, recurrence.
 
-The rules are torch's own (torch.utils.flop_counter, two FLOPs a multiply-add), and our own for products with vectors,
-which torch lacks. An elementwise product counts 0: every paper counts elementwise work as free.
+The rules are torch's own (torch.utils.flop_counter, two FLOPs per multiply-add), and ours for products with vectors,
+which torch lacks. An elementwise product counts 0: in every paper elementwise work is free.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _VECTORS: dict[Any, Callable[..., int]] = {
     aten.vdot: lambda a, b: prod(a.shape),
     aten.addbmm: lambda c, a, b, **_: prod(a.shape) * b.shape[-1],
 }
-# Kernels of several operands that multiply none, or only by elements, and that torch does not tag as pointwise.
+# Kernels with several operands that torch does not tag as pointwise, though they multiply nothing or only elementwise.
 _FREE = frozenset(
     {
         *("cat", "stack", "copy", "embedding", "grid_sampler_2d", "grid_sampler_3d", "linalg_cross", "masked_scatter"),
@@ -36,8 +36,8 @@ _FREE = frozenset(
 class MultiplyAdds(TorchDispatchMode):
     """A counter of the multiply-adds of the kernels that run while it is entered.
 
-    unknown: True if one of them has no rule and may multiply several operands: a kernel of torch's that has two or more
-    and is not elementwise, or any kernel that is not torch's.
+    unknown: True if a kernel without a rule ran that may multiply operands: one of torch's with two or more operands
+    that is not elementwise, or any kernel that is not torch's.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Build networks on the meta device: nothing is filled, and a layer like one built before is a copy of it.
+"""Build networks on the meta device: no weights are filled, and a layer like an earlier one is a copy of it.
 
-"Before" is in this process, whatever the network: those of a space share most of their layers.
+Earlier layers are those of this process, of whatever network: networks of a space share most of their layers.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _BUILT: dict[tuple[Any, ...], dict[str, Any]] = {}  # attributes of layers, by c
 
 
 class OnMeta(DeviceContext):
-    """`with torch.device("meta")`, without initialisation: there is nothing to fill."""
+    """`with torch.device("meta")`, but without initialisation: there is nothing to fill."""
 
     def __init__(self) -> None:
         super().__init__("meta")
@@ -46,7 +46,7 @@ M = TypeVar("M", bound=nn.Module)
 def layer(kind: type[M], *args: Any, **kwargs: Any) -> M:
     """Return kind(*args, **kwargs). Within OnMeta, a layer like an earlier one is a copy of it.
 
-    Building layers is most of the time that costing a network takes.
+    Building layers takes most of the time of costing a network.
     """
     if not isinstance(_get_current_function_mode(), OnMeta):
         return kind(*args, **kwargs)
@@ -62,7 +62,7 @@ def layer(kind: type[M], *args: Any, **kwargs: Any) -> M:
 
 
 def _copy(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy the attributes of a layer on meta for another one; the two share nothing that may change."""
+    """Copy the attributes of a layer on meta for another layer. The two share nothing that may change."""
     copied = dict(state)
     for name in _CONTAINERS:
         copied[name] = copied[name].copy()

@@ -1,7 +1,7 @@
 """Output shapes of the operators that networks are made of, without torch's meta kernels.
 
-Those kernels know every operator and cost up to a millisecond a call, most of it for batch_norm and sums. The rules
-here are for the plain calls; for everything else `infer` gives None and the kernel is asked.
+Those kernels know every operator, but take up to a millisecond a call, the most for batch_norm and sums. The rules here
+cover the plain calls. For everything else `infer` returns None, and the kernel is asked.
 """
 
 import math
@@ -18,7 +18,7 @@ _META = torch.device("meta")
 def infer(kind: str, arguments: Mapping[str, Any], *, in_place: bool = False) -> Tensor | None:
     """Return a meta tensor of the call's output shape, or None if no rule covers it. `arguments`: by name, complete.
 
-    A call in place returns its own input, as in torch.
+    A call that works in place returns its input, as in torch.
     """
     rule = _RULES.get(kind)
     shape = rule(arguments) if rule else None
@@ -72,7 +72,7 @@ def _conv(arguments: Mapping[str, Any]) -> Shape | None:
 
 
 def _count(side: int, kernel: int, stride: int, padding: int, dilation: int, *, up: bool = False) -> int:
-    """Count how often a kernel fits on a side. up: also where it starts inside and reaches beyond the end."""
+    """Count how often a kernel fits on a side. up: also count one that starts inside and reaches beyond the end."""
     way = side + 2 * padding - dilation * (kernel - 1) - 1
     if not up:
         return way // stride + 1

@@ -1,8 +1,8 @@
 """The inference graph of a model, recorded operator by operator without computing anything.
 
-One record serves everything that is known before training: arch.id (here) and multiply-adds, parameters, activations,
-their memory and field of view (nasseg.measure). The model is run once on meta tensors (shapes, no numbers); every torch
-function that it calls becomes a node. Names of modules and tensors leave no trace in it.
+One record serves everything that is known before training: arch.id (identity.py) and multiply-adds, parameters,
+activations, their memory and field of view (nasseg.measure). The model runs once on meta tensors (shapes, no numbers),
+and every torch function that it calls becomes a node. Names of modules and tensors leave no trace in the record.
 """
 
 import sys
@@ -52,9 +52,8 @@ class Weight:
 class Operator(NamedTuple):
     """One call of a torch function. Shapes include the batch: [1, C, H, W].
 
-    memory: for each output the edge that its memory was allocated for, another one for views and what is in place.
-    macs: multiply-adds, without bias; one multiply-add = 1. unknown: there may be more of them, in a kernel without a
-    rule.
+    memory: for each output the edge that its memory was allocated for; for views and calls in place that is another
+    edge. macs: multiply-adds, without bias; one multiply-add = 1. unknown: a kernel without a rule may have more.
     """
 
     kind: str
@@ -75,7 +74,7 @@ class Operator(NamedTuple):
 class Graph:
     """Operators in the order of the run; `outputs` names the requested edges.
 
-    eager_bytes: the most that Python and torch held at once during the run, the image and the outputs included.
+    eager_bytes: the most bytes that Python and torch held at once during the run, with the image and the outputs.
     """
 
     image_shape: tuple[int, ...]
@@ -149,7 +148,7 @@ def _tensors(value: Any) -> Sequence[Tensor]:
 
 
 def _scalars(values: Iterable[Any]) -> bool:
-    """Return whether the values are all numbers and words, so that nothing inside needs a look."""
+    """Return whether all values are numbers or words, so that none has to be looked into."""
     return _SCALARS.issuperset(map(type, values))
 
 
@@ -161,7 +160,8 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self.operators: list[Operator] = []
         self.weights: dict[int, Weight] = {}
-        # By the id of a tensor, which another one may have once it is dead. None is kept alive: that is measured.
+        # By the id of a tensor; another tensor may get it once this one is dead. No tensor is kept alive, because the
+        # memory that is held is measured.
         self.edges: dict[int, tuple[ref[Tensor], Edge, Shape]] = {}
         self.memory: dict[int, Edge] = {}  # storage -> the first edge in it
         self.held: dict[int, int] = {}  # storage -> bytes
@@ -224,7 +224,7 @@ class _Recorder(TorchFunctionMode):
         if kind in _IDENTITIES and len(inputs) == 1:
             self.edges[id(outputs[0])] = ref(outputs[0]), inputs[0], input_shapes[0]
             return
-        if "wi" in operands and kind not in COMMUTATIVE:  # p - x and not x - p
+        if "wi" in operands and kind not in COMMUTATIVE:  # p - x, not x - p
             attributes.append(("operands", operands))
         if kind == "interpolate":  # size and scale_factor are two ways to ask for the output shape, which is recorded
             attributes = [item for item in attributes if item[0] in ("mode", "align_corners", "antialias")]

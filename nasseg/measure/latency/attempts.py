@@ -25,10 +25,10 @@ MAX_REPLICATES = 2_000
 ROUNDS = 24  # of the reference and the network in turns, at least
 BUILDS = 4  # of one eager thread on a CPU: where the weights lie in memory moves a time by 1 to 2 %
 REFERENCE_SHARE = 1 / 3  # of the time of a round on a GPU
-ATTEMPTS = 3  # at once, before anything is waited for
-MAX_ATTEMPTS = 8  # at most, where all are disturbed and the median is not known well enough
+ATTEMPTS = 3  # in a row, before the first pause
+MAX_ATTEMPTS = 8  # if all are disturbed and the median is not known well enough
 MAX_ERROR = 0.005  # of a median: networks of one front are often only 1 to 2 % apart
-WAITS = (2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before further ones
+WAITS = (2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before further attempts
 # On a quiet machine one thread's wall time is its CPU time, and the quartiles of small networks lie 3-17 % apart.
 MAX_WALL_OVER_CPU = 1.1
 MAX_SPREAD = 0.25
@@ -49,10 +49,10 @@ def measure_latency(
 
     Weights are random, which does not matter to dense networks. `exclusive` is entered around each attempt, for a lock
     that keeps others off the device. A disturbed attempt is repeated, twice at once and then after growing pauses of at
-    most `patience` seconds in all; `tell` is called with a line for each. If none is quiet, the least disturbed one is
-    kept and marked; with a reference all are pooled, for errors even out, and more are made until the median is known
-    to MAX_ERROR, at most MAX_ATTEMPTS in all. reference_ms: the reference network's time in the study. energy: also
-    measure the energy of an image, on a GPU.
+    most `patience` seconds in total; `tell` is called with a line for each pause. If no attempt is quiet, the result is
+    marked as disturbed. It is then the least disturbed attempt. With a reference it is all attempts together, because
+    their errors even out, and more are made until the median is known to MAX_ERROR, up to MAX_ATTEMPTS in total.
+    reference_ms: the reference network's time in the study. energy: also measure the energy per image, on a GPU.
 
     Raises:
         UserError: the device, backend or precision is not available here.
@@ -95,33 +95,33 @@ def _with_energy(latency: Latency, build: Callable[[], Pair]) -> Latency:
 
 
 def latency_of(attempts: Sequence["Attempt"], protocol: LatencyProtocol) -> Latency:
-    """Return what attempts say together: those that nothing disturbed, or else all of them, marked."""
+    """Return the latency from attempts together: from the undisturbed ones, or else from all, marked as disturbed."""
     counted, quiet = _counted(attempts)
     return replace(_pooled(counted).latency(protocol), disturbed=not quiet)
 
 
 def error_of(attempts: Sequence["Attempt"]) -> float:
-    """Return the standard error of what attempts say together, as a share of it; 0 without a reference.
+    """Return the relative standard error of `latency_of`; 0 without a reference, infinite if only one attempt counts.
 
     It comes from how much the attempts' own medians differ. Replicates of one attempt differ less: they share builds,
     and the state that the processor is in for some seconds.
     """
     if any(one.reference_seconds is None for one in attempts):
         return 0.0
-    medians = [float(np.median(one.ms)) for one in _counted(attempts)[0]]
+    medians = [float(np.median(one.seconds / one.reference_seconds)) for one in _counted(attempts)[0]]
     if len(medians) < 2:
         return math.inf
     return float(np.std(medians, ddof=1) / np.mean(medians) / len(medians) ** 0.5)
 
 
 def _counted(attempts: Sequence["Attempt"]) -> tuple[Sequence["Attempt"], bool]:
-    """Return the attempts that count, and whether nothing disturbed them: all count if each was disturbed."""
+    """Return the attempts that count, and whether they are undisturbed: if each was disturbed, all count."""
     quiet = [one for one in attempts if one.disturbance <= 1]
     return quiet or attempts, bool(quiet)
 
 
 def _pooled(attempts: Sequence["Attempt"]) -> "Attempt":
-    """Return attempts as one where their ratios are known, else the least disturbed."""
+    """Return attempts joined into one if they were timed in turns with a reference, else the least disturbed one."""
     references = [one.reference_seconds for one in attempts if one.reference_seconds is not None]
     if not references:
         return min(attempts, key=lambda one: one.disturbance)
@@ -224,7 +224,7 @@ class Attempt:
 
     @property
     def lower_ms(self) -> float:
-        """The best replicate; with a reference what nine of ten take at least, for the best has a slow reference."""
+        """The best replicate; with a reference, the lowest decile, because the best may have a slow reference."""
         return float(self.ms.min() if self.reference_seconds is None else np.quantile(self.ms, 0.1))
 
     @property
@@ -326,7 +326,7 @@ Round = tuple[tuple[np.ndarray, np.ndarray], float]  # wall and CPU seconds [n];
 def _rounds(run: Run, reference: Run, protocol: LatencyProtocol) -> Iterator[Round]:
     """Yield the rounds of one build on a CPU: one run of the reference, and one of the network.
 
-    Beside other work each run has noise of its own, so that more rounds help more than repeats within a round.
+    Beside other work each run has its own noise, so more rounds help more than repeats within a round.
     """
     builds, clock = _builds(protocol), int(_one_thread(protocol))
     least, rounds, used = max(ROUNDS, protocol.min_replicates), 0, 0.0

@@ -47,8 +47,8 @@ def check_protocol(protocol: LatencyProtocol) -> None:
         raise unknown("backend", protocol.backend, BACKENDS)
     if protocol.rule not in (BY_ITSELF, IN_TURNS):
         raise UserError(
-            f"rule must be {BY_ITSELF!r} or {IN_TURNS!r}, got {protocol.rule!r}, which is another version's of nasseg: "
-            "use that version, or search anew"
+            f"rule must be {BY_ITSELF!r} or {IN_TURNS!r}, got {protocol.rule!r}, from another version of nasseg: "
+            "use that version, or search again"
         )
     if protocol.precision not in DTYPES:
         raise UserError(f"precision must be one of {', '.join(DTYPES)}, got {protocol.precision!r}")
@@ -67,7 +67,7 @@ def check_protocol(protocol: LatencyProtocol) -> None:
     if protocol.backend == "tensorrt":
         require_tensorrt()
     if kind == "cpu" and protocol.precision == "fp16":
-        raise UserError("a CPU does not time fp16; use fp32 or bf16")
+        raise UserError("fp16 cannot be timed on a CPU; use fp32 or bf16")
     if protocol.backend == "onnxruntime" and protocol.precision != "fp32":
         raise UserError(
             f"backend onnxruntime runs fp32 here, got {protocol.precision}; use a command for other precisions"
@@ -94,7 +94,7 @@ def prepare(arch: Buildable, protocol: LatencyProtocol) -> nn.Module:
 def runner(arch: Buildable, protocol: LatencyProtocol) -> Run:
     """Return a call that computes one batch, and returns when it is enqueued (CUDA) or done."""
     if protocol.backend == "tensorrt":
-        content = lambda: _onnx(prepare(arch, protocol), protocol)  # noqa: E731  (asked for where no engine is kept)
+        content = lambda: _onnx(prepare(arch, protocol), protocol)  # noqa: E731  (called if no engine is cached)
         return on_tensorrt(content, protocol, example(protocol), getattr(arch, "id", ""))
     model = prepare(arch, protocol)
     if protocol.backend == "onnxruntime":

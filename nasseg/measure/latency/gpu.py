@@ -32,9 +32,10 @@ def on_gpu(device: str) -> bool:
 
 @dataclass(frozen=True)
 class Seen:
-    """The state of a GPU during a measurement. clocks_mhz: after the warm-up and at the end; None: not reported.
-    reasons: why clocks were low, as NVML's bits. other: the process that computed beside it, and its percentage of the
-    GPU.
+    """The state of a GPU during a measurement.
+
+    clocks_mhz: after the warm-up and at the end; None: not reported. reasons: why clocks were low, as NVML's bits.
+    other: the process that computed beside it, and its percentage of the GPU.
     """
 
     clocks_mhz: tuple[float, float] | None = None
@@ -66,7 +67,7 @@ class Seen:
         spread, half = float((p75 - p25) / p50), len(ms) // 2
         moved = _change(float(np.median(ms[:half])), float(np.median(ms[half:]))) if half else 0.0
         return {
-            f"its times lie {spread:.0%} apart": spread / MAX_SPREAD,
+            f"its times differ by {spread:.0%}": spread / MAX_SPREAD,
             f"its times drifted by {moved:.0%}": moved / MAX_BETWEEN_HALVES,
             **self.doubts,
         }

@@ -4,10 +4,11 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median, median_low
 
+import numpy as np
 import torch
 
 from nasseg.errors import UserError
@@ -18,14 +19,12 @@ from nasseg.records import IN_TURNS, Latency, LatencyProtocol
 
 Exclusive = Callable[[], AbstractContextManager[None]]
 PARTS = ("encoder", "context", "decoder", "head")
-
-
-MOST_ROUNDS = 4  # times those that are asked for
+MOST_ROUNDS = 4  # times the rounds asked for
 
 
 @dataclass(frozen=True)
 class Row:
-    """A network's rounds. ratios: of its p50 to the base's in the same round. pooled: what all replicates say."""
+    """A network's rounds. ratios: of its p50 to the base's in the same round. pooled: from the replicates together."""
 
     label: str
     rounds: tuple[Latency, ...]
@@ -38,7 +37,7 @@ class Row:
 
     @property
     def latency(self) -> Latency:
-        """Return what the rounds say together, pooled or by the median round: the undisturbed ones if there are any."""
+        """The latency over all rounds, or over the undisturbed ones if there are any: pooled, or the median round's."""
         if self.pooled is not None:
             return self.pooled
         quiet = [one for one in self.rounds if not one.disturbed] or list(self.rounds)
@@ -72,8 +71,8 @@ def compare_latency(
     """Time each network once a round, A B A B, for `repeat` rounds, with ratios to `base`, round by round.
 
     With a reference network there are more rounds, at most MOST_ROUNDS times as many, until the median of each network
-    is known to MAX_ERROR; `tell` hears of it. reference_ms: the reference network's time in the study, where the
-    protocol has one timed in turns.
+    is known to MAX_ERROR; `tell` is called with a line on them. reference_ms: the reference network's time in the
+    study, if the protocol times one in turns; default: its median in this session.
 
     Raises:
         UserError: the protocol cannot be followed here.
@@ -89,14 +88,21 @@ def compare_latency(
                 break
             if number == repeat:
                 most = MOST_ROUNDS * repeat
-                tell(f"the rounds differ: more of them, up to {most}, because medians are known to {error:.1%}")
+                tell(
+                    f"more rounds, up to {most}, because only one counts so far"
+                    if math.isinf(error)
+                    else f"the rounds differ: more of them, up to {most}, because medians are known to {error:.1%}"
+                )
             for label, arch in archs.items():
                 if protocol.backend == "command":
                     found[label].append(measure_on_target(arch, protocol, exclusive))
                     continue
                 with exclusive():
                     attempts[label].append(attempt(builds[label], protocol, reference_ms))
-                found[label].append(attempts[label][-1].latency(protocol))
+    if protocol.rule == IN_TURNS and reference_ms is None:
+        attempts = _on_one_scale(attempts)
+    for label, tried in attempts.items():
+        found[label] += [one.latency(protocol) for one in tried]
     return [
         Row(
             label,
@@ -106,6 +112,13 @@ def compare_latency(
         )
         for label, rounds in found.items()
     ]
+
+
+def _on_one_scale(attempts: Mapping[str, list[Attempt]]) -> dict[str, list[Attempt]]:
+    """Return attempts with the reference network's median over all of them as its time."""
+    beside = [one.reference_seconds for tried in attempts.values() for one in tried]
+    reference_ms = 1e3 * float(np.median(np.concatenate([seconds for seconds in beside if seconds is not None])))
+    return {label: [replace(one, reference_ms=reference_ms) for one in tried] for label, tried in attempts.items()}
 
 
 def latency_by_part(

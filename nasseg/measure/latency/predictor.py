@@ -25,9 +25,7 @@ from nasseg.errors import UserError
 from nasseg.families.graph.recorder import Graph, Operator
 from nasseg.measure.cost import macs
 
-MIN_FITTED = (
-    30  # 30 leave 3.2 % of error on other networks of the same families, 100 leave 2.4 %, and 150 are no better
-)
+MIN_FITTED = 30  # leaves 3.2 % of error on other networks of the same families; 100 leave 2.4 %, and 150 no less
 FOLDS = 10
 COVERAGE = 0.9
 RIDGE = 1e-3

@@ -1,9 +1,9 @@
 """Latency on another device, by a user's command: nasseg writes an ONNX file, and the command reports its times.
 
-The command is a line with `{onnx}` for the file, run without a shell, such as `ssh board ./bench.sh {onnx}`. Its last
-line of output is JSON, `{"p50": ms, "p90": ms, "p99": ms, "n": replicates, "device": "...", "runtime": "..."}`. Exit
-code 3 means that the target cannot run this network: the network fails. Any other failure is the target's, and no
-network fails for it.
+The command is a line with `{onnx}` for the file's path on this machine, run without a shell, such as `./bench.sh
+{onnx}`, which copies the file to the target. Its last line of output is JSON, `{"p50": ms, "p90": ms, "p99": ms, "n":
+replicates, "device": "...", "runtime": "..."}`. Exit code 3 means that the target cannot run this network: the network
+fails. Any other failure is the target's, and no network fails for it.
 """
 
 import json
@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from nasseg.errors import MisfitError, UserError
 from nasseg.measure.environment import environment
@@ -58,12 +57,11 @@ def measure_on_target(
 def _answer(words: list[str], timeout_seconds: float) -> str:
     name = words[0]
     try:
-        options: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace"}
-        done = subprocess.run(words, **options, timeout=timeout_seconds, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", timeout=timeout_seconds, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired:
-        raise TargetUnreachable(
-            f"the target did not answer {name} in {timeout_seconds:g} s; check the target"
-        ) from None
+        raise TargetUnreachable(f"the target did not answer {name} in {timeout_seconds:g} s; check it") from None
     except OSError as error:
         raise TargetUnreachable(f"the target's command {name} does not start: {error.strerror}") from None
     said = (done.stderr.strip() or done.stdout.strip()).splitlines()

@@ -121,8 +121,7 @@ def pairs_figure(answer: Answer) -> go.Figure:
         _dots(rows, [pair.printed for pair in pairs], "printed", INK, "diamond-open"),
     ]
     traces = [trace for trace in traces if any(value is not None for value in trace.x)]
-    what = "Ratio" if ratio else "Difference"
-    x = _titled(f"{what} of {answer.quantity} to {answer.base}{unit}")
+    x = _titled(f"{answer.quantity}, {'ratio to' if ratio else 'difference from'} {answer.base}{unit}")
     line = {"type": "line", "x0": int(ratio), "x1": int(ratio), "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
     layout = {
         **_rows_layout(x, rows),

@@ -21,7 +21,7 @@ def cost_protocol(p: CostProtocol) -> str:
 def latency_protocol(p: LatencyProtocol) -> str:
     how = f"{p.device}, {p.precision}, {p.backend}, {p.memory_format.replace('_', ' ')}, batch {p.batch}, {p.form} form"
     threads = counted(p.threads, "thread")
-    warm = f"{p.warmup} to warm up" + (", at least half a second" if p.device.startswith("cuda") else "")
+    warm = f"{p.warmup} for warm-up" + (", at least half a second" if p.device.startswith("cuda") else "")
     runs = f"at least {p.min_replicates} runs and {p.min_seconds:g} s after {warm}"
     return f"{how}, {threads}; {_size(p.input_size)}, {p.num_classes} classes; {runs}; {p.rule}"
 

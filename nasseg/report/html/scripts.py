@@ -1,7 +1,7 @@
 """Join the ES modules of report/web into one classic script, each in its own scope.
 
-A page is one file opened from a disk, where browsers load no modules. The modules use only the forms `import { a, b }
-from "./x.js";` and `export function|class|const name`.
+A page is one file opened from a disk, where browsers load no modules. The modules use only the forms
+`import { a, b } from "./x.js";` and `export function|class|const name`.
 """
 
 import re
@@ -18,7 +18,7 @@ def bundle(*entries: str) -> str:
 
     Raises:
         ValueError: a module imports a name that is not exported, imports itself through others, or uses a form that
-        cannot be joined.
+            cannot be joined.
     """
     parts: dict[str, str] = {}  # dependencies first
     exports: dict[str, list[str]] = {}

@@ -59,9 +59,8 @@ class View:
     published: list[int]
     names: list[str]  # of the published rows
     halves: dict[str, Column]  # half the interquartile range of the runs, if there are any
-    steps: dict[
-        str, dict[str, list[list[int]]]
-    ]  # x -> y -> for each line, the rows of the best trade-off of the two, sorted by x
+    # x -> y -> for each line, the rows of the best trade-off of the two, sorted by x
+    steps: dict[str, dict[str, list[list[int]]]]
     x: str
     y: str
 
@@ -152,7 +151,7 @@ def box_of(records: Sequence[StudyRecord]) -> Box | None:
 def histories_of(record: StudyRecord, box: Box | None = None, prefix: str = "") -> dict[str, History]:
     """Return the hypervolume's history over trials, hours of training, and hours since the study began.
 
-    Empty if nothing finished. box: default: the study's own.
+    Empty if nothing finished. box: by default the study's own.
     """
     box = box or box_of([record])
     rows, values = _counting_values(record)

@@ -61,9 +61,7 @@ class Several:
         self.objectives = common_objectives(records)
         self.letters = ascii_uppercase[: len(records)]
         self.names = [f"{letter} {record.name}" for letter, record in zip(self.letters, records, strict=True)]
-        self.parts = [
-            replace(record, objectives=self.objectives) for record in records
-        ]  # in the shared objectives only
+        self.parts = [replace(record, objectives=self.objectives) for record in records]
         gain = next((o.name for o in self.objectives if o.direction == "maximize"), self.objectives[0].name)
         most = MOST_TRIALS // len(records)
         self.shown = [thinned(part, gain, BUDGETS, most) for part in self.parts]
@@ -150,8 +148,9 @@ class Several:
                 )
                 found.append(tag("p", tag("strong", what), class_="warning"))
             elif mine:
-                what = f"{words.sentence(part)}: the same protocol but for {_listed([_field(d.field) for d in mine])}, "
-                found.append(tag("p", f"{what}which leaves {figure} comparable.", class_="note"))
+                differing = _listed([_field(d.field) for d in mine])
+                what = f"{words.sentence(part)}: the same protocol except for {differing}; {figure} can be compared."
+                found.append(tag("p", what, class_="note"))
             elif self._measured(part):
                 found.append(tag("p", f"{words.sentence(part)}: the same protocol in all.", class_="note"))
         if self.differences:
@@ -350,7 +349,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _difference_row(difference: Difference) -> Html:
     cells = [", ".join(map(words.plain, values)) or "not measured" for values in difference.values]
-    name = text(_field(difference.field), None if difference.matters else tag("small", " (no matter)"))
+    name = text(_field(difference.field), None if difference.matters else tag("small", " (does not matter)"))
     return tag("tr", tag("td", words.sentence(difference.part)), tag("td", name), *(tag("td", cell) for cell in cells))
 
 

@@ -20,7 +20,7 @@ _TRENDS = {
     "confirmed": "trend seen",
     "contradicted": "trend reversed",
     "undecided": "trend undecided",
-    "untrained": "trained, not far enough",
+    "untrained": "not trained far enough",
     "not-run": "not run",
     "none": "nothing to run",
 }

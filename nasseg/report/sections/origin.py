@@ -42,7 +42,7 @@ def protocols_table(record: StudyRecord) -> Html | None:
         tag("tr", *(tag("td", cell) for cell in key), tag("td", f"{count:,}", class_="number"))
         for key, count in sorted(seen.items())
     ]
-    heads = (("figure", None), ("protocol", None), ("taken on", None), ("trials", "number"))
+    heads = (("figure", None), ("protocol", None), ("measured on", None), ("trials", "number"))
     return plain_table(heads, rows) if rows else None
 
 

@@ -90,7 +90,7 @@ def rungs_table(record: StudyRecord) -> Html | None:
         *((name, "number") for name in ("step", "trained", "went on", "wait", "training", "tau")),
         ("", None),
     ]
-    note = "Networks are trained to a rung and compared there; the best continue, the others wait. Only those at the "
+    note = "Networks are trained to a rung and compared there. The best continue, the others wait. Only those at the "
     note += "last rung are finished: figures, fronts and tables hold no others."
     note += " Tau is Kendall's, between a rung's ranking and the final one."
     known = [tag("p", f"{words.sentence(line)}.", class_="note") for line in rung_lines(record)]
@@ -121,7 +121,7 @@ def _spent_rows(record: StudyRecord, found: Compute) -> list[tuple[str, str, str
         why = f"{counts['reused']:,} copies of known networks, each at its first training time"
         rows.append(("Saved by duplicates, about", words.duration(found.by_duplicates), why))
     if found.by_halving:
-        why = "networks waiting at a rung, at their own pace to the last step"
+        why = "networks waiting at a rung, each trained on to the last step at its own pace"
         rows.append(("Saved by halving, about", words.duration(found.by_halving), why))
     if found.searched:
         rows.append(("Searched", words.duration(found.searched), "by the clock, with all workers at once"))

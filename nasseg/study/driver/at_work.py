@@ -69,8 +69,8 @@ class AtWork:
     def take(self) -> Job | None:
         """Take the job that has been ready longest; None if none is ready.
 
-        If that job times a network and there is a screen, take the candidate predicted to be furthest inside the
-        limits.
+        If that job times a network and there is a screen, take the timing of the network that is predicted to be
+        furthest inside the limits.
         """
         if not self._ready:
             return None

@@ -67,7 +67,7 @@ class Budget:
         return ended + sum(counts(trial) and (before is None or trial.number < before) for trial in unfinished)
 
     def too_long(self, seconds: float) -> str | None:
-        """Return why a job must end that has run this long; None if it may go on."""
+        """Return why a job that has run this long must end; None if it may go on."""
         if self.max_trial_minutes is None or seconds <= 60 * self.max_trial_minutes:
             return None
         return f"longer than max_trial_minutes of {self.max_trial_minutes:g}"

@@ -26,11 +26,7 @@ from nasseg.study.limits import Rules
 from nasseg.study.store.record import Record
 from nasseg.study.store.trial_attributes import ACCURACY_FROM
 
-AGAIN_SECONDS = (
-    30.0,
-    60.0,
-    120.0,
-)  # seconds to wait before a doubtful latency is timed again: first, second, third time
+AGAIN_SECONDS = (30.0, 60.0, 120.0)  # the wait before a doubtful latency is timed again, the first, second, third time
 
 
 @dataclass

@@ -47,7 +47,7 @@ class Endings:
         self._tell_again(item)
 
     def reject(self, item: Item, broken: Hopeless) -> None:
-        """End a candidate that was costed and needs no more measuring."""
+        """Record a costed candidate as rejected: nothing more of it is measured."""
         self.rejections += 1
         figures = self.rules.figures(known_of(item))
         self.tell(self.record.add_rejected(item.candidate, broken.reason, broken.constraints, figures), item)

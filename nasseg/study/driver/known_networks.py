@@ -36,7 +36,7 @@ class _Answer:
 
 
 class KnownNetworks:
-    """The trained trials, to a rung or to the end, by eval_key.
+    """The trials that were trained, to a rung or to the end, by eval_key.
 
     share_latencies: several trials may have the same network under different trainings.
     """

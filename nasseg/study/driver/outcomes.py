@@ -14,11 +14,8 @@ from nasseg.study.propose.latency_screen import Screen, passed_over
 
 FIGURE_FAULTS = 3  # this many in a row stop a search
 DEVICE_FAULTS = 3  # this many in a row, too
-MAX_TRIES = {
-    Fault.WORKER_DIED: MAX_ATTEMPTS,
-    Fault.DEVICE: 2,
-    Fault.CROWDED: 3,
-}  # attempts at a job that may not be at fault
+# Attempts at a job that may not be at fault.
+MAX_TRIES = {Fault.WORKER_DIED: MAX_ATTEMPTS, Fault.DEVICE: 2, Fault.CROWDED: 3}
 
 
 @dataclass
@@ -42,8 +39,9 @@ class Outcomes:
 
         Raises:
             UserError: something other than a network failed (data, disk, target), three jobs in a row failed because of
-            the device or a user's own figure, or one job failed three times for lack of memory that others hold. A
-            measurement is stored first. Without one the candidate stays at work, so that `Driver.stop` re-queues it.
+                the device or a user's own figure, or one job failed three times for lack of memory that others hold. A
+                measurement is stored first. Without one the candidate stays at work, so that `Driver.stop` re-queues
+                it.
         """
         for note in result.notes:
             self.say(note)

@@ -44,9 +44,8 @@ class Job:
     """A job on one candidate. `settings`: family and fields; `measurement`: everything known so far.
 
     A job of kind "reference" has no candidate: it times the reference network. `reference_ms`: that time, for other
-    jobs.
-    `until`: the step at which training stops, default: the recipe's last; it resumes from the checkpoint of the same
-    key, if there is one. `recipe`: settings that replace those of the study's recipe.
+    jobs. `until`: the step at which training stops, default: the recipe's last; training resumes from the checkpoint of
+    the same key, if there is one. `recipe`: settings that replace those of the study's recipe.
     """
 
     candidate: int
@@ -78,7 +77,7 @@ class Result:
 
 
 class Workshop:
-    """A worker's inside: does jobs, one at a time, in its own process."""
+    """Do a worker's jobs, one at a time, in the worker's own process."""
 
     def __init__(
         self,
@@ -136,7 +135,7 @@ class Workshop:
         protocol = self.context.cost
         with self.lock.computing(), about_the_network():
             arch = arch_of(job.settings)
-            self.context.recipe.replaced(job.recipe)  # know a refusal before the network costs more
+            self.context.recipe.replaced(job.recipe)  # what it refuses is known before more is spent on the network
             cost = measure_cost(arch, protocol.input_size, protocol.num_classes)
             measurement = Measurement(arch_id=arch.id, cost=cost)
             model = arch.build_meta(protocol.num_classes) if self._own("cost") else None
@@ -166,7 +165,7 @@ class Workshop:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the timed device alone, and work on the study's."""
+        """Hold the timed device alone; if the study's is another one, compute on it."""
         with self.latency_lock.measuring():
             if self.latency_lock is self.lock:
                 yield
@@ -225,7 +224,7 @@ class Workshop:
         accuracy = trained.accuracy(replace(context.protocol_of(job.recipe, job.seed), steps=steps))
         with self.lock.computing():
             result = self._done(job, replace(before, accuracy=accuracy), "trained", model)
-            model.to("cpu")  # its origin
+            model.to("cpu")  # weights are written from there
         result = replace(result, notes=tuple(said))
         if job.until:
             return replace(result, extra=notes)

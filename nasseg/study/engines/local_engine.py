@@ -121,10 +121,8 @@ class LocalEngine:
         assert job is not None
         self._replace(worker)
         if worker.is_ready:
-            hint = (
-                ": it was killed, most likely for lack of memory; try fewer workers" if code == -signal.SIGKILL else ""
-            )
-            reason = f"worker died (exit code {code}){hint}"
+            killed = ": it was killed, most likely for lack of memory; try fewer workers"
+            reason = f"worker died (exit code {code}){killed if code == -signal.SIGKILL else ''}"
             return [Result(job.candidate, job.kind, fault=Fault.WORKER_DIED, reason=reason)]
         self._failed_starts += 1
         if self._failed_starts < MAX_STARTS:

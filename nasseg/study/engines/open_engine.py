@@ -24,7 +24,7 @@ def begin_engine(name: str, setup: Setup) -> OpenEngine:
     """Open the engine with this name.
 
     Raises:
-        UserError: there is no such engine, it lacks a setting, or the cluster cannot run this study.
+        UserError: there is no such engine, it does not take a setting, or the cluster cannot run this study.
     """
     if name not in ENGINES:
         raise unknown("engine", name, ENGINES)
@@ -46,9 +46,8 @@ def timed(
         UserError: no network can be measured now.
     """
     settings = list(networks)
-    costs = [
-        _measured(engine, Job(-1, "cost", each), look) for each in settings
-    ]  # all costs first, so that a cluster keeps its worker
+    # All costs first, so that a cluster keeps its worker.
+    costs = [_measured(engine, Job(-1, "cost", each), look) for each in settings]
     pairs = zip(settings, costs, strict=True)
     return [
         cost and _measured(engine, Job(-1, "latency", each, cost, reference_ms=reference_ms), look)

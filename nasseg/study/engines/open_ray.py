@@ -1,4 +1,4 @@
-"""Open the Ray engine. Ray is imported only here."""
+"""Open the Ray engine. Ray is imported only when it is opened."""
 
 import os
 

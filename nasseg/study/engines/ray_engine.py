@@ -66,7 +66,7 @@ class RayEngine:
 
     Raises:
         UserError: there is no such cluster, nodes cannot work on this study (each is named), or the storage is a file
-        of one machine.
+            of one machine.
     """
 
     def __init__(

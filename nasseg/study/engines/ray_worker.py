@@ -75,7 +75,7 @@ class Worker(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         if self.broken:
-            os._exit(1)  # before it takes the next job, so that this goes to a new process
+            os._exit(1)  # before it takes the next job, which then goes to a new process
         return True
 
     def step(self) -> dict[str, Any]:

@@ -65,13 +65,13 @@ def finish_study(
     study: `STUDY#21` means one trial of it. The front is that of the finished trials within the study's limits. Each
     call first times each network again under the study's protocol. One that is now over a limit is recorded, and not
     trained. If the data have a held-out split (`test`; procedural scenes get one as large as the validation split),
-    each run's best weights are evaluated on it once. recipe: default: the search's own, LONGER times as long. device:
+    each run's best weights are evaluated on it once. recipe: by default the search's own, LONGER times as long. device:
     to train on; default: that of the study's latencies. purpose: another one makes another sibling study, for another
     recipe. `on_progress(network, progress)` is called with steps.
 
     Raises:
         UserError: there is nothing to finish, an argument is refused, the data are not the search's, the sibling was
-        begun with other settings, or a file cannot be read or written.
+            begun with other settings, or a file cannot be read or written.
     """
     if seeds < 1 or threads < 1:
         raise UserError(f"at least one seed and one thread are needed, got {seeds} and {threads}")

@@ -79,13 +79,14 @@ def remeasure(
 ) -> Remeasured:
     """Time the front and the trained published networks of a search again, A B A B, under the search's protocol.
 
-    rounds: each times every network once. The new figure is what the rounds say together, the undisturbed ones if there
-    are any. If rounds differ, more are made, and `tell` hears of it. Nothing of an interrupted session is kept.
-    `on_progress(measurements, of all)` is called after each. Users' own figures are not measured again.
+    rounds: each times every network once. The new figure comes from all rounds together, or from the undisturbed ones
+    if there are any. If rounds differ, more are made, and `tell` is called with a line on them. Nothing of an
+    interrupted session is kept. `on_progress(measurements, of all)` is called after each. Users' own figures are not
+    measured again.
 
     Raises:
         UserError: there is nothing to measure, the protocol cannot be followed here, a network's code has changed, or
-        the storage failed.
+            the storage failed.
     """
     if rounds < 1:
         raise UserError(f"at least one round is needed, got {rounds}")

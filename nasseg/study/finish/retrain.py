@@ -75,7 +75,7 @@ class Retraining:
     timed: dict[str, Latency] = field(default_factory=dict)  # by this call, by arch_id
 
     def run(self, seeds: int) -> list[str]:
-        """Time all, then train what is not trained yet. Adds notes on what was not trained."""
+        """Time all, then train what is not trained yet; return notes on what was not trained."""
         with of_record(self.searched.own_code):
             return self._work(seeds)
 

@@ -36,7 +36,7 @@ class EHVIProposer(Proposer):
         self._next: Params | None = None
 
     def best_waiting(self, waiting: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        """Return the waiting network that is better worth training to the end than the best new one, if any."""
+        """Return the waiting network that is worth more, trained to the end, than the best new one, if any."""
         trials = [trial for trial in waiting if trial.number in self._waiting][-MAX_PARTIAL:]
         if self.first or not trials:
             return None

@@ -31,16 +31,17 @@ GROWS = 1  # points described before each later choice: most of the time of a ch
 MAX_POOL = 512
 STARTUP = 3  # finished networks before anything is learned
 MAX_FINISHED, MAX_PARTIAL = 256, 128  # seen at once: the front and the latest
-CALIBRATED = 5  # networks trained on from a rung before what others showed there counts
-Key = tuple[tuple[str, Any], ...]  # a point as what it is known by
-CODES = 0.5  # what differing in all parameters weighs beside differing in all features
+CALIBRATED = 5  # networks trained on from a rung before the values of others at that rung count
+CODES = 0.5  # weight of differing in all parameters, relative to differing in all features
+
+Key = tuple[tuple[str, Any], ...]  # identifies a point
 
 
 @dataclass(frozen=True)
 class Seen:
     """A network of the search. at_rungs: its objectives' values at each rung; values: at the end, None before.
 
-    breaches: how far it is over each limit, at most 0 if it is kept.
+    breaches: how far it is over each limit; at most 0 if the limit is kept.
     """
 
     point: Mapping[str, Any]
@@ -116,21 +117,22 @@ class EHVISampler(BaseSampler):
         taken: Container[Key] = (),
         waiting: Sequence[Seen] = (),
     ) -> tuple[dict[str, Any] | None, int | None]:
-        """Return a new point, or the index of the network in `waiting` that is better worth training to the end.
+        """Return a new point, or the index of the network in `waiting` that is worth more, trained to the end.
 
-        seen: what is known, those in `waiting` too. running: points on their way. taken: keys of points that are not
-        to be proposed. Both are None where there is nothing to choose from.
+        seen: known networks, including those in `waiting`. running: points under way. taken: keys of points not to
+        propose. Both results are None if there is nothing to choose from.
         """
         finished = [one for one in seen if one.values is not None]
         self._refill(finished, directions, taken)
         pool = list(self._pool.values())
-        if len(finished) < STARTUP:
+        at_hand = self._at_hand(seen, directions) if len(finished) >= STARTUP else []
+        if sum(one.values is not None for one in at_hand) < STARTUP:
             return (pool[self._random.randrange(len(pool))] if pool else None), None
         places = [place for place, one in enumerate(waiting) if self._describe(one.point)]
         candidates = [*pool, *(waiting[place].point for place in places)]
         if not candidates:
             return None, None
-        scores = self._scores(self._at_hand(seen, directions), directions, running, candidates)
+        scores = self._scores(at_hand, directions, running, candidates)
         if len(pool) > MAX_POOL:
             for place in np.argsort(scores[: len(pool)])[: len(pool) - MAX_POOL]:
                 del self._pool[key_of(pool[place])]
@@ -138,7 +140,7 @@ class EHVISampler(BaseSampler):
         return (pool[best], None) if best < len(pool) else (None, places[best - len(pool)])
 
     def _refill(self, finished: Sequence[Seen], directions: Sequence[str], taken: Container[Key]) -> None:
-        """Drop what was taken from the pool, and draw for it: evenly, and every other time near the front."""
+        """Remove taken points from the pool, and draw new ones: at random, and every other time near the front."""
         self._pool = {key: point for key, point in self._pool.items() if key not in taken}
         front: list[Seen] = []
         if len(finished) >= STARTUP:
@@ -162,7 +164,10 @@ class EHVISampler(BaseSampler):
         return self._known[key]
 
     def _at_hand(self, seen: Sequence[Seen], directions: Sequence[str]) -> list[Seen]:
-        """Return what a choice uses: a bounded part, so that it takes no longer in a long search."""
+        """Return the networks that a choice uses: a bounded number, so that it takes no longer in a long search.
+
+        Those that cannot be described are left out: tighter limits may exclude what was finished before.
+        """
         finished = front_and_latest([one for one in seen if one.values is not None], directions)
         partial = [one for one in seen if one.values is None][-MAX_PARTIAL:]
         return [one for one in (*finished, *partial) if self._describe(one.point)]
@@ -195,7 +200,7 @@ class EHVISampler(BaseSampler):
                 mean[:, index], error[:, index] = sign[index] * found[0], found[1]
         error[: len(running)] = 0
         front = _values(seen) * sign
-        sure = (error == 0).all(axis=0)  # known values of candidates widen the box, so that the largest count, too
+        sure = (error == 0).all(axis=0)  # known values of candidates widen the box, so that the worst count, too
         corners = np.vstack([front, np.where(sure, mean, front[0])])
         reference = reference_box(corners, ["minimize"] * len(sign)).reference
         front = np.vstack([front, mean[: len(running)]])
@@ -264,7 +269,7 @@ def front_and_latest(finished: list[Seen], directions: Sequence[str]) -> list[Se
 
 
 def _observed(seen: Sequence[Seen], index: int) -> list[tuple[int, float, float]]:
-    """Return row, value and variance of what is known about an objective's final value, estimated from rungs if needed.
+    """Return row, value and variance of the known final values of an objective, or of estimates from a rung.
 
     At each rung a line is fitted through the networks trained on, its slope shrunk as if two more had shown no slope.
     """
@@ -285,7 +290,7 @@ def _observed(seen: Sequence[Seen], index: int) -> list[tuple[int, float, float]
 
 
 def _line(pairs: Iterable[tuple[float, float]]) -> tuple[float, float, float, float] | None:
-    """Return slope, means and the variance around the line; None if there is nothing to learn from a rung."""
+    """Return slope, both means and the variance around the line; None if nothing can be learned from a rung."""
     early, final = np.array(list(pairs)).reshape(-1, 2).T
     if len(early) < CALIBRATED or early.std() == 0:
         return None
@@ -296,5 +301,5 @@ def _line(pairs: Iterable[tuple[float, float]]) -> tuple[float, float, float, fl
 
 
 def key_of(point: Mapping[str, Any]) -> Key:
-    """Return a point as what it is known by."""
+    """Return the key that identifies a point."""
     return tuple(sorted(point.items()))

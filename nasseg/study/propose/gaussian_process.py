@@ -22,7 +22,7 @@ class GaussianProcess:
         self._chosen, self._chosen_at = (LENGTHS[1], NOISES[1]), 0
 
     def fit(self, points: Floats, values: Floats, noise: Floats) -> None:
-        """Learn values [n] at points [n, d]. noise: the extra variance of each [n] beyond the common one."""
+        """Learn values [n] at points [n, d]. noise [n]: the variance of each beyond the common one, in their unit."""
         self._mean = float(np.average(values, weights=1 / (noise + values.var() + 1e-12)))
         self._spread = float(values.std()) or 1.0
         scaled, extra, apart = (values - self._mean) / self._spread, noise / self._spread**2, distance(points, points)

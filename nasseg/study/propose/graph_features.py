@@ -82,7 +82,11 @@ def cost_of_settings(settings: str, input_size: Size, num_classes: int) -> Cost:
 
 
 def graph_features(cost: Cost) -> tuple[float, ...]:
-    """Return logs of the graph's costs, then shares of multiply-adds and of parameters by stride, 2 to 64."""
+    """Return features of the graph, whatever the family.
+
+    They are the logarithms of multiply-adds, parameters, activations and field of view, then the shares of
+    multiply-adds and of parameters by stride, 2 to 64.
+    """
     whole = (cost.macs, cost.params, cost.activations, cost.field_of_view)
     return (
         *(math.log(max(1, figure)) for figure in whole),
@@ -92,9 +96,9 @@ def graph_features(cost: Cost) -> tuple[float, ...]:
 
 
 def recipe_features(space: Space, point: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return the places, 0..1, of a point's numbers among those that the space sets in the recipe (0.5: inactive).
+    """Return the place, 0..1, of each number that a point sets in the recipe, in its range (0.5: inactive).
 
-    The sampler knows values without order only by their code.
+    Values without order have no place: the sampler knows them only by their code.
     """
     found = []
     for name in space.training:

@@ -66,8 +66,8 @@ class Halving:
     """The trials that wait at rungs. `rungs`: their steps, ending with the recipe's own.
 
     straight: the share of compute for networks that are trained to the end whatever their rungs say, in case rungs rank
-    badly. If they do rank badly, it is all of the compute. trained: the index of the first objective that training
-    decides.
+    badly. Once they are seen to rank badly, that is all new compute. trained: the index of the first objective that
+    training decides.
     """
 
     def __init__(
@@ -124,12 +124,12 @@ class Halving:
             self._compare(before[-1], trial.values[self._trained])
 
     def _compare(self, early: float, final: float) -> None:
-        """Take in what a network was at the rung before the last, and at the end."""
+        """Take in a network's value at the rung before the last and at the end."""
         self._pairs.append((early, final))
         self._badly = ranks_badly(self._pairs)
 
     def _price(self, trial: FrozenTrial) -> int:
-        """Return the steps of a trial. For one trained straight, all steps count where that was decided."""
+        """Return the steps of a trial. If it is trained straight, all that remain count at the rung that decided it."""
         rung, since = trial.user_attrs[RUNG], trial.user_attrs.get(STRAIGHT)
         if since is not None and since != rung:
             return 0
@@ -137,10 +137,10 @@ class Halving:
         return self.rungs[rung if since is None else -1] - begun
 
     def goes_straight(self, unfinished: Collection[FrozenTrial], pending: Collection[bool]) -> bool:
-        """Return whether the next new network is trained to the end whatever its rungs say.
+        """Return whether what begins next, a new or a waiting network, is trained to the end whatever its rungs say.
 
-        That is every network until it is known how well rungs rank, every one if they rank badly, and else a share of
-        the compute.
+        That is every network until it is known how well rungs rank, every one if they rank badly, and else networks for
+        a share of the compute.
 
         unfinished: trials that run or wait. pending: for each new network that will become a trial, whether it goes
         straight.

@@ -13,7 +13,10 @@ SAMPLES = 256  # points over the objectives other than the first; a power of two
 
 @dataclass(frozen=True)
 class Outlook:
-    """Expected values of n candidates in m objectives, all minimised, as independent normals. error: 0 if known."""
+    """The objectives' values of n candidates in m objectives, all minimised, as independent normal distributions.
+
+    mean, error: their means and standard deviations. An error of 0: the value is known.
+    """
 
     mean: Floats  # [n, m]
     error: Floats  # [n, m]
@@ -22,15 +25,16 @@ class Outlook:
 def expected_improvement(outlook: Outlook, front: Floats, reference: Floats, first: int) -> Floats:
     """Return the expected hypervolume improvement [n] of candidates, up to a factor that they share.
 
-    front: values [k, m], minimised, of finished networks. reference: the worst corner [m]. first: the objective in
-    which the integral is solved, one that training decides.
+    front: values [k, m], minimised, of finished networks. reference: the worst corner [m]. first: the index of an
+    objective that training decides; in this one the integral is solved in closed form.
 
-    Let u be values of the other objectives, between the best known ones and the reference, and b(u) the front's best
-    first value among points whose other objectives are at most u. The hypervolume that a point y adds is the integral
-    over u of how far y's first value is below b(u), wherever y's other objectives are at most u. For independent
-    normals, its expectation is a product of probabilities and the one-dimensional expected improvement (Jones et al.,
-    1998), in closed form. u comes from a Sobol sequence, or from an even grid if there is only one other objective.
-    Emmerich et al., "Hypervolume-based expected improvement", 2011.
+    Let u be values of the other objectives, between the best known ones and the reference. Let b(u) be the best value
+    of objective `first` among the points of the front whose other objectives are at most u, or the reference's if there
+    are none. The hypervolume that a point y adds is the integral over u of how far y is below b(u) in objective
+    `first`, wherever y's other objectives are at most u. For independent normals, the integrand's expectation is the
+    one-dimensional expected improvement (Jones et al., 1998), in closed form, times a probability for each other
+    objective. u comes from a Sobol sequence, or from an even grid if there is only one other objective. Emmerich et
+    al., "Hypervolume-based expected improvement", 2011.
     """
     others = [index for index in range(len(reference)) if index != first]
     known = np.vstack([front, outlook.mean])[:, others]

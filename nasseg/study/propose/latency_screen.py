@@ -23,11 +23,10 @@ from nasseg.study.store.candidate import Candidate
 from nasseg.study.store.trial_attributes import ARCH, MEASUREMENT
 
 if TYPE_CHECKING:
-    from nasseg.measure.latency.predictor import (
-        Predictor,  # fitting needs SciPy, and only a screen needs fitting
-    )
+    # Fitting needs SciPy, and only a screen needs fitting.
+    from nasseg.measure.latency.predictor import Predictor
 
-MAX_LEARNED = 200  # uses the latest ones; a fit to more is no better
+MAX_LEARNED = 200  # networks, the latest ones; a fit to more is no better
 GROWTH = 1.2  # refit once there are this many times as many networks
 COVERAGE = 0.98  # coverage of the interval whose lower end is the 1st percentile
 

@@ -100,7 +100,7 @@ class Proposer:
         return None
 
     def best_waiting(self, waiting: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        """Return the waiting network that is better worth training to the end than a new one, if the sampler knows."""
+        """Return the waiting network that is worth more, trained to the end, than a new one, if the sampler knows."""
         return None
 
     def _ask(self) -> tuple[Proposal | None, Params | None]:
@@ -205,9 +205,8 @@ class Proposer:
                 self._complete += 1
             trial.system_attrs = noted
         trial.__class__ = _Shown
-        self._storage.create_new_trial(
-            self._view_id, template_trial=trial
-        )  # as add_trial does, without its second check
+        # As add_trial does, without its second check.
+        self._storage.create_new_trial(self._view_id, template_trial=trial)
 
     def _remember(self, trial: FrozenTrial) -> Params | None:
         """Return a trial's point, and do not draw it again; None if it has no point in this space."""

@@ -219,7 +219,7 @@ def _in_child(free: "SimpleQueue[Child]", *task: Any) -> Searched:
         child.pipe.send(task)
         found: Searched | Exception = child.pipe.recv()
     except (EOFError, OSError):
-        raise UserError("a process of the replay died, most likely for memory; try fewer of them") from None
+        raise UserError("a process of the replay died, most likely for lack of memory; try fewer processes") from None
     finally:
         free.put(child)
     if isinstance(found, Exception):

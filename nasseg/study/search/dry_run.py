@@ -65,9 +65,7 @@ class Preview:
     share: float
     keep: str
     latency_limit: float | None = None  # ms
-    fits: tuple[Size, float] | None = (
-        None  # a smaller size at which the fastest timed network keeps the limit, and its ms
-    )
+    fits: tuple[Size, float] | None = None  # a smaller size at which the fastest network keeps the limit, and its ms
 
     @property
     def passing(self) -> int:

@@ -13,7 +13,7 @@ class RunOptions(TypedDict, total=False):
     """The options of `run_study`. Those left out, or None, come from the study file.
 
     storage: an Optuna URL or a journal file; default: runs/STUDY/study.db. trials: trained networks in total. hours:
-    start no trial after this many. workers: parallel jobs; default on a cluster: as many as fit. data: the data set's
+    begin nothing after this many. workers: parallel jobs; default on a cluster: as many as fit. data: the data set's
     folder. seed: of the sampler and of trainings. runs: a path or an fsspec URL for the weights, with a folder for each
     study; default: ./runs. reuse: another study, whose trained networks are tried first and not trained again if the
     accuracy protocol is equal. start_from: another study, with any protocols, whose front is tried first. engine: where

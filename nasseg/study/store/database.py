@@ -295,7 +295,7 @@ class _JournalLock(JournalFileSymlinkLock):
             return super().acquire()
 
     def release(self) -> None:
-        with suppress(RuntimeError):  # whoever waited for too long has removed it: we were paused
+        with suppress(RuntimeError):  # we were paused, and another process that waited for long has removed it
             super().release()
 
     def _holder(self) -> str:
@@ -308,9 +308,9 @@ class _JournalLock(JournalFileSymlinkLock):
 
 
 class _Journal(JournalFileBackend):
-    """A journal that never writes behind a torn line, and reads long ones fast.
+    """A journal that never appends to a torn line, and reads on from where it stopped, so that a long one is fast.
 
-    A full disk or a kill can cut the last line off. The next line would be appended to it, and both would be lost.
+    A full disk or a kill can cut off the last line. The next line would be appended to it, and both would be lost.
 
     Raises:
         ValueError: the file is no journal of Optuna's.
@@ -324,7 +324,7 @@ class _Journal(JournalFileBackend):
             first = file.readline()
         if first.endswith(b"\n") and "op_code" not in json.loads(first):
             raise ValueError("it is no journal of Optuna's")
-        if not self._is_whole():  # most are, and a reader of a folder that it may not write needs no lock
+        if not self._is_whole():  # a whole one needs no lock, which a reader may not have the right to write
             with get_lock_file(self._lock):
                 self._drop_torn_line()
 
@@ -356,7 +356,7 @@ class _Journal(JournalFileBackend):
                     yield log
 
     def _drop_torn_line(self) -> None:
-        """Remove a last line without its end; whoever calls it holds the lock."""
+        """Remove a last line that has no end. The caller holds the lock."""
         if not self._is_whole():
             with open(self._file_path, "rb+") as file:
                 file.truncate(file.read().rfind(b"\n") + 1)
@@ -369,8 +369,8 @@ class _Journal(JournalFileBackend):
 
 
 def _log_of(line: bytes, number: int) -> dict[str, Any]:
-    for parse in (from_json, json.loads):  # the slower one takes names that are no Unicode
-        with suppress(ValueError):
+    for parse in (from_json, json.loads):  # the second is slower, but accepts names that are not valid Unicode
+        with suppress(ValueError, TypeError):
             return dict(parse(line))
     raise StorageInternalError(f"line {number} of the journal is damaged")
 

@@ -73,7 +73,7 @@ class SqliteStudy:
             with closing(PatientConnection(self.path)) as base, no_collection():
                 rows = _rows(base.cursor(), self.study, objectives)
                 return None if rows is None else keep(rows)
-        except sqlite3.Error:  # Optuna then gives the error
+        except sqlite3.Error:  # Optuna then reads it, and reports the error
             return None
 
 
@@ -280,7 +280,7 @@ def _attributes(cursor: Any, table: str, among: str, ids: list[int]) -> dict[int
 
 
 def _parsed(text: str) -> Any:
-    """Parse JSON. Several times faster for a string whose only escapes are quotes, as in JSON inside JSON."""
+    """Parse JSON, several times faster if it is a string whose only escapes are quotes, as in JSON inside JSON."""
     if text[0] == '"' and text.count("\\") == text.count('\\"'):
         return text[1:-1].replace('\\"', '"')
     return json.loads(text)
@@ -318,7 +318,7 @@ def _params(cursor: Any, distributions: dict[str, str], among: str, ids: list[in
 
 
 def _values(cursor: Any, among: str, ids: list[int]) -> dict[int, dict[int, float]]:
-    """Return the values of trials in the order of their objectives."""
+    """Return each trial's values by the index of the objective, in this order."""
     found: dict[int, dict[int, float]] = {trial_id: {} for trial_id in ids}
     cursor.execute(f"SELECT trial_id, objective, value, value_type FROM trial_values {among} ORDER BY objective")
     for trial_id, objective, value, kind in cursor:

@@ -14,9 +14,8 @@ from nasseg.redaction import keep_secret
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
 
-_POSTGRESQL = re.compile(
-    "^postgres(ql)?://"
-)  # a URL without a driver means different drivers in different versions of SQLAlchemy
+# A URL without a driver means different drivers in different versions of SQLAlchemy.
+_POSTGRESQL = re.compile("^postgres(ql)?://")
 LARGE = 20_000_000  # bytes, about 5,000 trials
 _JOURNAL_SUFFIXES = (".log", ".journal")
 
@@ -149,7 +148,7 @@ def open_storage(url: str, *, create: bool) -> "BaseStorage":
 
 
 def _open_server(url: str) -> "RDBStorage":
-    """Open a database on a server; of PostgreSQL's, whoever waits for another process says so."""
+    """Open a database on a server. A process that waits for another's lock in PostgreSQL says so."""
     from nasseg.processes.postgres_lock import client_name, tell_waits
     from nasseg.study.store.database import open_database
 

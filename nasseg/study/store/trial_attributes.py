@@ -34,7 +34,7 @@ WEIGHTS_SHA256 = "weights_sha256"
 BEST_SHA256 = "best_sha256"  # of the best weights on the validation split
 WEIGHTS_ERROR = "weights_error"  # why weights could not be kept
 INIT = "init"  # which starting weights were loaded
-DEVIATIONS = "deviations"  # the recipe's note, from its source
+DEVIATIONS = "deviations"  # where the training departs from the publication of its recipe, a sentence each
 
 # Its end
 REASON = "reason"  # a sentence

@@ -56,7 +56,7 @@ class WeightStore:
         """Return a folder on this machine with the files of a network's weights, if there are any.
 
         Raises:
-            UserError: the URL cannot be read, or the key is none.
+            UserError: the URL cannot be read, or the key leads out of the store.
         """
         if not is_url(self.place):
             return below(Path(self.place), key)
@@ -86,7 +86,7 @@ class WeightStore:
 
         Raises:
             OSError: it cannot be read.
-            UserError: the URL cannot be read, or the key is none.
+            UserError: the URL cannot be read, or the key leads out of the store.
         """
         path = below(Path(str(self.place)), key) / name
         if not is_url(self.place):

@@ -20,7 +20,7 @@ from nasseg.train.views.batches import Rounds
 from nasseg.train.views.network_input import normalise
 
 SIZE: Size = (224, 224)  # of a view, unless the recipe has a crop_size
-# Recipe settings about pixels, with the values that mean nothing.
+# Recipe settings about pixels, with the values at which they do nothing.
 OF_PIXELS: dict[str, Any] = {
     "scale_range": (1.0, 1.0),
     "views": "camera",

@@ -107,9 +107,7 @@ def _folders(root: Path, split: str) -> Iterator[Path]:
     try:
         yield from sorted(path for path in (root / split).iterdir() if path.is_dir() and path.name[0] != ".")
     except OSError as error:
-        raise UserError(
-            f"cannot look into {root / split}: {error.strerror}; pictures belong into {split}/CLASS"
-        ) from None
+        raise UserError(f"cannot look into {root / split}: {error.strerror}; put pictures in {split}/CLASS") from None
 
 
 def _pictures(folder: Path) -> list[Path]:

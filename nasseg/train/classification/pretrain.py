@@ -62,7 +62,7 @@ def pretrain(
 
     Raises:
         UserError: an argument is refused, there is no classifier, pictures or weights cannot be used, training diverged
-        or does not fit into memory, an unfinished run exists but `resume` is not set, or a file cannot be written.
+            or does not fit into memory, an unfinished run exists but `resume` is not set, or a file cannot be written.
     """
     check_device(device)
     classifier, data = ClassifierOf(arch), image_folder(root.expanduser())

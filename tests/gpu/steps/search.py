@@ -42,7 +42,7 @@ def study(options: Options) -> str:
     recipe = {"steps": steps, "batch_size": 2 if options.tiny else 8, "warmup_steps": 2, "ema_decay": 0.98}
     recipe |= {"precision": "bf16", "scale_range": [0.75, 1.5]} if options.cuda else {}
     latency = {"device": options.device, **options.ways()[0], "min_seconds": 0.1}
-    values = {"data": data, "recipe": recipe, "latency": latency, "trials": 12 if options.tiny else 24}
+    values = {"data": data, "recipe": recipe, "latency": latency, "trials": 8 if options.tiny else 24}
     return STUDY.format(**{key: json.dumps(value) for key, value in values.items()})  # JSON is YAML
 
 

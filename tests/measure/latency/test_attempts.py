@@ -48,8 +48,8 @@ def test_bf16_is_timed_on_the_cpu():
         ({"device": "tpu"}, "device must be cpu"),
         ({"device": "cuda:99"}, "is not available"),
         ({"precision": "int8"}, "precision must be one of"),
-        ({"precision": "fp16"}, "a CPU does not time fp16"),
-        ({"rule": "by guessing"}, "got 'by guessing', which is another version's of nasseg: use that version"),
+        ({"precision": "fp16"}, "fp16 cannot be timed on a CPU"),
+        ({"rule": "by guessing"}, "got 'by guessing', from another version of nasseg: use that version"),
     ],
 )
 def test_what_cannot_be_timed_is_refused(change, message):

@@ -236,6 +236,25 @@ def test_networks_in_turns_take_more_rounds_where_they_differ(monkeypatch):
     assert order == ["a", "b"] * 2
 
 
+def test_a_single_quiet_round_is_not_enough_to_know_the_error(monkeypatch):
+    loads, lines = cycle([2.0, 1.0, 2.0]), []
+    monkeypatch.setattr(in_turns, "builder", lambda *_: None)
+    monkeypatch.setattr(in_turns, "attempt", lambda *_: made_up([3.0] * 4, [2.0] * 4, load=next(loads)))
+    (row,) = compare_latency({"a": None}, PROTOCOL, base="a", repeat=3, reference_ms=2.0, tell=lines.append)
+    assert lines == ["more rounds, up to 12, because only one counts so far"]
+    assert len(row.rounds) == 5  # with the second undisturbed one
+
+
+def test_without_a_study_all_networks_of_a_session_have_one_reference_time(monkeypatch):
+    """The machine is a third slower whenever the second network is timed."""
+    slower = {"a": [2.0] * 4, "b": [2.6] * 4}
+    monkeypatch.setattr(in_turns, "builder", lambda arch, _protocol: arch)
+    monkeypatch.setattr(in_turns, "attempt", lambda run, *_: made_up([3.0] * 4, slower[run], study_ms=None))
+    rows = compare_latency({"a": "a", "b": "b"}, PROTOCOL, base="a", repeat=2)
+    assert [row.latency.p50_ms for row in rows] == pytest.approx([3.0 * 2.3] * 2)
+    assert [row.ratio for row in rows] == pytest.approx([1.0, 1.0])
+
+
 def test_rounds_that_nothing_disturbed_are_pooled(monkeypatch):
     made = cycle([(3.0, 1.0), (9.0, 2.0), (3.2, 1.0)])
     monkeypatch.setattr(in_turns, "builder", lambda *_: None)

@@ -266,9 +266,9 @@ SAMPLERS = ["tpe", "nsga2", pytest.param("gp", marks=pytest.mark.slow), "QMCSamp
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_any_sampler_of_optuna_drives_a_search(tmp_path, sampler):
     study = make_study(space="regseg", max_macs=str(float(0xC00000)))
-    driver = make_driver(f"sqlite:///{tmp_path}/s.db", study, trials=14, sampler=sampler)
+    driver = make_driver(f"sqlite:///{tmp_path}/s.db", study, trials=12, sampler=sampler)
     driver.run()
-    assert states(driver).count(COMPLETE) == 14
+    assert states(driver).count(COMPLETE) == 12  # the Gaussian process learns from the tenth on
 
 
 def test_rejections_cannot_swamp_the_sampler(tmp_path):

@@ -46,6 +46,6 @@ def test_four_processes_share_a_hundred_trials(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("storage", "trials"), [("s.db", 5_000), ("s.log", 2_000)])
+@pytest.mark.parametrize(("storage", "trials"), [("s.db", 1_500), ("s.log", 2_000)])
 def test_four_processes_share_thousands_of_trials(tmp_path, storage, trials):
     soak(f"sqlite:///{tmp_path}/{storage}" if storage == "s.db" else str(tmp_path / storage), trials)

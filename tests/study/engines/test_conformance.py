@@ -27,20 +27,56 @@ RAY = pytest.param(lambda setup: open_ray(setup).engine, id="ray", marks=[pytest
 VIRTUAL = pytest.param(open_virtual, id="virtual")
 
 
-@pytest.fixture
-def setup(tmp_path, monkeypatch):
-    monkeypatch.setenv("NASSEG_LOCKS", str(tmp_path / "locks"))
+def make_setup(folder):
     study = make_study(data="{name: scenes, size: [32, 64], train: 4, val: 2}", recipe="{steps: 2, batch_size: 2}")
     context = make_context(study)
     accuracy = replace(context.accuracy, data_fingerprint=study.file.data.load().fingerprint)
-    context = replace(context, weights=tmp_path / "runs", accuracy=accuracy)
-    return Setup(context=context, storage=f"sqlite:///{tmp_path}/s.db", workers=2, local_workers=2)
+    context = replace(context, weights=folder / "runs", accuracy=accuracy)
+    return Setup(context=context, storage=f"sqlite:///{folder}/s.db", workers=2, local_workers=2)
+
+
+@pytest.fixture
+def setup(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASSEG_LOCKS", str(tmp_path / "locks"))
+    return make_setup(tmp_path)
 
 
 @pytest.mark.parametrize("rule", conformance.ANY_ENGINE, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize("opened", [LOCAL, RAY, VIRTUAL])
+@pytest.mark.parametrize("opened", [LOCAL, VIRTUAL])
 def test_every_engine(opened, rule, setup):
     rule(Case(opened, setup))
+
+
+class LeftOpen:
+    """An engine that several tests share, because it takes a while to open."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(scope="class")
+def ray_engine(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NASSEG_LOCKS", str(folder / "locks"))
+        engine = open_ray(make_setup(folder)).engine
+        yield LeftOpen(engine)
+        engine.close()
+
+
+@pytest.mark.slow
+@NO_RAY
+@pytest.mark.xdist_group("ray engine")
+class TestRay:
+    @pytest.mark.parametrize("rule", conformance.ANY_ENGINE, ids=lambda rule: rule.__name__)
+    def test_every_engine(self, ray_engine, rule):
+        rule(Case(lambda _setup: ray_engine, None))
 
 
 @pytest.mark.parametrize("rule", conformance.WITH_WORKERS, ids=lambda rule: rule.__name__)

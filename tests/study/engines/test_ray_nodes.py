@@ -94,7 +94,7 @@ def test_what_a_node_lacks_is_named(context, monkeypatch):
     (said,) = faults(on_gpu, expected(context))
     assert "finds no GPU" in said
     half = replace(context, latency=replace(LATENCY, precision="fp16"))
-    assert "a CPU does not time fp16" in faults(half, expected(context))[0]
+    assert "fp16 cannot be timed on a CPU" in faults(half, expected(context))[0]
     monkeypatch.setattr(ray_nodes, "MIN_FREE_BYTES", 1 << 60)
     assert all("GiB are free at" in fault for fault in faults(context, expected(context)))
     assert len(faults(context, expected(context))) == 2

@@ -156,6 +156,25 @@ def test_what_waits_is_chosen_where_it_is_worth_more():
     assert (point, place) == (None, 1)
 
 
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_limits_that_most_finished_networks_no_longer_keep_end_no_search(kept):
+    """A study may go on with tighter limits; a point that breaks one is not described."""
+
+    class Tighter(Shapes):
+        def describe(self, point):
+            known = super().describe(point)
+            return known if known and known.known[1] <= 4 else None
+
+    squares = [{"kind": "square", "side": side} for side in (5, 6, 7)]
+    rods = [{"kind": "rod", "length": length} for length in range(1, 1 + kept)]
+    done = [Seen(point, (), value(point)) for point in (*squares, *rods)]
+    sampler = EHVISampler(Tighter(), seed=0)
+    for _ in range(3):
+        point, place = sampler.choose(done, ["maximize", "minimize"])
+        assert Tighter().describe(point)
+        assert place is None
+
+
 def value(point):
     return build(optuna.trial.FixedTrial(point))
 

@@ -188,12 +188,14 @@ def test_whoever_was_paused_with_a_journals_lock_until_others_removed_it_goes_on
     assert names(storage) == ["s"]
 
 
-def test_a_damaged_line_of_a_journal_is_named(tmp_path):
+@pytest.mark.parametrize("damage", [lambda line: line.replace(b'"other"', b'"oth\xff\xff"'), lambda _line: b"17\n"])
+def test_a_damaged_line_of_a_journal_is_named(tmp_path, damage):
     path = tmp_path / "s.log"
     storage, seen = (open_storage(str(path), create=True) for _ in range(2))
     for name in ("one", "other"):
         storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], name)
-    path.write_bytes(path.read_bytes().replace(b'"other"', b'"oth\xff\xff"'))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + damage(second))
     with (
         pytest.raises(UserError, match=r"the storage failed: line 2 of the journal is damaged; "),
         storage_faults(),

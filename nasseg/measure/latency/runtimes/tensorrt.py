@@ -93,7 +93,7 @@ def _engine(trt: Any, runtime: Any, content: Callable[[], bytes], protocol: Late
             return engine
     plan = _build(trt, content(), protocol)
     if path is not None:
-        with contextlib.suppress(OSError):  # without it, it only takes longer
+        with contextlib.suppress(OSError):  # without the file, the next call only takes longer
             path.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(path) as partial:
                 partial.write_bytes(plan)

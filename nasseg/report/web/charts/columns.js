@@ -31,12 +31,12 @@ export class Columns {
   }
 }
 
-// Text of a study in Plotly's texts, which know some markup.
+// Escapes text of a study for Plotly, which understands some markup.
 export function escaped(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
-// Text in lines of that many letters, as Plotly shows it; broken after a space or a hyphen where there is one.
+// Breaks text into lines of at most that many letters for Plotly, after a space or a hyphen if there is one.
 export function lines(text, width) {
   const found = [""];
   for (const part of text.split(/(?<=[ -])/).flatMap((long) => long.match(new RegExp(`.{1,${width}}`, "gs")) ?? [])) {
@@ -49,8 +49,8 @@ export function lines(text, width) {
 
 const DIGITS = [[1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]];
 
-// Ticks of a log axis from one value to another, each with its whole number: the most digits of a decade that leave room,
-// and round steps over so short a range that even all of them are too few.
+// Ticks of a log axis from one value to another, with their numbers in full: as many digits of a decade as there is room
+// for. If the range is so short that even all digits are too few, the ticks are round steps.
 export function logTicks(from, to) {
   const powers = [];
   for (let power = Math.floor(Math.log10(from)); power <= Math.log10(to); power++) powers.push(power);

@@ -7,8 +7,8 @@ import { draw, themed } from "../lib/theme.js";
 
 const BARE = { x: [], y: [], customdata: [] };
 
-// The chart of the front: any two columns, what the filter keeps, a colour, chosen rows, a budget, and the ranges drawn
-// first, which a choice must not move.
+// The chart of the front: two or three columns, what the filter keeps, a colour, chosen rows and a budget. It keeps the
+// ranges that it drew first, so that choosing a network does not move the chart.
 export class Front {
   constructor(data, columns, filter, budget, answer) {
     Object.assign(this, { data, columns, filter, budget, answer, node: byId("front"), chosen: [], compared: [], ranges: null, selections: 0 });
@@ -43,7 +43,7 @@ export class Front {
     return byId(`${letter}-log`).checked && !this.column(letter).levels;
   }
 
-  // The same figure on two axes says nothing: the other axis takes the figure that was here, or one that no axis shows.
+  // One figure on two axes would say nothing. So the other axis takes the figure that was here, or one that no axis shows.
   changeAxis(letter) {
     if (letter === "z") {
       const able = document.createElement("canvas").getContext("webgl");
@@ -86,7 +86,7 @@ export class Front {
     });
   }
 
-  // The key explains what is drawn, and nothing else.
+  // The key explains only what is drawn.
   showKey() {
     const traces = this.node.data.filter(({ visible, customdata }) => visible !== false && customdata.length);
     const has = (test) => traces.some(test), shapes = this.node.layout.shapes ?? [];
@@ -159,14 +159,14 @@ export class Front {
     return { ...kept, text: said, marker: { ...trace.marker, ...this.colours(trace, kept.customdata) } };
   }
 
-  // Around chosen marks; those that are compared are numbered.
+  // Rings around chosen marks. Those that are compared are numbered.
   rings() {
     const { rows } = this.data, found = this.points(this.chosen.filter((row) => row >= rows.keys.length || rows.finished.includes(row)));
     const text = found.customdata.map((row) => (this.compared.includes(row) ? `<b>${this.compared.indexOf(row) + 1}</b>` : ""));
     return { ...found, text, mode: "markers+text", textposition: "top right", textfont: { size: 14, color: "#1d2733" } };
   }
 
-  // Of the rows, those for which both columns are known.
+  // Those of the rows for which both columns are known.
   points(rows) {
     const [x, y] = [this.column("x").values, this.column("y").values];
     const known = rows.filter((row) => Number.isFinite(x[row]) && Number.isFinite(y[row]));
@@ -177,7 +177,7 @@ export class Front {
     return this.answer === undefined ? [] : [this.answer];
   }
 
-  // Of a column; the edge is of no group then.
+  // Colours by a column. Edges then have one colour for all groups.
   colours({ marker }, rows) {
     if (!byId("colour").value) return {};
     const { log, values } = this.columns.get(byId("colour").value);
@@ -197,8 +197,8 @@ export class Front {
     return { coloraxis: { colorscale: "Viridis", cmin: place(ends[0]), cmax: place(ends[1]), colorbar: bar } };
   }
 
-  // The best trade-off of two objectives among what the filter keeps, in a group if there is a line for each; over the
-  // trial's number, the best so far.
+  // The best trade-off of two objectives among what the filter keeps, within a group if each has its line. Over the
+  // trial's number, it is the best so far.
   steps({ legendgroup: group, line }) {
     const { rows } = this.data, x = this.column("x"), y = this.column("y");
     const sign = (column) => ({ minimize: 1, maximize: -1 })[column.name === "number" ? "minimize" : column.direction];
@@ -231,7 +231,7 @@ export class Front {
     return [...shapes, { ...line, [`${letter}0`]: value, [`${letter}1`]: value, [`${other}0`]: 0, [`${other}1`]: 1, label }];
   }
 
-  // Once a frame at most: a slider moves faster than a chart of thousands of marks. answer: the row of the best network.
+  // Draws once a frame at most, because a slider moves faster than thousands of marks. answer: the row of the best network.
   setBudget(figure, value, answer) {
     this.budget = [figure, value];
     this.answer = answer;
@@ -249,7 +249,7 @@ export class Front {
     this.draw(false);
   }
 
-  // A box keeps a range of both columns, a lasso what lies inside.
+  // A box keeps a range of both columns, a lasso keeps what is inside.
   select({ range, lassoPoints }) {
     const [x, y] = [this.column("x"), this.column("y")];
     if (range) this.filter.keepRanges([x, ...range.x], [y, ...range.y]);

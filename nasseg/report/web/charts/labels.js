@@ -1,7 +1,7 @@
 // Names of published networks on the front.
 
-// Published names are placed so that they cover neither each other nor a star, nor the front if possible. A name without
-// a place is shown on hover only.
+// Names of published networks cover neither each other nor a star, and if possible not the front. A name that finds no
+// place is shown on hover only.
 export function placeLabels(front) {
   const { node, data, axes } = front;
   if (axes.z) return;
@@ -43,7 +43,7 @@ export function placeLabels(front) {
 
 const square = ([x, y], half) => [x - half, y - half, x + half, y + half];
 
-// Where a label of that width may stand around a star: [left, top, right, bottom] in pixels.
+// The places around a star for a label of that width: [left, top, right, bottom] in pixels.
 function boxes([x, y], width) {
   const centre = [x - width / 2, x + width / 2], left = [x - 11 - width, x - 11], right = [x + 11, x + 11 + width];
   const box = ([from, to], top) => [from, top, to, top + 16];

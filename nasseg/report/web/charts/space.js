@@ -2,7 +2,7 @@
 
 const SOLIDS = { circle: "circle", square: "square", diamond: "diamond", "triangle-up": "cross", pentagon: "x", "triangle-down": "diamond-open", star: "diamond-open" };
 
-// front: with axes x, y and z; traces: of x over y, as filtered. Layouts: of the three axes, as Python made them.
+// front: with axes x, y and z. traces: of x over y, as filtered. The layouts of the three axes are as Python made them.
 export function spaceOf(front, traces, layouts) {
   const { axes } = front, letters = ["x", "y", "z"];
   const at = (letter, row) => front.column(letter).values[row] ?? null;
@@ -20,7 +20,7 @@ export function spaceOf(front, traces, layouts) {
     const values = [...shown.flatMap((trace) => trace[letter]), ...limit].filter((value) => value !== null);
     return [Math.min(...values), Math.max(...values)];
   };
-  // A limit is a plane: its outline, around all that is drawn.
+  // A limit is a plane, shown by its outline around all that is drawn.
   const limits = letters.flatMap((letter) => {
     const shapes = front.column(letter).limits.x;
     const [a, b] = letters.filter((other) => other !== letter), [lowA, highA] = ends(a, []), [lowB, highB] = ends(b, []);

@@ -1,4 +1,4 @@
-// The best network within a budget, among those that the filter keeps; Python says the same of the first budget.
+// The best network within a budget, among those that the filter keeps. Python says the same for the first budget.
 
 import { copies } from "../lib/copy.js";
 import { byId, el } from "../lib/dom.js";
@@ -36,7 +36,7 @@ export class Answer {
     return this.rows.finished.map((row) => this.rows.figures[this.figure].values[row]).filter((value) => value !== null);
   }
 
-  // Rounded outwards, so that both ends of the slider have all or one.
+  // Rounded outwards, so that the slider covers the values of all networks.
   ends() {
     return this.range;
   }
@@ -101,7 +101,7 @@ export class Answer {
     return { first, other, published };
   }
 
-  // Name, figures, weakest classes and what they rest on, as Python writes them for the first budget.
+  // Name, figures, weakest classes and what they are based on, as Python writes them for the first budget.
   card({ first, other, published }) {
     const { figures, families, ran, disturbed } = this.rows, { label, unit } = figures[this.figure];
     if (first === undefined) return [el("p", {}, `No finished network is within ${number(this.budget, unit)} and all limits of the study.`)];
@@ -139,7 +139,7 @@ export class Answer {
     return parts;
   }
 
-  // How the first compares with another, which is called `who`.
+  // Compares the first with another, which is called `who`, in words.
   lead(first, other, who) {
     const gains = this.rows.figures[this.gain.name].values, difference = gains[first] - gains[other];
     const points = (value) => number(Number(Math.abs(value).toPrecision(3)), this.gain.unit === "%" ? "points" : this.gain.unit);

@@ -1,5 +1,5 @@
-// An area that was drawn around marks: {x, y, log: [of x, of y], points: [[x, y], ...]}, straight between its points as
-// they lie on the chart.
+// An area that was drawn around marks: {x, y, log: [of x, of y], points: [[x, y], ...]}. Its sides are straight lines
+// between the points on the chart.
 
 const MOST = 24; // points: the area is part of a link
 

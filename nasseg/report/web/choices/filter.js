@@ -1,5 +1,5 @@
-// What the reader has chosen to see. Every figure, table and answer asks `keeps(row)`; each choice is a chip that can be
-// taken away, and a key of the page's fragment.
+// What the reader has chosen to see. Every figure, table and answer asks `keeps(row)`. Each choice is a chip that can be
+// removed, and a key of the page's fragment.
 
 import { inside, thinned } from "./area.js";
 import { byId, el } from "../lib/dom.js";
@@ -50,7 +50,7 @@ export class Filter {
     this.apply();
   }
 
-  // Each: [column, from, to]; of a parameter, the levels in between.
+  // Each: [column, from, to]. For a parameter, the levels in between are kept.
   keepRanges(...chosen) {
     for (const [column, ...ends] of chosen) {
       const [min, max] = ends.map(Number).sort((a, b) => a - b);
@@ -75,7 +75,7 @@ export class Filter {
     this.apply();
   }
 
-  // [text, function that takes it away] of each choice.
+  // [text, function that removes it] of each choice.
   chips() {
     const { figures, choices } = this.rows, found = [];
     for (const group of this.hidden) found.push([`without ${this.groups.get(group)}`, () => this.hidden.delete(group)]);
@@ -95,7 +95,7 @@ export class Filter {
     byId("filter-bar").hidden = !this.active;
     byId("filter-count").textContent = `${kept.toLocaleString("en")} of ${finished.length.toLocaleString("en")} ${unfinished ? "measured" : "finished"} networks are shown.`;
     byId("filter-chips").replaceChildren(...this.chips().map(([text, remove]) => {
-      const chip = el("button", { type: "button", class: "chip", "aria-label": `Take away the filter ${text}` }, text, el("span", { "aria-hidden": "true" }, " ×"));
+      const chip = el("button", { type: "button", class: "chip", "aria-label": `Remove the filter ${text}` }, text, el("span", { "aria-hidden": "true" }, " ×"));
       chip.addEventListener("click", () => (remove(), this.apply()));
       return chip;
     })); // prettier-ignore
@@ -125,7 +125,7 @@ export class Filter {
     remember({ ...Object.fromEntries([...old, ...ranges, ...levels]), hide: [...this.hidden].map((group) => this.groups.get(group)).join("|"), lasso });
   }
 
-  // Takes up what the fragment says; what this page does not know is left out.
+  // Restores what the fragment says. Names that this page does not know are left out.
   restore() {
     const { figures, choices } = this.rows, hidden = (setting("hide") ?? "").split("|");
     this.hidden = new Set([...this.groups.keys()].filter((group) => hidden.includes(this.groups.get(group))));
@@ -165,7 +165,7 @@ export class Filter {
     return published || this.area === null || inside(this.area, this.columns.get(this.area.x).values[row], this.columns.get(this.area.y).values[row]);
   }
 
-  // A trace without the points that are not kept; points name their rows in customdata.
+  // Returns a trace with only the points that are kept. Points name their rows in customdata.
   trace(trace) {
     if (!this.active || !Array.isArray(trace.customdata)) return trace;
     const kept = trace.customdata.map((row) => this.keeps(row)), pick = (list) => list.filter((_, i) => kept[i]);

@@ -1,6 +1,6 @@
 // Buttons that copy a text.
 
-// text: what is copied, as it is at the click. The button says for a moment that it was.
+// text: gives what to copy at the time of the click. The button says for a moment that it was copied.
 export function copies(button, text) {
   const label = button.textContent;
   let timer = null;
@@ -12,7 +12,7 @@ export function copies(button, text) {
   });
 }
 
-// The clipboard is not to be had everywhere on a file from the disk; the older way needs a selection.
+// On a file from the disk some browsers give no access to the clipboard. The older way works, but needs a selection.
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -7,12 +7,12 @@ function entries() {
   return new URLSearchParams(text.includes("=") ? text : "");
 }
 
-// The value of a key as text; null where it is not set.
+// The value of a key as text; null if it is not set.
 export function setting(key) {
   return entries().get(key);
 }
 
-// [key, value] of each key that begins so.
+// [key, value] of each key with this beginning.
 export function settingsFrom(start) {
   return [...entries()].filter(([key]) => key.startsWith(start));
 }
@@ -30,10 +30,10 @@ export function remember(changes) {
   else if (location.hash.includes("=")) history.replaceState(null, "", location.pathname + location.search);
 }
 
-// Encoded, but for the signs that a fragment may hold as they are.
+// Encodes a text, except for characters that a fragment may hold as they are.
 const plain = (text) => encodeURIComponent(text).replace(/%(?:2C|3A|2F|40|3B)/g, decodeURIComponent);
 
-// A link to other settings of the page that is shown already: shows them.
+// A link to this page with other settings shows them.
 export function followLinks() {
   addEventListener("hashchange", () => location.hash.includes("=") && location.reload());
 }

@@ -1,10 +1,10 @@
-// Scripts of single sections: each gives what begins it, and the page begins all of them when its data are there.
+// Scripts of single sections. Each gives a function that begins it; the page calls all of them once its data are there.
 
 const found = [];
 
-// begin: called with the section's data and the page, {data, columns, filter, open, toggle}; returns {draw, mark,
-// print}, all optional: draw is called when the filter changes, mark with the rows that are compared when they change, print draws
-// before the page is printed what is not drawn yet.
+// begin: called with the section's data and the page, {data, columns, filter, open, toggle}. It returns {draw, mark,
+// print}, all optional. draw is called when the filter changes, mark when the compared rows change (with these rows), and
+// print before the page is printed, to draw what is not drawn yet.
 export function section(key, begin) {
   found.push([key, begin]);
 }

@@ -1,5 +1,5 @@
-// Charts in the page's colours. Python draws for a light page; on a dark one each of its colours becomes the style
-// sheet's variable, and on paper it stays as it is.
+// Charts in the page's colours. Python draws for a light page. On a dark page each of its colours becomes a variable of
+// the style sheet; on paper it stays as it is.
 
 const VARIABLES = {
   "#1d2733": "--ink", "#5d6977": "--soft", "#00649e": "--accent", "#9aa5b1": "--faded", "#8a94a0": "--faded", "#c3cad2": "--rule",

@@ -12,7 +12,7 @@ function rounded(value) {
   return Number(/^50*$/.test(rest) && even % 2 === 0 ? `${head}${even}e${power}` : value.toPrecision(4));
 }
 
-// As Python's words.number: four digits, with k, M, G or T where no unit stands in the way.
+// As Python's words.number: four digits, with k, M, G or T if the unit allows one.
 export function number(value, unit = "") {
   const size = Math.abs(value);
   if (size >= 1e4 && !unit) {

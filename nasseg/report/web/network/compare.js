@@ -1,4 +1,4 @@
-// Shows networks side by side: what differs between them and by how much, how they were trained, how they are built.
+// Networks side by side: what differs between them and by how much, how they were trained, how they are built.
 
 import { COLOURS, curves } from "./curve.js";
 import { scheduleDiagram, stageDiagram } from "./diagram.js";
@@ -7,7 +7,7 @@ import { byId, el } from "../lib/dom.js";
 import { comparedPredictions } from "./predictions.js";
 
 export class Compare {
-  // better: name of a figure -> 1 where more of it is better, -1 where less is.
+  // better: name of a figure -> 1 if more of it is better, -1 if less is.
   constructor(details, better, changed) {
     Object.assign(this, { details, better, changed, rows: [], node: byId("compare"), everything: false });
   }
@@ -21,7 +21,7 @@ export class Compare {
     this.changed();
   }
 
-  // [group, name, texts, better]: one text a network, "–" where it has none.
+  // [group, name, texts, better]: one text for each network, "–" if it has none.
   lines() {
     const found = new Map();
     const add = (group, name, column, text, better = 0) => {
@@ -57,9 +57,9 @@ export class Compare {
     const n = lines.filter(same).length, box = el("input", { type: "checkbox" });
     box.checked = this.everything;
     box.addEventListener("change", () => ((this.everything = box.checked), this.draw()));
-    const more = n ? el("label", { class: "control" }, box, ` Show also what is the same in all (${n})`) : "";
+    const more = n ? el("label", { class: "control" }, box, ` Also show what is the same in all (${n})`) : "";
     const alone = this.rows.length < 2;
-    const hint = alone ? "Choose another network to see the differences side by side." : "The best of each line is bold; small figures are differences to the first network.";
+    const hint = alone ? "Choose another network to see the differences side by side." : "The best of each line is bold. Small figures are differences from the first network.";
     const titles = Object.fromEntries(this.rows.map((row) => [row, this.details[row].title])), seen = el("div");
     comparedPredictions(this.rows, titles).then((shown) => seen.replaceChildren(...shown));
     this.node.replaceChildren(el("h3", {}, "Side by side"), el("p", { class: "note" }, hint), seen, el("div", { class: "scroll", tabindex: 0 }, table), more, ...(alone ? [] : this.pictures()));
@@ -74,7 +74,7 @@ export class Compare {
     });
   }
 
-  // Curves over each other, and the drawings in a row.
+  // Curves in one chart, and the drawings in a row.
   pictures() {
     const overlay = (key, title, name, marks) => {
       const known = this.rows.flatMap((row, i) => {
@@ -92,7 +92,7 @@ export class Compare {
   }
 }
 
-// As the ring in the chart is numbered.
+// The number at the network's ring in the chart.
 const number = (i) => el("span", { class: "ring", style: `border-color: ${COLOURS[i]}` }, String(i + 1));
 
 // A line's texts; the best is bold, and each after the first says how far it is from the first.
@@ -107,13 +107,13 @@ function cells(texts, better) {
   });
 }
 
-// The number that a text begins with: 13.25 ms, 4.914 G; null where it begins with none.
+// The number that a text begins with, as in 13.25 ms or 4.914 G; null if it begins with none.
 function valueOf(text) {
   const found = /^(-?[\d.,]+(?:e[-+]?\d+)?)(?: ([kMGT])(?=B?$))?/.exec(text);
   return found && Number.isFinite(Number(found[1].replaceAll(",", ""))) ? Number(found[1].replaceAll(",", "")) * 1000 ** " kMGT".indexOf(found[2] ?? " ") : null;
 }
 
-// Percentages differ in points, all else in percent.
+// The difference of two percentages is in points, any other in percent.
 function difference(value, first, text) {
   const points = / %$/.test(text), by = points ? value - first : (100 * (value - first)) / Math.abs(first);
   const size = Math.abs(by).toLocaleString("en", { maximumSignificantDigits: 3, maximumFractionDigits: 2, roundingPriority: "lessPrecision" });

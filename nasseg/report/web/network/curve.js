@@ -1,14 +1,14 @@
 import { el } from "../lib/dom.js";
 
-// Of lines drawn over each other: colours that colour-blind readers can tell apart, in the order of the charts'.
+// Colours of lines in one chart, which colour-blind readers can tell apart, in the order of the other charts.
 export const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 
-// A figure over training steps: points [[step, value], ...]; marks: a circle at each.
+// A figure over training steps. points: [[step, value], ...]; marks: whether each has a circle.
 export function curve(points, name, { colour = COLOURS[0], marks = false } = {}) {
   return curves([{ points, colour, label: "" }], name, marks);
 }
 
-// Several over each other: [{points, colour, label}], with its label at the end of each.
+// Several in one chart: [{points, colour, label}], each with its label at the end.
 export function curves(series, name, marks = false) {
   const [width, height, left, bottom, top] = [320, 130, 34, 18, 10], right = series.length > 1 ? 18 : 6;
   const values = series.flatMap(({ points }) => points.map((point) => point[1])), ends = series.map(({ points }) => points[points.length - 1]);

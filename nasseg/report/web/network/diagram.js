@@ -32,7 +32,7 @@ export function stageDiagram({ stages, input }) {
   return el("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "stages", "aria-label": `Stages: ${said.join("; ")} of the multiply-adds` }, ...heads, ...drawn);
 }
 
-// runs: [[blocks, [rate a branch]], ...]: a column a block, or a run where they are many; a cell a branch.
+// runs: [[blocks, [rate of each branch]], ...]. A column is a block, or a run if there are many; a cell is a branch.
 export function scheduleDiagram([name, notation, runs]) {
   const blocks = runs.reduce((sum, [count]) => sum + count, 0), each = blocks <= 20;
   const columns = each ? runs.flatMap(([count, rates]) => Array(count).fill([1, rates])) : runs;

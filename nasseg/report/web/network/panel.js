@@ -35,11 +35,11 @@ export function panelOf(detail) {
   if (detail.reason) parts.push(el("p", {}, detail.reason));
   if (detail.stages?.some((stage) => stage[0])) {
     parts.push(el("h4", {}, "Stages"), stageDiagram(detail));
-    parts.push(el("p", { class: "protocol" }, "A wider box is a finer map; a darker one takes more of the multiply-adds."));
+    parts.push(el("p", { class: "protocol" }, "A wider box is a finer map. A darker box takes more of the multiply-adds."));
   }
   if (isDrawable(detail.blocks)) {
     parts.push(el("h4", {}, "Branches and joins"), topologyDiagram(detail.blocks));
-    parts.push(el("p", { class: "protocol" }, "Blocks from left to right, with their channels; a row is a stride. Orange ones join what several give."));
+    parts.push(el("p", { class: "protocol" }, "Blocks from left to right, with their channels. Each row is a stride. Orange blocks join the outputs of several blocks."));
   }
   parts.push(...(detail.schedules ?? []).flatMap(scheduleDiagram));
   if (detail.arch.length) parts.push(el("h4", {}, "Architecture"), rowsOf(detail.arch, "arch"));

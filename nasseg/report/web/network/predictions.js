@@ -1,4 +1,4 @@
-// What networks predict, in pictures. They are unpacked once, when the first is asked for.
+// What networks predict, in pictures. They are unpacked once, when the first is needed.
 
 import { el } from "../lib/dom.js";
 import { unpack } from "../lib/load.js";
@@ -21,16 +21,16 @@ function key(classes) {
   return el("p", { class: "classes" }, ...classes.map(([name, colour]) => el("span", {}, swatch(colour), name)));
 }
 
-// A row an example of one network. A study that keeps none says nothing; where others have some, that is said.
+// A row for each example of a network. Nothing if the study has no examples; a note if only other networks have some.
 export async function predictionsOf(row) {
   const { files, rows } = await known();
-  if (!(row in rows)) return files.length ? [el("p", { class: "note" }, "No predictions of this network are kept: a search keeps those of its front.")] : [];
+  if (!(row in rows)) return files.length ? [el("p", { class: "note" }, "No predictions of this network are kept: a search keeps only those of its front.")] : [];
   const [classes, examples] = rows[row];
   const shown = examples.flatMap(([number, ...places]) => PARTS.map((part, i) => picture(files[places[i]], part, number)));
   return [el("div", { class: "predictions" }, ...PARTS.map((part) => el("span", {}, part)), ...shown), key(classes)];
 }
 
-// The same images for several networks: image, labels, then the prediction of each, by their titles.
+// The same images for several networks: image, labels, then each network's prediction under its title.
 export async function comparedPredictions(chosen, titles) {
   const { files, rows } = await known();
   const having = chosen.filter((row) => row in rows);

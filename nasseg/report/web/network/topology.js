@@ -4,7 +4,7 @@ import { el } from "../lib/dom.js";
 
 const CELL = 30, BOX = 24, HIGH = 18, LANE = 26, LEFT = 38, TOP = 8;
 
-// Whether there is more to see than a chain of stages, and not too much.
+// Whether there is more to see than a chain of stages, but not too much to draw.
 export function isDrawable(blocks) {
   return blocks?.length > 1 && blocks.length <= 60 && blocks.some(([, , , inputs]) => inputs.length > 1);
 }
@@ -42,7 +42,7 @@ export function topologyDiagram(blocks) {
   return el("svg", { viewBox: `0 0 ${Math.max(320, width)} ${bottom}`, role: "img", class: "topology", "aria-label": `${blocks.length} blocks at strides ${strides.join(", ")}, ${joins} of them joins` }, ...lines, ...heads, ...edges, ...boxes.filter(Boolean));
 }
 
-// bow: past the blocks between, in one row.
+// bow: bends the line past the blocks between, in one row.
 function edge([x0, y0], [x1, y1], bow) {
   const bend = (x1 - x0) / 2, lift = bow ? HIGH / 2 + 6 : 0;
   const d = bow ? `M${x0} ${y0}C${x0 + 8} ${y0 - lift * 1.4} ${x1 - 8} ${y1 - lift * 1.4} ${x1} ${y1 - 4}` : `M${x0} ${y0}C${x0 + bend} ${y0} ${x1 - bend} ${y1} ${x1} ${y1}`;

@@ -1,4 +1,4 @@
-// Every trial in a table that sorts and filters, and stays fast with thousands: only the rows in sight are elements.
+// Every trial in a table that sorts and filters. It stays fast with thousands, because only rows in sight are elements.
 
 import { byId, el } from "../lib/dom.js";
 import { unpack } from "../lib/load.js";
@@ -60,7 +60,7 @@ class Trials {
     });
   }
 
-  // Arrows go from row to row, Enter opens one, Space compares it: thousands of rows are one stop of the Tab key.
+  // Arrows go from row to row, Enter opens a row, Space compares it. So thousands of rows are one stop of the Tab key.
   walk(event) {
     const step = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity }[event.key], row = this.rows[this.at] && this.rowOf(this.rows[this.at]);
     if (event.target !== this.box || !(step || [" ", "Enter"].includes(event.key))) return;
@@ -73,7 +73,7 @@ class Trials {
     byId("mark").textContent = this.body.querySelector(".chosen")?.textContent ?? "";
   }
 
-  // In characters, of the longest of an even sample of its texts.
+  // A column's width in characters: that of the longest in an even sample of its texts.
   width(column) {
     const step = Math.max(1, Math.floor(this.all.length / 200)), sample = this.all.filter((_, i) => i % step === 0);
     const longest = Math.max(column.label.length + 3, ...sample.map((trial) => this.text(column, trial).length));

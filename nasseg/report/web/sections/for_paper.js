@@ -15,7 +15,7 @@ section("paper", ({ study, latex, bibtex }, { data }) => {
   const savers = {
     svg: async (name) => save(`${name}.svg`, "image/svg+xml", await figureFile(data, axes(), Number(byId("save-width").value), "svg")),
     png: async (name) => save(`${name}.png`, "image/png", await figureFile(data, axes(), Number(byId("save-width").value), "png")),
-    // A browser writes no PDF but of a whole page; this command does, without one.
+    // A browser writes PDF of a whole page only. This command writes the chart, without a browser.
     pdf: async (name) => {
       const { x, y } = axes(), words = ["nasseg", "figure", study, "--x", x, "--y", y, ...(wide() ? ["--wide"] : []), "-o", `${name}.pdf`];
       const command = words.map(shellWord).join(" ");

@@ -31,7 +31,7 @@ class PopulationCharts {
     document.body.dataset.population = "yes";
   }
 
-  // A stretch of the axes between the box's ends, or of the nearest one, from 0 (lowest) to 1.
+  // Keeps a stretch, from 0 (lowest) to 1, of the axes inside the box, or of the nearest axis.
   brush({ x, y }) {
     const { axes } = this.data.parallel.layout.meta, [left, right] = [...x].sort((a, b) => a - b);
     const inside = axes.map((_, i) => i).filter((i) => i >= left && i <= right);
@@ -72,7 +72,7 @@ class PopulationCharts {
     return draw(byId(id), traces, shown, { ...this.config, displayModeBar: false });
   }
 
-  // Distributions of what is kept: bins of cost in which every line still has networks, each with the same weight.
+  // Distributions of the kept networks, over the bins of cost in which every line still has some, each of equal weight.
   edf() {
     const { edf, bins } = this.chosen;
     if (!this.filter.active) return edf.data;
