@@ -94,7 +94,8 @@ def hypervolume(values: ArrayLike, reference: ArrayLike, directions: Sequence[st
 def hypervolume_history(values: ArrayLike, reference: ArrayLike, directions: Sequence[str]) -> Floats:
     """Return the hypervolume of the first 1, 2, ... n rows of values [n, m]: [n]."""
     points, corner = _boxed(values, reference, directions)
-    front, inside = np.empty((0, points.shape[1])), (points < corner).all(axis=1).tolist()
+    front = np.empty((0, points.shape[1]))
+    inside: list[bool] = (points < corner).all(axis=1).tolist()
     total, history = 0.0, np.zeros(len(points))
     for index, point in enumerate(points):
         if inside[index] and not (front <= point).all(axis=1).any():
