@@ -95,10 +95,9 @@ def hypervolume_history(values: ArrayLike, reference: ArrayLike, directions: Seq
     """Return the hypervolume of the first 1, 2, ... n rows of values [n, m]: [n]."""
     points, corner = _boxed(values, reference, directions)
     front = np.empty((0, points.shape[1]))
-    inside: list[bool] = (points < corner).all(axis=1).tolist()
     total, history = 0.0, np.zeros(len(points))
     for index, point in enumerate(points):
-        if inside[index] and not (front <= point).all(axis=1).any():
+        if (point < corner).all() and not (front <= point).all(axis=1).any():
             # The point adds its own box, without the part that the front already covers.
             covered = np.maximum(front, point)
             total += max(0.0, float(np.prod(corner - point)) - _volume(covered, corner))
