@@ -31,6 +31,9 @@ PANELS = {
 }
 
 
+_UsageError: Any = typer.BadParameter.__base__  # Typer does not export it
+
+
 class _InOrderOfWork(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -43,9 +46,15 @@ class _InOrderOfWork(TyperGroup):
         return [name for names in PANELS.values() for name in names]
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. An EOFError or a broken pipe inside it is a fault with a traceback, which Typer would hide."""
+        """Run a command. A message about its arguments shows them without passwords.
+
+        An EOFError or a broken pipe inside it is a fault with a traceback, which Typer would hide.
+        """
         try:
             return super().invoke(ctx)
+        except _UsageError as error:
+            error.message = shown(error.message)
+            raise
         except (EOFError, BrokenPipeError) as error:
             if isinstance(error, BrokenPipeError) and _nobody_reads():
                 raise

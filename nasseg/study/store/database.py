@@ -95,9 +95,8 @@ class Database(RDBStorage):
         return True
 
     def _attributes(self, connection: Connection, trial_id: int, names: list[str]) -> dict[str, str]:
-        rows = connection.execute(
-            select(_USER.c.key, _USER.c.value_json).where(_USER.c.trial_id == trial_id, _USER.c.key.in_(names))
-        )
+        wanted = _USER.c.trial_id == trial_id, _USER.c.key.in_(names)
+        rows = connection.execute(select(_USER.c.key, _USER.c.value_json).where(*wanted))
         return {row.key: row.value_json for row in rows}
 
     def _set_attributes(

@@ -3,10 +3,13 @@
 import json
 from dataclasses import replace
 
+import plotly.graph_objects as go
 import pytest
 
+from nasseg.analyse.parameters import edf_frame, population_of
 from nasseg.analyse.trials import outcome
-from nasseg.report.charts.front import EDGES, front_figure
+from nasseg.report.charts.front import EDGES, _front, front_figure, plain_figure
+from nasseg.report.charts.parameters import edf_figure
 from nasseg.report.html.one_file import resource
 from nasseg.report.numbers.front_view import view_of
 from nasseg.report.pages.study_page import render
@@ -37,6 +40,17 @@ def test_over_the_trials_the_line_is_the_best_so_far(record):
             best = trial.values["miou"]
             expected.append((trial.number, best))
     assert list(zip(line.x, line.y, strict=True)) == expected
+
+
+def test_plain_figures_are_those_that_plotly_checks_and_writes(record):
+    view = view_of(record)
+    whole = json.loads(json.dumps(front_figure(view).to_plotly_json()))
+    assert json.loads(json.dumps(plain_figure(*_front(view)))) == whole
+    population = population_of(record)
+    rows = {row: row + 7 for row in population.figures.index[::2]}
+    distribution = edf_figure(edf_frame(population, str(population.choices.columns[0])), view.axes["miou"], rows)
+    assert go.Figure(distribution).to_plotly_json() == distribution
+    assert {row for trace in distribution["data"] for row in trace["customdata"]} <= {-1, *rows.values()}
 
 
 def luminance(colour):
