@@ -83,10 +83,10 @@ def test_a_command_runs_what_was_searched_and_only_at_the_users_word(home, comma
     known = own_code.hashlib.sha256((home / "mine.py").read_bytes()).hexdigest()[:16]
     url = searched(home, source, identity={"own code": {source: known}})
     asked = [command, "fake#0", "--storage", url]
-    asked += ["--data", "scenes", "--recipe", "default"] if command == "train" else []
+    asked += {"train": ["--data", "scenes", "--recipe", "default"], "export": ["-o", "mine.onnx"]}.get(command, [])
     assert f"you have not run it on this machine yet (hash {known})" in refused(*asked, cwd=home)
     if command == "measure":
-        assert "mine.py:Mine" in nasseg(*asked, "--input", "64x64", "--json", "--trust-code", cwd=home).stdout
+        assert '"macs":' in nasseg(*asked, "--input", "64x64", "--json", "--trust-code", cwd=home).stdout
     (home / "mine.py").write_text(f"{FAMILY}# edited\n")
     assert f"was changed: its hash was {known} in the study" in refused(*asked, "--trust-code", cwd=home)
     assert not [path for path in home.iterdir() if path.suffix in (".onnx", ".pt", ".pt2")]
