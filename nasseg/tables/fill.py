@@ -83,7 +83,7 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
         for row, values in runs.items():
             seeds = counted(len(values), "seed")
             each = list(values.values())
-            found.results[row, name] = _measured(fmean(each), each, f"{protocol}, {seeds}", alike[row])
+            found.results[row, name] = _with_spread(fmean(each), each, f"{protocol}, {seeds}", alike[row])
         for row in rows:
             found.reasons[row, name] = absent or _why(record, row)
         if runs and name in asked and (answered := _answer_of_accuracy(table, name, column, runs, on, seen, bar)):
@@ -108,7 +108,7 @@ def _conditions(table: Table, done: list[Measurement]) -> tuple[str, Size | None
     return words, next((m.cost.protocol.input_size for m in done if m.cost), None)
 
 
-def _measured(value: float, repeats: list[float], protocol: str, alike: bool = False) -> Measured:
+def _with_spread(value: float, repeats: list[float], protocol: str, alike: bool = False) -> Measured:
     return Measured(value, protocol, stdev(repeats) if len(repeats) > 1 else None, alike)
 
 
@@ -216,7 +216,7 @@ def _latency(table: Table, storage: str | None, found: Found) -> None:
                 batch, device = latency.protocol.batch, f"{latency.protocol.device}, {latency.protocol.precision}"
                 p50, *values = (ms if column.unit == "ms" else 1e3 * batch / ms for ms in (latency.p50_ms, *rounds))
                 runs[row] = dict(enumerate(values))
-                found.results[row, name] = _measured(p50, values, words(table, latency))
+                found.results[row, name] = _with_spread(p50, values, words(table, latency))
             claims, what = _claims(table, name, runs), f"{column.label} ({device})"
             if runs and sum(value is not None for value in claims.values()) > 1:
                 base, unit = table.file.base, column.unit

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json  # twice as fast as the standard library's
 
+from nasseg.errors import UserError
 from nasseg.processes.collection import no_collection
 from nasseg.processes.sqlite_lock import PatientConnection
 from nasseg.records import (
@@ -247,13 +248,14 @@ class _Row(TrialRow):
 
     @cached_property
     def arch(self) -> dict[str, Any] | None:
-        found = None if self._arch is None else from_json(self._arch)
+        found = None if self._arch is None else self._parsed("architecture", from_json, self._arch)
         del self.__dict__["_arch"]  # the texts take half of a row's memory and are needed only once
         return found
 
     @cached_property
     def measurement(self) -> Measurement | None:
-        found = self._reader.read(self._measurement) if self._measurement else None
+        text = self._measurement
+        found = self._parsed("measurement", self._reader.read, text) if text else None
         del self.__dict__["_measurement"]
         return found
 
@@ -261,6 +263,16 @@ class _Row(TrialRow):
     def accuracy(self) -> Accuracy | None:
         text = self.__dict__.get("_measurement")  # dataclasses.replace makes rows without it
         return None if text and '"accuracy":null' in text else super().accuracy
+
+    def _parsed(self, what: str, parse: Callable[[str], Any], text: str) -> Any:
+        try:
+            return parse(text)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            first, *_ = str(error).splitlines() or [type(error).__name__]
+            raise UserError(
+                f"the {what} of trial {self.number} is damaged ({first}): the record was changed by hand, or its file "
+                "is broken; restore it from a copy"
+            ) from None
 
 
 def _attributes(cursor: Any, table: str, among: str, ids: list[int]) -> dict[int, dict[str, Any]]:

@@ -1,5 +1,8 @@
 """The bulk reader tells what Optuna tells, only faster."""
 
+import json
+import sqlite3
+from contextlib import closing
 from dataclasses import fields, replace
 
 import optuna
@@ -8,6 +11,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
+from nasseg.errors import UserError
 from nasseg.study.store.read_journal import journal_studies
 from nasseg.study.store.read_sql import bulk_rows, bulk_trials
 from nasseg.study.store.read_study import read_study, record_of, row_of
@@ -148,6 +152,26 @@ def test_measurements_of_another_version_are_read_with_care(records):
     record.storage.set_trial_user_attr(running._trial_id, "measurement", text)
     rows = bulk_rows(record, NAMES)
     assert [row.measurement for row in rows] == [row.measurement for row in through_optuna(record)]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "name"),
+    [
+        ("arch", "{cut", "architecture"),
+        ("measurement", "{cut", "measurement"),
+        ("measurement", "[]", "measurement"),
+        ("measurement", '{"cost": 7}', "measurement"),
+    ],
+)
+def test_a_damaged_text_of_a_trial_is_named(tmp_path, key, text, name):
+    url = f"sqlite:///{tmp_path}/s.db"
+    searched(url, trials=6)
+    with closing(sqlite3.connect(tmp_path / "s.db")) as base:
+        base.execute("update trial_user_attributes set value_json = ? where key = ?", (json.dumps(text), key))
+        base.commit()
+    trial = next(trial for trial in read_study("fake", url).trials if trial.state == "COMPLETE")
+    with pytest.raises(UserError, match=rf"the {name} of trial {trial.number} is damaged \(.*changed by hand"):
+        getattr(trial, key)
 
 
 def test_what_is_not_known_of_a_journal_is_left_to_optuna(journal, tmp_path):
