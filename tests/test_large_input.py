@@ -130,7 +130,7 @@ ONES = ", ".join("1" * (MAX_VALUES // 2 - 3))
 )
 def test_the_largest_file_is_read_and_a_larger_one_refused(text, more):
     assert parse_yaml(text, Path("x.yaml")).data == yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    with pytest.raises(UserError, match="expand to more|nested deeper"):
+    with pytest.raises(UserError, match=r"expand to more|nested deeper"):
         parse_yaml(more, Path("x.yaml"))
 
 
