@@ -196,8 +196,14 @@ class Document:
             elif first["type"] == "missing":
                 message = f"key {name!r} is missing"
             else:
-                message = f"{name}: {first['msg']}, got {first['input']!r}"
+                problem = _NEEDED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+                message = f"{name}: {problem}, got {first['input']!r}"
             raise self.error(where, message) from None
+
+
+# What pydantic says of Python's types, as a writer of YAML knows it.
+_NEEDED = dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping (key: value) is needed")
+_NEEDED |= dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "a list is needed")
 
 
 def _parts(data: Any, where: Iterable[str | int]) -> Iterator[str]:

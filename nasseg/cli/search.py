@@ -85,8 +85,10 @@ def search(
     if dry_run:
         from nasseg.study.search.dry_run import preview
 
-        with out.status("drawing candidates") as status:
-            found = preview(loaded, storage=storage_of(storage), **settings, tell=status.update)
+        with Ticker() as ticker:
+            found = preview(
+                loaded, storage=storage_of(storage), **settings, tell=lambda line: ticker.update(line, line)
+            )
         _print_preview(found)
         return
     from nasseg.analyse.trials import doubts_of
