@@ -28,7 +28,7 @@ from nasseg.study.store.read_study import find_record
 from nasseg.study.store.trial_attributes import PUBLISHED, counts
 from nasseg.study.study_file import Study
 from nasseg.train.loop import train
-from nasseg.words import duration
+from nasseg.words import counted, duration
 
 DRAWN, TIMED, TRAINED = 100, 6, 3
 STEPS = (2, 8)
@@ -132,7 +132,8 @@ class Preview:
             fastest, slowest = duration(min(self.trial_seconds)), duration(max(self.trial_seconds))
             found.append(
                 f"{self.trials_left} trials to go{published}: about {duration(self.seconds)} with "
-                f"{self.workers} worker{'s' * (self.workers > 1)}, if each has its own core (training takes {fastest} to {slowest} per trial)"
+                f"{counted(self.workers, 'worker')}, if each has its own core (training takes {fastest} to {slowest} "
+                "per trial)"
             )
             found.append(self._disk())
             if self.hours is not None and self.seconds > self.hours * 3600:
