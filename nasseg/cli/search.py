@@ -72,15 +72,15 @@ def search(
     """Run a study, or resume it. Ctrl-C stops it cleanly."""
     one_thread_for_samplers()
 
-    from nasseg.study.study_file import load_study
-
     if remeasure and (dry_run or report_path or trials is not None or hours is not None):
         raise UserError("--remeasure only times the front again: leave out --dry-run, --trials, --hours and -o")
-    loaded = load_study(study)
-    out.print(f"{loaded.name}: {loaded.file.question.strip()}\nexpected: {loaded.file.expected.strip()}")
-    if remeasure:
+    if remeasure:  # of a record: the study's file may lie anywhere
         _remeasure(study, storage_of(storage))
         return
+    from nasseg.study.study_file import load_study
+
+    loaded = load_study(study)
+    out.print(f"{loaded.name}: {loaded.file.question.strip()}\nexpected: {loaded.file.expected.strip()}")
     settings: dict[str, Any] = {"trials": trials, "hours": hours, "workers": workers, "data": data, "seed": seed}
     if dry_run:
         from nasseg.study.search.dry_run import preview
@@ -130,7 +130,6 @@ def search(
     if ended.interrupted:
         raise typer.Exit(130)
     if not any(trial.state == "COMPLETE" for trial in ended.record.trials):
-        out.print("no network was trained to the end: `nasseg status` says why")
         raise typer.Exit(1)
 
 
