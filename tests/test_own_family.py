@@ -40,6 +40,7 @@ def test_the_example_keeps_the_rules(home):
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.slow
 def test_the_example_is_searched_beside_a_paper_and_its_hash_is_kept(home):
     space = load_space("my_space.yaml")
     check_space(space)

@@ -1,8 +1,8 @@
-"""A narrow network of every family, for what computes."""
+"""Which networks the quick tests take: a narrow one of every family for what computes, and one of each sort."""
 
 import pytest
 
-from nasseg.families import FAMILIES
+from nasseg.families import FAMILIES, variants
 
 CHEAP = {family: {"width": 0.25} for family in FAMILIES} | {
     "eseg": {"width": 0.25, "depth": 0.3},
@@ -18,6 +18,12 @@ SHALLOW = {  # what makes a network of a family less deep
     "regseg": {"dilations": "(1,1)+(1,2)", "stage3_depth": 1},
     "stdc": {},
 }
+
+SORTS = {  # a published network of each family, and of each decoder and fusion of its own
+    (v.family, *(str(v.params.get(key)) for key in ("decoder", "aggregation", "fusion", "context", "form"))): name
+    for name, v in reversed(variants().items())
+}.values()
+OF_EACH = {variants()[name].family: name for name in SORTS}.values()  # one a family
 
 
 def slow(*values):

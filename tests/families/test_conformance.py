@@ -21,7 +21,7 @@ from nasseg.families.arch import ID_INPUT_SIZE, Arch
 from nasseg.families.graph.identity import fingerprint
 from nasseg.families.graph.recorder import record
 from nasseg.network.measure import measure_address
-from tests.families.cheap import CHEAP
+from tests.families.cheap import CHEAP, SORTS, slow
 
 COMMITTED_IDS = Path(__file__).parent / "variant_ids.json"
 
@@ -47,7 +47,7 @@ def test_gradients_reach_every_weight_of_what_is_published(name):
         testing.check_training(make_arch(name, width=0.25 * make_arch(name).width), 2, (64, 64))
 
 
-@every_variant
+@pytest.mark.parametrize("name", [name if name in SORTS else slow(name) for name in variants()])
 def test_a_published_network_has_the_features_that_it_declares(name):
     testing.check_features(make_arch(name))
 

@@ -13,6 +13,7 @@ from nasseg.families.graph.recorder import record
 from nasseg.families.layers import train_mode
 from nasseg.space import load_space
 from tests import ROOT
+from tests.families.cheap import slow
 
 ROWS: dict[str, Any] = yaml.safe_load((ROOT / "nasseg/families/variants/dabnet.yaml").read_text())
 
@@ -171,7 +172,7 @@ def test_variants_differ() -> None:
     assert len({variant(name).id for name in ROWS}) == len(ROWS)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (97, 161), (33, 500), (360, 480)])
+@pytest.mark.parametrize("size", [slow((32, 32)), (97, 161), (33, 500), slow((360, 480))])
 @pytest.mark.parametrize(
     "fields",
     [{}, {"decoder": "erfnet"}, {"context": "spp"}, {"context": "spp", "decoder": "erfnet", "input_scale": 0.4}],

@@ -16,6 +16,7 @@ from nasseg.families.stdc import STDCArch, STDCModule
 from nasseg.measure.cost import bisenetv2_flops, field_of_view, fvcore_flops, macs
 from nasseg.space import load_space
 from tests import ROOT
+from tests.families.cheap import slow
 
 ROWS: dict[str, Any] = yaml.safe_load((ROOT / "nasseg/families/variants/stdc.yaml").read_text())
 SEGMENTATION = [name for name, row in ROWS.items() if row["params"].get("form") != "classifier"]
@@ -200,7 +201,7 @@ def test_variants_differ() -> None:
     assert len(ids) == len(ROWS)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (97, 161), (33, 500), (360, 480)])
+@pytest.mark.parametrize("size", [slow((32, 32)), (97, 161), (33, 500), slow((360, 480))])
 @pytest.mark.parametrize("name", SEGMENTATION)
 def test_logits_have_the_input_size(name: str, size: tuple[int, int]) -> None:
     model = variant(name).build_meta(11)

@@ -118,8 +118,19 @@ def _no_fast_path():
 
 
 @given(model=networks())
-@settings(deadline=None, max_examples=25, derandomize=True)
+@settings(deadline=None, max_examples=8, derandomize=True)
 def test_random_blocks_count_what_torch_counts(model):
+    check_count(model)
+
+
+@pytest.mark.slow
+@given(model=networks())
+@settings(deadline=None, max_examples=100)
+def test_many_random_blocks_count_what_torch_counts(model):
+    check_count(model)
+
+
+def check_count(model):
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model.eval()(torch.rand(1, 3, *SIZE))
     found = cost(model)

@@ -67,6 +67,7 @@ def test_a_reused_study_is_timed_and_not_trained(home, monkeypatch):
         assert trial.values["miou"] == other.values["miou"]
 
 
+@pytest.mark.slow
 def test_what_is_left_over_is_trained_and_nothing_is_tried_twice(home):
     board = finished(run_study(load_study("board.yaml"), reuse="gpu", trials=3).record)
     assert all("accuracy_from" in trial.extra for trial in board)

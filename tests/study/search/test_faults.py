@@ -121,7 +121,7 @@ def run_attributes(driver):
     )
 
 
-@pytest.mark.parametrize("kind", ["image", "label"])
+@pytest.mark.parametrize("kind", ["image", pytest.param("label", marks=pytest.mark.slow)])
 def test_a_file_that_breaks_in_mid_search_stops_it_by_name(inline, tmp_path, monkeypatch, kind):
     """Between the start of a search and its first training a file is truncated; mended, the search goes on."""
     root = write_camvid(tmp_path / "data", size=(32, 64))
