@@ -61,6 +61,10 @@ def find_file(kind: Kind, name: str | Path) -> Path:
         raise UserError(f"no such file: {path}")
     known = list_files(kind)
     if str(name) not in known:
+        if kind == "studies" and path.is_dir():
+            raise UserError(
+                f"{name} is a folder, no study: `nasseg init --data {name}` writes a study for its pictures"
+            )
         raise unknown({"spaces": "space", "studies": "study", "tables": "table"}[kind], str(name), known)
     return known[str(name)]
 

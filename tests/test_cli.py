@@ -219,6 +219,7 @@ def test_published_networks_are_recognised(tmp_path):
         (["spaces", "quikstart"], "unknown space 'quikstart': did you mean 'quickstart'?"),
         (["search", "quikstart"], "unknown study 'quikstart': did you mean 'quickstart'?"),
         (["search", "none.yaml"], "no such file: none.yaml"),
+        (["search", "."], ". is a folder, no study: `nasseg init --data .` writes a study for it"),
         (["measure", "bisenet2"], "did you mean 'bisenetv2'?"),
         (["measure", "regseg", "--set", "widht=1"], "did you mean 'width'?"),
         (["measure", "regseg", "--set", "width"], "--set takes KEY=VALUE"),

@@ -143,7 +143,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show what is done, running, rejected or failed in a study, and why. Only reads."""
-    from nasseg.analyse.compute_spent import compute_of, since
+    from nasseg.analyse.compute_spent import compute_of, since, went_on
     from nasseg.analyse.rungs import rung_lines, rungs_frame
     from nasseg.analyse.trials import doubts_of, front_share, progress, reasons
     from nasseg.study.store.read_study import read_study
@@ -170,6 +170,8 @@ def status(
         print_json(found)
         return
     out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n))
+    if on := went_on(record.trials):
+        out.print(f"{len(on)} of those that stopped at a rung went on from there, each as a new trial")
     if front.members:
         out.print(f"front {front.members}, hypervolume {front.share:.3f}")
     if said := doubts.line(record.name):
