@@ -62,9 +62,7 @@ def find_file(kind: Kind, name: str | Path) -> Path:
     known = list_files(kind)
     if str(name) not in known:
         if kind == "studies" and path.is_dir():
-            raise UserError(
-                f"{name} is a folder, no study: `nasseg init --data {name}` writes a study for its pictures"
-            )
+            raise UserError(f"{name} is a folder, no study: `nasseg init --data {name}` writes a study for it")
         raise unknown({"spaces": "space", "studies": "study", "tables": "table"}[kind], str(name), known)
     return known[str(name)]
 
