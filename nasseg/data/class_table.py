@@ -148,6 +148,13 @@ class ClassTable(BaseModel):
     layouts: dict[str, Layout] = Field(min_length=1)
     _home: Path | None = PrivateAttr(None)
 
+    @field_validator("ignore", mode="before")
+    @classmethod
+    def _by_kind(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return value
+        raise ValueError("values that are no class are listed by what labels hold, such as {ids: [255]}")
+
     @property
     def home(self) -> Path | None:
         """The folder of the table's file."""

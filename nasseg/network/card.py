@@ -145,7 +145,7 @@ class Card(_Part):
         return [
             f"{self.file}: {self.arch.variant or self.arch.family} ({self.arch.id}), {self.format}, images "
             f"{batch} x 3 x {height} x {width} -> {self.output.name} of {len(self.classes)} classes",
-            f"weights: {self.weights}{trained}",
+            f"weights: {self.weights}{trained}{'; good for timing only' * (self.weights == UNTRAINED)}",
             f"{card_path(Path(self.file))} says how to prepare a picture and how to map the {self.output.name} back",
             f"parity with PyTorch in {parity.runtime} on {parity.input}: logits differ by at most "
             f"{parity.max_difference:.2g} (the largest is {parity.largest_logit:.3g}, the tolerance "
