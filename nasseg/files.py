@@ -296,27 +296,53 @@ def _load(text: str) -> tuple[dict[KeyPath, int], Any]:
     loader = _Loader(text)
     node = loader.get_single_node()
     lines: dict[KeyPath, int] = {}
-    if node is not None and not _collect_lines(node, (), lines):
+    if node is None:
+        return lines, None
+    if _expanded(node, {}) is None:
         raise TooLargeError(
             f"its aliases expand to more than {MAX_VALUES:,} values, or without end; write the values out instead"
         )
-    return lines, loader.construct_document(node) if node is not None else None
+    _collect_lines(node, (), lines)
+    return lines, loader.construct_document(node)
 
 
-def _collect_lines(node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int]) -> bool:
-    """Note where each key is. Return False once the file is too large: aliases may expand without end.
+Expanded = tuple[int, int] | None  # how many values, nested how deep; None: too many, too deep or without end
 
-    A merge (`<<`) counts as what it merges.
+
+def _expanded(node: yaml.Node, known: dict[int, Expanded], depth: int = 0) -> Expanded:
+    """Return what a node comes to once its aliases are written out. A merge (`<<`) counts as what it merges.
+
+    known: by id: each node is looked at once, however many aliases name it.
     """
+    if depth > MAX_DEPTH:
+        return None
+    if id(node) not in known:
+        known[id(node)] = None  # also what it is to itself, inside
+        values, levels = 1, 0
+        for child in _children(node):
+            inside = _expanded(child, known, depth + 1)
+            if inside is None:
+                return None
+            values, levels = values + inside[0], max(levels, 1 + inside[1])
+        known[id(node)] = (values, levels) if values <= MAX_VALUES else None
+    found = known[id(node)]
+    return found if found is not None and depth + found[1] <= MAX_DEPTH else None
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [value for key, value in node.value if isinstance(key, yaml.ScalarNode)]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
+
+
+def _collect_lines(node: yaml.Node, where: KeyPath, lines: dict[KeyPath, int]) -> None:
+    """Note where each key is."""
     lines.setdefault(where, node.start_mark.line + 1)
-    if len(lines) > MAX_VALUES or len(where) > MAX_DEPTH:
-        return False
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode):
                 lines[(*where, key.value)] = key.start_mark.line + 1
-                if not _collect_lines(value, (*where, key.value), lines):
-                    return False
+                _collect_lines(value, (*where, key.value), lines)
     elif isinstance(node, yaml.SequenceNode):
-        return all(_collect_lines(value, (*where, index), lines) for index, value in enumerate(node.value))
-    return True
+        for index, value in enumerate(node.value):
+            _collect_lines(value, (*where, index), lines)

@@ -2,11 +2,14 @@
 
 import signal
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import yaml
 
 from nasseg.cli.spaces import spaces
 from nasseg.errors import UserError
+from nasseg.files import MAX_DEPTH, MAX_VALUES, parse_yaml
 from nasseg.space import load_space, space_from_text
 from tests.command_line import refused
 
@@ -107,6 +110,28 @@ def test_schedules_are_not_listed_to_be_counted(no_hang, capsys):
     write("space.yaml", HEAD + f'  dilations: {{template: "{text}", holes: {{{holes}}}}}')
     spaces("space.yaml")
     assert "at most 12,960,000 distinct schedules" in capsys.readouterr().out
+
+
+def nested(depth, inside=""):
+    return "[" * depth + inside + "]" * depth
+
+
+ONES = ", ".join("1" * (MAX_VALUES // 2 - 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "more"),  # more: one value too many, or one level
+    [
+        (f"a: [{', '.join('1' * (MAX_VALUES - 2))}]", f"a: [{', '.join('1' * (MAX_VALUES - 1))}]"),
+        (f"a: &a [{ONES}]\nb: *a\nc: 1\nd: 1\ne: []", f"a: &a [{ONES}]\nb: *a\nc: 1\nd: 1\ne: [1]"),
+        (f"a: {nested(MAX_DEPTH - 1)}", f"a: {nested(MAX_DEPTH)}"),
+        (f"a: &a {nested(20)}\nb: {nested(30, '*a')}", f"a: &a {nested(20)}\nb: {nested(31, '*a')}"),
+    ],
+)
+def test_the_largest_file_is_read_and_a_larger_one_refused(text, more):
+    assert parse_yaml(text, Path("x.yaml")).data == yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    with pytest.raises(UserError, match=r"expand to more|nested deeper"):
+        parse_yaml(more, Path("x.yaml"))
 
 
 @pytest.mark.parametrize(
