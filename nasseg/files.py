@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import yaml
 
 from nasseg.errors import UserError, unknown
+from nasseg.processes.collection import no_collection
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -61,6 +62,8 @@ def find_file(kind: Kind, name: str | Path) -> Path:
         raise UserError(f"no such file: {path}")
     known = list_files(kind)
     if str(name) not in known:
+        if kind == "studies" and path.is_dir():
+            raise UserError(f"{name} is a folder, no study: `nasseg init --data {name}` writes a study for it")
         raise unknown({"spaces": "space", "studies": "study", "tables": "table"}[kind], str(name), known)
     return known[str(name)]
 
@@ -196,8 +199,14 @@ class Document:
             elif first["type"] == "missing":
                 message = f"key {name!r} is missing"
             else:
-                message = f"{name}: {first['msg']}, got {first['input']!r}"
+                problem = _NEEDED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+                message = f"{name}: {problem}, got {first['input']!r}"
             raise self.error(where, message) from None
+
+
+# What pydantic says of Python's types, as a writer of YAML knows it.
+_NEEDED = dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping (key: value) is needed")
+_NEEDED |= dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "a list is needed")
 
 
 def _parts(data: Any, where: Iterable[str | int]) -> Iterator[str]:
@@ -277,6 +286,7 @@ class TooLargeError(UserError):
     """A file that would take too long to read."""
 
 
+@no_collection()  # which takes as long as all the rest
 def _load(text: str) -> tuple[dict[KeyPath, int], Any]:
     """Return the line of each key, and the data. Limits are checked before anything is built.
 

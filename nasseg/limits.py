@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 Limits = Mapping[str, Mapping[str, float]]  # figure -> {"min": ..., "max": ...}
+SIDES = {"max": "at most", "min": "at least"}
 
 
 @dataclass(frozen=True)

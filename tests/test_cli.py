@@ -148,6 +148,24 @@ def test_spaces_works_from_any_folder(tmp_path):
     assert "regseg-t4-1" in shown
 
 
+def test_a_space_is_shown_in_words(tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        "about: mine\nparameters:\n  family: regseg\n  width: [0.25, 0.5, 1.0]\n  stage3_depth: {range: [1, 4]}\n"
+        "  decoder: [regseg, sum-3x3, lraspp]\n  se_ratio: {choices: [0.0, 0.25], when: {decoder: [regseg, lraspp]}}\n"
+        "forbid:\n  - {width: 0.25, stage3_depth: {min: 3}}\n  - {width: [0.5, 1.0], stage3_depth: {min: 2, max: 3}}\n"
+        "limits: {macs: {max: 2.0e+10}, latency_ms: {max: 20}, field_of_view: {min: 100, max: 900}}\n"
+    )
+    shown = nasseg("spaces", "s.yaml", cwd=tmp_path).stdout.splitlines()
+    assert "se_ratio\t0.0, 0.25\tdecoder = regseg or lraspp" in shown
+    assert [line for line in shown if line.startswith(("forbidden", "limit"))] == [
+        "forbidden: width = 0.25, stage3_depth at least 3",
+        "forbidden: width = 0.5 or 1.0, stage3_depth at least 2 and at most 3",
+        "limit: macs at most 20 G",
+        "limit: latency_ms at most 20 ms",
+        "limit: field_of_view at least 100 px and at most 900 px",
+    ]
+
+
 def test_own_spaces_come_first(tmp_path):
     (tmp_path / "spaces").mkdir()
     (tmp_path / "spaces" / "regseg.yaml").write_text("about: mine\nparameters: {family: regseg, width: [0.25, 0.5]}\n")
@@ -201,6 +219,7 @@ def test_published_networks_are_recognised(tmp_path):
         (["spaces", "quikstart"], "unknown space 'quikstart': did you mean 'quickstart'?"),
         (["search", "quikstart"], "unknown study 'quikstart': did you mean 'quickstart'?"),
         (["search", "none.yaml"], "no such file: none.yaml"),
+        (["search", "."], ". is a folder, no study: `nasseg init --data .` writes a study for it"),
         (["measure", "bisenet2"], "did you mean 'bisenetv2'?"),
         (["measure", "regseg", "--set", "widht=1"], "did you mean 'width'?"),
         (["measure", "regseg", "--set", "width"], "--set takes KEY=VALUE"),

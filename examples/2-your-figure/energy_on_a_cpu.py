@@ -34,4 +34,6 @@ def _read() -> int:
     try:
         return int(COUNTER.read_text())
     except OSError as error:
-        raise RuntimeError(f"no energy counter to read: {error}") from None
+        raise RuntimeError(
+            f"no energy counter to read: {error}; run this as root, or name a file in ENERGY_COUNTER"
+        ) from None

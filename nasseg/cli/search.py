@@ -72,21 +72,23 @@ def search(
     """Run a study, or resume it. Ctrl-C stops it cleanly."""
     one_thread_for_samplers()
 
-    from nasseg.study.study_file import load_study
-
     if remeasure and (dry_run or report_path or trials is not None or hours is not None):
         raise UserError("--remeasure only times the front again: leave out --dry-run, --trials, --hours and -o")
-    loaded = load_study(study)
-    out.print(f"{loaded.name}: {loaded.file.question.strip()}\nexpected: {loaded.file.expected.strip()}")
-    if remeasure:
+    if remeasure:  # of a record: the study's file may lie anywhere
         _remeasure(study, storage_of(storage))
         return
+    from nasseg.study.study_file import load_study
+
+    loaded = load_study(study)
+    out.print(f"{loaded.name}: {loaded.file.question.strip()}\nexpected: {loaded.file.expected.strip()}")
     settings: dict[str, Any] = {"trials": trials, "hours": hours, "workers": workers, "data": data, "seed": seed}
     if dry_run:
         from nasseg.study.search.dry_run import preview
 
-        with out.status("drawing candidates") as status:
-            found = preview(loaded, storage=storage_of(storage), **settings, tell=status.update)
+        with Ticker() as ticker:
+            found = preview(
+                loaded, storage=storage_of(storage), **settings, tell=lambda line: ticker.update(line, line)
+            )
         _print_preview(found)
         return
     from nasseg.analyse.trials import doubts_of
@@ -128,7 +130,6 @@ def search(
     if ended.interrupted:
         raise typer.Exit(130)
     if not any(trial.state == "COMPLETE" for trial in ended.record.trials):
-        out.print("no network was trained to the end: `nasseg status` says why")
         raise typer.Exit(1)
 
 
@@ -142,7 +143,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show what is done, running, rejected or failed in a study, and why. Only reads."""
-    from nasseg.analyse.compute_spent import compute_of, since
+    from nasseg.analyse.compute_spent import compute_of, since, went_on
     from nasseg.analyse.rungs import rung_lines, rungs_frame
     from nasseg.analyse.trials import doubts_of, front_share, progress, reasons
     from nasseg.study.store.read_study import read_study
@@ -169,6 +170,8 @@ def status(
         print_json(found)
         return
     out.print(f"{record.name}: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n))
+    if on := went_on(record.trials):
+        out.print(f"{len(on)} of those that stopped at a rung went on from there, each as a new trial")
     if front.members:
         out.print(f"front {front.members}, hypervolume {front.share:.3f}")
     if said := doubts.line(record.name):

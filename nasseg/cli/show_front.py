@@ -18,6 +18,7 @@ from nasseg.cli.shared import (
     storage_of,
 )
 from nasseg.errors import UserError, unknown
+from nasseg.limits import SIDES
 from nasseg.redaction import shown
 from nasseg.words import counted
 
@@ -89,9 +90,16 @@ def print_front(record: "StudyRecord", bounds: Mapping[str, float]) -> None:
     rows = _within(record, bounds)
     figures = [figure_in(record, objective.name) for objective in record.objectives]
     within = "".join(f", {name} at most {figure_in(record, name).text(bound)}" for name, bound in bounds.items())
+    if not rows and not (whole := _within(record, {})):
+        out.print(
+            f"no network was trained to the end: the front of {record.name} is empty; `nasseg status {record.name}` "
+            "says why"
+        )
+        return
     if not rows:
-        empty = "no trial is finished yet: the front is empty"
-        out.print(f"no network of the front has{within[1:]}" if within else empty)
+        known = {name: [row[name] for row in whole if row[name] is not None] for name in bounds}
+        least = ", ".join(f"{name} {figure_in(record, name).text(min(of))}" for name, of in known.items() if of)
+        out.print(f"no network of the front has{within[1:]}; the least there: {least}")
         return
     table = Table("trial", "family", title=f"front of {record.name}{within}: {counted(len(rows), 'network')}")
     for figure in figures:
@@ -114,9 +122,8 @@ def next_steps(record: "StudyRecord") -> list[str]:
         return []
     best = rows[0]
     first = figure_in(record, record.objectives[0].name)
-    sides = {"max": "at most", "min": "at least"}
     limits = [
-        f"{name} {sides[side]} {figure_in(record, name).text(bound)}"
+        f"{name} {SIDES[side]} {figure_in(record, name).text(bound)}"
         for name, limit in record.limits.items()
         for side, bound in limit.items()
     ]

@@ -38,6 +38,9 @@ def spaces(
             table.add_row(label, ", ".join(space.families), f"{space.count():,}", space.about.strip())
         out.print(table)
         return
+    from nasseg.figures import FIGURES, own_figure
+    from nasseg.limits import SIDES
+    from nasseg.space.parameter import as_written, either
     from nasseg.study.check_space import check_space, published_in
 
     space = load_space(name)
@@ -45,8 +48,8 @@ def spaces(
     out.print(f"{space.name}: {space.about.strip()}\n{space.citation}")
     table = Table("parameter", "values", "when")
     for parameter in space.parameters.values():
-        when = ", ".join(f"{n} in {list(v)}" if len(v) > 1 else f"{n} = {v[0]}" for n, v in parameter.when)
-        table.add_row(parameter.name, ", ".join(map(str, parameter.values)), when)
+        when = ", ".join(f"{name} = {either(values)}" for name, values in parameter.when)
+        table.add_row(parameter.name, ", ".join(map(as_written, parameter.values)), when)
     out.print(table)
     for parameter_name, values in space.named.items():
         for choice, value in values.items():
@@ -56,8 +59,11 @@ def spaces(
         out.print(f"{template.name}: {template.text}, {'' if exact else 'at most '}{number:,} distinct schedules")
     for clause in space.forbid:
         out.print(f"forbidden: {clause}")
-    for figure, limit in space.limits.items():
-        out.print(f"limit: {figure} {limit}")
+    for name, limit in space.limits.items():
+        figure = FIGURES.get(name) or own_figure(name, {})
+        out.print(
+            f"limit: {name} " + " and ".join(f"{SIDES[side]} {figure.text(bound)}" for side, bound in limit.items())
+        )
     out.print(f"{space.count():,} points")
     out.print("published networks in it: " + (", ".join(published_in(space)) or "none"))
 

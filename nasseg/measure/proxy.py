@@ -4,8 +4,8 @@
 
 They cost one pass. Each is called as function(model, measurement) and sees the same noise, whatever the data are. The
 initial weights, from the trial's seed, also affect it. The report says how well each ranks in a study; a limit on one
-screens candidates. On 286 small networks of all families (reports/replay), NASWOT ranks best of the three, but worse
-than multiply-adds: do not screen by any of them without evidence of your own.
+screens candidates. On the 286 points of a space of all families, which are 280 small networks (reports/replay), NASWOT
+ranks best of the three, but worse than multiply-adds: do not screen by any of them without evidence of your own.
 
 Sources: synflow, Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow",
 2020; NASWOT, Mellor et al., "Neural Architecture Search without Training", 2021; gradient norm, as in Abdelfattah et

@@ -1,7 +1,8 @@
 """The parts of a search space: parameters with conditions, schedules with holes, excluded combinations."""
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +127,9 @@ class Clause:
         return all(name in params and _fits(params[name], test) for name, test in self.tests)
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {test}" for name, test in self.tests)
+        return ", ".join(
+            f"{name} {test}" if isinstance(test, Bounds) else f"{name} = {either(test)}" for name, test in self.tests
+        )
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,18 @@ class Bounds:
     high: float = float("inf")
 
     def __str__(self) -> str:
-        return f"in [{self.low}, {self.high}]"
+        sides = {"at least": self.low, "at most": self.high}
+        return " and ".join(f"{side} {bound:g}" for side, bound in sides.items() if math.isfinite(bound))
+
+
+def as_written(value: Scalar) -> str:
+    """Return a value as a file holds it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def either(values: Iterable[Scalar]) -> str:
+    """Return values in words: bga or ffm or none."""
+    return " or ".join(map(as_written, values))
 
 
 def _fits(value: Scalar, test: "tuple[Scalar, ...] | Bounds") -> bool:

@@ -10,6 +10,7 @@ from nasseg.analyse.trials import on_front
 from nasseg.errors import UserError
 from nasseg.records import StudyRecord, TrialRow
 from tests.analyse.networks import MACS, MIOU, network, study
+from tests.command_line import nasseg
 
 STOP = {"stopped_at_rung": True}
 
@@ -109,3 +110,9 @@ def test_in_the_order_in_which_trials_ended() -> None:
     assert [row for row, _, _ in found] == [1, 2, 3, 4, 0, 5, 6, 7]
     assert [round(3600 * spent) for _, spent, _ in found] == [12, 20, 41, 109, 119, 119, 119, 119]
     assert [hours for _, _, hours in found][:2] == [25.0, 49.0]
+
+
+def test_status_says_how_many_stopped_trials_went_on(monkeypatch) -> None:
+    monkeypatch.setattr("nasseg.study.store.read_study.read_study", lambda *_: HALVING)
+    said = nasseg("status", "tiny", cwd=".").stdout.splitlines()
+    assert said[1] == "3 of those that stopped at a rung went on from there, each as a new trial"

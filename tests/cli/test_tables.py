@@ -9,6 +9,7 @@ from rich.table import Column
 from nasseg.analyse.trials import front_frame
 from nasseg.cli import show_front as front
 from nasseg.cli.shared import Output, Table
+from nasseg.words import number
 from tests.command_line import nasseg, refused
 from tests.report.fake import fake_record
 
@@ -81,7 +82,12 @@ def test_a_front_has_units_bounds_and_next_steps(capsys):
     assert len(macs) > 2
     assert max(macs) <= 2.5
     front.print_front(record, {"macs": 1.0})
-    assert capsys.readouterr().out == "no network of the front has macs at most 1\n"
+    least = number(front_frame(record)["macs"].min())
+    said = f"no network of the front has macs at most 1; the least there: macs {least}\n"
+    assert capsys.readouterr().out == said
+    front.print_front(replace(record, trials=()), {"latency_ms": 12.0})
+    nothing = "no network was trained to the end: the front of fake is empty; `nasseg status fake` says why\n"
+    assert capsys.readouterr().out == nothing
     best = front_frame(record).iloc[0]
     assert front.next_steps(record) == [
         f"with macs at most 7 G, latency_ms at most 80 ms, the highest miou is {best['miou']:.4g} %: "

@@ -191,6 +191,12 @@ def test_a_list_that_does_not_fit(own, line, message):
     [
         ("ids: [5]", "ids: [4]", r"fruit.yaml:6: 4 of 'pear' belongs to 'apple', too"),
         ("ids: [0]}", "ids: [5]}", r"5 of 'pear' belongs to `ignore`, too"),
+        (
+            "{ids: [0]}",
+            "[0]",
+            r"ignore: values that are no class are listed by what labels hold, such as {ids: \[",
+        ),
+        ("ids: [5]", "ids: 5", r"classes.'pear'.ids: a list is needed, got 5"),
         ("name: pear", "name: apple", "class 'apple' occurs twice"),
         (", ids: [5]", "", "class 'pear' has no ids, but label files hold ids"),
         ("[0, 255, 0]", "[0, 256, 0]", "a colour is three numbers 0..255"),

@@ -180,7 +180,7 @@ def test_a_trained_trial_leaves_with_its_weights_and_figures(trained, tmp_path, 
 def test_a_trial_that_was_not_trained_has_random_weights(trained, tmp_path):
     card = export_address("tiny#2", tmp_path / "winner.pt", storage=STORAGE).card
     assert card.weights == "untrained (random)"
-    assert card.lines()[1] == "weights: untrained (random)"
+    assert card.lines()[1] == "weights: untrained (random); good for timing only"
     assert len(card.classes) == len(scenes.CLASSES)
     assert card.figures.accuracy is None
 
@@ -200,6 +200,10 @@ def test_weights_that_were_not_kept_are_said_to_be(trained, tmp_path):
     full = run({"measurement": measured().to_json(), "weights_error": "No space left on device"})
     with pytest.raises(UserError, match="its weights were not kept: No space left on device"):
         export_address(f"tiny#{full.number}", tmp_path / "winner.pt", storage=STORAGE)
+    stopped = run({"measurement": measured().to_json()}).number
+    advice = f"a search keeps those of its front .*; `nasseg finish tiny#{stopped}` trains it"
+    with pytest.raises(UserError, match=f"tiny#{stopped} was trained, but its weights were not kept: {advice}"):
+        export_address(f"tiny#{stopped}", tmp_path / "winner.pt", storage=STORAGE)
 
 
 @pytest.mark.parametrize(

@@ -365,7 +365,7 @@ def test_a_study_names_a_recipe():
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ("short-scene", "x.yaml:6: recipe: Value error, unknown recipe 'short-scene': did you mean 'short-scenes'?"),
+        ("short-scene", "x.yaml:6: recipe: unknown recipe 'short-scene': did you mean 'short-scenes'?"),
         ("{name: short-scenes, steps: 0}", "x.yaml:6: recipe.steps: Input should be greater"),
         ("{name: short-scenes, stepps: 5}", "x.yaml:6: unknown key 'stepps': did you mean 'steps'?"),
     ],

@@ -92,11 +92,15 @@ def find_pairs(root: Path, shapes: Sequence[Path] = ()) -> tuple[list[Pair], lis
     look = None if shapes else LabelLook()
     pairs = [pair for folder in images for pair in _best_of(images[folder], labels, folder, look)]
     if not pairs:
-        kinds = f"{len(folders)} folders of pictures" + (f" ({', '.join(sorted(folders)[:5])})" if folders else "")
+        if not folders:
+            raise UserError(f"{root} holds no pictures: --data is the folder that holds images and labels")
+        named = ["the folder itself" if folder == "." else folder for folder in sorted(folders)]
+        more = f" and {len(named) - 5} more" if len(named) > 5 else ""
         raise UserError(
-            f"{root} holds {kinds}, but no images and labels of the same names: labels are pictures with one "
-            "value or colour for each class, or shapes (COCO, YOLO, labelme, CVAT, Supervisely); for another "
-            "form write a class table by hand (nasseg/data/class_table.py says how)"
+            f"{root} holds pictures (in {', '.join(named[:5])}{more}), but no images and labels of the same names: "
+            "labels are pictures with one value or colour for each class, or shapes (COCO, YOLO, labelme, CVAT, "
+            "Supervisely); --data is the folder that holds both. For another form write a class table by hand, see "
+            "docs/guide/extending.md"
         )
     merged = _with_groups(pairs)
     counts: Counter[tuple[str, str]] = Counter()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nasseg.data.class_table import Holds, Unknown
+from nasseg.data.class_table import SHAPES, Holds, Unknown
 
 
 @dataclass
@@ -31,15 +31,17 @@ class Plan:
     def table(self, root: Path) -> str:
         """Return the text of the class table."""
         rows = "".join(f"  - {flow(row)}\n" for row in self.rows)
-        ignore = f"ignore: {flow({self.hold: self.ignore})}\n" if self.ignore else ""
+        ignore = flow({"titles" if self.hold in SHAPES else self.hold: self.ignore})
         background = f"background: {json.dumps(self.background)}  # pixels that no shape covers\n"
         only = "    labelled_only: true  # images without a label are left out\n" * self.labelled_only
         return (
             "# Written by nasseg init from what it found. Name the classes, check that the splits are as you want\n"
             "# them, and look at the result with nasseg data check.\n"
             f"root: {json.dumps(str(root))}\n"
-            f"classes:  # in the order of the network's outputs\n{rows}{ignore}{background * bool(self.background)}"
-            f"unknown: {self.unknown}  # label values in neither of these: error, ignore, or nearest\n"
+            f"classes:  # in the order of the network's outputs\n{rows}"
+            f"ignore: {ignore}  # what is no class, such as a border: move it here from the classes\n"
+            f"{background * bool(self.background)}"
+            f"unknown: {self.unknown}  # other label values: error, ignore, or nearest\n"
             "layouts:\n  own:\n"
             f"    images: {json.dumps(self.images)}\n"
             f"    labels: [{flow({'path': self.label_path, 'hold': self.hold})}]\n{only}"

@@ -50,6 +50,7 @@ from nasseg.train.loop import Guard
 from nasseg.train.recipe import Recipe
 from nasseg.train.run import HeldOut, Run, RunProgress, RunResult, Tell, train_one
 from nasseg.train.session import Failed
+from nasseg.words import counted
 
 
 @dataclass
@@ -83,6 +84,11 @@ class Retraining:
         self._try_figures()
         timed = {member.number: self._time(member) for member in self.members}
         self._keep_later()
+        if kept := sum(measurement is not None for measurement in timed.values()):
+            self.tell(
+                f"{counted(kept, 'network')} x {counted(seeds, 'seed')}: {counted(kept * seeds, 'training')} of "
+                f"{self.recipe.steps:,} steps, less those that are done"
+            )
         for waiting in self.claims.waiting():
             self._train(waiting)
         for seed in range(seeds):

@@ -6,7 +6,8 @@ Stores nothing. It measures costs and latencies, and a few training steps of thr
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,7 @@ from nasseg.study.store.read_study import find_record
 from nasseg.study.store.trial_attributes import PUBLISHED, counts
 from nasseg.study.study_file import Study
 from nasseg.train.loop import train
-from nasseg.words import duration
+from nasseg.words import counted, duration
 
 DRAWN, TIMED, TRAINED = 100, 6, 3
 STEPS = (2, 8)
@@ -130,8 +131,9 @@ class Preview:
             published = f" and {n} published" if (n := len(self.published_seconds)) else ""
             fastest, slowest = duration(min(self.trial_seconds)), duration(max(self.trial_seconds))
             found.append(
-                f"{self.trials_left} trials to go{published}: about {duration(self.seconds)} with {self.workers} "
-                f"worker(s), if each has its own core (training takes {fastest} to {slowest} per trial)"
+                f"{self.trials_left} trials to go{published}: about {duration(self.seconds)} with "
+                f"{counted(self.workers, 'worker')}, if each has its own core (training takes {fastest} to {slowest} "
+                "per trial)"
             )
             found.append(self._disk())
             if self.hours is not None and self.seconds > self.hours * 3600:
@@ -175,28 +177,29 @@ def preview(
         samples.append(_measured(job, workshop, rules))
     reference = reference_ms(record.attributes()) if record else None
     passing = sorted((s for s in samples if not s.verdict and s.measurement), key=_macs)
-    tell("timing some that keep the limits on cost")
-    timed = tuple(
-        _measured(
-            Job(0, "latency", s.settings, s.measurement, seed=seed, reference_ms=reference, recipe=s.recipe),
-            workshop,
-            rules,
-        )
-        for s in _spread(passing, TIMED)
-    )
+    timed: list[Sample] = []
+    for s in (chosen := _spread(passing, TIMED)):
+        tell(f"timing {len(timed) + 1} of {len(chosen)} that keep the limits on cost")
+        job = Job(0, "latency", s.settings, s.measurement, seed=seed, reference_ms=reference, recipe=s.recipe)
+        timed.append(_measured(job, workshop, rules))
     trained = _spread([sample for sample in timed if not sample.verdict], TRAINED) if total > 0 else []
     limit = study.limits.get("latency_ms", {}).get("max")
     unmet = limit is not None and bool(timed) and all(sample.verdict for sample in timed)
     fits = None
     if limit is not None and unmet:
         fits = fitting_size(arch_of(min(timed, key=_latency_ms).settings), limit, workshop, tell)
-    tell("training a few steps")
     missing = {*study.file.published} - {trial.user_attrs.get(PUBLISHED) for trial in trials_there}
+    to_train = [(arch_of(one.settings), one.recipe) for one in trained]
+    to_train += [(make_arch(name), {}) for name in sorted(missing)]
+    seconds: list[float] = []
+    for arch, settings in to_train:
+        tell(f"training {len(seconds) + 1} of {len(to_train)} for a few steps")
+        seconds.append(_training_seconds(arch, settings, workshop, seed))
     return Preview(
         samples=tuple(samples),
-        timed=timed,
-        trial_seconds=tuple(_training_seconds(arch_of(one.settings), one.recipe, workshop, seed) for one in trained),
-        published_seconds=tuple(_training_seconds(make_arch(name), {}, workshop, seed) for name in sorted(missing)),
+        timed=tuple(timed),
+        trial_seconds=tuple(seconds[: len(trained)]),
+        published_seconds=tuple(seconds[len(trained) :]),
         trials_left=max(0, total),
         workers=workers or study.file.workers,
         hours=hours or study.file.hours,
@@ -252,15 +255,25 @@ def _spread(samples: list[Sample], count: int) -> list[Sample]:
 def _training_seconds(arch: Arch, settings: dict[str, Any], workshop: Workshop, seed: int) -> float:
     """Return the seconds to train and evaluate, extrapolated to the recipe's steps from two short trainings.
 
+    Waits for other processes that measure on the device do not count: there is no telling how many a search will meet.
     settings: replace those of the study's recipe.
     """
-    context, data, times = workshop.context, workshop.data, []
+    context, data, times, waited = workshop.context, workshop.data, list[float](), 0.0
+
+    @contextmanager
+    def computing() -> Iterator[None]:
+        nonlocal waited
+        asked = time.monotonic()
+        with workshop.lock.computing():
+            waited += time.monotonic() - asked
+            yield
+
     data.read()  # before timing begins
     for steps in (1, *STEPS):  # the first run warms up
         model = arch.build(context.cost.num_classes)
         recipe = context.recipe.replaced(settings).model_copy(update={"steps": steps, "warmup_steps": 0})
-        begun = time.monotonic()
-        train(model, data, recipe, seed=seed, device=context.device, guard=workshop.lock.computing)
-        times.append(time.monotonic() - begun)
+        begun, waited = time.monotonic(), 0.0
+        train(model, data, recipe, seed=seed, device=context.device, guard=computing)
+        times.append(time.monotonic() - begun - waited)
     a_step = max(0.0, (times[2] - times[1]) / (STEPS[1] - STEPS[0]))
     return times[1] + a_step * (context.recipe.steps - STEPS[0])

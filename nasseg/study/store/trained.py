@@ -23,6 +23,7 @@ from nasseg.train.recipe import Recipe
 from nasseg.train.run import RunResult, stored_result
 
 WEIGHTS = (".pt", ".pth")
+_ONLY_FRONT = "a search keeps those of its front (`keep: all` in the study: of every network)"
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Trained:
             content = self.path.read_bytes()
         except OSError as error:
             raise UserError(
-                f"cannot read the weights of {self.address}, {self.path.resolve()}: {error.strerror}; a search keeps "
-                "those of its front (`keep: all` in the study: of every network). Run this in the folder where the "
+                f"cannot read the weights of {self.address}, {self.path.resolve()}: {error.strerror}; "
+                f"{_ONLY_FRONT}. Run this in the folder where the "
                 "training ran, or copy its runs folder here"
             ) from None
         if hashlib.sha256(content).hexdigest() != self.sha256:
@@ -218,7 +219,8 @@ def _trained(address: str, attributes: dict[str, Any], of_study: dict[str, Any],
     if measurement is None or measurement.accuracy is None:
         return Trained(address, settings, measurement)
     if WEIGHTS_SHA256 not in attributes:
-        return Trained(address, settings, measurement, why_not=attributes.get(WEIGHTS_ERROR, "they were not kept"))
+        kept = "none were recorded" if "table" in of_study else f"{_ONLY_FRONT}; `nasseg finish {address}` trains it"
+        return Trained(address, settings, measurement, why_not=attributes.get(WEIGHTS_ERROR, kept))
     file, sha256 = LAST, attributes[WEIGHTS_SHA256]
     if BEST in attributes and BEST_SHA256 in attributes:
         best = TypeAdapter(Accuracy).validate_json(attributes[BEST])

@@ -73,6 +73,7 @@ def test_a_folder_of_ones_own_gets_a_class_table_and_a_study(root, images, label
     assert set(data.val.labels.unique().tolist()) == {0, 1, 2, 255}
     assert not check_data("mine").faults
     assert begun.table == Path.cwd() / "datasets/mine.yaml"
+    assert "\nignore: {ids: [255]}  # what is no class" in begun.table.read_text()
     assert "3 classes" in "\n".join(begun.found)
     with pytest.raises(UserError, match=r"mine.yaml exists"):
         begin(root, name="mine")
@@ -84,7 +85,8 @@ def test_labels_in_colours_and_masks_of_two_values(root, tmp_path, fast):
     data = load_data("coloured")
     assert data.colours == ((0, 0, 0), (0, 0, 255), (255, 0, 0))
     assert set(data.val.labels.unique().tolist()) == {0, 1, 2}
-    begin(own(tmp_path / "two", "a/{name}.jpg", "b/{name}.png", NUMBERS, (0, 255)), name="binary")
+    begun = begin(own(tmp_path / "two", "a/{name}.jpg", "b/{name}.png", NUMBERS, (0, 255)), name="binary")
+    assert "\nignore: {ids: []}  # what is no class" in begun.table.read_text()
     assert set(load_data("binary").val.labels.unique().tolist()) == {0, 1}
 
 
@@ -106,10 +108,14 @@ def test_a_known_data_set_gets_a_study_only(root, fast):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda root: None, "0 folders of pictures, but no images and labels"),
+        (lambda root: None, "holds no pictures: --data is the folder that holds images and labels"),
         (
             lambda root: own(root, "a/{name}.jpg", "b/{name}.jpg", NUMBERS),
-            r"2 folders of pictures \(a, b\), but no images and labels",
+            r"holds pictures \(in a, b\), but no images and labels of the same names",
+        ),
+        (
+            lambda root: downloads.picture(root / "a.jpg", (40, 60)),
+            r"holds pictures \(in the folder itself\), but no images and labels",
         ),
         (lambda root: own(root, "a/{name}.jpg", "b/{name}.png", ["only"]), "one labelled image"),
         (lambda root: root.rmdir(), "no folder"),

@@ -99,6 +99,7 @@ def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_p
     assert states() == {TrialState.COMPLETE: 2}
     assert counted == {"steps": 2 * STEPS, "timed": 2}
     assert any(line.startswith(f"trial {members[0].number}: ") and " in the search" in line for line in lines)
+    assert f"2 networks x 1 seed: 2 trainings of {STEPS:,} steps, less those that are done" in lines
     assert looked == [2, 2]  # as many scenes as the validation split has, once a run
 
     record = read_study("tiny@finish")

@@ -23,6 +23,7 @@ from nasseg.study.finish.members import front_members
 from nasseg.study.finish.remeasure import remeasure
 from nasseg.study.store.read_study import open_record, read_study
 from nasseg.study.study_file import study_from
+from tests.command_line import nasseg
 from tests.study import fakes
 
 STUDY = """
@@ -316,3 +317,11 @@ def test_a_command_that_is_forged_into_a_record_does_not_run(storage, tmp_path, 
     with pytest.raises(UserError, match=r"the command 'touch .*/ran \{onnx\}' is not run: a record names it"):
         remeasure("fake", storage=storage)
     assert not (tmp_path / "ran").exists()
+
+
+def test_the_command_needs_no_study_file(fake, storage, tmp_path):
+    """A search names its record in the next command, wherever its file lies."""
+    _searched, use = fake
+    use()
+    said = nasseg("search", "fake", "--remeasure", "--storage", storage, cwd=tmp_path).stdout
+    assert "no longer on the front: none" in said

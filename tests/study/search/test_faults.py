@@ -326,7 +326,9 @@ def drawn(monkeypatch):
 
 
 def test_a_dry_run_measures_and_stores_nothing(inline, tmp_path, drawn):
-    found = preview(tiny(tmp_path, macs="1.0e+7"), trials=50, workers=2)
+    told = []
+    found = preview(tiny(tmp_path, macs="1.0e+7"), trials=50, workers=2, tell=told.append)
+    assert told[-3:] == [f"training {number} of 3 for a few steps" for number in (1, 2, 3)]
     assert not list(tmp_path.glob("runs/**/*"))
     assert len(found.samples) == drawn
     low, high = found.interval

@@ -12,6 +12,7 @@ from nasseg.study.search import smaller_images
 from nasseg.study.search.dry_run import preview
 from nasseg.study.search.smaller_images import fitting_size
 from nasseg.study.study_file import study_from
+from tests.command_line import nasseg
 
 STUDY = """
 question: Does any network keep it?
@@ -58,3 +59,17 @@ def test_a_dry_run_in_which_no_network_keeps_the_limit_says_what_to_do(a_nanosec
     assert found.lines()[-1].startswith("on images of 32 x 64 the fastest of them takes 0.00205 ms")
     assert found.lines()[-1].endswith("set `size: [32, 64]` under `data` in the study file")
     assert told[0].startswith("drawing and costing")
+    assert "timing 1 of 3 that keep the limits on cost" in told
+
+
+def test_a_dry_run_in_a_pipe_tells_each_step(a_nanosecond_a_pixel, tmp_path, monkeypatch):
+    monkeypatch.setattr("nasseg.study.search.dry_run.DRAWN", 2)
+    monkeypatch.setattr("nasseg.study.search.dry_run.TIMED", 1)
+    (tmp_path / "tiny.yaml").write_text(STUDY)
+    told = nasseg("search", "tiny.yaml", "--dry-run", cwd=tmp_path).stdout
+    steps = [
+        "drawing and costing 2 candidates",
+        "timing 1 of 1 that keep the limits on cost",
+        "some candidates that it",
+    ]
+    assert [told.index(step) for step in steps] == sorted(told.index(step) for step in steps)
