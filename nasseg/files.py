@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import yaml
 
 from nasseg.errors import UserError, unknown
+from nasseg.processes.collection import no_collection
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -285,6 +286,7 @@ class TooLargeError(UserError):
     """A file that would take too long to read."""
 
 
+@no_collection()  # which takes as long as all the rest
 def _load(text: str) -> tuple[dict[KeyPath, int], Any]:
     """Return the line of each key, and the data. Limits are checked before anything is built.
 

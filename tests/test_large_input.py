@@ -8,9 +8,16 @@ import pytest
 import yaml
 
 from nasseg.cli.spaces import spaces
+from nasseg.data.class_table import read_table
 from nasseg.errors import UserError
-from nasseg.files import MAX_DEPTH, MAX_VALUES, parse_yaml
+from nasseg.files import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse_yaml
+from nasseg.network.address import resolve
+from nasseg.network.card import Card, read_card
 from nasseg.space import load_space, space_from_text
+from nasseg.study.study_file import load_study
+from nasseg.tables.table_file import load_table
+from nasseg.train.key_maps import read_rules
+from nasseg.train.session import recipe_of
 from tests.command_line import refused
 
 
@@ -132,6 +139,75 @@ def test_the_largest_file_is_read_and_a_larger_one_refused(text, more):
     assert parse_yaml(text, Path("x.yaml")).data == yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     with pytest.raises(UserError, match=r"expand to more|nested deeper"):
         parse_yaml(more, Path("x.yaml"))
+
+
+READERS = {
+    "space": load_space,
+    "study": load_study,
+    "table": load_table,
+    "class table": read_table,
+    "recipe": lambda path: recipe_of(path, None, None, None),
+    "architecture": lambda path: resolve(str(path)),
+    "key map": read_rules,
+    "card": lambda path: read_card(path.with_name("file.onnx")),
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_file_above_the_limits_is_refused_before_it_is_built(kind, tmp_path, monkeypatch):
+    """What each reader takes at the limits: tests/benchmarks/bench_readers.py."""
+
+    def unread(*_):
+        raise AssertionError("it is read all the same")
+
+    path = tmp_path / ("file.card.json" if kind == "card" else "file.yaml")
+    path.write_text("a: 1\n" + " " * MAX_BYTES)
+    with monkeypatch.context() as patch:
+        patch.setattr(yaml, "parse", unread)
+        patch.setattr(Card, "model_validate_json", unread)
+        with pytest.raises(UserError, match=r"at most 1,000,000 bytes"):
+            READERS[kind](path)
+    if kind != "card":
+        path.write_text(f"a: [{', '.join('1' * (2 * MAX_VALUES))}]")
+        monkeypatch.setattr(yaml.constructor.BaseConstructor, "construct_document", unread)
+        with pytest.raises(UserError, match=r"more than 20,000 values"):
+            READERS[kind](path)
+
+
+STUDY = """
+question: x
+expected: x
+space: quickstart
+data: {name: scenes, size: [64, 128]}
+objectives: [miou, macs]
+recipe: {steps: 10}
+figures:
+"""
+CELLS = "paper: x\ntable: x\ntitle: x\nquestion: x\nexpected: x\ncolumns:\n"
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (load_space, HEAD + "forbid:\n" + "- {family: stdc}\n" * 2_001, "at most 2,000 clauses, got 2,001"),
+        (
+            load_study,
+            STUDY + "".join(f"  f{n}: {{function: a.py:f, direction: minimize, phase: cost}}\n" for n in range(101)),
+            "at most 100 figures of its own, got 101",
+        ),
+        (
+            load_table,
+            CELLS
+            + "".join(f"  c{n}: {{label: a, cost: macs}}\n" for n in range(51))
+            + "rows:\n"
+            + "".join(f"- {{name: r{n}, variant: regseg, printed: {{}}}}\n" for n in range(100)),
+            "at most 5,000 cells, got 5,100: 100 rows of 51 columns",
+        ),
+    ],
+)
+def test_more_than_a_second_would_do_is_refused(read, text, message):
+    with pytest.raises(UserError, match=message):
+        read(write("file.yaml", text))
 
 
 @pytest.mark.parametrize(

@@ -320,8 +320,10 @@ def _read_table(path: Path, _version: tuple[int, int]) -> ClassTable:
 def _check(document: Document, table: ClassTable) -> None:
     """Refuse entries that make no sense, although every value has the right type."""
     seen: dict[tuple[str, int | str], str] = {}
+    ignore = {kind: set(values) for kind, values in table.ignore.items()}
     if table.background is not None and table.background not in table.names:
         raise document.error(("background",), str(unknown("class", table.background, table.names)))
+    holds = {labels.hold for layout in table.layouts.values() for labels in _all_labels(layout)}
     for number, row in enumerate(table.classes):
         where: KeyPath = ("classes", number)
         if table.names.index(row.name) < number:
@@ -335,7 +337,6 @@ def _check(document: Document, table: ClassTable) -> None:
             "colours": row.rgb or (row.colour,),
             "titles": row.titles or (row.name,),
         }
-        holds = {labels.hold for layout in table.layouts.values() for labels in _all_labels(layout)}
         for hold in sorted({"titles" if hold in SHAPES else hold for hold in holds} & set(kinds)):
             if not kinds[hold]:
                 raise document.error(
@@ -343,7 +344,7 @@ def _check(document: Document, table: ClassTable) -> None:
                 )
             for value in kinds[hold]:
                 other = seen.setdefault((hold, value if isinstance(value, str) else code_of(value)), row.name)
-                ignored = any(value in values for kind, values in table.ignore.items() if kind == hold)
+                ignored = value in ignore.get(hold, ())
                 if other != row.name or ignored:
                     is_too = "`ignore`" if ignored else repr(other)
                     raise document.error(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from nasseg.errors import UserError
+from nasseg.files import MAX_BYTES
 from nasseg.measure.accuracy import IGNORE
 from nasseg.measure.latency.onnx_file import INPUT
 from nasseg.records import Environment, Measurement, Size
@@ -167,7 +168,11 @@ def read_card(path: Path) -> Card:
     """
     place = card_path(path)
     try:
-        return Card.model_validate_json(place.read_text())
+        with place.open("rb") as file:
+            content = file.read(MAX_BYTES + 1).decode()
+        if len(content) > MAX_BYTES:
+            raise UserError(f"{place} is no card of `nasseg export`: one has at most {MAX_BYTES:,} bytes")
+        return Card.model_validate_json(content)
     except FileNotFoundError:
         raise UserError(f"{path} has no card, {place}; `nasseg export` writes both: keep them together") from None
     except ValidationError as error:

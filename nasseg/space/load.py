@@ -12,7 +12,7 @@ from nasseg.schedule import parse_schedule
 from nasseg.space.parameter import MAX_TERMS, Bounds, Clause, Parameter, Scalar, Template, range_values
 from nasseg.space.space import RECIPE, Space, without_family
 
-MAX_PARAMETERS = 150
+MAX_PARAMETERS, MAX_CLAUSES = 150, 2_000
 NAME_THEM = "; give lists and mappings a name: {choices: {NAME: VALUE}}"
 
 
@@ -57,6 +57,8 @@ def space_from(document: Document, name: str) -> Space:
     if len(file.parameters) > MAX_PARAMETERS:
         message = f"a space has at most {MAX_PARAMETERS} parameters, got {len(file.parameters):,}"
         raise document.error(("parameters",), message)
+    if len(file.forbid) > MAX_CLAUSES:
+        raise document.error(("forbid",), f"a space has at most {MAX_CLAUSES:,} clauses, got {len(file.forbid):,}")
     for key, value in file.parameters.items():
         try:
             _read_parameter(key, _read_named(key, value, named), parameters, templates)
@@ -262,13 +264,17 @@ def _in_order(document: Document, parameters: dict[str, Parameter]) -> dict[str,
     for name in parameters:
         place(name, ())
     # By parameter: the values that its conditions, and those of the parameters in them, allow to others.
-    allowed: dict[str, dict[str, set[Scalar]]] = {}
+    allowed: dict[str, dict[str, frozenset[Scalar]]] = {}
+    sets: dict[tuple[Scalar, ...], frozenset[Scalar]] = {}  # each once: most are met again and again
     for name in ordered:
-        allowed[name] = {}
+        own = allowed[name] = {}
         for other, values in parameters[name].when:
-            for gate, possible in [(other, set(values)), *allowed[other].items()]:
-                allowed[name][gate] = allowed[name].get(gate, possible) & possible
-                if not allowed[name][gate]:
+            for gate, possible in [(other, sets.setdefault(values, frozenset(values))), *allowed[other].items()]:
+                known = own.setdefault(gate, possible)
+                if known is possible or known <= possible:
+                    continue
+                own[gate] = known & possible
+                if not own[gate]:
                     message = f"{name}: its conditions on {gate} contradict each other, so it never holds"
                     raise document.error(("parameters", name), message)
     return ordered

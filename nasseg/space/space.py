@@ -175,12 +175,12 @@ class Space:
             UserError: conditions and clauses tie so many parameters together that it would take too long.
         """
         parameters = list(self.parameters.values())
-        later: list[list[str]] = []  # earlier names that later parameters, or clauses about them, refer to
-        for index in range(len(parameters) + 1):
-            ahead = {parameter.name for parameter in parameters[index:]}
-            names = {name for parameter in parameters[index:] for name, _ in parameter.when}
-            names |= {name for clause in self.forbid if clause.names() & ahead for name in clause.names()}
-            later.append(sorted(names))
+        later: list[list[str]] = [[]]  # by place: names that later parameters, or clauses about them, refer to
+        names: set[str] = set()
+        for parameter in reversed(parameters):
+            names |= {name for name, _ in parameter.when}
+            names |= {name for clause in self._clauses.get(parameter.name, ()) for name in clause.names()}
+            later.insert(0, sorted(names))
         alike = [self._alike(parameter) for parameter in parameters]
         known: dict[tuple[Any, ...], int] = {}
 
@@ -207,8 +207,9 @@ class Space:
     def _alike(self, parameter: Parameter) -> list[tuple[Scalar, int]]:
         """Group values by the conditions and clauses that hold for them; return a value of each group and its size."""
         name = parameter.name
-        gates = [set(values) for other in self.parameters.values() for gate, values in other.when if gate == name]
-        tests = [Clause((test,)) for clause in self.forbid for test in clause.tests if test[0] == name]
+        gates = [set(values) for values in self._gates.get(name, ())]
+        named = {test for clause in self._clauses.get(name, ()) for test in clause.tests if test[0] == name}
+        tests = [Clause((test,)) for test in named]
         if not gates and not tests:
             return [(parameter.values[0], len(parameter.values))]
         found: dict[tuple[bool, ...], tuple[Scalar, int]] = {}
@@ -229,7 +230,25 @@ class Space:
         return len({parse_schedule(self.templates[template].fill(params)) for params in filled}), True
 
     def _just_excluded(self, name: str, params: Params) -> bool:
-        return any(clause.excludes(params) for clause in self.forbid if name in clause.names())
+        return any(clause.excludes(params) for clause in self._clauses.get(name, ()))
+
+    @cached_property
+    def _clauses(self) -> dict[str, list[Clause]]:
+        """The clauses that name a parameter."""
+        found: dict[str, list[Clause]] = {}
+        for clause in self.forbid:
+            for name in clause.names():
+                found.setdefault(name, []).append(clause)
+        return found
+
+    @cached_property
+    def _gates(self) -> dict[str, set[tuple[Scalar, ...]]]:
+        """The values of a parameter for which others are active, each set of them once."""
+        found: dict[str, set[tuple[Scalar, ...]]] = {}
+        for parameter in self.parameters.values():
+            for name, values in parameter.when:
+                found.setdefault(name, set()).add(values)
+        return found
 
     @cached_property
     def _holes(self) -> set[str]:

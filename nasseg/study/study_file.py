@@ -19,6 +19,7 @@ from nasseg.study.recipe_parameters import check_recipes
 from nasseg.train.recipe import Recipe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
+MAX_FIGURES = 100
 
 
 class FigureFile(BaseModel):
@@ -205,6 +206,9 @@ def study_from(document: Document, name: str) -> Study:
     limits = {**space.limits, **file.limits}
     for figure, limit in file.limits.items():
         check_limit(document, ("limits", figure), limit)
+    if len(file.figures) > MAX_FIGURES:
+        message = f"a study has at most {MAX_FIGURES} figures of its own, got {len(file.figures):,}"
+        raise document.error(("figures",), message)
     own = {label: _own_figure(document, label, entry) for label, entry in file.figures.items()}
     figures: dict[str, Figure] = {}
     places: list[tuple[KeyPath, str]] = [(("objectives", i), label) for i, label in enumerate(file.objectives)]

@@ -42,6 +42,7 @@ LayerRule = Literal[
     "fields_of_view",
 ]
 UNITS = {"M": 1e6, "G": 1e9, "B": 1e9}
+MAX_CELLS = 5_000  # networks to build: well under a second
 KINDS = ("cost", "layer", "field", "latency", "accuracy", "given")
 
 
@@ -258,18 +259,23 @@ def table_from(document: Document, name: str) -> Table:
             load_recipe(recipe or {})
         except UserError as error:
             raise document.error((key,), str(error)) from None
-    names = [row.name for row in file.rows]
     named = {("reference",): file.reference} | {("columns", k, "best"): c.best for k, c in file.columns.items()}
     built = [row.name for row in file.rows if row.variant is not None]
     for place, name_of_row in named.items():
         if name_of_row is not None and name_of_row not in built:
             raise document.error(place, str(unknown("row that is built here", name_of_row, built)))
+    if (cells := len(file.rows) * len(file.columns)) > MAX_CELLS:
+        rows = f"{len(file.rows):,} rows of {len(file.columns):,} columns"
+        raise document.error(("rows",), f"a table has at most {MAX_CELLS:,} cells, got {cells:,}: {rows}")
+    others = [column for column in file.columns.values() if column.set]  # which have networks of their own
+    known: set[str] = set()
     for index, row in enumerate(file.rows):
         where: tuple[str | int, ...] = ("rows", index)
         if row.pretraining and row.variant and (len(row.pretraining) > 1 or file.pretraining_recipe is None):
             raise document.error(where, "a row is pre-trained on one data set, with the table's pretraining_recipe")
-        if row.name in names[:index]:
+        if row.name in known:
             raise document.error(where, f"two rows are called {row.name!r}")
+        known.add(row.name)
         for key, given in (("printed", row.printed), ("flagged", row.flagged)):
             for column in given:
                 if column not in (file.columns if key == "printed" else row.printed):
@@ -282,7 +288,7 @@ def table_from(document: Document, name: str) -> Table:
                 raise document.error((*where, "printed", column), f"a number is needed, got {row.printed[column]!r}")
         try:
             arch = row.arch()
-            for seen in file.columns.values():
+            for seen in others:
                 row.arch(seen)
             file.training(row)
         except UserError as error:

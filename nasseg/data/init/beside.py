@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from nasseg.data.init.find_pairs import WORDS
 from nasseg.data.init.label_values import Values
 from nasseg.data.list_files import list_files, read_lines, read_text
 from nasseg.data.sample_lists import Spellings, listed
 from nasseg.errors import UserError
+from nasseg.files import parse_yaml
 
 _CLASS_FILES = re.compile(
     r"_?(?:classes|class_names|class_?dict|class_?list|label_?map|labels?|label_?colou?rs|label_?names)\.(?:txt|csv)"
@@ -61,7 +60,7 @@ def class_lists(root: Path) -> list[ClassList]:
     for path in sorted(paths, key=lambda path: (len(path.parts), path)):
         try:
             read = _from_yaml(path) if path.suffix in (".yaml", ".yml") else _from_text(path)
-        except (UserError, yaml.YAMLError):
+        except UserError:
             continue
         if read is not None:
             found.append(read)
@@ -69,10 +68,12 @@ def class_lists(root: Path) -> list[ClassList]:
 
 
 def _from_yaml(path: Path) -> ClassList | None:
-    content = yaml.safe_load(read_text(path))
-    names = content.get("names") if isinstance(content, dict) else None
+    names = parse_yaml(read_text(path), path).data.get("names")
     if isinstance(names, dict):
-        return ClassList(path, by_number={int(number): str(name) for number, name in names.items()})
+        try:
+            return ClassList(path, by_number={int(number): str(name) for number, name in names.items()})
+        except (TypeError, ValueError):  # a mapping of something else
+            return None
     return ClassList(path, tuple(map(str, names))) if isinstance(names, list) else None
 
 

@@ -114,11 +114,11 @@ class Record:
         self, candidate: Candidate, reason: str, constraints: dict[str, float], figures: Mapping[str, float | None]
     ) -> FrozenTrial:
         """Add a candidate over a limit: PRUNED, infeasible to samplers, never trained."""
-        return self._add(candidate, TrialState.PRUNED, None, constraints, figures, {REASON: reason})
+        return self._add(candidate, TrialState.PRUNED, None, constraints, figures, {REASON: redact(reason)})
 
     def add_failed(self, candidate: Candidate, reason: str, fault: Fault) -> FrozenTrial:
         """Add a candidate that could not even be costed."""
-        return self._add(candidate, TrialState.FAIL, None, {}, {}, {REASON: reason, FAULT: fault})
+        return self._add(candidate, TrialState.FAIL, None, {}, {}, {REASON: redact(reason), FAULT: fault})
 
     def add_reused(
         self,

@@ -76,3 +76,11 @@ def test_of_several_folders_of_lists_the_one_that_fits(tmp_path):
     assert (
         split_lists(tmp_path, files(tmp_path, "images", ".jpg", "mno"), files(tmp_path, "masks", ".png", "mno")) is None
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["names: {a: void, b: road}\n", "names: {[1]: void}\n", "a: &a [*a]\nnames: [void, road]\n"]
+)
+def test_a_file_that_is_no_list_of_classes_is_passed_over(text, tmp_path):
+    (tmp_path / "data.yaml").write_text(text)
+    assert class_lists(tmp_path) == []
