@@ -71,10 +71,10 @@ def main() -> int:
             process.join()
     worst = 0.0
     print(f"{'network':12} {'quiet':>8} {'beside':>8} {'ratio':>7}   median p50 of {REPEATS}, ms (all)")
-    for name, found in p50s.items():
-        quiet, beside = (statistics.median(values) for values in found.values())
+    for name, both in p50s.items():
+        quiet, beside = (statistics.median(values) for values in both.values())
         worst = max(worst, abs(beside / quiet - 1))
-        every = "  ".join(" ".join(f"{value:.1f}" for value in values) for values in found.values())
+        every = "  ".join(" ".join(f"{value:.1f}" for value in values) for values in both.values())
         print(f"{name:12} {quiet:8.2f} {beside:8.2f} {beside / quiet:7.3f}   ({every})")
     print(f"the neighbours trained {steps} steps meanwhile")
     print(

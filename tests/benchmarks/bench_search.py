@@ -2,12 +2,12 @@
 
     python -m tests.benchmarks.bench_search reports/replay/small.csv [TABLE ...] --seeds 20 [--workers 4] [--worthless]
 
-Peers: Optuna used directly (TPE with groups, NSGA-II), pymoo's NSGA-II for mixed variables and syne-tune's MO-ASHA. A
-peer whose library is not installed is left out. Each proposes points of the space one at a time and trains them to the
-end; only MO-ASHA stops at the table's rungs. A network that a peer asks for again is answered from memory, at no cost.
-Ours run in the replay. --worthless: the values at rungs are dealt out anew among the networks, so that they say nothing
-of the end: a search must not be behind random search even then. --families: a part of the table, which is another
-table to a search.
+Peers: Optuna used directly (TPE with groups, NSGA-II), pymoo's NSGA-II for mixed variables, syne-tune's MO-ASHA and
+BoTorch's qNEHVI. A peer whose library is not installed is left out. Each proposes points of the space one at a time and
+trains them to the end; only MO-ASHA stops at the table's rungs. A network that a peer asks for again is answered from
+memory, at no cost. Ours run in the replay. --worthless: the values at rungs are dealt out anew among the networks, so
+that they say nothing of the end: a search must not be behind random search even then. --families: a part of the table,
+which is another table to a search.
 """
 
 import argparse
@@ -16,11 +16,12 @@ import itertools
 import random
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -37,6 +38,7 @@ from nasseg.study.replay.table_answers import TableAnswers
 from nasseg.study.replay.trained_table import Network, Table, read_table
 
 OURS = (Policy("tpe"), Policy("tpe", True), Policy("tpe", True, HEDGED), Policy("ehvi"), DEFAULT)
+DRAWN, FIRST = 256, 10  # qNEHVI: points that it chooses from, and random choices at first
 REPEATS = 500  # of networks that are known, in a row: little is left to find
 
 
@@ -72,7 +74,7 @@ class Answers:
             Over: nothing more can be begun.
         """
         until = until or self.setting.steps
-        network, _ = self.table.find(self.table.space.settings(point))
+        network = self.table.at(point)
         before = self.reached.get(network.arch_id, 0)
         self.repeats = self.repeats + 1 if until <= before else 0
         if until > before:
@@ -167,11 +169,46 @@ def moasha(answers: Answers) -> None:
                 break
 
 
+def botorch_qnehvi(answers: Answers) -> None:
+    """Choose from points drawn at random, with a Gaussian process for each objective over one code a parameter value.
+
+    BoTorch's defaults in all else; the first choices are random.
+    """
+    from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+    from botorch.fit import fit_gpytorch_mll
+    from botorch.models import ModelListGP, SingleTaskGP
+    from gpytorch.mlls import SumMarginalLogLikelihood
+
+    rng, signs = random.Random(answers.seed), torch.tensor(np.where(answers.maximised, 1.0, -1.0))
+    items = [(name, value) for name, parameter in answers.space.parameters.items() for value in parameter.values]
+    seen: dict[tuple[Any, ...], tuple[Params, list[float]]] = {}
+
+    def coded(points: Iterable[Params]) -> torch.Tensor:
+        rows = [[float(name in point and point[name] == value) for name, value in items] for point in points]
+        return torch.tensor(rows, dtype=torch.float64)
+
+    while True:
+        drawn = [answers.space.sample(rng) for _ in range(DRAWN)]
+        pool = [point for point in drawn if tuple(point.items()) not in seen] or drawn
+        point = pool[0]
+        if len(seen) >= FIRST:
+            x = coded(point for point, _ in seen.values())
+            y = signs * torch.tensor([values for _, values in seen.values()], dtype=torch.float64)
+            model = ModelListGP(*(SingleTaskGP(x, column[:, None]) for column in y.T))
+            fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
+            improvement = qLogNoisyExpectedHypervolumeImprovement(model, y.min(dim=0).values, x, prune_baseline=True)
+            with torch.no_grad():
+                scores = [improvement(part[:, None]) for part in coded(pool).split(64)]
+            point = pool[int(torch.cat(scores).argmax())]
+        seen[tuple(point.items())] = point, answers.train(point)
+
+
 PEERS: dict[str, tuple[str, Callable[[Answers], None]]] = {  # name -> library, search
     "Optuna TPE": ("optuna", of_optuna("tpe")),
     "Optuna NSGA-II": ("optuna", of_optuna("nsga2")),
     "pymoo NSGA-II": ("pymoo", pymoo_nsga2),
     "syne-tune MO-ASHA": ("syne_tune", moasha),
+    "BoTorch qNEHVI": ("botorch", botorch_qnehvi),
 }
 
 

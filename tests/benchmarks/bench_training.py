@@ -122,8 +122,8 @@ class Feeds:
         self.training = Training(arch.build(data.num_classes).train(), data, recipe, 0, device)
         self.plain = PlainLoop(arch.build(data.num_classes), recipe, device)
         self.own = self.training.batches.next, self.training.augment
-        chosen, places = self.own[0]()
-        self.batch = self.own[1](*chosen, self.training.generator, places)
+        (images, labels), places = self.own[0]()
+        self.batch = self.own[1](images, labels, self.training.generator, places)
         self.pictures = Pictures(samples, recipe, data.train.size)
         self.loaders: dict[tuple[str, int], Iterator[list[Tensor]]] = {}
 
@@ -133,13 +133,13 @@ class Feeds:
             return self._passes
         training = self.training
         if name == "nasseg":
-            training.batches.next, training.augment = self.own  # type: ignore[method-assign]
+            training.batches.next, training.augment = self.own
             return training._step
         feed = (lambda: self.batch) if name == "resident" else self._loader(name, workers)
         if name == "plain loop":
             return lambda: self.plain.step(*feed())
-        training.batches.next = lambda: (feed(), None)  # type: ignore[method-assign, assignment, return-value]
-        training.augment = lambda images, labels, *_: (images, labels)  # type: ignore[assignment]
+        training.batches.next = lambda: (feed(), None)
+        training.augment = lambda images, labels, *_: (images, labels)
         return training._step
 
     def _passes(self) -> None:
@@ -221,14 +221,14 @@ def compare(
         for name in NAMES[:: -1 if turn % 2 else 1]:
             rows[name].append(feeds.measure(name, best[name], seconds))
     print(f"{'feed':20} threads workers  images/s    lowest   highest  nasseg is  CPU ms an image  nasseg takes")
-    for name, found in rows.items():
-        rates, cpu = zip(*found, strict=True)
+    for name, measured in rows.items():
+        rates, times = [rate for rate, _ in measured], [ms for _, ms in measured]
         faster = statistics.median(ours / theirs for (ours, _), theirs in zip(rows["nasseg"], rates, strict=True))
-        less = statistics.median(ours / theirs for (_, ours), theirs in zip(rows["nasseg"], cpu, strict=True))
+        less = statistics.median(ours / theirs for (_, ours), theirs in zip(rows["nasseg"], times, strict=True))
         t, w = best[name]
         print(
             f"{name:20} {t:7} {w:7} {statistics.median(rates):9.1f} {min(rates):9.1f} {max(rates):9.1f} {faster:9.2f}x "
-            f"{statistics.median(cpu):16.1f} {less:12.2f}x"
+            f"{statistics.median(times):16.1f} {less:12.2f}x"
         )
     return {name: [rate for rate, _ in found] for name, found in rows.items()}
 

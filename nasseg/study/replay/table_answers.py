@@ -12,7 +12,6 @@ from optuna.trial import FrozenTrial
 
 from nasseg.analyse.front import Floats, hypervolume, reference_box
 from nasseg.errors import Fault
-from nasseg.families import arch_of
 from nasseg.measure.environment import environment
 from nasseg.records import Accuracy, AccuracyProtocol, Cost, CostProtocol, Latency, LatencyProtocol, Measurement
 from nasseg.study.driver.budget import Budget
@@ -42,10 +41,9 @@ class TablePoints(SpacePoints):
     table: Table = field(kw_only=True)
 
     def describe(self, point: Mapping[str, Any]) -> Described | None:
-        settings, training = self.space.settings(point), self.space.training_of(point)
+        settings = self.space.settings(point)
         cost = cost_of_settings(json.dumps(settings, sort_keys=True), _USUAL, _CLASSES)
-        named = {"family": settings["family"], **arch_of(settings).params()}
-        network, _ = self.table.find(named, self.space.recipe_settings(training))
+        network = self.table.at(dict(point))
         costs = {"macs": float(network.macs), "params": float(network.count)}
         known = {i: costs[figure.name] for i, figure in enumerate(self.objectives) if figure.name in costs}
         return Described((*graph_features(cost), *recipe_features(self.space, point)), known)

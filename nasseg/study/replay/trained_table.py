@@ -77,6 +77,16 @@ class Table:
     def _lacking(self, step: int) -> int:
         return sum((seed, step) not in network.trained for network in self.networks for seed in self.seeds)
 
+    def at(self, point: Params) -> Network:
+        """Return the network of a point of the space, or the nearest one."""
+        return self.find(*self._settings(point))[0]
+
+    def _settings(self, point: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what `find` takes for a point of the space."""
+        settings = self.space.settings(point)
+        named = {"family": settings["family"], **arch_of(settings).params()}
+        return named, self.space.recipe_settings(self.space.training_of(point))
+
     def find(self, settings: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[Network, bool]:
         """Return the network with these settings (family and every field) or the nearest one, and whether it matches.
 
@@ -111,9 +121,7 @@ class Table:
     def _exact(self) -> dict[str, Network]:
         found: dict[str, Network] = {}
         for network in self.networks:
-            settings = self.space.settings(network.params)
-            recipe = self.space.recipe_settings(self.space.training_of(network.params))
-            found.setdefault(_key([{"family": settings["family"], **arch_of(settings).params()}, recipe]), network)
+            found.setdefault(_key(list(self._settings(network.params))), network)
         return found
 
     @cached_property
