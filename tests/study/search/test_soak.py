@@ -27,10 +27,10 @@ data: {name: scenes, size: [32, 64], train: 8, val: 4}
 objectives: [miou, macs]
 recipe: {steps: 20, batch_size: 2}
 trials: 100000
-workers: 2
+workers: 3
 """
 SECONDS = float(os.environ.get("NASSEG_SOAK_SECONDS", "30"))
-SEARCHES = 2
+SEARCHES = 2  # each with its workers: eight processes on one study
 PAUSES = (0.2, 3.0)  # seconds between kills: the least and the most
 
 pytestmark = pytest.mark.slow
