@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from nasseg import words
-from nasseg.analyse.trials import networks_trained, progress, reasons
+from nasseg.analyse.trials import networks_trained, outcome, progress, reasons
 from nasseg.figures import label_of
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.report.charts.front import PUBLISHED, mark
@@ -35,7 +35,10 @@ def headline(record: StudyRecord, shown: StudyRecord, view: View) -> Html:
             "p", f"{counted(len(record.trials), 'trial')} so far, but no network has finished yet.", class_="headline"
         )
     names = [label_of(objective.name) for objective in record.objectives]
-    parts: list[object] = [f"{counted(counts['finished'], 'network')} finished. "]
+    ended = [trial for trial in record.trials if outcome(trial) == "finished"]
+    different = len({trial.measurement.arch_id if trial.measurement else trial.number for trial in ended})
+    of = f"{counted(len(ended), 'trial')} of " * (different < len(ended))  # seeds, or recipes, of one network
+    parts: list[object] = [f"{of}{counted(different, 'network')} finished. "]
     if len(names) == 1:
         best = shown.trials[front[0]]
         parts += [f"The best {names[0]} is {_value(record, best, 0)}, of trial ", link(best.number), "."]

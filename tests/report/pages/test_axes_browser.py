@@ -1,10 +1,12 @@
 """A report in a browser: any column on any axis and as colour, selections in charts, and links that say it all."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from nasseg.analyse.trials import on_front, outcome, trial_figures
+from nasseg.report import write_report
 from tests.report.pages.shown import population_shown, rows_of
 
 
@@ -209,3 +211,18 @@ def test_a_comparison_is_in_the_link(visit, written, record):
     assert published in heads.nth(2).inner_text()
     page.click("#compare thead button >> nth=0")
     assert page.evaluate("decodeURIComponent(location.hash)") == f"#compare={second}|{published}&trial={second}"
+
+
+def test_one_network_with_two_seeds_has_ticks_that_differ(visit, record, tmp_path):
+    best = next(trial for trial in finished_of(record).values() if trial.number in on_front_numbers(record))
+    alone = replace(record, trials=tuple(replace(best, number=seed, seed=seed) for seed in range(2)), published=())
+    page = visit(write_report(alone, tmp_path / "alone.html"))
+    page.select_option("#x-axis", "params")
+    page.uncheck("#x-log")
+    ticks = page.locator("#front .xtick text").all_text_contents()
+    assert len(set(ticks)) == len(ticks) > 2
+    assert page.inner_text(".headline").startswith("2 trials of 1 network finished. ")
+
+
+def on_front_numbers(record):
+    return {trial.number for trial, on in zip(record.trials, on_front(record).tolist(), strict=True) if on}

@@ -65,3 +65,11 @@ export function logTicks(from, to) {
   }
   return { tickvals: ticks, ticktext: ticks.map((tick) => number(tick)) };
 }
+
+// The range of an axis on which all values are the same: Plotly's own would be so short that its ticks all read alike.
+export function aroundOne(values) {
+  const [first, ...others] = values.filter(Number.isFinite);
+  if (first === undefined || others.some((value) => value !== first)) return {};
+  const room = Math.abs(first) / 10 || 1;
+  return { range: [first - room, first + room], autorange: false };
+}

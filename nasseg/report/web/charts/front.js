@@ -1,4 +1,4 @@
-import { lines, logTicks } from "./columns.js";
+import { aroundOne, lines, logTicks } from "./columns.js";
 import { placeLabels } from "./labels.js";
 import { spaceOf } from "./space.js";
 import { byId } from "../lib/dom.js";
@@ -112,7 +112,7 @@ export class Front {
     const title = { text: lines(column.title, Math.max(16, Math.floor(room / 8))), font: { size: 14 } };
     const layout = { ...this.data.front.layout[`${letter}axis`], ...column.layout, title };
     if (this.ranges) Object.assign(layout, { range: this.ranges[letter].slice(), autorange: false });
-    if (!this.isLog(letter)) return { ...layout, type: "linear" };
+    if (!this.isLog(letter)) return { ...layout, type: "linear", ...(layout.range ? {} : aroundOne(traces.flatMap((trace) => trace[letter]))) };
     const values = traces.flatMap((trace) => trace[letter]).filter((value) => value > 0);
     const ends = this.ranges && shown ? shown.map((end) => 10 ** end) : [Math.min(...values) * 0.9, Math.max(...values) * 1.1];
     return { ...layout, type: "log", ...(values.length ? logTicks(...ends) : {}) };
