@@ -55,6 +55,11 @@ def number(value: float | None, unit: str = "") -> str:
     return f"{text} {unit}".rstrip()
 
 
+def empty_front(study: str) -> str:
+    """Return what to say of a front without networks."""
+    return f"no network was trained to the end: the front of {study} is empty; `nasseg status {study}` says why"
+
+
 def difference(value: float, unit: str = "") -> str:
     """Return how far two figures are apart. Percentages differ in points: 2 % more of 50 % is 1 point."""
     return number(float(f"{abs(value):.3g}"), "points" if unit == "%" else unit)

@@ -20,7 +20,7 @@ from nasseg.cli.shared import (
 from nasseg.errors import UserError, unknown
 from nasseg.limits import SIDES
 from nasseg.redaction import shown
-from nasseg.words import counted
+from nasseg.words import counted, empty_front
 
 if TYPE_CHECKING:
     from nasseg.records import StudyRecord
@@ -91,10 +91,7 @@ def print_front(record: "StudyRecord", bounds: Mapping[str, float]) -> None:
     figures = [figure_in(record, objective.name) for objective in record.objectives]
     within = "".join(f", {name} at most {figure_in(record, name).text(bound)}" for name, bound in bounds.items())
     if not rows and not (whole := _within(record, {})):
-        out.print(
-            f"no network was trained to the end: the front of {record.name} is empty; `nasseg status {record.name}` "
-            "says why"
-        )
+        out.print(empty_front(record.name))
         return
     if not rows:
         known = {name: [row[name] for row in whole if row[name] is not None] for name in bounds}

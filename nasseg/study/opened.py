@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasseg.analyse.trials import front_frame, on_front, progress, trial_figures
-from nasseg.errors import unknown
+from nasseg.errors import UserError, unknown
 from nasseg.records import StudyRecord
 from nasseg.study.store.read_study import read_study
+from nasseg.words import empty_front
 
 if TYPE_CHECKING:  # plotly takes a third of a second
     import pandas as pd
@@ -79,7 +80,8 @@ class OpenStudy:
         path: by default STUDY-X-Y.pdf. wide: 17.5 cm (a page) instead of 8.5 cm (a column).
 
         Raises:
-            UserError: there is no such column or format, matplotlib is not installed, or the file cannot be written.
+            UserError: the front is empty, there is no such column or format, matplotlib is not installed, or the file
+                cannot be written.
         """
         from nasseg.report.charts.in_print import save_front
         from nasseg.report.numbers.all_trials import figure_name
@@ -87,6 +89,8 @@ class OpenStudy:
         from nasseg.report.numbers.front_view import view_of
 
         view = view_of(self.record)
+        if not any(view.front.values()):
+            raise UserError(empty_front(self.record.name))
         x, y = x or view.x, y or view.y
         target = Path(path or f"{figure_name(self.record.name, x, y)}.pdf")
         save_front(with_axes(view, self.record, (x, y)), x, y, target, wide)

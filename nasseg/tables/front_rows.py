@@ -4,19 +4,23 @@ from typing import Any
 
 from nasseg.analyse.trials import on_front
 from nasseg.data.init.plan import flow
+from nasseg.errors import UserError
 from nasseg.families import arch_of, get_family
 from nasseg.own_code import of_record
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.study.recipe_parameters import settings_of
+from nasseg.words import empty_front
 
 
 def front_rows(record: StudyRecord) -> str:
     """Return the front of a search as rows of a table, in YAML: see nasseg.tables.own_table.
 
     Raises:
-        UserError: a user's own code is missing, or may not run.
+        UserError: the front is empty, or a user's own code is missing or may not run.
     """
     front = [trial for trial, on in zip(record.trials, on_front(record).tolist(), strict=True) if on]
+    if not front:
+        raise UserError(empty_front(record.name))
     with of_record(record.own_code):
         return "rows:\n" + "".join(f"  - {flow(_row(record, trial))}\n" for trial in front)
 

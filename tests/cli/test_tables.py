@@ -98,6 +98,15 @@ def test_a_front_has_units_bounds_and_next_steps(capsys):
     ]
 
 
+@pytest.mark.parametrize("command", [["front", "--latex"], ["front", "--rows"], ["figure"]])
+def test_an_empty_front_makes_no_empty_table_or_picture(tmp_path, monkeypatch, command):
+    nothing = replace(fake_record(20), name="fake", trials=())
+    for module in ("store.read_study", "opened"):
+        monkeypatch.setattr(f"nasseg.study.{module}.read_study", lambda *_: nothing)
+    assert "the front of fake is empty; `nasseg status fake` says why" in refused(*command, "fake", cwd=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_bound_is_a_number_of_a_known_figure(tmp_path, monkeypatch):
     monkeypatch.setattr("nasseg.study.store.read_study.read_study", lambda *_: fake_record(20))
     assert "did you mean 'latency_ms'" in refused("front", "fake", "--max", "latencyms=2", cwd=tmp_path)

@@ -8,6 +8,7 @@ from typing import Any
 from nasseg import words
 from nasseg.analyse.paper_formats import tex
 from nasseg.analyse.trials import is_disturbed, on_front, outcome, trial_figures
+from nasseg.errors import UserError
 from nasseg.figures import USUAL, figure_in
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.report.html import protocols
@@ -35,8 +36,14 @@ _PARTS = {"family", "encoder", "context", "decoder", "head", "name"}  # fields t
 
 
 def latex_front(record: StudyRecord) -> str:
-    """Return the front as a LaTeX table (booktabs), best first; the best of each objective is bold."""
+    """Return the front as a LaTeX table (booktabs), best first; the best of each objective is bold.
+
+    Raises:
+        UserError: the front is empty.
+    """
     rows = [trial for trial, on in zip(record.trials, on_front(record).tolist(), strict=True) if on]
+    if not rows:
+        raise UserError(words.empty_front(record.name))
     objectives = {o.name: o for o in record.objectives}
     first = record.objectives[0]
     rows.sort(key=lambda trial: trial.values[first.name], reverse=first.direction == "maximize")
