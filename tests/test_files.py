@@ -84,9 +84,20 @@ def _values(kind: Any) -> st.SearchStrategy[Any]:
     return st.from_type(kind)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_any_value_of_any_field_survives_the_round_trip(data: st.DataObject) -> None:
+    check_round_trip(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(data=st.data())
+def test_many_values_of_any_field_survive_the_round_trip(data: st.DataObject) -> None:
+    check_round_trip(data)
+
+
+def check_round_trip(data: st.DataObject) -> None:
     """Draw a field and a value that its model accepts: nothing that is dumped is left out or read as another value."""
     model = data.draw(st.sampled_from(list(shipped())))
     base = data.draw(st.sampled_from(shipped()[model]))

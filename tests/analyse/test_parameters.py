@@ -95,6 +95,7 @@ def test_a_parameter_that_fixes_the_cost_cannot_be_told_from_it():
     assert effects_frame(population_of(study(trials)))["effect"].isna().all()
 
 
+@pytest.mark.slow
 def test_noise_is_called_important_about_as_rarely_as_promised_though_it_is_skewed():
     rng = np.random.default_rng(7)
     found = []

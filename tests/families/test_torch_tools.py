@@ -61,7 +61,7 @@ def test_torchs_fuser_folds_batch_norm():
     assert [type(layer) for layer in fused][1:] == [nn.Identity, nn.Identity]
 
 
-@pytest.mark.parametrize("scale", [0.5, 0.75, 2.0])
+@pytest.mark.parametrize("scale", [slow(0.5), 0.75, slow(2.0)])
 def test_a_network_that_resizes_its_image_is_traced_and_counted(scale):
     arch = make_arch("regseg", width=0.25, input_scale=scale, **SHALLOW["regseg"])
     model = arch.build(3).eval()

@@ -49,6 +49,7 @@ def test_a_killed_child_says_so():
     assert child.join() == -9
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_while_it_starts_a_child_is_replaced():
     def first():
         child = Child(tell)

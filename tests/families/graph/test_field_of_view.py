@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from nasseg.families import FAMILIES, make_arch
 from nasseg.families.graph.recorder import _kind, _tensors, record
 from nasseg.measure.cost import field_of_view
-from tests.families.cheap import CHEAP
+from tests.families.cheap import CHEAP, slow
 from tests.families.test_conformance import COMMITTED_IDS
 
 SETTINGS = [
@@ -83,7 +83,9 @@ def extent(model, width):
     return widest
 
 
-@pytest.mark.parametrize(("family", "changes"), SETTINGS, ids=str)
+@pytest.mark.parametrize(
+    ("family", "changes"), [*SETTINGS[: len(FAMILIES)], *(slow(*more) for more in SETTINGS[len(FAMILIES) :])], ids=str
+)
 def test_the_field_of_view_is_what_the_gradient_sees(family, changes):
     arch = make_arch(family, **{**CHEAP[family], **changes})
     field = field_of_view(record(arch.build_meta(3), (512, 1024)))

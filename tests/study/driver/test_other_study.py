@@ -84,6 +84,7 @@ def test_another_accuracy_protocol_is_refused_and_the_difference_named(home):
         run_study(load_study("board.yaml"), reuse="gpx")
 
 
+@pytest.mark.slow
 def test_a_search_may_start_from_another_front_and_measures_it_anew(home):
     (home / "longer.yaml").write_text(BOARD.replace("steps: 2", "steps: 3"))
     record = read_study("gpu")

@@ -144,6 +144,7 @@ def test_the_front_is_trained_timed_and_tested(here, counted, monkeypatch, tmp_p
         finish_study("tiny", recipe={**RECIPE, "steps": 2})
 
 
+@pytest.mark.slow
 def test_one_trial_is_finished_by_the_study_s_own_recipe_made_longer(here, counted):
     number = next(t.number for t in here.trials if t.measurement and t.measurement.accuracy)
     done = finish_study(f"tiny#{number}", seeds=2)
@@ -200,6 +201,7 @@ def test_what_was_stopped_goes_on_and_nothing_is_done_twice(here, counted, monke
     assert {key: figures for key, figures in plain("tiny@finish").items() if key[1] == 0} == plain("tiny@whole")
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_taken_up(here, counted, monkeypatch):
     monkeypatch.setattr(run, "TELL_SECONDS", 0.0)
 

@@ -29,6 +29,7 @@ def overwrite(path, place, content):
     return before
 
 
+@pytest.mark.slow
 def test_a_destroyed_page_stops_the_search_and_loses_nothing(inline, tmp_path, monkeypatch):
     path, kept = tmp_path / "s.db", {}
 

@@ -51,6 +51,7 @@ def test_labels_that_change_in_mid_search_are_not_trained_on_by_the_next_worker(
     assert states(ended.record)["COMPLETE"] == 3
 
 
+@pytest.mark.slow
 def test_starting_weights_that_change_in_mid_search_stop_it(inline, tmp_path, monkeypatch, replaced):
     path = tmp_path / "start.pt"
     torch.save({"x": torch.zeros(1)}, path)
@@ -63,6 +64,7 @@ def test_starting_weights_that_change_in_mid_search_stop_it(inline, tmp_path, mo
     assert states(ended.record)["COMPLETE"] == 1
 
 
+@pytest.mark.slow
 def test_an_own_figure_that_changes_in_mid_search_stops_it(inline, tmp_path, replaced):
     path = tmp_path / "mine.py"
     path.write_text("def one(model, measurement):\n    return 1\n")

@@ -148,6 +148,7 @@ def test_a_file_that_breaks_in_mid_search_stops_it_by_name(inline, tmp_path, mon
     assert states(ended.record) == {"FAIL": 1, "COMPLETE": 3}
 
 
+@pytest.mark.slow
 def test_a_storage_that_fails_in_mid_search_is_one_clear_error(inline, tmp_path, monkeypatch):
     class Wrecking(InlineEngine):
         def wait(self, timeout):

@@ -48,6 +48,7 @@ def test_the_largest_size_that_keeps_the_limit_is_found(a_nanosecond_a_pixel):
     assert fitting_size(make_arch("regseg"), 0.001, workshop()) is None
 
 
+@pytest.mark.slow
 def test_a_dry_run_in_which_no_network_keeps_the_limit_says_what_to_do(a_nanosecond_a_pixel, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("nasseg.study.search.dry_run.DRAWN", 3)
