@@ -239,11 +239,26 @@ def read_yaml(path: Path) -> Document:
         UserError: the file cannot be read, does not parse (file and line are named), or is no mapping.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode()
+        text = read_text(path)
+    except TooLargeError as error:
+        raise UserError(f"{path}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
     return parse_yaml(text, path)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that is read whole or refused: its bytes are counted, not its characters.
+
+    Raises:
+        TooLargeError: it has more than MAX_BYTES bytes
+        OSError, UnicodeDecodeError
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise TooLargeError(f"a file of text has at most {MAX_BYTES:,} bytes; make it shorter")
+    return content.decode()
 
 
 def parse_value(text: str) -> Any:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from nasseg.errors import UserError
-from nasseg.files import MAX_BYTES
+from nasseg.files import TooLargeError, read_text
 from nasseg.measure.accuracy import IGNORE
 from nasseg.measure.latency.onnx_file import INPUT
 from nasseg.records import Environment, Measurement, Size
@@ -168,11 +168,9 @@ def read_card(path: Path) -> Card:
     """
     place = card_path(path)
     try:
-        with place.open("rb") as file:
-            content = file.read(MAX_BYTES + 1).decode()
-        if len(content) > MAX_BYTES:
-            raise UserError(f"{place} is no card of `nasseg export`: one has at most {MAX_BYTES:,} bytes")
-        return Card.model_validate_json(content)
+        return Card.model_validate_json(read_text(place))
+    except TooLargeError as error:
+        raise UserError(f"{place} is no card of `nasseg export`: {error}") from None
     except FileNotFoundError:
         raise UserError(f"{path} has no card, {place}; `nasseg export` writes both: keep them together") from None
     except ValidationError as error:

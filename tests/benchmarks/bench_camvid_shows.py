@@ -1,4 +1,4 @@
-"""What the tabular benchmark on CamVid shows so far: early figures, families and seeds, as Markdown for its page.
+"""Print what the tabular benchmark on CamVid shows so far: early figures, families and seeds, as Markdown.
 
     python -m tests.benchmarks.bench_camvid_shows
 

@@ -1,4 +1,4 @@
-"""What each reader of a user's file takes for the largest files that it accepts, in processor seconds.
+"""Measure the processor seconds of each reader of a user's file, for the largest files that it accepts.
 
     python -m tests.benchmarks.bench_readers          every file; exit 1 if one takes more than a second
     python -m tests.benchmarks.bench_readers table    only those whose name holds that word

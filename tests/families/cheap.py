@@ -1,4 +1,4 @@
-"""Which networks the quick tests take: a narrow one of every family for what computes, and one of each sort."""
+"""Name the networks that the quick tests take: a narrow one of every family for what computes, and one of each sort."""
 
 import pytest
 
