@@ -67,6 +67,13 @@ def test_miou_by_hand():
     assert matrix.pixel_accuracy == 75
 
 
+@pytest.mark.parametrize("label", [3, 254, 256, 300])
+def test_a_label_that_is_no_class_is_refused(label):
+    matrix, labels = ConfusionMatrix(3), torch.tensor([[[0, 255, 2, label]]])
+    with pytest.raises(UserError, match=f"a label is above 2: {label}"):
+        matrix.update(torch.zeros(1, 3, 1, 4), labels)
+
+
 def test_a_pixel_whose_logits_are_nan_is_wrong_and_counted():
     """Truth 0 0 1 1 as predicted, but for the first, which has no prediction: IoU 1/2 and 1."""
     matrix, labels = ConfusionMatrix(2), torch.tensor([[[0, 0, 1, 1]]])
@@ -170,6 +177,7 @@ def test_classes_of_the_images_asked_for_are_those_of_the_last_evaluation(data, 
     assert torch.equal(resumed.predicted[5], found[5])
 
 
+@pytest.mark.slow
 def test_classes_of_labels_of_another_size_have_that_size(data):
     labels = [torch.zeros(20 + k, 30, dtype=torch.uint8) for k in range(len(data.val))]
     flat = Ragged(torch.cat([label.flatten() for label in labels]), tuple(tuple(label.shape) for label in labels))
@@ -247,7 +255,8 @@ def test_a_step_in_parts_is_the_same_step(data, optimizer):
     assert curve_in_parts[-1][1] == pytest.approx(curve[-1][1], rel=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_learns_and_keeps_fp32_weights(data, precision):
     """The loss scaler skips the first steps of fp16, whose scaled gradients overflow."""
     curves = []
