@@ -91,6 +91,10 @@ def search(
             )
         _print_preview(found)
         return
+    from nasseg.processes.children import start_server
+
+    if engine == "local":
+        start_server()
     from nasseg.analyse.trials import doubts_of
     from nasseg.study.predictions import with_examples
     from nasseg.study.search.run_study import run_study  # slow to import: print the first line before

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection  # registers multiprocessing's own exit handler
 from types import ModuleType
 
@@ -26,6 +26,11 @@ _CONTEXT.set_forkserver_preload(["nasseg.study.engines.jobs", "torch._dynamo"]) 
 _PAUSES = (0.1, 1.0)  # seconds before a process is started again; multiprocessing then starts another server
 _starting = threading.Lock()
 _running: set["Child"] = set()
+
+
+def start_server() -> None:
+    """Let the fork server begin its imports now, beside those of this process. Else the first child waits for them."""
+    forkserver.ensure_running()
 
 
 class Child:

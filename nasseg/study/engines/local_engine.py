@@ -42,9 +42,9 @@ class _Worker:
 class LocalEngine:
     """An engine on this machine: `submit` a job to an idle worker, `wait` for results, `cancel` running jobs.
 
-    If a worker dies (out of memory, SIGKILL), its job gets the fault WORKER_DIED, and the worker is replaced. If it
-    dies before it takes jobs, it is replaced and its job passed on. Several such deaths end the search, without a
-    failed network.
+    Workers are started when they are first needed: a search that has nothing left to do starts none. If a worker dies
+    (out of memory, SIGKILL), its job gets the fault WORKER_DIED, and the worker is replaced. If it dies before it takes
+    jobs, it is replaced and its job passed on. Several such deaths end the search, without a failed network.
     """
 
     def __init__(
@@ -55,15 +55,18 @@ class LocalEngine:
         tell: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._context, self._on_step, self._tell = context, on_step, tell
-        self._failed_starts = 0
-        self._workers = [self._start() for _ in range(workers)]
+        self._most, self._failed_starts = workers, 0
+        self._workers: list[_Worker] = []
 
     @property
     def idle(self) -> int:
-        return sum(worker.job is None for worker in self._workers)
+        return self._most - sum(worker.job is not None for worker in self._workers)
 
     def submit(self, job: Job) -> None:
-        worker = next(worker for worker in self._workers if worker.job is None)
+        worker = next((worker for worker in self._workers if worker.job is None), None)
+        if worker is None:
+            worker = self._start()
+            self._workers.append(worker)
         worker.job = job
         with contextlib.suppress(OSError):  # it died while idle; `wait` will find out
             worker.child.pipe.send(job)

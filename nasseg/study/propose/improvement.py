@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr
-from scipy.stats import qmc
 
 from nasseg.analyse.front import Floats
 
@@ -53,6 +52,8 @@ def _even(dimensions: int) -> Floats:
         return np.zeros((1, 0))
     if dimensions == 1:
         return (np.arange(SAMPLES)[:, None] + 0.5) / SAMPLES
+    from scipy.stats import qmc  # slow to import
+
     return np.asarray(qmc.Sobol(dimensions, rng=0).random(SAMPLES))
 
 

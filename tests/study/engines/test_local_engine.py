@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -52,10 +53,33 @@ def test_a_plain_script_searches(tmp_path, way):
     assert "Traceback" not in done.stderr
 
 
+def test_workers_are_started_when_they_are_needed(monkeypatch):
+    started = []
+    monkeypatch.setattr(local_engine, "Child", lambda work: started.append(work) or FakeChild())
+    engine = LocalEngine(make_context(make_study()), 2)
+    assert engine.idle == 2
+    assert not started
+    engine.submit(Job(1, "cost", {"family": "regseg"}))
+    assert engine.idle == 1
+    assert len(started) == 1
+    engine.close()
+
+
+class FakeChild:
+    """A process that takes everything and answers nothing."""
+
+    def __init__(self):
+        self.pipe = Mock()
+
+    def kill(self):
+        self.pipe.close()
+
+
 def dies_at_once(_pipe):
     raise SystemExit(7)
 
 
+@pytest.mark.slow
 def test_workers_that_die_at_once_stop_the_search_and_blame_no_network(monkeypatch, tmp_path):
     monkeypatch.setattr(local_engine, "work", dies_at_once)
     engine = LocalEngine(make_context(make_study()), 1)
