@@ -11,9 +11,10 @@ import tempfile
 
 import pytest
 
-for name in ("CACHE", "LOCKS"):
-    folder = os.path.join(tempfile.gettempdir(), f"nasseg-test-{name.lower()}-{os.getuid()}")
-    os.environ.setdefault(f"NASSEG_{name}", folder)
+folder = os.path.join(tempfile.gettempdir(), f"nasseg-test-{os.getuid()}")
+os.environ.setdefault("NASSEG_CACHE", f"{folder}-cache")
+# Each of pytest's workers has its own: else a training of one test waits while another test times a network.
+os.environ["NASSEG_LOCKS"] = f"{folder}-locks-{os.environ.get('PYTEST_XDIST_WORKER', '')}"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NASSEG_PATIENCE", "0")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it, and tests send it

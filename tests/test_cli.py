@@ -36,7 +36,7 @@ def searched(tmp_path_factory):
     """A folder in which a tiny study was run, and what that printed."""
     folder = tmp_path_factory.mktemp("searched")
     (folder / "tiny.yaml").write_text(TINY_STUDY.format(space="quickstart", workers=1))
-    return folder, nasseg("search", "tiny.yaml", cwd=folder).stdout
+    return folder, nasseg("search", "tiny.yaml", "--no-remeasure", cwd=folder).stdout
 
 
 def test_the_package_is_the_command(capsys):
@@ -56,6 +56,7 @@ def test_search_ends_with_the_front_and_the_report(searched):
     assert (folder / "runs/tiny/report.html").stat().st_size > 1_000_000
 
 
+@pytest.mark.slow
 def test_search_resumes(searched):
     folder, _ = searched
     assert "all 3 trials are done" in nasseg("search", "tiny.yaml", cwd=folder).stdout
@@ -73,6 +74,7 @@ def test_front_and_report_read_the_storage(searched, tmp_path):
     assert "front of tiny" in nasseg("front", "tiny.yaml", "--storage", url, cwd=tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_a_front_is_drawn_and_written_for_a_paper(searched):
     folder, _ = searched
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
@@ -133,6 +135,7 @@ def test_a_trial_is_an_address(searched):
     assert "has no trial 99" in fails("measure", "tiny#99", cwd=folder)
 
 
+@pytest.mark.slow
 def test_another_identity_is_refused(searched, tmp_path):
     folder, _ = searched
     text = TINY_STUDY.format(space="quickstart", workers=1).replace("steps: 3", "steps: 4")
@@ -370,6 +373,7 @@ def test_measure_names_operators_that_nobody_can_count(tmp_path):
     assert json.loads(nasseg(*measure, "--json", cwd=tmp_path).stdout)["unknown"] == {"cdist": 1}
 
 
+@pytest.mark.slow
 def test_fvcore_itself_counts_the_same_and_operators_add_up(tmp_path):
     small = ("measure", "regseg", "--set", "width=0.25", "--input", "64x128", "--json")
     found = json.loads(nasseg(*small, "--counter", "fvcore", "--operators", cwd=tmp_path).stdout)

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.study.store.test_read_sql import searched
 
 CODE = """
@@ -39,6 +41,7 @@ assert optuna.logging.get_verbosity() == level
 """
 
 
+@pytest.mark.slow
 def test_each_step_loads_what_it_needs_and_changes_nothing_of_others(tmp_path):
     """Check reports and `variants` without torch, and `front` and `status` without Optuna and pandas.
 

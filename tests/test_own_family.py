@@ -51,6 +51,7 @@ def test_the_example_is_searched_beside_a_paper_and_its_hash_is_kept(home):
         run_study(load_study("my_study.yaml"), trials=3)
 
 
+@pytest.mark.slow
 def test_the_example_is_an_encoder_and_a_decoder_of_composed(home):
     encoder = make_arch("composed", encoder="my_block.py:LargeKernelArch", decoder="ffm", **{"largekernel.width": 0.25})
     assert encoder.params()["largekernel.kernel"] == 7

@@ -195,6 +195,7 @@ def leave_record(storage, urls):
     return driver.record, str(caught.value)
 
 
+@pytest.mark.slow
 # Each example takes half a second: a failure is not made smaller.
 @settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(urls=st.lists(secret_urls(), min_size=5, max_size=5))

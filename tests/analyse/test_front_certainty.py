@@ -20,6 +20,7 @@ from tests.analyse.networks import MACS, MIOU, TIME, network, study
 from tests.analyse.test_parameters import families
 
 
+@pytest.mark.slow
 def test_front_probability_of_two_that_are_alike_is_a_half():
     values = [[50.0, 10.0], [50.0, 10.0], [40.0, 5.0], [30.0, 9.0]]
     chance = front_probability(values, [[0, 1.0], [0, 1.0], [0, 0], [0, 0.1]], ["maximize", "minimize"], draws=4000)

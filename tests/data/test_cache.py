@@ -162,6 +162,7 @@ def start(root, log, seconds):
     return child
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_decodes_even_if_another_was_killed(root, tmp_path, home):
     """The first is killed in the middle, which frees its lock; of the next two one decodes, the other waits for it."""
     killed = start(root, tmp_path / "killed", 60)

@@ -290,6 +290,7 @@ def test_images_of_many_sizes_are_made_smaller_with_their_labels(root):
     assert abs(float(data.train.images[1].float().mean()) - pixels.mean()) < 2
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_on_images_of_many_sizes(root):
     data = load_data(downloads.ade20k(root), size=[32, 48])
     seen = []
@@ -332,6 +333,7 @@ def test_accuracy_is_taken_at_the_labels_pixels(monkeypatch):
         assert evaluate(Brightness(), Split(images, wrong, (64, 64)), 2).pixel_accuracy < 96
 
 
+@pytest.mark.slow
 def test_views_of_images_of_many_sizes_are_those_of_one_size(root):
     """The same draws give the same views, whether images come together or one by one."""
     images = torch.randint(0, 255, (3, 32, 48, 3), dtype=torch.uint8)

@@ -179,6 +179,7 @@ def test_missing_data_and_options_are_errors(tmp_path):
         load_data("scenes", sise=(64, 128))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAMVID.is_dir(), reason="CamVid is not on this machine")
 def test_the_real_camvid():
     data = load_data(CAMVID)

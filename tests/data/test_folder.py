@@ -66,6 +66,7 @@ def test_what_is_trained_on_is_not_reported_on(here, splits, said):
         _ = load_data(here, splits=splits).counts
 
 
+@pytest.mark.slow
 def test_a_run_on_both_is_not_chosen_on_the_third_nor_scored_on_the_second(here, tmp_path):
     (tmp_path / "recipe.yaml").write_text("{steps: 4, batch_size: 2}")
     recipe = ("--recipe", "recipe.yaml", "--set", "width=0.25", "--set", "dilations=(1,1)")

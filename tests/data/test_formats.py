@@ -55,7 +55,10 @@ def said(form, root):
     return truth, begun.found, check_data("mine")
 
 
-@pytest.mark.parametrize("form", imitations.FORMS)
+@pytest.mark.parametrize(
+    "form",
+    [pytest.param(form, marks=pytest.mark.slow) if form.startswith("masks ") else form for form in imitations.FORMS],
+)
 def test_a_form_is_read_right_and_the_page_says_what_is_said(form, tmp_path):
     root = tmp_path / "data"
     truth, told, found = said(form, root)

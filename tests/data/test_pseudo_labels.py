@@ -115,6 +115,7 @@ def test_confidence_is_to_be_exceeded():
     assert (pseudo_label(model, np.zeros((32, 32, 3), np.uint8), (1.0,), 0.5, (32, 32)) == 255).all()
 
 
+@pytest.mark.slow
 def test_a_folder_is_labelled_and_gone_on_with(labelled, tmp_path, monkeypatch):
     write_images(tmp_path / "images")
     run, images, folder = labelled / "teacher", tmp_path / "images", tmp_path / "pseudo"
@@ -140,6 +141,7 @@ def test_a_folder_is_labelled_and_gone_on_with(labelled, tmp_path, monkeypatch):
         label_folder(run, images, folder, scales=(1.0,))
 
 
+@pytest.mark.slow
 def test_labels_are_what_the_teacher_sees(labelled, data):
     weights = torch.load(labelled / "teacher" / "best.pt", weights_only=True)
     model = make_arch("regseg", width=0.25, dilations="(1,1)").build(data.num_classes).eval()
@@ -149,6 +151,7 @@ def test_labels_are_what_the_teacher_sees(labelled, data):
     assert np.array_equal(found, np.asarray(Image.open(labelled / "pseudo/labels/f2.png.png")))
 
 
+@pytest.mark.slow
 def test_pseudo_labelled_images_are_a_split(labelled, data):
     folder = labelled / "pseudo"
     found = load_data("scenes", **SCENES, pseudo=str(folder))

@@ -129,6 +129,7 @@ def test_camera_size_at_half_scale_costs_the_same() -> None:
     assert sum(map(bisenetv2_flops, graph.reachable())) / 1e9 == flops("bisenetv2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params",
     [

@@ -21,7 +21,7 @@ from nasseg.families.arch import ID_INPUT_SIZE, Arch
 from nasseg.families.graph.identity import fingerprint
 from nasseg.families.graph.recorder import record
 from nasseg.network.measure import measure_address
-from tests.families.cheap import CHEAP, SORTS, slow
+from tests.families.cheap import CHEAP, OF_EACH, slow
 
 COMMITTED_IDS = Path(__file__).parent / "variant_ids.json"
 
@@ -33,8 +33,14 @@ def ids():
     return {name: make_arch(name).id for name in variants()}
 
 
-@pytest.mark.parametrize("check", testing.CHECKS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "check"),
+    [
+        slow(family, check) if check is testing.check_gradients and family != "stdc" else (family, check)
+        for family in FAMILIES
+        for check in testing.CHECKS
+    ],
+)
 def test_a_family_keeps_the_rules(family, check):
     check(get_family(family).from_params(CHEAP[family]))
 
@@ -47,7 +53,7 @@ def test_gradients_reach_every_weight_of_what_is_published(name):
         testing.check_training(make_arch(name, width=0.25 * make_arch(name).width), 2, (64, 64))
 
 
-@pytest.mark.parametrize("name", [name if name in SORTS else slow(name) for name in variants()])
+@pytest.mark.parametrize("name", [name if name in OF_EACH else slow(name) for name in variants()])
 def test_a_published_network_has_the_features_that_it_declares(name):
     testing.check_features(make_arch(name))
 
@@ -71,6 +77,7 @@ def test_ids_are_equal_where_the_graphs_are():
             assert (ids()[one] == ids()[other]) == (graphs[one] == graphs[other]), (one, other)
 
 
+@pytest.mark.slow
 def test_ids_of_the_variants_are_as_committed():
     """A changed id says that a published network changed. On purpose? NASSEG_REFRESH_IDS=1 writes the list anew."""
     found = ids()

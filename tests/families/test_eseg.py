@@ -19,7 +19,6 @@ from nasseg.families.layers import train_mode
 from nasseg.measure.cost import eseg_flops, fvcore_flops, macs
 from nasseg.space import load_space
 from tests import ROOT
-from tests.families.cheap import slow
 
 ROWS: dict[str, Any] = yaml.safe_load((ROOT / "nasseg/families/variants/eseg.yaml").read_text())
 
@@ -135,7 +134,8 @@ def test_the_space_is_large() -> None:
     assert load_space("eseg").count() > 1e5
 
 
-@pytest.mark.parametrize("size", [slow((32, 32)), (33, 500), (97, 161), slow((360, 480)), (1, 1)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(32, 32), (33, 500), (97, 161), (360, 480), (1, 1)])
 def test_levels_have_their_sizes(size: tuple[int, int]) -> None:
     with torch.device("meta"):
         model = ESegArch(width=0.25, depth=0.3).build(4).eval()
@@ -190,6 +190,7 @@ def test_all_levels_weigh_the_same_at_first() -> None:
     assert decoder.level_weights.shape == (8,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eseg-s", "eseg-lite-s", "eseg-t2-p2-p9-fpn"])
 def test_fvcore_itself_counts_the_same(name: str) -> None:
     from fvcore.nn import FlopCountAnalysis

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nasseg.families import make_arch, variants
-from tests.families.cheap import CHEAP, slow
+from tests.families.cheap import CHEAP
 
 SIZE, CLASSES = (96, 160), 5
 
@@ -80,7 +80,8 @@ def test_every_network_with_a_name_is_exported():
     assert len(named()) >= 15
 
 
-@pytest.mark.parametrize("family", [slow("bisenetv2"), "stdc", slow("backbone")])  # of the others, see the next test
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["bisenetv2", "stdc", "backbone"])  # of the others, see the next test
 def test_a_family_is_exported_by_torch(family):
     by_torch_export(make_arch(family, **CHEAP[family]))
 

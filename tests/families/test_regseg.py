@@ -16,7 +16,6 @@ from nasseg.families.regseg import DECODERS, DilatedConv, warp
 from nasseg.measure.cost import field_of_view, measure_cost
 from nasseg.schedule import parse_schedule
 from nasseg.space import load_space
-from tests.families.cheap import slow
 
 CITYSCAPES = (1024, 2048)  # 19 classes
 SMALL = {"dilations": "(1,1)+(1,3)+(1,2,4,8)", "width": 0.25}
@@ -165,7 +164,8 @@ def test_table_2():
     assert [stage4[0][0].stride, stage4[1][0].stride] == [(2, 2), (1, 1)]
 
 
-@pytest.mark.parametrize("decoder", [*list(DECODERS)[:1], *map(slow, list(DECODERS)[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_fvcore_itself_counts_the_same(decoder):
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     arch = make_arch("regseg", decoder=decoder, **SMALL)

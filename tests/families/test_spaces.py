@@ -64,7 +64,7 @@ def check_prediction(name, count, seed):
 
 @pytest.mark.parametrize("name", SPACES)
 def test_samples_build_on_meta(name):
-    check_on_meta(name, 3, seed=0)
+    check_on_meta(name, 1, seed=0)
     check_prediction(name, 1, seed=0)
 
 

@@ -20,7 +20,7 @@ ORDINARY = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.PReLU)
 each_sort = pytest.mark.parametrize("name", [name if name in OF_EACH else slow(name) for name in SORTS])
 
 
-@each_sort
+@pytest.mark.parametrize("name", [name if name in ("regseg-t4-1", "stdc1-seg") else slow(name) for name in SORTS])
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_traced_networks_compute_the_same(name):
     model = make_arch(name, **small(name)).build(3).eval()
@@ -30,7 +30,8 @@ def test_traced_networks_compute_the_same(name):
         torch.testing.assert_close(torch.fx.symbolic_trace(model)(IMAGE), expected)
 
 
-@pytest.mark.parametrize("name", [name if name in list(OF_EACH)[:1] else slow(name) for name in SORTS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SORTS)
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_scripted_networks_compute_the_same(name):
     model = make_arch(name, **small(name)).build(3).eval()
@@ -61,7 +62,8 @@ def test_torchs_fuser_folds_batch_norm():
     assert [type(layer) for layer in fused][1:] == [nn.Identity, nn.Identity]
 
 
-@pytest.mark.parametrize("scale", [slow(0.5), 0.75, slow(2.0)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [0.5, 0.75, 2.0])
 def test_a_network_that_resizes_its_image_is_traced_and_counted(scale):
     arch = make_arch("regseg", width=0.25, input_scale=scale, **SHALLOW["regseg"])
     model = arch.build(3).eval()

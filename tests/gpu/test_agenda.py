@@ -70,6 +70,7 @@ def bare(tmp_path):
     return os.pathsep.join([str(tmp_path), str(ROOT)])
 
 
+@pytest.mark.slow
 def test_a_bare_machine_can_build_and_time_networks(bare, tmp_path):
     code = "import sys, nasseg.measure.latency.in_turns, tests.gpu.steps.ground, tests.gpu.steps.lock\n"
     code += "from nasseg.measure.environment import environment; print(environment().nasseg)"
@@ -196,7 +197,7 @@ def test_a_loss_that_differs_is_not_ok():
     assert found == {"events / wall clock": {"regseg, eager": 0.8}, "not ok": ["regseg, a step of training"]}
 
 
-@pytest.mark.parametrize("name", ["stdc1", "stdc2-f7-blocks-2"])
+@pytest.mark.parametrize("name", ["stdc1", pytest.param("stdc2-f7-blocks-2", marks=pytest.mark.slow)])
 def test_classifiers_are_checked_by_their_own_shape(name):
     from nasseg.families import make_arch, variants
 

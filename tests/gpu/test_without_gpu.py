@@ -43,7 +43,7 @@ def forward_and_backward(arch, monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("family", ["regseg", "dabnet", *map(slow, ("bisenetv2", "composed", "eseg", "stdc"))])
+@pytest.mark.parametrize("family", ["regseg", *map(slow, ("bisenetv2", "composed", "dabnet", "eseg", "stdc"))])
 def test_a_network_of_each_family_waits_for_nothing(family, monkeypatch):
     assert forward_and_backward(make_arch(family, **{**CHEAP[family], **SHALLOW[family]}), monkeypatch) == []
 
@@ -86,11 +86,13 @@ def step(recipe, family, monkeypatch, fits=True):
     return found
 
 
-@pytest.mark.parametrize("family", ["regseg", "stdc", *map(slow, ("dabnet", "eseg"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["regseg", "stdc", "dabnet", "eseg"])
 def test_a_step_of_training_waits_for_its_loss_alone(family, monkeypatch):
     assert step(RECIPES[family], family, monkeypatch) == []
 
 
+@pytest.mark.slow
 def test_data_that_do_not_fit_come_from_pinned_memory(monkeypatch):
     assert step(RECIPES["regseg"], "regseg", monkeypatch, fits=False) == []
 

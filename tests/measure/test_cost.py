@@ -210,6 +210,7 @@ each_family = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @each_family
 def test_peak_memory_is_what_torch_holds(family):
     arch = make_arch(family)

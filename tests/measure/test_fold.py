@@ -6,7 +6,6 @@ from torch import nn
 
 from nasseg.families import make_arch
 from nasseg.measure.fold import fold_batch_norms
-from tests.families.cheap import slow
 
 # Address -> what the BatchNorms that stay stand behind; the module of each is named in the papers' own words there.
 LEFT = {
@@ -33,7 +32,8 @@ def norms(model):
     return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 
 
-@pytest.mark.parametrize("address", ["regseg", "stdc1-seg", "bisenetv2", slow("dabnet")])
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["regseg", "stdc1-seg", "bisenetv2", "dabnet"])
 def test_what_stands_behind_convolutions_alone_is_folded(address):
     model = trained(make_arch(address, width=0.5).build(3))
     before = norms(model)

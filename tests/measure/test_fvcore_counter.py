@@ -33,7 +33,9 @@ def family_of(model):
     return SimpleNamespace(build_meta=lambda _classes: model.to("meta").eval())
 
 
-@pytest.mark.parametrize("name", ["bisenetv2", "stdc1-seg75", "dabnet", "composed"])
+@pytest.mark.parametrize(
+    "name", ["stdc1-seg75", *[pytest.param(name, marks=slow) for name in ("bisenetv2", "dabnet", "composed")]]
+)
 def test_our_figure_is_fvcores(name):
     arch = make_arch(name)
     assert fvcore_count(arch, (97, 161), 7).total == measure_cost(arch, (97, 161), 7).fvcore_flops
@@ -47,9 +49,8 @@ def test_our_figure_of_a_published_network_is_fvcores(name, size):
     assert fvcore_count(arch, size).total == measure_cost(arch, size).fvcore_flops
 
 
-@pytest.mark.parametrize(
-    "name", ["regseg", *(pytest.param(name, marks=slow) for name in ("bisenetv2", "stdc", "eseg", "dabnet"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["regseg", "bisenetv2", "stdc", "eseg", "dabnet"])
 def test_meta_tensors_give_the_integers_of_real_ones(name):
     arch = make_arch(name)
     total, by_operator = on_real_tensors(arch.build(5))
@@ -58,6 +59,7 @@ def test_meta_tensors_give_the_integers_of_real_ones(name):
     assert found.by_operator["conv"] > 0.9 * total
 
 
+@pytest.mark.slow
 def test_what_fvcore_has_no_rule_for_is_listed():
     unsupported = fvcore_count(make_arch("regseg"), SIZE).unsupported
     assert unsupported["aten::sigmoid"] == unsupported["aten::mul"] == 18  # one squeeze-and-excitation a block

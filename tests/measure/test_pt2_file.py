@@ -69,6 +69,7 @@ def set_path(mapping, *keys_and_value):
     mapping[last] = value
 
 
+@pytest.mark.slow
 def test_a_program_computes_what_its_model_does(saved):
     content, model = saved
     image = torch.randn(1, 3, *SIZE)
@@ -76,6 +77,7 @@ def test_a_program_computes_what_its_model_does(saved):
         assert torch.equal(open_pt2(content, "it")(image), model(image))
 
 
+@pytest.mark.slow
 def test_a_file_holds_neither_the_traced_image_nor_paths_of_this_machine(saved):
     content, _ = saved
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -140,6 +142,7 @@ def test_an_object_for_a_weight_is_refused_and_not_made(saved, tmp_path):
     assert bomb.exists()
 
 
+@pytest.mark.slow
 def test_an_object_for_the_traced_image_is_not_made(saved, tmp_path):
     bomb = tmp_path / "made"
     spoilt = io.BytesIO()

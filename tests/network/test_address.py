@@ -48,6 +48,7 @@ def same(found, file):
     return all(torch.equal(tensor, kept[name]) for name, tensor in found.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_run_is_its_folder_or_a_file_in_it(run):
     result = json.loads((run / "result.json").read_text())
     for address, name in ((run, "best.pt"), (run / "best.pt", "best.pt"), (run / "last.pt", "last.pt")):
@@ -126,6 +127,7 @@ def test_a_table_s_row_is_addressed_by_its_name_or_its_trial(here):
         find_trained("paper/table-1#bas", STORAGE)
 
 
+@pytest.mark.slow
 def test_a_file_of_weights_is_exported_with_the_network_that_it_fills(here):
     make_study(here)
     card = export_address("regseg", here / "a.pt", overrides=TINY, num_classes=10, init=WEIGHTS).card

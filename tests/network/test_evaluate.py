@@ -66,6 +66,7 @@ def test_a_run_has_the_figures_that_its_training_found(here):
         evaluate_address(str(folder), here / "city")
 
 
+@pytest.mark.slow
 def test_several_views_are_averaged_under_a_protocol_of_their_own(here):
     save_weights(colourful(10), here / "weights.pt")
     options = {"overrides": TINY, "init": here / "weights.pt", "data_options": SCENES}

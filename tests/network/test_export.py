@@ -51,6 +51,7 @@ def trained(tmp_path, monkeypatch):
     return make_study(tmp_path)
 
 
+@pytest.mark.slow
 def test_onnx_computes_what_the_network_does(onnx_file):
     """Run by ONNX Runtime alone, beside PyTorch with the study's weights."""
     done, onnxruntime = onnx_file, pytest.importorskip("onnxruntime")

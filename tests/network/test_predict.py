@@ -96,10 +96,8 @@ def test_labels_are_the_networks_classes(network, picture, tmp_path):
     assert done.line().startswith(f"{done.overlay}: {most} {100 * done.shares[most]:.1f} %")
 
 
-@pytest.mark.parametrize(
-    ("suffix", "options"),
-    [pytest.param("onnx", {"argmax": True, "batch": 2}, marks=pytest.mark.slow), ("pt2", {})],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("suffix", "options"), [("onnx", {"argmax": True, "batch": 2}), ("pt2", {})])
 def test_every_format_gives_the_same_classes(files, tmp_path, suffix, options):
     if suffix == "onnx":
         pytest.importorskip("onnxruntime")
@@ -173,6 +171,7 @@ def test_an_exported_file_has_the_recorded_accuracy_on_pictures_of_many_ratios(f
     assert miou((label, done[image]) for image, label in pairs.items()) == pytest.approx(recorded(split), rel=1e-13)
 
 
+@pytest.mark.slow
 def test_the_card_is_enough_for_the_recorded_accuracy(onnx_file, mixed):
     """What card and file say, done by Pillow, NumPy, ONNX Runtime and a plain resize, as somebody else would."""
     split, pairs = mixed

@@ -81,13 +81,16 @@ def here(trained, monkeypatch):
     return addresses
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(
+    params=["run", "trial", *[pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:] if kind != "trial"]]
+)
 def one(here, request):
     """An address, and the content of its weights' file."""
     address, file = here[request.param]
     return address, Path(file).read_bytes()
 
 
+@pytest.mark.slow
 def test_every_command_takes_it(one, tmp_path):
     address, content = one
     sha = hashlib.sha256(content).hexdigest()
@@ -134,6 +137,7 @@ def test_a_recipe_may_begin_with_something_trained(here, tmp_path):
         train_address("regseg", data="scenes", recipe={**recipe, "init": "tiny#99"}, **options)
 
 
+@pytest.mark.slow
 def test_latency_is_of_the_weights_of_a_file(here):
     asked = ("latency", "tiny#0", "--input", "32x64", "--repeat", "1", "--init")
     done = nasseg(*asked, WEIGHTS, "--classes", "10", cwd=".", NASSEG_STORAGE=STORAGE)

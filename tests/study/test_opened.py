@@ -33,6 +33,7 @@ def test_the_front_is_the_records_in_its_order(study):
     assert len(front) == on_front(study.record).sum()
 
 
+@pytest.mark.slow
 def test_charts_draw_what_is_asked_for(study):
     trials = study.trials()
     finished = trials[(trials["state"] == "COMPLETE") & trials["reused_from"].isna()]

@@ -43,7 +43,9 @@ def study_of(inline, tmp_path):
     return study
 
 
-@pytest.mark.parametrize("phase", ["cost", "latency", "trained"])
+@pytest.mark.parametrize(
+    "phase", ["cost", *[pytest.param(name, marks=pytest.mark.slow) for name in ("latency", "trained")]]
+)
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -73,9 +75,8 @@ def test_a_figure_that_is_tried_sees_every_part_and_a_network_with_numbers(study
     )
 
 
-@pytest.mark.parametrize(
-    "phase", ["trained", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cost", "latency"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["cost", "latency", "trained"])
 def test_three_networks_in_a_row_without_a_figure_stop_the_search_and_keep_what_was_measured(study_of, phase):
     ended = search.run_study(study_of(LATER, phase))
     assert "figure mine (mine.py:mine, line 2) gave None" in ended.fault
@@ -106,6 +107,7 @@ def test_figures_that_fail_now_and_then_do_not_stop_a_search(tmp_path):
     assert Counter(trial.state.name for trial in driver.record.trials())["FAIL"] == 3
 
 
+@pytest.mark.slow
 def test_a_search_in_which_nothing_is_finished_does_not_exit_with_0(study_of):
     study_of("def mine(model, m):\n    return 1.0 if m.accuracy.miou == 50 else None\n", trials=1)
     done = CliRunner().invoke(app, ["search", "tiny.yaml"])

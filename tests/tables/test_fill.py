@@ -1,9 +1,12 @@
 """What a filled table warns of."""
 
+import pytest
+
 from nasseg.tables.fill import _too_small
 from nasseg.tables.table_file import load_table
 
 
+@pytest.mark.slow
 def test_images_too_small_for_what_is_compared_are_a_caveat() -> None:
     def too_small(name: str, size: tuple[int, int]) -> str | None:
         chosen = load_table(name)

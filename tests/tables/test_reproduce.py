@@ -71,6 +71,7 @@ def test_a_table_is_trained_and_answered(data: DataSet) -> None:
     assert [objective.name for objective in read_study(record.name).objectives] == ["miou"]
 
 
+@pytest.mark.slow
 def test_a_difference_is_of_the_same_data_size_and_steps(data: DataSet) -> None:
     loaded = table()
     train_tables([loaded], training(data, seeds=1))

@@ -116,6 +116,7 @@ def test_every_table_of_the_five_papers_is_there() -> None:
     assert not set(shipped) & set(list_files("studies"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPUTED)
 def test_every_row_builds(name: str) -> None:
     table = table_of(name)

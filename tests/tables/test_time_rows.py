@@ -24,6 +24,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_rows, "ON_CPU", {**time_rows.ON_CPU, "min_seconds": 0.0})
 
 
+@pytest.mark.slow
 def test_latency_columns_share_a_session_that_is_reused(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     time_table(table(), "cpu", nullcontext)
     comparison = measured(table())
@@ -58,6 +59,7 @@ def test_among_other_peoples_networks_our_rows_alone_answer_nothing(quick: None)
     assert "undecided, because 2 of 4 rows are not measured" in of_fps
 
 
+@pytest.mark.slow
 def test_a_session_is_of_one_protocol(quick: None) -> None:
     time_table(table(), "cpu", nullcontext)
     (record,) = records("mine/table-0", None)

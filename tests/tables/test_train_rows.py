@@ -27,6 +27,7 @@ def test_figure_7_asks_segmentation_networks(data: DataSet) -> None:
     assert [arch.params()["blocks"] for arch in found.networks.values()] == [2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_evaluations_take_a_tenth_of_a_training_at_most_but_there_is_one(data: DataSet) -> None:
     runs = [
         TableTraining(load_table("dabnet/table-2b"), training(data, steps=n), None).runs[0] for n in range(1, 99, 4)

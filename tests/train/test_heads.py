@@ -12,6 +12,7 @@ from nasseg.train import loop
 from nasseg.train.heads import DetailGuidance, TrainingHeads
 from nasseg.train.loop import train
 from nasseg.train.recipe import DetailHead, Recipe
+from tests.families.cheap import slow
 
 # Where the papers have them, and for each family one of every kind.
 HEADS = {
@@ -65,7 +66,14 @@ def heads_of(settings, model, classes=4):
     return TrainingHeads(Recipe(heads=settings), model, classes)
 
 
-@pytest.mark.parametrize(("family", "settings"), [(family, s) for family, kinds in HEADS.items() for s in kinds])
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        slow(family, each) if family in ("eseg", "regseg", "dabnet") and each != kinds[0] else (family, each)
+        for family, kinds in HEADS.items()
+        for each in kinds
+    ],
+)
 def test_a_head_trains_itself_and_the_network_and_is_dropped(family, settings, data, monkeypatch):
     made = []
 
@@ -227,6 +235,7 @@ def test_a_network_without_named_features(data):
         train(nn.Conv2d(3, data.num_classes, 1), data, recipe, seed=0)
 
 
+@pytest.mark.slow
 def test_one_seed_one_result_with_heads(data):
     states = []
     for seed, heads in ((1, HEADS["stdc"]), (1, HEADS["stdc"]), (1, HEADS["stdc"][:1])):

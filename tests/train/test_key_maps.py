@@ -149,6 +149,7 @@ def released(name):
     return facts, {key: value(same.get(key, key), shape) for key, shape in facts["keys"].items()}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FACTS.is_dir(), reason="needs ../shared/facts/released")
 @pytest.mark.parametrize(("name", "address"), RELEASED)
 def test_a_released_file_gives_the_authors_logits(tmp_path, name, address):
@@ -183,6 +184,7 @@ def test_a_decoder_of_table_5_gives_the_authors_logits(tmp_path, name):
     assert float((logits - expected).abs().max()) <= CLOSE * float(expected.abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FACTS.is_dir(), reason="needs ../shared/facts/released")
 def test_stdc_s_imagenet_file_gives_the_backbone_and_names_what_it_drops(tmp_path):
     _, state = released("stdc1-seg")

@@ -108,6 +108,7 @@ def test_a_run_leaves_weights_figures_and_pictures(monkeypatch):
     assert trained().results == (result,)
 
 
+@pytest.mark.slow
 def test_a_run_is_a_trial_of_a_search_with_the_same_recipe_and_seed(tmp_path, monkeypatch):
     context, _ = search.prepare(tiny(tmp_path, "{name: scenes, size: [32, 64], train: 8, val: 6}"), None, 0)
     workshop = Workshop(context)
@@ -130,6 +131,7 @@ def heeds_ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_and_the_run_goes_on(heeds_ctrl_c):
     whole = trained(folder=Path("whole"), first_seed=1)
     stop = random.randint(1, 7)
@@ -183,6 +185,7 @@ def test_a_network_that_does_not_fit_into_memory_says_what_to_try(tmp_path, monk
         train_one(a_run(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_checkpoint(tmp_path):
     run, limits = a_run(tmp_path, checkpoint_minutes=0.0), resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -203,6 +206,7 @@ def test_a_full_disk_keeps_the_checkpoint(tmp_path):
     assert steps[0] == "seed 0: resuming from step 3 of 8"
 
 
+@pytest.mark.slow
 def test_a_folder_belongs_to_one_process_and_to_one_run(tmp_path):
     run = a_run(tmp_path)
     run.folder.mkdir()
@@ -234,6 +238,7 @@ def test_starting_weights_are_told_of_and_part_of_the_run(tmp_path):
         trained(init=tmp_path / "nothing.pt")
 
 
+@pytest.mark.slow
 def test_the_held_out_split_is_looked_at_once_with_the_best_weights(tmp_path, monkeypatch):
     data = load_data("scenes", **SCENES)
     test = load_data("scenes", **SCENES, test=4)

@@ -73,6 +73,7 @@ def turns(monkeypatch):
     return Turns()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
 def test_a_training_works_on_the_device_in_its_turns_only(turns, tmp_path):
     """Weights, data and averages go there, checkpoints and the best weights come back, and evaluations copy both."""

@@ -133,6 +133,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path, capsys, content, messag
     assert "must not run" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_weights_a_search_starts_from_are_part_of_its_identity(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.yaml").write_text(STUDY)

@@ -90,6 +90,7 @@ def test_what_is_no_latency(text):
         read_latency(text)
 
 
+@pytest.mark.slow
 def test_a_machine_is_measured():
     found = measure_machine("quickstart", (64, 96), (32, 64), 2, 3)
     assert found.device in ("cpu", "cuda")
@@ -98,6 +99,7 @@ def test_a_machine_is_measured():
     assert found.step_seconds > 0
 
 
+@pytest.mark.slow
 def test_a_small_a_middle_and_a_large_network_are_drawn():
     small, middle, large = (
         sum(p.numel() for p in arch.build(2).parameters()) for arch in draw(load_space("quickstart"))

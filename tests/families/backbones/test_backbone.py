@@ -17,6 +17,7 @@ from nasseg.families.graph.on_meta import OnMeta
 from nasseg.families.graph.recorder import Operator, record
 from nasseg.families.layers import train_mode
 from nasseg.measure.cost import bisenetv2_flops, eseg_flops, macs
+from tests.families.cheap import slow
 
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
 CHANNELS = {
@@ -111,7 +112,7 @@ def classifier_macs(name: str) -> float:
 
 
 @every_backbone
-@pytest.mark.parametrize("size", [(33, 500), (97, 161), (1, 1)])
+@pytest.mark.parametrize("size", [slow((33, 500)), (97, 161), slow((1, 1))])
 def test_features_are_what_they_are_said_to_be(name: str, size: tuple[int, int]) -> None:
     encoder = classifier(name).encoder
     maps = encoder(torch.empty(2, 3, *size, device="meta"))
@@ -217,6 +218,7 @@ def test_atrous_convolutions_change_strides_only(name: str, output_stride: int, 
     assert {conv.dilation[0] for conv in encoder.modules() if isinstance(conv, nn.Conv2d)} == dilations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2", "shufflenetv2-1.5x"])  # the others pool globally inside
 def test_atrous_features_are_the_strided_ones_in_between(name: str) -> None:
     """What a strided network sees on every fourth pixel, an atrous one sees on each: p5 agrees where both look."""
@@ -230,6 +232,7 @@ def test_atrous_features_are_the_strided_ones_in_between(name: str) -> None:
     torch.testing.assert_close(found[..., ::4, ::4], expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
 
 
+@pytest.mark.slow
 @every_backbone
 def test_one_small_image_trains_every_weight(name: str) -> None:
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ from nasseg.families.graph import recorder
 from nasseg.families.graph.on_meta import OnMeta
 from nasseg.families.graph.output_shapes import infer
 from nasseg.families.graph.recorder import _arguments, _kind, record
+from tests.families.cheap import slow
 
 
 def meta(*shape):
@@ -227,7 +228,7 @@ def same_graph(name, size, monkeypatch):
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [slow(name) if name == "eseg" else name for name in FAMILIES])
 def test_a_network_has_one_graph_with_rules_and_without(name, monkeypatch):
     same_graph(name, (97, 161), monkeypatch)
 

@@ -98,6 +98,7 @@ def test_each_disturbance_of_a_gpu_is_seen(timed, change, doubt):
     assert found.latency(PROTOCOL).disturbed == bool(doubt)
 
 
+@pytest.mark.slow
 def test_energy_is_counted_between_two_steps_of_the_boards_counter(timed):
     held = []
 
@@ -115,12 +116,14 @@ def test_energy_is_counted_between_two_steps_of_the_boards_counter(timed):
     assert not found.disturbed
 
 
+@pytest.mark.slow
 def test_energy_beside_another_process_is_in_doubt(timed):
     timed.processes = (os.getpid(), 77)
     timed.samples = ((77, round(1e6 * (timed.begin + 2.6)), 38),)  # once the latency is known
     assert measure_latency(None, PROTOCOL, energy=True).disturbed
 
 
+@pytest.mark.slow
 def test_a_counter_that_stands_still_measures_nothing(timed, monkeypatch):
     monkeypatch.setattr(type(timed), "nvml_device_get_total_energy_consumption", lambda *_arguments: 0)
     assert measure_latency(None, PROTOCOL, energy=True).energy is None

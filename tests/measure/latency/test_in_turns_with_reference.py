@@ -81,6 +81,7 @@ def test_the_least_that_a_network_takes_is_what_nine_of_ten_take():
     assert Attempt(np.array([3e-3, 2e-3, 4e-3]), 1.0, None).latency(PROTOCOL).lower_ms == pytest.approx(2.0)
 
 
+@pytest.mark.slow
 def test_the_error_of_a_median_is_how_much_attempts_differ():
     """Replicates of one attempt agree too well: each attempt here is off by 3 %, its replicates by 1 % more."""
     rng, errors, found = np.random.default_rng(0), [], []
@@ -150,6 +151,7 @@ def test_the_reference_is_the_same_network_for_good():
     assert model(torch.zeros(1, 3, 64, 96)).shape == (1, 5, 64, 96)
 
 
+@pytest.mark.slow
 def test_a_real_network_is_timed_so():
     found = measure_latency(make_arch("regseg", width=0.25), PROTOCOL, reference_ms=2.0)
     assert found.p50_ms == pytest.approx(found.ratio * 2.0)

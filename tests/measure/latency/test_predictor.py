@@ -113,6 +113,7 @@ def test_small_odd_operators_cost_their_call():
     assert many["softplus mb"] > 1
 
 
+@pytest.mark.slow
 def test_a_sum_over_operators_is_found_exactly_and_orders_networks_left_out(graphs):
     predictor = fit(graphs[:80], [law(graph) for graph in graphs[:80]])
     errors = [abs(predictor.predict(graph).ms / law(graph) - 1) for graph in graphs[80:]]
@@ -121,6 +122,7 @@ def test_a_sum_over_operators_is_found_exactly_and_orders_networks_left_out(grap
     assert predictor.kendall_tau > 0.98
 
 
+@pytest.mark.slow
 def test_the_error_reported_is_that_of_networks_left_out(graphs):
     """Latencies without rhyme or reason: what a fit remembers of them is no prediction."""
     chance = np.exp(np.random.default_rng(1).normal(0, 1, MIN_FITTED))
@@ -130,6 +132,7 @@ def test_the_error_reported_is_that_of_networks_left_out(graphs):
     assert predictor.mape > 1.2 * remembered
 
 
+@pytest.mark.slow
 def test_nine_of_ten_lie_inside_the_interval(graphs, noisy):
     predictor = fit(graphs[:80], noisy[:80])
     found = [predictor.predict(graph) for graph in graphs[80:]]

@@ -31,7 +31,7 @@ def saved(record, tmp_path):
     return save
 
 
-@pytest.mark.parametrize(("wide", "width_cm"), [(False, 8.5), (True, 17.5)])
+@pytest.mark.parametrize(("wide", "width_cm"), [(False, 8.5), pytest.param(True, 17.5, marks=pytest.mark.slow)])
 def test_a_pdf_is_as_wide_as_a_column_or_a_page_and_holds_text_in_its_fonts(saved, wide, width_cm):
     found = saved("front.pdf", wide=wide).read_bytes()
     assert found.startswith(b"%PDF")
@@ -56,11 +56,13 @@ def test_an_svg_holds_its_words_as_text(saved, record):
     assert sizes <= {7.0, 8.0}
 
 
+@pytest.mark.slow
 def test_a_png_has_300_dots_an_inch(saved):
     with Image.open(saved("front.png")) as image:
         assert image.size[0] == pytest.approx(8.5 / 2.54 * 300, abs=1)
 
 
+@pytest.mark.slow
 def test_any_column_is_an_axis_and_texts_are_categories(saved):
     words = re.findall(r"<text[^>]*>([^<]+)</text>", saved("a.svg", "aggregation", "iou.road").read_text())
     assert {"bga", "sum", "Aggregation", "IoU of road, %"} <= set(words)
@@ -69,6 +71,7 @@ def test_any_column_is_an_axis_and_texts_are_categories(saved):
     assert "Bisenetv2.width" in of_page
 
 
+@pytest.mark.slow
 def test_names_with_signs_of_mathematics_are_text(record, tmp_path):
     point = replace(record.published[0], name="$\\frac{1}$ & <b>")
     save_front(view_of(replace(record, published=(point,))), "latency_ms", "miou", tmp_path / "a.svg")

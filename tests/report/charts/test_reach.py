@@ -62,6 +62,7 @@ def test_three_objectives_are_drawn_in_space(visit, written, record):
     assert page.evaluate("document.getElementById('front').data.some((t) => t.meta === 'steps' && t.x.length)")
 
 
+@pytest.mark.slow
 def test_on_paper_nothing_is_cut_covered_or_folded(visit, written):
     page = visit(written)
     page.evaluate("dispatchEvent(new Event('beforeprint'))")

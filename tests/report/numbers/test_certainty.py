@@ -16,6 +16,7 @@ def record():
     return without_parameters(fake_record(120, seed=2))
 
 
+@pytest.mark.slow
 def test_one_seed_gives_no_probability(record):
     page = render(record)
     assert front_probabilities(record) is None
@@ -29,6 +30,7 @@ def test_one_seed_gives_no_probability(record):
     assert "Each has only one seed, so another seed may change the order." in page
 
 
+@pytest.mark.slow
 def test_certainty_is_in_the_table_and_in_the_panel(record):
     # Another seed of the first network of the front.
     first = next(t for t in record.trials if t.number == front_frame(record)["number"][0])

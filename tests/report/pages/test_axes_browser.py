@@ -45,6 +45,7 @@ def front_in_view(page):
     page.hover("#front")
 
 
+@pytest.mark.slow
 def test_any_figure_is_an_axis_or_the_colour(visit, written, record):
     page = visit(written)
     done = finished_of(record)
@@ -67,6 +68,7 @@ def test_any_figure_is_an_axis_or_the_colour(visit, written, record):
     assert page.evaluate("location.hash") == "#x=params&y=iou.road&colour=macs"
 
 
+@pytest.mark.slow
 def test_a_parameter_is_an_axis_of_its_levels(visit, written, record):
     page = visit(written)
     page.select_option("#x-axis", "arch.regseg.group_width")
@@ -78,6 +80,7 @@ def test_a_parameter_is_an_axis_of_its_levels(visit, written, record):
     assert len(marks_of(page)) > 10
 
 
+@pytest.mark.slow
 def test_ticks_of_a_log_axis_are_whole_numbers_and_follow_a_zoom(visit, written):
     page = visit(written)
     page.check("#x-log")
@@ -213,6 +216,7 @@ def test_a_comparison_is_in_the_link(visit, written, record):
     assert page.evaluate("decodeURIComponent(location.hash)") == f"#compare={second}|{published}&trial={second}"
 
 
+@pytest.mark.slow
 def test_one_network_with_two_seeds_has_ticks_that_differ(visit, record, tmp_path):
     best = next(trial for trial in finished_of(record).values() if trial.number in on_front_numbers(record))
     alone = replace(record, trials=tuple(replace(best, number=seed, seed=seed) for seed in range(2)), published=())

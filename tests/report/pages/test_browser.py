@@ -50,6 +50,7 @@ def test_a_click_on_a_mark_shows_its_network(visit, written, record):
     assert page.evaluate("location.hash") == ""
 
 
+@pytest.mark.slow
 def test_a_network_is_drawn_and_its_rungs_are_there(visit, written, record):
     trial = next(t for t in record.trials if "continues" in t.extra and "dilations" in t.arch)
     page = visit(written, 420, f"#trial-{trial.number}")
@@ -74,6 +75,7 @@ def test_a_network_is_drawn_and_its_rungs_are_there(visit, written, record):
     assert f"nasseg export '{record.name}#{trial.number}'" in panel
 
 
+@pytest.mark.slow
 def test_another_axis_shows_the_figure_that_python_made(visit, written, record):
     page = visit(written)
     page.select_option("#x-axis", "macs")
@@ -106,6 +108,7 @@ def test_published_names_cover_neither_each_other_nor_the_edge(visit, written):
         assert all(c <= e or g <= a or d <= f or h <= b for e, f, g, h in names[:i])
 
 
+@pytest.mark.slow
 def test_the_keyboard_reaches_a_network_and_the_order_of_the_table(visit, written, record):
     page = visit(written)
     page.focus("#go-number")
@@ -137,6 +140,7 @@ def test_the_keyboard_reaches_a_network_and_the_order_of_the_table(visit, writte
     page.wait_for_selector(f"#compare th:has-text('#{third.number} ')")
 
 
+@pytest.mark.slow
 def test_a_family_can_be_hidden_and_all_trials_downloaded(visit, written, record):
     page = visit(written)
     page.click(".legend button >> nth=0")
@@ -156,6 +160,7 @@ def test_a_family_can_be_hidden_and_all_trials_downloaded(visit, written, record
     assert found["studies"][0]["identity"] == record.identity
 
 
+@pytest.mark.slow
 def test_networks_stand_side_by_side_with_what_differs(visit, written, record):
     page = visit(written)
     numbers = front_frame(record)["number"].tolist()[:3]
@@ -199,7 +204,8 @@ def test_without_a_script_the_front_the_answer_and_the_verdicts_are_there(browse
     context.close()
 
 
-@pytest.mark.parametrize("width", [400, pytest.param(700, marks=pytest.mark.slow), 1280])
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [400, 700, 1280])
 def test_no_width_scrolls_sideways_and_a_link_opens_a_trial(visit, written, record, width):
     trial = next(t for t in record.trials if outcome(t) == "stopped")
     page = visit(written, width, f"#trial-{trial.number}")
@@ -207,6 +213,7 @@ def test_no_width_scrolls_sideways_and_a_link_opens_a_trial(visit, written, reco
     assert trial.reason in page.inner_text("#panel")
 
 
+@pytest.mark.slow
 def test_hostile_text_stays_text(visit, tmp_path):
     text = "</script><script>alert(1)</script>'\"<img src=x onerror=alert(1)>"
     page = visit(write_report(hostile_record(text), tmp_path / "hostile.html"))

@@ -15,6 +15,7 @@ from nasseg.report.sections import population as population_section
 from tests.report.pages.shown import plain, population_shown, rows_of
 
 
+@pytest.mark.slow
 def test_the_slider_changes_the_answer_and_python_says_the_same(visit, written, record):
     page = visit(written)
     content = content_of(record)
@@ -64,6 +65,7 @@ def test_the_slider_changes_the_answer_and_python_says_the_same(visit, written, 
     assert [25, "budget"] in shapes
 
 
+@pytest.mark.slow
 def test_a_filter_links_every_figure_the_tables_and_the_answer(visit, written, record):
     page = visit(written)
     population_shown(page)
@@ -108,6 +110,7 @@ def test_a_filter_links_every_figure_the_tables_and_the_answer(visit, written, r
     assert page.input_value("input[data-figure=latency_ms][data-side=max]") == ""
 
 
+@pytest.mark.slow
 def test_distributions_of_what_a_filter_keeps_weigh_every_cost_alike(visit, written, record):
     page = visit(written)
     population_shown(page)
@@ -132,6 +135,7 @@ def test_distributions_of_what_a_filter_keeps_weigh_every_cost_alike(visit, writ
         assert np.allclose(share, [0, *part["weight"].cumsum()])
 
 
+@pytest.mark.slow
 def test_a_parameter_is_chosen_by_name_or_in_the_chart_and_python_says_whether_it_matters(visit, written, record):
     page = visit(written)
     population_shown(page)

@@ -40,6 +40,7 @@ def saved(page, kind):
     return download.value.suggested_filename, download.value.path().read_bytes()
 
 
+@pytest.mark.slow
 def test_the_chart_is_saved_as_wide_as_a_column_or_a_page(visit_copying, written, record):
     page = visit_copying(written)
     page.click("#save-figure summary")
@@ -67,6 +68,7 @@ def test_the_chart_is_saved_as_wide_as_a_column_or_a_page(visit_copying, written
     assert page.locator(".off-screen").count() == 0
 
 
+@pytest.mark.slow
 def test_the_front_and_its_papers_are_copied(visit_copying, written, record):
     page = visit_copying(written)
     page.click("#copy-latex")
@@ -77,6 +79,7 @@ def test_the_front_and_its_papers_are_copied(visit_copying, written, record):
     assert copied(page) == bibtex(record)
 
 
+@pytest.mark.slow
 def test_the_download_has_a_column_a_figure_a_class_and_a_parameter(visit, written, record):
     page = visit(written)
     with page.expect_download() as download:
@@ -87,6 +90,7 @@ def test_the_download_has_a_column_a_figure_a_class_and_a_parameter(visit, writt
         assert frame[name].tolist() == pytest.approx(expected[name].astype(float).tolist(), nan_ok=True)
 
 
+@pytest.mark.slow
 def test_a_comparison_begins_with_the_open_network_and_says_which_is_best(visit, written, record):
     page = visit(written)
     first, second = front_frame(record)["number"].tolist()[:2]
@@ -111,6 +115,7 @@ def test_a_comparison_begins_with_the_open_network_and_says_which_is_best(visit,
     assert page.locator("#compare svg.schedule").count() == schedules
 
 
+@pytest.mark.slow
 def test_every_trial_is_found_sorted_and_opened(visit, written, record):
     page = visit(written)
     page.locator("#trials-box").scroll_into_view_if_needed()

@@ -22,6 +22,7 @@ def shown(page):
     return set(keys)
 
 
+@pytest.mark.slow
 def test_a_study_can_be_hidden_and_other_filters_hold_beside_it(visit, records, tmp_path):
     page = visit(write_report(records, tmp_path / "two.html"))
     first = len(records[0].trials)
@@ -54,6 +55,7 @@ def test_a_study_can_be_hidden_and_other_filters_hold_beside_it(visit, records, 
     page.wait_for_selector("#compare table")
 
 
+@pytest.mark.slow
 def test_hypervolume_over_trials_training_and_time(visit, records, tmp_path):
     page = visit(write_report(records[0], tmp_path / "one.html"))
     expected = histories_of(records[0])

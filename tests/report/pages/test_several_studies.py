@@ -97,6 +97,7 @@ def test_hypervolumes_are_of_one_box(records, page):
         assert f"<strong>{share:.3f}</strong>" in page
 
 
+@pytest.mark.slow
 def test_what_does_not_compare_is_said_in_words(records, page):
     said = plain(page)
     assert "Latency was measured under protocols that differ in device, precision and GPU" in said
@@ -135,6 +136,7 @@ def test_the_panel_names_the_study_and_the_commands_its_trial(records, page):
     assert 'id="trial-B' in page
 
 
+@pytest.mark.slow
 def test_one_study_in_a_list_gives_its_own_page_and_none_or_strangers_are_errors(records, tmp_path):
     assert write_report(records[:1], tmp_path / "one.html").read_text() == render(records[0])
     with pytest.raises(UserError, match="share no objective"):
@@ -184,6 +186,7 @@ def test_hostile_text_never_becomes_markup_on_a_page_of_several():
     assert set(re.findall(r"<[^>]*>", json.dumps(texts))) <= {"<b>", "</b>", "<br>", "<extra>", "</extra>"}
 
 
+@pytest.mark.slow
 def test_a_folder_of_reports_shares_one_library_and_has_an_index(records, tmp_path):
     first = write_report(records[0], tmp_path / "a b.html", shared=True)
     late = replace(records[1], created="2026-04-01T10:00:00", question="What <b>if</b>?")

@@ -58,7 +58,8 @@ def test_studies_of_every_size(visit, tmp_path, trials):
     page.wait_for_timeout(1800)  # what is drawn later
 
 
-@pytest.mark.parametrize("name", ["nothing", pytest.param("one network", marks=pytest.mark.slow), "early"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nothing", "one network", "early"])
 def test_studies_that_have_just_begun(visit, browser, tmp_path, name):
     record = fake_record(40)
     made = {"nothing": replace(record, trials=()), "one network": first(record, 1), "early": early(record)}[name]

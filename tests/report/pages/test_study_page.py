@@ -75,6 +75,7 @@ def test_first_axes_are_what_is_spent_and_what_is_gained(record):
     assert (view.x, view.y) == ("latency_ms", "miou")
 
 
+@pytest.mark.slow
 def test_a_single_objective_is_drawn_over_the_trials(record):
     trials = tuple(replace(t, values={k: v for k, v in t.values.items() if k == "miou"}) for t in record.trials)
     single = replace(record, objectives=record.objectives[:1], trials=trials)
@@ -177,6 +178,7 @@ def test_without_script_the_front_is_a_table_and_the_ledger_counts(record, page)
     assert "macs is over the limit of 7e+09" in page
 
 
+@pytest.mark.slow
 def test_equal_records_give_equal_files_and_nothing_else_is_left(record, tmp_path):
     first, second = (write_report(record, tmp_path / "deep" / name).read_bytes() for name in ("a.html", "b.html"))
     assert first == second
@@ -322,6 +324,7 @@ def test_sentences_say_yes_hardly_and_undecided(record):
     assert "occur at the same cost" in said(**nothing)
 
 
+@pytest.mark.slow
 def test_a_page_of_too_many_trials_keeps_the_front_and_every_best_answer(record, monkeypatch):
     shown = thinned(record, "miou", BUDGETS, 60)
     numbers = {trial.number for trial in shown.trials}

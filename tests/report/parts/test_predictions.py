@@ -24,6 +24,7 @@ def kept(record):
     return with_made_up_examples(record)
 
 
+@pytest.mark.slow
 def test_pictures_are_in_the_page_and_shared_ones_are_there_once(record, kept):
     page = render(kept, shared=True)
     block = json.loads(unpacked(page, "pictures"))

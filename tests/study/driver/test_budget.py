@@ -60,11 +60,12 @@ def test_the_one_that_lives_goes_on_counting(clock):
     assert 18 <= clock.shared <= 20
 
 
-@pytest.fixture(params=["sqlite", "journal"])
+@pytest.fixture(params=["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
 def url(request, tmp_path):
     return f"sqlite:///{tmp_path}/s.db" if request.param == "sqlite" else str(tmp_path / "s.log")
 
 
+@pytest.mark.slow
 def test_hours_end_a_search_and_its_continuation(url, monkeypatch):
     clock = Clock(monkeypatch)
 

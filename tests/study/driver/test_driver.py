@@ -23,7 +23,7 @@ from tests.study.fakes import FakeEngine, make_driver, make_study
 COMPLETE, PRUNED, FAIL, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
 
 
-@pytest.fixture(params=["sqlite", "journal"])
+@pytest.fixture(params=["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
 def url(request, tmp_path):
     return f"sqlite:///{tmp_path}/s.db" if request.param == "sqlite" else str(tmp_path / "s.log")
 
@@ -260,7 +260,11 @@ def test_stopping_requeues_what_runs(url):
     assert states(again).count(COMPLETE) == 6
 
 
-SAMPLERS = ["tpe", "nsga2", pytest.param("gp", marks=pytest.mark.slow), "QMCSampler", "NSGAIIISampler"]
+SAMPLERS = [
+    "tpe",
+    "nsga2",
+    *[pytest.param(name, marks=pytest.mark.slow) for name in ("gp", "QMCSampler", "NSGAIIISampler")],
+]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -304,6 +308,7 @@ def generation(proposer):
     return proposer._view.trials[number].system_attrs["NSGAIISampler:generation"]
 
 
+@pytest.mark.slow
 def test_nsga2_goes_on_where_an_earlier_search_was(tmp_path):
     """Generations are counted by what finished, whoever searched; a long search has no more of them than its view."""
     url, options = f"sqlite:///{tmp_path}/s.db", {"population_size": 4}

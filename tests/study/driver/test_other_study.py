@@ -50,6 +50,7 @@ def finished(record):
     return [trial for trial in record.trials if trial.state == "COMPLETE"]
 
 
+@pytest.mark.slow
 def test_a_reused_study_is_timed_and_not_trained(home, monkeypatch):
     def train(*_arguments, **_options):
         raise AssertionError("a training step was run")
@@ -76,6 +77,7 @@ def test_what_is_left_over_is_trained_and_nothing_is_tried_twice(home):
     assert len({trial.measurement.arch_id for trial in board}) == 6
 
 
+@pytest.mark.slow
 def test_another_accuracy_protocol_is_refused_and_the_difference_named(home):
     (home / "longer.yaml").write_text(BOARD.replace("steps: 2", "steps: 3"))
     with pytest.raises(UserError, match=r"'gpu' has nothing to reuse: .*steps is 2 there, 3 here"):

@@ -46,6 +46,7 @@ def test_the_panel_shows_the_parts_and_their_share():
     assert [(name, share) for name, _ms, share in detail["parts"]] == [("encoder", 75.0), ("head", 25.0)]
 
 
+@pytest.mark.slow
 def test_a_training_that_is_lost_in_mid_rung_loses_five_minutes_at_most(tmp_path, monkeypatch):
     study = make_study(
         data="{name: scenes, size: [32, 64], train: 8, val: 4}", recipe="{steps: 12, batch_size: 2, warmup_steps: 0}"
@@ -121,6 +122,7 @@ def with_turns(tmp_path):
     return replace(context, figures=own, folder=tmp_path, code=code, weights=tmp_path)
 
 
+@pytest.mark.slow
 def test_own_figures_have_the_device_alone_where_latency_is_known(tmp_path):
     workshop, measured = Workshop(with_turns(tmp_path)), None
     for kind in ("cost", "latency", "train"):
@@ -156,6 +158,7 @@ def on_a_gpu(monkeypatch, raised):
     return workshop
 
 
+@pytest.mark.slow
 def test_memory_that_a_neighbour_holds_is_not_the_networks_fault(two_gpus, monkeypatch):
     workshop = on_a_gpu(monkeypatch, torch.OutOfMemoryError("CUDA out of memory"))
     assert workshop.run(Job(0, "cost", SETTINGS)).fault is Fault.OUT_OF_MEMORY

@@ -321,7 +321,7 @@ def test_a_cluster_that_cannot_run_a_study_is_refused_before_the_first_trial(fol
 def test_a_late_joiner_that_does_not_fit_is_named_and_gets_no_work(folder, cluster, postgres):  # noqa: F811
     (folder / "path").mkdir()
     (folder / "path" / "sitecustomize.py").write_text(FULL_DISK)
-    change(trials=12)
+    change(trials=8)
     begin_here(postgres, 0, workers=4)
     late, told = [], []
 
@@ -332,8 +332,8 @@ def test_a_late_joiner_that_does_not_fit_is_named_and_gets_no_work(folder, clust
     ended = search_on_ray(load_study("s.yaml"), postgres, cluster.address, on_progress=join, tell=told.append)
     try:
         assert not ended.fault
-        assert own_failures(whole(postgres, 12)) == []
-        (said,) = (line for line in told if line.startswith("node "))  # others are about what beside it delays timings
+        assert own_failures(whole(postgres, 8)) == []
+        (said,) = (line for line in told if "it gets no jobs" in line)  # others are about what delays timings
         assert late[0].node_id[:6] in said
         assert "0.0 GiB are free at" in said
         assert raylet(late[0]) not in {node for node, _ in steps()}

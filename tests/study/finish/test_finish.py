@@ -224,6 +224,7 @@ def test_what_a_killed_process_left_is_taken_up(here, counted, monkeypatch):
     assert states() == {TrialState.COMPLETE: 2, TrialState.FAIL: 1}
 
 
+@pytest.mark.slow
 def test_a_trial_that_another_process_took_is_left_to_it(here, counted, monkeypatch):
     monkeypatch.setattr("nasseg.study.store.claims.RENEW_SECONDS", -1.0)
     monkeypatch.setattr("nasseg.study.store.record.Record.renew", lambda *_: False)
@@ -234,6 +235,7 @@ def test_a_trial_that_another_process_took_is_left_to_it(here, counted, monkeypa
     assert counted["steps"] == 0
 
 
+@pytest.mark.slow
 def test_a_network_that_is_over_a_limit_when_timed_again_is_not_trained(here, counted, monkeypatch):
     slow, time = front_members(here)[0], jobs.measure_latency
 
@@ -254,6 +256,7 @@ def test_a_network_that_is_over_a_limit_when_timed_again_is_not_trained(here, co
     assert states() == {TrialState.PRUNED: 1, TrialState.COMPLETE: 2}
 
 
+@pytest.mark.slow
 def test_each_call_times_again_and_readers_get_the_latest(here, monkeypatch):
     first, time = finish_study("tiny", recipe=RECIPE, seeds=1).record, jobs.measure_latency
 
@@ -285,6 +288,7 @@ def test_own_figures_are_tried_before_anything_is_timed_or_trained(here, counted
     assert not counted
 
 
+@pytest.mark.slow
 def test_a_network_in_doubt_is_neither_trained_nor_rejected(here, monkeypatch):
     time = jobs.measure_latency
     Path("short.yaml").write_text(json.dumps(RECIPE))
@@ -299,6 +303,7 @@ def test_a_network_in_doubt_is_neither_trained_nor_rejected(here, monkeypatch):
     assert states() == {TrialState.COMPLETE: 2}
 
 
+@pytest.mark.slow
 def test_what_diverges_is_noted_and_not_tried_again(here, counted):
     wild = {**RECIPE, "learning_rate": 1e30, "schedule": "constant"}
     done = finish_study("tiny", recipe=wild, seeds=1)

@@ -121,6 +121,7 @@ def fake(storage, monkeypatch):
     return searched, use
 
 
+@pytest.mark.slow
 def test_the_front_and_the_published_are_timed_in_turns_and_both_figures_kept(storage, monkeypatch):
     searched = read_study("fake", storage)
     before = open_record("fake", storage).trials()

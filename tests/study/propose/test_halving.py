@@ -270,6 +270,7 @@ def test_a_dry_run_counts_on_what_halving_saves():
 # The steps that are run
 
 
+@pytest.mark.slow
 def test_a_promoted_network_goes_on_from_its_weights(tmp_path):
     """3 steps, then those up to 8: eight in all, and the same figures as 8 steps at once."""
     study = make_study(recipe="{steps: 8, batch_size: 2, ema_decay: 0.9}", halving="{rungs: [3]}", data=TINY)

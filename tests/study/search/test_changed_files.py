@@ -36,6 +36,7 @@ def replaced(monkeypatch):
     return use
 
 
+@pytest.mark.slow
 def test_labels_that_change_in_mid_search_are_not_trained_on_by_the_next_worker(inline, tmp_path, replaced):
     root = write_camvid(tmp_path / "data", size=(32, 64))
     label, other = root / "trainannot" / "f1.png", root / "trainannot" / "f0.png"
@@ -78,6 +79,7 @@ def test_an_own_figure_that_changes_in_mid_search_stops_it(inline, tmp_path, rep
     assert states(ended.record)["COMPLETE"] == 1
 
 
+@pytest.mark.slow
 def test_a_family_of_ones_own_that_changes_in_mid_search_stops_it(inline, tmp_path, replaced):
     path, mine = tmp_path / "mine.py", "from nasseg.families.regseg import RegSegArch as Mine\n"
     path.write_text(mine)

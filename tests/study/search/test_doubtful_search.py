@@ -36,6 +36,7 @@ def searched(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_it_is_said_once_that_most_latencies_are_doubtful(searched):
     _, lines, seen = searched(BusyEngine(), time_again=False)
     assert sum(line.startswith("most latencies were timed beside other work, ") for line in lines) == 1

@@ -56,6 +56,7 @@ def states(record):
     return Counter(trial.state for trial in record.trials)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_search_and_loses_no_figure(inline, tmp_path, monkeypatch):
     def full(model, path):
         raise OSError(28, "No space left on device")
@@ -87,6 +88,7 @@ def test_weights_that_cannot_be_written_leave_the_last_ones(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_written_leaves_the_last_one(tmp_path):
     driver = make_driver(f"sqlite:///{tmp_path}/s.db")
     driver.run()
@@ -121,7 +123,8 @@ def run_attributes(driver):
     )
 
 
-@pytest.mark.parametrize("kind", ["image", pytest.param("label", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["image", "label"])
 def test_a_file_that_breaks_in_mid_search_stops_it_by_name(inline, tmp_path, monkeypatch, kind):
     """Between the start of a search and its first training a file is truncated; mended, the search goes on."""
     root = write_camvid(tmp_path / "data", size=(32, 64))
@@ -198,6 +201,7 @@ def test_a_storage_that_is_locked_for_30_seconds_is_waited_for(tmp_path):
     assert [trial.state for trial in driver.record.trials()] == [TrialState.COMPLETE] * 20
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_moved_back_changes_nothing(url, monkeypatch, tmp_path):
     """Every look at the wall clock finds it an hour earlier."""
     start, looks = datetime.datetime.now(), [0]
@@ -326,6 +330,7 @@ def drawn(monkeypatch):
     return 8
 
 
+@pytest.mark.slow
 def test_a_dry_run_measures_and_stores_nothing(inline, tmp_path, drawn):
     told = []
     found = preview(tiny(tmp_path, macs="1.0e+7"), trials=50, workers=2, tell=told.append)

@@ -49,6 +49,7 @@ def test_what_was_spent_and_saved_is_that_of_the_stored_study(tmp_path):
     assert {0, 5, 9} < {moment.done for moment in seen}
 
 
+@pytest.mark.slow
 def test_a_large_record_is_said_to_be_read_before_it_is(tmp_path, monkeypatch):
     said, url = [], f"sqlite:///{tmp_path}/s.db"
     open_storage(url, create=True)

@@ -29,6 +29,8 @@ from nasseg.study.study_file import load_study
 from tests.command_line import nasseg
 from tests.study.fakes import search_here
 
+pytestmark = pytest.mark.slow
+
 SPACE = """
 about: two networks, and four trainings of each
 parameters:
@@ -154,7 +156,6 @@ def test_frames_reports_and_tables_show_both_parts(here, tmp_path):
     assert (len(search.compute), search.off_table) == (4, 0)
 
 
-@pytest.mark.slow
 def test_a_finish_trains_each_as_it_was(here):
     record = read_study("two")
     front = front_members(record)
@@ -176,7 +177,6 @@ def test_a_finish_trains_each_as_it_was(here):
     assert len(finished_frame(ended, record)) == len(front) + 1
 
 
-@pytest.mark.slow
 def test_another_study_takes_only_what_was_trained_in_the_same_way(here, monkeypatch):
     (here / "fixed.yaml").write_text(STUDY.replace("both.yaml", "fixed-space.yaml").replace("trials: 8", "trials: 2"))
     (here / "fixed-space.yaml").write_text(SPACE.partition("  recipe.heads")[0])
@@ -199,7 +199,6 @@ def test_another_study_takes_only_what_was_trained_in_the_same_way(here, monkeyp
     )
 
 
-@pytest.mark.slow
 def test_a_promotion_goes_on_with_its_training(tmp_path, monkeypatch):
     search_here(monkeypatch, tmp_path)
     write(tmp_path, STUDY + "halving: {rungs: [1], factor: 2}\nsampler: ehvi\n")
@@ -215,7 +214,6 @@ def test_a_promotion_goes_on_with_its_training(tmp_path, monkeypatch):
     assert preview(load_study("two.yaml"), trials=9).samples == ()  # every point is drawn
 
 
-@pytest.mark.slow
 def test_a_dry_run_trains_by_the_settings_that_it_draws(tmp_path, monkeypatch):
     search_here(monkeypatch, tmp_path)
     write(tmp_path)

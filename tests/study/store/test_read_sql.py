@@ -158,8 +158,8 @@ def test_measurements_of_another_version_are_read_with_care(records):
     ("key", "text", "name"),
     [
         ("arch", "{cut", "architecture"),
-        ("measurement", "{cut", "measurement"),
-        ("measurement", "[]", "measurement"),
+        pytest.param("measurement", "{cut", "measurement", marks=pytest.mark.slow),
+        pytest.param("measurement", "[]", "measurement", marks=pytest.mark.slow),
         ("measurement", '{"cost": 7}', "measurement"),
     ],
 )

@@ -83,6 +83,7 @@ def test_over_a_limit_after_training_leaves_none(tmp_path):
     assert kept(tmp_path, "front", [trial("x", state=PRUNED, reason="miou is under the limit of 50")]) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", [False, True])
 def test_training_goes_on_on_another_machine(tmp_path, monkeypatch, url):
     """Two machines see only the URL of each other: the second goes on from the first one's checkpoint."""

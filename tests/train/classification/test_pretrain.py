@@ -64,6 +64,7 @@ def test_it_learns_and_a_segmentation_network_starts_from_it(here):
         pretrain(tiny(), here, RECIPE)
 
 
+@pytest.mark.slow
 def test_it_resumes_to_the_same_weights(here, tmp_path, monkeypatch):
     whole = pretrain(tiny(), here, RECIPE)
     expected = (whole.folder / "last.pt").read_bytes()

@@ -25,6 +25,7 @@ def graphs(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_ten_networks_compile_ten_times(graphs):
     image = torch.randn(1, 3, 8, 8)
     runs = [compiled(nn.Conv2d(3, width, 3), image) for width in range(1, 11)]
