@@ -23,8 +23,9 @@ quick: .venv/installed
 coverage:
 	$(MAKE) test COVERAGE=--cov
 
+# Half of their time is waiting, for clusters and clocks: so twice as many at once as there are cores.
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m slow -n 4 --dist loadgroup
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from nasseg.study.driver.other_study import front_points
 from nasseg.study.store.read_study import open_record
 from nasseg.study.store.weight_store import WeightStore
 from tests.command_line import nasseg, refused
+from tests.slow import slow
 from tests.study.fakes import make_driver
 
 FAMILY = """
@@ -77,7 +78,7 @@ def test_an_identity_that_is_forged_too_needs_the_users_word(home, evil):
         resolve("fake#0", storage=url)
 
 
-@pytest.mark.parametrize("command", ["measure", "export", "latency", "train"])
+@pytest.mark.parametrize("command", ["measure", *map(slow, ("export", "latency", "train"))])
 def test_a_command_runs_what_was_searched_and_only_at_the_users_word(home, command):
     source = "mine.py:Mine"
     known = own_code.hashlib.sha256((home / "mine.py").read_bytes()).hexdigest()[:16]

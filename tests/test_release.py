@@ -55,6 +55,7 @@ def names(requirements):
     return {IMPORTED.get(name, name) for name in found}
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_a_dependency_and_the_other_way_round():
     imported = set()
     for path in (ROOT / "nasseg").rglob("*.py"):

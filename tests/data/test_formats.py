@@ -19,6 +19,7 @@ from nasseg.data.init import study
 from nasseg.data.init.begin import begin
 from nasseg.data.init.machine import Machine
 from tests.data import imitations
+from tests.slow import slow
 
 # Shapes are drawn by COCO's rule for edges, and lossy masks lose a little there.
 MOSTLY = 0.985
@@ -57,7 +58,7 @@ def said(form, root):
 
 @pytest.mark.parametrize(
     "form",
-    [pytest.param(form, marks=pytest.mark.slow) if form.startswith("masks ") else form for form in imitations.FORMS],
+    [slow(form) if form.startswith("masks ") else form for form in imitations.FORMS],
 )
 def test_a_form_is_read_right_and_the_page_says_what_is_said(form, tmp_path):
     root = tmp_path / "data"

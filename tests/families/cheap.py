@@ -1,7 +1,5 @@
 """Name the networks that the quick tests take: a narrow one of every family for what computes, and one of each sort."""
 
-import pytest
-
 from nasseg.families import FAMILIES, variants
 
 CHEAP = {family: {"width": 0.25} for family in FAMILIES} | {
@@ -24,8 +22,3 @@ SORTS = {  # a published network of each family, and of each decoder and fusion 
     for name, v in reversed(variants().items())
 }.values()
 OF_EACH = {variants()[name].family: name for name in SORTS}.values()  # one a family
-
-
-def slow(*values):
-    """Mark one set of a test's parameters: the quick tests run the others."""
-    return pytest.param(*values, marks=pytest.mark.slow)

@@ -21,8 +21,10 @@ from nasseg.families.arch import ID_INPUT_SIZE, Arch
 from nasseg.families.graph.identity import fingerprint
 from nasseg.families.graph.recorder import record
 from nasseg.network.measure import measure_address
-from tests.families.cheap import CHEAP, OF_EACH, slow
+from tests.families.cheap import CHEAP, OF_EACH
+from tests.slow import slow
 
+COSTLY = (testing.check_cost, testing.check_gradients, testing.check_id, testing.check_logits)
 COMMITTED_IDS = Path(__file__).parent / "variant_ids.json"
 
 every_variant = pytest.mark.parametrize("name", variants())
@@ -36,7 +38,7 @@ def ids():
 @pytest.mark.parametrize(
     ("family", "check"),
     [
-        slow(family, check) if check is testing.check_gradients and family != "stdc" else (family, check)
+        slow(family, check) if check in COSTLY and family not in ("regseg", "stdc") else (family, check)
         for family in FAMILIES
         for check in testing.CHECKS
     ],

@@ -13,7 +13,7 @@ from nasseg.families.graph.recorder import record
 from nasseg.families.layers import train_mode
 from nasseg.space import load_space
 from tests import ROOT
-from tests.families.cheap import slow
+from tests.slow import slow
 
 ROWS: dict[str, Any] = yaml.safe_load((ROOT / "nasseg/families/variants/dabnet.yaml").read_text())
 

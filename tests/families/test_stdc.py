@@ -16,7 +16,7 @@ from nasseg.families.stdc import STDCArch, STDCModule
 from nasseg.measure.cost import bisenetv2_flops, field_of_view, fvcore_flops, macs
 from nasseg.space import load_space
 from tests import ROOT
-from tests.families.cheap import slow
+from tests.slow import slow
 
 ROWS: dict[str, Any] = yaml.safe_load((ROOT / "nasseg/families/variants/stdc.yaml").read_text())
 SEGMENTATION = [name for name, row in ROWS.items() if row["params"].get("form") != "classifier"]

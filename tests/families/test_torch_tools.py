@@ -11,7 +11,8 @@ from nasseg.families import make_arch, variants
 from nasseg.families.eseg import weighted_sum
 from nasseg.families.layers import train_mode
 from nasseg.measure.fvcore_counter import fvcore_count
-from tests.families.cheap import OF_EACH, SHALLOW, SORTS, slow
+from tests.families.cheap import OF_EACH, SHALLOW, SORTS
+from tests.slow import slow
 
 IMAGE = torch.randn(1, 3, 33, 47, generator=torch.Generator().manual_seed(0))
 ORDINARY = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.PReLU)

@@ -14,6 +14,7 @@ from tests import ROOT
 from tests.gpu import agenda, common
 from tests.gpu.common import Options
 from tests.gpu.steps import clock_ramp, ground, lock, networks, printed
+from tests.slow import slow
 
 TINY = Options("cpu", tiny=True)
 FULL = Options("cuda", tiny=False)
@@ -197,7 +198,7 @@ def test_a_loss_that_differs_is_not_ok():
     assert found == {"events / wall clock": {"regseg, eager": 0.8}, "not ok": ["regseg, a step of training"]}
 
 
-@pytest.mark.parametrize("name", ["stdc1", pytest.param("stdc2-f7-blocks-2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["stdc1", slow("stdc2-f7-blocks-2")])
 def test_classifiers_are_checked_by_their_own_shape(name):
     from nasseg.families import make_arch, variants
 

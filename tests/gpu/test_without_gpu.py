@@ -17,8 +17,9 @@ from nasseg.train.recipe import Recipe, published_recipes
 from nasseg.train.views.ahead import Ahead
 from nasseg.train.views.network_input import past_resize
 from tests.fake_gpu import GPU, waits
-from tests.families.cheap import CHEAP, SHALLOW, slow
+from tests.families.cheap import CHEAP, SHALLOW
 from tests.gpu.common import PUBLISHED
+from tests.slow import slow
 
 SIZE, CLASSES = (64, 128), 19
 RECIPES = {

@@ -32,8 +32,7 @@ from nasseg.measure.cost import (
     peak_activation_bytes,
 )
 from nasseg.records import CostProtocol, Measurement
-
-slow = pytest.mark.slow
+from tests.slow import slow
 
 
 class Small(nn.Module):
@@ -206,7 +205,7 @@ def torchs_peak(model, size):
 
 
 each_family = pytest.mark.parametrize(
-    "family", [family if family == "bisenetv2" else pytest.param(family, marks=slow) for family in FAMILIES]
+    "family", [family if family == "bisenetv2" else slow(family) for family in FAMILIES]
 )
 
 
@@ -255,7 +254,7 @@ def test_eager_memory_is_what_torchs_profiler_sees(family):
     assert cost.eager_memory_bytes >= cost.peak_activation_bytes
 
 
-@pytest.mark.parametrize(("name", "share"), [("dabnet", 0.8), pytest.param("stdc1", 0.8, marks=slow)])
+@pytest.mark.parametrize(("name", "share"), [("dabnet", 0.8), slow("stdc1", 0.8)])
 def test_maps_that_nothing_reads_are_let_go_while_the_encoder_runs(name, share):
     model = make_arch(name).build(5).eval()
     held = held_by_torch(model, (64, 128))
@@ -263,7 +262,7 @@ def test_maps_that_nothing_reads_are_let_go_while_the_encoder_runs(name, share):
     assert held <= share * held_by_torch(model, (64, 128))
 
 
-@slow
+@pytest.mark.slow
 def test_eager_memory_is_never_below_what_the_graph_needs():
     for name in variants():
         graph = make_arch(name).graph(19, (256, 512))

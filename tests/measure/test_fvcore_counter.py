@@ -15,9 +15,9 @@ from nasseg.families import make_arch, variants
 from nasseg.families.graph.recorder import record
 from nasseg.measure.cost import fvcore_flops, measure_cost
 from nasseg.measure.fvcore_counter import fvcore_count
+from tests.slow import slow
 
 SIZE = (64, 96)
-slow = pytest.mark.slow
 
 
 def on_real_tensors(model, size=SIZE):
@@ -33,15 +33,13 @@ def family_of(model):
     return SimpleNamespace(build_meta=lambda _classes: model.to("meta").eval())
 
 
-@pytest.mark.parametrize(
-    "name", ["stdc1-seg75", *[pytest.param(name, marks=slow) for name in ("bisenetv2", "dabnet", "composed")]]
-)
+@pytest.mark.parametrize("name", ["stdc1-seg75", *[slow(name) for name in ("bisenetv2", "dabnet", "composed")]])
 def test_our_figure_is_fvcores(name):
     arch = make_arch(name)
     assert fvcore_count(arch, (97, 161), 7).total == measure_cost(arch, (97, 161), 7).fvcore_flops
 
 
-@slow
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), zip(variants(), cycle([(1024, 2048), (97, 161)])))
 def test_our_figure_of_a_published_network_is_fvcores(name, size):
     """The rows of a family in turns at a large size and at an odd one."""

@@ -18,6 +18,7 @@ from nasseg.network.export import export_address
 from nasseg.network.predict import OPACITY, open_exported, overlay, predict
 from nasseg.train.loop import evaluate
 from nasseg.train.views.network_input import normalise
+from tests.slow import slow
 from tests.study.leaving import SIZE, STORAGE, build, colourful, make_study
 
 
@@ -161,7 +162,7 @@ def recorded(split):
     return evaluate(colourful(len(scenes.CLASSES)), split, len(scenes.CLASSES)).miou
 
 
-@pytest.mark.parametrize("suffix", ["pt", pytest.param("onnx", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("suffix", ["pt", slow("onnx")])
 def test_an_exported_file_has_the_recorded_accuracy_on_pictures_of_many_ratios(files, mixed, tmp_path, suffix, request):
     """To the last digit: one road from a picture to the network, in evaluation and in prediction."""
     split, pairs = mixed

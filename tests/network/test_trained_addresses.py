@@ -31,6 +31,7 @@ from nasseg.train.recipe import load_recipe
 from nasseg.train.weights import save_weights
 from tests.command_line import nasseg, refused
 from tests.network.test_address import a_table
+from tests.slow import slow
 from tests.study.leaving import SIZE, STORAGE, TINY, WEIGHTS, build, costed, make_study, measured
 
 SCENES = {"size": [32, 64], "train": 4, "val": 1}
@@ -81,9 +82,7 @@ def here(trained, monkeypatch):
     return addresses
 
 
-@pytest.fixture(
-    params=["run", "trial", *[pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:] if kind != "trial"]]
-)
+@pytest.fixture(params=["run", "trial", *[slow(kind) for kind in KINDS[1:] if kind != "trial"]])
 def one(here, request):
     """An address, and the content of its weights' file."""
     address, file = here[request.param]

@@ -13,6 +13,7 @@ from nasseg.records import Measurement
 from nasseg.study.search import run_study as search
 from nasseg.study.store.read_study import open_record
 from nasseg.study.study_file import study_from
+from tests.slow import slow
 from tests.study.fakes import FakeEngine, make_driver
 
 STUDY = """
@@ -43,9 +44,7 @@ def study_of(inline, tmp_path):
     return study
 
 
-@pytest.mark.parametrize(
-    "phase", ["cost", *[pytest.param(name, marks=pytest.mark.slow) for name in ("latency", "trained")]]
-)
+@pytest.mark.parametrize("phase", ["cost", *[slow(name) for name in ("latency", "trained")]])
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -12,7 +12,7 @@ from nasseg.train import loop
 from nasseg.train.heads import DetailGuidance, TrainingHeads
 from nasseg.train.loop import train
 from nasseg.train.recipe import DetailHead, Recipe
-from tests.families.cheap import slow
+from tests.slow import slow
 
 # Where the papers have them, and for each family one of every kind.
 HEADS = {

@@ -222,6 +222,7 @@ def test_a_folder_belongs_to_one_process_and_to_one_run(tmp_path):
         train_one(run)
 
 
+@pytest.mark.slow
 def test_starting_weights_are_told_of_and_part_of_the_run(tmp_path):
     start = tmp_path / "start.pt"
     model = make_arch("regseg", **TINY).build(5)

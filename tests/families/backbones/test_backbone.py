@@ -17,7 +17,7 @@ from nasseg.families.graph.on_meta import OnMeta
 from nasseg.families.graph.recorder import Operator, record
 from nasseg.families.layers import train_mode
 from nasseg.measure.cost import bisenetv2_flops, eseg_flops, macs
-from tests.families.cheap import slow
+from tests.slow import slow
 
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
 CHANNELS = {
@@ -201,7 +201,7 @@ def test_a_row_of_eseg_that_is_not_reproduced() -> None:
 @pytest.mark.parametrize(
     ("name", "output_stride", "dilations"),
     [
-        *((name, 8, {1, 2, 4}) for name in BACKBONES),
+        *(slow(name, 8, {1, 2, 4}) for name in BACKBONES),
         ("resnet18", 16, {1, 2}),
         ("efficientnet-b0", 16, {1, 2}),
     ],

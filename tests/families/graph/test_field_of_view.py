@@ -11,8 +11,9 @@ from torch.overrides import TorchFunctionMode
 from nasseg.families import FAMILIES, make_arch
 from nasseg.families.graph.recorder import _kind, _tensors, record
 from nasseg.measure.cost import field_of_view
-from tests.families.cheap import CHEAP, slow
+from tests.families.cheap import CHEAP
 from tests.families.test_conformance import COMMITTED_IDS
+from tests.slow import slow
 
 SETTINGS = [
     *((family, {"name": "resnet18"} if family == "backbone" else {}) for family in FAMILIES),

@@ -12,7 +12,7 @@ from nasseg.families.graph import recorder
 from nasseg.families.graph.on_meta import OnMeta
 from nasseg.families.graph.output_shapes import infer
 from nasseg.families.graph.recorder import _arguments, _kind, record
-from tests.families.cheap import slow
+from tests.slow import slow
 
 
 def meta(*shape):

@@ -15,6 +15,7 @@ from nasseg.network.time_in_turns import time_addresses
 from nasseg.records import LatencyProtocol
 from nasseg.study.study_file import LatencyFile
 from tests.families.cheap import SHALLOW
+from tests.slow import slow
 
 QUICK = {
     "device": "cpu",
@@ -53,9 +54,7 @@ def test_upsampling_outside_leaves_the_logits_at_their_stride():
         assert outside(image).shape == (1, 3, 8, 16)
 
 
-@pytest.mark.parametrize(
-    "backend", ["eager", *(pytest.param(name, marks=pytest.mark.slow) for name in ("onnxruntime", "compile"))]
-)
+@pytest.mark.parametrize("backend", ["eager", *(slow(name) for name in ("onnxruntime", "compile"))])
 def test_each_backend_is_timed(backend):
     if backend == "onnxruntime":
         pytest.importorskip("onnxruntime")

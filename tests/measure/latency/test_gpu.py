@@ -16,6 +16,7 @@ from nasseg.measure.latency.gpu import check_energy, held_by_others
 from nasseg.measure.latency.in_turns import compare_latency
 from nasseg.records import IN_TURNS, LatencyProtocol
 from tests.fake_nvml import clock_of
+from tests.slow import slow
 
 PROTOCOL = LatencyProtocol(device="cuda:1", input_size=(64, 64), num_classes=5, min_seconds=0.5)
 MS = 1.0
@@ -82,8 +83,8 @@ def test_a_clock_that_a_setting_or_the_power_limit_lowers_is_the_devices(timed, 
     [
         ({"clock": lambda seconds: 1980 if seconds < 0.9 else 1600}, "its clock went from 1980 to 1600 MHz"),
         ({"reasons": 0x40}, "it is slowed down by heat"),
-        ({"slower": lambda seconds: 1 + 0.2 * (seconds > 0.75)}, "its times drifted by 20%"),
-        ({"slower": lambda _seconds: next(TURNS)}, "its times differ by 23%"),
+        slow({"slower": lambda seconds: 1 + 0.2 * (seconds > 0.75)}, "its times drifted by 20%"),
+        slow({"slower": lambda _seconds: next(TURNS)}, "its times differ by 23%"),
         ({"samples": ((os.getpid(), 10**16, 60), (77, 10**16, 38))}, "process 77 takes 38 % of the GPU"),
         ({"samples": ((os.getpid(), 1, 60), (77, 1, 38))}, ""),  # before the measurement
     ],

@@ -12,6 +12,7 @@ from nasseg.report.charts.in_print import log_ticks, save_front
 from nasseg.report.numbers.any_axis import with_axes
 from nasseg.report.numbers.front_view import view_of
 from tests.report.fake import fake_record
+from tests.slow import slow
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
@@ -31,7 +32,7 @@ def saved(record, tmp_path):
     return save
 
 
-@pytest.mark.parametrize(("wide", "width_cm"), [(False, 8.5), pytest.param(True, 17.5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("wide", "width_cm"), [(False, 8.5), slow(True, 17.5)])
 def test_a_pdf_is_as_wide_as_a_column_or_a_page_and_holds_text_in_its_fonts(saved, wide, width_cm):
     found = saved("front.pdf", wide=wide).read_bytes()
     assert found.startswith(b"%PDF")

@@ -6,6 +6,7 @@ from optuna.trial import TrialState
 from nasseg.study.driver import budget
 from nasseg.study.driver.budget import Stopwatch
 from nasseg.study.store.trial_attributes import counts
+from tests.slow import slow
 from tests.study.fakes import FakeEngine, make_driver, make_study
 
 FAIL, COMPLETE, RUNNING = TrialState.FAIL, TrialState.COMPLETE, TrialState.RUNNING
@@ -60,7 +61,7 @@ def test_the_one_that_lives_goes_on_counting(clock):
     assert 18 <= clock.shared <= 20
 
 
-@pytest.fixture(params=["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
+@pytest.fixture(params=["journal", slow("sqlite")])
 def url(request, tmp_path):
     return f"sqlite:///{tmp_path}/s.db" if request.param == "sqlite" else str(tmp_path / "s.log")
 

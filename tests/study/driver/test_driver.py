@@ -18,12 +18,13 @@ from nasseg.study.store import lease
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import open_storage
 from nasseg.version import __version__
+from tests.slow import slow
 from tests.study.fakes import FakeEngine, make_driver, make_study
 
 COMPLETE, PRUNED, FAIL, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
 
 
-@pytest.fixture(params=["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
+@pytest.fixture(params=["journal", slow("sqlite")])
 def url(request, tmp_path):
     return f"sqlite:///{tmp_path}/s.db" if request.param == "sqlite" else str(tmp_path / "s.log")
 
@@ -263,7 +264,7 @@ def test_stopping_requeues_what_runs(url):
 SAMPLERS = [
     "tpe",
     "nsga2",
-    *[pytest.param(name, marks=pytest.mark.slow) for name in ("gp", "QMCSampler", "NSGAIIISampler")],
+    *[slow(name) for name in ("gp", "QMCSampler", "NSGAIIISampler")],
 ]
 
 

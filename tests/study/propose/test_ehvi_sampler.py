@@ -230,6 +230,7 @@ def test_all_go_straight_to_the_end_until_rungs_are_known_to_rank_and_then_some(
     assert {state for rung, _, state in rungs if rung == 2} == {TrialState.COMPLETE}
 
 
+@pytest.mark.slow
 def test_rungs_that_rank_backwards_are_followed_no_longer(tmp_path):
     engine = FakeEngine(miou=lambda job, macs: macs % 97 if (job.until or 10) == 10 else 97 - macs % 97)
     driver = make_driver(str(tmp_path / "s.log"), make_study(halving=HEDGED), engine, trials=24)

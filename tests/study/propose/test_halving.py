@@ -14,6 +14,7 @@ from nasseg.study.context import make_context
 from nasseg.study.engines.jobs import Job, Workshop
 from nasseg.study.propose.halving import promotion_order
 from nasseg.study.search.dry_run import training_share
+from tests.slow import slow
 from tests.study.fakes import FakeEngine, make_driver, make_study
 from tests.study.fakes import make_context as fake_context
 
@@ -177,6 +178,7 @@ def test_a_promotion_that_was_interrupted_goes_on_at_its_rung(url):
     assert RUNNING not in {trial.state for trial in second.record.trials()}
 
 
+@pytest.mark.slow
 def test_two_drivers_promote_a_network_once(url):
     study = make_study(halving=RUNGS)
     drivers = [make_driver(url, study, FakeEngine(workers=1), trials=27, seed=seed) for seed in (0, 1)]
@@ -235,7 +237,7 @@ def test_halving_needs_a_trained_objective():
         make_study(halving=RUNGS, objectives="[macs]")
 
 
-@pytest.mark.parametrize("sampler", ["random", "nsga2"])  # one that notes something on its trials
+@pytest.mark.parametrize("sampler", [slow("random"), "nsga2"])  # one that notes something on its trials
 def test_the_sampler_puts_finished_before_partial_before_rejected(url, sampler):
     half = 1_000 + 0x800000
     study = make_study(space="regseg", halving=RUNGS, max_macs=str(float(half)))

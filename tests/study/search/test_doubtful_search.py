@@ -50,6 +50,7 @@ def test_a_quiet_search_says_nothing_of_it(searched):
     assert "beside other work" not in seen[-1].line()
 
 
+@pytest.mark.slow
 def test_the_front_is_timed_again_at_the_end_unless_told_otherwise(searched, monkeypatch):
     called = []
     monkeypatch.setattr(search, "time_front_again", lambda record, look, tell: called.append(record.name))

@@ -17,6 +17,7 @@ from nasseg.study.store.read_sql import bulk_rows, bulk_trials
 from nasseg.study.store.read_study import read_study, record_of, row_of
 from nasseg.study.store.record import Record
 from nasseg.study.store.storage import open_storage
+from tests.slow import slow
 from tests.study.fakes import FakeEngine, make_driver, make_study
 
 NAMES = ["miou", "macs"]
@@ -158,8 +159,8 @@ def test_measurements_of_another_version_are_read_with_care(records):
     ("key", "text", "name"),
     [
         ("arch", "{cut", "architecture"),
-        pytest.param("measurement", "{cut", "measurement", marks=pytest.mark.slow),
-        pytest.param("measurement", "[]", "measurement", marks=pytest.mark.slow),
+        slow("measurement", "{cut", "measurement"),
+        slow("measurement", "[]", "measurement"),
         ("measurement", '{"cost": 7}', "measurement"),
     ],
 )
