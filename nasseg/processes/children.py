@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, resource_tracker
 from multiprocessing.connection import Connection  # registers multiprocessing's own exit handler
 from types import ModuleType
 
@@ -29,8 +29,17 @@ _running: set["Child"] = set()
 
 
 def start_server() -> None:
-    """Let the fork server begin its imports now, beside those of this process. Else the first child waits for them."""
-    forkserver.ensure_running()
+    """Start the fork server unless it runs. Called early, its imports take place beside those of this process.
+
+    It takes no notice of Ctrl-C, which in a terminal reaches it, too: in the midst of its imports it would end with a
+    traceback.
+    """
+    resource_tracker.ensure_running()  # which unblocks the signal
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()  # what it starts inherits the block
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 class Child:
@@ -54,6 +63,7 @@ class Child:
         _running.add(self)
 
     def _start(self, function: Callable[[Connection], None]) -> None:
+        start_server()
         self.pipe, theirs = _CONTEXT.Pipe()
         with theirs, _outputs() as outputs, _no_main_module():
             self._process = _CONTEXT.Process(target=_run, args=(function, theirs, outputs, dict(os.environ)))
@@ -104,6 +114,7 @@ def _run(
     function: Callable[[Connection], None], pipe: Connection, outputs: list[Connection], environ: dict[str, str]
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for fd, output in zip((1, 2), outputs, strict=True):
         os.dup2(output.fileno(), fd)

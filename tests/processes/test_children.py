@@ -49,6 +49,28 @@ def test_a_killed_child_says_so():
     assert child.join() == -9
 
 
+EARLY = """
+import os, signal, time
+from multiprocessing.forkserver import _forkserver
+from nasseg.processes.children import Child, start_server
+from tests.processes.test_children import tell
+
+start_server()
+server = _forkserver._forkserver_pid
+time.sleep(0.5)
+os.kill(server, signal.SIGINT)
+child = Child(tell)
+child.pipe.send(0)
+assert child.pipe.recv()[0] == server
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_does_not_reach_a_server_in_the_midst_of_its_imports():
+    done = subprocess.run([sys.executable, "-c", EARLY], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.slow
 def test_a_server_that_is_killed_while_it_starts_a_child_is_replaced():
     def first():
