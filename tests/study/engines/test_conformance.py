@@ -72,7 +72,6 @@ def ray_engine(tmp_path_factory):
 
 @pytest.mark.slow
 @NO_RAY
-@pytest.mark.xdist_group("ray engine")
 class TestRay:
     @pytest.mark.parametrize("rule", conformance.ANY_ENGINE, ids=lambda rule: rule.__name__)
     def test_every_engine(self, ray_engine, rule):

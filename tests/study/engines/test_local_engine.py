@@ -45,7 +45,13 @@ def test_a_plain_script_searches(tmp_path, way):
         input=SCRIPT if way == "notebook" else None,
         capture_output=True,
         text=True,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        env={
+            "PYTHONPATH": str(ROOT),
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "OMP_NUM_THREADS": "1",
+            "NASSEG_PATIENCE": "0",
+        },
         timeout=300,
     )
     assert done.returncode == 0, done.stderr

@@ -26,7 +26,7 @@ ray = pytest.importorskip("ray", reason="no Ray: pip install nasseg[ray]")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 from tests.study.engines.ray_search import search_on_ray  # noqa: E402
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.slow
 
 RUNG, STEPS = 20, 160
 PATIENCE = 280  # seconds, on a busy machine

@@ -101,7 +101,6 @@ def test_three_drivers_lose_and_double_nothing(postgres, tmp_path):  # noqa: F81
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("cluster")
 def test_two_searches_and_a_ray_engine_share_a_study(postgres, tmp_path):  # noqa: F811
     pytest.importorskip("ray", reason="no Ray: pip install nasseg[ray]")
     from tests.study.engines.test_ray_engine import NET, SPACE
