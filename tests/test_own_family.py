@@ -22,7 +22,7 @@ from nasseg.space import load_space
 from nasseg.study.check_space import check_space
 from nasseg.study.search.run_study import run_study
 from nasseg.study.study_file import load_study
-from tests import ROOT
+from tests import HUNG_SECONDS, ROOT
 
 EXAMPLE = ROOT / "examples/3-your-block"
 
@@ -36,7 +36,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_example_keeps_the_rules(home):
-    ran = subprocess.run([sys.executable, "check.py"], capture_output=True, text=True, timeout=200)
+    ran = subprocess.run([sys.executable, "check.py"], capture_output=True, text=True, timeout=HUNG_SECONDS)
     assert ran.returncode == 0, ran.stderr
 
 

@@ -13,7 +13,7 @@ from nasseg.errors import UserError
 from nasseg.processes import children
 from nasseg.processes.children import Child
 from nasseg.processes.interrupts import interrupts
-from tests import ROOT
+from tests import HUNG_SECONDS, ROOT
 
 
 def tell(pipe):
@@ -105,7 +105,7 @@ def test_a_program_that_ends_does_not_wait_for_its_children():
         "children._CONTEXT.set_forkserver_preload([]); "  # PyTorch, for time: this child needs none
         "children.Child(tell).pipe.recv()"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=HUNG_SECONDS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

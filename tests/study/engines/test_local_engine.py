@@ -10,7 +10,7 @@ from nasseg.errors import Fault
 from nasseg.study.engines import local_engine
 from nasseg.study.engines.jobs import Job
 from nasseg.study.engines.local_engine import LocalEngine
-from tests import ROOT
+from tests import HUNG_SECONDS, ROOT
 from tests.study.fakes import make_context, make_study
 
 # As in the README: no `if __name__ == "__main__"`.
@@ -52,7 +52,7 @@ def test_a_plain_script_searches(tmp_path, way):
             "OMP_NUM_THREADS": "1",
             "NASSEG_PATIENCE": "0",
         },
-        timeout=300,
+        timeout=HUNG_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["the script runs", "all 1 trials are done"]

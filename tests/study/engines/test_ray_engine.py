@@ -18,7 +18,7 @@ from nasseg.study.engines.open_engine import begin_engine
 from nasseg.study.search.run_study import prepare, run_study
 from nasseg.study.store.read_study import open_record, read_study
 from nasseg.study.study_file import load_study
-from tests import ROOT
+from tests import HUNG_SECONDS, ROOT
 from tests.study.fakes import InlineEngine
 from tests.study.store.postgres import postgres, postgres_server  # noqa: F401
 
@@ -29,7 +29,6 @@ from tests.study.engines.ray_search import search_on_ray  # noqa: E402
 pytestmark = pytest.mark.slow
 
 RUNG, STEPS = 20, 160
-PATIENCE = 280  # seconds, on a busy machine
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 STUDY = f"""
 question: Does it survive?
@@ -181,7 +180,7 @@ def start_and_wait(start, storage):
 
 
 def wait_until(there, process):
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + HUNG_SECONDS
     while not there():
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < until, "no trial got there"
@@ -189,7 +188,7 @@ def wait_until(there, process):
 
 
 def ended(process):
-    output, _ = process.communicate(timeout=PATIENCE)
+    output, _ = process.communicate(timeout=HUNG_SECONDS)
     assert process.returncode == 0, output
     return output
 

@@ -26,6 +26,7 @@ from nasseg.study.search.dry_run import preview
 from nasseg.study.store.read_study import open_record, record_of
 from nasseg.study.study_file import study_from
 from nasseg.train.weights import save_weights
+from tests import HUNG_SECONDS
 from tests.data.test_dataset import write_camvid
 from tests.study.fakes import FakeEngine, InlineEngine, make_driver, make_study
 
@@ -302,7 +303,7 @@ def test_a_network_that_does_not_fit_into_memory_fails_and_the_next_one_trains(i
     results = spawn.Queue()
     process = spawn.Process(target=_with_little_memory, args=(None, context, results))
     process.start()
-    fault, reason, small, trained = results.get(timeout=200)
+    fault, reason, small, trained = results.get(timeout=HUNG_SECONDS)
     process.join()
     assert fault is Fault.OUT_OF_MEMORY
     assert reason.startswith("out of memory: ")

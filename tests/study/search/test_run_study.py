@@ -16,14 +16,16 @@ from nasseg.study.search.run_study import run_study
 from nasseg.study.store.read_study import open_record, read_study
 from nasseg.study.store.record import Record
 from nasseg.study.study_file import load_study
+from tests import HUNG_SECONDS
 from tests.command_line import nasseg
 from tests.processes.tree import children
 from tests.study.fakes import InlineEngine
+from tests.study.small_space import SMALL_SPACE
 
 STUDY = """
 question: Does it survive?
 expected: a minute
-space: quickstart
+space: small.yaml
 data: {name: scenes, size: [32, 64], train: 32, val: 8}
 objectives: [miou, macs, latency_ms]
 recipe: {steps: 60, batch_size: 2}
@@ -39,6 +41,7 @@ pytestmark = pytest.mark.slow
 
 def start(folder):
     (folder / "s.yaml").write_text(STUDY)
+    (folder / "small.yaml").write_text(SMALL_SPACE)
     command = [sys.executable, "-m", "nasseg", *SEARCH]
     # What a shell runs in the background, and all below it, ignores Ctrl-C: this search must not.
     return subprocess.Popen(
@@ -53,7 +56,7 @@ def start(folder):
 
 def wait_for_training(folder, process, count=1):
     url = f"sqlite:///{folder}/runs/s/study.db"
-    deadline = time.time() + 120
+    deadline = time.time() + HUNG_SECONDS
     while time.time() < deadline:
         assert process.poll() is None, process.stdout.read()
         try:
@@ -89,7 +92,7 @@ def test_a_stopped_search_says_how_to_go_on_and_does(tmp_path, number):
     process = start(tmp_path)
     wait_for_training(tmp_path, process)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=HUNG_SECONDS)
     assert process.returncode == 130, output
     assert "To resume: nasseg search s.yaml --no-remeasure" in output
     assert "Traceback" not in output
@@ -111,7 +114,7 @@ def test_a_killed_worker_loses_nothing(tmp_path):
     workers = [worker for server in children(process.pid) for worker in children(server)]
     assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=HUNG_SECONDS)
     assert process.returncode == 0, output
     record = finish(tmp_path)
     assert "FAIL" not in [trial.state for trial in record.trials]
@@ -119,7 +122,7 @@ def test_a_killed_worker_loses_nothing(tmp_path):
 
 def test_a_study_may_be_started_twice_at_once(tmp_path):
     both = [start(tmp_path), start(tmp_path)]
-    outputs = [process.communicate(timeout=240)[0] for process in both]
+    outputs = [process.communicate(timeout=HUNG_SECONDS)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     record = finish(tmp_path)
     failed = [trial.reason for trial in record.trials if trial.state == "FAIL"]
@@ -130,7 +133,7 @@ def test_two_searches_share_one_study(tmp_path):
     first = start(tmp_path)
     wait_for_training(tmp_path, first)
     second = start(tmp_path)
-    outputs = [process.communicate(timeout=240)[0] for process in (first, second)]
+    outputs = [process.communicate(timeout=HUNG_SECONDS)[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     record = finish(tmp_path)
     failed = [trial.reason for trial in record.trials if trial.state == "FAIL"]
@@ -141,6 +144,7 @@ def test_an_interrupt_waits_for_the_end_of_a_transaction(tmp_path, monkeypatch):
     """One that comes while the storage writes is heeded after that; a second one at once."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.yaml").write_text(STUDY.replace("workers: 2", "workers: 1"))
+    (tmp_path / "small.yaml").write_text(SMALL_SPACE)
     monkeypatch.setattr(local_engine, "LocalEngine", InlineEngine)
     complete, sent = Record.complete, []
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import HUNG_SECONDS
+
 PASSWORD = "geheim"
 
 
@@ -73,7 +75,7 @@ def postgres_server():
             **user,
         )
         url = f"postgresql://nasseg:{PASSWORD}@127.0.0.1:{port}"
-        until = time.monotonic() + 60
+        until = time.monotonic() + HUNG_SECONDS
         while True:
             try:
                 psycopg.connect(f"{url}/postgres").close()

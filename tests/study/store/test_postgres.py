@@ -11,7 +11,7 @@ from nasseg.errors import UserError
 from nasseg.redaction import redact
 from nasseg.study.store.read_study import open_record, read_study
 from nasseg.study.store.storage import open_storage
-from tests import ROOT
+from tests import HUNG_SECONDS, ROOT
 from tests.study.fakes import make_driver
 from tests.study.store.postgres import PASSWORD, postgres, postgres_server  # noqa: F401
 
@@ -78,7 +78,7 @@ def run(*commands, folder):
         )
         for command in commands
     ]
-    outputs = [process.communicate(timeout=300)[0] for process in started]
+    outputs = [process.communicate(timeout=HUNG_SECONDS)[0] for process in started]
     assert [process.returncode for process in started] == [0] * len(started), outputs
     return outputs
 
