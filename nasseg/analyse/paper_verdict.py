@@ -6,7 +6,7 @@ shift that a seed or a round gives all rows alike cancels out; the rest is the n
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations, product
 from typing import Literal
@@ -55,7 +55,7 @@ class Answer:
     baseline: the value without a network, in the column's unit; below: rows that do not beat it. If there are any, the
     verdict is `untrained`, whatever the order. tau: Kendall's tau-b between printed and ours. repeats: seeds or rounds,
     as named in `repeated`. pairs: of all rows, or only with the base row if the paper names only a best row, or prints
-    nothing for a row.
+    nothing for a row. early: percent of the steps, and tau there, by mIoU on the validation split.
     """
 
     quantity: str
@@ -73,6 +73,7 @@ class Answer:
     verdict: Verdict
     baseline: float | None = None
     below: int = 0
+    early: tuple[tuple[int, float], ...] = ()
 
     def count(self, agreement: Agreement) -> int:
         return sum(pair.agreement == agreement for pair in self.pairs)
@@ -94,6 +95,9 @@ class Answer:
             over += f", 95 % interval {self.tau.low:.2f} to {self.tau.high:.2f}"
         claim = "as printed" if self.best is None else f"({self.best} above the others, says the paper)"
         found += f"; Kendall's tau between {self.rows} rows {claim} and as here is {self.tau.value:.2f} ({over})"
+        if self.early:
+            taus = ", ".join(f"{tau:.2f} after {percent} %" for percent, tau in self.early)
+            found += f", and on the way, by mIoU on val: {taus}"
         claimed = len(self.pairs) - self.count("no claim")
         if self.noise is None:
             return f"{found}."
@@ -195,6 +199,26 @@ def answer(
         baseline=baseline,
         below=below,
     )
+
+
+def with_early(
+    found: Answer, printed: Mapping[str, float | None], early: Mapping[int, Mapping[str, Mapping[int, float]]]
+) -> Answer:
+    """Return an answer with tau early in the trainings, where every row and seed of its final tau was evaluated.
+
+    early: percent of the steps -> row -> seed -> mIoU.
+    """
+    claimed = {row: value for row, value in printed.items() if value is not None}
+    if found.tau is None or len(claimed) != found.rows:
+        return found
+    targets = np.array([*claimed.values()])
+    taus = []
+    for percent, values in sorted(early.items()):
+        if all(len(values.get(row, ())) >= found.repeats for row in claimed):
+            means = np.array([[np.mean([*values[row].values()])] for row in claimed])
+            if not np.isnan(tau := float(_tau(targets, means)[0])):
+                taus.append((percent, tau))
+    return replace(found, early=tuple(taus))
 
 
 def _verdict(tau: Interval | None, pairs: Sequence[Pair]) -> Verdict:

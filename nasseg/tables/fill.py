@@ -7,14 +7,14 @@ from typing import Any
 from optuna.trial import TrialState
 
 from nasseg.analyse.paper_table import Comparison, number
-from nasseg.analyse.paper_verdict import Answer, answer
+from nasseg.analyse.paper_verdict import Answer, answer, with_early
 from nasseg.figures import find_figure
 from nasseg.records import Accuracy, Measurement, Size
 from nasseg.study.store.record import Record
 from nasseg.study.store.trial_attributes import REASON, is_interrupted
 from nasseg.tables.compute import Measured, cost_figure, reproduce
 from nasseg.tables.table_file import Table, TableColumn
-from nasseg.tables.table_store import accuracy_records, trained
+from nasseg.tables.table_store import accuracy_records, early_miou, trained
 from nasseg.tables.time_rows import latency_columns, stored_session, words
 from nasseg.tables.train_rows import NOT_TRAINED, rows_trained, trained_column
 from nasseg.train.recipe import load_recipe
@@ -87,7 +87,7 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
         for row in rows:
             found.reasons[row, name] = absent or _why(record, row)
         if runs and name in asked and (answered := _answer_of_accuracy(table, name, column, runs, on, seen, bar)):
-            found.answers.append(answered)
+            found.answers.append(with_early(answered, _claims(table, name, runs), early_miou(record)))
 
 
 def _value(column: TableColumn, measurement: Measurement, tested: Accuracy | None) -> float | str:

@@ -22,6 +22,7 @@ from nasseg.study.store.trial_attributes import (
     BEST,
     BEST_SHA256,
     EVAL_KEY,
+    EVALUATED,
     HELD_OUT,
     MEASUREMENT,
     TAKEN_FROM,
@@ -122,7 +123,7 @@ def _stored_tables(storage: str | None) -> list[str]:
 
 
 def known_of(record: Record, trial: FrozenTrial) -> Known:
-    kept = (HELD_OUT, BEST, "test_miou", "best_miou", WEIGHTS_SHA256, BEST_SHA256)
+    kept = (HELD_OUT, BEST, EVALUATED, "test_miou", "best_miou", WEIGHTS_SHA256, BEST_SHA256)
     attributes = {name: value for name, value in trial.user_attrs.items() if name in kept}
     source = trial.user_attrs.get(TAKEN_FROM, f"{record.name}#{trial.number}")
     return Known(Measurement.from_json(trial.user_attrs[MEASUREMENT]), attributes, source)
@@ -136,6 +137,17 @@ def trained(record: Record) -> Iterator[tuple[str, int, Measurement, Accuracy | 
         tested = reader.validate_python(json.loads(held_out)) if held_out else None
         measurement = Measurement.from_json(trial.user_attrs[MEASUREMENT])
         yield trial.params["row"], trial.params["seed"], measurement, tested
+
+
+def early_miou(record: Record) -> dict[int, dict[str, dict[int, float]]]:
+    """Return mIoU on the validation split early in the trainings: percent of the steps -> row -> seed -> mIoU."""
+    found: dict[int, dict[str, dict[int, float]]] = {}
+    for trial in record.trials(TrialState.COMPLETE):
+        *early, (steps, _) = trial.user_attrs.get(EVALUATED) or [(1, 0.0)]
+        for step, miou in early:
+            at = found.setdefault(round(100 * step / steps), {})
+            at.setdefault(trial.params["row"], {})[trial.params["seed"]] = miou
+    return found
 
 
 def row_and_seed(rows: list[str]) -> dict[str, BaseDistribution]:

@@ -25,6 +25,7 @@ from nasseg.study.store.trial_attributes import (
     ARCH_ID,
     BEST,
     BEST_SHA256,
+    EVALUATED,
     HELD_OUT,
     MEASUREMENT,
     TAKEN_FROM,
@@ -304,7 +305,8 @@ class TableTraining:
             tell=tell,
             on_progress=lambda progress: on_progress(one, progress),
         )
-        attributes = {BEST: json.dumps(asdict(result.best)), "best_miou": result.best.miou}
+        attributes: dict[str, Any] = {BEST: json.dumps(asdict(result.best)), "best_miou": result.best.miou}
+        attributes[EVALUATED] = [[step, round(miou, 3)] for step, miou in result.evaluated]
         attributes |= {WEIGHTS_SHA256: result.weights["last.pt"], BEST_SHA256: result.weights["best.pt"]}
         if result.held_out is not None:
             attributes |= {HELD_OUT: json.dumps(asdict(result.held_out)), "test_miou": result.held_out.miou}

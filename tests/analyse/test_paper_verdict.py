@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nasseg.analyse.paper_verdict import Answer, answer, kendall
+from nasseg.analyse.paper_verdict import Answer, answer, kendall, with_early
 
 PRINTED = {"a": 70.0, "b": 71.0, "c": 73.0}
 
@@ -195,3 +195,16 @@ def test_rows_that_do_not_beat_what_needs_no_network_decide_nothing() -> None:
         assert (found.verdict, found.below) == ("untrained", below)
         told = f"mIoU: not trained far enough to tell, because {below} of 3 rows are not above {bar:.1f} %, which"
         assert found.sentence.startswith(told)
+
+
+def test_tau_on_the_way_by_hand() -> None:
+    """After a quarter of the steps the order is the printed one but for b and c; after half, seed 1 of c is missing."""
+    found = answer("mIoU", PRINTED, seeds(a=[50, 51], b=[52, 52], c=[55, 54]), "a", unit="%")
+    early = {50: seeds(a=[1, 1], b=[2, 2], c=[3]), 25: seeds(a=[1, 1], b=[3, 3], c=[2, 2], other=[9, 9])}
+    known = with_early(found, PRINTED, early)
+    assert known.early == ((25, pytest.approx(1 / 3)),)
+    assert "is 1.00 (2 seeds, 95 % interval 1.00 to 1.00), and on the way, by mIoU on val: 0.33 after 25 %;" in (
+        known.sentence
+    )
+    assert with_early(found, {**PRINTED, "d": 74.0}, early).early == ()  # a row that is not trained yet
+    assert "on the way" not in found.sentence

@@ -14,11 +14,12 @@ from nasseg.errors import UserError
 from nasseg.files import parse_yaml
 from nasseg.records import Measurement
 from nasseg.study.store.read_study import read_study
+from nasseg.tables import train_rows
 from nasseg.tables.baseline import baseline
 from nasseg.tables.fill import _as_printed, measured
 from nasseg.tables.reproduce import _Timed, _times_of, table_data, table_hours, train_tables
 from nasseg.tables.table_file import load_table, table_from
-from nasseg.tables.table_store import accuracy_records, begin
+from nasseg.tables.table_store import accuracy_records, begin, early_miou
 from nasseg.tables.train_rows import TableTraining
 from nasseg.train import run, session
 from nasseg.train.weights import save_weights
@@ -69,6 +70,21 @@ def test_a_table_is_trained_and_answered(data: DataSet) -> None:
     )  # the cited row stands beside
     # Other verbs read it as any study.
     assert [objective.name for objective in read_study(record.name).objectives] == ["miou"]
+
+
+@pytest.mark.slow
+def test_tau_is_shown_along_the_trainings(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_rows, "EVALUATING", 1e9)
+    train_tables([table()], training(data, steps=4, seeds=1))
+    (record,) = accuracy_records("mine/table-0", None)
+    early = early_miou(record)
+    assert sorted(early) == [25, 50, 75]
+    assert {row: set(seeds) for row, seeds in early[25].items()} == {"wide": {0}, "narrow": {0}}
+    answers = measured(table()).answers
+    for found in answers:
+        signs = {at: early[at]["wide"][0] - early[at]["narrow"][0] for at in early}
+        assert found.early == tuple((at, (sign > 0) - (sign < 0)) for at, sign in sorted(signs.items()) if sign)
+    assert any(found.early for found in answers)
 
 
 @pytest.mark.slow

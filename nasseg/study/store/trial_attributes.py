@@ -51,6 +51,7 @@ ROUNDS_MS = "rounds_ms"
 DISTURBED_ROUNDS = "disturbed_rounds"
 HELD_OUT = "held_out"  # the accuracy on the held-out split, as JSON
 BEST = "best"  # the accuracy of the best weights, as JSON
+EVALUATED = "evaluated"  # [step, mIoU] of each evaluation in training
 TAKEN_FROM = "taken_from"  # `study#trial` from which the training was copied
 
 
