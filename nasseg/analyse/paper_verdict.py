@@ -5,8 +5,8 @@ their differences are. Rows are measured several times, with the same seeds (tra
 shift that a seed or a round gives all rows alike cancels out; the rest is the noise.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, product
 from typing import Literal
@@ -20,6 +20,7 @@ Verdict = Literal["confirmed", "contradicted", "undecided", "untrained"]
 UNTRAINED = "not trained far enough to tell"
 Agreement = Literal["agrees", "disagrees", "open", "no claim"]
 Kind = Literal["difference", "ratio"]
+Early = Mapping[int, Mapping[str, Mapping[int, float]]]
 LEVEL = 0.95
 DRAWS = 4096
 ALIKE = 0.01  # printed speeds that differ by less than this count as equal
@@ -136,13 +137,14 @@ def answer(
     repeated: str = "seed",
     caveats: Sequence[str] = (),
     baseline: float | None = None,
+    early: Early | None = None,
 ) -> Answer:
     """Compare the order of our values (row -> seed or round -> value) with the printed order (row -> value).
 
     printed: every row of the question, measured or not; None if the paper prints nothing for it and so claims nothing.
     best: the row that the paper calls the best, if it prints no values at all; `base` is then that row. caveats:
     reasons that rule out an answer, whatever the figures are. baseline: the value from colour and place alone; the
-    order of rows that do not beat it means nothing.
+    order of rows that do not beat it means nothing. early: percent of the steps -> row -> seed -> mIoU there.
 
     Confirmed: tau's interval lies above 0, more than half of the pairs agree and none disagrees (and the best row has
     the best mean). Contradicted: the reverse of that. Everything else is undecided, including a single seed and a table
@@ -198,27 +200,19 @@ def answer(
         verdict=verdict,
         baseline=baseline,
         below=below,
+        early=tuple(_on_the_way(targets, rows, repeats, early or {})) if tau else (),
     )
 
 
-def with_early(
-    found: Answer, printed: Mapping[str, float | None], early: Mapping[int, Mapping[str, Mapping[int, float]]]
-) -> Answer:
-    """Return an answer with tau early in the trainings, where every row and seed of its final tau was evaluated.
-
-    early: percent of the steps -> row -> seed -> mIoU.
-    """
-    claimed = {row: value for row, value in printed.items() if value is not None}
-    if found.tau is None or len(claimed) != found.rows:
-        return found
-    targets = np.array([*claimed.values()])
-    taus = []
+def _on_the_way(
+    printed: Floats, rows: Sequence[str], repeats: Sequence[int], early: Early
+) -> Iterator[tuple[int, float]]:
+    """Yield percent of the steps, and tau there, where each of these rows was evaluated with each of these seeds."""
     for percent, values in sorted(early.items()):
-        if all(len(values.get(row, ())) >= found.repeats for row in claimed):
-            means = np.array([[np.mean([*values[row].values()])] for row in claimed])
-            if not np.isnan(tau := float(_tau(targets, means)[0])):
-                taus.append((percent, tau))
-    return replace(found, early=tuple(taus))
+        if all({*repeats} <= {*values.get(row, ())} for row in rows):
+            means = np.array([[np.mean([values[row][repeat] for repeat in repeats])] for row in rows])
+            if not np.isnan(tau := float(_tau(printed, means)[0])):
+                yield percent, tau
 
 
 def _verdict(tau: Interval | None, pairs: Sequence[Pair]) -> Verdict:

@@ -24,8 +24,9 @@ from nasseg.errors import UserError
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["nasseg.study.engines.jobs", "torch._dynamo"])  # torch.optim imports the second
 _PAUSES = (0.1, 1.0)  # seconds before a process is started again; multiprocessing then starts another server
-_starting = threading.Lock()
+_starting = threading.RLock()
 _running: set["Child"] = set()
+_begun = False  # whether a child was ever started
 
 
 def start_server() -> None:
@@ -35,11 +36,12 @@ def start_server() -> None:
     traceback.
     """
     resource_tracker.ensure_running()  # which unblocks the signal
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()  # what it starts inherits the block
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    with _no_main_module():
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()  # what it starts inherits the block
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 class Child:
@@ -49,6 +51,8 @@ class Child:
     """
 
     def __init__(self, function: Callable[[Connection], None]) -> None:
+        global _begun
+        _begun = True
         for wait in (*_PAUSES, None):
             try:
                 self._start(function)
@@ -86,9 +90,16 @@ class Child:
 
 @atexit.register
 def _end_all() -> None:
-    """End the children before multiprocessing waits for them: handlers run in reverse order."""
+    """End the children before multiprocessing waits for them: handlers run in reverse order.
+
+    A server that has started no child may still be at its imports, for seconds, and would keep the output open.
+    """
     for child in list(_running):
         child.kill()
+    server = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if server and not _begun:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
 
 
 @contextlib.contextmanager

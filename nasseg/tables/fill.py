@@ -7,7 +7,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from nasseg.analyse.paper_table import Comparison, number
-from nasseg.analyse.paper_verdict import Answer, answer, with_early
+from nasseg.analyse.paper_verdict import Answer, Early, answer
 from nasseg.figures import find_figure
 from nasseg.records import Accuracy, Measurement, Size
 from nasseg.study.store.record import Record
@@ -68,7 +68,7 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
     archs = {row.name: row.arch(column, tuple(size)) for row in table.file.rows if row.name in identity}
     rows = {name for name, arch in archs.items() if arch and arch.id == identity[name][0]}  # others have changed since
     done = [one for one in trained(record) if one[0] in rows]
-    protocol, baselines = attributes["protocol"], attributes["baseline"]
+    protocol, baselines, early = attributes["protocol"], attributes["baseline"], early_miou(record)
     on, seen = _conditions(table, [measurement for _, _, measurement, _ in done])
     for name, column in columns.items():
         runs, absent, alike = Runs(), "", dict[str, bool]()
@@ -86,8 +86,8 @@ def _accuracy(table: Table, record: Record, found: Found) -> None:
             found.results[row, name] = _with_spread(fmean(each), each, f"{protocol}, {seeds}", alike[row])
         for row in rows:
             found.reasons[row, name] = absent or _why(record, row)
-        if runs and name in asked and (answered := _answer_of_accuracy(table, name, column, runs, on, seen, bar)):
-            found.answers.append(with_early(answered, _claims(table, name, runs), early_miou(record)))
+        if runs and name in asked and (answered := _answer_of_accuracy(table, name, runs, on, seen, bar, early)):
+            found.answers.append(answered)
 
 
 def _value(column: TableColumn, measurement: Measurement, tested: Accuracy | None) -> float | str:
@@ -159,9 +159,10 @@ def _claims(table: Table, name: str, runs: Runs) -> dict[str, float | None]:
 
 
 def _answer_of_accuracy(
-    table: Table, name: str, column: TableColumn, runs: Runs, on: str, seen: Size | None, bar: float | None
+    table: Table, name: str, runs: Runs, on: str, seen: Size | None, bar: float | None, early: Early
 ) -> Answer | None:
     """Answer a column's question from its trained rows; None if the paper prints at most one value."""
+    column = table.file.columns[name]
     rows = {row.name: row for row in rows_trained(table)}
     claims = dict.fromkeys(rows) if column.best else _claims(table, name, runs)
     if column.best is None and sum(value is not None for value in claims.values()) < 2:
@@ -181,6 +182,7 @@ def _answer_of_accuracy(
         best=column.best,
         caveats=caveats,
         baseline=bar,
+        early=early,
     )
 
 

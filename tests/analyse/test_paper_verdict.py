@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nasseg.analyse.paper_verdict import Answer, answer, kendall, with_early
+from nasseg.analyse.paper_verdict import Answer, answer, kendall
 
 PRINTED = {"a": 70.0, "b": 71.0, "c": 73.0}
 
@@ -199,12 +199,13 @@ def test_rows_that_do_not_beat_what_needs_no_network_decide_nothing() -> None:
 
 def test_tau_on_the_way_by_hand() -> None:
     """After a quarter of the steps the order is the printed one but for b and c; after half, seed 1 of c is missing."""
-    found = answer("mIoU", PRINTED, seeds(a=[50, 51], b=[52, 52], c=[55, 54]), "a", unit="%")
-    early = {50: seeds(a=[1, 1], b=[2, 2], c=[3]), 25: seeds(a=[1, 1], b=[3, 3], c=[2, 2], other=[9, 9])}
-    known = with_early(found, PRINTED, early)
+    ours = seeds(a=[50, 51, 51], b=[52, 52], c=[55, 54])  # seed 2 of a counts nowhere: b and c do not have it yet
+    early = {50: seeds(a=[1, 1], b=[2, 2], c=[3]), 25: seeds(a=[1, 1, 9], b=[3, 3], c=[2, 2], other=[9, 9])}
+    known = answer("mIoU", PRINTED, ours, "a", unit="%", early=early)
     assert known.early == ((25, pytest.approx(1 / 3)),)
     assert "is 1.00 (2 seeds, 95 % interval 1.00 to 1.00), and on the way, by mIoU on val: 0.33 after 25 %;" in (
         known.sentence
     )
-    assert with_early(found, {**PRINTED, "d": 74.0}, early).early == ()  # a row that is not trained yet
-    assert "on the way" not in found.sentence
+    best = answer("mIoU", dict.fromkeys(PRINTED), ours, "c", unit="%", best="c", early=early)
+    assert best.early == ((25, pytest.approx(0)),)
+    assert "on the way" not in answer("mIoU", PRINTED, ours, "a", unit="%").sentence

@@ -1,7 +1,7 @@
 """A tabular benchmark on real images: networks of all families, drawn evenly by cost, each trained on CamVid.
 
     python -m tests.benchmarks.bench_camvid --data PATH/TO/camvid         trains what is not trained yet
-    python -m tests.benchmarks.bench_camvid --data PATH --share 1/2       every second one, beside --share 2/2
+    python -m tests.benchmarks.bench_camvid --data PATH --share 1/2       every second one of all, beside --share 2/2
     python -m tests.benchmarks.bench_camvid --latency                     times networks instead: on a quiet machine
     python -m tests.benchmarks.bench_camvid --table                       makes camvid.csv anew, and nothing else
 
@@ -161,7 +161,8 @@ def train_all(folder: Path, data: DataSet, share: str, minutes: float) -> None:
     size = len(RUNGS) * len(WEIGHTS)
     done = {(row["arch_id"], row["seed"]) for row in whole_rows(path, size) if row["protocol"] == protocol(data)}
     number, of = map(int, share.split("/"))
-    left = [task for task in tasks(networks) if (task[0]["arch_id"], str(task[1])) not in done][number - 1 :: of]
+    mine = [*tasks(networks)][number - 1 :: of]  # of all, so that shares begun at other times do not meet
+    left = [task for task in mine if (task[0]["arch_id"], str(task[1])) not in done]
     with working("cpu", 1) as guard:
         for place, (network, seed) in enumerate(left, 1):
             rows = list(trained(network, space, data, seed, guard))
@@ -196,7 +197,10 @@ def write_table(folder: Path) -> None:
     space, networks = load_space(folder / "camvid.yaml"), rows_of(folder / "networks.csv")
     times = {row["arch_id"]: row["p50_ms"] for row in whole_rows(folder / "latency.csv", 1)}
     rungs: dict[str, list[Row]] = {}
-    for row in whole_rows(folder / "trainings.csv", len(RUNGS) * len(WEIGHTS)):
+    trainings = whole_rows(folder / "trainings.csv", len(RUNGS) * len(WEIGHTS))
+    if len({row["protocol"] for row in trainings}) > 1:
+        raise SystemExit(f"{folder}/trainings.csv has several protocols (recipe, data, steps): keep the rows of one")
+    for row in trainings:
         if row["weights"] == "averaged" and row["seed"] == "0":
             rungs.setdefault(row["arch_id"], []).append(row)
     figures = ["arch_id", "macs", "params", "latency_ms", "step", "miou", "train_seconds", "seed"]
@@ -264,7 +268,7 @@ def tell(line: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, help="CamVid, as the SegNet tutorial distributes it")
-    parser.add_argument("--share", default="1/1", metavar="K/N", help="every Nth of what is left, from the Kth on")
+    parser.add_argument("--share", default="1/1", metavar="K/N", help="every Nth training, from the Kth on")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no training after that")
     parser.add_argument("--latency", action="store_true", help="time the networks, on a quiet machine")
     parser.add_argument("--table", action="store_true", help="make camvid.csv anew, and nothing else")

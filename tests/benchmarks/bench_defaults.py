@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from nasseg.study.replay.policies import BASELINE, DEFAULT, HEDGED, Policy, Setting, setting_of
-from nasseg.study.replay.replay import Replayed, replay
+from nasseg.study.replay.replay import replay
 from nasseg.study.replay.trained_table import Network, Table, read_table
 from tests.benchmarks.bench_camvid import FOLDER
 
@@ -66,7 +66,7 @@ def by_last_weights(table: Table) -> Table:
 def worth(name: str, words: str, table: Table, policy: Policy, setting: Setting, seeds: int, jobs: int) -> dict:
     """Return a row: what a setting reaches on a table."""
     found = replay(table, [policy], setting, seeds, jobs)
-    summary = Replayed(found.table, found.networks, setting, found.searches).summary().set_index("policy")
+    summary = found.summary().set_index("policy")
     columns = ["ratio", "ratio_low", "ratio_high", "end", "off_table"]
     row = {"table": name, "setting": words, **summary.loc[str(policy), columns]}
     return {**row, "random_end": summary.loc[str(BASELINE), "end"]}

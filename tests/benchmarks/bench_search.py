@@ -82,11 +82,12 @@ class Answers:
                 raise Over
             self.spent += (until - before) / self.setting.steps
             self.reached[network.arch_id] = until
-            if until == self.setting.steps:
+            if until == self.setting.steps and not np.isnan(network.trained[self.training_seed, until][0]):
                 self.finished.append((network, self.spent))
         elif self.repeats > REPEATS:
             raise Over
-        figures = {"miou": network.trained[self.training_seed, until][0], "macs": network.macs, "params": network.count}
+        miou = network.trained[self.training_seed, until][0]
+        figures = {"miou": 0.0 if np.isnan(miou) else miou, "macs": network.macs, "params": network.count}
         figures["latency_ms"] = network.latency_ms
         return [float(figures[name]) for name in self.setting.objectives]
 
@@ -243,8 +244,9 @@ def worthless(table: Table, seed: int = 0) -> Table:
 def of_families(table: Table, names: list[str]) -> Table:
     """Return the part of a table that some families are."""
     raw = yaml.safe_load(table.space.source)
-    kept = {name: value for name, value in raw["parameters"].items() if name.partition(".")[0] in names}
-    raw["parameters"] = {"family": names, **kept}
+    others = {*table.space.families} - {*names}
+    kept = {name: value for name, value in raw["parameters"].items() if name.partition(".")[0] not in others}
+    raw["parameters"] = {**kept, "family": names}
     networks = tuple(network for network in table.networks if network.params["family"] in names)
     name = f"{table.name} of {', '.join(names)}"
     return replace(

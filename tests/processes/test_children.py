@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +71,26 @@ assert child.pipe.recv()[0] == server
 def test_ctrl_c_does_not_reach_a_server_in_the_midst_of_its_imports():
     done = subprocess.run([sys.executable, "-c", EARLY], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+UNUSED = """
+from multiprocessing import forkserver
+
+from nasseg.processes.children import start_server
+
+del __spec__  # as in a debugger's
+start_server()
+print(forkserver._forkserver._forkserver_pid)
+"""
+
+
+def test_a_server_that_started_no_child_ends_with_its_program(tmp_path):
+    """It is still at its imports, and would keep the output of a command that found an error open for seconds."""
+    with (tmp_path / "output").open("w") as output:
+        subprocess.run([sys.executable, "-c", UNUSED], cwd=ROOT, stdout=output, check=True)
+    server = int((tmp_path / "output").read_text())
+    with suppress(FileNotFoundError):  # nobody may have waited for it yet
+        assert "State:\tZ" in Path(f"/proc/{server}/status").read_text()
 
 
 @pytest.mark.slow

@@ -43,8 +43,8 @@ class LocalEngine:
     """An engine on this machine: `submit` a job to an idle worker, `wait` for results, `cancel` running jobs.
 
     Workers are started when they are first needed: a search that has nothing left to do starts none. If a worker dies
-    (out of memory, SIGKILL), its job gets the fault WORKER_DIED, and the worker is replaced. If it dies before it takes
-    jobs, it is replaced and its job passed on. Several such deaths end the search, without a failed network.
+    (out of memory, SIGKILL), its job gets the fault WORKER_DIED; the next job starts another. If it dies before it
+    takes jobs, its job is passed on. Several such deaths end the search, without a failed network.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class LocalEngine:
                 worker.job = None
                 results.append(message)
                 if message.fault is Fault.DEVICE:
-                    self._replace(worker)
+                    self._remove(worker)
             elif isinstance(message, str):
                 self._tell(message)
             else:
@@ -97,9 +97,9 @@ class LocalEngine:
 
     def cancel(self, candidate: int) -> None:
         """End the job of a candidate at once; it gives no result."""
-        for worker in self._workers:
+        for worker in [*self._workers]:
             if worker.job is not None and worker.job.candidate == candidate:
-                self._replace(worker)
+                self._remove(worker)
 
     def waiting(self, candidate: int) -> bool:
         """Return False: jobs are only submitted to idle workers."""
@@ -115,14 +115,14 @@ class LocalEngine:
             child.pipe.send(self._context)
         return _Worker(child)
 
-    def _replace(self, worker: _Worker) -> None:
+    def _remove(self, worker: _Worker) -> None:
         worker.child.kill()
-        self._workers[self._workers.index(worker)] = self._start()
+        self._workers.remove(worker)
 
     def _died(self, worker: _Worker) -> list[Result]:
         job, code = worker.job, worker.child.join()
         assert job is not None
-        self._replace(worker)
+        self._remove(worker)
         if worker.is_ready:
             killed = ": it was killed, most likely for lack of memory; try fewer workers"
             reason = f"worker died (exit code {code}){killed if code == -signal.SIGKILL else ''}"

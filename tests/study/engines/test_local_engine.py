@@ -68,6 +68,9 @@ def test_workers_are_started_when_they_are_needed(monkeypatch):
     engine.submit(Job(1, "cost", {"family": "regseg"}))
     assert engine.idle == 1
     assert len(started) == 1
+    engine.cancel(1)
+    assert engine.idle == 2
+    assert len(started) == 1
     engine.close()
 
 
