@@ -26,7 +26,7 @@ coverage:
 # Much of their time is waiting, for clusters and clocks: three at a time keep two cores busy. A file's tests share a process and
 # what is made once for them; files begin in their own order, not those with few tests, which are the longest, last.
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m slow -n 3 --dist loadfile --no-loadscope-reorder --durations 40
 
 lint: .venv/installed
 	$(BIN)/ruff check .
