@@ -37,7 +37,10 @@ class GaussianProcess:
     def predict(self, points: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard deviation [n] of the smooth function at points [n, d]."""
         shared = solve_triangular(self._lower, matern(distance(self._points, points), self._chosen[0]), lower=True)
-        variance = self._scale * np.maximum(1e-6, 1 - (shared**2).sum(axis=0))
+        level = solve_triangular(self._lower, np.ones(len(self._points)), lower=True)
+        # The mean far from all values is only an estimate: of few values it is off by much (universal kriging).
+        of_mean = (1 - shared.T @ level) ** 2 / (level @ level)
+        variance = self._scale * (np.maximum(1e-6, 1 - (shared**2).sum(axis=0)) + of_mean)
         return self._mean + self._spread * (shared.T @ self._white), self._spread * np.sqrt(variance)
 
 

@@ -69,6 +69,17 @@ def test_the_process_follows_values_and_knows_where_it_knows_nothing():
     assert error[0] < error[1] / 3
 
 
+def test_few_values_leave_the_mean_unsure():
+    """Points so far apart that each tells of itself only: their mean has the error of a mean of n values."""
+    values, errors = np.random.default_rng(0).normal(size=40), {}
+    for count in (4, 40):
+        process, points = GaussianProcess(), np.arange(count)[:, None] * 1e3
+        process.fit(points, values[:count], np.zeros(count))
+        errors[count] = process.predict(np.array([[1e9]]))[1][0] / process._spread / process._scale**0.5
+        assert errors[count] == pytest.approx((1 + (1 + process._chosen[1]) / count) ** 0.5)
+    assert errors[4] > 1.08 * errors[40]
+
+
 def test_a_noisy_value_weighs_less():
     points, values = np.array([[0.0], [0.1], [3.0], [5.0]]), np.array([0.0, 4.0, 1.0, 2.0])
     found = []
