@@ -258,6 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("tables", type=Path, nargs="+", help="CSV files")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0, help="choose by some seeds, and judge by others")
     parser.add_argument("--workers", type=int, default=1, help="of our searches; peers have one")
     parser.add_argument("--jobs", type=int, default=1, help="processes of our searches")
     parser.add_argument("--peer", action="append", choices=[*PEERS, "none"], help="default: all that are installed")
@@ -274,7 +275,8 @@ def main() -> None:
         table = of_families(table, asked.families) if asked.families else table
         table = worthless(table) if asked.worthless else table
         setting = setting_of(table, asked.objectives.split(","), workers=asked.workers)
-        found = replay(table, [DEFAULT] if asked.default_only else OURS, setting, asked.seeds, asked.jobs)
+        ours, first = [DEFAULT] if asked.default_only else OURS, asked.first_seed
+        found = replay(table, ours, setting, asked.seeds, asked.jobs, first_seed=first)
         searches = list(found.searches)
         for name, (library, peer) in PEERS.items():
             if asked.peer and name not in asked.peer:
@@ -282,7 +284,8 @@ def main() -> None:
             if importlib.util.find_spec(library) is None:
                 print(f"{name} is left out: {library} is not installed")
                 continue
-            searches += [searched(name, peer, table, setting, seed) for seed in range(asked.seeds)]
+            seeds = range(first, first + asked.seeds)
+            searches += [searched(name, peer, table, setting, seed) for seed in seeds]
         frame = Replayed(table.name, len(table.networks), setting, tuple(searches)).summary()
         print(f"{table.name}: {len(table.networks)} networks, {asked.seeds} seeds, {asked.workers} workers")
         print(frame.to_string(index=False, float_format=lambda value: f"{value:.3g}"), flush=True)

@@ -165,8 +165,9 @@ def replay(
     seeds: int = 20,
     processes: int = 1,
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
+    first_seed: int = 0,
 ) -> Replayed:
-    """Search the table with every policy from seeds 0, 1, ...; random search without halving is added if possible.
+    """Search the table with every policy from consecutive seeds; random search without halving is added if possible.
 
     on_progress: called with the searches done, and their total.
 
@@ -179,7 +180,7 @@ def replay(
             raise UserError(f"halving needs steps below {setting.steps}; table {table.name} has {list(table.steps)}")
         table.require((*setting.rungs, setting.steps) if policy.halving else (setting.steps,), f"policy {policy}")
     wanted = list(dict.fromkeys([BASELINE, *policies]))
-    tasks = [(table, policy, setting, seed) for policy in wanted for seed in range(seeds)]
+    tasks = [(table, policy, setting, seed) for policy in wanted for seed in range(first_seed, first_seed + seeds)]
     searches = []
     with _searching(processes) as each:
         for found in each(search, *zip(*tasks, strict=True)):

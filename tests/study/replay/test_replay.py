@@ -340,10 +340,10 @@ def test_ehvi_searches_a_table_and_its_choices_are_all_of_it(table):
 
 @pytest.mark.slow
 def test_processes_change_nothing(table):
-    setting = replace(setting_of(table), budget=5.0)
-    told = []
+    setting, told = replace(setting_of(table), budget=5.0), []
     tell = lambda done, of: told.append((done, of))  # noqa: E731
     one, two = (replay(table, [Policy("tpe")], setting, 2, processes=n, on_progress=tell) for n in (1, 2))
+    assert [s.seed for s in replay(table, [], setting, 2, first_seed=3).searches] == [3, 4]
     assert told == 2 * [(done, 4) for done in (1, 2, 3, 4)]  # random search is always there
     assert [s.share.tolist() for s in one.searches] == [s.share.tolist() for s in two.searches]
 
