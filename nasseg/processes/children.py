@@ -98,8 +98,9 @@ def _end_all() -> None:
         child.kill()
     server = getattr(forkserver._forkserver, "_forkserver_pid", None)
     if server and not _begun:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(server, signal.SIGKILL)
+            os.waitpid(server, 0)
 
 
 @contextlib.contextmanager
