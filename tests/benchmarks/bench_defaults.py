@@ -67,7 +67,7 @@ def worth(name: str, words: str, table: Table, policy: Policy, setting: Setting,
     """Return a row: what a setting reaches on a table."""
     found = replay(table, [policy], setting, asked.seeds, asked.jobs, first_seed=asked.first_seed)
     summary = found.summary().set_index("policy")
-    columns = ["ratio", "ratio_low", "ratio_high", "end", "off_table"]
+    columns = ["ratio", "ratio_low", "ratio_high", "end"]
     row = {"table": name, "setting": words, **summary.loc[str(policy), columns]}
     return {**row, "random_end": summary.loc[str(BASELINE), "end"]}
 

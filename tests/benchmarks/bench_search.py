@@ -228,7 +228,7 @@ def searched(name: str, peer: Callable[[Answers], None], table: Table, setting: 
     corner, whole = lookup.box(directions)
     share = hypervolume_history(values, corner, directions) / whole
     thinking = time.thread_time() - begun
-    return Searched(Policy(name), seed, compute, share, answers.spent, 0.0, len(answers.reached), 0, thinking, "")
+    return Searched(Policy(name), seed, compute, share, answers.spent, 0.0, thinking, "")
 
 
 def worthless(table: Table, seed: int = 0) -> Table:

@@ -3,7 +3,7 @@
 The driver, the record (in memory) and the samplers are those of a real search; only the engine differs: a table answers
 its jobs and a virtual clock runs. Compute is counted in full trainings: steps trained, over the steps of a full
 training. A network counts once it is trained to the end. Hypervolume is a share of that of the table's front, over one
-box for all searches.
+box for all searches. What a sampler proposes is moved to the nearest point of the table.
 """
 
 import math
@@ -55,8 +55,6 @@ class Searched:
     share: Floats  # of the table's hypervolume, reached by then
     spent: float  # compute of all trainings begun; may exceed the budget
     hours: float  # the whole search on the virtual clock
-    proposals: int
-    off_table: int  # of them
     thinking: float  # seconds of this processor
     ended: str
 
@@ -104,7 +102,7 @@ class Replayed:
         Columns: policy, end (mean share at the budget), low, high, compute (NaN if the target is not reached), ratio
         (of that to the budget), ratio_low and ratio_high (its 90 % interval over resampled seeds; infinite where the
         target is not reached), reached (share of the searches that reach it themselves), trained (networks to the end),
-        hours (virtual), off_table (share of the proposals), thinking (processor seconds per search).
+        hours (virtual), thinking (processor seconds per search).
         """
         rows, budget = [], self.setting.budget
         for policy in self.policies:
@@ -124,7 +122,6 @@ class Replayed:
                     "reached": float(np.mean(ends >= self.target)),
                     "trained": float(np.mean([len(search.compute) for search in searches])),
                     "hours": float(np.mean([search.hours for search in searches])),
-                    "off_table": sum(s.off_table for s in searches) / max(1, sum(s.proposals for s in searches)),
                     "thinking": float(np.mean([search.thinking for search in searches])),
                 }
             )
@@ -251,7 +248,7 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
     record = Record.create(InMemoryStorage(), study.name, objectives, {})
     rungs = 1 + len(context.rungs)
     proposer = make_proposer(study.space, study.objectives, policy.make(seed, _points(table, setting)), seed, rungs)
-    driver = Driver(study, record, engine, context, proposer, ComputeBudget(record, engine, lookup, setting), seed)
+    driver = Driver(study, record, engine, context, proposer, ComputeBudget(record, engine, setting), seed)
     ended = driver.run()
     values = np.array([lookup.values(network) for network, _ in lookup.finished]).reshape(-1, len(objectives))
     compute = np.array([spent for _, spent in lookup.finished])
@@ -265,8 +262,6 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
         share,
         engine.begun,
         engine.clock / 3600,
-        lookup.proposals,
-        lookup.off_table,
         time.thread_time() - began,
         ended,
     )
@@ -274,11 +269,11 @@ def search(table: Table, policy: Policy, setting: Setting, seed: int) -> Searche
 
 def _points(table: Table, setting: Setting) -> TablePoints:
     objectives = tuple(FIGURES[name] for name in setting.objectives)
-    return TablePoints(table.space, objectives, {}, COST, table=table)
+    return TablePoints(table.points, objectives, {}, COST, table=table)
 
 
 def _study(table: Table, policy: Policy, setting: Setting) -> tuple[Study, Context]:
-    """Return a study of the table's space, without the space's limits: everything in the table was trained."""
+    """Return a study of the table's points, without the space's limits: everything in the table was trained."""
     halving = (
         HalvingFile(rungs=list(setting.rungs), factor=setting.factor, straight=policy.straight)
         if policy.halving
@@ -295,7 +290,7 @@ def _study(table: Table, policy: Policy, setting: Setting) -> tuple[Study, Conte
         halving=halving,
         **options,
     )
-    study = Study("replay", file, table.space, tuple(figures.values()), {}, figures, Path(), "")
+    study = Study("replay", file, table.points, tuple(figures.values()), {}, figures, Path(), "")
     context = Context(
         **options,
         latency=LATENCY,

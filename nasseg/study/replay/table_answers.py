@@ -36,7 +36,7 @@ LATENCY = LatencyProtocol(device="cpu", input_size=_SIZE, num_classes=2)
 
 @dataclass(frozen=True)
 class TablePoints(SpacePoints):
-    """The points of a table's space, with the table's costs, and the graph's features at a usual image size."""
+    """The points of a table, with the table's costs, and the graph's features at a usual image size."""
 
     table: Table = field(kw_only=True)
 
@@ -56,20 +56,14 @@ class TableAnswers:
     table: Table
     seed: int  # of the trainings
     setting: Setting
-    proposals: int = 0
-    off_table: int = 0
-    since_training: int = 0  # proposals
     reached: dict[str, int] = field(default_factory=dict)  # eval_key -> step
     finished: list[tuple[Network, float]] = field(default_factory=list)  # with the compute spent by then
 
     def answer(self, job: Job) -> Answer:
-        network, exact = self.table.find(job.settings, job.recipe)
+        network = self.table.find(job.settings, job.recipe)
         if job.kind == "train":
             return self._train(job, network)
         if job.kind == "cost":
-            self.proposals += 1
-            self.since_training += 1
-            self.off_table += not exact
             cost = Cost(
                 protocol=COST,
                 environment=environment(),
@@ -92,7 +86,6 @@ class TableAnswers:
     def _train(self, job: Job, network: Network) -> Answer:
         """Train from this network's last step to the requested one."""
         assert job.measurement is not None
-        self.since_training = 0
         until, before = job.until or self.setting.steps, self.reached.get(job.key, 0)
         miou, seconds = network.trained[self.seed, until]
         seconds_before = network.trained[self.seed, before][1] if before else 0.0
@@ -118,7 +111,7 @@ class TableAnswers:
             return
         until = job.until or self.setting.steps
         self.reached[job.key] = until
-        network, _ = self.table.find(job.settings, job.recipe)
+        network = self.table.find(job.settings, job.recipe)
         if until == self.setting.steps and not math.isnan(network.trained[self.seed, until][0]):
             self.finished.append((network, engine.spent))
 
@@ -138,26 +131,21 @@ class TableAnswers:
         corner = reference_box(values, directions).reference
         return corner, hypervolume(values, corner, directions)
 
-    @property
-    def exhausted(self) -> bool:
-        """True if many proposals in a row needed no training: little of the table is left."""
-        return self.since_training > 100 + 20 * len(self.table.networks)
-
 
 class ComputeBudget(Budget):
     """A budget of compute: once it is used up, nothing new begins. Trials and hours are unlimited."""
 
-    def __init__(self, record: Record, engine: VirtualEngine, lookup: TableAnswers, setting: Setting) -> None:
+    def __init__(self, record: Record, engine: VirtualEngine, setting: Setting) -> None:
         self.record, self.trials, self.hours, self.max_trial_minutes = record, 10**9, math.inf, None
         self.seconds = 0.0
-        self._engine, self._lookup, self._limit = engine, lookup, setting.budget
+        self._engine, self._limit = engine, setting.budget
 
     def tick(self) -> float:
         return 0.0
 
     @property
     def hours_over(self) -> bool:
-        return self._engine.begun >= self._limit - 1e-9 or self._lookup.exhausted
+        return self._engine.begun >= self._limit - 1e-9
 
     def learn(self, trial: FrozenTrial) -> None:
         pass

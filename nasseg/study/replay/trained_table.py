@@ -18,13 +18,14 @@ import pandas as pd
 from optuna.trial import FixedTrial
 
 from nasseg.errors import UserError, unknown
-from nasseg.families import arch_of, get_family
+from nasseg.families import arch_of
 from nasseg.files import written_whole
 from nasseg.records import StudyRecord, TrialRow
 from nasseg.redaction import cell
 from nasseg.space import Params, Space, load_space
 from nasseg.space.load import space_from_text
 from nasseg.space.parameter import Parameter, Scalar
+from nasseg.study.replay.table_space import TableSpace, is_number
 
 FIGURES = ("arch_id", "macs", "params", "latency_ms", "step", "miou", "train_seconds", "seed")
 
@@ -77,71 +78,36 @@ class Table:
     def _lacking(self, step: int) -> int:
         return sum((seed, step) not in network.trained for network in self.networks for seed in self.seeds)
 
+    @cached_property
+    def points(self) -> TableSpace:
+        """The space of this table's networks alone."""
+        return TableSpace.of(self.space, tuple(network.params for network in self.networks))
+
     def at(self, point: Params) -> Network:
         """Return the network of a point of the space, or the nearest one."""
-        return self.find(*self._settings(point))[0]
+        return self._by_point[_key(self.points.nearest(point))]
 
-    def _settings(self, point: Params) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what `find` takes for a point of the space."""
-        settings = self.space.settings(point)
-        named = {"family": settings["family"], **arch_of(settings).params()}
-        return named, self.space.recipe_settings(self.space.training_of(point))
-
-    def find(self, settings: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[Network, bool]:
-        """Return the network with these settings (family and every field) or the nearest one, and whether it matches.
-
-        recipe: the settings of the recipe from the space.
-        """
-        key = _key([settings, recipe])
-        if key in self._exact:
-            return self._exact[key], True
-        if key not in self._near:
-            own = {name: value for name, value in settings.items() if name == "encoder"}
-            defaults = {"family": settings["family"], **get_family(str(settings["family"])).from_params(own).params()}
-            training = {
-                name: value
-                for name, field in self.space.training.items()
-                for value in self.space.parameters[name].values
-                if field in recipe and self.space.recipe_settings({name: value})[field] == recipe[field]
-            }
-            params = self.space.locate(dict(settings), defaults, training)
-            assert params is not None, "proposals are points of the space"
-            self._near[key] = min(self.networks, key=lambda network: self.distance(network.params, params))
-        return self._near[key], False
-
-    def distance(self, a: Params, b: Params) -> float:
-        """Return Gower's distance, summed.
-
-        Numbers differ by their ranks, over the range. Other values differ by 1, and so do an active and an inactive
-        parameter.
-        """
-        return sum(_apart(self.space.parameters[name], a.get(name), b.get(name)) for name in {**a, **b})
+    def find(self, settings: Mapping[str, Any], recipe: Mapping[str, Any]) -> Network:
+        """Return the network with these settings: family and every field. recipe: the settings from the space."""
+        return self._by_settings[_key([settings, recipe])]
 
     @cached_property
-    def _exact(self) -> dict[str, Network]:
+    def _by_point(self) -> dict[str, Network]:
+        return {_key(network.params): network for network in self.networks}
+
+    @cached_property
+    def _by_settings(self) -> dict[str, Network]:
         found: dict[str, Network] = {}
         for network in self.networks:
-            found.setdefault(_key(list(self._settings(network.params))), network)
+            settings = self.space.settings(network.params)
+            named = {"family": settings["family"], **arch_of(settings).params()}
+            recipe = self.space.recipe_settings(self.space.training_of(network.params))
+            found.setdefault(_key([named, recipe]), network)
         return found
-
-    @cached_property
-    def _near(self) -> dict[str, Network]:
-        return {}
 
 
 def _key(settings: Any) -> str:
     return json.dumps(settings, sort_keys=True)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _apart(parameter: Parameter, a: Scalar | None, b: Scalar | None) -> float:
-    if a is None or b is None or not all(map(_is_number, parameter.values)):
-        return float(a != b)
-    ranked = sorted(parameter.values, key=float)
-    return abs(ranked.index(a) - ranked.index(b)) / max(1, len(ranked) - 1)
 
 
 def table_of(record: StudyRecord) -> pd.DataFrame:
@@ -288,7 +254,7 @@ def _value(parameter: Parameter, text: str, where: str) -> Scalar:
     if not text and len(parameter.values) == 1:
         return parameter.values[0]
     for value in parameter.values:
-        if text in (str(value), cell(str(value))) or (_is_number(value) and _same_number(text, float(value))):
+        if text in (str(value), cell(str(value))) or (is_number(value) and _same_number(text, float(value))):
             return value
     raise UserError(f"{where}: {parameter.name}: {unknown('value', text, map(str, parameter.values))}")
 

@@ -1,6 +1,7 @@
 """Tables and replays: what a table says is what a search finds, for the compute that it would have cost."""
 
 import math
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -149,15 +150,25 @@ def test_a_table_needs_its_space(tmp_path):
         read_table(path, "bisenetv2")
 
 
-def test_off_the_table_the_nearest_row_answers(tmp_path):
-    made = made_up(tmp_path, text=SMALL, keep=lambda row: row["width"] != 0.75)
-    near = {"family": "regseg", "width": 0.75, "stage3_depth": 3}
-    assert made.distance(near, {**near, "width": 0.5}) == pytest.approx(1 / 3)
-    assert made.distance(near, {**near, "stage3_depth": 1, "se_ratio": 0.25}) == pytest.approx(2 / 3 + 1)
-    found = search(made, Policy("random"), replace(setting_of(made), budget=6.0), 0)
-    assert 0 < found.off_table < found.proposals
-    whole = search(made_up(tmp_path, text=SMALL), Policy("random"), setting_of(made), 0)
-    assert whole.off_table == 0
+def test_proposals_off_the_table_are_moved_to_its_nearest_point(tmp_path):
+    points = made_up(tmp_path, text=SMALL, keep=lambda row: row["width"] != 0.75).points
+    off = {"family": "regseg", "width": 0.75, "stage3_depth": 3}
+    distances = dict(zip(map(str, points.networks), points.distances(off), strict=True))
+    assert distances[str({**off, "width": 0.5})] == pytest.approx(1 / 3)
+    other = {**off, "width": 0.5, "stage3_depth": 1, "se_ratio": 0.25}
+    assert distances[str(other)] == pytest.approx(1 / 3 + 2 / 3 + 1)
+    assert points.nearest(off) in ({**off, "width": 0.5}, {**off, "width": 1.0})
+    assert points.neighbour(points.networks[0], random.Random(0)) in points.networks[1:]
+    assert all(points.sample(random.Random(seed)) in points.networks for seed in range(9))
+    assert points.count() == len(points.networks) == 3 * 6
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "ehvi"])
+def test_a_search_of_a_thin_table_trains_each_of_its_networks_once(large, sampler):
+    thin = replace(large, networks=large.networks[::30])
+    found = search(thin, Policy(sampler), replace(setting_of(thin), budget=1000.0), 0)
+    assert len(found.compute) == found.spent == len(thin.networks)
+    assert found.share[-1] == pytest.approx(1.0)
 
 
 def test_a_search_of_the_whole_table_finds_its_front(table):
@@ -328,11 +339,10 @@ def test_of_several_tables_the_worst_comes_first(table, large):
     assert frame["random"].tolist() == 2 * [reached.target]
 
 
-def test_ehvi_searches_a_table_and_its_choices_are_all_of_it(table):
+def test_ehvi_searches_a_table_and_again_in_the_same_way(table):
     setting = setting_of(table, budget=8.0, workers=2)
     policy = Policy("ehvi", halving=True, straight=HEDGED)
     found = search(table, policy, setting, 0)
-    assert found.off_table == 0
     assert len(found.compute) >= 6
     again = search(table, policy, setting, 0)
     assert found.share.tolist() == again.share.tolist()
@@ -396,5 +406,4 @@ recipe: {{steps: 10}}
 def test_every_point_of_a_space_with_holes_and_conditions_is_found(large):
     assert len(large.networks) == 4 * 4 * 12 + 4 * 3 * 4 * 4
     found = search(large, Policy("random"), setting_of(large, budget=20), 0)
-    assert found.off_table == 0
     assert len(found.compute) == 20

@@ -149,11 +149,10 @@ def test_frames_reports_and_tables_show_both_parts(here, tmp_path):
         for trial in record.trials
         if trial.arch["dilations"] == "(1,1)"
     }
-    assert [exact for _, exact in found.values()] == [True] * 4
-    assert len({id(network) for network, _ in found.values()}) == 4
+    assert len({id(network) for network in found.values()}) == len(found) == 4
     setting = setting_of(table, objectives=("miou", "macs"), budget=4.0)
     (search,) = replay(table, [BASELINE], setting, seeds=1).searches
-    assert (len(search.compute), search.off_table) == (4, 0)
+    assert len(search.compute) == 4
 
 
 def test_a_finish_trains_each_as_it_was(here):
