@@ -147,8 +147,10 @@ class _Clock:
         first = self.first.setdefault(planned.key, progress.step - 1)
         self.done[planned.key] = planned.work * (progress.step - first) / progress.steps
         self.left[planned.key] = planned.work * (1 - progress.step / progress.steps)
-        seconds = (time.monotonic() - self.begun) / max(sum(self.done.values()), 1.0) * sum(self.left.values())
-        line = f"{table}, {planned.row.name}, {progress.line()}; about {duration(seconds)} left in total"
+        line = f"{table}, {planned.row.name}, {progress.line()}"
+        if progress.seconds_left is not None:  # the first step is slow, and says little
+            seconds = (time.monotonic() - self.begun) / max(sum(self.done.values()), 1.0) * sum(self.left.values())
+            line += f"; about {duration(seconds)} left in total"
         tenth = 10 * progress.step // progress.steps
         self.on_progress(line, (table, planned.row.name, progress.seed, tenth))
 

@@ -63,7 +63,7 @@ ROUNDS = 5  # networks of each family and bin
 TWICE = 5  # of so many networks one is trained with a second seed, too
 MAX_DRAWS = 10_000  # a family
 WEIGHTS = ("averaged", "last")
-FIGURES = ["arch_id", "seed", "step", "weights", "miou", "pixel_accuracy", "cpu_seconds", "protocol"]
+COLUMNS = ["arch_id", "seed", "step", "weights", "miou", "pixel_accuracy", "cpu_seconds", "protocol"]
 
 Row = dict[str, Any]
 Task = tuple[Row, int]  # a row of networks.csv, and the seed
@@ -166,7 +166,7 @@ def train_all(folder: Path, data: DataSet, share: str, minutes: float) -> None:
     with working("cpu", 1) as guard:
         for place, (network, seed) in enumerate(left, 1):
             rows = list(trained(network, space, data, seed, guard))
-            append(path, [*FIGURES, *data.classes], rows)
+            append(path, [*COLUMNS, *data.classes], rows)
             last = rows[-2]
             line = f"{network['family']}, {float(network['macs']) / 1e6:.0f} M multiply-adds"
             tell(f"{place} of {len(left)}: {line}, mIoU {last['miou'] or math.nan:.1f}, {last['cpu_seconds']:.0f} s")

@@ -27,12 +27,12 @@ from nasseg.measure.cost import measure_cost
 from nasseg.tables.table_file import Table, load_table
 from nasseg.tables.table_store import accuracy_records, trained
 from nasseg.tables.time_rows import latency_columns, stored_session
+from tests.benchmarks.written import write_between_marks
 
 FOLDER = Path("reports/camvid-search")
 HAND_MADE = f"{FOLDER.name}/hand-made"
 LEVEL = 0.95
 SEEDS = 3
-BEGIN, END = "<!-- written by bench_found -->\n", "<!-- end -->\n"
 PAPERS = {"bisenetv2": "BiSeNetV2", "stdc1": "STDC", "eseg-lite-s": "ESeg", "regseg": "RegSeg", "dabnet": "DABNet"}
 
 
@@ -284,11 +284,8 @@ def main() -> None:
         for one in all_of_them
         for seed, (val, test) in sorted(one.trainings.items())
     ]
-    readme = FOLDER / "README.md"
-    before, begin, rest = readme.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    with written_whole(readme) as partial:
-        partial.write_text(before + begin + report(all_of_them, colour_and_place(table, storage)) + end + after)
+    found = report(all_of_them, colour_and_place(table, storage))
+    write_between_marks(FOLDER / "README.md", "bench_found", found)
     if trainings:
         write_csv(FOLDER / "trainings.csv", trainings)
         draw(all_of_them, FOLDER / "front.png")
