@@ -92,6 +92,15 @@ def early_figures(frame: pd.DataFrame) -> Iterator[str]:
         yield f"| {name} | {interval(frame, tau(name))} | {within:.2f} |"
 
 
+def gains(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield how much better averaged weights rank at each rung than the last ones do, from the same networks."""
+    for step in EARLY:
+        better = interval(
+            frame, lambda chosen, step=step: tau(f"averaged {step}")(chosen) - tau(f"last {step}")(chosen)
+        )
+        yield f"- Tau of averaged less that of last weights at step {step}: {better}"
+
+
 def ahead(family: str, cost: str) -> Callable[[pd.DataFrame], float]:
     """Return how far a family's mean mIoU is above that of all families, at equal cost.
 
@@ -158,7 +167,7 @@ def seeds(frame: pd.DataFrame) -> str:
 def main() -> None:
     frame = networks()
     lines = [f"{len(frame)} networks. The final mIoU is that of averaged weights at step {LAST}.", ""]
-    for table in (early_figures, families, octaves):
+    for table in (early_figures, gains, families, octaves):
         lines += [*table(frame), ""]
     text = "\n".join([*lines, seeds(frame), ""])
     print(text)
