@@ -52,6 +52,7 @@ def record() -> StudyRecord:
         question=QUESTION,
         objectives=tuple(objectives),
         trials=tuple(trials(timed, names)),
+        created="2026-11-30",
         environment=asdict(HERE),
     )
 

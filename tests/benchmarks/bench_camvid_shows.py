@@ -169,9 +169,9 @@ def seeds(frame: pd.DataFrame) -> str:
 def main() -> None:
     frame = networks()
     lines = [
-        f"{len(frame)} networks; the final mIoU is that of averaged weights at step {LAST}. In brackets are 95 % intervals "
-        f"of {RESAMPLES:,} resamples of the networks. By octave of multiply-adds: mean and highest mIoU, and the family "
-        "with the highest mean, with the share of the resamples in which it has it.",
+        f"{len(frame)} networks; the final mIoU is that of averaged weights at step {LAST}. In brackets are 95 % "
+        f"intervals of {RESAMPLES:,} resamples of the networks. By octave of multiply-adds: mean and highest mIoU, and "
+        "the family with the highest mean, with the share of the resamples in which it has it.",
         "",
     ]
     for table in (early_figures, gains, families, octaves):
