@@ -121,7 +121,8 @@ class Training:
         usual = load_recipe(table.file.recipe)
         size = f"{self.size[0]} x {self.size[1]}"
         more = "".join(f", {key} {value}" for key, value in self.settings.items() if key != "batch_size")
+        recipe = f"recipe {usual.name} adapted to this" if usual.name else "the table's own recipe"
         return (
             f"{self.data.name} at {size} (data {self.data.fingerprint}), {self.length(usual):,} steps of "
-            f"{self._batch(usual)} images, recipe {usual.name} adapted to this{more}, {self.device}"
+            f"{self._batch(usual)} images, {recipe}{more}, {self.device}"
         )

@@ -1,5 +1,7 @@
 """Recipes of tables, fitted to the data and the length of a training."""
 
+from dataclasses import replace
+
 import pytest
 
 from nasseg.data.dataset import DataSet
@@ -36,3 +38,10 @@ def test_settings_are_for_all_rows_but_a_rows_own_go_first(data: DataSet) -> Non
     none, some = (fitted("bisenetv2/table-4", row, data, settings=settings) for row in (0, 1))
     assert (none.heads, none.weight_decay) == ((), 0.0)
     assert some.heads[0].features == ("stem", "s3", "s4", "s5", "ce")
+
+
+def test_a_protocol_names_the_papers_recipe_or_says_that_it_is_the_tables_own(data: DataSet) -> None:
+    table = load_table("regseg/table-4")
+    assert ", recipe regseg-cityscapes-ablation adapted to this, cpu" in training(data).words(table)
+    own = replace(table, file=table.file.model_copy(update={"recipe": {"steps": 800}}))
+    assert "2 steps of 2 images, the table's own recipe, cpu" in training(data).words(own)
