@@ -5,7 +5,7 @@
 Tables: the synthetic one and CamVid's. A setting's worth is the compute at which the mean of its searches reaches what
 random search has at the end of the budget, as a share of the budget, with its 90 % interval over resampled seeds. The
 last row has mIoU by the last weights at the rungs, where the default has that of averaged weights; only CamVid's table
-knows both.
+knows both. What the file of --save holds already is not measured again.
 """
 
 import argparse
@@ -81,7 +81,8 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="CSV file to write")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    rows = pd.read_csv(asked.save).to_dict("records") if asked.save and asked.save.exists() else []
+    done = {(row["table"], row["setting"]) for row in rows}
     for path in (SYNTHETIC, CAMVID):
         table = read_table(path)
         tasks = [(words, table, policy, setting) for words, policy, setting in settings(table, asked.workers)]
@@ -89,10 +90,11 @@ def main() -> None:
             _, policy, setting = next(settings(table, asked.workers))
             tasks.append(("last weights at rungs", by_last_weights(table), policy, setting))
         for words, searched, policy, setting in tasks:
+            if (path.stem, words) in done:
+                continue
             row = worth(path.stem, words, searched, policy, setting, asked)
-            print(
-                f"| {row['table']} | {words} | {row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f}) |"
-            )
+            span = f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
+            print(f"| {row['table']} | {words} | {span} |", flush=True)
             rows.append(row)
             if asked.save:
                 pd.DataFrame(rows).to_csv(asked.save, index=False, float_format="%.4g")
