@@ -265,6 +265,7 @@ def main() -> None:
     parser.add_argument("--worthless", action="store_true", help="deal the values at rungs out anew")
     parser.add_argument("--families", nargs="+", help="only networks of these")
     parser.add_argument("--objectives", default="miou,macs")
+    parser.add_argument("--rungs", help="steps of the tables, such as 30,90; default: all")
     parser.add_argument("--default-only", action="store_true", help="of our policies only what `nasseg init` writes")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -274,7 +275,8 @@ def main() -> None:
         table = read_table(path)
         table = of_families(table, asked.families) if asked.families else table
         table = worthless(table) if asked.worthless else table
-        setting = setting_of(table, asked.objectives.split(","), workers=asked.workers)
+        rungs = [int(step) for step in asked.rungs.split(",")] if asked.rungs else None
+        setting = setting_of(table, asked.objectives.split(","), rungs=rungs, workers=asked.workers)
         ours, first = [DEFAULT] if asked.default_only else OURS, asked.first_seed
         found = replay(table, ours, setting, asked.seeds, asked.jobs, first_seed=first)
         searches = list(found.searches)
