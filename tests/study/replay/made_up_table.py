@@ -23,6 +23,14 @@ parameters:
   expansion: {range: [1, 4], when: {family: bisenetv2}}
   depth: {range: [1, 4], when: {family: bisenetv2}}
 """
+SMALL = """
+about: a few widths and depths
+parameters:
+  family: regseg
+  width: [0.25, 0.5, 0.75, 1.0]
+  stage3_depth: {range: [1, 4]}
+  se_ratio: {choices: [0.0, 0.25], when: {stage3_depth: [1, 2]}}
+"""
 STEPS = (50, 150, 450)
 
 

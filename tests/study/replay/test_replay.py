@@ -1,7 +1,6 @@
 """Tables and replays: what a table says is what a search finds, for the compute that it would have cost."""
 
 import math
-import random
 from dataclasses import replace
 
 import numpy as np
@@ -20,16 +19,7 @@ from nasseg.study.replay.trained_table import FIGURES, read_table, table_of, wri
 from nasseg.study.store.read_study import record_of
 from nasseg.study.study_file import study_from
 from tests.study.fakes import FakeEngine, make_driver
-from tests.study.replay.made_up_table import STEPS, made_up, write
-
-SMALL = """
-about: a few widths and depths
-parameters:
-  family: regseg
-  width: [0.25, 0.5, 0.75, 1.0]
-  stage3_depth: {range: [1, 4]}
-  se_ratio: {choices: [0.0, 0.25], when: {stage3_depth: [1, 2]}}
-"""
+from tests.study.replay.made_up_table import SMALL, STEPS, made_up, write
 
 
 @pytest.fixture(scope="module")
@@ -148,27 +138,6 @@ def test_a_table_needs_its_space(tmp_path):
         read_table(path)
     with pytest.raises(UserError, match=r"parameters of space bisenetv2"):
         read_table(path, "bisenetv2")
-
-
-def test_proposals_off_the_table_are_moved_to_its_nearest_point(tmp_path):
-    points = made_up(tmp_path, text=SMALL, keep=lambda row: row["width"] != 0.75).points
-    off = {"family": "regseg", "width": 0.75, "stage3_depth": 3}
-    distances = dict(zip(map(str, points.networks), points.distances(off), strict=True))
-    assert distances[str({**off, "width": 0.5})] == pytest.approx(1 / 3)
-    other = {**off, "width": 0.5, "stage3_depth": 1, "se_ratio": 0.25}
-    assert distances[str(other)] == pytest.approx(1 / 3 + 2 / 3 + 1)
-    assert points.nearest(off) in ({**off, "width": 0.5}, {**off, "width": 1.0})
-    assert points.neighbour(points.networks[0], random.Random(0)) in points.networks[1:]
-    assert all(points.sample(random.Random(seed)) in points.networks for seed in range(9))
-    assert points.count() == len(points.networks) == 3 * 6
-
-
-@pytest.mark.parametrize("sampler", ["random", "tpe", "ehvi"])
-def test_a_search_of_a_thin_table_trains_each_of_its_networks_once(large, sampler):
-    thin = replace(large, networks=large.networks[::30])
-    found = search(thin, Policy(sampler), replace(setting_of(thin), budget=1000.0), 0)
-    assert len(found.compute) == found.spent == len(thin.networks)
-    assert found.share[-1] == pytest.approx(1.0)
 
 
 def test_a_search_of_the_whole_table_finds_its_front(table):
