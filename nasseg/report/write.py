@@ -105,8 +105,9 @@ def _folder_card(folder: Path) -> Html | None:
 
 
 def _text_page(target: Path, title: str, lines: Sequence[str]) -> Path:
-    """Write a page from a Markdown text. HTML markup in it stays text."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render("\n".join(lines))
+    """Write a page from a Markdown text. HTML markup in it stays text; lines that are comments are left out."""
+    said = [line for line in lines if not (line.startswith("<!--") and line.endswith("-->"))]
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render("\n".join(said))
     parts = {"title": title, "kicker": "Reports", "style": stylesheet()}
     return _write(target, fill("index.html", **parts, body=Html(body), beside=""))
 

@@ -141,6 +141,9 @@ def octaves(frame: pd.DataFrame) -> Iterator[str]:
         f"{low / 1e6:.0f} to {high / 1e6:.0f} M": frame[(low <= frame.macs) & (frame.macs < high)]
         for low, high in pairwise(bounds)
     }
+    yield "By octave of multiply-adds: mean and highest mIoU, and the family with the highest mean, with the share of the"
+    yield "resamples in which it has it."
+    yield ""
     yield "| family | " + " | ".join(parts) + " |"
     yield "| --- |" + " --- |" * len(parts)
     for family in sorted(set(frame.family)):
@@ -170,8 +173,7 @@ def main() -> None:
     frame = networks()
     lines = [
         f"{len(frame)} networks; the final mIoU is that of averaged weights at step {LAST}. In brackets are 95 % "
-        f"intervals of {RESAMPLES:,} resamples of the networks. By octave of multiply-adds: mean and highest mIoU, and "
-        "the family with the highest mean, with the share of the resamples in which it has it.",
+        f"intervals of {RESAMPLES:,} resamples of the networks.",
         "",
     ]
     for table in (early_figures, gains, families, octaves):

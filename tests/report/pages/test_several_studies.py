@@ -212,7 +212,7 @@ def test_a_folder_of_reports_shares_one_library_and_has_an_index(records, tmp_pa
 
 def test_an_index_links_tables_and_folders_beside_the_reports(tmp_path):
     for folder, name, body in (
-        ("scenes", "README.md", "# What scenes <reward>\n\n**more** <b>\n"),
+        ("scenes", "README.md", "# What scenes <reward>\n\n<!-- mark -->\n**more** <b>\n"),
         ("tables", "index.html", "<title>Tables</title>"),
         ("empty", "notes.txt", "no page"),
     ):
@@ -230,6 +230,7 @@ def test_an_index_links_tables_and_folders_beside_the_reports(tmp_path):
     assert 'src="./scenes/a%20picture.png"' in index
     assert "What scenes &lt;reward&gt;" in index
     page = (tmp_path / "scenes" / "README.html").read_text()
+    assert "mark" not in page
     assert page.count("What scenes &lt;reward&gt;") == 3  # title, heading, section
     assert "<strong>more</strong> &lt;b&gt;" in page
     assert "Printed &amp; ours" in index
