@@ -141,8 +141,8 @@ def octaves(frame: pd.DataFrame) -> Iterator[str]:
         f"{low / 1e6:.0f} to {high / 1e6:.0f} M": frame[(low <= frame.macs) & (frame.macs < high)]
         for low, high in pairwise(bounds)
     }
-    yield "By octave of multiply-adds: mean and highest mIoU, and the family with the highest mean, with the share of the"
-    yield "resamples in which it has it."
+    yield "By octave of multiply-adds: mean and highest mIoU, and the family with the highest mean, with the share of"
+    yield "the resamples in which it has it."
     yield ""
     yield "| family | " + " | ".join(parts) + " |"
     yield "| --- |" + " --- |" * len(parts)
