@@ -5,6 +5,7 @@
 makes reports/camvid-bench.html of the files in reports/camvid-bench. It trains and times nothing.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -59,9 +60,9 @@ def record() -> StudyRecord:
 
 def trials(timed: dict[str, Row], names: list[str]) -> Iterator[TrialRow]:
     """Yield a trial for each training, in the order of networks.csv."""
-    space, trainings = load_space(FOLDER / "camvid.yaml"), list(rows_of(FOLDER / "trainings.csv"))
+    space = load_space(FOLDER / "camvid.yaml")
     ends: dict[str, list[Row]] = {}
-    for row in trainings:
+    for row in rows_of(FOLDER / "trainings.csv"):
         if row["weights"] == "averaged" and row["step"] == str(RUNGS[-1]) and row["miou"]:
             ends.setdefault(row["arch_id"], []).append(row)
     number = 0
@@ -78,7 +79,7 @@ def trials(timed: dict[str, Row], names: list[str]) -> Iterator[TrialRow]:
                 state="COMPLETE",
                 arch={"family": arch.family, **arch.params()},
                 params=point,
-                values={name: float(FIGURES[name].of(measurement) or 0) for name in names},
+                values={name: value for name in names if (value := FIGURES[name].of(measurement)) is not None},
                 measurement=measurement,
                 seed=int(row["seed"]),
             )
@@ -88,10 +89,10 @@ def trials(timed: dict[str, Row], names: list[str]) -> Iterator[TrialRow]:
 def latency(row: Row | None) -> Latency | None:
     if row is None:
         return None
-    ms = float(row["p50_ms"])
+    ms, unknown = float(row["p50_ms"]), math.nan  # percentiles were not kept
     known: dict[str, Any] = {"iqr_ms": float(row["iqr_ms"]), "load": float(row["load"])}
     known |= {"reference_ms": float(row["reference_ms"]), "disturbed": row["disturbed"] == "True"}
-    return Latency(protocol=LATENCY, environment=HERE, p50_ms=ms, p90_ms=ms, p99_ms=ms, n=1, **known)
+    return Latency(protocol=LATENCY, environment=HERE, p50_ms=ms, p90_ms=unknown, p99_ms=unknown, n=0, **known)
 
 
 def accuracy(row: Row) -> Accuracy:

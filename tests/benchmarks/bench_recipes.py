@@ -1,4 +1,4 @@
-"""Which optimizer, learning rate and batch should a short training have? Twelve networks of CamVid's table.
+"""Compare optimizers, learning rates and batches of short trainings, on twelve networks of CamVid's table.
 
     python -m tests.benchmarks.bench_recipes --data PATH/TO/camvid [--share 1/2]      trains what is not trained yet
     python -m tests.benchmarks.bench_recipes                                          says what came out
